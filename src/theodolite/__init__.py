@@ -1,0 +1,83 @@
+"""Theodolite: survey the geometry of a generative model's latent space, every number with an error bar.
+
+The names below are loaded on first use, so that importing the package (and the command line's ``--help``) costs
+nothing until a tensor is needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from theodolite.derivatives import JacobianOperator, jacobian
+    from theodolite.descriptors import (
+        axis_rotation,
+        curvature,
+        detail_energy,
+        leading_singular_value,
+        local_complexity,
+        local_rank,
+        local_scaling,
+    )
+    from theodolite.errors import InputError
+    from theodolite.maps import Autoencoder, LatentMap, load
+    from theodolite.report import write_report
+    from theodolite.spectrum import Estimate, singular_spectrum
+    from theodolite.surveys import Run, read_run, survey
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "derivatives": ("JacobianOperator", "jacobian"),
+    "descriptors": (
+        "axis_rotation",
+        "curvature",
+        "detail_energy",
+        "leading_singular_value",
+        "local_complexity",
+        "local_rank",
+        "local_scaling",
+    ),
+    "errors": ("InputError",),
+    "maps": ("Autoencoder", "LatentMap", "load"),
+    "report": ("write_report",),
+    "spectrum": ("Estimate", "singular_spectrum"),
+    "surveys": ("Run", "read_run", "survey"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Autoencoder",
+    "Estimate",
+    "InputError",
+    "JacobianOperator",
+    "LatentMap",
+    "Run",
+    "axis_rotation",
+    "curvature",
+    "detail_energy",
+    "jacobian",
+    "leading_singular_value",
+    "load",
+    "local_complexity",
+    "local_rank",
+    "local_scaling",
+    "read_run",
+    "singular_spectrum",
+    "survey",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(f"theodolite.{_HOME_OF[name]}"), name)
+    try:
+        return importlib.import_module(f"theodolite.{name}")
+    except ModuleNotFoundError:
+        raise AttributeError(f"module 'theodolite' has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_HOMES])

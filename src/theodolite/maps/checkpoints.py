@@ -1,0 +1,279 @@
+"""Diffusers models from a folder or from the hub: found, checked, and read from safetensors only."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from theodolite.errors import InputError
+from theodolite.maps.diffusers import check_class
+
+__all__ = ["Checkpoint", "check_finite", "from_folder", "from_hub", "refuse_pickle"]
+
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_COMPONENTS = ("vae", "movq", "vqvae")
+_SHARD = r"(?:-\d+-of-\d+)?"
+_WEIGHTS = re.compile(rf"diffusion_pytorch_model{_SHARD}(?:\.(?P<variant>\w+))?{_SHARD}\.safetensors")
+_HALF_ON_DISK = ("F16", "BF16", "F8_E4M3", "F8_E5M2")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model as it was read.
+
+    Attributes:
+        model: the diffusers model, float32, in `eval()` mode, on the CPU.
+        name: what reports call it.
+        source: the folder, or the hub id with its commit.
+        notes: what to know about how it was read.
+    """
+
+    model: nn.Module
+    name: str
+    source: str
+    notes: list[str] = field(default_factory=list)
+
+
+def from_folder(folder: Path, subfolder: str | None = None) -> Checkpoint:
+    """Read the autoencoder in `folder`, in its `subfolder`, or in the pipeline that `folder` holds.
+
+    Raises:
+        InputError: no such folder, no configuration, no weights, pickled weights, an unknown class, broken weights.
+    """
+    place = _autoencoder_folder(folder, subfolder)
+    kind = _class_of(_read_json(place / "config.json"), str(place))
+    variant = _variant([path.name for path in place.iterdir()], str(place), kind.__name__)
+    model, notes = _read(kind, place, variant)
+    notes += [f"weights of the variant {variant!r}"] if variant else []
+    name = f"{place.parent.name}/{place.name}" if place.name in _COMPONENTS else place.name
+    return Checkpoint(model, name, str(place), [*notes, *_precision_notes(place)])
+
+
+def from_hub(repository: str, subfolder: str | None = None, revision: str | None = None) -> Checkpoint:
+    """Read the autoencoder of a hub repository `owner/name`, downloading what is not in the local cache.
+
+    Without `subfolder` the repository's root is tried first, then its `vae`. Without a connection the cache is used.
+
+    Raises:
+        InputError: the hub cannot be reached, no such repository, revision or subfolder, or as for `from_folder`.
+    """
+    _diffusers()
+    from huggingface_hub import snapshot_download
+
+    names = _hub_names(repository, revision)
+    try:
+        if names is None:
+            snapshot = snapshot_download(repository, revision=revision, local_files_only=True)
+        else:
+            subfolder = _hub_subfolder(names, repository, subfolder)
+            wanted = _hub_wanted(names, repository, subfolder)
+            snapshot = snapshot_download(repository, revision=revision, allow_patterns=wanted)
+    except InputError:
+        raise
+    except Exception as error:  # the hub's client raises many types
+        reason = "it is not in the local cache" if names is None else _first_line(error)
+        reach = "the hub cannot be reached and " if names is None else "the hub gave no answer: "
+        raise InputError(
+            f"{repository!r} is no folder here, {reach}{reason}; check the path, or the connection"
+        ) from error
+    read = from_folder(Path(snapshot), subfolder)
+    name = f"{repository}/{subfolder}" if subfolder else repository
+    return Checkpoint(read.model, name, f"{name}@{Path(snapshot).name}", read.notes)
+
+
+def refuse_pickle(place: str, kind: str = "AutoencoderKL") -> InputError:
+    """The error for weights that only unpickling could read, with the safe way."""
+    return InputError(
+        f"safetensors weights expected in {place}, got pickled ones, which can run any code when opened; if you trust "
+        f"them, convert them once: diffusers.{kind}.from_pretrained(OLD, use_safetensors=False).save_pretrained(NEW)"
+    )
+
+
+def check_finite(model: nn.Module, name: str) -> None:
+    """Raise `InputError`, naming the tensor, where a weight is NaN or infinite."""
+    for key, weight in model.state_dict().items():
+        if isinstance(weight, torch.Tensor) and weight.is_floating_point() and not torch.isfinite(weight).all():
+            raise InputError(f"finite weights expected in {name}, got NaN or infinity in {key!r}: the file is damaged")
+
+
+def _autoencoder_folder(folder: Path, subfolder: str | None) -> Path:
+    """The folder that holds the autoencoder's own `config.json`."""
+    if folder.is_file():
+        if folder.suffix in PICKLED:
+            raise refuse_pickle(str(folder))
+        raise InputError(f"a model folder with config.json and weights expected, got the file {folder}")
+    place = folder / subfolder if subfolder else folder
+    if not place.is_dir():
+        raise InputError(f"a model folder expected, {place} does not exist")
+    if (place / "config.json").is_file():
+        return place
+    if (place / "model_index.json").is_file():
+        return _component(place)
+    raise InputError(f"a diffusers model folder expected, {place} has no config.json{_suggestion(place)}")
+
+
+def _component(pipeline: Path) -> Path:
+    """The autoencoder of a pipeline."""
+    found = [name for name in _COMPONENTS if (pipeline / name / "config.json").is_file()]
+    if not found:
+        parts = sorted(path.parent.name for path in pipeline.glob("*/config.json"))
+        raise InputError(
+            f"a pipeline with an autoencoder in {'/, '.join(_COMPONENTS)}/ expected, {pipeline} has "
+            f"{', '.join(parts) or 'no model'}; name its folder with subfolder="
+        )
+    return pipeline / found[0]
+
+
+def _suggestion(place: Path) -> str:
+    below = sorted(path.parent.name for path in place.glob("*/config.json"))
+    return f"; give subfolder= as one of {', '.join(below)}" if below else ""
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} expected to be readable JSON, got: {_first_line(error)}") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _class_of(config: dict[str, Any], place: str) -> type[nn.Module]:
+    """The diffusers class that a configuration names."""
+    diffusers, name = _diffusers(), config.get("_class_name")
+    if not isinstance(name, str):
+        raise InputError(f"a diffusers model expected in {place}, its config.json names no _class_name")
+    check_class(name)
+    kind = getattr(diffusers, name, None)
+    if not isinstance(kind, type):
+        raise InputError(
+            f"{name} of {place} is unknown to diffusers {diffusers.__version__}: upgrade with "
+            "`pip install -U diffusers`, or wrap the model in a factory (package.module:factory)"
+        )
+    if not (hasattr(kind, "encode") and hasattr(kind, "decode") and issubclass(kind, nn.Module)):
+        raise InputError(f"an autoencoder expected in {place}, got {name}; give the folder of the VAE, or subfolder=")
+    return kind
+
+
+def _variant(names: list[str], place: str, kind: str) -> str | None:
+    """Which weights to read of the files in a folder: None for the plain ones, which win, e.g. ``fp16`` for others."""
+    variants = [match["variant"] for name in names if (match := _WEIGHTS.fullmatch(name))]
+    if not variants and any(name.endswith(PICKLED) for name in names):
+        raise refuse_pickle(place, kind)
+    if not variants:
+        other = next((f"; it has {name}, expected under that name" for name in names if "safetensors" in name), "")
+        raise InputError(f"weights expected in {place}, no diffusion_pytorch_model.safetensors there{other}")
+    return None if None in variants else variants[0]
+
+
+def _read(kind: type[Any], place: Path, variant: str | None) -> tuple[nn.Module, list[str]]:
+    """The model with all its weights, and notes; every failure in one line."""
+    try:
+        with _quiet():
+            model, info = kind.from_pretrained(
+                place,
+                variant=variant,
+                use_safetensors=True,
+                low_cpu_mem_usage=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except Exception as error:  # from_pretrained raises many types for bad files
+        raise InputError(f"{kind.__name__} could not be read from {place}: {_first_line(error)}") from error
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise InputError(f"{place} lacks {len(missing)} of the weights of {kind.__name__}, the first {missing[0]!r}")
+    check_finite(model, str(place))
+    unused = sorted(info["unexpected_keys"])
+    return model, [f"{len(unused)} tensors of the file are not used, the first {unused[0]!r}"] if unused else []
+
+
+def _hub_names(repository: str, revision: str | None) -> list[str] | None:
+    """The files of a repository; None where the hub cannot be reached."""
+    from huggingface_hub import HfApi, errors
+
+    try:
+        found = HfApi().model_info(repository, revision=revision, timeout=10)
+    except errors.RevisionNotFoundError as error:
+        raise InputError(f"{repository} has no revision {revision!r} on the hub") from error
+    except errors.RepositoryNotFoundError as error:
+        raise InputError(
+            f"{repository!r} is no folder here and no repository on the hub (a private or gated one needs a login)"
+        ) from error
+    except Exception:  # no connection, offline mode, a proxy: each has its own type
+        return None
+    return [file.rfilename for file in found.siblings or ()]
+
+
+def _hub_subfolder(names: list[str], repository: str, subfolder: str | None) -> str | None:
+    """Where the autoencoder is among the files of a repository; None for its root."""
+    folders = [name.rpartition("/")[0] for name in names if name.rpartition("/")[2] == "config.json"]
+    found = [place for place in ([subfolder] if subfolder else ["", *_COMPONENTS]) if place in folders]
+    if not found:
+        raise InputError(
+            f"{repository} has no config.json in {subfolder or 'its root or its vae'}; "
+            f"give subfolder= as one of {', '.join(filter(None, folders)) or 'those that have one: none'}"
+        )
+    return found[0] or None
+
+
+def _hub_wanted(names: list[str], repository: str, subfolder: str | None) -> list[str]:
+    """The files to download: the configuration and one variant of the weights."""
+    prefix = f"{subfolder}/" if subfolder else ""
+    here = [name.removeprefix(prefix) for name in names if name.rpartition("/")[0] == (subfolder or "")]
+    variant = _variant(here, repository, "AutoencoderKL")
+    weights = [name for name in here if (match := _WEIGHTS.fullmatch(name)) and match["variant"] == variant]
+    index = [name for name in here if ".safetensors.index." in name]
+    return [prefix + name for name in ("config.json", *weights, *index)]
+
+
+def _precision_notes(folder: Path) -> list[str]:
+    """A note where weights are stored in half precision: they are computed in float32."""
+    from safetensors import safe_open
+
+    stored = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            stored |= {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118  (no mapping)
+    half = sorted(stored & set(_HALF_ON_DISK))
+    return [f"weights stored as {', '.join(half)}, up-cast to float32"] if half else []
+
+
+def _diffusers() -> ModuleType:
+    try:
+        import diffusers
+    except ImportError as error:
+        raise InputError(
+            'this model needs diffusers, which is not installed: pip install "theodolite[diffusers]"'
+        ) from error
+    return diffusers  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what diffusers says while it loads (it logs defaults as warnings), and restore its verbosity."""
+    from diffusers.utils import logging as diffusers_logging
+
+    before = diffusers_logging.get_verbosity()
+    diffusers_logging.set_verbosity(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        diffusers_logging.set_verbosity(before)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

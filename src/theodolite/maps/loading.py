@@ -1,0 +1,225 @@
+"""`load`: an autoencoder from a folder, a hub id, a factory of the user's, or the zoo."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from theodolite.errors import InputError
+from theodolite.maps.autoencoders import HALF, Autoencoder
+from theodolite.maps.checkpoints import PICKLED, Checkpoint, check_finite, from_folder, from_hub, refuse_pickle
+from theodolite.maps.diffusers import from_diffusers
+from theodolite.maps.probing import probe
+
+__all__ = ["load"]
+
+_FORMS = "a folder, a hub id 'owner/name', 'package.module:factory' or 'zoo:name'"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_FACTORY = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.]*)")
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def load(
+    spec: str | os.PathLike[str],
+    *,
+    subfolder: str | None = None,
+    revision: str | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | str | None = None,
+) -> Autoencoder:
+    """Load an autoencoder, in `eval()` mode and with frozen weights.
+
+    Args:
+        spec: one of
+
+            - a folder with the `config.json` and the safetensors weights of a diffusers autoencoder, or a pipeline's
+              folder (its `vae` is taken);
+            - a hub id ``owner/name``, read through diffusers;
+            - ``package.module:factory``, looked for in the current folder too: a function without arguments that
+              returns an `Autoencoder`, an `nn.Module` with `encode` and `decode`, or a pair of functions
+              `(encode, decode)`; shapes that are not given are found by running them on noise;
+            - ``zoo:name``, a model that ships with the package.
+        subfolder: where the autoencoder is inside a folder or a hub repository.
+        revision: branch, tag or commit of a hub repository.
+        device: where the weights go, e.g. ``cuda``; the CPU when None.
+        dtype: float32 or float64; as stored when None, half precision up-cast to float32.
+
+    Raises:
+        InputError: in one line, what of the above is missing or broken, and how to mend it.
+
+    Example:
+        >>> load("zoo:digits").latent_shape
+        (8,)
+    """
+    text, device, dtype = os.fspath(spec), _device(device), _dtype(dtype)
+    if text.startswith("zoo:"):
+        _reject_hub_options(text, subfolder, revision)
+        from theodolite.zoo import load_autoencoder
+
+        return _moved(load_autoencoder(text.removeprefix("zoo:")), device, dtype)
+    folder = Path(text).expanduser()
+    if folder.exists():
+        _reject_hub_options(text, None, revision)
+        return _from_checkpoint(from_folder(folder, subfolder), device, dtype)
+    if match := _FACTORY.fullmatch(text):
+        _reject_hub_options(text, subfolder, revision)
+        return _from_factory(_call(match["module"], match["name"]), text, device, dtype)
+    if text.endswith(PICKLED):
+        raise refuse_pickle(text)
+    if _is_hub_id(text, spec):
+        return _from_checkpoint(from_hub(text, subfolder, revision), device, dtype)
+    raise InputError(f"no model {text!r}: no such folder; {_FORMS} expected")
+
+
+def _is_hub_id(text: str, spec: str | os.PathLike[str]) -> bool:
+    """Whether `text` can only be a hub id: a folder may be missing inside one that exists."""
+    return isinstance(spec, str) and _HUB_ID.fullmatch(text) is not None and not Path(text).parent.is_dir()
+
+
+def _reject_hub_options(text: str, subfolder: str | None, revision: str | None) -> None:
+    if subfolder is not None:
+        raise InputError(f"subfolder= belongs to a folder or a hub id, got it with {text!r}; leave it out")
+    if revision is not None:
+        raise InputError(f"revision= belongs to a hub id, got it with {text!r}; leave it out")
+
+
+def _device(device: torch.device | str | None) -> torch.device:
+    try:
+        found = torch.device("cpu" if device is None else device)
+    except RuntimeError as error:
+        raise InputError(f"a device such as 'cpu' or 'cuda' expected, got {device!r}") from error
+    available = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(found.type, 1)
+    if (found.index or 0) >= available:
+        there = f"{available} of its kind found" if available else "none found"
+        raise InputError(f"device {str(found)!r} asked for, {there}; use 'cpu' or install a torch build for it")
+    return found
+
+
+def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    name = str(dtype).removeprefix("torch.")
+    if dtype is not None and name not in _DTYPES:
+        raise InputError(f"dtype float32 or float64 expected, got {name}: finite precision decides these numbers")
+    return _DTYPES.get(name)
+
+
+def _from_checkpoint(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype | None) -> Autoencoder:
+    model = _prepared(checkpoint.model, device, dtype)
+    return from_diffusers(model, name=checkpoint.name, source=checkpoint.source, notes=checkpoint.notes)
+
+
+def _prepared(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
+    """A model of ours: in `eval()` mode, frozen, and where it is wanted."""
+    nn.Module.to(model, device=device, dtype=dtype)  # diffusers' own `to` logs and may refuse
+    return model.eval().requires_grad_(False)
+
+
+def _moved(autoencoder: Autoencoder, device: torch.device, dtype: torch.dtype | None) -> Autoencoder:
+    for module in autoencoder.modules:
+        module.eval().requires_grad_(False)
+    if autoencoder.device == device and dtype in (None, autoencoder.dtype):
+        return autoencoder
+    return autoencoder.to(device, dtype)
+
+
+@contextmanager
+def _current_folder_importable() -> Iterator[None]:
+    before = list(sys.path)
+    sys.path.insert(0, os.getcwd())
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _call(module: str, name: str) -> Any:
+    """What the factory `name` of `module` returns."""
+    with _current_folder_importable():
+        try:
+            found: Any = importlib.import_module(module)
+        except Exception as error:  # whatever the user's module raises
+            raise InputError(f"module {module!r} could not be imported: {_why(error)}") from error
+        try:
+            for part in name.split("."):
+                found = getattr(found, part)
+        except AttributeError as error:
+            raise InputError(f"module {module!r} has no {name!r}; {_known(found)}") from error
+        if not callable(found):
+            raise InputError(
+                f"a factory, a function without arguments, expected at {module}:{name}, got {_kind(found)}"
+            )
+        try:
+            return found()
+        except Exception as error:  # whatever the user's factory raises
+            raise InputError(f"factory {module}:{name} failed: {_why(error)}") from error
+
+
+def _known(module: Any) -> str:
+    names = sorted(name for name, value in vars(module).items() if callable(value) and not name.startswith("_"))
+    return f"it has {', '.join(names[:8])}" if names else "it has no functions"
+
+
+def _from_factory(made: Any, spec: str, device: torch.device, dtype: torch.dtype | None) -> Autoencoder:
+    """An `Autoencoder` of what a factory returned."""
+    if isinstance(made, Autoencoder):
+        made_dtype = dtype or (torch.float32 if made.dtype in HALF else None)
+        return _moved(made, device, made_dtype)
+    if isinstance(made, nn.Module) and hasattr(made, "encode") and hasattr(made, "decode"):
+        check_finite(made, spec)
+        if not type(made).__module__.startswith("diffusers."):
+            return _probed(made.encode, made.decode, spec, type(made).__name__, device, dtype)
+        notes = _half_notes([made])
+        model = _prepared(made, device, dtype or (torch.float32 if notes else None))
+        return from_diffusers(model, name=spec, source=spec, notes=notes)
+    if isinstance(made, tuple | list) and len(made) == 2 and all(callable(part) for part in made):
+        return _probed(made[0], made[1], spec, "functions", device, dtype)
+    raise InputError(
+        f"factory {spec} expected to return an Autoencoder, a module with encode and decode, or (encode, decode), "
+        f"got {_kind(made)}"
+    )
+
+
+def _probed(
+    encode: Any, decode: Any, spec: str, kind: str, device: torch.device, dtype: torch.dtype | None
+) -> Autoencoder:
+    """An autoencoder of two callables, with all modules they hold made ready, and shapes found by running them."""
+    trial = Autoencoder(encode, decode, name=spec, latent_shape=())
+    notes = _half_notes(trial.modules)
+    for module in trial.modules:
+        check_finite(module, spec)
+        _prepared(module, device, dtype or (torch.float32 if notes else None))
+    shapes = probe(encode, decode, name=spec, device=trial.device, dtype=trial.dtype)
+    return Autoencoder(
+        encode,
+        decode,
+        name=spec,
+        latent_shape=shapes.latent_shape,
+        image_channels=shapes.image_channels,
+        downsampling=shapes.downsampling,
+        image_size=shapes.image_size,
+        settings={"class": kind},
+        source=spec,
+        notes=[*notes, "latents as the model gives them: return an Autoencoder with a Normalisation to change that"],
+    )
+
+
+def _half_notes(modules: Iterable[nn.Module]) -> list[str]:
+    half = any(weight.dtype in HALF for module in modules for weight in module.parameters())
+    return ["weights made in half precision, up-cast to float32"] if half else []
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__
+
+
+def _why(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

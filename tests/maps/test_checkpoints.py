@@ -1,0 +1,271 @@
+"""Reading diffusers folders: what is there is loaded and noted, what is missing or broken is named in one line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from theodolite.errors import InputError
+from theodolite.maps.checkpoints import from_folder, from_hub
+
+diffusers = pytest.importorskip("diffusers")
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    torch.manual_seed(0)
+    tiny = diffusers.AutoencoderTiny(
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1),
+    )
+    tiny.save_pretrained(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def refused(message, *arguments):
+    with pytest.raises(InputError, match=message) as caught:
+        from_folder(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def change_config(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+def change_weights(folder, change):
+    save_file(change(load_file(folder / WEIGHTS)), folder / WEIGHTS)
+
+
+def test_reads_a_folder_in_float32_and_names_it(folder):
+    read = from_folder(folder)
+    assert (read.name, read.source, read.notes) == ("tiny", str(folder), [])
+    assert next(read.model.parameters()).dtype == torch.float32
+    assert not read.model.training
+
+
+def test_takes_the_vae_of_a_pipeline(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "pipe" / "vae")
+    (tmp_path / "pipe" / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    assert from_folder(tmp_path / "pipe").name == "pipe/vae"
+    assert from_folder(tmp_path / "pipe", "vae").source == str(tmp_path / "pipe" / "vae")
+
+
+def test_a_pipeline_without_autoencoder_lists_what_it_has(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "pipe" / "unet")
+    (tmp_path / "pipe" / "model_index.json").write_text("{}")
+    refused("has unet; name its folder with subfolder=", tmp_path / "pipe")
+
+
+def test_missing_folder_and_subfolder(folder):
+    refused("does not exist", folder / "nowhere")
+    refused("does not exist", folder, "vae")
+
+
+def test_a_folder_without_configuration_names_those_below(folder):
+    refused("no config.json; give subfolder= as one of tiny", folder.parent)
+    (folder / "config.json").unlink()
+    assert "subfolder" not in refused("no config.json", folder)
+
+
+def test_a_configuration_that_is_no_json(folder):
+    (folder / "config.json").write_text("{")
+    refused("readable JSON", folder)
+
+
+def test_a_configuration_without_class(folder):
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    refused("_class_name", folder)
+
+
+def test_a_folder_without_weights(folder):
+    (folder / WEIGHTS).unlink()
+    refused("weights expected in", folder)
+
+
+@pytest.mark.parametrize("name", ["diffusion_pytorch_model.bin", "model.ckpt", "weights.pt", "weights.pth"])
+def test_pickled_weights_are_refused_with_the_safe_way(folder, name):
+    (folder / WEIGHTS).unlink()
+    (folder / name).write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
+    assert "AutoencoderTiny.from_pretrained(OLD, use_safetensors=False).save_pretrained(NEW)" in refused(
+        "pickled", folder
+    )
+
+
+def test_the_safe_way_works(folder, tmp_path):
+    model = diffusers.AutoencoderTiny.from_pretrained(folder)
+    model.save_pretrained(tmp_path / "old", safe_serialization=False)
+    refused("pickled", tmp_path / "old")
+    converted = diffusers.AutoencoderTiny.from_pretrained(tmp_path / "old", use_safetensors=False)
+    converted.save_pretrained(tmp_path / "new")
+    assert from_folder(tmp_path / "new").notes == []
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "config.json"])
+def test_a_file_in_place_of_a_folder(folder, name):
+    (folder / name).touch()
+    refused("pickled" if name.endswith("ckpt") else "got the file", folder / name)
+
+
+def test_an_unknown_class(folder):
+    change_config(folder, _class_name="AutoencoderOfTomorrow")
+    refused("AutoencoderOfTomorrow .* unknown to diffusers .* upgrade", folder)
+
+
+def test_a_model_that_is_no_autoencoder(folder):
+    change_config(folder, _class_name="UNet2DModel")
+    refused("an autoencoder expected in .* got UNet2DModel", folder)
+
+
+def test_a_class_that_encodes_something_else(folder):
+    change_config(folder, _class_name="AutoencoderOobleck")
+    refused("audio", folder)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_broken_weights_are_named(folder, value):
+    def broken(weights):
+        weights["decoder.layers.0.weight"][0, 0] = value
+        return weights
+
+    change_weights(folder, broken)
+    refused("decoder.layers.0.weight", folder)
+
+
+def test_missing_weights_are_named_and_not_left_random(folder):
+    change_weights(folder, lambda weights: {key: w for key, w in weights.items() if key != "decoder.layers.0.bias"})
+    refused("lacks 1 of the weights of AutoencoderTiny, the first 'decoder.layers.0.bias'", folder)
+
+
+def test_weights_of_another_shape(folder):
+    change_config(folder, latent_channels=7)
+    refused("could not be read", folder)
+
+
+def test_truncated_weights(folder):
+    (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:1000])
+    refused("could not be read", folder)
+
+
+def test_unused_weights_are_noted(folder):
+    change_weights(folder, lambda weights: {**weights, "extra": torch.zeros(1)})
+    assert from_folder(folder).notes == ["1 tensors of the file are not used, the first 'extra'"]
+
+
+@pytest.mark.parametrize(("dtype", "word"), [(torch.float16, "F16"), (torch.bfloat16, "BF16")])
+def test_half_precision_on_disk_is_cast_up_and_noted(folder, dtype, word):
+    change_weights(folder, lambda weights: {key: weight.to(dtype) for key, weight in weights.items()})
+    read = from_folder(folder)
+    assert read.notes == [f"weights stored as {word}, up-cast to float32"]
+    assert {weight.dtype for weight in read.model.parameters()} == {torch.float32}
+
+
+def test_a_variant_is_read_where_there_are_no_plain_weights(folder):
+    (folder / WEIGHTS).rename(folder / "diffusion_pytorch_model.fp16.safetensors")
+    assert from_folder(folder).notes == ["weights of the variant 'fp16'"]
+
+
+def test_sharded_weights_are_read(folder):
+    model = diffusers.AutoencoderTiny.from_pretrained(folder)
+    (folder / WEIGHTS).unlink()
+    model.save_pretrained(folder, max_shard_size="5KB")
+    assert len(list(folder.glob("*-of-*.safetensors"))) > 1
+    read = from_folder(folder)
+    assert all(torch.equal(a, b) for a, b in zip(read.model.parameters(), model.parameters()))
+
+
+def test_loading_is_silent_and_restores_the_verbosity(folder, capfd):
+    change_config(folder, an_attribute_of_tomorrow=1)
+    before = diffusers.utils.logging.get_verbosity()
+    diffusers.utils.logging.set_verbosity(logging.INFO)
+    try:
+        from_folder(folder)
+        assert diffusers.utils.logging.get_verbosity() == logging.INFO
+    finally:
+        diffusers.utils.logging.set_verbosity(before)
+    assert capfd.readouterr() == ("", "")
+
+
+def hub_with(monkeypatch, folder, names, error=None):
+    """A hub that lists `names` and gives `folder`; records what is asked of it."""
+    import huggingface_hub
+
+    asked = {}
+
+    def model_info(self, repository, **keywords):
+        if error is not None:
+            raise error
+        siblings = [huggingface_hub.hf_api.RepoSibling(rfilename=name) for name in names]
+        return type("Info", (), {"siblings": siblings})()
+
+    def snapshot_download(repository, **keywords):
+        asked.update(keywords)
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    return asked
+
+
+def test_a_hub_repository_gives_only_the_files_it_needs(folder, monkeypatch):
+    names = [
+        "config.json",
+        WEIGHTS,
+        "diffusion_pytorch_model.fp16.safetensors",
+        "diffusion_pytorch_model.bin",
+        "README.md",
+    ]
+    asked = hub_with(monkeypatch, folder, names)
+    read = from_hub("owner/tiny", revision="main")
+    assert (read.name, read.source) == ("owner/tiny", f"owner/tiny@{folder.name}")
+    assert asked == {"revision": "main", "allow_patterns": ["config.json", WEIGHTS]}
+
+
+def test_a_hub_pipeline_gives_its_vae(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder, tmp_path / "commit" / "vae")
+    names = ["model_index.json", "unet/config.json", "vae/config.json", f"vae/{WEIGHTS}", f"unet/{WEIGHTS}"]
+    asked = hub_with(monkeypatch, tmp_path / "commit", names)
+    assert from_hub("owner/pipe").source == "owner/pipe/vae@commit"
+    assert asked["allow_patterns"] == ["vae/config.json", f"vae/{WEIGHTS}"]
+
+
+@pytest.mark.parametrize(
+    ("names", "subfolder", "message"),
+    [
+        (["config.json", "diffusion_pytorch_model.bin"], None, "pickled"),
+        (["config.json", "README.md"], None, "weights expected in owner/tiny"),
+        (["unet/config.json"], None, "subfolder= as one of unet"),
+        (["vae/config.json"], "first_stage", "no config.json in first_stage"),
+    ],
+)
+def test_a_hub_repository_without_what_is_needed_downloads_nothing(folder, monkeypatch, names, subfolder, message):
+    asked = hub_with(monkeypatch, folder, names)
+    with pytest.raises(InputError, match=message):
+        from_hub("owner/tiny", subfolder)
+    assert asked == {}
+
+
+def test_without_a_connection_the_cache_is_used(folder, monkeypatch):
+    asked = hub_with(monkeypatch, folder, [], error=ConnectionError("no route"))
+    assert from_hub("owner/tiny").name == "owner/tiny"
+    assert asked == {"revision": None, "local_files_only": True}
+
+
+def test_without_connection_and_cache_one_clear_line(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match="the hub cannot be reached and it is not in the local cache") as caught:
+        from_hub("owner/surely-not-cached")
+    assert "\n" not in str(caught.value)
