@@ -1,0 +1,39 @@
+"""What ships with the package: trained autoencoders, toys with closed-form geometry, and images to survey."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from theodolite.zoo.autoencoders import AUTOENCODERS, load_autoencoder
+    from theodolite.zoo.bundled import bundled_images
+    from theodolite.zoo.toys import linear, parabola, sphere, swiss_roll
+
+__all__ = [
+    "AUTOENCODERS",
+    "bundled_images",
+    "linear",
+    "load_autoencoder",
+    "parabola",
+    "sphere",
+    "swiss_roll",
+]
+
+_HOMES = {
+    "autoencoders": ("AUTOENCODERS", "load_autoencoder"),
+    "bundled": ("bundled_images",),
+    "toys": ("linear", "parabola", "sphere", "swiss_roll"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name on first use: the list of models and the bundled images cost no tensor library."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'theodolite.zoo' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"theodolite.zoo.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_HOMES])
