@@ -1,0 +1,16 @@
+"""How a map is differentiated: the only room that calls `torch.func`."""
+
+from theodolite.derivatives.linear import LinearOperator
+from theodolite.derivatives.operator import JacobianOperator, jacobian
+from theodolite.derivatives.second_order import second_derivative, second_difference
+from theodolite.derivatives.self_check import SelfCheck, self_check
+
+__all__ = [
+    "JacobianOperator",
+    "LinearOperator",
+    "SelfCheck",
+    "jacobian",
+    "second_derivative",
+    "second_difference",
+    "self_check",
+]

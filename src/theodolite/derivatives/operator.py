@@ -1,0 +1,226 @@
+"""`JacobianOperator`: the linear action of a map at a batch of latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from theodolite.derivatives.linear import LinearOperator
+from theodolite.derivatives.memory import available_bytes, is_out_of_memory, measure_footprint
+from theodolite.derivatives.products import PULLS, PUSHES, Pull, Push, second_jvp, stacked
+from theodolite.derivatives.repairs import repaired
+from theodolite.errors import InputError
+from theodolite.maps.latent_map import LatentMap
+
+__all__ = ["JacobianOperator", "jacobian"]
+
+_Way = TypeVar("_Way", Push, Pull)
+
+
+def jacobian(map: LatentMap, latents: Tensor) -> JacobianOperator:
+    """The Jacobian of `map` at each of `latents`, as an operator.
+
+    Args:
+        map: the map to differentiate; any callable on tensors can become one (`LatentMap`).
+        latents: `(n, *latent)`, float32 or float64.
+
+    Returns:
+        A `JacobianOperator`; one forward pass is made at once.
+
+    Raises:
+        InputError: latents of the wrong shape or type, in half precision, or outputs that are not finite.
+
+    Example:
+        >>> J = jacobian(LatentMap(lambda z: z**2, (2,)), torch.tensor([[1.0, 3.0]]))
+        >>> J.dense()
+        tensor([[[2., 0.],
+                 [0., 6.]]])
+    """
+    return JacobianOperator(map, latents)
+
+
+class JacobianOperator:
+    """Products with `J = dx/dz` at `n` latents, batched over latents and over vectors.
+
+    Attributes:
+        latents: `(n, *latent)`, where the map was linearised.
+        outputs: `(n, *output)`, the map's value there.
+        passes: model passes spent so far on one latent: a forward evaluation, a JVP and a VJP count one each.
+        way: how `matvec` is computed (`forward`, `forward-loop`, `double-reverse`, `central-differences`); empty before
+            the first product.
+        message: why a better way was given up, if it was.
+    """
+
+    def __init__(self, map: LatentMap, latents: Tensor) -> None:
+        map.check(latents)
+        _refuse_half(latents, map)
+        self.map = map
+        self.latents = latents.detach()
+        with repaired():
+            outputs, self.footprint = measure_footprint(map, self.latents)
+        _check_outputs(outputs, self.latents, map)
+        self.outputs = outputs
+        self.passes = 1
+        self.way = ""
+        self.message = ""
+        self._push: Push | None = None
+        self._pull: Pull | None = None
+        self._pullbacks: dict[tuple[int, int], Callable[[Tensor], Tensor]] = {}
+        self._chunk = self.footprint.tangents(latents.device)
+
+    @property
+    def n(self) -> int:
+        """Number of latents."""
+        return len(self.latents)
+
+    @property
+    def latent_dim(self) -> int:
+        """Entries of one latent."""
+        return self.latents[0].numel()
+
+    @property
+    def output_dim(self) -> int:
+        """Entries of one output."""
+        return self.outputs[0].numel()
+
+    @property
+    def status(self) -> str:
+        """``ok`` for exact derivatives, ``approximate`` when only central differences worked."""
+        return "approximate" if self.way == "central-differences" else "ok"
+
+    def matvec(self, V: Tensor) -> Tensor:
+        """`J v`: `(k, n, *latent) -> (k, n, *output)`; `k` model passes a latent."""
+        self._check(V, self.latents, "matvec")
+        if self._push is None:
+            self._push = self._first_that_works(PUSHES, lambda way: way.apply(self.map, self.latents[:1], V[:1, :1]))
+            self.way = self._push.name
+        self.passes += len(V) * self._push.passes
+        apply = self._push.apply
+        return self._in_chunks(V, lambda rows, part: apply(self.map, self.latents[rows], part))
+
+    def rmatvec(self, U: Tensor) -> Tensor:
+        """`Jᵀ u`: `(k, n, *output) -> (k, n, *latent)`; `k` model passes a latent."""
+        self._check(U, self.outputs, "rmatvec")
+        if self._pull is None:
+            self._pull = self._first_that_works(PULLS, lambda way: way.linearise(self.map, self.latents[:1])(U[:1, :1]))
+        self.passes += len(U)
+        graphs = self.footprint.graphs(self.latents.device)
+        return self._in_chunks(U, lambda rows, part: self._pullback(rows)(part), most_rows=graphs)
+
+    def second(self, V: Tensor) -> Tensor:
+        """Directional second derivatives `D²x(z)[v, v]`: `(k, n, *latent) -> (k, n, *output)`; about 2k model passes."""
+        self._check(V, self.latents, "second")
+        self.passes += 2 * len(V)
+        return self._in_chunks(V, lambda rows, part: second_jvp(self.map, self.latents[rows], part))
+
+    def at_offsets(self, V: Tensor) -> Tensor:
+        """The map at `z + v`: `(k, n, *latent) -> (k, n, *output)`; k model passes a latent."""
+        self._check(V, self.latents, "at_offsets")
+        self.passes += len(V)
+        return self._in_chunks(V, lambda rows, part: stacked(self.map, self.latents[rows] + part))
+
+    def dense(self) -> Tensor:
+        """The Jacobians `(n, output_dim, latent_dim)`; `min(latent_dim, output_dim)` model passes a latent.
+
+        Raises:
+            InputError: the matrices do not fit in memory.
+        """
+        size = self.n * self.latent_dim * self.output_dim * self.latents.element_size()
+        free = available_bytes(self.latents.device)
+        if size > 0.5 * free:
+            raise InputError(
+                f"dense Jacobians of {size / 2**30:.1f} GiB do not fit in {free / 2**30:.1f} GiB of free memory; "
+                "use `matvec` and `rmatvec`, or fewer latents at once"
+            )
+        return self.flat.dense()
+
+    @property
+    def flat(self) -> LinearOperator:
+        """The same operator on flat vectors `(k, n, latent_dim)` and `(k, n, output_dim)`."""
+        latent, output = self.latents.shape[1:], self.outputs.shape[1:]
+        return LinearOperator(
+            self.n,
+            self.output_dim,
+            self.latent_dim,
+            lambda V: self.matvec(V.reshape(*V.shape[:2], *latent)).flatten(2),
+            lambda U: self.rmatvec(U.reshape(*U.shape[:2], *output)).flatten(2),
+            self.latents.dtype,
+            self.latents.device,
+        )
+
+    def _check(self, vectors: Tensor, like: Tensor, name: str) -> None:
+        if vectors.ndim != like.ndim + 1 or vectors.shape[1:] != like.shape:
+            raise InputError(
+                f"{name} expected vectors of shape (k, {', '.join(map(str, like.shape))}), got {tuple(vectors.shape)}"
+            )
+        if vectors.dtype != like.dtype:
+            raise InputError(f"{name} expected {like.dtype} vectors like the latents, got {vectors.dtype}")
+
+    def _first_that_works(self, ways: Sequence[_Way], attempt: Callable[[_Way], Tensor]) -> _Way:
+        for way in ways[:-1]:
+            try:
+                with repaired(), torch.no_grad():
+                    attempt(way)
+                return way
+            except (RuntimeError, NotImplementedError) as error:
+                if is_out_of_memory(error):
+                    return way
+                self.message = f"{way.name} mode failed: {str(error).splitlines()[0][:200]}"
+        return ways[-1]
+
+    def _pullback(self, rows: slice) -> Callable[[Tensor], Tensor]:
+        """The reverse graph of some latents, kept while the graphs of all of them fit in memory."""
+        assert self._pull is not None
+        key = (rows.start, rows.stop)
+        if key in self._pullbacks:
+            return self._pullbacks[key]
+        pullback = self._pull.linearise(self.map, self.latents[rows])
+        if self.n <= self.footprint.graphs(self.latents.device):
+            self._pullbacks[key] = pullback
+        return pullback
+
+    def _in_chunks(
+        self, vectors: Tensor, apply: Callable[[slice, Tensor], Tensor], most_rows: int | None = None
+    ) -> Tensor:
+        """Apply to blocks of at most `_chunk` (vector, latent) pairs; a block that does not fit is halved."""
+        while True:
+            try:
+                with repaired(), torch.no_grad():
+                    return self._blocks(vectors, apply, most_rows or self.n)
+            except (RuntimeError, torch.OutOfMemoryError) as error:
+                if not is_out_of_memory(error) or self._chunk == 1:
+                    raise
+                self._pullbacks.clear()
+                self._chunk = max(1, self._chunk // 2)
+
+    def _blocks(self, vectors: Tensor, apply: Callable[[slice, Tensor], Tensor], most_rows: int) -> Tensor:
+        width = min(self.n, self._chunk, most_rows)
+        height = max(1, self._chunk // width)
+        columns = []
+        for start in range(0, self.n, width):
+            rows = slice(start, min(start + width, self.n))
+            columns.append(torch.cat([apply(rows, part) for part in vectors[:, rows].split(height)]))
+        return torch.cat(columns, dim=1)
+
+
+def _refuse_half(latents: Tensor, map: LatentMap) -> None:
+    for dtype, what in ((latents.dtype, "latents"), (map.dtype, "weights")):
+        if dtype in (torch.float16, torch.bfloat16):
+            raise InputError(
+                f"float32 or float64 {what} expected, got {dtype}: rounding decides these numbers in half precision; "
+                "convert with `.float()`"
+            )
+
+
+def _check_outputs(outputs: Tensor, latents: Tensor, map: LatentMap) -> None:
+    if outputs.ndim < 1 or len(outputs) != len(latents):
+        raise InputError(
+            f"{map.name} expected to return one output a latent, got shape {tuple(outputs.shape)} for {len(latents)} latents"
+        )
+    if not outputs.is_floating_point():
+        raise InputError(f"{map.name} expected to return floating-point outputs, got {outputs.dtype}")
+    if not torch.isfinite(outputs).all():
+        raise InputError(f"{map.name} returned NaN or infinity: check its weights and the scale of the latents")

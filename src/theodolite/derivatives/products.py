@@ -1,0 +1,113 @@
+"""The ways to a product with a Jacobian, best first: forward mode, double reverse, central differences.
+
+Every way takes a function of a batch, the batch `z: (n, *latent)` and `k` stacked vectors, and treats the rows of the
+batch as independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vjp, vmap
+
+__all__ = ["PULLS", "PUSHES", "Pull", "Push", "second_jvp", "stacked"]
+
+_Function = Callable[[Tensor], Tensor]
+_Pullback = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Push:
+    """A way to `J v`: `apply(f, z, V)` maps `(k, n, *latent)` to `(k, n, *output)` in `passes` model passes each."""
+
+    name: str
+    apply: Callable[[_Function, Tensor, Tensor], Tensor]
+    passes: int
+    exact: bool = True
+
+
+@dataclass(frozen=True)
+class Pull:
+    """A way to `Jᵀ u`: `linearise(f, z)` gives a function `(k, n, *output) -> (k, n, *latent)` that keeps its graph."""
+
+    name: str
+    linearise: Callable[[_Function, Tensor], _Pullback]
+
+
+def _forward(f: _Function, z: Tensor, V: Tensor) -> Tensor:
+    return vmap(lambda v: jvp(f, (z,), (v,))[1])(V)
+
+
+def _forward_loop(f: _Function, z: Tensor, V: Tensor) -> Tensor:
+    return torch.stack([jvp(f, (z,), (v,))[1] for v in V])
+
+
+def _double_reverse(f: _Function, z: Tensor, V: Tensor) -> Tensor:
+    outputs, pullback = vjp(f, z)
+    _, push = vjp(lambda u: pullback(u)[0], torch.zeros_like(outputs))
+    return torch.stack([push(v)[0] for v in V])
+
+
+def _double_autograd(f: _Function, z: Tensor, V: Tensor) -> Tensor:
+    """Double reverse by plain autograd, for functions that `torch.func` refuses (old custom functions, checkpointing)."""
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        outputs = f(z)
+        u = torch.zeros_like(outputs, requires_grad=True)
+        (pulled,) = torch.autograd.grad(outputs, z, u, create_graph=True)
+        return torch.stack([torch.autograd.grad(pulled, u, v, retain_graph=True)[0] for v in V])
+
+
+def _central_difference(f: _Function, z: Tensor, V: Tensor) -> Tensor:
+    """Second-order central differences, the step balanced between rounding and curvature."""
+    rows = (1, -1, *(1,) * (z.ndim - 1))
+    norm = V.flatten(2).norm(dim=-1).reshape(*V.shape[:2], *(1,) * (z.ndim - 1)).clamp_min(torch.finfo(z.dtype).tiny)
+    reach = z.flatten(1).norm(dim=-1).clamp_min(1.0).reshape(rows)
+    step = torch.finfo(z.dtype).eps ** (1 / 3) * reach / norm
+    ahead, behind = stacked(f, z + step * V), stacked(f, z - step * V)
+    return (ahead - behind) / (2 * step.reshape(*V.shape[:2], *(1,) * (ahead.ndim - 2)))
+
+
+def _reverse(f: _Function, z: Tensor) -> _Pullback:
+    _, pullback = vjp(f, z)
+    return vmap(lambda u: pullback(u)[0])
+
+
+def _reverse_loop(f: _Function, z: Tensor) -> _Pullback:
+    _, pullback = vjp(f, z)
+    return lambda U: torch.stack([pullback(u)[0] for u in U])
+
+
+def _autograd(f: _Function, z: Tensor) -> _Pullback:
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        outputs = f(z)
+    return lambda U: torch.stack([torch.autograd.grad(outputs, z, u, retain_graph=True)[0] for u in U])
+
+
+def stacked(f: _Function, Z: Tensor) -> Tensor:
+    """`f` at `(k, n, *latent)` points, as one batch."""
+    outputs = f(Z.flatten(0, 1))
+    return outputs.reshape(*Z.shape[:2], *outputs.shape[1:])
+
+
+def second_jvp(f: _Function, z: Tensor, V: Tensor) -> Tensor:
+    """`D²f(z)[v, v]` for each `v`, forward mode over forward mode; only inside `repaired()`."""
+
+    def along(v: Tensor) -> Tensor:
+        return jvp(lambda point: jvp(f, (point,), (v,))[1], (z,), (v,))[1]
+
+    return vmap(along)(V)
+
+
+PUSHES = (
+    Push("forward", _forward, passes=1),
+    Push("forward-loop", _forward_loop, passes=1),
+    Push("double-reverse", _double_reverse, passes=2),
+    Push("double-autograd", _double_autograd, passes=2),
+    Push("central-differences", _central_difference, passes=2, exact=False),
+)
+PULLS = (Pull("reverse", _reverse), Pull("reverse-loop", _reverse_loop), Pull("autograd", _autograd))

@@ -1,0 +1,148 @@
+"""Derivatives of a new architecture against central differences in float64, before anyone believes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from theodolite.derivatives.operator import JacobianOperator
+from theodolite.derivatives.second_order import second_derivative
+from theodolite.errors import InputError
+from theodolite.maps.latent_map import LatentMap
+
+__all__ = ["SelfCheck", "self_check"]
+
+_STEPS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+_FIRST_TOLERANCE = 1e-3
+_ADJOINT_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
+_SECOND_TOLERANCE = 1e-2
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """The outcome of `self_check`; relative errors, `None` where a check could not be made.
+
+    Attributes:
+        passed: every check that could be made was within its tolerance.
+        dtype: the precision it ran in; float64 unless the map cannot be converted.
+        way: how the operator took its forward products.
+        first_order: JVP against the central difference of the map, at the best of several steps.
+        adjoint: `<u, J v>` against `<Jᵀ u, v>`.
+        second_order: second derivative against the central difference of the JVP; `None` for a map with kinks, whose
+            finite differences do not converge.
+        independent: the map treats the rows of a batch independently.
+        message: what failed and what it means, or which check could not be made and why.
+    """
+
+    passed: bool
+    dtype: str
+    way: str
+    first_order: float
+    adjoint: float
+    second_order: float | None
+    independent: bool
+    message: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `run.json`."""
+        return asdict(self)
+
+
+def self_check(map: LatentMap, latents: Tensor, *, seed: int = 0) -> SelfCheck:
+    """Compare the operator's products with central differences in float64 at the first of `latents`.
+
+    Costs about 20 model passes in float64 on one latent, and a float64 copy of the weights while it runs.
+
+    Raises:
+        InputError: the map cannot be evaluated at these latents.
+    """
+    map64, z = _in_double(map, latents[:1])
+    operator = JacobianOperator(map64, z)
+    draws = torch.Generator().manual_seed(seed)
+    v = _unit(torch.randn(operator.latents.shape, generator=draws, dtype=torch.float64)).to(z)[None]
+    u = _unit(torch.randn(operator.outputs.shape, generator=draws, dtype=torch.float64)).to(z)[None]
+    Jv, Jtu = operator.matvec(v), operator.rmatvec(u)
+    scale = max(float(z.norm()), 1.0)
+    first = min(_relative(_slope(operator, v, h * scale), Jv) for h in _STEPS)
+    adjoint = float(((u * Jv).sum() - (Jtu * v).sum()).abs() / Jv.norm().clamp_min(1e-300))
+    second = _second_order_error(operator, v, scale)
+    independent = _rows_are_independent(map64, z)
+    failures = _failures(operator, first, adjoint, second, independent)
+    message = "; ".join(failures) or (
+        "" if second is not None else "the map has kinks: no finite difference to hold D² against"
+    )
+    dtype = str(z.dtype).removeprefix("torch.")
+    return SelfCheck(not failures, dtype, operator.way, first, adjoint, second, independent, message)
+
+
+def _in_double(map: LatentMap, z: Tensor) -> tuple[LatentMap, Tensor]:
+    """The map and latent in float64, or as they are when the map's function cannot follow."""
+    converted = map.to(dtype=torch.float64)
+    try:
+        with torch.no_grad():
+            if converted(z.double()).dtype is torch.float64:
+                return converted, z.double()
+    except InputError:
+        raise
+    except (RuntimeError, TypeError, ValueError):
+        pass
+    return map, z
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x / x.norm()
+
+
+def _relative(a: Tensor, b: Tensor) -> float:
+    return float((a - b).norm() / b.norm().clamp_min(1e-300))
+
+
+def _slope(operator: JacobianOperator, v: Tensor, h: float) -> Tensor:
+    return (operator.at_offsets(h * v) - operator.at_offsets(-h * v)) / (2 * h)
+
+
+def _second_order_error(operator: JacobianOperator, v: Tensor, scale: float) -> float | None:
+    """D² against central differences of the JVP at two steps; None where these disagree with each other (kinks)."""
+    if operator.latents.dtype is not torch.float64:
+        return None
+    exact, _ = second_derivative(operator, v)
+    coarse, fine = (_jvp_slope(operator, v, h * scale) for h in (1e-4, 1e-5))
+    size = max(float(fine.norm()), float(exact.norm()), 1e-6 * float(operator.outputs.norm()))
+    if float((coarse - fine).norm()) > _SECOND_TOLERANCE * size:
+        return None
+    return float((exact - fine).norm()) / size
+
+
+def _jvp_slope(operator: JacobianOperator, v: Tensor, h: float) -> Tensor:
+    ahead, behind = (JacobianOperator(operator.map, operator.latents + sign * h * v[0]) for sign in (1.0, -1.0))
+    return (ahead.matvec(v) - behind.matvec(v)) / (2 * h)
+
+
+def _rows_are_independent(map: LatentMap, z: Tensor) -> bool:
+    """Whether a row's output stays the same when another row is put beside it."""
+    with torch.no_grad():
+        alone, beside = map(z), map(torch.cat([z, z.flip(-1) + 0.5 * z.std() + 0.1]))
+    tolerance = 1e-6 if z.dtype is torch.float64 else 1e-3
+    return _relative(beside[:1], alone) < tolerance
+
+
+def _failures(
+    operator: JacobianOperator, first: float, adjoint: float, second: float | None, independent: bool
+) -> Sequence[str]:
+    dtype = operator.latents.dtype
+    found = []
+    if first > (_FIRST_TOLERANCE if dtype is torch.float64 else 0.05):
+        found.append(f"JVP differs from central differences by {first:.1e}")
+    if adjoint > _ADJOINT_TOLERANCE[dtype]:
+        found.append(f"JVP and VJP are not adjoint: {adjoint:.1e}")
+    if second is not None and second > _SECOND_TOLERANCE:
+        found.append(
+            f"second derivative differs from central differences by {second:.1e}: do not use infinitesimal curvature"
+        )
+    if not independent:
+        found.append("rows of a batch depend on each other (batch statistics?): put the model in eval mode")
+    return found

@@ -1,0 +1,119 @@
+"""`Chart`: a map at some latents, with the Jacobian work that several descriptors share."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from theodolite.derivatives import JacobianOperator, LinearOperator, jacobian
+from theodolite.descriptors.effort import STANDARD, Effort
+from theodolite.maps.latent_map import LatentMap
+from theodolite.spectrum import (
+    Bidiagonalisation,
+    LeadingTriplet,
+    Seeding,
+    Seeds,
+    SpectralMeasure,
+    bidiagonalise,
+    converge,
+    dense_measure,
+    dense_normal_norm,
+    dense_triplet,
+    normal_norm,
+    ritz_triplet,
+    spectral_measure,
+)
+
+__all__ = ["Chart"]
+
+_ANGLE = 0.02
+"""Largest angle bound of the leading direction that is not iterated further."""
+
+
+class Chart:
+    """The neighbourhood of each of `n` latents, as the map sees it; everything is computed once, on first use.
+
+    Args:
+        map: the map.
+        latents: `(n, *latent)`.
+        generator: seeds of everything random (`theodolite.spectrum.Seeds`).
+        effort: what may be spent.
+        dense: True to build the Jacobians, False never to, None to build them where that costs no more passes than
+            the probes would (`Effort.dense_up_to`).
+    """
+
+    def __init__(
+        self,
+        map: LatentMap,
+        latents: Tensor,
+        *,
+        generator: Seeding = None,
+        effort: Effort | None = None,
+        dense: bool | None = None,
+    ) -> None:
+        self.map = map
+        self.operator: JacobianOperator = jacobian(map, latents)
+        self.latents = self.operator.latents
+        self.effort = effort or STANDARD
+        self.seeds = Seeds(generator, len(latents))
+        small = min(self.operator.latent_dim, self.operator.output_dim) <= self.effort.dense_up_to()
+        self.is_dense = small if dense is None else dense
+
+    @property
+    def n(self) -> int:
+        """Number of latents."""
+        return self.operator.n
+
+    @property
+    def flat(self) -> LinearOperator:
+        """The Jacobian on flat vectors."""
+        return self.operator.flat
+
+    @property
+    def outputs(self) -> Tensor:
+        """The map's values `(n, *output)`."""
+        return self.operator.outputs
+
+    @property
+    def status(self) -> str:
+        """Of the derivatives: ``ok``, or ``approximate`` when only finite differences worked."""
+        return self.operator.status
+
+    @cached_property
+    def rms(self) -> Tensor:
+        """Root mean square of each latent's entries, `(n,)`: the unit in which finite steps are stated.
+
+        A latent of zeros has no scale of its own; its unit is one.
+        """
+        size = self.latents.flatten(1).double().square().mean(-1).sqrt()
+        return torch.where(size > 0, size, torch.ones_like(size))
+
+    @cached_property
+    def jacobians(self) -> Tensor:
+        """The Jacobians `(n, output_dim, latent_dim)`."""
+        return self.operator.dense()
+
+    @cached_property
+    def spectrum(self) -> SpectralMeasure:
+        """The singular values as nodes and weights."""
+        return dense_measure(self.jacobians) if self.is_dense else spectral_measure(self._run, self.flat)
+
+    @cached_property
+    def leading(self) -> LeadingTriplet:
+        """The leading singular triplet, iterated until its direction is known well enough or the effort is spent."""
+        if self.is_dense:
+            return dense_triplet(self.jacobians)
+        triplet = ritz_triplet(self.flat, self._run)
+        return converge(self.flat, triplet, angle=_ANGLE, depth=max(4, self.effort.depth // 3), rounds=2)
+
+    def normal_norm(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Length of the part of output vectors `a: (k, n, output_dim)` outside the tangent space, and its bias."""
+        if self.is_dense:
+            return dense_normal_norm(self.jacobians, a)
+        return normal_norm(self.flat, a, self.effort.tangent_depth)
+
+    @cached_property
+    def _run(self) -> Bidiagonalisation:
+        return bidiagonalise(self.flat, self.effort.probes, self.effort.depth, self.seeds)

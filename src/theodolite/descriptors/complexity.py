@@ -1,0 +1,225 @@
+"""Local complexity: how many of the network's hyperplanes cut a small cross-polytope around a latent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from theodolite.derivatives.memory import Footprint
+from theodolite.descriptors.chart import Chart
+from theodolite.descriptors.descriptor import Descriptor, Quantity
+from theodolite.descriptors.effort import Effort
+from theodolite.descriptors.modes import Mode, is_paper
+from theodolite.errors import InputError
+from theodolite.maps.latent_map import LatentMap
+from theodolite.spectrum import Estimate, Seeding, student_mean
+
+__all__ = ["DESCRIPTOR", "local_complexity"]
+
+_PAPER_AXES, _PAPER_RADIUS, _PAPER_FRAMES = 20, 0.005, 3
+
+_KINKED: frozenset[Callable[..., Any]] = frozenset(
+    {
+        *(F.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_, F.relu6, F.leaky_relu),
+        *(torch.nn.functional.leaky_relu_, F.elu, F.celu, F.selu, F.rrelu, F.prelu, torch.prelu),
+        *(F.silu, F.gelu, F.mish, F.hardswish),
+    }
+)
+"""Activations with a kink, or the smooth copy of one, at pre-activation zero; tanh and sigmoid have none."""
+
+
+def local_complexity(
+    map: LatentMap,
+    latents: Tensor,
+    *,
+    radius: float | None = None,
+    generator: Seeding = None,
+    mode: Mode = "exact",
+    effort: Effort | None = None,
+    dense: bool | None = None,
+    chart: Chart | None = None,
+) -> Estimate:
+    """`delta = #{units whose pre-activation changes sign over the vertices z ± r ||z|| e_p}`, `e_p` orthonormal.
+
+    A unit is one entry of the input of one ReLU, leaky ReLU, SiLU, GELU, ELU, Mish or hard-swish; sign changes are
+    exact cuts of the polytope's hull for units of the first layer and an approximation deeper, because only the
+    vertices are propagated. It counts hyperplanes, not regions. Mean over several random frames; choose a radius at
+    which 1 to 20 % of the units are cut (`local_complexity_fraction`), below that it is shot noise. Source: Humayun et
+    al. 2025 (arXiv 2408.08307), estimator as in the first author's released code; ``mode="paper"`` uses its settings,
+    20 axes and the absolute radius 0.005, with the same frames for all latents.
+
+    Args:
+        map: a map built from the activations above, in any module or function.
+        latents: `(n, *latent)`.
+        radius: `r` as a fraction of `||z||`; the efforts's radii when left out.
+        generator: a `torch.Generator`, a seed, or one seed a latent.
+        mode: ``exact`` or ``paper``.
+        effort: frames, axes and radii.
+        dense: not used; for one signature with the other descriptors.
+        chart: shared work of several descriptors at these latents.
+
+    Returns:
+        `Estimate` (a count) with parts `local_complexity_fraction` (of all units), `local_complexity_units` and
+        `local_complexity_r<radius>` for each further radius. Status ``undefined`` when the map has no such activation.
+        Cost: `2 * axes * frames` forward passes a radius.
+
+    Raises:
+        InputError: a radius that is not positive.
+    """
+    if radius is not None and radius <= 0:
+        raise InputError(f"local_complexity `radius` expected a positive fraction of ||z||, got {radius}")
+    chart = chart or Chart(map, latents, generator=generator, effort=effort, dense=dense)
+    if is_paper(mode):
+        frames = [_shared_frame(chart, seed) for seed in range(_PAPER_FRAMES)]
+        return _bundle(chart, frames, _PAPER_RADIUS, relative=False)
+    dim = chart.operator.latent_dim
+    axes = min(chart.effort.axes, dim)
+    frames = [chart.seeds.frame(f"complexity{index}", axes, dim) for index in range(chart.effort.frames)]
+    headline, *others = (radius,) if radius is not None else chart.effort.radii
+    result = _bundle(chart, frames, headline)
+    more = {f"local_complexity_r{other:g}": _without_parts(_bundle(chart, frames, other)) for other in others}
+    return Estimate(
+        result.value,
+        result.stderr,
+        result.passes,
+        result.n,
+        result.statuses,
+        result.message,
+        parts={**result.parts, **more},
+    )
+
+
+def _without_parts(estimate: Estimate) -> Estimate:
+    return estimate.named("")[""]
+
+
+def _shared_frame(chart: Chart, seed: int) -> Tensor:
+    dim = chart.operator.latent_dim
+    draws = torch.randn(dim, min(_PAPER_AXES, dim), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.linalg.qr(draws).Q.T[:, None].expand(-1, chart.n, -1)
+
+
+def _bundle(chart: Chart, frames: list[Tensor], radius: float, *, relative: bool = True) -> Estimate:
+    size = chart.rms * chart.operator.latent_dim**0.5 if relative else torch.ones_like(chart.rms)
+    steps = [(radius * size.unsqueeze(-1)).to(frame.device) * frame for frame in frames]
+    counted = [_cuts(chart, torch.cat([step, -step]).to(chart.latents)) for step in steps]
+    counts, units = torch.stack([cut for cut, _ in counted]), counted[0][1]
+    mean, stderr = student_mean(counts)
+    passes, n = len(frames) * 2 * len(frames[0]), len(frames)
+    statuses = ("ok",) * chart.n if units else ("undefined",) * chart.n
+    message = "" if units else "the map calls no activation with a kink at zero"
+    total = torch.full_like(mean, float(units))
+    parts = {
+        "local_complexity_fraction": Estimate(
+            mean / max(units, 1), stderr / max(units, 1), passes, n, statuses, message
+        ),
+        "local_complexity_units": Estimate(total, torch.zeros_like(total), passes, n, statuses, message),
+    }
+    return Estimate(mean, stderr, passes, n, statuses, message, parts=parts)
+
+
+def _cuts(chart: Chart, offsets: Tensor) -> tuple[Tensor, int]:
+    """Units cut for each latent, and units there are, over vertices `z + offsets`, `(vertices, n, latent_dim)`."""
+    counts, units = [], 0
+    for index in range(chart.n):
+        vertices = chart.latents[index] + offsets[:, index].reshape(-1, *chart.latents.shape[1:])
+        signs = _Signs()
+        for part in vertices.split(_together(chart)):
+            with torch.no_grad(), _watching(signs):
+                chart.map(part)
+        counts.append(signs.cut())
+        units = signs.units()
+    chart.operator.passes += len(offsets)
+    return torch.tensor(counts, dtype=torch.float64, device=chart.latents.device), units
+
+
+def _together(chart: Chart) -> int:
+    footprint: Footprint = chart.operator.footprint
+    return footprint.tangents(chart.latents.device)
+
+
+class _Signs:
+    """The signs of every unit at the first vertex, and which units have since shown another."""
+
+    def __init__(self) -> None:
+        self._first: list[Tensor] = []
+        self._mixed: list[Tensor] = []
+        self._call = 0
+
+    def restart(self) -> None:
+        """A new batch of vertices begins."""
+        self._call = 0
+
+    def see(self, preactivation: Tensor) -> None:
+        """One activation's input, `(vertices, *units)`."""
+        positive = preactivation.detach() > 0
+        if self._call == len(self._first):
+            self._first.append(positive[0])
+            self._mixed.append(torch.zeros_like(positive[0]))
+        self._mixed[self._call] |= (positive != self._first[self._call]).any(0)
+        self._call += 1
+
+    def cut(self) -> int:
+        """Units that changed sign."""
+        return sum(int(mixed.sum()) for mixed in self._mixed)
+
+    def units(self) -> int:
+        """All units."""
+        return sum(mixed.numel() for mixed in self._mixed)
+
+
+@contextmanager
+def _watching(signs: _Signs) -> Iterator[None]:
+    signs.restart()
+    with _Watch(signs):
+        yield
+
+
+class _Watch(TorchFunctionMode):
+    def __init__(self, signs: _Signs) -> None:
+        super().__init__()
+        self._signs = signs
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in _KINKED:
+            self._signs.see(args[0] if args else (kwargs or {})["input"])
+        return func(*args, **(kwargs or {}))
+
+
+DESCRIPTOR = Descriptor(
+    local_complexity,
+    (
+        Quantity(
+            "local_complexity",
+            "Local complexity δ",
+            "units",
+            "#{units whose sign differs on z ± r ‖z‖ e_p}, r = 0.02",
+            "Humayun et al. 2025 (arXiv 2408.08307)",
+            "How many of the network’s hyperplanes cut a small cross-polytope around the latent.",
+        ),
+        Quantity(
+            "local_complexity_fraction",
+            "Local complexity, fraction",
+            "",
+            "δ / units",
+            "Humayun et al. 2025 (arXiv 2408.08307)",
+            "Share of the units that are cut; trust 1 % to 20 %.",
+        ),
+        Quantity(
+            "local_complexity_units",
+            "Units",
+            "units",
+            "entries of all activations",
+            "derived here",
+            "How many units the map has in all.",
+        ),
+    ),
+)

@@ -1,0 +1,158 @@
+"""Curvature: how far the image of a straight line in latent space bends out of the tangent space."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from theodolite.derivatives import second_derivative, second_difference
+from theodolite.descriptors.chart import Chart
+from theodolite.descriptors.descriptor import Descriptor, Quantity
+from theodolite.descriptors.effort import Effort
+from theodolite.descriptors.modes import Mode, is_paper, marked
+from theodolite.errors import InputError
+from theodolite.maps.latent_map import LatentMap
+from theodolite.spectrum import Estimate, Seeding, student_mean
+
+__all__ = ["DESCRIPTOR", "curvature"]
+
+
+def curvature(
+    map: LatentMap,
+    latents: Tensor,
+    *,
+    scale: float | None = None,
+    generator: Seeding = None,
+    mode: Mode = "exact",
+    effort: Effort | None = None,
+    dense: bool | None = None,
+    chart: Chart | None = None,
+) -> Estimate:
+    """`kappa(v) = ||P_N D²x[v, v]|| / ||J v||²`, the normal curvature along `v`, mean over random unit directions.
+
+    `P_N` removes the tangent part, so that a mere re-parametrisation of the latent space counts nothing; a sphere of
+    radius `R` has `1 / R` everywhere. In inverse output units: scaling the output by `c` divides it by `c`.
+
+    The headline is taken at a finite scale, `D²x[v, v]` replaced by
+    `[x(z + h v) - 2 x(z) + x(z - h v)] / h²` with `h = scale * rms(z)`: a ReLU decoder's second derivative vanishes
+    while the map still bends at the kinks a step crosses. `curvature_infinitesimal` beside it is the limit. They are
+    different quantities; compare only at one scale. Derived here.
+
+    Args:
+        map: the map.
+        latents: `(n, *latent)`.
+        scale: `h` as a fraction of the latent's root mean square, 0.1 unless `effort` says otherwise.
+        generator: a `torch.Generator`, a seed, or one seed a latent.
+        mode: ``exact``; no paper gives a recipe.
+        effort: directions, scales and least-squares depth.
+        dense: force (True) or forbid (False) the dense path.
+        chart: shared work of several descriptors at these latents.
+
+    Returns:
+        `Estimate` with parts `curvature_leading` (along the leading right singular vector), `curvature_infinitesimal`,
+        `curvature_infinitesimal_leading`, and `curvature_h<scale>` for each further scale of the effort. The error
+        holds the spread over directions, what the least-squares solve left, and rounding.
+        Cost: `(directions + 1) (3 + 2 tangent_depth)` passes a scale; without the solve on the dense path.
+
+    Raises:
+        InputError: ``mode="paper"``, or a scale that is not positive.
+    """
+    if is_paper(mode):
+        raise InputError("curvature has no published recipe: use mode='exact'")
+    if scale is not None and scale <= 0:
+        raise InputError(f"curvature `scale` expected a positive fraction of the latents' RMS, got {scale}")
+    chart = chart or Chart(map, latents, generator=generator, effort=effort, dense=dense)
+    headline, *others = (scale,) if scale is not None else chart.effort.scales
+    mean, leading = _at_scale(chart, headline)
+    limit, limit_leading = _at_scale(chart, None)
+    parts = {
+        "curvature_leading": leading,
+        "curvature_infinitesimal": limit,
+        "curvature_infinitesimal_leading": limit_leading,
+        **{f"curvature_h{other:g}": _at_scale(chart, other)[0] for other in others},
+    }
+    return marked(Estimate(mean.value, mean.stderr, mean.passes, mean.n, message=mean.message, parts=parts), chart)
+
+
+def _at_scale(chart: Chart, scale: float | None) -> tuple[Estimate, Estimate]:
+    """Mean over random directions, and the value along the leading one; `scale` None is the limit."""
+    V = _directions(chart)
+    before = chart.operator.passes
+    second, noise, message = _second(chart, V, scale)
+    normal, bias = chart.normal_norm(second.flatten(2))
+    length = chart.flat.matvec(V.flatten(2)).norm(dim=-1).double().square()
+    length = length.clamp_min(torch.finfo(torch.float64).tiny)
+    kappa, blur = (normal - bias).clamp_min(0) / length, (bias / 1.96 + noise) / length
+    mean, spread = student_mean(kappa[:-1])
+    stderr = (spread.square() + blur[:-1].mean(0).square()).sqrt()
+    passes, count = chart.operator.passes - before, len(V) - 1
+    tied = tuple("undetermined" if gap < 1e-3 else "ok" for gap in chart.leading.gap.tolist())
+    return (
+        Estimate(mean, stderr, passes, count, message=message),
+        Estimate(
+            kappa[-1],
+            blur[-1],
+            passes,
+            1,
+            tied,
+            "the leading direction is nearly tied" if "undetermined" in tied else "",
+        ),
+    )
+
+
+def _directions(chart: Chart) -> Tensor:
+    """Random unit vectors and the leading one, `(directions + 1, n, *latent)`."""
+    random = chart.seeds.unit("curvature", chart.effort.directions, chart.operator.latent_dim).to(chart.latents)
+    return torch.cat([random, chart.leading.right.to(random)[None]]).reshape(-1, *chart.latents.shape)
+
+
+def _second(chart: Chart, V: Tensor, scale: float | None) -> tuple[Tensor, Tensor, str]:
+    """Second derivatives along `V`, the length that rounding alone would give them, and a remark."""
+    rounding = 4 * torch.finfo(V.dtype).eps * chart.outputs.flatten(1).norm(dim=-1).double()
+    if scale is not None:
+        step = scale * chart.rms
+        return second_difference(chart.operator, V, step), rounding / step.square(), ""
+    second, way = second_derivative(chart.operator, V)
+    if way == "taylor":
+        return second, torch.zeros_like(rounding), ""
+    noise = rounding / (torch.finfo(V.dtype).eps ** 0.5)
+    return second, noise, "the infinitesimal part came from finite differences"
+
+
+DESCRIPTOR = Descriptor(
+    curvature,
+    (
+        Quantity(
+            "curvature",
+            "Curvature κ at a finite step",
+            "1 / output",
+            "‖P_N Δ_h²x‖ / ‖J v‖², mean over v, h = 0.1 RMS(z)",
+            "derived here",
+            "How strongly a straight line in latent space bends in image space, over a step of a tenth of the latent’s RMS.",
+        ),
+        Quantity(
+            "curvature_leading",
+            "Curvature along the leading direction",
+            "1 / output",
+            "the same at v = v₁",
+            "derived here",
+            "Bending along the direction of largest stretch.",
+        ),
+        Quantity(
+            "curvature_infinitesimal",
+            "Curvature, infinitesimal",
+            "1 / output",
+            "‖P_N D²x[v, v]‖ / ‖J v‖², mean over v",
+            "derived here",
+            "Bending in the limit of a small step; zero for a ReLU decoder, which bends only at its kinks.",
+        ),
+        Quantity(
+            "curvature_infinitesimal_leading",
+            "Curvature, infinitesimal, leading",
+            "1 / output",
+            "the same at v = v₁",
+            "derived here",
+            "Infinitesimal bending along the direction of largest stretch.",
+        ),
+    ),
+)

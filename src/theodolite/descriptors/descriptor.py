@@ -1,0 +1,52 @@
+"""What the survey and the report know of a descriptor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from theodolite.spectrum import Estimate
+
+__all__ = ["Descriptor", "Quantity"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that a descriptor returns.
+
+    Attributes:
+        name: in tables.
+        label: in pictures.
+        unit: of the value; empty for a pure number.
+        formula: in plain text.
+        source: author, year and identifier, or "derived here".
+        meaning: one sentence for a reader of the report.
+    """
+
+    name: str
+    label: str
+    unit: str
+    formula: str
+    source: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """A descriptor and what it returns.
+
+    Attributes:
+        function: `(map, latents, *, generator, effort, chart) -> Estimate`; its name is the descriptor's.
+        quantities: the headline, under the function's name, and the parts that are always there; further scales and
+            radii carry a suffix.
+        spatial: needs outputs with spatial axes, `(channels, *space)`.
+    """
+
+    function: Callable[..., Estimate]
+    quantities: tuple[Quantity, ...]
+    spatial: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of the function and of its headline quantity."""
+        return self.function.__name__

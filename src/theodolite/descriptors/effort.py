@@ -1,0 +1,69 @@
+"""How much work a descriptor may spend on one latent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["EFFORTS", "STANDARD", "Effort"]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Settings that trade model passes for error; every descriptor reads what concerns it.
+
+    Attributes:
+        probes: random start vectors of the Golub-Kahan quadrature. Few and deep is better than many and shallow: the
+            error bar needs only one, while truncation bias falls quickly with the depth.
+        depth: bidiagonalisation steps a probe; one step is a JVP and a VJP.
+        neighbours: nearby latents at which the leading axis is compared (`axis_rotation`).
+        axis_depth: bidiagonalisation steps at each of these.
+        directions: random directions of the second derivative (`curvature`).
+        tangent_depth: steps of the least-squares solve that removes the tangent part (`curvature`).
+        scales: finite steps of `curvature`, as fractions of the latent's root mean square; the first is the headline.
+        frames: random cross-polytopes (`local_complexity`).
+        axes: axes of each cross-polytope, so `2 * axes` vertices.
+        radii: radii of the cross-polytope, as fractions of the latent's norm; the first is the headline.
+    """
+
+    probes: int = 3
+    depth: int = 48
+    neighbours: int = 6
+    axis_depth: int = 8
+    directions: int = 4
+    tangent_depth: int = 8
+    scales: tuple[float, ...] = (0.1,)
+    frames: int = 5
+    axes: int = 8
+    radii: tuple[float, ...] = (0.02, 0.005, 0.05)
+
+    def dense_up_to(self) -> int:
+        """Largest latent (or output) dimension treated exactly: where all its columns cost no more than the probes."""
+        return 2 * self.probes * self.depth
+
+
+STANDARD = Effort()
+_QUICK = Effort(
+    probes=2,
+    depth=24,
+    neighbours=4,
+    axis_depth=5,
+    directions=4,
+    tangent_depth=6,
+    scales=(0.1,),
+    frames=5,
+    axes=4,
+    radii=(0.02,),
+)
+_FULL = Effort(
+    probes=6,
+    depth=96,
+    neighbours=12,
+    axis_depth=12,
+    directions=8,
+    tangent_depth=24,
+    scales=(0.1, 0.01, 1.0),
+    frames=8,
+    axes=20,
+)
+EFFORTS = {"quick": _QUICK, "standard": STANDARD, "full": _FULL}
+"""The budgets of the survey by name."""

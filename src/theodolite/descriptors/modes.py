@@ -1,0 +1,92 @@
+"""The papers' cheaper recipes, kept beside the exact definitions so that both can be compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from theodolite.descriptors.chart import Chart
+from theodolite.errors import InputError
+from theodolite.spectrum import Estimate, SpectralMeasure, dense_measure, worse
+
+__all__ = ["Mode", "Subspace", "is_paper", "marked", "projected_measure", "subspace"]
+
+Mode = Literal["exact", "paper"]
+
+PROJECTION_ROWS = 128
+SUBSPACE_DIMENSION = 64
+SUBSPACE_STEP = 0.02
+
+
+def is_paper(mode: str) -> bool:
+    """Whether the paper's recipe is asked for; refuses any word but the two."""
+    if mode not in ("exact", "paper"):
+        raise InputError(f"mode expected to be 'exact' or 'paper', got {mode!r}")
+    return mode == "paper"
+
+
+def marked(estimate: Estimate, chart: Chart) -> Estimate:
+    """The estimate, its status lowered where the derivatives under it were only approximate."""
+    if chart.status == "ok":
+        return estimate
+    statuses = tuple(worse(status, chart.status) for status in estimate.statuses)
+    parts = {name: marked(part, chart) for name, part in estimate.parts.items()}
+    return replace(estimate, statuses=statuses, message=estimate.message or chart.operator.message, parts=parts)
+
+
+def projected_measure(chart: Chart) -> SpectralMeasure:
+    """Singular values of `W J`, `W` fixed with 128 orthonormal rows (seed 0); 128 passes a latent.
+
+    Source: the recipe of Humayun's released StyleGAN2 code; that arXiv 2408.08307 used the same is not confirmed.
+    """
+    rows = min(PROJECTION_ROWS, chart.operator.output_dim)
+    draws = torch.randn(
+        chart.operator.output_dim, rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    W = torch.linalg.qr(draws).Q.T.to(chart.latents)
+    projected = chart.flat.rmatvec(W[:, None].expand(-1, chart.n, -1)).permute(1, 0, 2)
+    return dense_measure(projected)
+
+
+@dataclass(frozen=True)
+class Subspace:
+    """Forward differences of the map along an orthonormal random frame, as in the released code of arXiv 2604.18804.
+
+    Attributes:
+        frame: `W`, `(k, n, latent_dim)`.
+        jacobian: `J W` by differences, `(n, output_dim, k)`.
+        singular_values: `(n, k)`, descending.
+        leading: the leading right vector in frame coordinates, `(n, k)`.
+    """
+
+    frame: Tensor
+    jacobian: Tensor
+    singular_values: Tensor
+    leading: Tensor
+
+    @property
+    def direction(self) -> Tensor:
+        """The leading right vector in latent space, `(n, latent_dim)`, of unit length."""
+        return torch.einsum("kn,knd->nd", self.leading.T.to(self.frame), self.frame)
+
+
+def subspace(chart: Chart, offset: Tensor | None = None, frame: Tensor | None = None) -> Subspace:
+    """Forward differences of absolute step 0.02 along up to 64 random orthonormal directions; 65 passes a latent.
+
+    Args:
+        chart: the map and its latents.
+        offset: take them at `z + offset`, `(n, latent_dim)`, instead of at `z`.
+        frame: the directions; drawn when left out.
+    """
+    count = min(SUBSPACE_DIMENSION, chart.operator.latent_dim)
+    W = chart.seeds.frame("subspace", count, chart.operator.latent_dim).to(chart.latents) if frame is None else frame
+    at = torch.zeros_like(W[0]) if offset is None else offset
+    shape = (-1, *chart.latents.shape)
+    centre = chart.operator.at_offsets(at.reshape(shape)).flatten(2)
+    ahead = chart.operator.at_offsets((at + SUBSPACE_STEP * W).reshape(shape)).flatten(2)
+    J = ((ahead - centre) / SUBSPACE_STEP).permute(1, 2, 0)
+    values, vectors = torch.linalg.eigh((J.mT @ J).double())
+    return Subspace(W, J, values.clamp_min(0).sqrt().flip(-1), vectors[..., -1])

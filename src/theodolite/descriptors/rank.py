@@ -1,0 +1,77 @@
+"""Local rank: how many latent directions the map really uses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from theodolite.descriptors.chart import Chart
+from theodolite.descriptors.descriptor import Descriptor, Quantity
+from theodolite.descriptors.effort import Effort
+from theodolite.descriptors.modes import Mode, is_paper, marked, projected_measure
+from theodolite.maps.latent_map import LatentMap
+from theodolite.spectrum import Estimate, Seeding, effective_rank
+
+__all__ = ["DESCRIPTOR", "local_rank"]
+
+
+def local_rank(
+    map: LatentMap,
+    latents: Tensor,
+    *,
+    p: float = 1.0,
+    generator: Seeding = None,
+    mode: Mode = "exact",
+    effort: Effort | None = None,
+    dense: bool | None = None,
+    chart: Chart | None = None,
+) -> Estimate:
+    """`nu = exp(-sum_i a_i log a_i)`, `a_i = sigma_i^p / sum_j sigma_j^p`: the entropy rank of the Jacobian.
+
+    Between 1 (one direction decides everything) and `min(latent_dim, output_dim)` (all alike); unchanged when the
+    output is scaled or rotated. Source: Humayun et al. 2025 (arXiv 2408.08307); that its text uses `p = 1` is our
+    reading, so `p = 2` is reported beside it.
+
+    Args:
+        map: the map.
+        latents: `(n, *latent)`.
+        p: power of the singular values.
+        generator: a `torch.Generator`, a seed, or one seed a latent.
+        mode: ``exact``, or ``paper`` for the projection on 128 output rows (see `local_scaling`).
+        effort: probes and depth of the quadrature.
+        dense: force (True) or forbid (False) the dense path.
+        chart: shared work of several descriptors at these latents.
+
+    Returns:
+        `Estimate` with part `local_rank_p2`. Cost as `local_scaling`, nothing more on the same chart.
+
+    Raises:
+        InputError: latents that do not fit the map.
+    """
+    chart = chart or Chart(map, latents, generator=generator, effort=effort, dense=dense)
+    measure = projected_measure(chart) if is_paper(mode) else chart.spectrum
+    return marked(replace(effective_rank(measure, p), parts={"local_rank_p2": effective_rank(measure, 2.0)}), chart)
+
+
+DESCRIPTOR = Descriptor(
+    local_rank,
+    (
+        Quantity(
+            "local_rank",
+            "Local rank ν",
+            "dimensions",
+            "exp(−Σ α log α), α_i = σ_i / Σσ",
+            "Humayun et al. 2025 (arXiv 2408.08307)",
+            "How many latent directions the decoder really uses here.",
+        ),
+        Quantity(
+            "local_rank_p2",
+            "Local rank, p = 2",
+            "dimensions",
+            "exp(−Σ α log α), α_i = σ_i² / Σσ²",
+            "Humayun et al. 2025 (arXiv 2408.08307); power 2 after third-party notes",
+            "Local rank weighted by energy: dominated by the largest stretches.",
+        ),
+    ),
+)

@@ -1,0 +1,43 @@
+"""Numbers from an operator, each an `Estimate`."""
+
+from theodolite.spectrum.bidiagonal import Bidiagonalisation, golub_kahan
+from theodolite.spectrum.estimate import STATUSES, Estimate, student_mean, worse, worst
+from theodolite.spectrum.leading import LeadingTriplet, converge, dense_triplet, refine, ritz_triplet
+from theodolite.spectrum.least_squares import dense_normal_norm, normal_norm
+from theodolite.spectrum.measure import (
+    SpectralMeasure,
+    bidiagonalise,
+    dense_measure,
+    singular_spectrum,
+    spectral_measure,
+)
+from theodolite.spectrum.quadrature import density, effective_rank, log_volume, null_dimension
+from theodolite.spectrum.seeds import Seeding, Seeds
+
+__all__ = [
+    "STATUSES",
+    "Bidiagonalisation",
+    "Estimate",
+    "LeadingTriplet",
+    "Seeding",
+    "Seeds",
+    "SpectralMeasure",
+    "bidiagonalise",
+    "converge",
+    "dense_measure",
+    "dense_normal_norm",
+    "dense_triplet",
+    "density",
+    "effective_rank",
+    "golub_kahan",
+    "log_volume",
+    "normal_norm",
+    "null_dimension",
+    "refine",
+    "ritz_triplet",
+    "singular_spectrum",
+    "spectral_measure",
+    "student_mean",
+    "worse",
+    "worst",
+]

@@ -1,0 +1,61 @@
+"""One random stream for each latent and purpose: the same draws on every device, in every batch, in every order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from theodolite.errors import InputError
+
+__all__ = ["Seeding", "Seeds"]
+
+Seeding = torch.Generator | int | Sequence[int] | None
+"""What a stochastic function takes: a generator, one seed, a seed for each latent, or None for seed 0."""
+
+
+class Seeds:
+    """A seed for each of `n` latents, from which every purpose derives streams of its own.
+
+    Draws are made on the CPU in float64, so that neither the device nor the dtype of the model changes them.
+
+    Args:
+        generator: a `torch.Generator` (one draw is taken from it), an integer, a sequence of `n` integers, or None.
+        n: number of latents.
+
+    Raises:
+        InputError: a sequence of another length.
+    """
+
+    def __init__(self, generator: Seeding, n: int) -> None:
+        if isinstance(generator, torch.Generator):
+            generator = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+        if generator is None or isinstance(generator, int):
+            generator = [_mix(generator or 0, "latent", index) for index in range(n)]
+        if len(generator) != n:
+            raise InputError(f"one seed a latent expected ({n}), got {len(generator)}; or give one integer for all")
+        self.base = tuple(int(seed) for seed in generator)
+
+    def normal(self, purpose: str, *shape: int) -> Tensor:
+        """Standard normal draws `(n, *shape)`, float64 on the CPU."""
+        return torch.stack([torch.randn(shape, generator=g, dtype=torch.float64) for g in self._streams(purpose)])
+
+    def unit(self, purpose: str, count: int, dim: int) -> Tensor:
+        """`count` independent directions, uniform on the sphere: `(count, n, dim)`."""
+        draws = self.normal(purpose, count, dim)
+        return (draws / draws.norm(dim=-1, keepdim=True)).transpose(0, 1)
+
+    def frame(self, purpose: str, count: int, dim: int) -> Tensor:
+        """`count <= dim` orthonormal directions, uniform over all such frames: `(count, n, dim)`."""
+        Q, R = torch.linalg.qr(self.normal(purpose, dim, count))
+        Q = Q * R.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+        return Q.permute(2, 0, 1)
+
+    def _streams(self, purpose: str) -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(_mix(seed, purpose)) for seed in self.base]
+
+
+def _mix(*parts: object) -> int:
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
