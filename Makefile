@@ -23,7 +23,7 @@ demo: $(VENV)/.installed
 	$(BIN)/theodolite demo --out $(RUN)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -100,6 +100,11 @@ class Chart:
         """The singular values as nodes and weights."""
         return dense_measure(self.jacobians) if self.is_dense else spectral_measure(self._run, self.flat)
 
+    @property
+    def has_spectrum(self) -> bool:
+        """Whether anything has asked for the spectrum yet."""
+        return "spectrum" in vars(self)
+
     @cached_property
     def leading(self) -> LeadingTriplet:
         """The leading singular triplet, iterated until its direction is known well enough or the effort is spent."""

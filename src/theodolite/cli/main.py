@@ -1,0 +1,56 @@
+"""The `theodolite` command: its verbs, and how it fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+import theodolite
+from theodolite.cli.demo import demo
+from theodolite.cli.report import report
+from theodolite.cli.show import show
+from theodolite.cli.survey import survey
+from theodolite.errors import InputError
+
+__all__ = ["main"]
+
+
+class _Theodolite(click.Group):
+    """A group whose verbs end in one line, not a traceback, when the user made a mistake or pressed Ctrl-C."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            raise _refused(str(error)) from error
+        except click.UsageError as error:
+            verb = error.ctx.command_path if error.ctx else "theodolite"
+            raise _refused(f"{error.format_message()} (see {verb} --help)") from error
+        except KeyboardInterrupt as error:
+            click.echo("theodolite: interrupted", err=True)
+            raise click.exceptions.Exit(130) from error
+
+
+def _refused(message: str) -> click.exceptions.Exit:
+    click.echo(f"theodolite: error: {' '.join(message.split())}", err=True)
+    return click.exceptions.Exit(2)
+
+
+@click.group(cls=_Theodolite, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(theodolite.__version__, prog_name="theodolite")
+def main() -> None:
+    """Survey the geometry of a generative model's latent space, every number with an error bar.
+
+    \b
+    Examples:
+      theodolite demo
+      theodolite survey stabilityai/sd-vae-ft-mse --data photos --out runs/first --size 128 --limit 16
+      theodolite show runs/first
+
+    Exit codes: 0 done, 1 a bug, 2 bad input (one line says what), 130 interrupted.
+    """  # noqa: D301
+
+
+for verb in (survey, demo, report, show):
+    main.add_command(verb)

@@ -1,0 +1,6 @@
+"""Many latents: a folder of images measured into one run folder, and the run read back."""
+
+from theodolite.surveys.engine import survey
+from theodolite.surveys.run import Run, read_run
+
+__all__ = ["Run", "read_run", "survey"]

@@ -1,0 +1,258 @@
+"""`survey`: every planned descriptor at every image's latent, into one run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from theodolite.errors import InputError
+from theodolite.surveys.images import ImageFile, ImageSet, find_images, load_image
+from theodolite.surveys.plan import Plan, differences, make_plan
+from theodolite.surveys.run import Run, read_run
+from theodolite.surveys.store import RunFolder, read_info, read_rows
+
+if TYPE_CHECKING:
+    import torch
+
+    from theodolite.maps import Autoencoder
+
+__all__ = ["survey"]
+
+Progress = Callable[[int, int, str], None]
+
+
+def survey(
+    model: str | os.PathLike[str] | Autoencoder,
+    data: str | Path,
+    out: str | Path,
+    *,
+    limit: int | None = None,
+    size: int | None = None,
+    budget: str = "standard",
+    descriptors: Sequence[str] | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    subfolder: str | None = None,
+    revision: str | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Measure the local geometry of an autoencoder's decoder at the latent of every image of a folder.
+
+    Each sample has its own random stream, made of `seed` and its id: its numbers depend neither on the other samples
+    nor on their order. Finished samples are stored as they are made. Called again with the same arguments it goes on
+    where it stopped, whatever stopped it, and returns a complete run as it is.
+
+    Args:
+        model: what `theodolite.load` takes, or an `Autoencoder`.
+        data: folder of images, searched with its subfolders.
+        out: the run folder: new, empty, or one of the same configuration.
+        limit: only the first so many images, in the order of their paths.
+        size: centre square, resized to so many pixels (a smaller image is enlarged); when None the centre is cut to
+            what the model can take.
+        budget: ``quick``, ``standard`` or ``full``: how much work one sample may cost.
+        descriptors: names from the registry; all of them by default.
+        seed: of every random draw.
+        device: as in torch, e.g. ``cuda``.
+        dtype: ``float32`` or ``float64``.
+        subfolder: of the model's folder or hub repository.
+        revision: of the hub repository.
+        progress: called with (finished, total, sample) at the start and after every sample.
+
+    Returns:
+        The run, as `read_run` gives it.
+
+    Raises:
+        InputError: before long work starts, when any argument cannot be used or the folder holds another configuration;
+            during it, when the disk is full.
+        KeyboardInterrupt: on Ctrl-C, once what is finished is merged and the run says that it was interrupted.
+        RuntimeError: not one sample could be measured.
+    """
+    from theodolite.descriptors.registry import REGISTRY
+
+    settings = {
+        "model": os.fspath(model) if isinstance(model, str | os.PathLike) else model.name,
+        "data": str(data),
+        "limit": limit,
+        "size": size,
+        "budget": budget,
+        "descriptors": descriptors,
+        "seed": seed,
+        "device": None if device is None else str(device),
+        "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
+        "subfolder": subfolder,
+        "revision": revision,
+    }
+    plan = make_plan(settings, list(REGISTRY))
+    folder = RunFolder(Path(out))
+    exists = folder.check()
+    images = find_images(Path(data), limit)
+    autoencoder = _loaded(model, plan)
+    images = _checked(autoencoder, images, plan)
+    return _Survey(plan, autoencoder, images, folder).run(exists, progress or _silent)
+
+
+def _silent(done: int, total: int, sample: str) -> None:
+    """Report nothing."""
+
+
+class _Survey:
+    """A survey whose settings, images and model have been checked."""
+
+    def __init__(self, plan: Plan, autoencoder: Autoencoder, images: ImageSet, folder: RunFolder) -> None:
+        self.plan = plan
+        self.autoencoder = autoencoder
+        self.images = images
+        self.folder = folder
+        self.lost: list[dict[str, Any]] = []
+        self.last_error: Exception | None = None
+
+    def run(self, exists: bool, progress: Progress) -> Run:
+        info = self._compared() if exists else self._probed()
+        if not exists:
+            self.folder.make()
+        with self.folder.locked():
+            self.folder.tidy()
+            pending = self._pending()
+            if pending:
+                self.folder.write_info({**info, "status": "running", "finished": None})
+                self._measure_all(info, pending, progress)
+            elif info["status"] != "complete":
+                self._finish(info, "complete")
+        return read_run(self.folder.path)
+
+    def _configuration(self) -> dict[str, Any]:
+        from theodolite.surveys.record import configuration
+
+        return configuration(self.plan, self.autoencoder, self.images, self.folder.path)
+
+    def _compared(self) -> dict[str, Any]:
+        """The record of the run that is there, if it is of this configuration."""
+        there, here = read_info(self.folder.path), self._configuration()
+        found = differences(there, here)
+        if found:
+            raise InputError(
+                f"{self.folder.path} holds a run of another configuration ({'; '.join(found)}); "
+                "give another --out, or repeat the command of that run to resume it"
+            )
+        return there
+
+    def _probed(self) -> dict[str, Any]:
+        """The record of a new run: the first image goes through the model before anything is written."""
+        from theodolite.derivatives import self_check
+        from theodolite.descriptors.registry import REGISTRY
+        from theodolite.surveys.measure import applicable
+        from theodolite.surveys.record import described_quantities, machine, versions
+
+        latents, output = self._first_pass()
+        check = self_check(self.autoencoder.decoder, latents)
+        chosen, left_out = applicable(self.plan.descriptors, output.shape[1:])
+        if not chosen:
+            raise InputError(f"no descriptor left: {left_out[0]['descriptor']} {left_out[0]['reason']}")
+        return {
+            **self._configuration(),
+            "output_shape": list(output.shape[1:]),
+            "self_check": check.as_dict(),
+            "derivatives": {"way": check.way, "status": "ok"},
+            "left_out": left_out,
+            "failed": [],
+            "messages": {},
+            "quantities": described_quantities(REGISTRY, chosen),
+            "versions": versions(),
+            "machine": machine(self.autoencoder.device),
+            "timing": {"seconds": 0.0, "passes": 0},
+        }
+
+    def _first_pass(self) -> tuple[torch.Tensor, torch.Tensor]:
+        from theodolite.surveys.measure import decoded, described, encoded
+
+        image = self._image(self.images.files[0])
+        try:
+            latents = encoded(self.autoencoder, image)
+            return latents, decoded(self.autoencoder, latents)
+        except RuntimeError as error:  # the user's model, on an image of a size that only it can judge
+            raise InputError(
+                f"{self.autoencoder.name} failed on the first image, of shape {tuple(image.shape)} "
+                f"({described(error)}); try another --size"
+            ) from error
+
+    def _pending(self) -> list[ImageFile]:
+        _, notes = read_rows(self.folder.path)
+        return [image for image in self.images.files if image.sample not in notes]
+
+    def _measure_all(self, info: dict[str, Any], pending: Sequence[ImageFile], progress: Progress) -> None:
+        total = len(self.images.files)
+        progress(total - len(pending), total, "")
+        try:
+            for done, image in enumerate(pending, start=total - len(pending) + 1):
+                self._measure_one(image)
+                progress(done, total, image.sample)
+        except KeyboardInterrupt:
+            self._finish(info, "interrupted")
+            raise
+        if len(self.lost) == total:
+            self._finish(info, "interrupted")
+            raise RuntimeError(f"no sample could be measured; the first: {self.lost[0]['reason']}") from self.last_error
+        self._finish(info, "complete")
+
+    def _measure_one(self, image: ImageFile) -> None:
+        from theodolite.surveys.measure import described, measure
+
+        try:
+            measured = measure(self.autoencoder, self._image(image), image.sample, self.plan)
+        except Exception as error:  # one sample's failure must not cost the others their run
+            self.lost.append({"sample": image.sample, "descriptor": None, "reason": described(error)})
+            self.last_error = error
+            return
+        self.folder.write_shard(measured.sample, measured.rows, measured.arrays, measured.pictures, measured.notes)
+
+    def _finish(self, info: dict[str, Any], status: str) -> None:
+        from theodolite.descriptors.registry import REGISTRY
+        from theodolite.surveys.record import described_quantities, outcome
+
+        self.folder.merge([image.sample for image in self.images.files])
+        table, notes = read_rows(self.folder.path)
+        measured = table["quantity"].unique().to_pylist()
+        quantities = described_quantities(REGISTRY, self.plan.descriptors, measured)
+        self.folder.write_info({**info, **outcome(notes, self.lost, status), "quantities": quantities})
+
+    def _image(self, image: ImageFile) -> torch.Tensor:
+        channels, multiple = self.autoencoder.image_channels, self.autoencoder.downsampling
+        return load_image(image.path, channels=channels, size=self.plan.settings["size"], multiple=multiple)
+
+
+def _loaded(model: str | os.PathLike[str] | Autoencoder, plan: Plan) -> Autoencoder:
+    from theodolite.maps import load
+
+    options = {name: plan.settings[name] for name in ("subfolder", "revision", "device", "dtype")}
+    if isinstance(model, str | os.PathLike):
+        return load(model, **options)
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise InputError(f"{given[0]}= belongs to a model that survey loads, got it with an Autoencoder; use its `to`")
+    return model
+
+
+def _checked(autoencoder: Autoencoder, images: ImageSet, plan: Plan) -> ImageSet:
+    """The images this model can take.
+
+    Raises:
+        InputError: the model takes neither grey nor RGB images, or not this size.
+    """
+    if autoencoder.image_channels not in (1, 3):
+        raise InputError(
+            f"a model of 1-channel (grey) or 3-channel (RGB) images expected, got {autoencoder.name} with "
+            f"{autoencoder.image_channels} channels; measure its latents in Python (`theodolite.local_scaling`, ...)"
+        )
+    size = plan.settings["size"]
+    if size is not None:
+        autoencoder.check_size(size, size)
+        return images
+    if autoencoder.image_size is not None:
+        height, width = autoencoder.image_size
+        raise InputError(
+            f"{autoencoder.name} takes {height}x{width} pixels only; give --size {height} to resize to them"
+        )
+    return images.at_least(autoencoder.downsampling)

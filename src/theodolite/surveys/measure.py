@@ -1,0 +1,133 @@
+"""One sample: encode its image, and every planned descriptor at its latent."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from theodolite.descriptors.chart import Chart
+from theodolite.descriptors.descriptor import Descriptor
+from theodolite.descriptors.registry import REGISTRY
+from theodolite.surveys.images import picture
+from theodolite.surveys.plan import Plan, sample_seed
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from theodolite.maps import Autoencoder
+    from theodolite.spectrum.estimate import Estimate
+
+__all__ = ["Measured", "applicable", "decoded", "described", "encoded", "measure"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is stored of one sample; the fields are those of `RunFolder.write_shard`."""
+
+    sample: str
+    rows: list[dict[str, Any]]
+    arrays: dict[str, Tensor]
+    pictures: dict[str, Image]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def measure(autoencoder: Autoencoder, image: Tensor, sample: str, plan: Plan) -> Measured:
+    """Every descriptor of `plan` at the latent of one image `(1, channels, height, width)`.
+
+    A descriptor that fails gives rows of status ``undefined`` and an entry in ``notes["failed"]``; the others stand.
+    """
+    started = time.perf_counter()
+    latents = encoded(autoencoder, image)
+    output = decoded(autoencoder, latents)
+    seed = sample_seed(plan.seed, sample)
+    chart = Chart(autoencoder.decoder, latents, effort=plan.effort, generator=seed)
+    rows, failed, messages = _rows(chart, applicable(plan.descriptors, output.shape[1:])[0], seed)
+    common = {"model": autoencoder.name, "sample": sample, "map": "decoder", "sigma": None}
+    pictures = {".png": picture(image[0])}
+    if output.ndim == 4 and output.shape[1] in (1, 3):
+        pictures[".reconstruction.png"] = picture(output[0], autoencoder.output_range)
+    arrays = _arrays(chart, latents)
+    notes = {
+        "way": chart.operator.way,
+        "status": chart.operator.status,
+        "passes": chart.operator.passes,
+        "seconds": round(time.perf_counter() - started, 3),
+        "messages": messages,
+        "failed": [{"sample": sample, **failure} for failure in failed],
+    }
+    return Measured(sample, [{**common, **row} for row in rows], arrays, pictures, notes)
+
+
+def _rows(
+    chart: Chart, descriptors: Iterable[str], seed: int
+) -> tuple[list[dict[str, Any]], list[dict[str, str]], dict[str, str]]:
+    """Rows of every descriptor, which descriptors failed and why, and the messages of quantities that have one."""
+    rows: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    messages: dict[str, str] = {}
+    for name in descriptors:
+        function = REGISTRY[name].function
+        try:
+            named = function(chart.map, chart.latents, generator=seed, effort=chart.effort, chart=chart).named(name)
+            rows += [_row(quantity, estimate) for quantity, estimate in named.items()]
+            messages |= {quantity: estimate.message for quantity, estimate in named.items() if estimate.message}
+        except Exception as error:  # one descriptor's failure must not cost the others their run
+            rows += _undefined(REGISTRY[name])
+            failed.append({"descriptor": name, "reason": described(error)})
+    return rows, failed, messages
+
+
+def encoded(autoencoder: Autoencoder, image: Tensor) -> Tensor:
+    """The normalised latents of an image, where the model lives; of a posterior the mean."""
+    with torch.no_grad():
+        return autoencoder.encode(image)
+
+
+def decoded(autoencoder: Autoencoder, latents: Tensor) -> Tensor:
+    """What the decoder makes of them."""
+    with torch.no_grad():
+        return autoencoder.decode(latents)
+
+
+def applicable(descriptors: tuple[str, ...], output_shape: torch.Size) -> tuple[list[str], list[dict[str, str]]]:
+    """The descriptors that have a meaning for outputs of this shape, and the others with the reason."""
+    is_spatial = len(output_shape) > 1
+    reason = f"needs outputs with spatial axes, (channels, *space), got {tuple(output_shape)}"
+    left_out = [name for name in descriptors if REGISTRY[name].spatial and not is_spatial]
+    chosen = [name for name in descriptors if name not in left_out]
+    return chosen, [{"descriptor": name, "reason": reason} for name in left_out]
+
+
+def described(error: Exception) -> str:
+    """An unexpected error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _row(quantity: str, estimate: Estimate) -> dict[str, Any]:
+    return {
+        "quantity": quantity,
+        "value": float(estimate.value[0]),
+        "stderr": float(estimate.stderr[0]),
+        "passes": int(estimate.passes),
+        "n": int(estimate.n),
+        "status": estimate.statuses[0],
+    }
+
+
+def _undefined(descriptor: Descriptor) -> Iterator[dict[str, Any]]:
+    for quantity in descriptor.quantities:
+        empty = {"value": math.nan, "stderr": math.nan, "passes": 0, "n": 0}
+        yield {"quantity": quantity.name, **empty, "status": "undefined"}
+
+
+def _arrays(chart: Chart, latents: Tensor) -> dict[str, Tensor]:
+    if not chart.has_spectrum:
+        return {"latent": latents[0]}
+    spectrum = chart.spectrum
+    return {"latent": latents[0], "spectrum/nodes": spectrum.nodes[0], "spectrum/weights": spectrum.weights[0]}

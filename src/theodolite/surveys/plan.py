@@ -1,0 +1,138 @@
+"""What a survey will do: its settings, checked, and how two configurations differ."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from theodolite.descriptors.effort import EFFORTS, Effort
+from theodolite.errors import InputError
+
+__all__ = ["Plan", "closest", "differences", "make_plan", "sample_seed"]
+
+_BY_CONTENT = ("model", "data")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A survey's settings, checked and complete.
+
+    Attributes:
+        settings: as in `run.json`; `descriptors` lists every descriptor to measure, in the order of the registry.
+        effort: what the budget's name stands for.
+        everything: whether all known descriptors are measured.
+    """
+
+    settings: Mapping[str, Any]
+    effort: Effort
+    everything: bool
+
+    @property
+    def descriptors(self) -> tuple[str, ...]:
+        """Names of the descriptors to measure."""
+        return tuple(self.settings["descriptors"])
+
+    @property
+    def seed(self) -> int:
+        """The seed of the whole survey."""
+        return int(self.settings["seed"])
+
+    def effort_as_dict(self) -> dict[str, Any]:
+        """The effort with JSON's types."""
+        return dict(json.loads(json.dumps(asdict(self.effort))))
+
+    def command(self, out: Path) -> str:
+        """The command line that repeats, and so resumes, this survey."""
+        words = ["theodolite", "survey", self.settings["model"], "--data", self.settings["data"], "--out", str(out)]
+        for name in ("limit", "size", "budget", "seed", "device", "dtype", "subfolder", "revision"):
+            value = self.settings[name]
+            if value is not None and (name, value) not in (("budget", "standard"), ("seed", 0)):
+                words += [f"--{name}", str(value)]
+        if not self.everything:
+            words += ["--descriptors", ",".join(self.descriptors)]
+        return shlex.join(words)
+
+
+def make_plan(settings: Mapping[str, Any], known: Sequence[str]) -> Plan:
+    """Check the settings of a survey and fill in its descriptors; `known` are the names of the registry.
+
+    Raises:
+        InputError: an unknown budget or descriptor, or a `limit` or `size` below one.
+    """
+    if settings["budget"] not in EFFORTS:
+        raise InputError(f"budget expected to be one of {', '.join(EFFORTS)}, got {settings['budget']!r}")
+    for name in ("limit", "size"):
+        if settings[name] is not None and settings[name] < 1:
+            raise InputError(f"{name} expected to be a positive number, got {settings[name]}")
+    chosen = _chosen(settings["descriptors"], known)
+    return Plan({**settings, "descriptors": chosen}, EFFORTS[settings["budget"]], chosen == list(known))
+
+
+def _chosen(descriptors: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    if descriptors is None:
+        return list(known)
+    if not descriptors:
+        raise InputError(f"at least one descriptor expected, got none; known are {', '.join(known)}")
+    for name in descriptors:
+        if name not in known:
+            raise InputError(f"unknown descriptor {name!r}{closest(name, known)}; known are {', '.join(known)}")
+    return [name for name in known if name in descriptors]
+
+
+def closest(name: str, known: Sequence[str]) -> str:
+    """The words ``, did you mean 'x'?`` where a known name is close to `name`, otherwise nothing."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def sample_seed(seed: int, sample: str) -> int:
+    """The seed of one sample, below 2**63; it depends on the survey's seed and the sample's id only.
+
+    Example:
+        >>> sample_seed(0, "cat") == sample_seed(0, "cat") != sample_seed(1, "cat")
+        True
+    """
+    digest = hashlib.sha256(f"{seed}:{sample}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What separates the configurations of two `run.json`, one phrase a difference; empty when they agree.
+
+    The model and the images are compared by content (fingerprint, hashes), whatever path led to them.
+    """
+    pairs = [
+        (name, there["settings"].get(name), value)
+        for name, value in here["settings"].items()
+        if name not in _BY_CONTENT
+    ]
+    pairs.append(("model fingerprint", there["model"]["fingerprint"], here["model"]["fingerprint"]))
+    pairs.append(("theodolite", there["theodolite"], here["theodolite"]))
+    if there["settings"].get("budget") == here["settings"]["budget"]:
+        pairs.append(("effort", there["effort"], here["effort"]))
+    found = [f"{name} {_shown(old)} there, {_shown(new)} here" for name, old, new in pairs if old != new]
+    return found + _image_differences(there["data"]["files"], here["data"]["files"])
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "unset"
+    return ",".join(value) if isinstance(value, list) else str(value)
+
+
+def _image_differences(there: Sequence[Mapping[str, str]], here: Sequence[Mapping[str, str]]) -> list[str]:
+    old = {entry["sample"]: entry["sha256"] for entry in there}
+    new = {entry["sample"]: entry["sha256"] for entry in here}
+    counts = {
+        "missing here": len(old.keys() - new.keys()),
+        "not there": len(new.keys() - old.keys()),
+        "changed": sum(old[sample] != new[sample] for sample in old.keys() & new.keys()),
+    }
+    words = [f"{count} {what}" for what, count in counts.items() if count]
+    return [f"images {', '.join(words)}"] if words else []

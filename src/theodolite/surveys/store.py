@@ -1,0 +1,289 @@
+"""The run folder: finished samples as atomic shards, merged into two tables at the end."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from theodolite.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+__all__ = ["FORMAT", "SCHEMA", "RunFolder", "read_info", "read_rows"]
+
+FORMAT = 1
+"""Version of the run folder's layout."""
+
+SCHEMA = pa.schema(
+    [
+        ("model", pa.string()),
+        ("sample", pa.string()),
+        ("map", pa.string()),
+        ("sigma", pa.float64()),
+        ("quantity", pa.string()),
+        ("value", pa.float64()),
+        ("stderr", pa.float64()),
+        ("passes", pa.int64()),
+        ("n", pa.int64()),
+        ("status", pa.string()),
+    ]
+)
+"""Columns of `quantities.parquet`, in long form: one row a sample and quantity."""
+
+_NOTES = b"theodolite"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+Notes = dict[str, dict[str, Any]]
+
+
+class RunFolder:
+    """Writes one run: every file whole or not at all, so that a kill at any moment leaves a readable run.
+
+    Args:
+        path: the run folder; it need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.shards = path / "shards"
+        self.thumbnails = path / "thumbnails"
+
+    def check(self) -> bool:
+        """Whether a run is there already.
+
+        Raises:
+            InputError: something else is in the way, or nothing can be written there.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"run folder expected at {self.path}, got a file; give another --out or move the file")
+        if (self.path / "run.json").exists():
+            read_info(self.path)
+        elif self.path.is_dir() and any(not name.endswith(".tmp") for name in os.listdir(self.path)):
+            raise InputError(f"{self.path} holds files and is not a run; give --out an empty or a new folder")
+        _check_writable(self.path)
+        return (self.path / "run.json").exists()
+
+    def make(self) -> None:
+        """Make the folder.
+
+        Raises:
+            InputError: it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the run folder {self.path}: {error.strerror}; give another --out") from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder against a second survey, which would write the same files.
+
+        Raises:
+            InputError: another process holds it.
+        """
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise InputError(f"another survey is writing to {self.path}; wait for it or give another --out") from None
+        except OSError:
+            pass  # a file system without locks: the run works, unprotected
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+    def tidy(self) -> None:
+        """Remove what a killed process left half-written."""
+        for folder in (self.path, self.shards, self.thumbnails):
+            for leftover in folder.glob(".*.tmp"):
+                leftover.unlink()
+
+    def write_info(self, info: Mapping[str, Any]) -> None:
+        """Replace `run.json`."""
+        write_atomically(self.path / "run.json", [json.dumps(info, indent=1).encode()])
+
+    def write_shard(
+        self,
+        sample: str,
+        rows: Sequence[Mapping[str, Any]],
+        arrays: Mapping[str, Tensor],
+        pictures: Mapping[str, Image],
+        notes: Mapping[str, Any],
+    ) -> None:
+        """Store a finished sample; its Parquet file comes last, so a shard that has one is whole.
+
+        Args:
+            sample: its id.
+            rows: its quantities, with the keys of `SCHEMA`.
+            arrays: by name inside the sample, e.g. ``latent``.
+            pictures: thumbnails by the end of their file name, e.g. ``.png``.
+            notes: anything else to remember, JSON-able.
+
+        Raises:
+            InputError: the disk is full.
+        """
+        from safetensors.torch import save
+
+        for folder in (self.shards, self.thumbnails):
+            folder.mkdir(exist_ok=True)
+        for ending, picture in pictures.items():
+            buffer = io.BytesIO()
+            picture.save(buffer, format="PNG")
+            write_atomically(self.thumbnails / f"{sample}{ending}", [buffer.getvalue()])
+        named = {f"{sample}/{name}": array.detach().cpu().contiguous() for name, array in arrays.items()}
+        write_atomically(self.shards / f"{sample}.safetensors", [save(named)])
+        table = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
+        write_atomically(self.shards / f"{sample}.parquet", [_parquet(table, {sample: dict(notes)})])
+
+    def merge(self, order: Sequence[str]) -> None:
+        """Merge every shard into the two tables, samples in the given order, then remove the shards.
+
+        The arrays are replaced first, the rows second, and the shards go last: after a kill at any point the merge can
+        be repeated with the same result.
+        """
+        finished = sorted(self.shards.glob("*.parquet"))
+        if finished:
+            table, notes = read_rows(self.path)
+            arrays = [self.path / "arrays.safetensors", *(shard.with_suffix(".safetensors") for shard in finished)]
+            write_atomically(self.path / "arrays.safetensors", _joined([path for path in arrays if path.exists()]))
+            write_atomically(self.path / "quantities.parquet", [_parquet(_ordered(table, order), notes)])
+        for shard in finished:
+            shard.unlink()
+        shutil.rmtree(self.shards, ignore_errors=True)
+
+
+def read_info(path: Path) -> dict[str, Any]:
+    """The content of a run folder's `run.json`.
+
+    Raises:
+        InputError: the folder is missing, holds no run, or one of another layout.
+    """
+    file = path / "run.json"
+    if not file.is_file():
+        found = "a folder without run.json" if path.is_dir() else "nothing there" if not path.exists() else "a file"
+        raise InputError(f"run folder expected at {path}, got {found}; make one with `theodolite survey`")
+    try:
+        info = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{file} is not readable as JSON ({error}); the run must be made again") from error
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        raise InputError(f"{file} expected to hold a run of format {FORMAT}, got another; use the version that made it")
+    return info
+
+
+def read_rows(path: Path) -> tuple[pa.Table, Notes]:
+    """Rows and notes of every finished sample, merged or still in shards."""
+    # Shards first: one that is merged meanwhile is then found in the merged table.
+    parts = [_read(shard) for shard in sorted((path / "shards").glob("*.parquet"))]
+    merged = _read(path / "quantities.parquet")
+    tables: list[pa.Table] = []
+    notes: Notes = {}
+    for part in [merged, *parts]:
+        if part is not None and not part[1].keys() <= notes.keys():
+            tables.append(part[0])
+            notes.update(part[1])
+    return pa.concat_tables(tables) if tables else SCHEMA.empty_table(), notes
+
+
+def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    Raises:
+        InputError: the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as stream:
+            for chunk in chunks:
+                stream.write(chunk)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise InputError(
+                f"no space left on the disk of {path.parent}; what is finished is kept: free some space and run the "
+                "same command again to go on"
+            ) from error
+        raise
+
+
+def _check_writable(path: Path) -> None:
+    nearest = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    if not nearest.is_dir():
+        raise InputError(f"run folder expected at {path}, but {nearest} is a file; give another --out")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to {nearest}: permission denied; give another --out")
+
+
+def _parquet(table: pa.Table, notes: Mapping[str, Any]) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()}), sink)
+    return bytes(sink.getvalue())
+
+
+def _read(path: Path) -> tuple[pa.Table, Notes] | None:
+    try:
+        table = pq.read_table(pa.BufferReader(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    return table.replace_schema_metadata(), json.loads((table.schema.metadata or {}).get(_NOTES, b"{}"))
+
+
+def _ordered(table: pa.Table, order: Sequence[str]) -> pa.Table:
+    position = {sample: index for index, sample in enumerate(order)}
+    keys = [position.get(sample, len(position)) for sample in table["sample"].to_pylist()]
+    return table.take(np.argsort(keys, kind="stable"))
+
+
+def _joined(sources: Sequence[Path]) -> Iterator[bytes]:
+    """The bytes of one safetensors file with the arrays of several, a piece at a time; the first of a name counts."""
+    pieces: dict[str, tuple[Path, int, dict[str, Any]]] = {}
+    for source in sources:
+        with open(source, "rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length))
+        for name, entry in header.items():
+            if name != "__metadata__":
+                pieces.setdefault(name, (source, 8 + length, entry))
+    # The wide types first, as the format's own writer does, so that every array starts on its alignment.
+    names = sorted(pieces, key=lambda name: (-_bits(pieces[name][2]["dtype"]), name))
+    yield _header([(name, pieces[name][2]) for name in names])
+    for name in names:
+        source, start, entry = pieces[name]
+        begin, end = entry["data_offsets"]
+        with open(source, "rb") as stream:
+            stream.seek(start + begin)
+            yield stream.read(end - begin)
+
+
+def _header(entries: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
+    header, offset = {}, 0
+    for name, entry in entries:
+        begin, end = entry["data_offsets"]
+        header[name] = {**entry, "data_offsets": [offset, offset + end - begin]}
+        offset += end - begin
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    return len(encoded).to_bytes(8, "little") + encoded
+
+
+def _bits(dtype: str) -> int:
+    return int(re.sub(r"\D", "", dtype) or 8)

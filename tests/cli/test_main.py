@@ -1,0 +1,87 @@
+"""The command line as a whole: quick to start, helpful, honest in its exit codes."""
+
+import subprocess
+import sys
+
+import pytest
+
+import theodolite
+from theodolite.cli.main import main
+from theodolite.errors import InputError
+
+HEAVY = ("torch", "numpy", "rich", "plotly", "jinja2", "PIL", "pyarrow", "diffusers")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["survey", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(tiny, words):
+    code = (
+        "import sys; from theodolite.cli.main import main; main(sys.argv[1:], standalone_mode=False); "
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("verb", sorted(main.commands))
+def test_every_verb_shows_examples(invoke, verb):
+    text = invoke(verb, "--help").output
+    assert "Examples:" in text
+    assert f"theodolite {verb}" in text
+
+
+def test_the_version_is_told(invoke):
+    assert invoke("--version").output == f"theodolite, version {theodolite.__version__}\n"
+
+
+def test_python_m_is_the_same_command(start, tiny):
+    process = start("--version")
+    assert process.communicate(timeout=60)[0] == f"theodolite, version {theodolite.__version__}\n"
+    assert process.returncode == 0
+
+
+def test_a_users_mistake_is_one_line_and_code_two(invoke, monkeypatch, tmp_path):
+    def fails(path):
+        raise InputError("one thing\nwas expected,  another came")
+
+    monkeypatch.setattr("theodolite.surveys.read_run", fails)
+    result = invoke("show", tmp_path)
+    assert result.exit_code == 2
+    assert result.stderr == "theodolite: error: one thing was expected, another came\n"
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("survey", "tiny:make", "--out", "run"), "--data"),
+        (("survey", "tiny:make", "--data", "x", "--out", "run", "--limit", "0"), "--limit"),
+        (("survey", "tiny:make", "--data", "x", "--out", "run", "--sise", "8"), "--size"),
+        (("surway",), "surway"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_code_two(invoke, words, message):
+    result = invoke(*words)
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("theodolite: error: ")
+    assert message in result.stderr
+    assert "--help)" in result.stderr
+
+
+def test_a_bug_keeps_its_traceback_and_is_code_one(invoke, monkeypatch, tmp_path):
+    def fails(path):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("theodolite.surveys.read_run", fails)
+    result = invoke("show", tmp_path)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_an_interrupt_is_code_130(invoke, monkeypatch, tmp_path):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("theodolite.surveys.read_run", interrupted)
+    result = invoke("show", tmp_path)
+    assert (result.exit_code, result.stderr) == (130, "theodolite: interrupted\n")

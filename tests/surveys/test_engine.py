@@ -1,0 +1,313 @@
+"""Surveys from end to end on a tiny model: what is written, what survives, what is refused."""
+
+import errno
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import theodolite
+from theodolite.descriptors.registry import REGISTRY
+from theodolite.errors import InputError
+from theodolite.surveys import measure, read_run, store, survey
+
+FEW = ["local_scaling", "local_rank"]
+
+
+def surveyed(photos, out, **settings):
+    return survey("tiny:make", photos, out, **{"budget": "quick", "descriptors": FEW, **settings})
+
+
+def numbers(run):
+    """Everything measured, without what it cost."""
+    return {
+        (row["sample"], row["quantity"]): (row["value"], row["stderr"], row["status"]) for row in run.table.to_pylist()
+    }
+
+
+def same(first, second):
+    assert first.keys() == second.keys()
+    for key, (value, error, status) in first.items():
+        assert status == second[key][2], key
+        np.testing.assert_allclose([value, error], second[key][:2], rtol=1e-6, atol=1e-12, err_msg=str(key))
+
+
+def content(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def stopping_after(count, exception=KeyboardInterrupt):
+    def progress(done, total, sample):
+        if sample and done == count:
+            raise exception
+
+    return progress
+
+
+@pytest.fixture
+def whole(photos, tmp_path):
+    return surveyed(photos, tmp_path / "whole")
+
+
+def test_a_run_folder_holds_what_the_house_promises(tiny, photos, tmp_path):
+    calls = []
+    run = survey("tiny:make", photos, tmp_path / "run", budget="quick", progress=lambda *call: calls.append(call))
+    assert calls == [(0, 4, ""), (1, 4, "00"), (2, 4, "01"), (3, 4, "02"), (4, 4, "03")]
+    names = {path.name for path in run.path.iterdir()}
+    assert names == {"run.json", "quantities.parquet", "arrays.safetensors", "thumbnails"}
+    assert len(list((run.path / "thumbnails").iterdir())) == 8
+    assert run.samples == ["00", "01", "02", "03"]
+    assert set(REGISTRY) <= set(run.quantities)
+    assert all(run.thumbnail(sample).exists() and run.reconstruction(sample).exists() for sample in run.samples)
+    first = run.table.to_pylist()[0]
+    assert (first["model"], first["map"], first["sigma"]) == ("tiny", "decoder", None)
+    assert run.info["failed"] == []
+
+
+def test_arrays_hold_the_latent_and_a_spectral_measure(tiny, whole, photos):
+    from theodolite.surveys.images import load_image
+
+    found = whole.arrays("02")
+    model = tiny.make()
+    with torch.no_grad():
+        expected = model.encode(load_image(photos / "02.png", channels=3))[0]
+    assert torch.equal(found["latent"], expected)
+    assert float(found["spectrum/weights"].sum()) == pytest.approx(1, abs=1e-5)
+    assert len(found["spectrum/nodes"]) == len(found["spectrum/weights"])
+
+
+def test_run_json_tells_what_was_done(whole, photos):
+    info = json.loads((whole.path / "run.json").read_text())
+    assert info == whole.info
+    assert info["format"] == 1
+    assert info["status"] == "complete"
+    assert info["theodolite"] == theodolite.__version__ == info["versions"]["theodolite"]
+    assert info["settings"]["model"] == "tiny:make"
+    assert info["settings"]["descriptors"] == FEW
+    assert info["output_shape"] == [3, 16, 16]
+    assert info["self_check"]["passed"]
+    assert info["derivatives"]["status"] == "ok"
+    assert info["derivatives"]["way"]
+    assert info["timing"]["passes"] > 0
+    assert info["created"] <= info["finished"]
+    assert list(info["quantities"]) == whole.quantities
+    assert set(info["quantities"]["local_rank"]) == {"label", "unit", "formula", "source", "meaning"}
+    assert [entry["file"] for entry in info["data"]["files"]] == [f"0{index}.png" for index in range(4)]
+    assert info["command"].startswith(f"theodolite survey tiny:make --data {photos}")
+
+
+def test_numbers_depend_on_the_seed_only_and_not_on_the_other_samples(photos, tmp_path, whole):
+    (tmp_path / "fewer").mkdir()
+    for name in ("01.png", "03.png"):
+        (tmp_path / "fewer" / name).write_bytes((photos / name).read_bytes())
+    part = numbers(surveyed(tmp_path / "fewer", tmp_path / "part"))
+    same(part, {key: value for key, value in numbers(whole).items() if key[0] in ("01", "03")})
+    first = numbers(surveyed(photos, tmp_path / "first", limit=1))
+    same(first, {key: value for key, value in numbers(whole).items() if key[0] == "00"})
+
+
+def test_numbers_do_not_depend_on_which_descriptors_come_along(photos, tmp_path, whole):
+    alone = numbers(surveyed(photos, tmp_path / "alone", descriptors=["local_rank"]))
+    same(alone, {key: value for key, value in numbers(whole).items() if key in alone})
+
+
+def test_an_interrupted_run_is_usable_and_resumes_to_the_same_numbers(photos, tmp_path, whole):
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        surveyed(photos, out, progress=stopping_after(2))
+    stopped = read_run(out)
+    assert stopped.info["status"] == "interrupted"
+    assert stopped.samples == ["00", "01"]
+    assert not (out / "shards").exists()
+    calls = []
+    resumed = surveyed(photos, out, progress=lambda *call: calls.append(call))
+    assert calls[:2] == [(2, 4, ""), (3, 4, "02")]
+    assert resumed.info["status"] == "complete"
+    assert resumed.info["created"] == stopped.info["created"]
+    assert resumed.info["timing"]["passes"] == whole.info["timing"]["passes"]
+    same(numbers(resumed), numbers(whole))
+    for sample in whole.samples:
+        for name, array in whole.arrays(sample).items():
+            torch.testing.assert_close(resumed.arrays(sample)[name], array)
+
+
+def test_a_killed_run_is_usable_and_resumes(photos, tmp_path, whole):
+    out = tmp_path / "run"
+    with pytest.raises(SystemExit):  # nothing gets to clean up after it, as with kill -9
+        surveyed(photos, out, progress=stopping_after(3, SystemExit))
+    assert (out / "shards").exists()
+    assert not (out / "quantities.parquet").exists()
+    killed = read_run(out)
+    assert (killed.info["status"], killed.samples) == ("running", ["00", "01", "02"])
+    assert killed.summary()[0]["count"] == 3
+    same(numbers(surveyed(photos, out)), numbers(whole))
+
+
+def test_a_complete_run_is_left_as_it_is(photos, whole):
+    before = content(whole.path)
+    calls = []
+    again = surveyed(photos, whole.path, progress=lambda *call: calls.append(call))
+    assert calls == []
+    assert again.table.equals(whole.table)
+    assert content(whole.path) == before
+
+
+def test_another_configuration_is_refused_with_every_difference(tiny, photos, whole):
+    before = content(whole.path)
+    with pytest.raises(InputError, match="seed 0 there, 3 here; ") as caught:
+        survey("tiny:other", photos, whole.path, budget="standard", descriptors=FEW, seed=3, limit=3)
+    message = str(caught.value)
+    for phrase in ("budget quick there, standard here", "limit unset there, 3 here", "model fingerprint", "1 missing"):
+        assert phrase in message
+    assert "\n" not in message
+    tiny.write_images(photos, count=5, side=20)
+    with pytest.raises(InputError, match=r"images 1 not there, 4 changed"):
+        surveyed(photos, whole.path)
+    assert content(whole.path) == before
+
+
+def test_another_version_is_another_configuration(photos, whole, monkeypatch):
+    monkeypatch.setattr(theodolite, "__version__", "99.0")
+    with pytest.raises(InputError, match=r"theodolite .* there, 99\.0 here"):
+        surveyed(photos, whole.path)
+
+
+def test_one_failing_sample_does_not_cost_the_run_and_is_tried_again(photos, tmp_path, monkeypatch, whole):
+    real = measure.measure
+
+    def fails_once(autoencoder, image, sample, plan):
+        if sample == "01":
+            raise RuntimeError("a bad\nday")
+        return real(autoencoder, image, sample, plan)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measure, "measure", fails_once)
+        run = surveyed(photos, tmp_path / "run")
+    assert run.info["status"] == "complete"
+    assert run.samples == ["00", "02", "03"]
+    assert run.info["failed"] == [{"sample": "01", "descriptor": None, "reason": "RuntimeError: a bad day"}]
+    again = surveyed(photos, tmp_path / "run")
+    assert again.info["failed"] == []
+    same(numbers(again), numbers(whole))
+
+
+def test_a_run_whose_every_sample_fails_is_an_error(photos, tmp_path, monkeypatch):
+    def fails(*args):
+        raise ZeroDivisionError("always")
+
+    monkeypatch.setattr(measure, "measure", fails)
+    with pytest.raises(RuntimeError, match="ZeroDivisionError: always"):
+        surveyed(photos, tmp_path / "run")
+    assert read_run(tmp_path / "run").info["status"] == "interrupted"
+
+
+def test_one_failing_descriptor_leaves_undefined_rows(photos, tmp_path, monkeypatch):
+    def fails(*args, **kwargs):
+        raise ValueError("no such thing")
+
+    monkeypatch.setitem(REGISTRY, "local_rank", replaced(REGISTRY["local_rank"], fails))
+    run = surveyed(photos, tmp_path / "run", limit=1)
+    assert set(run.column("local_scaling")["status"]) <= {"ok", "rank-deficient", "truncated"}
+    column = run.column("local_rank")
+    assert column["status"].tolist() == ["undefined"]
+    assert np.isnan(column["value"]).all()
+    assert run.info["failed"] == [{"sample": "00", "descriptor": "local_rank", "reason": "ValueError: no such thing"}]
+
+
+def replaced(descriptor, function):
+    from dataclasses import replace
+
+    return replace(descriptor, function=function)
+
+
+def test_descriptors_of_images_are_left_out_for_other_outputs(photos, tmp_path):
+    spatial = [name for name, descriptor in REGISTRY.items() if descriptor.spatial]
+    assert spatial
+    run = survey("tiny:to_vectors", photos, tmp_path / "run", limit=1, budget="quick", descriptors=[*FEW, *spatial])
+    assert [entry["descriptor"] for entry in run.info["left_out"]] == spatial
+    assert "(5,)" in run.info["left_out"][0]["reason"]
+    assert not set(run.quantities) & set(spatial)
+    assert run.thumbnail("00").exists()
+    assert not run.reconstruction("00").exists()
+    with pytest.raises(InputError, match="no descriptor left"):
+        survey("tiny:to_vectors", photos, tmp_path / "none", budget="quick", descriptors=spatial)
+
+
+def test_a_model_of_grey_images_gets_grey_images(tiny, photos, tmp_path):
+    run = survey(tiny.grey(), photos, tmp_path / "run", limit=1, budget="quick", descriptors=FEW)
+    assert run.info["output_shape"] == [1, 16, 16]
+    assert run.reconstruction("00").exists()
+
+
+def test_an_autoencoder_itself_can_be_surveyed(tiny, photos, tmp_path, whole):
+    model = tiny.make()
+    run = survey(model, photos, tmp_path / "run", budget="quick", descriptors=FEW)
+    same(numbers(run), numbers(whole))
+    with pytest.raises(InputError, match="dtype= belongs"):
+        survey(model, photos, tmp_path / "double", dtype="float64")
+
+
+def test_double_precision_is_used_where_it_is_asked_for(photos, tmp_path, whole):
+    run = surveyed(photos, tmp_path / "double", dtype="float64", limit=1)
+    assert run.arrays("00")["latent"].dtype == torch.float64
+    assert run.column("local_scaling")["value"][0] == pytest.approx(whole.column("local_scaling")["value"][0], rel=1e-2)
+
+
+def test_damaged_images_are_skipped_and_named(photos, tmp_path):
+    (photos / "02.png").write_bytes((photos / "02.png").read_bytes()[:100])
+    run = surveyed(photos, tmp_path / "run")
+    assert run.samples == ["00", "01", "03"]
+    assert [entry["file"] for entry in run.info["data"]["skipped"]] == ["02.png"]
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "message"),
+    [
+        ("tiny:make", {"descriptors": ["volume"]}, "unknown descriptor 'volume'"),
+        ("tiny:make", {"budget": "huge"}, "budget"),
+        ("tiny:make", {"size": 18}, "divisible by 4"),
+        ("tiny:five_channels", {}, "channels"),
+        ("tiny:broken_weights", {}, "NaN"),
+        ("tiny:make", {"device": "cuda:99"}, "cuda"),
+        ("tiny:make", {"dtype": "float16"}, "float16"),
+        ("tiny:make", {"dtype": "flaot32"}, "flaot32"),
+        ("tiny:missing", {}, "missing"),
+        ("tiny:of_one_size", {"size": 12}, "failed on the first image.*try another --size"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(photos, tmp_path, model, settings, message):
+    with pytest.raises(InputError, match=message) as caught:
+        survey(model, photos, tmp_path / "run", **settings)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_keeps_what_is_finished_and_resumes(photos, tmp_path, monkeypatch, whole):
+    out = tmp_path / "run"
+    real = store.os.fsync
+    left = iter(range(10))
+
+    def full(handle):
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.os, "fsync", full)
+        with pytest.raises(InputError, match="no space left"):
+            surveyed(photos, out)
+    assert not list(out.rglob("*.tmp"))
+    assert read_run(out).samples == ["00", "01"]
+    same(numbers(surveyed(photos, out)), numbers(whole))
+
+
+@pytest.mark.real
+def test_a_real_autoencoder(shared, tmp_path):
+    run = survey(
+        str(shared / "models" / "taesd"), shared / "images" / "photos", tmp_path / "run",
+        limit=1, size=32, budget="quick", descriptors=FEW,
+    )  # fmt: skip
+    assert run.arrays(run.samples[0])["latent"].shape == (4, 4, 4)
+    assert 1 < run.column("local_rank")["value"][0] <= 64
+    assert run.info["self_check"]["passed"]

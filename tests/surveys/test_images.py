@@ -1,0 +1,196 @@
+"""Folders of images as people have them: nested, mixed, damaged."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from theodolite.errors import InputError
+from theodolite.surveys.images import find_images, load_image, picture
+
+
+def save(path, pixels, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels)).save(path, **options)
+    return path
+
+
+def flat(value, side=8, channels=3):
+    return np.full((side, side, channels) if channels > 1 else (side, side), value, np.uint8)
+
+
+def as_bytes(tensor):
+    return ((tensor[0] + 1) * 127.5).round().to(torch.uint8)
+
+
+def test_finds_every_kind_below_the_folder_in_the_order_of_the_paths(tmp_path):
+    for name in ("b.PNG", "a/2.jpeg", "a/1.webp", "c.bmp", "d.tif", "e.tiff", "f.jpg"):
+        save(tmp_path / name, flat(9))
+    (tmp_path / "notes.txt").write_text("no image")
+    found = find_images(tmp_path)
+    assert [image.file for image in found.files] == [
+        "a/1.webp", "a/2.jpeg", "b.PNG", "c.bmp", "d.tif", "e.tiff", "f.jpg",
+    ]  # fmt: skip
+    assert not found.skipped
+
+
+def test_passes_over_hidden_files_and_run_folders(tmp_path):
+    for name in ("seen.png", "._seen.png", ".cache/x.png", "run/thumbnails/x.png"):
+        save(tmp_path / name, flat(9))
+    (tmp_path / "run" / "run.json").write_text("{}")
+    assert [image.sample for image in find_images(tmp_path).files] == ["seen"]
+
+
+def test_sample_ids_are_unique_and_safe_and_do_not_depend_on_the_limit(tmp_path):
+    names = ("a.png", "a.jpg", "A.webp", "b/c d.png", "b-c-d.png", "é, ü.png", "x.reconstruction.png", "…", "l" * 120)
+    for name in names:
+        save(tmp_path / (name if "." in name else f"{name}.png"), flat(9))
+    samples = [image.sample for image in find_images(tmp_path).files]
+    assert len({sample.casefold() for sample in samples}) == len(names)
+    assert all(re.fullmatch(r"[\w-]{1,48}", sample) for sample in samples)
+    assert "x-reconstruction" in samples
+    assert "é-ü" in samples
+    for limit in range(1, len(names)):
+        assert [image.sample for image in find_images(tmp_path, limit).files] == samples[:limit]
+
+
+def test_damaged_images_are_skipped_with_the_reason_and_do_not_count_towards_the_limit(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for name in ("b.png", "d.jpg"):
+        whole = save(tmp_path / name, noise).read_bytes()
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "c.png").write_text("<html>not found</html>")
+    (tmp_path / "e.png").symlink_to(tmp_path / "gone.png")
+    for name in ("f.png", "g.png", "h.png"):
+        save(tmp_path / name, noise)
+    found = find_images(tmp_path, limit=2)
+    assert [image.file for image in found.files] == ["f.png", "g.png"]
+    assert [image.file for image in found.skipped] == ["a.png", "b.png", "c.png", "d.jpg", "e.png"]
+    assert "truncated" in found.skipped[1].reason
+    assert "truncated" in found.skipped[3].reason
+    assert all(image.reason for image in found.skipped)
+    assert "/" not in found.skipped[0].reason
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda path: None, "does not exist"),
+        (lambda path: path.write_text("x"), "file"),
+        (lambda path: path.mkdir(), "holds no image"),
+        (lambda path: (path.mkdir(), (path / "a.png").write_text("x")), "none of the 1 images.*a.png"),
+    ],
+)
+def test_a_folder_without_a_usable_image_is_refused(tmp_path, prepare, message):
+    prepare(tmp_path / "photos")
+    with pytest.raises(InputError, match=message) as caught:
+        find_images(tmp_path / "photos")
+    assert "\n" not in str(caught.value)
+
+
+def test_pixels_become_minus_one_to_one(tmp_path):
+    image = load_image(save(tmp_path / "a.png", flat(0)), channels=3)
+    assert image.shape == (1, 3, 8, 8)
+    assert image.dtype == torch.float32
+    assert (image == -1).all()
+    assert (load_image(save(tmp_path / "b.png", flat(255)), channels=3) == 1).all()
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    pixels = flat(0, side=16)
+    pixels[:8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90 degrees clockwise: the bright top half belongs on the right
+    image = load_image(save(tmp_path / "a.png", pixels, exif=exif), channels=3)
+    assert (image[..., 8:] == 1).all()
+    assert (image[..., :8] == -1).all()
+
+
+def test_transparency_is_laid_over_white(tmp_path):
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    pixels[:4, :, 3] = 255
+    image = load_image(save(tmp_path / "a.png", pixels), channels=3)
+    assert (image[:, :, :4] == -1).all()
+    assert (image[:, :, 4:] == 1).all()
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([10, 10, 10, 20, 20, 20])
+    palette.save(tmp_path / "b.png", transparency=1)
+    assert (load_image(tmp_path / "b.png", channels=3) == 1).all()
+
+
+def test_sixteen_bit_grey_keeps_its_depth(tmp_path):
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    for name in ("a.png", "b.tiff"):
+        image = load_image(save(tmp_path / name, ramp), channels=3)
+        assert torch.allclose(image[0, 0].flatten(), torch.linspace(-1, 1, 64), atol=1e-4)
+        assert torch.equal(image[:, 0], image[:, 2])
+
+
+def test_pixels_without_a_defined_range_are_skipped(tmp_path):
+    save(tmp_path / "a.tiff", np.full((8, 8), 0.5, np.float32))
+    save(tmp_path / "b.tiff", np.full((8, 8), 1 << 20, np.int32))
+    save(tmp_path / "c.png", flat(1))
+    found = find_images(tmp_path)
+    assert [image.file for image in found.files] == ["c.png"]
+    assert all("no defined range" in image.reason for image in found.skipped)
+
+
+def test_a_model_of_one_channel_gets_the_luminance(tmp_path):
+    green = flat(0)
+    green[..., 1] = 255
+    image = load_image(save(tmp_path / "a.png", green), channels=1)
+    assert image.shape == (1, 1, 8, 8)
+    assert (as_bytes(image) == 150).all()  # 0.587 of 255
+    grey = load_image(save(tmp_path / "b.png", flat(77, channels=1)), channels=3)
+    assert (as_bytes(grey) == 77).all()
+
+
+def test_cmyk_and_bilevel_images_are_read(tmp_path):
+    Image.new("CMYK", (8, 8), (0, 0, 0, 0)).save(tmp_path / "a.jpg")
+    Image.new("1", (8, 8), 1).save(tmp_path / "b.png")
+    assert (load_image(tmp_path / "a.jpg", channels=3) == 1).all()
+    assert (load_image(tmp_path / "b.png", channels=3) == 1).all()
+
+
+def test_size_takes_the_centre_square(tmp_path):
+    pixels = np.zeros((8, 24, 3), np.uint8)
+    pixels[:, 8:16] = 255
+    image = load_image(save(tmp_path / "a.png", pixels), channels=3, size=4)
+    assert image.shape == (1, 3, 4, 4)
+    assert (image == 1).all()
+
+
+def test_resizing_does_not_alias(tmp_path):
+    board = np.indices((64, 64)).sum(0) % 2 * 255
+    image = load_image(save(tmp_path / "a.png", board.astype(np.uint8)), channels=1, size=8)
+    assert image.abs().max() < 0.05
+
+
+def test_without_a_size_the_centre_is_cut_to_the_multiple(tmp_path):
+    pixels = np.zeros((11, 18, 3), np.uint8)
+    pixels[1:9, 1:17] = 255
+    image = load_image(save(tmp_path / "a.png", pixels), channels=3, multiple=8)
+    assert image.shape == (1, 3, 8, 16)
+    assert (image == 1).all()
+
+
+def test_images_below_the_least_size_are_skipped(tmp_path):
+    save(tmp_path / "a.png", flat(1, side=6))
+    save(tmp_path / "b.png", flat(1, side=8))
+    found = find_images(tmp_path).at_least(8)
+    assert [image.file for image in found.files] == ["b.png"]
+    assert "smaller than 8x8" in found.skipped[0].reason
+    with pytest.raises(InputError, match="--size"):
+        found.at_least(100)
+
+
+def test_a_picture_shows_the_tensor(tmp_path):
+    path = save(tmp_path / "a.png", np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    image = load_image(path, channels=3)
+    assert np.array_equal(np.asarray(picture(image[0])), np.asarray(Image.open(path)))
+    assert picture(torch.zeros(1, 8, 8)).mode == "L"
+    assert picture(torch.zeros(3, 600, 300)).size == (128, 256)
+    assert np.asarray(picture(torch.full((3, 2, 2), 0.5), (0.0, 1.0))).max() == 128
