@@ -1,0 +1,5 @@
+"""The report: one self-contained HTML file made from a run folder, and from nothing else."""
+
+from theodolite.report.html import write_report
+
+__all__ = ["write_report"]

@@ -1,0 +1,325 @@
+"""The figures, as plotly figures; every mark that stands for a sample carries the sample's index in `customdata`.
+
+The page's own script draws them, shows a card with the images at the mark under the pointer, and rings the same sample
+in the other figures (`layout.meta` names the trace it may use for that).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.report import palette
+from theodolite.report.content import Content, Quantity, is_wide
+from theodolite.report.density import MeanDensity, kernel_density, mean_density, silverman
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+__all__ = ["averaged_spectrum", "distribution", "scatter", "spectrum_density"]
+
+FONT = (
+    '-apple-system, BlinkMacSystemFont, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, '
+    "sans-serif"
+)
+_MOST_LINES = 60
+_FEWEST_FOR_OUTLINE = 8
+Array = NDArray[np.float64]
+
+
+def distribution(content: Content, quantity: Quantity) -> Figure | None:
+    """Every sample a point with its 95 % interval, inside the outline of their density; None without spread.
+
+    Points of one value are moved apart sideways, by no more than the outline's width (a sina plot).
+    """
+    chosen = np.flatnonzero(quantity.usable)
+    values = quantity.values[chosen]
+    if len(values) < 2 or values.min() == values.max():
+        return None
+    logarithmic = is_wide(values.min(), values.max())
+    places = np.log10(values) if logarithmic else values
+    outline, width, reach = _outline(places, logarithmic)
+    below, above = _interval(quantity, chosen)
+    points = {
+        **_markers(content, quantity, chosen, size=8.5),
+        "x": _short(values),
+        "y": _short(width * _spread_out(len(values)) * 0.8),
+        "error_x": _bars(below, above),
+    }
+    axis = {**_axis(), "showgrid": False, "showline": True, "linecolor": palette.LINE, "nticks": 6}
+    layout = {
+        **_layout(highlight=2),
+        "margin": {"l": 6, "r": 6, "t": 4, "b": 26},
+        "xaxis": {**axis, **_range(values, below, above, logarithmic, reach)},
+        "yaxis": {"visible": False, "range": [-1.12, 1.12], "fixedrange": True},
+        "shapes": _median_line(quantity.summary.get("median")),
+    }
+    return _figure([outline, points, _ring()], layout)
+
+
+def averaged_spectrum(content: Content) -> MeanDensity | None:
+    """The density of log10 singular values over the listed samples; None when no spectrum was stored."""
+    if not content.spectra:
+        return None
+    _, nodes, weights = zip(*content.spectra)
+    double = (content.info.get("model") or {}).get("dtype") == "float64"
+    return mean_density(nodes, weights, tolerance=1e-6 if double else 1e-5)
+
+
+def spectrum_density(content: Content, density: MeanDensity) -> Figure:
+    """Mean density with its 95 % band over samples, and one faint line a sample (at most 60)."""
+    sigma = _short(10.0**density.grid, 6)
+    every = max(1, math.ceil(len(density.curves) / _MOST_LINES))
+    pairs = list(zip(density.kept, density.curves))[::every]
+    lines = [_spectrum_line(content, content.spectra[position][0], sigma, curve) for position, curve in pairs]
+    mean = _line(sigma, density.mean, palette.INK, 2.6)
+    bold = _line([], [], palette.ACCENT, 3.0)
+    traces = [*lines, *_band(sigma, density), mean, bold]
+    around_one = density.grid[0] < 0 < density.grid[-1]
+    ends = [float(density.grid[0]), float(density.grid[-1])]
+    height = 1.05 * max(float(curve.max()) for curve in (density.mean + _margin_of(density), density.curves))
+    layout = {
+        **_layout(highlight=len(traces) - 1),
+        "margin": {"l": 54, "r": 12, "t": 12, "b": 52},
+        "xaxis": {**_axis(), **_decades(*ends), "range": ends, "title": {"text": "singular value σ"}},
+        "yaxis": {**_axis(), "range": [0, height], "title": {"text": "density per decade"}},
+        "shapes": [_unit_line()] if around_one else [],
+        "annotations": [_unit_label()] if around_one else [],
+    }
+    return _figure(traces, layout)
+
+
+def scatter(content: Content, across: Quantity, up: Quantity) -> Figure | None:
+    """One quantity against another, one point a sample with 95 % intervals; None when no sample has both."""
+    chosen = np.flatnonzero(across.usable & up.usable)
+    if not len(chosen):
+        return None
+    coloured = content.brittleness.quantity if content.brittleness else across
+    x, y = across.values[chosen], up.values[chosen]
+    around_x, around_y = _interval(across, chosen), _interval(up, chosen)
+    points = {
+        **_markers(content, coloured, chosen, size=12, also=(across, up)),
+        "x": _short(x),
+        "y": _short(y),
+        "error_x": _bars(*around_x),
+        "error_y": _bars(*around_y),
+    }
+    layout = {
+        **_layout(highlight=1),
+        "margin": {"l": 60, "r": 12, "t": 12, "b": 52},
+        "xaxis": {**_axis(), **_range(x, *around_x), "title": {"text": _titled(across)}},
+        "yaxis": {**_axis(), **_range(y, *around_y), "title": {"text": _titled(up)}},
+    }
+    return _figure([points, _ring()], layout)
+
+
+def _figure(traces: Sequence[dict[str, Any]], layout: dict[str, Any]) -> Figure:
+    from plotly.graph_objects import Figure
+
+    return Figure(data=list(traces), layout=layout)
+
+
+def _layout(highlight: int) -> dict[str, Any]:
+    return {
+        "template": "none",
+        "meta": {"highlight": highlight},
+        "font": {"family": FONT, "size": 12, "color": palette.MUTED},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "showlegend": False,
+        "separators": ".\u202f",
+        "hovermode": "closest",
+        "hoverdistance": 24,
+    }
+
+
+def _axis() -> dict[str, Any]:
+    return {
+        "gridcolor": palette.LINE,
+        "zeroline": False,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": palette.LINE,
+        "automargin": True,
+        "exponentformat": "power",
+        "minexponent": 5,
+        "separatethousands": True,
+    }
+
+
+def _range(values: Array, below: Array, above: Array, logarithmic: bool = False, reach: float = 0.0) -> dict[str, Any]:
+    """An axis fixed around values and their intervals, so that marking a sample never moves it.
+
+    One huge interval widens it by the spread of the values at most; `reach` is how far an outline goes beyond them.
+    """
+    lower, upper = np.where(values > below, values - below, values) if logarithmic else values - below, values + above
+    if logarithmic:
+        values, lower, upper = np.log10(values), np.log10(lower), np.log10(upper)
+    spread = float(values.max() - values.min()) or abs(float(values.max())) or 1.0
+    reaches = min(float(lower.min()), values.min() - reach), max(float(upper.max()), values.max() + reach)
+    low = max(reaches[0], float(values.min()) - spread) - 0.05 * spread
+    if not logarithmic and values.min() >= 0:
+        low = max(low, -0.05 * spread)
+    high = min(reaches[1], float(values.max()) + spread) + 0.05 * spread
+    return {"range": [low, high], **(_decades(low, high) if logarithmic else {})}
+
+
+def _decades(low: float, high: float) -> dict[str, Any]:
+    """A logarithmic axis from `10**low` to `10**high` with a tick at powers of ten, written as people write them."""
+    step = max(1, math.ceil((high - low) / 8))
+    powers = [power for power in range(math.ceil(low), math.floor(high) + 1) if power % step == 0]
+    texts = [f"{10.0**power:g}" if -3 <= power <= 4 else f"10<sup>{power}</sup>" for power in powers]
+    between = [digit * 10.0**power for power in range(math.floor(low), math.ceil(high)) for digit in range(2, 10)]
+    minor = {"tickvals": between, "ticks": "outside", "ticklen": 2, "tickcolor": palette.LINE} if step == 1 else {}
+    return {"type": "log", "tickvals": [10.0**power for power in powers], "ticktext": texts, "minor": minor}
+
+
+def _titled(quantity: Quantity) -> str:
+    """Axis title; plotly reads a little HTML in it, so what comes from outside is escaped."""
+    text = f"{quantity.label} ({quantity.unit})" if quantity.unit else quantity.label
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _markers(
+    content: Content, quantity: Quantity, chosen: NDArray[np.intp], *, size: float, also: Sequence[Quantity] = ()
+) -> dict[str, Any]:
+    """Points in their sample's colour, hollow where a status is not ok."""
+    judged = (quantity, *also)
+    hollow = [any(item.statuses[i] != "ok" for item in judged) for i in chosen]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "customdata": [int(i) for i in chosen],
+        "hoverinfo": "none",
+        "marker": {
+            "size": round(size * _crowding(len(chosen)), 1),
+            "color": [content.samples[i].colour for i in chosen],
+            "symbol": ["circle-open" if item else "circle" for item in hollow],
+            "line": {"width": [1.8 if item else 0.8 for item in hollow], "color": palette.PAPER},
+            "opacity": 0.95,
+        },
+    }
+
+
+def _crowding(count: int) -> float:
+    """By how much marks shrink, and error bars fade, as samples get many."""
+    return float(np.clip(1.3 - 0.15 * math.log2(max(count, 1) / 15), 0.45, 1.0))
+
+
+def _ring() -> dict[str, Any]:
+    """The empty trace in which the page's script marks the sample that is looked at elsewhere."""
+    line = {"width": 2.5, "color": palette.INK}
+    marker = {"size": 17, "color": "rgba(0,0,0,0)", "line": line}
+    return {"type": "scatter", "mode": "markers", "x": [], "y": [], "hoverinfo": "skip", "marker": marker}
+
+
+def _interval(quantity: Quantity, chosen: NDArray[np.intp]) -> tuple[Array, Array]:
+    """Lengths of the 95 % interval below and above each value; one-sided where the value is a bound."""
+    margin = 1.96 * np.nan_to_num(quantity.stderr[chosen], nan=0.0, posinf=0.0)
+    statuses = np.array([quantity.statuses[i] for i in chosen])
+    return np.where(statuses == "lower-bound", 0.0, margin), np.where(statuses == "upper-bound", 0.0, margin)
+
+
+def _bars(below: Array, above: Array) -> dict[str, Any]:
+    colour = palette.faded(palette.MUTED, round(0.45 * _crowding(len(above)) ** 2, 3))
+    lengths = {"array": _short(above), "arrayminus": _short(below), "symmetric": False}
+    return {"type": "data", **lengths, "thickness": 1, "width": 0, "color": colour}
+
+
+def _outline(places: Array, logarithmic: bool) -> tuple[dict[str, Any], Array, float]:
+    """The violin's outline, its half-width in [0, 1] at each point, and how far it reaches beyond them.
+
+    A handful of points has no outline.
+    """
+    bandwidth = silverman(places)
+    if len(places) < _FEWEST_FOR_OUTLINE or bandwidth == 0:
+        empty: dict[str, Any] = {"type": "scatter", "mode": "lines", "x": [], "y": [], "hoverinfo": "skip"}
+        return empty, np.full(len(places), 0.35), 0.0
+    start = places.min() - bandwidth
+    if not logarithmic and places.min() >= 0:
+        start = max(start, 0.0)  # most quantities cannot be negative, and none of these values is
+    grid = np.linspace(start, places.max() + bandwidth, 120)
+    height = kernel_density(grid, places, bandwidth)
+    height /= height.max()
+    along = np.concatenate([grid, grid[::-1]])
+    trace = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": _short(10.0**along if logarithmic else along),
+        "y": _short(np.concatenate([height, -height[::-1]])),
+        "fill": "toself",
+        "fillcolor": palette.faded(palette.MUTED, 0.09),
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+    }
+    return trace, np.interp(places, grid, height), bandwidth
+
+
+def _spread_out(count: int) -> Array:
+    """A fixed, evenly filling sequence in (-1, 1): van der Corput's, in base two."""
+    digits = np.arange(1, count + 1)
+    position, unit = np.zeros(count), 0.5
+    while digits.any():
+        position += unit * (digits % 2)
+        digits, unit = digits // 2, unit / 2
+    return np.asarray(2 * position - 1, dtype=np.float64)
+
+
+def _median_line(median: float | None) -> list[dict[str, Any]]:
+    if median is None or not math.isfinite(median):
+        return []
+    line = {"width": 1.5, "color": palette.faded(palette.INK, 0.55)}
+    return [{"type": "line", "x0": median, "x1": median, "y0": -1.0, "y1": 1.0, "line": line, "layer": "below"}]
+
+
+def _line(x: Sequence[float], y: Any, colour: str, width: float) -> dict[str, Any]:
+    line = {"color": colour, "width": width}
+    return {"type": "scatter", "mode": "lines", "x": list(x), "y": _short(y, 4), "line": line, "hoverinfo": "skip"}
+
+
+def _spectrum_line(content: Content, index: int, sigma: Sequence[float], curve: Array) -> dict[str, Any]:
+    opacity = 0.55 if len(content.spectra) <= 24 else 0.28
+    line = _line(sigma, curve, palette.faded(content.samples[index].colour, opacity), 1.3)
+    return {**line, "hoverinfo": "none", "meta": {"sample": index}}
+
+
+def _band(sigma: Sequence[float], density: MeanDensity) -> list[dict[str, Any]]:
+    if density.margin is None:
+        return []
+    margin = _margin_of(density)
+    edges = [
+        _line(sigma, edge, palette.INK, 0.0) for edge in (np.maximum(density.mean - margin, 0.0), density.mean + margin)
+    ]
+    return [edges[0], {**edges[1], "fill": "tonexty", "fillcolor": palette.faded(palette.INK, 0.16)}]
+
+
+def _margin_of(density: MeanDensity) -> Array:
+    return np.zeros_like(density.mean) if density.margin is None else density.margin
+
+
+def _unit_line() -> dict[str, Any]:
+    line = {"width": 1, "color": palette.FAINT, "dash": "dot"}
+    return {"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "line": line, "layer": "below"}
+
+
+def _unit_label() -> dict[str, Any]:
+    return {
+        "x": 0,
+        "y": 1,
+        "yref": "paper",
+        "text": "σ = 1 keeps lengths",
+        "showarrow": False,
+        "xanchor": "left",
+        "yanchor": "top",
+        "xshift": 6,
+        "font": {"size": 11, "color": palette.MUTED},
+    }
+
+
+def _short(values: Any, digits: int = 5) -> list[float]:
+    """Plain numbers of a few significant digits: what a screen can show, a fifth of the bytes."""
+    return [float(f"{value:.{digits}g}") for value in values]

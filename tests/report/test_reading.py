@@ -1,0 +1,53 @@
+import pytest
+
+from theodolite.report.content import read_content
+from theodolite.report.reading import brittle_definition, reading
+
+
+def test_two_sentences_carry_the_numbers_of_the_run(make_run):
+    content = read_content(make_run(samples=16, model="taesd"))
+    first, second = reading(content)
+    assert first.startswith("Around the 16 latents surveyed, the decoder of taesd changes lengths ")
+    rank = content.quantity("local_rank").summarised(3)["median"]
+    assert f"about {rank} of 64 latent dimensions (entropy rank)." in first
+    least, most = content.brittleness.order[0], content.brittleness.order[-1]
+    for index in (least, most):
+        assert f"{content.quantity('curvature').at(index)} ({content.samples[index].file})" in second
+    assert "well-separated samples differ" in second
+
+
+@pytest.mark.parametrize(("high", "words"), [(1.15, "their order is uncertain"), (1.3, "close samples cannot be put")])
+def test_a_spread_within_the_errors_is_called_uncertain(make_run, high, words):
+    content = read_content(make_run(samples=9, quantities=("axis_rotation", "leading_singular_value"), flagged=False))
+    quantity = content.brittleness.quantity
+    summary = {**quantity.summary, "low": 1.0, "high": high, "median_stderr": 0.1}
+    object.__setattr__(quantity, "summary", summary)
+    first, second = reading(content)
+    assert first == "Around the 9 latents surveyed, the median of axis rotation is " + first.split(" is ")[1]
+    assert words in second
+
+
+def test_one_sample_makes_no_claim_about_differences(make_run):
+    content = read_content(make_run(samples=1))
+    first, second = reading(content)
+    assert first.startswith("Around the one latent surveyed, ")
+    assert "quartiles" not in first
+    assert second == "With a single sample nothing can be said about how samples differ."
+
+
+@pytest.mark.parametrize("samples", [0, 3])
+def test_nothing_measured_is_said(make_run, samples):
+    content = read_content(make_run(samples=samples, quantities=("curvature",), nothing=("curvature",)))
+    expected = (
+        "No sample has been measured yet."
+        if samples == 0
+        else ("Around the 3 latents surveyed, no quantity came out as a finite number.")
+    )
+    assert reading(content) == [expected]
+    assert brittle_definition(content) == ""
+
+
+def test_brittle_is_defined_by_what_was_measured(make_run):
+    assert "high curvature" in brittle_definition(read_content(make_run(samples=2)))
+    other = read_content(make_run("other", samples=2, quantities=("leading_singular_value",)))
+    assert "Curvature, the better guide, was not measured." in brittle_definition(other)
