@@ -30,8 +30,10 @@ def main() -> None:
     autoencoder = theodolite.load(options.model)
     latent = autoencoder.encode(load_image(Path(options.image), channels=autoencoder.image_channels, size=options.size))
     map = autoencoder.decoder
-    print(f"{options.model}, latent {tuple(latent.shape[1:])}, float32, {options.threads} threads, "
-          f"torch {torch.__version__}, {platform.machine()}\n")
+    print(
+        f"{options.model}, latent {tuple(latent.shape[1:])}, float32, {options.threads} threads, "
+        f"torch {torch.__version__}, {platform.machine()}\n"
+    )
     truth, rows = None, []
     for name, measure in _ways(options.smoke).items():
         value, stderr, seconds = _timed(measure, map, latent)

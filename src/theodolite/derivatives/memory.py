@@ -18,7 +18,7 @@ _SHARE = 0.4
 """The part of the free memory that products may fill; the rest is for bases, weights and other programs."""
 
 _LIVE = 8
-"""Tensors of the largest size alive at once in a tangent pass: skip connections, a value and its tangent, work space."""
+"""Tensors of the largest size alive at once in a tangent pass: skip connections, value and tangent, work space."""
 
 _CACHE_BYTES = 32 * 2**20
 """On a CPU, products whose largest tensors together exceed this are slower one by one: the memory traffic decides."""

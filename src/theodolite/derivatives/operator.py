@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from theodolite.derivatives.linear import LinearOperator
-from theodolite.derivatives.memory import available_bytes, is_out_of_memory, measure_footprint
-from theodolite.derivatives.products import PULLS, PUSHES, Pull, Push, second_jvp, stacked
+from theodolite.derivatives.memory import Footprint, available_bytes, is_out_of_memory, measure_footprint
+from theodolite.derivatives.products import PULLS, PUSHES, Pull, Push, second_jvp, second_jvp_loop, stacked
 from theodolite.derivatives.repairs import repaired
 from theodolite.errors import InputError
 from theodolite.maps.latent_map import LatentMap
@@ -31,7 +31,8 @@ def jacobian(map: LatentMap, latents: Tensor) -> JacobianOperator:
         A `JacobianOperator`; one forward pass is made at once.
 
     Raises:
-        InputError: latents of the wrong shape or type, in half precision, or outputs that are not finite.
+        InputError: latents of the wrong shape or type, half precision, or outputs that are not finite or not of the
+            latents' type.
 
     Example:
         >>> J = jacobian(LatentMap(lambda z: z**2, (2,)), torch.tensor([[1.0, 3.0]]))
@@ -58,11 +59,8 @@ class JacobianOperator:
         map.check(latents)
         _refuse_half(latents, map)
         self.map = map
-        self.latents = latents.detach()
-        with repaired():
-            outputs, self.footprint = measure_footprint(map, self.latents)
-        _check_outputs(outputs, self.latents, map)
-        self.outputs = outputs
+        self.latents = latents.detach().clone()
+        self.outputs, self.footprint = _evaluate(map, self.latents)
         self.passes = 1
         self.way = ""
         self.message = ""
@@ -89,7 +87,7 @@ class JacobianOperator:
     @property
     def status(self) -> str:
         """``ok`` for exact derivatives, ``approximate`` when only central differences worked."""
-        return "approximate" if self.way == "central-differences" else "ok"
+        return "ok" if self._push is None or self._push.exact else "approximate"
 
     def matvec(self, V: Tensor) -> Tensor:
         """`J v`: `(k, n, *latent) -> (k, n, *output)`; `k` model passes a latent."""
@@ -111,10 +109,20 @@ class JacobianOperator:
         return self._in_chunks(U, lambda rows, part: self._pullback(rows)(part), most_rows=graphs)
 
     def second(self, V: Tensor) -> Tensor:
-        """Directional second derivatives `D²x(z)[v, v]`: `(k, n, *latent) -> (k, n, *output)`; about 2k model passes."""
+        """Second derivatives `D²x(z)[v, v]`: `(k, n, *latent) -> (k, n, *output)`; about 2k model passes a latent.
+
+        Raises:
+            RuntimeError: an operation of the map has no second derivative in forward mode (`second_derivative` then
+                takes differences).
+        """
         self._check(V, self.latents, "second")
         self.passes += 2 * len(V)
-        return self._in_chunks(V, lambda rows, part: second_jvp(self.map, self.latents[rows], part))
+        try:
+            return self._in_chunks(V, lambda rows, part: second_jvp(self.map, self.latents[rows], part))
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+        return self._in_chunks(V, lambda rows, part: second_jvp_loop(self.map, self.latents[rows], part))
 
     def at_offsets(self, V: Tensor) -> Tensor:
         """The map at `z + v`: `(k, n, *latent) -> (k, n, *output)`; k model passes a latent."""
@@ -145,14 +153,14 @@ class JacobianOperator:
             self.n,
             self.output_dim,
             self.latent_dim,
-            lambda V: self.matvec(V.reshape(*V.shape[:2], *latent)).flatten(2),
-            lambda U: self.rmatvec(U.reshape(*U.shape[:2], *output)).flatten(2),
+            lambda V: self.matvec(V.reshape(*V.shape[:2], *latent)).reshape(*V.shape[:2], self.output_dim),
+            lambda U: self.rmatvec(U.reshape(*U.shape[:2], *output)).reshape(*U.shape[:2], self.latent_dim),
             self.latents.dtype,
             self.latents.device,
         )
 
     def _check(self, vectors: Tensor, like: Tensor, name: str) -> None:
-        if vectors.ndim != like.ndim + 1 or vectors.shape[1:] != like.shape:
+        if vectors.ndim != like.ndim + 1 or vectors.shape[1:] != like.shape or len(vectors) == 0:
             raise InputError(
                 f"{name} expected vectors of shape (k, {', '.join(map(str, like.shape))}), got {tuple(vectors.shape)}"
             )
@@ -165,7 +173,7 @@ class JacobianOperator:
                 with repaired(), torch.no_grad():
                     attempt(way)
                 return way
-            except (RuntimeError, NotImplementedError) as error:
+            except Exception as error:  # the map itself runs, so whatever this raises, another way may not
                 if is_out_of_memory(error):
                     return way
                 self.message = f"{way.name} mode failed: {str(error).splitlines()[0][:200]}"
@@ -197,6 +205,7 @@ class JacobianOperator:
                 self._chunk = max(1, self._chunk // 2)
 
     def _blocks(self, vectors: Tensor, apply: Callable[[slice, Tensor], Tensor], most_rows: int) -> Tensor:
+        vectors = vectors.contiguous()
         width = min(self.n, self._chunk, most_rows)
         height = max(1, self._chunk // width)
         columns = []
@@ -215,12 +224,35 @@ def _refuse_half(latents: Tensor, map: LatentMap) -> None:
             )
 
 
+def _evaluate(map: LatentMap, latents: Tensor) -> tuple[Tensor, Footprint]:
+    """The outputs, and the memory that one latent takes: measured on the first, so that the others come in chunks."""
+    try:
+        with repaired(), torch.no_grad():
+            outputs, footprint = measure_footprint(map, latents[:1])
+            _check_outputs(outputs, latents[:1], map)
+            rest = latents[1:].split(footprint.tangents(latents.device)) if len(latents) > 1 else ()
+            outputs = torch.cat([outputs, *(map(part) for part in rest)])
+    except RuntimeError as error:
+        if is_out_of_memory(error) or map.dtype in (None, latents.dtype):
+            raise
+        raise InputError(
+            f"{map.name} expected {map.dtype} latents like its weights, got {latents.dtype}; "
+            f"convert one, e.g. `latents.to({map.dtype})` or `map.to(dtype={latents.dtype})`"
+        ) from error
+    _check_outputs(outputs, latents, map)
+    return outputs, footprint
+
+
 def _check_outputs(outputs: Tensor, latents: Tensor, map: LatentMap) -> None:
     if outputs.ndim < 1 or len(outputs) != len(latents):
         raise InputError(
-            f"{map.name} expected to return one output a latent, got shape {tuple(outputs.shape)} for {len(latents)} latents"
+            f"{map.name} expected to return one output a latent, got shape {tuple(outputs.shape)} "
+            f"for {len(latents)} latents"
         )
-    if not outputs.is_floating_point():
-        raise InputError(f"{map.name} expected to return floating-point outputs, got {outputs.dtype}")
+    if outputs.dtype != latents.dtype:
+        raise InputError(
+            f"{map.name} expected to return {latents.dtype} outputs like its latents, got {outputs.dtype}; "
+            "compute in one precision throughout, float32 or float64"
+        )
     if not torch.isfinite(outputs).all():
         raise InputError(f"{map.name} returned NaN or infinity: check its weights and the scale of the latents")

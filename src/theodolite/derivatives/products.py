@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
-__all__ = ["PULLS", "PUSHES", "Pull", "Push", "second_jvp", "stacked"]
+__all__ = ["PULLS", "PUSHES", "Pull", "Push", "second_jvp", "second_jvp_loop", "stacked"]
 
 _Function = Callable[[Tensor], Tensor]
 _Pullback = Callable[[Tensor], Tensor]
@@ -38,21 +38,21 @@ class Pull:
 
 
 def _forward(f: _Function, z: Tensor, V: Tensor) -> Tensor:
-    return vmap(lambda v: jvp(f, (z,), (v,))[1])(V)
+    return vmap(lambda v: _tangent(f, z, v))(V)
 
 
 def _forward_loop(f: _Function, z: Tensor, V: Tensor) -> Tensor:
-    return torch.stack([jvp(f, (z,), (v,))[1] for v in V])
+    return torch.stack([_tangent(f, z, v) for v in V])
 
 
 def _double_reverse(f: _Function, z: Tensor, V: Tensor) -> Tensor:
-    outputs, pullback = vjp(f, z)
-    _, push = vjp(lambda u: pullback(u)[0], torch.zeros_like(outputs))
-    return torch.stack([push(v)[0] for v in V])
+    outputs, pullback = _linearised(f, z)
+    _, push = _linearised(pullback, torch.zeros_like(outputs))
+    return torch.stack([push(v) for v in V])
 
 
 def _double_autograd(f: _Function, z: Tensor, V: Tensor) -> Tensor:
-    """Double reverse by plain autograd, for functions that `torch.func` refuses (old custom functions, checkpointing)."""
+    """Double reverse by plain autograd, for what `torch.func` refuses: old custom functions, checkpointing."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         outputs = f(z)
@@ -64,21 +64,21 @@ def _double_autograd(f: _Function, z: Tensor, V: Tensor) -> Tensor:
 def _central_difference(f: _Function, z: Tensor, V: Tensor) -> Tensor:
     """Second-order central differences, the step balanced between rounding and curvature."""
     rows = (1, -1, *(1,) * (z.ndim - 1))
-    norm = V.flatten(2).norm(dim=-1).reshape(*V.shape[:2], *(1,) * (z.ndim - 1)).clamp_min(torch.finfo(z.dtype).tiny)
-    reach = z.flatten(1).norm(dim=-1).clamp_min(1.0).reshape(rows)
-    step = torch.finfo(z.dtype).eps ** (1 / 3) * reach / norm
+    norm = V.reshape(*V.shape[:2], -1).norm(dim=-1).reshape(*V.shape[:2], *rows[2:])
+    reach = z.reshape(len(z), -1).norm(dim=-1).clamp_min(1.0).reshape(rows)
+    step = torch.finfo(z.dtype).eps ** (1 / 3) * reach / torch.where(norm > 0, norm, torch.ones_like(norm))
     ahead, behind = stacked(f, z + step * V), stacked(f, z - step * V)
     return (ahead - behind) / (2 * step.reshape(*V.shape[:2], *(1,) * (ahead.ndim - 2)))
 
 
 def _reverse(f: _Function, z: Tensor) -> _Pullback:
-    _, pullback = vjp(f, z)
-    return vmap(lambda u: pullback(u)[0])
+    _, pullback = _linearised(f, z)
+    return vmap(pullback)
 
 
 def _reverse_loop(f: _Function, z: Tensor) -> _Pullback:
-    _, pullback = vjp(f, z)
-    return lambda U: torch.stack([pullback(u)[0] for u in U])
+    _, pullback = _linearised(f, z)
+    return lambda U: torch.stack([pullback(u) for u in U])
 
 
 def _autograd(f: _Function, z: Tensor) -> _Pullback:
@@ -86,6 +86,11 @@ def _autograd(f: _Function, z: Tensor) -> _Pullback:
         z = z.detach().requires_grad_()
         outputs = f(z)
     return lambda U: torch.stack([torch.autograd.grad(outputs, z, u, retain_graph=True)[0] for u in U])
+
+
+def _linearised(f: _Function, z: Tensor) -> tuple[Tensor, _Pullback]:
+    outputs, pullback, *_ = vjp(f, z)
+    return outputs, lambda u: pullback(u)[0]
 
 
 def stacked(f: _Function, Z: Tensor) -> Tensor:
@@ -96,11 +101,22 @@ def stacked(f: _Function, Z: Tensor) -> Tensor:
 
 def second_jvp(f: _Function, z: Tensor, V: Tensor) -> Tensor:
     """`D²f(z)[v, v]` for each `v`, forward mode over forward mode; only inside `repaired()`."""
+    return vmap(lambda v: _along(f, z, v))(V)
 
-    def along(v: Tensor) -> Tensor:
-        return jvp(lambda point: jvp(f, (point,), (v,))[1], (z,), (v,))[1]
 
-    return vmap(along)(V)
+def second_jvp_loop(f: _Function, z: Tensor, V: Tensor) -> Tensor:
+    """`second_jvp` one vector at a time and with gradients on: some formulas are differentiable only then."""
+    with torch.enable_grad():
+        return torch.stack([_along(f, z, v) for v in V]).detach()
+
+
+def _along(f: _Function, z: Tensor, v: Tensor) -> Tensor:
+    return _tangent(lambda point: _tangent(f, point, v), z, v)
+
+
+def _tangent(f: _Function, z: Tensor, v: Tensor) -> Tensor:
+    tangent: Tensor = jvp(f, (z,), (v,))[1]
+    return tangent
 
 
 PUSHES = (

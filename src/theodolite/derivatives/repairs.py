@@ -1,9 +1,11 @@
-"""Operations whose forward mode fails, or whose second derivative is silently wrong, repaired for the time of a product.
+"""Operations whose derivative fails or is silently wrong, repaired for the time of a product.
 
-Measured with torch 2.13: forward mode over forward mode through layer, instance and batch-statistics normalisation,
-GLU, `linalg.solve`, `linalg.slogdet` and `linalg.det` is wrong or raises; group normalisation has no forward mode on
-non-contiguous input; fused attention has none at all. The user's model is not touched: a function mode replaces the
-operation by its formula. Models that cast to float32 inside stay in float64 when they were given float64.
+Measured with torch 2.13: forward mode over forward mode is wrong through layer, instance and batch-statistics
+normalisation, `linalg.solve` and determinants, and raises through GLU, hard sigmoid and, without a reverse graph, SiLU
+and Mish; group normalisation has no forward mode on non-contiguous input, `cdist` none at all and a wrong batched
+reverse mode; fused attention has no forward mode; `cholesky_inverse` is wrong at first order. The user's model is not
+touched: a function mode replaces the operation by its formula. Models that cast to float32 inside stay in float64 when
+they were given float64.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.func import debug_unwrap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
@@ -31,6 +34,7 @@ def repaired() -> Iterator[None]:
 
 
 def _standardise(x: Tensor, axes: Sequence[int], eps: float) -> Tensor:
+    axes = tuple(axes)
     centred = x - x.mean(axes, keepdim=True)
     return centred * torch.rsqrt(centred.square().mean(axes, keepdim=True) + eps)
 
@@ -110,6 +114,39 @@ def _raw_instance_norm(
     return _instance_norm(x, mean, var, weight, bias, use_input_stats, momentum, eps)
 
 
+def _interpolate(
+    x: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", *args: Any, **kwargs: Any
+) -> Tensor:
+    """`nearest-exact` is `nearest` at whole factors, and a slow loop under vmap."""
+    factors = scale_factor if isinstance(scale_factor, Sequence) else (scale_factor or 0.5,)
+    if mode == "nearest-exact" and all(float(factor).is_integer() for factor in factors):
+        mode = "nearest"
+    return F.interpolate(x, size, scale_factor, mode, *args, **kwargs)
+
+
+def _native_layer_norm(
+    x: Tensor, shape: Sequence[int], weight: Any, bias: Any, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    _, mean, deviation = torch.native_layer_norm(x, shape, weight, bias, eps)
+    return _layer_norm(x, shape, weight, bias, eps), mean, deviation
+
+
+def _silu(x: Tensor, inplace: bool = False) -> Tensor:
+    return x * torch.sigmoid(x)
+
+
+def _mish(x: Tensor, inplace: bool = False) -> Tensor:
+    return x * torch.tanh(F.softplus(x))
+
+
+def _hardsigmoid(x: Tensor, inplace: bool = False) -> Tensor:
+    return (x + 3).clamp(0, 6) / 6
+
+
+def _cdist(x: Tensor, y: Tensor, p: float = 2.0, *_: Any, **__: Any) -> Tensor:
+    return torch.linalg.vector_norm(x.unsqueeze(-2) - y.unsqueeze(-3), ord=p, dim=-1)
+
+
 def _glu(x: Tensor, dim: int = -1) -> Tensor:
     value, gate = x.chunk(2, dim)
     return value * torch.sigmoid(gate)
@@ -123,23 +160,33 @@ def _solve(A: Tensor, B: Tensor, *, left: bool = True, **_: Any) -> Tensor:
     return (inverse @ B.unsqueeze(-1)).squeeze(-1) if is_vector else inverse @ B
 
 
-def _slogdet(A: Tensor) -> tuple[Tensor, Tensor]:
-    pivots, _, U = torch.linalg.lu(A)
-    diagonal = U.diagonal(dim1=-2, dim2=-1)
-    sign = torch.linalg.det(pivots.detach()) * diagonal.sign().prod(-1)
-    return sign.detach(), diagonal.abs().log().sum(-1)
+def _slogdet(A: Tensor) -> Any:
+    return torch.return_types.linalg_slogdet(_sign_and_logarithm(A))  # type: ignore[attr-defined]
+
+
+def _logdet(A: Tensor) -> Tensor:
+    sign, logarithm = _sign_and_logarithm(A)
+    return torch.where(sign < 0, torch.nan, logarithm)
 
 
 def _det(A: Tensor) -> Tensor:
-    sign, logarithm = _slogdet(A)
-    return sign * logarithm.exp()
+    sign, pivots = _pivots(A)
+    return sign * pivots.prod(-1)
 
 
-def _count_batches(counter: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Batch normalisation in training mode counts its batches in place; a survey leaves the caller's model as it is."""
-    if counter.ndim == 0 and counter.dtype is torch.int64:
-        return counter
-    return counter.add_(*args, **kwargs)
+def _sign_and_logarithm(A: Tensor) -> tuple[Tensor, Tensor]:
+    sign, pivots = _pivots(A)
+    return sign * pivots.sign().prod(-1).detach(), pivots.abs().log().sum(-1)
+
+
+def _pivots(A: Tensor) -> tuple[Tensor, Tensor]:
+    """The sign of the row permutation and the diagonal of `U` in `A = P L U`."""
+    P, _, U = torch.linalg.lu(A)
+    return torch.linalg.det(P.detach()), U.diagonal(dim1=-2, dim2=-1)
+
+
+def _cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
+    return torch.linalg.inv(L.mT @ L if upper else L @ L.mT)
 
 
 def _float(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -147,9 +194,8 @@ def _float(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 
 def _to(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    if x.dtype is torch.float64 and torch.float32 in (*args, kwargs.get("dtype")):
+    if x.dtype is torch.float64:
         args = tuple(torch.float64 if arg is torch.float32 else arg for arg in args)
-        kwargs = {name: torch.float64 if arg is torch.float32 else arg for name, arg in kwargs.items()}
     return x.to(*args, **kwargs)
 
 
@@ -158,25 +204,60 @@ _REPAIRED: Mapping[_Function, _Function] = {
     torch.group_norm: _group_norm,
     F.layer_norm: _layer_norm,
     torch.layer_norm: _raw_layer_norm,
+    torch.native_layer_norm: _native_layer_norm,
     F.instance_norm: _instance_norm,
     torch.instance_norm: _raw_instance_norm,
     F.batch_norm: _batch_norm,
     torch.batch_norm: _raw_batch_norm,
+    F.silu: _silu,
+    F.mish: _mish,
+    F.hardsigmoid: _hardsigmoid,
     F.glu: _glu,
+    F.interpolate: _interpolate,
+    torch.cdist: _cdist,
     torch.linalg.solve: _solve,
     torch.linalg.slogdet: _slogdet,
     torch.slogdet: _slogdet,
+    torch.Tensor.slogdet: _slogdet,
+    torch.logdet: _logdet,
+    torch.Tensor.logdet: _logdet,
     torch.linalg.det: _det,
     torch.det: _det,
+    torch.Tensor.det: _det,
+    torch.cholesky_inverse: _cholesky_inverse,
+    torch.Tensor.cholesky_inverse: _cholesky_inverse,
     torch.Tensor.float: _float,
     torch.Tensor.to: _to,
-    torch.Tensor.add_: _count_batches,
-    torch.logdet: lambda A: _slogdet(A)[1],
 }
 
 
 class _Repairs(TorchFunctionMode):
+    """Replaces the operations above; batch counters that a model in training mode raises are put back on exit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counters: dict[int, tuple[Tensor, Tensor]] = {}
+
     def __torch_function__(
         self, func: _Function, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        return _REPAIRED.get(func, func)(*args, **(kwargs or {}))
+        kwargs = dict(kwargs or {})
+        if func is torch.Tensor.add_:
+            self._remember(args[0])
+        if kwargs.get("dtype") is torch.float32 and args and _is_double(args[0]):
+            kwargs["dtype"] = torch.float64
+        return _REPAIRED.get(func, func)(*args, **kwargs)
+
+    def __exit__(self, *reason: Any) -> None:
+        super().__exit__(*reason)
+        for counter, before in self._counters.values():
+            counter.copy_(before)
+
+    def _remember(self, counter: Tensor) -> None:
+        is_counter = counter.ndim == 0 and counter.dtype is torch.int64 and id(counter) not in self._counters
+        if is_counter and debug_unwrap(counter) is counter:
+            self._counters[id(counter)] = (counter, counter.clone())
+
+
+def _is_double(item: Any) -> bool:
+    return isinstance(item, Tensor) and item.dtype is torch.float64

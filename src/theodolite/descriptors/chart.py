@@ -26,10 +26,13 @@ from theodolite.spectrum import (
     spectral_measure,
 )
 
-__all__ = ["Chart"]
+__all__ = ["TIE", "Chart"]
 
 _ANGLE = 0.02
 """Largest angle bound of the leading direction that is not iterated further."""
+
+TIE = 1e-3
+"""A relative spectral gap below this leaves the leading direction undetermined."""
 
 
 class Chart:
@@ -113,11 +116,16 @@ class Chart:
         triplet = ritz_triplet(self.flat, self._run)
         return converge(self.flat, triplet, angle=_ANGLE, depth=max(4, self.effort.depth // 3), rounds=2)
 
+    @property
+    def tied(self) -> Tensor:
+        """Where the two largest singular values are so alike that no direction is the leading one, `(n,)`."""
+        return self.leading.gap < TIE
+
     def normal_norm(self, a: Tensor) -> tuple[Tensor, Tensor]:
         """Length of the part of output vectors `a: (k, n, output_dim)` outside the tangent space, and its bias."""
         if self.is_dense:
             return dense_normal_norm(self.jacobians, a)
-        return normal_norm(self.flat, a, self.effort.tangent_depth)
+        return normal_norm(self.flat, a, self.effort.tangent_depth, run=self._run, measure=self.spectrum)
 
     @cached_property
     def _run(self) -> Bidiagonalisation:

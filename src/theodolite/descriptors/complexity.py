@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,11 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from theodolite.derivatives.memory import Footprint
+from theodolite.derivatives.repairs import repaired
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
-from theodolite.descriptors.modes import Mode, is_paper
+from theodolite.descriptors.groups import in_groups
+from theodolite.descriptors.modes import Mode, flagged, is_paper
 from theodolite.errors import InputError
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import Estimate, Seeding, student_mean
@@ -24,16 +26,24 @@ __all__ = ["DESCRIPTOR", "local_complexity"]
 
 _PAPER_AXES, _PAPER_RADIUS, _PAPER_FRAMES = 20, 0.005, 3
 
+_WHOLE = 1 / 12
+"""Variance of rounding to whole numbers: counts that happen to agree are not known any better than that."""
+
 _KINKED: frozenset[Callable[..., Any]] = frozenset(
     {
-        *(F.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_, F.relu6, F.leaky_relu),
-        *(torch.nn.functional.leaky_relu_, F.elu, F.celu, F.selu, F.rrelu, F.prelu, torch.prelu),
+        *(F.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_, F.relu6),
+        *(F.leaky_relu, F.leaky_relu_, F.prelu, torch.prelu, F.rrelu, F.rrelu_, torch.rrelu),
+        *(F.elu, F.elu_, F.celu, F.celu_, torch.celu, F.selu, F.selu_, torch.selu),
         *(F.silu, F.gelu, F.mish, F.hardswish),
     }
 )
-"""Activations with a kink, or the smooth copy of one, at pre-activation zero; tanh and sigmoid have none."""
+"""Activations with a kink, or the smooth copy of one, at pre-activation zero; tanh and sigmoid have none.
+
+The module `nn.ReLU6` calls `F.hardtanh` from zero, which counts too.
+"""
 
 
+@in_groups
 def local_complexity(
     map: LatentMap,
     latents: Tensor,
@@ -57,7 +67,7 @@ def local_complexity(
     Args:
         map: a map built from the activations above, in any module or function.
         latents: `(n, *latent)`.
-        radius: `r` as a fraction of `||z||`; the efforts's radii when left out.
+        radius: `r` as a fraction of `||z||`; the effort's radii when left out.
         generator: a `torch.Generator`, a seed, or one seed a latent.
         mode: ``exact`` or ``paper``.
         effort: frames, axes and radii.
@@ -66,7 +76,8 @@ def local_complexity(
 
     Returns:
         `Estimate` (a count) with parts `local_complexity_fraction` (of all units), `local_complexity_units` and
-        `local_complexity_r<radius>` for each further radius. Status ``undefined`` when the map has no such activation.
+        `local_complexity_r<radius>` for each further radius. Status ``undefined`` when the map has no such activation,
+        ``undetermined`` when fewer than one unit is cut on average.
         Cost: `2 * axes * frames` forward passes a radius.
 
     Raises:
@@ -83,20 +94,8 @@ def local_complexity(
     frames = [chart.seeds.frame(f"complexity{index}", axes, dim) for index in range(chart.effort.frames)]
     headline, *others = (radius,) if radius is not None else chart.effort.radii
     result = _bundle(chart, frames, headline)
-    more = {f"local_complexity_r{other:g}": _without_parts(_bundle(chart, frames, other)) for other in others}
-    return Estimate(
-        result.value,
-        result.stderr,
-        result.passes,
-        result.n,
-        result.statuses,
-        result.message,
-        parts={**result.parts, **more},
-    )
-
-
-def _without_parts(estimate: Estimate) -> Estimate:
-    return estimate.named("")[""]
+    more = {f"local_complexity_r{other:g}": replace(_bundle(chart, frames, other), parts={}) for other in others}
+    return replace(result, parts={**result.parts, **more})
 
 
 def _shared_frame(chart: Chart, seed: int) -> Tensor:
@@ -110,38 +109,36 @@ def _bundle(chart: Chart, frames: list[Tensor], radius: float, *, relative: bool
     steps = [(radius * size.unsqueeze(-1)).to(frame.device) * frame for frame in frames]
     counted = [_cuts(chart, torch.cat([step, -step]).to(chart.latents)) for step in steps]
     counts, units = torch.stack([cut for cut, _ in counted]), counted[0][1]
-    mean, stderr = student_mean(counts)
+    mean, spread = student_mean(counts)
     passes, n = len(frames) * 2 * len(frames[0]), len(frames)
-    statuses = ("ok",) * chart.n if units else ("undefined",) * chart.n
-    message = "" if units else "the map calls no activation with a kink at zero"
+    count = Estimate(mean, (spread.square() + _WHOLE / n).sqrt(), passes, n)
+    if units:
+        count = flagged(count, mean < 1, "undetermined", "fewer than one unit is cut: choose a larger radius")
+    else:
+        count = flagged(count, mean == 0, "undefined", "the map calls no activation with a kink at zero")
     total = torch.full_like(mean, float(units))
     parts = {
-        "local_complexity_fraction": Estimate(
-            mean / max(units, 1), stderr / max(units, 1), passes, n, statuses, message
-        ),
-        "local_complexity_units": Estimate(total, torch.zeros_like(total), passes, n, statuses, message),
+        "local_complexity_fraction": replace(count, value=mean / max(units, 1), stderr=count.stderr / max(units, 1)),
+        "local_complexity_units": Estimate(total, torch.zeros_like(total), passes, n),
     }
-    return Estimate(mean, stderr, passes, n, statuses, message, parts=parts)
+    return replace(count, parts=parts)
 
 
 def _cuts(chart: Chart, offsets: Tensor) -> tuple[Tensor, int]:
     """Units cut for each latent, and units there are, over vertices `z + offsets`, `(vertices, n, latent_dim)`."""
     counts, units = [], 0
+    together = chart.operator.footprint.tangents(chart.latents.device)
     for index in range(chart.n):
         vertices = chart.latents[index] + offsets[:, index].reshape(-1, *chart.latents.shape[1:])
         signs = _Signs()
-        for part in vertices.split(_together(chart)):
-            with torch.no_grad(), _watching(signs):
+        for start in range(0, len(vertices), together):
+            part = vertices[start : start + together]
+            with torch.no_grad(), repaired(), signs.watching(len(part)):
                 chart.map(part)
         counts.append(signs.cut())
         units = signs.units()
     chart.operator.passes += len(offsets)
     return torch.tensor(counts, dtype=torch.float64, device=chart.latents.device), units
-
-
-def _together(chart: Chart) -> int:
-    footprint: Footprint = chart.operator.footprint
-    return footprint.tangents(chart.latents.device)
 
 
 class _Signs:
@@ -151,14 +148,20 @@ class _Signs:
         self._first: list[Tensor] = []
         self._mixed: list[Tensor] = []
         self._call = 0
+        self._vertices = 0
 
-    def restart(self) -> None:
-        """A new batch of vertices begins."""
-        self._call = 0
+    @contextmanager
+    def watching(self, vertices: int) -> Iterator[None]:
+        """Read the activations of one batch of vertices."""
+        self._call, self._vertices = 0, vertices
+        with _Watch(self):
+            yield
 
     def see(self, preactivation: Tensor) -> None:
-        """One activation's input, `(vertices, *units)`."""
-        positive = preactivation.detach() > 0
+        """One activation's input: a first axis of vertices, maybe times frames of a video, or none (a constant)."""
+        first = preactivation.shape[0] if preactivation.ndim else 1
+        rows = self._vertices if first % self._vertices == 0 else 1
+        positive = (preactivation.detach() > 0).reshape(rows, -1)
         if self._call == len(self._first):
             self._first.append(positive[0])
             self._mixed.append(torch.zeros_like(positive[0]))
@@ -174,13 +177,6 @@ class _Signs:
         return sum(mixed.numel() for mixed in self._mixed)
 
 
-@contextmanager
-def _watching(signs: _Signs) -> Iterator[None]:
-    signs.restart()
-    with _Watch(signs):
-        yield
-
-
 class _Watch(TorchFunctionMode):
     def __init__(self, signs: _Signs) -> None:
         super().__init__()
@@ -189,9 +185,10 @@ class _Watch(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if func in _KINKED:
-            self._signs.see(args[0] if args else (kwargs or {})["input"])
-        return func(*args, **(kwargs or {}))
+        options = dict(kwargs or {})
+        if func in _KINKED or (func is F.hardtanh and options.get("min_val") == 0):
+            self._signs.see(args[0] if args else options["input"])
+        return func(*args, **options)
 
 
 DESCRIPTOR = Descriptor(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -9,14 +11,22 @@ from theodolite.derivatives import second_derivative, second_difference
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
-from theodolite.descriptors.modes import Mode, is_paper, marked
+from theodolite.descriptors.groups import in_groups
+from theodolite.descriptors.modes import TIED, Mode, flagged, is_paper, marked
 from theodolite.errors import InputError
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import Estimate, Seeding, student_mean
 
 __all__ = ["DESCRIPTOR", "curvature"]
 
+_NEGLIGIBLE = 1e-3
+"""A truncation bias below this share of the value is not worth a warning."""
 
+_DIFFERENCED = "the infinitesimal part came from finite differences"
+_TRUNCATED = "increase `tangent_depth`: what the least-squares solve left dominates the error"
+
+
+@in_groups
 def curvature(
     map: LatentMap,
     latents: Tensor,
@@ -71,33 +81,30 @@ def curvature(
         "curvature_infinitesimal_leading": limit_leading,
         **{f"curvature_h{other:g}": _at_scale(chart, other)[0] for other in others},
     }
-    return marked(Estimate(mean.value, mean.stderr, mean.passes, mean.n, message=mean.message, parts=parts), chart)
+    return marked(replace(mean, parts=parts), chart)
 
 
 def _at_scale(chart: Chart, scale: float | None) -> tuple[Estimate, Estimate]:
     """Mean over random directions, and the value along the leading one; `scale` None is the limit."""
-    V = _directions(chart)
-    before = chart.operator.passes
-    second, noise, message = _second(chart, V, scale)
+    V, before = _directions(chart), chart.operator.passes
+    second, noise, differenced = _second(chart, V, scale)
     normal, bias = chart.normal_norm(second.flatten(2))
     length = chart.flat.matvec(V.flatten(2)).norm(dim=-1).double().square()
     length = length.clamp_min(torch.finfo(torch.float64).tiny)
-    kappa, blur = (normal - bias).clamp_min(0) / length, (bias / 1.96 + noise) / length
-    mean, spread = student_mean(kappa[:-1])
-    stderr = (spread.square() + blur[:-1].mean(0).square()).sqrt()
-    passes, count = chart.operator.passes - before, len(V) - 1
-    tied = tuple("undetermined" if gap < 1e-3 else "ok" for gap in chart.leading.gap.tolist())
-    return (
-        Estimate(mean, stderr, passes, count, message=message),
-        Estimate(
-            kappa[-1],
-            blur[-1],
-            passes,
-            1,
-            tied,
-            "the leading direction is nearly tied" if "undetermined" in tied else "",
-        ),
-    )
+    kappa, drift, noise = (normal - bias).clamp_min(0) / length, bias / length / 1.96, noise / length
+    passes = chart.operator.passes - before
+    mean, spread = student_mean(kappa[:-1], skewed=True)
+    average = Estimate(mean, _both(spread, drift[:-1].mean(0), noise[:-1].mean(0)), passes, len(V) - 1)
+    leading = Estimate(kappa[-1], _both(drift[-1], noise[-1]), passes, 1)
+    average = flagged(average, drift[:-1].mean(0) > spread + _NEGLIGIBLE * mean, "truncated", _TRUNCATED)
+    leading = flagged(leading, drift[-1] > noise[-1] + _NEGLIGIBLE * kappa[-1], "truncated", _TRUNCATED)
+    average, leading = (flagged(part, differenced, "approximate", _DIFFERENCED) for part in (average, leading))
+    return average, flagged(leading, chart.tied, "undetermined", TIED)
+
+
+def _both(*errors: Tensor) -> Tensor:
+    """Independent errors together."""
+    return torch.stack(errors).square().sum(0).sqrt()
 
 
 def _directions(chart: Chart) -> Tensor:
@@ -106,17 +113,18 @@ def _directions(chart: Chart) -> Tensor:
     return torch.cat([random, chart.leading.right.to(random)[None]]).reshape(-1, *chart.latents.shape)
 
 
-def _second(chart: Chart, V: Tensor, scale: float | None) -> tuple[Tensor, Tensor, str]:
-    """Second derivatives along `V`, the length that rounding alone would give them, and a remark."""
-    rounding = 4 * torch.finfo(V.dtype).eps * chart.outputs.flatten(1).norm(dim=-1).double()
+def _second(chart: Chart, V: Tensor, scale: float | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Second derivatives along `V`, the length that rounding alone would give them, and where they are differences."""
+    eps = torch.finfo(V.dtype).eps
+    rounding = (4 * eps * chart.outputs.flatten(1).norm(dim=-1).double()).expand(len(V), -1)
+    exact = torch.zeros(chart.n, dtype=torch.bool, device=V.device)
     if scale is not None:
         step = scale * chart.rms
-        return second_difference(chart.operator, V, step), rounding / step.square(), ""
+        return second_difference(chart.operator, V, step), rounding / step.square(), exact
     second, way = second_derivative(chart.operator, V)
     if way == "taylor":
-        return second, torch.zeros_like(rounding), ""
-    noise = rounding / (torch.finfo(V.dtype).eps ** 0.5)
-    return second, noise, "the infinitesimal part came from finite differences"
+        return second, 4 * eps * second.flatten(2).norm(dim=-1).double(), exact
+    return second, rounding / eps**0.5, ~exact
 
 
 DESCRIPTOR = Descriptor(
@@ -128,7 +136,7 @@ DESCRIPTOR = Descriptor(
             "1 / output",
             "‖P_N Δ_h²x‖ / ‖J v‖², mean over v, h = 0.1 RMS(z)",
             "derived here",
-            "How strongly a straight line in latent space bends in image space, over a step of a tenth of the latent’s RMS.",
+            "How strongly a straight line in latent space bends in image space over a tenth of the latent’s RMS.",
         ),
         Quantity(
             "curvature_leading",

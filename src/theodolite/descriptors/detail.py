@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from theodolite.descriptors.chart import Chart
+from theodolite.descriptors.chart import TIE, Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
-from theodolite.descriptors.modes import SUBSPACE_STEP, Mode, is_paper, marked, subspace
+from theodolite.descriptors.groups import in_groups
+from theodolite.descriptors.modes import SUBSPACE_STEP, TIED, Mode, flagged, is_paper, marked, subspace
 from theodolite.errors import InputError
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import Estimate, Seeding
@@ -16,6 +19,7 @@ from theodolite.spectrum import Estimate, Seeding
 __all__ = ["DESCRIPTOR", "detail_energy", "laplacian"]
 
 
+@in_groups
 def detail_energy(
     map: LatentMap,
     latents: Tensor,
@@ -53,15 +57,14 @@ def detail_energy(
     chart = chart or Chart(map, latents, generator=generator, effort=effort, dense=dense)
     if chart.outputs.ndim < 3:
         raise InputError(
-            f"detail_energy expected outputs (channels, *space), got vectors of shape {tuple(chart.outputs.shape[1:])}; "
-            "leave this descriptor out"
+            "detail_energy expected outputs (channels, *space), "
+            f"got vectors of shape {tuple(chart.outputs.shape[1:])}; leave this descriptor out"
         )
     if is_paper(mode):
         return _paper(chart)
     triplet = chart.leading
     pushed = triplet.sigma.to(triplet.left).unsqueeze(-1) * triplet.left
-    statuses = tuple("undetermined" if gap < 1e-3 else "ok" for gap in triplet.gap.tolist())
-    return marked(_measure(chart, pushed, triplet.angle, statuses, triplet.passes), chart)
+    return marked(_measure(chart, pushed, triplet.angle, chart.tied, triplet.passes), chart)
 
 
 def laplacian(x: Tensor, axes: int) -> Tensor:
@@ -75,23 +78,27 @@ def laplacian(x: Tensor, axes: int) -> Tensor:
 
 
 def _paper(chart: Chart) -> Estimate:
-    direction = subspace(chart).direction.reshape(1, *chart.latents.shape)
-    pushed = (chart.operator.at_offsets(SUBSPACE_STEP * direction)[0] - chart.outputs) / SUBSPACE_STEP
-    angle = torch.zeros(chart.n, dtype=torch.float64, device=pushed.device)
-    return _measure(chart, pushed.flatten(1), angle, ("ok",) * chart.n, 66)
+    found = subspace(chart)
+    step = SUBSPACE_STEP * found.direction.reshape(1, *chart.latents.shape)
+    pushed = (chart.operator.at_offsets(step)[0] - chart.outputs) / SUBSPACE_STEP
+    return _measure(chart, pushed.flatten(1), torch.zeros_like(found.gap), found.gap < TIE, found.passes + 1)
 
 
-def _measure(chart: Chart, pushed: Tensor, angle: Tensor, statuses: tuple[str, ...], passes: int) -> Estimate:
+def _measure(chart: Chart, pushed: Tensor, angle: Tensor, tied: Tensor, passes: int) -> Estimate:
     axes = chart.outputs.ndim - 2
     rough = laplacian(pushed.double().reshape(chart.outputs.shape), axes).flatten(1)
-    energy = pushed.double().square().sum(-1).clamp_min(torch.finfo(torch.float64).tiny)
-    q = rough.square().sum(-1) / energy
+    energy = pushed.double().square().sum(-1)
+    q = _ratio(rough.square().sum(-1), energy)
     blur = 2 * q.sqrt() * (4 * axes) * angle / 1.96
-    share = blur / q.clamp_min(torch.finfo(torch.float64).tiny)
-    message = "the leading direction is nearly tied" if "undetermined" in statuses else ""
     variance = rough.var(-1)
-    parts = {"detail_q": Estimate(q, blur, passes, 1, statuses, message)}
-    return Estimate(variance, share * variance, passes, 1, statuses, message, parts=parts)
+    share = Estimate(q, blur, passes, n=1)
+    whole = Estimate(variance, _ratio(blur, q) * variance, passes, n=1)
+    parts = {"detail_q": flagged(share, tied, "undetermined", TIED)}
+    return replace(flagged(whole, tied, "undetermined", TIED), parts=parts)
+
+
+def _ratio(a: Tensor, b: Tensor) -> Tensor:
+    return a / b.clamp_min(torch.finfo(b.dtype).tiny)
 
 
 DESCRIPTOR = Descriptor(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from theodolite.errors import InputError
+
 __all__ = ["EFFORTS", "STANDARD", "Effort"]
 
 
@@ -27,14 +29,23 @@ class Effort:
 
     probes: int = 3
     depth: int = 48
-    neighbours: int = 6
-    axis_depth: int = 8
+    neighbours: int = 8
+    axis_depth: int = 6
     directions: int = 4
     tangent_depth: int = 8
     scales: tuple[float, ...] = (0.1,)
     frames: int = 5
     axes: int = 8
     radii: tuple[float, ...] = (0.02, 0.005, 0.05)
+
+    def __post_init__(self) -> None:
+        least = {"probes": 1, "depth": 4, "neighbours": 2, "axis_depth": 1, "directions": 2, "tangent_depth": 1}
+        for name, bound in {**least, "frames": 2, "axes": 1}.items():
+            if getattr(self, name) < bound:
+                raise InputError(f"Effort `{name}` expected at least {bound}, got {getattr(self, name)}")
+        for name in ("scales", "radii"):
+            if not getattr(self, name) or min(getattr(self, name)) <= 0:
+                raise InputError(f"Effort `{name}` expected one or more positive fractions, got {getattr(self, name)}")
 
     def dense_up_to(self) -> int:
         """Largest latent (or output) dimension treated exactly: where all its columns cost no more than the probes."""

@@ -10,13 +10,15 @@ from torch import Tensor
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
+from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.modes import Mode, is_paper, marked, subspace
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum import Estimate, Seeding
+from theodolite.spectrum import Estimate, LeadingTriplet, Seeding
 
-__all__ = ["DESCRIPTOR", "leading_singular_value"]
+__all__ = ["DESCRIPTOR", "leading_singular_value", "spectral_gap"]
 
 
+@in_groups
 def leading_singular_value(
     map: LatentMap,
     latents: Tensor,
@@ -53,22 +55,27 @@ def leading_singular_value(
     chart = chart or Chart(map, latents, generator=generator, effort=effort, dense=dense)
     if is_paper(mode):
         return _paper(chart)
-    triplet = chart.leading
-    estimate = triplet.as_estimate()
-    error = 2 * estimate.stderr / triplet.sigma.clamp_min(torch.finfo(torch.float64).tiny)
-    return marked(replace(estimate, parts={"spectral_gap": replace(estimate, value=triplet.gap, stderr=error)}), chart)
+    parts = {"spectral_gap": spectral_gap(chart.leading)}
+    return marked(replace(chart.leading.as_estimate(), parts=parts), chart)
+
+
+def spectral_gap(triplet: LeadingTriplet) -> Estimate:
+    """`(sigma_1 - sigma_2) / sigma_1`; its error is what the leading singular value's own makes of it."""
+    leading = triplet.as_estimate()
+    error = 2 * leading.stderr / triplet.sigma.clamp_min(torch.finfo(torch.float64).tiny)
+    statuses = tuple("truncated" if status == "lower-bound" else status for status in leading.statuses)
+    return replace(leading, value=triplet.gap, stderr=error, statuses=statuses)
 
 
 def _paper(chart: Chart) -> Estimate:
-    s = subspace(chart).singular_values
-    zero = torch.zeros_like(s[:, 0])
-    passes = s.shape[1] + 1
-    gap = (s[:, 0] - s[:, 1]) / s[:, 0] if s.shape[1] > 1 else zero + 1
+    found = subspace(chart)
+    s = found.singular_values
+    leading = Estimate(s[:, 0], torch.zeros_like(s[:, 0]), found.passes, n=1, method="paper")
     parts = {
-        "spectral_gap": Estimate(gap, zero, passes, n=1, method="paper"),
-        "log_spectrum": Estimate(s.clamp_min(1e-12).log().sum(-1), zero, passes, n=1, method="paper"),
+        "spectral_gap": replace(leading, value=found.gap),
+        "log_spectrum": replace(leading, value=s.clamp_min(1e-12).log().sum(-1)),
     }
-    return Estimate(s[:, 0], zero, passes, n=1, method="paper", parts=parts)
+    return replace(leading, parts=parts)
 
 
 DESCRIPTOR = Descriptor(

@@ -12,9 +12,11 @@ from theodolite.descriptors.chart import Chart
 from theodolite.errors import InputError
 from theodolite.spectrum import Estimate, SpectralMeasure, dense_measure, worse
 
-__all__ = ["Mode", "Subspace", "is_paper", "marked", "projected_measure", "subspace"]
+__all__ = ["TIED", "Mode", "Subspace", "flagged", "is_paper", "marked", "projected_measure", "subspace"]
 
 Mode = Literal["exact", "paper"]
+
+TIED = "the leading direction is nearly tied with the next"
 
 PROJECTION_ROWS = 128
 SUBSPACE_DIMENSION = 64
@@ -28,13 +30,23 @@ def is_paper(mode: str) -> bool:
     return mode == "paper"
 
 
+def flagged(estimate: Estimate, where: Tensor, status: str, message: str) -> Estimate:
+    """The estimate with its status lowered to `status` at the latents of the mask `where`, `(n,)`."""
+    if not where.any():
+        return estimate
+    statuses = tuple(worse(old, status) if bad else old for old, bad in zip(estimate.statuses, where.tolist()))
+    is_worst = worse(estimate.status, status) != estimate.status
+    return replace(estimate, statuses=statuses, message=message if is_worst else estimate.message)
+
+
 def marked(estimate: Estimate, chart: Chart) -> Estimate:
-    """The estimate, its status lowered where the derivatives under it were only approximate."""
+    """The estimate and its parts, their status lowered where the derivatives under them were only approximate."""
     if chart.status == "ok":
         return estimate
-    statuses = tuple(worse(status, chart.status) for status in estimate.statuses)
+    everywhere = torch.ones_like(estimate.value, dtype=torch.bool)
     parts = {name: marked(part, chart) for name, part in estimate.parts.items()}
-    return replace(estimate, statuses=statuses, message=estimate.message or chart.operator.message, parts=parts)
+    message = estimate.message or chart.operator.message
+    return replace(flagged(estimate, everywhere, chart.status, message), parts=parts)
 
 
 def projected_measure(chart: Chart) -> SpectralMeasure:
@@ -48,7 +60,7 @@ def projected_measure(chart: Chart) -> SpectralMeasure:
     )
     W = torch.linalg.qr(draws).Q.T.to(chart.latents)
     projected = chart.flat.rmatvec(W[:, None].expand(-1, chart.n, -1)).permute(1, 0, 2)
-    return dense_measure(projected)
+    return replace(dense_measure(projected), passes=rows)
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,18 @@ class Subspace:
     jacobian: Tensor
     singular_values: Tensor
     leading: Tensor
+
+    @property
+    def gap(self) -> Tensor:
+        """`(sigma_1 - sigma_2) / sigma_1` of the subspace, `(n,)`; 1 when it has one dimension."""
+        first, *others = self.singular_values.unbind(-1)
+        second = others[0] if others else torch.zeros_like(first)
+        return (first - second) / first.clamp_min(torch.finfo(first.dtype).tiny)
+
+    @property
+    def passes(self) -> int:
+        """Model passes spent on one latent."""
+        return len(self.frame) + 1
 
     @property
     def direction(self) -> Tensor:

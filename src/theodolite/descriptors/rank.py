@@ -9,6 +9,7 @@ from torch import Tensor
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
+from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.modes import Mode, is_paper, marked, projected_measure
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import Estimate, Seeding, effective_rank
@@ -16,6 +17,7 @@ from theodolite.spectrum import Estimate, Seeding, effective_rank
 __all__ = ["DESCRIPTOR", "local_rank"]
 
 
+@in_groups
 def local_rank(
     map: LatentMap,
     latents: Tensor,

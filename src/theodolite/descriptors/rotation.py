@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from theodolite.derivatives import jacobian
-from theodolite.descriptors.chart import Chart
+from theodolite.descriptors.chart import TIE, Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
-from theodolite.descriptors.modes import SUBSPACE_STEP, Mode, is_paper, marked, subspace
+from theodolite.descriptors.groups import in_groups
+from theodolite.descriptors.leading import spectral_gap
+from theodolite.descriptors.modes import SUBSPACE_STEP, TIED, Mode, flagged, is_paper, marked, subspace
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import Estimate, LeadingTriplet, Seeding, converge, refine, student_mean
 
@@ -18,10 +22,17 @@ __all__ = ["DESCRIPTOR", "axis_rotation"]
 STEP = 1e-3
 """Distance of the neighbours as a fraction of the latent's norm."""
 
-_TIE = 1e-3
-"""A relative gap below this leaves the leading direction undetermined."""
+_TOO_FAR = 0.5
+"""A larger turn between neighbours is no rate any more: the axis has been lost."""
+
+_STILL = 0.01 * STEP
+"""An angle below this is no turn: it would take more than a hundred times the latent's norm to turn the axis by one."""
+
+_LOST = f"{TIED}, or it turns too far or too little to be followed"
+_TRUNCATED = "increase `axis_depth`: what the iteration left of the directions dominates the error"
 
 
+@in_groups
 def axis_rotation(
     map: LatentMap,
     latents: Tensor,
@@ -52,8 +63,9 @@ def axis_rotation(
         chart: shared work of several descriptors at these latents.
 
     Returns:
-        `Estimate` in inverse latent units with parts `axis_cosine` (mean `|<v_1, v_1'>|`) and `axis_gap` (the smallest
-        relative gap met). The error holds the spread over neighbours and what the iteration left of the directions.
+        `Estimate` in inverse latent units with parts `axis_cosine` (`|<v_1, v_1'>|` at the mean turn) and `axis_gap`
+        (relative spectral gap at the latent). The error holds the spread over neighbours and what the iteration left of
+        the directions.
         Cost: `neighbours * (2 * axis_depth + 3)` passes beside the leading triplet.
 
     Raises:
@@ -67,15 +79,19 @@ def _exact(chart: Chart) -> Estimate:
     centre = converge(chart.flat, chart.leading, angle=1e-4, depth=chart.effort.axis_depth, rounds=3)
     near, distance = _neighbours(chart, centre)
     count, n = chart.effort.neighbours, chart.n
-    right = near.right.reshape(count, n, -1).double()
-    cosine = (right * centre.right.double()).sum(-1)
-    turn = (right * cosine.sign().unsqueeze(-1) - centre.right.double()).norm(dim=-1)
-    mean, spread = student_mean(turn / distance)
-    blur = (near.angle.reshape(count, n).mean(0) + centre.angle) / distance / 1.96
-    gap = torch.minimum(near.gap.reshape(count, n).amin(0), centre.gap)
-    undetermined = (gap < _TIE) | (turn.mean(0) > 0.5) | (blur > mean)
-    passes = centre.passes + count * (near.passes + 1)
-    return _bundle(mean, (spread.square() + blur.square()).sqrt(), cosine.abs(), gap, undetermined, passes, count)
+    turn, spread = student_mean(_turn(near.right.reshape(count, n, -1).double(), centre.right.double()), skewed=True)
+    blur = (near.angle.reshape(count, n).mean(0) + centre.angle) / 1.96
+    gaps = near.gap.reshape(count, n)
+    mean = Estimate(turn, (spread.square() + blur.square()).sqrt(), centre.passes + count * (near.passes + 1), count)
+    mean = flagged(mean, blur > spread.clamp_min(_STILL), "truncated", _TRUNCATED)
+    tied = torch.minimum(gaps.amin(0), centre.gap) < TIE
+    return _bundle(mean, distance, spectral_gap(centre), tied | (blur > turn.clamp_min(_STILL)))
+
+
+def _turn(axes: Tensor, axis: Tensor) -> Tensor:
+    """`||v' - v||` of unit vectors, the sign of `v'` chosen so that it is smallest."""
+    cosine = (axes * axis).sum(-1, keepdim=True)
+    return (axes * torch.where(cosine < 0, -1.0, 1.0) - axis).norm(dim=-1)
 
 
 def _neighbours(chart: Chart, centre: LeadingTriplet) -> tuple[LeadingTriplet, Tensor]:
@@ -85,34 +101,27 @@ def _neighbours(chart: Chart, centre: LeadingTriplet) -> tuple[LeadingTriplet, T
     offsets = distance.unsqueeze(-1) * chart.seeds.unit("axis_rotation", count, chart.operator.latent_dim).to(chart.rms)
     points = (chart.latents.flatten(1) + offsets.to(chart.latents)).reshape(-1, *shape[1:])
     start = centre.right.expand(count, -1, -1).reshape(len(points), -1)
-    return refine(jacobian(chart.map, points).flat, start, chart.effort.axis_depth), distance
+    operator = jacobian(chart.map, points)
+    triplet = refine(operator.flat, start, chart.effort.axis_depth)
+    chart.operator.passes += count * operator.passes
+    return triplet, distance
 
 
 def _paper(chart: Chart) -> Estimate:
     here = subspace(chart)
     inside = chart.seeds.unit("axis_rotation_paper", 1, len(here.frame))[0].to(here.frame)
     offset = SUBSPACE_STEP * torch.einsum("nk,knd->nd", inside, here.frame)
-    there = subspace(chart, offset, here.frame)
-    cosine = (here.leading * there.leading).sum(-1)
-    turn = (there.leading * cosine.sign().unsqueeze(-1) - here.leading).norm(dim=-1)
-    s = here.singular_values
-    gap = (s[:, 0] - s[:, 1]) / s[:, 0] if s.shape[1] > 1 else torch.ones_like(cosine)
-    passes = 2 * (len(here.frame) + 1)
-    undetermined = (gap < _TIE) | (turn > 0.5)
-    return _bundle(turn / SUBSPACE_STEP, torch.zeros_like(turn), cosine.abs()[None], gap, undetermined, passes, 1)
+    turn = _turn(subspace(chart, offset, here.frame).leading, here.leading)
+    gap = Estimate(here.gap, torch.zeros_like(turn), 2 * here.passes, 1)
+    return _bundle(replace(gap, value=turn), torch.full_like(turn, SUBSPACE_STEP), gap, here.gap < TIE)
 
 
-def _bundle(
-    rotation: Tensor, stderr: Tensor, cosine: Tensor, gap: Tensor, undetermined: Tensor, passes: int, n: int
-) -> Estimate:
-    statuses = tuple("undetermined" if bad else "ok" for bad in undetermined.tolist())
-    message = "the leading direction is nearly tied or did not converge" if "undetermined" in statuses else ""
-    mean, spread = student_mean(cosine) if n > 1 else (cosine[0], torch.zeros_like(stderr))
-    parts = {
-        "axis_cosine": Estimate(mean, spread, passes, n, statuses, message),
-        "axis_gap": Estimate(gap, torch.zeros_like(gap), passes, n),
-    }
-    return Estimate(rotation, stderr, passes, n, statuses, message, parts=parts)
+def _bundle(turn: Estimate, distance: Tensor, gap: Estimate, lost: Tensor) -> Estimate:
+    """The rotation from the mean turn; `|<v, v'>| = 1 - ||v - v'||² / 2` goes with it."""
+    turn = flagged(turn, lost | (turn.value > _TOO_FAR), "undetermined", _LOST)
+    cosine = replace(turn, value=1 - turn.value.square() / 2, stderr=turn.value * turn.stderr)
+    rotation = replace(turn, value=turn.value / distance, stderr=turn.stderr / distance)
+    return replace(rotation, parts={"axis_cosine": cosine, "axis_gap": gap})
 
 
 DESCRIPTOR = Descriptor(
@@ -130,7 +139,7 @@ DESCRIPTOR = Descriptor(
             "axis_cosine",
             "Axis cosine",
             "",
-            "|⟨v₁(z), v₁(z′)⟩|",
+            "|⟨v₁(z), v₁(z′)⟩| = 1 − (LC ‖z − z′‖)² / 2",
             "Liang, Chen and Lai 2026 (arXiv 2604.18804)",
             "Agreement of the leading directions of neighbours; 1 means no turn.",
         ),
@@ -138,9 +147,9 @@ DESCRIPTOR = Descriptor(
             "axis_gap",
             "Axis gap",
             "",
-            "min (σ₁ − σ₂) / σ₁ over z and z′",
+            "(σ₁ − σ₂) / σ₁ at z",
             "derived here",
-            "Smallest spectral gap met; axis rotation is undetermined where it closes.",
+            "Spectral gap that axis rotation rests on; where it closes, the axis means nothing.",
         ),
     ),
 )

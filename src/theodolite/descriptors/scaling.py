@@ -9,6 +9,7 @@ from torch import Tensor
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
+from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.modes import Mode, is_paper, marked, projected_measure
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import Estimate, Seeding, log_volume, null_dimension
@@ -18,6 +19,7 @@ __all__ = ["DESCRIPTOR", "local_scaling"]
 _FLOOR = 1e-4
 
 
+@in_groups
 def local_scaling(
     map: LatentMap,
     latents: Tensor,
@@ -80,7 +82,7 @@ DESCRIPTOR = Descriptor(
             "nats",
             "sum_i log σ_i, σ_i > 0",
             "Humayun et al. 2025 (arXiv 2408.08307)",
-            "Log of the factor by which the decoder changes volume; for an injective map, higher means less likely output.",
+            "Log of the factor by which the decoder changes volume; for an injective map, higher means less likely.",
         ),
         Quantity(
             "local_scaling_per_dimension",

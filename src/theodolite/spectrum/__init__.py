@@ -1,7 +1,7 @@
 """Numbers from an operator, each an `Estimate`."""
 
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, golub_kahan
-from theodolite.spectrum.estimate import STATUSES, Estimate, student_mean, worse, worst
+from theodolite.spectrum.estimate import STATUSES, Estimate, joined, student_mean, worse, worst
 from theodolite.spectrum.leading import LeadingTriplet, converge, dense_triplet, refine, ritz_triplet
 from theodolite.spectrum.least_squares import dense_normal_norm, normal_norm
 from theodolite.spectrum.measure import (
@@ -30,6 +30,7 @@ __all__ = [
     "density",
     "effective_rank",
     "golub_kahan",
+    "joined",
     "log_volume",
     "normal_norm",
     "null_dimension",

@@ -2,53 +2,107 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from theodolite.derivatives import LinearOperator
-from theodolite.spectrum.bidiagonal import golub_kahan
+from theodolite.spectrum.bidiagonal import Bidiagonalisation, golub_kahan
+from theodolite.spectrum.measure import SpectralMeasure
 
 __all__ = ["dense_normal_norm", "normal_norm"]
 
+_TWICE = 1e-4
+"""Directions met twice: eigenvalues of the Gram matrix of all bases below this share of the largest are dropped."""
+
 
 def dense_normal_norm(J: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-    """`||a - J J⁺ a||` for explicit `J: (n, rows, columns)` and `a: (k, n, rows)`; the error returned is zero."""
+    """`||a - J J⁺ a||` for explicit `J: (n, rows, columns)` and `a: (k, n, rows)`; the bias returned is zero."""
     Q, R = torch.linalg.qr(J.double())
-    diagonal = R.diagonal(dim1=-2, dim2=-1).abs()
-    Q = Q * (diagonal > 1e-10 * diagonal.amax(-1, keepdim=True)).unsqueeze(-2)
-    rest = a.double()
-    for _ in range(2):
-        rest = rest - torch.einsum("nrc,knc->knr", Q, torch.einsum("nrc,knr->knc", Q, rest))
-    norm = rest.norm(dim=-1)
+    left, s, _ = torch.linalg.svd(R)
+    basis = (Q @ (left * (s > 1e-10 * s[:, :1]).unsqueeze(-2))).mT
+    norm = _outside(basis, _outside(basis, a.double())).norm(dim=-1)
     return norm, torch.zeros_like(norm)
 
 
-def normal_norm(operator: LinearOperator, a: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+def normal_norm(
+    operator: LinearOperator, a: Tensor, depth: int, *, run: Bidiagonalisation, measure: SpectralMeasure
+) -> tuple[Tensor, Tensor]:
     """`min_x ||a - J x||` after `depth` least-squares steps (Golub-Kahan from `a`, as in LSQR); `2 * depth` products.
 
-    The residual decreases to the truth: it is an upper bound, and the second result is the bias still expected, from
-    its values at half the depth and at the full depth (as if the remaining error halved when the depth doubled).
+    The directions of the range that `run` has met are removed first, which costs nothing and leaves the steps to the
+    rest. The residual `r` decreases to the truth `N`: it is an upper bound. The second result is the bias still
+    expected. With `p` the residual polynomial, `r² = N² + sum_i p(sigma_i²)² a_i²`; if the energies `a_i²` along the
+    singular directions not met yet are alike on average, and no larger than along those met, `r²` is linear in the
+    number of dimensions that the residual still holds, `D = sum_i p(sigma_i²)²`, which the spectrum gives; from half
+    the depth and the full depth it is extrapolated to `D = 0`.
 
-    Source: Paige and Saunders 1982; the error estimate is derived here.
+    Source: Paige and Saunders 1982; deflation and extrapolation are derived here.
 
     Args:
         operator: `n` operators.
         a: vectors `(k, n, rows)`.
         depth: steps.
+        run: a bidiagonalisation of the operator (or of its transpose, when that is taller; nothing is removed then).
+        measure: its spectrum.
+
+    Returns:
+        The residual and its expected bias, `(k, n)` each, float64.
     """
-    run = golub_kahan(operator.T, a, depth)
-    B = run.matrix()
-    lower = torch.cat([B.mT, torch.zeros_like(B[..., :1, :])], dim=-2)
-    lower[..., -1, -1] = run.beta[..., -1]
-    size = a.norm(dim=-1).double()
-    full, half = _residual(lower), _residual(lower[..., : run.depth // 2 + 1, : max(1, run.depth // 2)])
-    return size * full, size * (half - full)
+    known = _met(run) if run.U.shape[-1] == operator.rows else run.U.new_zeros(operator.n, 0, operator.rows)
+    rest = _outside(known, _outside(known, a))
+    steps = golub_kahan(_deflated(operator, known).T, rest, depth)
+    lower = torch.cat([steps.matrix().mT, torch.zeros_like(steps.alpha).unsqueeze(-2)], dim=-2)
+    lower[..., -1, -1] = steps.beta[..., -1]
+    removed, floor = known.square().sum((-2, -1)).double().round(), measure.tolerance * measure.largest()
+    size, whole = (part.double().square().sum(-1) for part in (rest, a))
+    (half, wide), (full, narrow) = (
+        (size * _residual(part, floor).square(), _held(part, measure, removed, floor))
+        for part in (lower[..., : m + 1, :m] for m in (steps.depth // 2, steps.depth))
+    )
+    largest = torch.where(removed > 0, (whole - size) / removed.clamp_min(1), torch.inf)
+    energy = torch.minimum((half - full) / (wide - narrow).clamp_min(1e-12), largest)
+    truth = (full - energy * narrow).clamp_min(0)
+    return full.sqrt(), full.sqrt() - truth.sqrt()
 
 
-def _residual(lower: Tensor) -> Tensor:
-    """`min_y ||e_1 - L y||` for lower bidiagonal `L: (..., m + 1, m)`."""
+def _outside(basis: Tensor, a: Tensor) -> Tensor:
+    """`a: (k, n, rows)` without its components along the orthonormal rows of `basis: (n, count, rows)`."""
+    return a - torch.einsum("nsr,kns->knr", basis, torch.einsum("nsr,knr->kns", basis, a))
+
+
+def _deflated(A: LinearOperator, basis: Tensor) -> LinearOperator:
+    """`(1 - Q Qᵀ) A` for the orthonormal rows of `basis`."""
+    return replace(A, matvec=lambda v: _outside(basis, A.matvec(v)), rmatvec=lambda u: A.rmatvec(_outside(basis, u)))
+
+
+def _met(run: Bidiagonalisation) -> Tensor:
+    """Orthonormal basis `(n, k * depth, rows)` of the range met from all start vectors; zeros where met twice."""
+    U = run.U.transpose(0, 1).flatten(1, 2)
+    size, E = torch.linalg.eigh((U @ U.mT).double())
+    kept = size > _TWICE * size[:, -1:]
+    return (E * torch.where(kept, size, torch.inf).rsqrt().unsqueeze(-2)).mT.to(U) @ U
+
+
+def _residual(lower: Tensor, floor: Tensor) -> Tensor:
+    """`min_y ||e_1 - L y||` for lower bidiagonal `L: (..., m + 1, m)`; steps below `floor` are rounding."""
     Q, R = torch.linalg.qr(lower)
-    diagonal = R.diagonal(dim1=-2, dim2=-1).abs()
-    alive = diagonal > 1e-12 * diagonal.amax(-1, keepdim=True)
+    alive = R.diagonal(dim1=-2, dim2=-1).abs() > floor.unsqueeze(-1)
     projected = (Q[..., 0, :] * alive).square().sum(-1)
     return (1 - projected).clamp_min(0).sqrt()
+
+
+def _held(lower: Tensor, measure: SpectralMeasure, removed: Tensor, floor: Tensor) -> Tensor:
+    """Tangent dimensions that the residual of `L` still holds, `(k, n)`: `sum_i p(sigma_i²)²`.
+
+    The sum leaves out the null space and as many of the largest singular values as directions were removed.
+    """
+    nodes, order = measure.nodes.sort(-1, descending=True)
+    weights = measure.weights.gather(-1, order)
+    beyond = (weights.cumsum(-1) - removed.unsqueeze(-1) / measure.dimension).clamp_min(0)
+    weights = torch.minimum(weights, beyond) * ~measure.is_null(nodes)
+    roots = torch.linalg.svdvals(lower)
+    roots = torch.where(roots > floor.unsqueeze(-1), roots, torch.inf).unsqueeze(-2)
+    polynomial = (1 - (nodes.unsqueeze(-1) / roots).square()).prod(-1)
+    return measure.dimension * (weights * polynomial.square().clamp_max(1)).sum(-1)

@@ -9,13 +9,23 @@ import torch
 from torch import Tensor
 
 from theodolite.derivatives import LinearOperator
+from theodolite.errors import InputError
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, golub_kahan
 from theodolite.spectrum.seeds import Seeding, Seeds
 
-__all__ = ["SpectralMeasure", "dense_measure", "singular_spectrum", "spectral_measure"]
+__all__ = ["SpectralMeasure", "bidiagonalise", "dense_measure", "left_over", "singular_spectrum", "spectral_measure"]
 
 _NULL = {torch.float64: 1e-6, torch.float32: 1e-5}
 """Singular values below this share of the largest belong to the null space: rounding decides them."""
+
+_PARTS = (3, 4, 6, 8, 12)
+"""Twelfths of the depth at which rules are kept, for the truncation error."""
+
+_SHALLOWEST = 4
+"""Fewer steps leave nothing to judge the truncation by."""
+
+OPEN = 0.15
+"""A share of the dimensions above which a possible null space is allowed for in the error of the log-volume."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +37,14 @@ class SpectralMeasure:
     bidiagonalisation, unbiased up to its truncation at a finite depth; rules of smaller depth come from the same run.
 
     Attributes:
-        rules: nodes and weights `(n, probes, depth)` by depth, the deepest last; weights of a probe sum to one.
+        rules: nodes and weights `(n, probes, depth + 1)` by depth, the deepest last; weights of a probe sum to one.
         dimension: number of singular values, `min(rows, columns)`.
         exact: no sampling and no truncation.
         passes: products spent for each operator.
         tolerance: singular values below this share of the largest belong to the null space.
+        null_share: lowest and highest share of the null space that the rules allow, `(n,)` each: what looks null at
+            one depth may be small singular values at a larger one. The lowest is above zero only where there certainly
+            is a null space.
     """
 
     rules: dict[int, tuple[Tensor, Tensor]]
@@ -39,6 +52,7 @@ class SpectralMeasure:
     exact: bool
     passes: int
     tolerance: float
+    null_share: tuple[Tensor, Tensor]
 
     @property
     def depth(self) -> int:
@@ -87,7 +101,7 @@ class SpectralMeasure:
 
     def is_null(self, nodes: Tensor) -> Tensor:
         """Which of `(n, count)` nodes belong to the null space."""
-        return nodes <= self.tolerance * self.largest().unsqueeze(-1)
+        return _is_null(nodes, self.tolerance)
 
 
 def singular_spectrum(
@@ -105,6 +119,9 @@ def singular_spectrum(
 
     Returns:
         A `SpectralMeasure`.
+
+    Raises:
+        InputError: fewer than one probe, or a depth below four steps.
     """
     small = min(operator.rows, operator.columns) <= 2 * probes * depth
     if small if exact is None else exact:
@@ -117,12 +134,18 @@ def dense_measure(J: Tensor) -> SpectralMeasure:
     tall = J if J.shape[-2] >= J.shape[-1] else J.mT
     R = torch.linalg.qr(tall.double(), mode="r").R
     nodes = torch.linalg.svdvals(R).unsqueeze(1)
-    d = nodes.shape[-1]
-    return SpectralMeasure({d: (nodes, torch.full_like(nodes, 1 / d))}, d, True, d, _NULL[J.dtype])
+    d, tolerance = nodes.shape[-1], _NULL[J.dtype]
+    null = _is_null(nodes[:, 0], tolerance).double().mean(-1)
+    return SpectralMeasure({d: (nodes, torch.full_like(nodes, 1 / d))}, d, True, d, tolerance, (null, null))
 
 
 def bidiagonalise(operator: LinearOperator, probes: int, depth: int, seeds: Seeds) -> Bidiagonalisation:
     """Golub-Kahan from orthonormal random probes on the smaller side, so that no null space is added by the shape."""
+    if probes < 1 or depth < _SHALLOWEST:
+        raise InputError(
+            f"a spectrum expected at least 1 probe and {_SHALLOWEST} steps to judge its own error, "
+            f"got probes={probes} and depth={depth}"
+        )
     A = operator if operator.columns <= operator.rows else operator.T
     return golub_kahan(A, seeds.frame("spectrum", min(probes, A.columns), A.columns), depth)
 
@@ -130,26 +153,72 @@ def bidiagonalise(operator: LinearOperator, probes: int, depth: int, seeds: Seed
 def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> SpectralMeasure:
     """The quadrature rules of a bidiagonalisation at its full depth and at fractions of it, for the truncation error.
 
-    Where the operator has a null space, the rules carry a node at zero (Gauss-Radau); elsewhere they are Gauss rules.
+    Where the operator certainly has a null space, the rules carry a node at zero (Gauss-Radau); elsewhere they are
+    Gauss rules.
     """
-    m, d = run.depth, min(operator.rows, operator.columns)
-    depths = sorted({max(1, m * part // 12) for part in (3, 4, 6, 8, 12)})
+    m, tolerance = run.depth, _NULL[operator.dtype]
+    depths = sorted({_part(m, part) for part in _PARTS})
     radau = {depth: run.radau(depth) for depth in depths}
-    singular = _has_null_space({depth: weights[..., -1].mean(0) for depth, (_, weights) in radau.items()}, d)
+    d, passes = min(operator.rows, operator.columns), 2 * m * run.alpha.shape[0]
+    low, high = _null_share(
+        {depth: _null_weight(*rule, tolerance) for depth, rule in radau.items()}, d, run.alpha.shape[0]
+    )
+    certain = (low > 0)[:, None]
     rules = {}
     for depth in depths:
         gauss = (torch.nn.functional.pad(part, (0, 1)) for part in run.gauss(depth))
-        chosen = (torch.where(singular[:, None], zero, plain) for zero, plain in zip(radau[depth], gauss))
+        chosen = (torch.where(certain, zero, plain) for zero, plain in zip(radau[depth], gauss))
         nodes, weights = (part.transpose(0, 1) for part in chosen)
         rules[depth] = (nodes, weights)
-    return SpectralMeasure(rules, d, False, 2 * m * run.alpha.shape[0], _NULL[operator.dtype])
+    return SpectralMeasure(rules, d, False, passes, tolerance, (low, high))
 
 
-def _has_null_space(share: dict[int, Tensor], dimension: int) -> Tensor:
-    """Whether the weight at zero, which falls with the depth, settles above zero: `(n,)`.
+def left_over(at: Callable[[int], Tensor], depth: int) -> tuple[Tensor, Tensor]:
+    """Two estimates of what is still to come off a quantity `at(depth)`, which bracket it in practice.
 
-    Without a null space it falls at least as `1 / depth`; halving the depth must then nearly double it.
+    If it settles geometrically, its values at a third, two thirds and all of the depth give the rest (Aitken); if like
+    a power of the depth, those at a quarter, a half and all of it do (Richardson). Derived here; checked on flat,
+    linear, log-uniform, log-normal and Marchenko-Pastur spectra and on real decoders.
     """
-    *_, half, _, full = share.values() if len(share) == 5 else (torch.zeros(()), *share.values(), *share.values())[-3:]
-    settled = full - (half - full).clamp_min(0)
-    return (settled > 0.5 * full) & (settled * dimension > 0.5)
+    quarter, third, half, two_thirds, full = (at(_part(depth, part)) for part in _PARTS)
+    return _rest(third, two_thirds, full), _rest(quarter, half, full)
+
+
+def _rest(first: Tensor, second: Tensor, last: Tensor) -> Tensor:
+    ratio = _safe_ratio(second - last, first - second).clamp(0, 0.9)
+    return (second - last) * ratio / (1 - ratio)
+
+
+def _safe_ratio(a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(b == 0, 0.0, a / torch.where(b == 0, 1.0, b))
+
+
+def _part(depth: int, twelfths: int) -> int:
+    return max(1, depth * twelfths // 12)
+
+
+def _is_null(nodes: Tensor, tolerance: float) -> Tensor:
+    return nodes <= tolerance * nodes.amax(-1, keepdim=True)
+
+
+def _null_weight(nodes: Tensor, weights: Tensor, tolerance: float) -> Tensor:
+    """Weight of the null nodes of rules `(k, n, count)`, mean over the probes: it falls with the depth to the truth."""
+    return (weights * _is_null(nodes, tolerance)).sum(-1).mean(0)
+
+
+def _null_share(weight: dict[int, Tensor], dimension: int, probes: int) -> tuple[Tensor, Tensor]:
+    """The bracket of the null space's share, from the weight of the null nodes by depth.
+
+    A weight that settles well above zero is a null space; one that falls is small singular values that come out with
+    the depth. While it falls ever faster, or leaves much open, it is itself the upper bound, up to two of its own
+    standard errors.
+    """
+    m = max(weight)
+    full, third, two_thirds = (weight[_part(m, part)] for part in (12, 4, 8))
+    geometric, power = left_over(weight.__getitem__, m)
+    settles = (two_thirds - full < 0.9 * (third - two_thirds)) | (two_thirds == full)
+    high = torch.where(settles, full - geometric, full).clamp_min(0)
+    low = torch.minimum(full - power, high)
+    certain = (low > 0.8 * high) & (low * dimension > 0.2)
+    above = full + 2 * (2 * full * (1 - full) / ((dimension + 2) * probes)).clamp_min(0).sqrt()
+    return torch.where(certain, low, 0.0), torch.where(certain | (high < OPEN), high, above.clamp_max(1))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from theodolite.spectrum.estimate import Estimate, worse
-from theodolite.spectrum.measure import SpectralMeasure
+from theodolite.spectrum.measure import OPEN, SpectralMeasure, left_over
 
 __all__ = ["density", "effective_rank", "log_volume", "null_dimension"]
 
@@ -25,8 +25,10 @@ def log_volume(measure: SpectralMeasure, *, floor: float | None = None) -> Estim
             that the number of terms does not change between latents.
 
     Returns:
-        `Estimate` in nats; status ``rank-deficient`` where a null space was left out. Bias: the Gauss rule is an upper
-        bound of the logarithm; its truncation is extrapolated (`_truncation`). No further model passes.
+        `Estimate` in nats; status ``rank-deficient`` where a null space was left out, ``undefined`` where all singular
+        values are zero. Bias: the Gauss rule is an upper bound of the logarithm; its truncation is extrapolated
+        (`_truncation`). Where a null space cannot be told from small singular values at this depth, the error allows
+        for both. No further model passes.
     """
     floors = None if floor is None else floor * measure.largest().unsqueeze(-1)
 
@@ -37,15 +39,22 @@ def log_volume(measure: SpectralMeasure, *, floor: float | None = None) -> Estim
         return torch.where(null, 1.0, nodes).log() * ~null
 
     d = measure.dimension
-    estimate = _estimate(measure, lambda depth: d * measure.expect(logarithm, depth), lambda s: d * logarithm(s))
-    return estimate if floors is not None else _mark_null(estimate, measure)
+    estimate = _estimate(
+        measure,
+        lambda depth: d * measure.expect(logarithm, depth),
+        lambda s: d * logarithm(s),
+        _doubt(measure, logarithm),
+    )
+    return _mark_undefined(estimate if floors is not None else _mark_null(estimate, measure), measure)
 
 
 def effective_rank(measure: SpectralMeasure, p: float = 1.0) -> Estimate:
     """`exp(H)`, `H = -sum_i a_i log a_i`, `a_i = sigma_i^p / sum_j sigma_j^p`: how many directions carry the map.
 
     With `T = sum sigma^p` and `S = sum sigma^p log sigma^p`, `H = log T - S / T`; the error follows from the influence
-    of one singular value on `H` (delta method), whose second order, an upward bias, is removed. Between 1 and `dimension`; unchanged when the map is scaled.
+    of one singular value on `H` (delta method). Its second order is an upward bias; half of it is removed, which
+    centres the standardised error, because the standard error falls and rises with the value. Between 1 and
+    `dimension`; unchanged when the map is scaled; status ``undefined`` where all singular values are zero.
     """
     scale = measure.largest().unsqueeze(-1).clamp_min(torch.finfo(torch.float64).tiny)
 
@@ -63,17 +72,26 @@ def effective_rank(measure: SpectralMeasure, p: float = 1.0) -> Estimate:
     rank = value(measure.depth).unsqueeze(-1)
     curved = measure.variance_of_mean(lambda s: S / T * power(s) - entropy_term(s))
     estimate = _estimate(measure, value, lambda s: rank * (power(s) / T * (1 - S / T) + entropy_term(s) / T))
-    return replace(estimate, value=estimate.value - (0.5 * rank / T.square()).squeeze(-1) * curved)
+    centred = estimate.value - (0.25 * rank / T.square()).squeeze(-1) * curved
+    return _mark_undefined(replace(estimate, value=centred), measure)
 
 
 def null_dimension(measure: SpectralMeasure) -> Estimate:
-    """Number of singular values that are zero beside the largest: the dimension of the null space."""
+    """Number of singular values that are zero beside the largest: the dimension of the null space.
+
+    At a finite depth a null space looks like small singular values that are not resolved yet: the error covers what the
+    fall of their weight with the depth leaves open.
+    """
 
     def null(nodes: Tensor) -> Tensor:
         return measure.is_null(nodes).to(nodes)
 
-    d = measure.dimension
-    return _estimate(measure, lambda depth: d * measure.expect(null, depth), lambda s: d * null(s), extrapolate=False)
+    d, share = measure.dimension, measure.expect(null)
+    low, high = measure.null_share
+    share = torch.where(low > 0, (low + high) / 2, share)
+    bias = d * torch.maximum(share - low, high - share)
+    bias = torch.where(bias < 0.5, 0.0, bias)
+    return _with_errors(measure, d * share, d * measure.variance_of_mean(null).sqrt(), bias)
 
 
 def density(measure: SpectralMeasure, grid: Tensor, width: float = 0.1) -> Tensor:
@@ -84,56 +102,72 @@ def density(measure: SpectralMeasure, grid: Tensor, width: float = 0.1) -> Tenso
 
 
 def _estimate(
-    measure: SpectralMeasure, value: Callable[[int], Tensor], influence: _Influence, *, extrapolate: bool = True
+    measure: SpectralMeasure,
+    value: Callable[[int], Tensor],
+    influence: _Influence,
+    doubt: Tensor | None = None,
 ) -> Estimate:
-    """A functional of the spectrum with sampling error (through its influence function) and truncation error."""
-    plain = value(measure.depth)
-    sampling = measure.variance_of_mean(influence).sqrt()
-    low, high = _truncation(measure, value) if extrapolate else (torch.zeros_like(plain),) * 2
+    """A functional of the spectrum with sampling error (through its influence function) and truncation error.
+
+    `doubt` is how far beyond the plain value of the deepest rule the truth may lie for another reason.
+    """
+    low, high = _truncation(measure, value)
     shift = low.sign() * (low * high).abs().sqrt()
-    bias = (high - low).abs() / (2 * 1.96)
-    statuses = tuple("truncated" if b > s else "ok" for b, s in zip(bias.tolist(), sampling.tolist()))
-    message = "increase `depth`: truncation of the quadrature dominates the error" if "truncated" in statuses else ""
+    bias = (high - low).abs() / 2
+    if doubt is not None:
+        bias = torch.where(doubt > 0, torch.maximum(bias, doubt + shift.abs()), bias)
+    return _with_errors(measure, value(measure.depth) - shift, measure.variance_of_mean(influence).sqrt(), bias)
+
+
+def _with_errors(measure: SpectralMeasure, value: Tensor, sampling: Tensor, bias: Tensor) -> Estimate:
+    """An estimate whose 95 % interval holds a sampling error and a bias of at most the given size."""
+    spread = bias / 1.96
+    statuses = tuple("truncated" if b > s else "ok" for b, s in zip(spread.tolist(), sampling.tolist()))
     return Estimate(
-        plain - shift,
-        (sampling.square() + bias.square()).sqrt(),
+        value,
+        (sampling.square() + spread.square()).sqrt(),
         passes=measure.passes,
         n=1 if measure.exact else measure.probes,
         statuses=statuses,
-        message=message,
+        message="increase `depth`: truncation of the quadrature dominates the error" if "truncated" in statuses else "",
         method="dense" if measure.exact else "golub-kahan",
     )
 
 
 def _truncation(measure: SpectralMeasure, value: Callable[[int], Tensor]) -> tuple[Tensor, Tensor]:
-    """Two estimates of the bias left at the full depth `m`, which bracket it in practice; both zero when exact.
-
-    If the bias decays geometrically, the values at `m/3`, `2m/3` and `m` give it (Aitken); if it decays like a power
-    of the depth, those at `m/4`, `m/2` and `m` do (Richardson). A spectrum with a hard lower edge lies in between.
-    Derived here; checked on flat, linear, log-uniform, log-normal and Marchenko-Pastur spectra and on real decoders.
-    """
-    m = measure.depth
-    deepest = value(m)
-    if measure.exact or m >= measure.dimension or m < 12:
-        nothing = torch.zeros_like(deepest)
+    """The bracket of the bias left at the full depth (`left_over`); zeros where the rules are exact."""
+    if measure.exact or measure.depth >= measure.dimension:
+        nothing = torch.zeros_like(value(measure.depth))
         return nothing, nothing
-    quarter, third, half, two_thirds = (value(m * part // 12) for part in (3, 4, 6, 8))
-    last = two_thirds - deepest
-    ratio = _safe_ratio(last, third - two_thirds).clamp(0, 0.9)
-    geometric = last * ratio / (1 - ratio)
-    last = half - deepest
-    ratio = _safe_ratio(last, quarter - half).clamp(0, 0.9)
-    algebraic = last * ratio / (1 - ratio)
-    agree = geometric.sign() == algebraic.sign()
-    return torch.where(agree, geometric, 0.0), algebraic
+    geometric, power = left_over(value, measure.depth)
+    return torch.where(geometric.sign() == power.sign(), geometric, 0.0), power
 
 
-def _safe_ratio(a: Tensor, b: Tensor) -> Tensor:
-    return torch.where(b == 0, 0.0, a / torch.where(b == 0, 1.0, b))
+def _doubt(measure: SpectralMeasure, f: Callable[[Tensor], Tensor]) -> Tensor:
+    """How far `dimension * E f` moves if the share of the spectrum that may be null is null, `(n,)`."""
+    low, high = measure.null_share
+    open_share = torch.where((low == 0) & (high >= OPEN), high, 0.0)
+    nodes, order = measure.nodes.sort(-1)
+    weights = measure.weights.gather(-1, order)
+    inside = torch.minimum((open_share.unsqueeze(-1) - weights.cumsum(-1) + weights).clamp_min(0), weights)
+    return measure.dimension * (inside * (f(nodes) - f(torch.zeros_like(nodes)))).sum(-1).abs()
+
+
+def _mark_undefined(estimate: Estimate, measure: SpectralMeasure) -> Estimate:
+    """A map that is constant here has no singular values to speak of: no number, and the status says so."""
+    zero = measure.largest() == 0
+    if not zero.any():
+        return estimate
+    return replace(
+        estimate,
+        value=torch.where(zero, torch.nan, estimate.value),
+        stderr=torch.where(zero, torch.nan, estimate.stderr),
+        statuses=tuple("undefined" if bad else s for s, bad in zip(estimate.statuses, zero.tolist())),
+        message="the map is constant at this latent: all singular values are zero",
+    )
 
 
 def _mark_null(estimate: Estimate, measure: SpectralMeasure) -> Estimate:
-
     null = (null_dimension(measure).value > 0.5).tolist()
     statuses = tuple(worse(s, "rank-deficient") if bad else s for s, bad in zip(estimate.statuses, null))
     message = "a null space was left out: see null_dimension" if any(null) else estimate.message

@@ -1,0 +1,53 @@
+"""Many latents at once: measured in groups that fit in memory, with the same result as one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from theodolite.derivatives.memory import available_bytes
+from theodolite.descriptors.effort import STANDARD, Effort
+from theodolite.maps.latent_map import LatentMap
+from theodolite.spectrum import Estimate, Seeds, joined
+
+__all__ = ["in_groups"]
+
+_Descriptor = TypeVar("_Descriptor", bound=Callable[..., Estimate])
+
+_SHARE = 0.2
+"""The part of the free memory that the bases or matrices of one group may fill."""
+
+
+def in_groups(function: _Descriptor) -> _Descriptor:
+    """A descriptor that measures any number of latents without running out of memory."""
+
+    @wraps(function)
+    def measure(
+        map: LatentMap, latents: Tensor, *, generator: Any = None, chart: Any = None, **options: Any
+    ) -> Estimate:
+        if chart is not None or len(latents) < 2:
+            return function(map, latents, generator=generator, chart=chart, **options)
+        map.check(latents)
+        seeds = Seeds(generator, len(latents)).base
+        size = _group_size(map, latents, options.get("effort") or STANDARD)
+        parts: Sequence[Estimate] = [
+            function(map, latents[start : start + size], generator=seeds[start : start + size], **options)
+            for start in range(0, len(latents), size)
+        ]
+        return joined(parts)
+
+    return cast(_Descriptor, measure)
+
+
+def _group_size(map: LatentMap, latents: Tensor, effort: Effort) -> int:
+    with torch.no_grad():
+        outputs = map(latents[:1])
+    columns, rows = latents[0].numel(), outputs[0].numel()
+    matrix = columns * rows if min(columns, rows) <= effort.dense_up_to() else 0
+    bases = effort.probes * (effort.depth + 1) * (columns + rows)
+    numbers = 3 * max(matrix, bases)
+    return max(1, int(_SHARE * available_bytes(latents.device) / (8 * numbers)))

@@ -1,0 +1,98 @@
+"""Leading triplets: lower bounds with an honest width; normal parts; seeds; Student's intervals."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from theodolite.derivatives import LinearOperator
+from theodolite.spectrum import (
+    Estimate,
+    Seeds,
+    dense_triplet,
+    golub_kahan,
+    refine,
+    ritz_triplet,
+    student_mean,
+)
+
+
+def matrices(s, n=20, rows=90):
+    g = torch.Generator().manual_seed(3)
+    left = torch.linalg.qr(torch.randn(n, rows, len(s), generator=g, dtype=torch.float64)).Q
+    right = torch.linalg.qr(torch.randn(n, len(s), len(s), generator=g, dtype=torch.float64)).Q
+    return left @ torch.diag(s) @ right.mT
+
+
+@pytest.mark.parametrize("top", [2.0, 1.05])
+@pytest.mark.parametrize("depth", [4, 10, 20])
+def test_the_leading_value_is_a_lower_bound_with_its_width(top, depth):
+    s = torch.linspace(0.1, 1, 60, dtype=torch.float64)
+    s[-1] = top
+    A = matrices(s)
+    operator = LinearOperator.from_matrices(A)
+    run = golub_kahan(operator, Seeds(0, len(A)).frame("spectrum", 2, 60), depth)
+    triplet, exact = ritz_triplet(operator, run), dense_triplet(A)
+    assert (triplet.sigma <= exact.sigma + 1e-9).all()
+    assert (exact.sigma <= triplet.sigma + triplet.residual + 1e-9).all()
+    if depth == 20 and top == 2.0:
+        torch.testing.assert_close(triplet.sigma, exact.sigma, rtol=1e-8, atol=0)
+        assert ((triplet.right * exact.right).sum(-1).abs() > 1 - 1e-6).all()
+
+
+def test_refining_from_a_close_start_converges():
+    s = torch.linspace(0.1, 1, 60, dtype=torch.float64)
+    s[-1] = 1.5
+    A = matrices(s)
+    exact = dense_triplet(A)
+    start = exact.right + 0.1 * torch.randn(
+        exact.right.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    better = refine(LinearOperator.from_matrices(A), start, 8)
+    assert (better.angle < 1e-2).all()
+
+
+def test_golub_kahan_identities():
+    A = matrices(torch.linspace(0.1, 1, 60, dtype=torch.float64), n=3)
+    run = golub_kahan(LinearOperator.from_matrices(A), Seeds(0, 3).unit("x", 2, 60), 15)
+    V, U = run.V[1, 2], run.U[1, 2]
+    torch.testing.assert_close(A[2] @ V.T, U.T @ run.matrix()[1, 2])
+    torch.testing.assert_close(V @ V.T, torch.eye(15, dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(U @ U.T, torch.eye(15, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", ["gauss", "radau"])
+def test_quadrature_is_exact_for_polynomials(rule):
+    A = matrices(torch.linspace(0.1, 1, 60, dtype=torch.float64), n=1)
+    start = Seeds(0, 1).unit("x", 1, 60)
+    run = golub_kahan(LinearOperator.from_matrices(A), start, 5)
+    nodes, weights = getattr(run, rule)()
+    M = A[0].T @ A[0]
+    for power in range(10):
+        truth = start[0, 0] @ torch.linalg.matrix_power(M, power) @ start[0, 0]
+        torch.testing.assert_close((weights * nodes ** (2 * power)).sum(), truth)
+
+
+def test_seeds_do_not_depend_on_the_batch():
+    whole, part = Seeds([4, 5, 6], 3), Seeds([5, 6], 2)
+    torch.testing.assert_close(whole.normal("a", 7)[1:], part.normal("a", 7), rtol=0, atol=0)
+    torch.testing.assert_close(Seeds(1, 5).normal("a", 7)[:2], Seeds(1, 2).normal("a", 7), rtol=0, atol=0)
+    assert not torch.equal(whole.normal("a", 7), whole.normal("b", 7))
+    frame = whole.frame("f", 4, 9)
+    torch.testing.assert_close(frame[:, 0] @ frame[:, 0].T, torch.eye(4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("draws", [3, 4, 5, 8, 20])
+def test_few_draws_are_widened(draws):
+    samples = torch.randn(draws, 20000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mean, stderr = student_mean(samples)
+    assert 0.945 < (mean.abs() < 1.96 * stderr).double().mean() < 0.955
+
+
+def test_an_estimate_checks_itself():
+    one = torch.zeros(2)
+    with pytest.raises(ValueError, match="status"):
+        Estimate(one, one, 1, 1, ("ok", "splendid"))
+    with pytest.raises(ValueError, match="entry"):
+        Estimate(one, torch.zeros(3), 1, 1)
+    assert Estimate(one, one, 1, 1, ("ok", "lower-bound")).status == "lower-bound"

@@ -1,0 +1,116 @@
+"""Spectral quantities against dense linear algebra, and error bars that are honest over 200 seeds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from theodolite.derivatives import LinearOperator
+from theodolite.spectrum import (
+    dense_measure,
+    density,
+    effective_rank,
+    log_volume,
+    null_dimension,
+    singular_spectrum,
+)
+
+SEEDS = 200
+QUANTITIES = {
+    "log-volume": log_volume,
+    "rank": effective_rank,
+    "rank, p = 2": lambda measure: effective_rank(measure, 2.0),
+}
+
+
+def spectra(d):
+    g = torch.Generator().manual_seed(d)
+    t = torch.linspace(0, 1, d, dtype=torch.float64)
+    null = torch.exp(torch.randn(d, generator=g, dtype=torch.float64))
+    null[: d // 3] = 0
+    return {
+        "flat": 1 + t,
+        "linear": 0.02 + 5 * t,
+        "log-normal": torch.exp(0.9 * torch.randn(d, generator=g, dtype=torch.float64)),
+        "rank-deficient": null,
+    }
+
+
+def rotated(s, extra=10):
+    g = torch.Generator().manual_seed(1)
+    d = len(s)
+    left = torch.linalg.qr(torch.randn(d + extra, d, generator=g, dtype=torch.float64)).Q
+    right = torch.linalg.qr(torch.randn(d, d, generator=g, dtype=torch.float64)).Q
+    return left @ torch.diag(s) @ right.T
+
+
+def repeated(A):
+    return LinearOperator.from_matrices(A.expand(SEEDS, -1, -1))
+
+
+@pytest.mark.parametrize("name", ["flat", "linear", "log-normal", "rank-deficient"])
+@pytest.mark.parametrize("d", [64, 192])
+def test_error_bars_are_honest(name, d):
+    A = rotated(spectra(d)[name])
+    measure = singular_spectrum(repeated(A), exact=False, generator=range(SEEDS))
+    exact = dense_measure(A[None])
+    for label, quantity in QUANTITIES.items():
+        estimate, truth = quantity(measure), quantity(exact).value
+        z = (estimate.value - truth) / estimate.stderr
+        assert abs(z.mean()) < 0.25, label
+        assert 0.7 < z.std() < 1.3, label
+
+
+def test_a_null_space_is_counted_and_left_out():
+    A = rotated(spectra(192)["rank-deficient"])
+    measure = singular_spectrum(repeated(A), exact=False, generator=range(SEEDS))
+    null = null_dimension(measure)
+    z = (null.value - 64) / null.stderr
+    assert abs(z.mean()) < 0.25
+    assert 0.7 < z.std() < 1.3
+    assert log_volume(measure).statuses.count("rank-deficient") > 0.9 * SEEDS
+    exact = log_volume(dense_measure(A[None]))
+    assert exact.status == "rank-deficient"
+    assert torch.isfinite(exact.value).all()
+
+
+def test_where_truncation_dominates_the_status_says_so_and_the_interval_covers():
+    A = rotated(torch.logspace(-4, 0, 400, dtype=torch.float64))
+    measure = singular_spectrum(repeated(A), depth=12, exact=False, generator=range(SEEDS))
+    estimate, truth = log_volume(measure), log_volume(dense_measure(A[None])).value
+    assert estimate.statuses.count("truncated") > 0.9 * SEEDS
+    low, high = estimate.interval()
+    assert ((low < truth) & (truth < high)).double().mean() > 0.9
+
+
+def test_exact_at_full_depth():
+    A = rotated(spectra(64)["log-normal"])[None]
+    measure = singular_spectrum(LinearOperator.from_matrices(A), probes=64, depth=64, exact=False, generator=0)
+    exact = dense_measure(A)
+    for quantity in QUANTITIES.values():
+        torch.testing.assert_close(quantity(measure).value, quantity(exact).value, rtol=1e-8, atol=1e-8)
+        assert quantity(measure).stderr.max() < 1e-6
+
+
+def test_dense_is_taken_by_itself_where_it_costs_no_more():
+    A = LinearOperator.from_matrices(rotated(spectra(64)["flat"])[None])
+    assert singular_spectrum(A, probes=3, depth=11).exact
+    assert not singular_spectrum(A, probes=3, depth=10).exact
+
+
+def test_scaling_and_wide_matrices():
+    A = rotated(spectra(64)["log-normal"])[None]
+    both = [
+        singular_spectrum(LinearOperator.from_matrices(matrix), exact=False, generator=[5]) for matrix in (A, 3 * A)
+    ]
+    plain, scaled = (log_volume(measure).value for measure in both)
+    torch.testing.assert_close(scaled - plain, torch.full_like(plain, 64 * torch.log(torch.tensor(3.0)).item()))
+    torch.testing.assert_close(*(effective_rank(measure).value for measure in both))
+    wide = dense_measure(A.mT)
+    torch.testing.assert_close(log_volume(wide).value, log_volume(dense_measure(A)).value)
+
+
+def test_density_integrates_to_one():
+    measure = dense_measure(rotated(spectra(64)["log-normal"])[None])
+    grid = torch.linspace(-4, 4, 2001, dtype=torch.float64)
+    assert abs(torch.trapezoid(density(measure, grid), grid).item() - 1) < 1e-6
