@@ -50,7 +50,7 @@ class LeadingTriplet:
 
     @property
     def angle(self) -> Tensor:
-        """Bound on the sine of the angle between `right` and the true direction: residual over separation, at most 1."""
+        """Bound on the sine of the angle between `right` and the true direction: residual over separation, up to 1."""
         separation = (self.sigma - self.second).clamp_min(torch.finfo(torch.float64).tiny)
         return (self.residual / separation).clamp_max(1.0)
 

@@ -1,0 +1,76 @@
+"""The package as a whole: its names, its weight, its rooms, and a README that tells all."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import theodolite
+from theodolite.descriptors import REGISTRY
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "theodolite"
+ABOVE = {
+    "maps": set(),
+    "derivatives": {"maps"},
+    "spectrum": {"maps", "derivatives"},
+    "descriptors": {"maps", "derivatives", "spectrum"},
+    "surveys": {"maps", "derivatives", "spectrum", "descriptors"},
+    "report": {"maps", "derivatives", "spectrum", "descriptors", "surveys"},
+    "zoo": {"maps"},
+}
+
+
+def imports(path):
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("theodolite."):
+            yield node.module.split(".")[1]
+
+
+def test_every_public_name_resolves():
+    listed = sorted(name for names in theodolite._HOMES.values() for name in names)
+    assert listed == sorted(theodolite.__all__)
+    assert all(getattr(theodolite, name) is not None for name in theodolite.__all__)
+    with pytest.raises(AttributeError, match="no attribute"):
+        theodolite.nothing_of_the_kind  # noqa: B018
+
+
+def test_importing_costs_nothing():
+    code = "import theodolite, sys; assert not {'torch', 'numpy', 'pyarrow', 'plotly'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("room", ABOVE)
+def test_arrows_point_one_way(room):
+    for path in (SOURCE / room).rglob("*.py"):
+        for other in imports(path):
+            back = room == "maps" and other == "zoo" and path.name == "loading.py"
+            assert other in {*ABOVE[room], room, "errors"} or back, f"{path.name} imports {other}"
+
+
+def test_only_one_room_calls_torch_func():
+    callers = {
+        path.relative_to(SOURCE).parts[0]
+        for path in SOURCE.rglob("*.py")
+        if re.search(r"torch\.func|torch\.autograd|from torch.func", path.read_text())
+    }
+    assert callers <= {"derivatives"}
+
+
+def test_the_readme_names_every_quantity_and_descriptor():
+    readme = (ROOT / "README.md").read_text()
+    for descriptor in REGISTRY.values():
+        for quantity in descriptor.quantities:
+            assert f"`{quantity.name}`" in readme, quantity.name
+
+
+def test_no_file_names_a_machine():
+    pattern = re.compile(r"(?<![\w.])/(?:work|root|home)/")
+    for path in (*SOURCE.rglob("*.py"), *ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+        assert not pattern.search(path.read_text()), path.name
