@@ -2,32 +2,73 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from theodolite import LatentMap
+import theodolite
+from theodolite import InputError, LatentMap
+from theodolite.derivatives import repairs as repairs_module
 from theodolite.derivatives import self_check
 
 torch.manual_seed(0)
 Z = torch.randn(2, 5)
 
 
-def test_a_smooth_network_passes_in_float64():
-    check = self_check(LatentMap(nn.Sequential(nn.Linear(5, 8), nn.SiLU(), nn.Linear(8, 9)), (5,)), Z)
+def network(*layers):
+    torch.manual_seed(1)
+    return LatentMap(nn.Sequential(nn.Linear(5, 8), *layers, nn.Linear(8, 9)), (5,))
+
+
+@pytest.mark.parametrize("layer", [nn.SiLU(), nn.GELU(), nn.LayerNorm(8), nn.Tanh(), nn.Mish()], ids=repr)
+def test_a_smooth_network_passes_in_float64(layer):
+    check = self_check(network(layer), Z)
     assert check.passed
-    assert check.dtype == "float64"
+    assert (check.dtype, check.way, check.message) == ("float64", "forward", "")
     assert check.first_order < 1e-8
+    assert check.adjoint < 1e-12
     assert check.second_order < 1e-5
+    assert check.independent
+    assert json.loads(json.dumps(check.as_dict()))["passed"]
 
 
-def test_kinks_leave_the_second_order_unchecked():
-    net = nn.Sequential(nn.Linear(5, 4000), nn.ReLU(), nn.Linear(4000, 9))
-    check = self_check(LatentMap(net, (5,)), Z)
+def test_the_callers_map_stays_in_float32():
+    map = network(nn.SiLU())
+    self_check(map, Z)
+    assert map.dtype is torch.float32
+
+
+def test_the_outcome_depends_on_the_seed_alone():
+    assert self_check(network(nn.SiLU()), Z, seed=3) == self_check(network(nn.SiLU()), Z, seed=3)
+
+
+@pytest.mark.parametrize("latents", [Z[:1], torch.zeros(1, 5), 100 * Z], ids=["one", "zero", "large"])
+def test_any_latent_will_do(latents):
+    assert self_check(network(nn.Tanh()), latents).passed
+
+
+def test_one_number_in_and_one_out():
+    assert self_check(LatentMap(lambda z: z.sin(), (1,)), torch.ones(1, 1)).passed
+    assert self_check(LatentMap(torch.sin, ()), torch.ones(1)).passed
+
+
+def test_kinks_leave_the_second_order_unchecked_and_say_so():
+    net = nn.Sequential(nn.Linear(5, 200), nn.ReLU(), nn.Linear(200, 9)).double()
+    origin = Z[:1].double()
+    check = self_check(LatentMap(lambda z: z.sum(-1, keepdim=True) + net(1e4 * (z - origin)) / 1e4, (5,)), Z)
     assert check.passed
-    assert check.second_order is None or check.second_order < 1e-2
+    assert check.second_order is None
+    assert "kinks" in check.message
 
 
-class WrongBackward(torch.autograd.Function):
+class Cubed(torch.autograd.Function):
+    """A cube; its derivatives are times the factors given."""
+
+    backward_factor, jvp_factor = 1.0, 1.0
+
     @staticmethod
     def forward(x):
         return x**3
@@ -37,22 +78,135 @@ class WrongBackward(torch.autograd.Function):
         ctx.save_for_backward(inputs[0])
         ctx.save_for_forward(inputs[0])
 
+    @classmethod
+    def derivative(cls, ctx, vector, factor):
+        return factor * 3 * ctx.saved_tensors[0] ** 2 * vector
+
+
+class WrongBackward(Cubed):
     @staticmethod
     def backward(ctx, g):
-        return 2 * ctx.saved_tensors[0] ** 2 * g
+        return Cubed.derivative(ctx, g, 1.01)
 
     @staticmethod
     def jvp(ctx, v):
-        return 3 * ctx.saved_tensors[0] ** 2 * v
+        return Cubed.derivative(ctx, v, 1.0)
 
 
-def test_a_wrong_derivative_fails():
-    check = self_check(LatentMap(WrongBackward.apply, (5,)), Z)
+class WrongForward(Cubed):
+    @staticmethod
+    def backward(ctx, g):
+        return Cubed.derivative(ctx, g, 1.0)
+
+    @staticmethod
+    def jvp(ctx, v):
+        return Cubed.derivative(ctx, v, 1.01)
+
+
+class WrongTwice(Cubed):
+    """Right at first order; the derivative of the derivative is cut off."""
+
+    @staticmethod
+    def backward(ctx, g):
+        return 3 * ctx.saved_tensors[0].detach() ** 2 * g
+
+    @staticmethod
+    def jvp(ctx, v):
+        return 3 * ctx.saved_tensors[0].detach() ** 2 * v
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (WrongBackward, ["adjoint"]),
+        (WrongForward, ["JVP differs", "adjoint"]),
+        (WrongTwice, ["second derivative differs", "do not use infinitesimal curvature"]),
+    ],
+)
+def test_a_wrong_derivative_fails_and_is_named(function, words):
+    check = self_check(LatentMap(function.apply, (5,)), Z)
     assert not check.passed
-    assert "adjoint" in check.message
+    assert all(word in check.message for word in words)
 
 
-def test_rows_that_mix_fail():
-    check = self_check(LatentMap(lambda z: z - z.mean(0) + z**2, (5,)), Z)
+def test_a_derivative_that_is_cut_off_fails():
+    check = self_check(LatentMap(lambda z: z.detach().sin() + 0.1 * z, (5,)), Z)
+    assert not check.passed
+    assert "JVP differs" in check.message
+
+
+def test_the_repairs_are_what_makes_a_layer_norm_pass(monkeypatch):
+    map = network(nn.LayerNorm(8), nn.SiLU())
+    assert self_check(map, Z).passed
+    monkeypatch.setattr(repairs_module, "_REPAIRED", {})
+    check = self_check(map, Z)
+    assert not check.passed
+    assert check.second_order > 0.01
+
+
+def test_an_operation_wrong_only_for_several_vectors_at_once_fails(monkeypatch):
+    map = LatentMap(lambda z: torch.cdist(z.reshape(-1, 3, 2), z.reshape(-1, 3, 2).flip(1) + 1), (6,))
+    z = torch.randn(1, 6)
+    assert self_check(map, z).passed
+    monkeypatch.setattr(repairs_module, "_REPAIRED", {})
+    assert not self_check(map, z).passed
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda z: z - z.mean(0) + z**2,
+        lambda z: z.cumsum(0) + z**2,
+        lambda z: z.flip(0).cumsum(0).flip(0).sin(),
+        lambda z: F.batch_norm(z, None, None, training=True) + z**2,
+    ],
+    ids=["mean", "earlier rows", "later rows", "batch statistics"],
+)
+def test_rows_that_mix_fail(function):
+    check = self_check(LatentMap(function, (5,)), Z)
     assert not check.passed
     assert not check.independent
+    assert "eval mode" in check.message
+
+
+def test_a_function_that_cannot_follow_to_float64_is_checked_in_float32():
+    net = nn.Sequential(nn.Linear(5, 8), nn.SiLU(), nn.Linear(8, 9))
+    check = self_check(LatentMap(lambda z: net(z), (5,)), Z)
+    assert check.passed
+    assert check.dtype == "float32"
+    assert check.second_order is None
+    assert "does not run in float64" in check.message
+
+
+class Casting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(5, 8), nn.LayerNorm(8), nn.Linear(8, 9)
+
+    def forward(self, z):
+        hidden = self.norm(F.silu(self.first(z)).float())
+        return self.last(hidden.to(self.last.weight.dtype)).float()
+
+
+def test_a_model_that_casts_to_float32_is_checked_in_float64():
+    check = self_check(LatentMap(Casting(), (5,)), Z)
+    assert check.passed
+    assert check.dtype == "float64"
+    assert check.first_order < 1e-8
+
+
+def test_differences_for_want_of_anything_better_are_said():
+    def without_derivatives(z):
+        return torch.from_numpy(z.detach().cpu().numpy().copy() ** 2)
+
+    z = torch.ones(1, 3)
+    operator = theodolite.jacobian(LatentMap(without_derivatives, (3,)), z)
+    torch.testing.assert_close(operator.matvec(z[None]), 2 * z[None], rtol=1e-3, atol=1e-3)
+    assert operator.status == "approximate"
+
+
+def test_latents_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match="shape"):
+        self_check(network(nn.SiLU()), torch.ones(1, 4))
+    with pytest.raises(InputError, match="NaN"):
+        self_check(LatentMap(lambda z: z / 0, (5,)), Z)

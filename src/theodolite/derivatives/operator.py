@@ -197,12 +197,20 @@ class JacobianOperator:
         while True:
             try:
                 with repaired(), torch.no_grad():
-                    return self._blocks(vectors, apply, most_rows or self.n)
+                    return self._finite(self._blocks(vectors, apply, most_rows or self.n))
             except (RuntimeError, torch.OutOfMemoryError) as error:
                 if not is_out_of_memory(error) or self._chunk == 1:
                     raise
                 self._pullbacks.clear()
                 self._chunk = max(1, self._chunk // 2)
+
+    def _finite(self, products: Tensor) -> Tensor:
+        if not torch.isfinite(products).all():
+            raise InputError(
+                f"{self.map.name} has a value or a derivative that is NaN or infinite at or near these latents; "
+                "leave such latents out, or smooth the operation that causes it"
+            )
+        return products
 
     def _blocks(self, vectors: Tensor, apply: Callable[[slice, Tensor], Tensor], most_rows: int) -> Tensor:
         vectors = vectors.contiguous()

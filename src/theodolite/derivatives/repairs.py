@@ -236,14 +236,14 @@ class _Repairs(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._counters: dict[int, tuple[Tensor, Tensor]] = {}
+        self._counters: dict[int, tuple[Tensor, int]] = {}
 
     def __torch_function__(
         self, func: _Function, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if func is torch.Tensor.add_:
-            self._remember(args[0])
+        if func is torch.Tensor.add_ and _is_counter(args[0]):
+            return self._count(*args, **kwargs)
         if kwargs.get("dtype") is torch.float32 and args and _is_double(args[0]):
             kwargs["dtype"] = torch.float64
         return _REPAIRED.get(func, func)(*args, **kwargs)
@@ -251,12 +251,19 @@ class _Repairs(TorchFunctionMode):
     def __exit__(self, *reason: Any) -> None:
         super().__exit__(*reason)
         for counter, before in self._counters.values():
-            counter.copy_(before)
+            counter.fill_(before)
 
-    def _remember(self, counter: Tensor) -> None:
-        is_counter = counter.ndim == 0 and counter.dtype is torch.int64 and id(counter) not in self._counters
-        if is_counter and debug_unwrap(counter) is counter:
-            self._counters[id(counter)] = (counter, counter.clone())
+    def _count(self, counter: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Raise a batch counter; inside a transform, which forbids that, it stays as it is."""
+        self._counters.setdefault(id(counter), (counter, int(counter)))
+        try:
+            return counter.add_(*args, **kwargs)
+        except RuntimeError:
+            return counter
+
+
+def _is_counter(item: Tensor) -> bool:
+    return item.ndim == 0 and item.dtype is torch.int64 and debug_unwrap(item) is item
 
 
 def _is_double(item: Any) -> bool:

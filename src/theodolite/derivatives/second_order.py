@@ -33,7 +33,7 @@ def second_derivative(operator: JacobianOperator, V: Tensor) -> tuple[Tensor, st
     except (RuntimeError, NotImplementedError) as error:
         if is_out_of_memory(error):
             raise
-    reach = operator.latents.flatten(1).norm(dim=-1).clamp_min(1.0)
+    reach = operator.latents.reshape(operator.n, -1).norm(dim=-1).clamp_min(1.0)
     step = torch.finfo(V.dtype).eps ** 0.25 * reach
     return second_difference(operator, V, step), "central-differences"
 

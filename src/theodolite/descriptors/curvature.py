@@ -23,7 +23,7 @@ _NEGLIGIBLE = 1e-3
 """A truncation bias below this share of the value is not worth a warning."""
 
 _DIFFERENCED = "the infinitesimal part came from finite differences"
-_TRUNCATED = "increase `tangent_depth`: what the least-squares solve left dominates the error"
+_TRUNCATED = "increase `tangent_depth`: what the least-squares solve left, or the leading direction, is the main error"
 
 
 @in_groups
@@ -61,7 +61,8 @@ def curvature(
     Returns:
         `Estimate` with parts `curvature_leading` (along the leading right singular vector), `curvature_infinitesimal`,
         `curvature_infinitesimal_leading`, and `curvature_h<scale>` for each further scale of the effort. The error
-        holds the spread over directions, what the least-squares solve left, and rounding.
+        holds the spread over directions, what the least-squares solve left, how well the leading direction is known,
+        and rounding.
         Cost: `(directions + 1) (3 + 2 tangent_depth)` passes a scale; without the solve on the dense path.
 
     Raises:
@@ -88,10 +89,11 @@ def _at_scale(chart: Chart, scale: float | None) -> tuple[Estimate, Estimate]:
     """Mean over random directions, and the value along the leading one; `scale` None is the limit."""
     V, before = _directions(chart), chart.operator.passes
     second, noise, differenced = _second(chart, V, scale)
-    normal, bias = chart.normal_norm(second.flatten(2))
+    normal, bias = chart.normal_norm(second)
     length = chart.flat.matvec(V.flatten(2)).norm(dim=-1).double().square()
     length = length.clamp_min(torch.finfo(torch.float64).tiny)
     kappa, drift, noise = (normal - bias).clamp_min(0) / length, bias / length / 1.96, noise / length
+    drift[-1] += chart.leading.angle * (normal[-1] * normal[:-1].mean(0)).sqrt() / length[-1]
     passes = chart.operator.passes - before
     mean, spread = student_mean(kappa[:-1], skewed=True)
     average = Estimate(mean, _both(spread, drift[:-1].mean(0), noise[:-1].mean(0)), passes, len(V) - 1)
@@ -114,16 +116,17 @@ def _directions(chart: Chart) -> Tensor:
 
 
 def _second(chart: Chart, V: Tensor, scale: float | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Second derivatives along `V`, the length that rounding alone would give them, and where they are differences."""
-    eps = torch.finfo(V.dtype).eps
-    rounding = (4 * eps * chart.outputs.flatten(1).norm(dim=-1).double()).expand(len(V), -1)
+    """Flat second derivatives along `V`, the length that rounding alone would give, and where they are differences."""
+    eps, flat = torch.finfo(V.dtype).eps, (*V.shape[:2], -1)
+    rounding = (4 * eps * chart.outputs.reshape(chart.n, -1).norm(dim=-1).double()).expand(len(V), -1)
     exact = torch.zeros(chart.n, dtype=torch.bool, device=V.device)
     if scale is not None:
         step = scale * chart.rms
-        return second_difference(chart.operator, V, step), rounding / step.square(), exact
+        return second_difference(chart.operator, V, step).reshape(flat), rounding / step.square(), exact
     second, way = second_derivative(chart.operator, V)
+    second = second.reshape(flat)
     if way == "taylor":
-        return second, 4 * eps * second.flatten(2).norm(dim=-1).double(), exact
+        return second, 4 * eps * second.norm(dim=-1).double(), exact
     return second, rounding / eps**0.5, ~exact
 
 

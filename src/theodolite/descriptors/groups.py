@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-import torch
 from torch import Tensor
 
+from theodolite.derivatives import jacobian
 from theodolite.derivatives.memory import available_bytes
 from theodolite.descriptors.effort import STANDARD, Effort
 from theodolite.maps.latent_map import LatentMap
@@ -33,7 +33,7 @@ def in_groups(function: _Descriptor) -> _Descriptor:
             return function(map, latents, generator=generator, chart=chart, **options)
         map.check(latents)
         seeds = Seeds(generator, len(latents)).base
-        size = _group_size(map, latents, options.get("effort") or STANDARD)
+        size = _group_size(map, latents, options.get("effort") or STANDARD, options.get("dense"))
         parts: Sequence[Estimate] = [
             function(map, latents[start : start + size], generator=seeds[start : start + size], **options)
             for start in range(0, len(latents), size)
@@ -43,11 +43,10 @@ def in_groups(function: _Descriptor) -> _Descriptor:
     return cast(_Descriptor, measure)
 
 
-def _group_size(map: LatentMap, latents: Tensor, effort: Effort) -> int:
-    with torch.no_grad():
-        outputs = map(latents[:1])
-    columns, rows = latents[0].numel(), outputs[0].numel()
-    matrix = columns * rows if min(columns, rows) <= effort.dense_up_to() else 0
+def _group_size(map: LatentMap, latents: Tensor, effort: Effort, dense: bool | None) -> int:
+    probe = jacobian(map, latents[:1])
+    columns, rows = probe.latent_dim, probe.output_dim
+    is_dense = min(columns, rows) <= effort.dense_up_to() if dense is None else dense
     bases = effort.probes * (effort.depth + 1) * (columns + rows)
-    numbers = 3 * max(matrix, bases)
+    numbers = 3 * max(columns * rows if is_dense else 0, bases)
     return max(1, int(_SHARE * available_bytes(latents.device) / (8 * numbers)))

@@ -109,8 +109,8 @@ def subspace(chart: Chart, offset: Tensor | None = None, frame: Tensor | None = 
     W = chart.seeds.frame("subspace", count, chart.operator.latent_dim).to(chart.latents) if frame is None else frame
     at = torch.zeros_like(W[0]) if offset is None else offset
     shape = (-1, *chart.latents.shape)
-    centre = chart.operator.at_offsets(at.reshape(shape)).flatten(2)
-    ahead = chart.operator.at_offsets((at + SUBSPACE_STEP * W).reshape(shape)).flatten(2)
-    J = ((ahead - centre) / SUBSPACE_STEP).permute(1, 2, 0)
+    centre = chart.operator.at_offsets(at.reshape(shape))
+    ahead = chart.operator.at_offsets((at + SUBSPACE_STEP * W).reshape(shape))
+    J = ((ahead - centre) / SUBSPACE_STEP).reshape(*W.shape[:2], -1).permute(1, 2, 0)
     values, vectors = torch.linalg.eigh((J.mT @ J).double())
     return Subspace(W, J, values.clamp_min(0).sqrt().flip(-1), vectors[..., -1])

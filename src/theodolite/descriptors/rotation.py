@@ -104,7 +104,8 @@ def _neighbours(chart: Chart, centre: LeadingTriplet) -> tuple[LeadingTriplet, T
     operator = jacobian(chart.map, points)
     triplet = refine(operator.flat, start, chart.effort.axis_depth)
     chart.operator.passes += count * operator.passes
-    return triplet, distance
+    # A short Krylov space from the leading axis hardly sees the next one; the latent itself has it close enough.
+    return replace(triplet, second=torch.maximum(triplet.second, centre.second.repeat(count))), distance
 
 
 def _paper(chart: Chart) -> Estimate:

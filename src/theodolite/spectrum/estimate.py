@@ -30,7 +30,7 @@ class Estimate:
     """A quantity at each of `n_latents` latents, with its error.
 
     `value ± 1.96 stderr` is a 95 % interval: where the standard error itself was estimated from few draws it is
-    widened by Student's quantile (`student_stderr`), and where an algorithm was cut short its bias is added in
+    widened by Student's quantile (`student_mean`), and where an algorithm was cut short its bias is added in
     quadrature.
 
     Attributes:

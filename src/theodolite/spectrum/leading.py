@@ -20,7 +20,8 @@ class LeadingTriplet:
 
     Attributes:
         sigma: `(n,)`, float64; from a Krylov space it is a lower bound.
-        second: the next singular value, `(n,)`.
+        second: the next singular value, `(n,)`, as far as the Krylov space has met it: from one start vector a tie goes
+            unseen, and bounds that rest on the gap are too narrow then.
         right: unit vector in latent space, `(n, columns)`; its sign is arbitrary.
         left: unit vector in output space, `(n, rows)`.
         residual: `||Jᵀ left - sigma right||`: a singular value lies within this distance of `sigma`.
@@ -108,15 +109,32 @@ def refine(operator: LinearOperator, start: Tensor, depth: int) -> LeadingTriple
 def converge(
     operator: LinearOperator, triplet: LeadingTriplet, *, angle: float, depth: int, rounds: int
 ) -> LeadingTriplet:
-    """Restart from the current vector until the angle bound falls below `angle`, at most `rounds` times."""
+    """Restart from the current vector where the angle bound is above `angle`, at most `rounds` times.
+
+    What has converged stays as it is, so that no latent depends on the others of its batch.
+    """
     for _ in range(rounds):
-        if bool((triplet.angle <= angle).all()):
+        wide = triplet.angle > angle
+        if not wide.any():
             break
         better = refine(operator, triplet.right, depth)
-        triplet = replace(
-            better, second=torch.maximum(better.second, triplet.second), passes=triplet.passes + better.passes
-        )
+        better = replace(better, second=torch.maximum(better.second, triplet.second))
+        triplet = replace(_choose(wide, better, triplet), passes=triplet.passes + better.passes)
     return triplet
+
+
+def _choose(where: Tensor, first: LeadingTriplet, second: LeadingTriplet) -> LeadingTriplet:
+    def pick(a: Tensor, b: Tensor) -> Tensor:
+        return torch.where(where if a.ndim == 1 else where.unsqueeze(-1), a, b)
+
+    return replace(
+        first,
+        sigma=pick(first.sigma, second.sigma),
+        second=pick(first.second, second.second),
+        right=pick(first.right, second.right),
+        left=pick(first.left, second.left),
+        residual=pick(first.residual, second.residual),
+    )
 
 
 def _ritz(run: Bidiagonalisation) -> tuple[Tensor, Tensor]:

@@ -35,8 +35,8 @@ def normal_norm(
     rest. The residual `r` decreases to the truth `N`: it is an upper bound. The second result is the bias still
     expected. With `p` the residual polynomial, `r² = N² + sum_i p(sigma_i²)² a_i²`; if the energies `a_i²` along the
     singular directions not met yet are alike on average, and no larger than along those met, `r²` is linear in the
-    number of dimensions that the residual still holds, `D = sum_i p(sigma_i²)²`, which the spectrum gives; from half
-    the depth and the full depth it is extrapolated to `D = 0`.
+    number of dimensions that the residual still holds, `D = sum_i p(sigma_i²)²`, which the spectrum gives; its smallest
+    slope since the start, since half the depth and along the directions met extrapolates it to `D = 0`.
 
     Source: Paige and Saunders 1982; deflation and extrapolation are derived here.
 
@@ -57,14 +57,13 @@ def normal_norm(
     lower[..., -1, -1] = steps.beta[..., -1]
     removed, floor = known.square().sum((-2, -1)).double().round(), measure.tolerance * measure.largest()
     size, whole = (part.double().square().sum(-1) for part in (rest, a))
-    (half, wide), (full, narrow) = (
-        (size * _residual(part, floor).square(), _held(part, measure, removed, floor))
-        for part in (lower[..., : m + 1, :m] for m in (steps.depth // 2, steps.depth))
-    )
-    largest = torch.where(removed > 0, (whole - size) / removed.clamp_min(1), torch.inf)
-    energy = torch.minimum((half - full) / (wide - narrow).clamp_min(1e-12), largest)
-    truth = (full - energy * narrow).clamp_min(0)
-    return full.sqrt(), full.sqrt() - truth.sqrt()
+    stages = [lower[..., : m + 1, :m] for m in (0, steps.depth // 2, steps.depth)]
+    energy = size * torch.stack([_residual(stage, floor) for stage in stages]).square()
+    held = torch.stack([_held(stage, measure, removed, floor) for stage in stages])
+    slopes = (energy[:2] - energy[2]) / (held[:2] - held[2]).clamp_min(1e-12)
+    met = torch.where(removed > 0, (whole - size) / removed.clamp_min(1), torch.inf)
+    truth = (energy[2] - torch.minimum(slopes.amin(0), met) * held[2]).clamp_min(0)
+    return energy[2].sqrt(), energy[2].sqrt() - truth.sqrt()
 
 
 def _outside(basis: Tensor, a: Tensor) -> Tensor:

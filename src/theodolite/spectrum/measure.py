@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -163,11 +164,13 @@ def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> Spectr
     low, high = _null_share(
         {depth: _null_weight(*rule, tolerance) for depth, rule in radau.items()}, d, run.alpha.shape[0]
     )
+    gauss = {depth: run.gauss(depth) for depth in depths}
+    low = torch.where(_sinks({depth: _lowest(*rule) for depth, rule in gauss.items()}, tolerance), low, 0.0)
     certain = (low > 0)[:, None]
     rules = {}
     for depth in depths:
-        gauss = (torch.nn.functional.pad(part, (0, 1)) for part in run.gauss(depth))
-        chosen = (torch.where(certain, zero, plain) for zero, plain in zip(radau[depth], gauss))
+        padded = (torch.nn.functional.pad(part, (0, 1)) for part in gauss[depth])
+        chosen = (torch.where(certain, zero, plain) for zero, plain in zip(radau[depth], padded))
         nodes, weights = (part.transpose(0, 1) for part in chosen)
         rules[depth] = (nodes, weights)
     return SpectralMeasure(rules, d, False, passes, tolerance, (low, high))
@@ -206,6 +209,22 @@ def _null_weight(nodes: Tensor, weights: Tensor, tolerance: float) -> Tensor:
     return (weights * _is_null(nodes, tolerance)).sum(-1).mean(0)
 
 
+def _lowest(nodes: Tensor, weights: Tensor) -> Tensor:
+    """Logarithm of the smallest node that carries weight beside the largest, mean over the probes, `(n,)`."""
+    share = torch.where(weights > 1e-12, nodes, torch.inf).amin(-1) / nodes.amax(-1)
+    return share.nan_to_num().clamp_min(torch.finfo(share.dtype).tiny).log().mean(0)
+
+
+def _sinks(lowest: dict[int, Tensor], tolerance: float) -> Tensor:
+    """Whether the smallest Gauss node goes on sinking with the depth, as it does towards a null space, `(n,)`.
+
+    At a crowd of small singular values it comes to rest, though the weight at zero settles for a while there too.
+    """
+    m = max(lowest)
+    third, two_thirds, last = (lowest[_part(m, part)] for part in (4, 8, 12))
+    return (two_thirds - last > 0.6 * (third - two_thirds)) | (last < math.log(tolerance))
+
+
 def _null_share(weight: dict[int, Tensor], dimension: int, probes: int) -> tuple[Tensor, Tensor]:
     """The bracket of the null space's share, from the weight of the null nodes by depth.
 
@@ -215,6 +234,8 @@ def _null_share(weight: dict[int, Tensor], dimension: int, probes: int) -> tuple
     """
     m = max(weight)
     full, third, two_thirds = (weight[_part(m, part)] for part in (12, 4, 8))
+    if m >= dimension:
+        return full, full
     geometric, power = left_over(weight.__getitem__, m)
     settles = (two_thirds - full < 0.9 * (third - two_thirds)) | (two_thirds == full)
     high = torch.where(settles, full - geometric, full).clamp_min(0)

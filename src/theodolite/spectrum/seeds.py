@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -32,8 +33,8 @@ class Seeds:
     def __init__(self, generator: Seeding, n: int) -> None:
         if isinstance(generator, torch.Generator):
             generator = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
-        if generator is None or isinstance(generator, int):
-            generator = [_mix(generator or 0, "latent", index) for index in range(n)]
+        if generator is None or isinstance(generator, int | Integral):
+            generator = [_mix(int(generator or 0), "latent", index) for index in range(n)]
         if len(generator) != n:
             raise InputError(f"one seed a latent expected ({n}), got {len(generator)}; or give one integer for all")
         self.base = tuple(int(seed) for seed in generator)

@@ -1,0 +1,146 @@
+"""Curvature: closed forms, what it must not depend on, and the least-squares solve of the stochastic path."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import theodolite
+from theodolite import InputError, LatentMap
+from theodolite.descriptors import Chart, Effort
+from theodolite.zoo import toys
+
+module = importlib.import_module("theodolite.descriptors.curvature")
+F64 = torch.float64
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
+
+
+def smooth(latent: int, output: int, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(latent, 48), nn.Tanh(), nn.Linear(48, output)).double().eval()
+
+
+def along(map: LatentMap, z: Tensor, V: Tensor, monkeypatch: pytest.MonkeyPatch) -> Tensor:
+    """Infinitesimal curvature along given directions `(k, *latent)` of one latent."""
+    monkeypatch.setattr(module, "_directions", lambda chart: V[:, None])
+    second, _, _ = module._second(Chart(map, z), V[:, None], None)
+    chart = Chart(map, z)
+    normal, _ = chart.normal_norm(second)
+    return normal[:, 0] / chart.flat.matvec(V[:, None].flatten(2)).norm(dim=-1)[:, 0] ** 2
+
+
+def test_swiss_roll_bends_as_stated_along_every_direction(monkeypatch):
+    t, V = 2.3, draw(5, 2)
+    stretch = V[:, 0] ** 2 * (1 + t * t) + V[:, 1] ** 2
+    stated = V[:, 0] ** 2 * (t * t + 2) / ((1 + t * t) ** 0.5 * stretch)
+    found = along(toys.swiss_roll(), torch.tensor([[t, 0.7]], dtype=F64), V, monkeypatch)
+    torch.testing.assert_close(found, stated, rtol=1e-9, atol=1e-12)
+
+
+def test_quadratic_map_bends_as_its_matrices_say(monkeypatch):
+    M, B, z, V = draw(9, 4), 0.3 * draw(9, 4, 4, seed=1), draw(1, 4, seed=2), draw(6, 4, seed=3)
+    B = B + B.mT
+    quadratic = LatentMap(lambda z: z @ M.T + 0.5 * torch.einsum("ni,mij,nj->nm", z, B, z), (4,))
+    J = M + torch.einsum("mij,j->mi", B, z[0])
+    bend = torch.einsum("mij,ki,kj->km", B, V, V)
+    normal = bend - bend @ torch.linalg.pinv(J).T @ J.T
+    stated = normal.norm(dim=1) / (V @ J.T).square().sum(1)
+    torch.testing.assert_close(along(quadratic, z, V, monkeypatch), stated, rtol=1e-9, atol=0)
+
+
+def test_a_change_of_coordinates_leaves_it_as_it_is_along_the_matching_direction(monkeypatch):
+    net, A, z, V = smooth(3, 12), draw(3, 3), draw(1, 3, seed=1), draw(4, 3, seed=2)
+
+    def bent(w: Tensor) -> Tensor:
+        return w @ A.T + 0.2 * (w**3)
+
+    J = torch.func.jacfwd(bent)(z[0])
+    plain = along(LatentMap(net, (3,)), bent(z), V @ J.T, monkeypatch)
+    torch.testing.assert_close(along(LatentMap(lambda w: net(bent(w)), (3,)), z, V, monkeypatch), plain)
+
+
+def test_unused_latents_do_not_hide_the_tangent_space():
+    lifted = LatentMap(lambda z: toys.parabola(1.0)(z[:, 1:]), (3,))
+    J = theodolite.jacobian(lifted, draw(1, 3)).dense()
+    from theodolite.spectrum import dense_normal_norm
+
+    inside = J[0] @ draw(3)
+    assert J[0, :, 0].abs().max() == 0
+    assert dense_normal_norm(J, inside[None, None])[0].item() < 1e-12
+
+
+def test_maps_onto_their_whole_output_space_have_no_normal():
+    wide = LatentMap(smooth(12, 5), (12,))
+    for dense in (True, False):
+        found = theodolite.curvature(wide, draw(2, 12), dense=dense, effort=Effort(tangent_depth=5))
+        assert found.value.max() < 1e-6
+
+
+@pytest.mark.parametrize("effort", [Effort(probes=2, depth=12), Effort(probes=1, depth=16, tangent_depth=4), Effort()])
+def test_the_solve_brackets_the_dense_answer(effort):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(40, 128), nn.Tanh(), nn.Linear(128, 128), nn.Tanh(), nn.Linear(128, 90)).double()
+    map, z = LatentMap(net, (40,)), draw(40, 40)
+    exact, found = (theodolite.curvature(map, z, generator=1, dense=dense, effort=effort) for dense in (True, False))
+    for name in ("curvature_leading", "curvature_infinitesimal_leading"):
+        low, high = found[name].interval()
+        rounding = 1e-9 * exact[name].value
+        assert (exact[name].value <= high + rounding).all()
+        assert (exact[name].value >= low - rounding).double().mean() > 0.9
+    assert ((found.value - exact.value).abs() <= 1.96 * found.stderr).double().mean() > 0.95
+
+
+def test_a_solve_cut_short_says_so():
+    map, z = LatentMap(smooth(40, 90), (40,)), draw(1, 40)
+    found = theodolite.curvature(map, z, dense=False, effort=Effort(probes=1, depth=4, tangent_depth=2))
+    assert found["curvature_leading"].status == "truncated"
+    assert "tangent_depth" in found["curvature_leading"].message
+
+
+def test_tangential_bending_extrapolates_to_zero():
+    """A linear map after a bent one only re-parametrises: what eight steps leave of it must be inside the error."""
+    A = draw(200, 60)
+    map = LatentMap(lambda z: (z + 0.3 * torch.sin(2 * z)) @ A.T, (60,))
+    found = theodolite.curvature(map, draw(2, 60), dense=False, effort=Effort(probes=1, depth=16))
+    flat = found["curvature_infinitesimal"]
+    assert (flat.value <= 1.96 * flat.stderr + 1e-9).all()
+
+
+def test_second_derivatives_by_differences_are_marked():
+    class Once(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(x):
+            return x.sin()
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.x = inputs[0]
+            ctx.save_for_forward(inputs[0])
+
+        @staticmethod
+        def jvp(ctx, v):
+            return v * torch.cos(ctx.x.detach())
+
+    A = draw(7, 3)
+    found = theodolite.curvature(LatentMap(lambda z: Once.apply(z @ A.T), (3,)), draw(1, 3, seed=1))
+    exact = theodolite.curvature(LatentMap(lambda z: torch.sin(z @ A.T), (3,)), draw(1, 3, seed=1))
+    if found["curvature_infinitesimal"].status == "approximate":
+        torch.testing.assert_close(found.value, exact.value, rtol=1e-6, atol=0)
+
+
+def test_further_scales_carry_a_suffix_and_bad_ones_are_refused():
+    map, z = LatentMap(smooth(3, 8), (3,)), draw(1, 3)
+    found = theodolite.curvature(map, z, effort=Effort(scales=(0.1, 0.01)))
+    torch.testing.assert_close(
+        found["curvature_h0.01"].value, theodolite.curvature(map, z, scale=0.01).value, rtol=1e-9, atol=0
+    )
+    with pytest.raises(InputError, match="scale"):
+        theodolite.curvature(map, z, scale=0.0)

@@ -1,0 +1,82 @@
+"""Axis rotation: what is known of it exactly, and when it says that it is not a number to rank by."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import theodolite
+from theodolite import LatentMap
+from theodolite.descriptors import Chart, Effort
+from theodolite.zoo import toys
+
+F64 = torch.float64
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
+
+
+def smooth() -> nn.Module:
+    torch.manual_seed(2)
+    return nn.Sequential(nn.Linear(6, 32), nn.Tanh(), nn.Linear(32, 20)).double().eval()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_linear_map_does_not_turn_and_says_so_with_confidence(dtype):
+    found = theodolite.axis_rotation(toys.linear(draw(9, 4).to(dtype)), draw(2, 4, seed=1).to(dtype))
+    assert (found.value <= 1.96 * found.stderr + 1e-6).all()
+    assert found.status == "ok"
+    assert (1 - found["axis_cosine"].value).max() < 1e-6
+
+
+def test_turning_the_latent_space_turns_nothing_else():
+    net, z = smooth(), draw(1, 6)
+    Q = torch.linalg.qr(draw(6, 6, seed=3)).Q
+    effort = Effort(neighbours=400)
+    plain = theodolite.axis_rotation(LatentMap(net, (6,)), z, effort=effort)
+    turned = theodolite.axis_rotation(LatentMap(lambda w: net(w @ Q.T), (6,)), z @ Q, effort=effort)
+    assert (plain.value - turned.value).abs() < 4 * plain.stderr
+    torch.testing.assert_close(plain["axis_gap"].value, turned["axis_gap"].value)
+
+
+def test_the_cosine_goes_with_the_rotation():
+    z = draw(2, 6)
+    found = theodolite.axis_rotation(LatentMap(smooth(), (6,)), z)
+    turn = found.value * 1e-3 * z.norm(dim=1)
+    torch.testing.assert_close(1 - found["axis_cosine"].value, turn.square() / 2, rtol=1e-6, atol=1e-12)
+
+
+def test_the_gap_is_that_of_the_leading_value():
+    map, z = LatentMap(smooth(), (6,)), draw(2, 6)
+    gap = theodolite.leading_singular_value(map, z)["spectral_gap"].value
+    torch.testing.assert_close(theodolite.axis_rotation(map, z)["axis_gap"].value, gap)
+
+
+def test_an_axis_that_flips_between_neighbours_is_undetermined():
+    """A shear that grows from 0 to about 30 within the step turns the axis by nearly a right angle."""
+    shear = LatentMap(lambda z: torch.stack([1.2 * z[:, 0] + 2e4 * z[:, 1] ** 2, z[:, 1], 0 * z[:, 0]], 1), (2,))
+    found = theodolite.axis_rotation(shear, torch.tensor([[1.0, 0.0]], dtype=F64))
+    assert found.status == "undetermined"
+    assert found["axis_cosine"].status == "undetermined"
+
+
+def test_directions_left_unconverged_are_in_the_error():
+    A, W = torch.linalg.qr(draw(300, 60)).Q, torch.linalg.qr(draw(60, 60, seed=2)).Q
+    stretch = torch.linspace(1, 0.9, 60, dtype=F64)
+    map = LatentMap(lambda z: (stretch * z + 0.1 * torch.sin(z @ W)) @ A.T, (60,))
+    z = draw(1, 60, seed=1)
+    short, long = (theodolite.axis_rotation(map, z, effort=Effort(axis_depth=depth)) for depth in (3, 40))
+    assert short.status in ("truncated", "undetermined")
+    assert "depth" in short.message or "tied" in short.message
+    assert (short.value - long.value).abs() <= 1.96 * short.stderr
+
+
+def test_the_neighbours_are_paid_for():
+    chart = Chart(LatentMap(smooth(), (6,)), draw(1, 6), generator=0)
+    _ = chart.leading
+    before = chart.operator.passes
+    found = theodolite.axis_rotation(chart.map, chart.latents, chart=chart)
+    assert chart.operator.passes - before == found.passes - chart.leading.passes
+    assert found.n == chart.effort.neighbours
