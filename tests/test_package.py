@@ -1,7 +1,8 @@
-"""The public surface: what `theodolite` offers, how little importing it costs, and what no source may hold."""
+"""The package as a whole: its names, its weight, its rooms, and a README that tells all."""
 
 from __future__ import annotations
 
+import ast
 import pathlib
 import re
 import subprocess
@@ -10,44 +11,76 @@ import sys
 import pytest
 
 import theodolite
+from theodolite.descriptors import REGISTRY
 
-PACKAGE = pathlib.Path(theodolite.__file__).parent
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "theodolite"
+ABOVE = {
+    "maps": set(),
+    "derivatives": {"maps"},
+    "spectrum": {"maps", "derivatives"},
+    "descriptors": {"maps", "derivatives", "spectrum"},
+    "surveys": {"maps", "derivatives", "spectrum", "descriptors"},
+    "report": {"maps", "derivatives", "spectrum", "descriptors", "surveys"},
+    "zoo": {"maps"},
+}
 
 
-def test_the_public_names_are_those_of_the_table():
-    assert set(theodolite.__all__) == set(theodolite._HOME_OF)
-    assert theodolite.__all__ == sorted(theodolite.__all__)
+def imports(path):
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("theodolite."):
+            yield node.module.split(".")[1]
+
+
+def test_every_public_name_resolves():
+    listed = sorted(name for names in theodolite._HOMES.values() for name in names)
+    assert listed == sorted(theodolite.__all__)
+    assert all(getattr(theodolite, name) is not None for name in theodolite.__all__)
     assert set(theodolite.__all__) <= set(dir(theodolite))
-
-
-@pytest.mark.parametrize("name", [*theodolite.__all__, "zoo", "spectrum", "descriptors", "maps"])
-def test_every_name_resolves(name):
-    assert getattr(theodolite, name) is not None
-
-
-def test_unknown_names_are_attribute_errors():
-    with pytest.raises(AttributeError, match="no attribute 'telescope'"):
-        _ = theodolite.telescope
-    assert not hasattr(theodolite, "telescope")
+    with pytest.raises(AttributeError, match="no attribute"):
+        theodolite.nothing_of_the_kind  # noqa: B018
+    assert not hasattr(theodolite, "nothing_of_the_kind")
 
 
 @pytest.mark.parametrize("module", ["theodolite", "theodolite.errors", "theodolite.cli.main", "theodolite.zoo"])
-def test_importing_costs_no_tensor_library(module):
-    heavy = ("torch", "diffusers", "plotly", "pyarrow", "numpy", "PIL")
-    code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_no_source_holds_a_path_of_a_machine():
-    forbidden = re.compile(r"/(?:work|root|home|tmp|Users)/|[A-Z]:\\\\")
-    root = PACKAGE.parents[1]
-    files = [file for folder in ("src", "scripts", "examples", "benchmarks") for file in (root / folder).rglob("*.py")]
-    assert len(files) > 40
-    found = [file.name for file in files if forbidden.search(file.read_text(encoding="utf-8"))]
-    assert found == []
+def test_importing_costs_nothing(module):
+    heavy = {"torch", "numpy", "pyarrow", "plotly", "diffusers", "PIL"}
+    code = f"import {module}, sys; assert not {heavy!r} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_package_is_typed_and_versioned():
-    assert (PACKAGE / "py.typed").is_file()
+    assert (SOURCE / "py.typed").is_file()
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.\w+)?", theodolite.__version__)
+
+
+@pytest.mark.parametrize("room", ABOVE)
+def test_arrows_point_one_way(room):
+    for path in (SOURCE / room).rglob("*.py"):
+        for other in imports(path):
+            back = room == "maps" and other == "zoo" and path.name == "loading.py"
+            assert other in {*ABOVE[room], room, "errors"} or back, f"{path.name} imports {other}"
+
+
+def test_only_one_room_calls_torch_func():
+    callers = {
+        path.relative_to(SOURCE).parts[0]
+        for path in SOURCE.rglob("*.py")
+        if re.search(r"torch\.func|torch\.autograd|from torch.func", path.read_text())
+    }
+    assert callers <= {"derivatives"}
+
+
+def test_the_readme_names_every_quantity_and_descriptor():
+    readme = (ROOT / "README.md").read_text()
+    for descriptor in REGISTRY.values():
+        for quantity in descriptor.quantities:
+            assert f"`{quantity.name}`" in readme, quantity.name
+
+
+def test_no_file_names_a_machine():
+    pattern = re.compile(r"(?<![\w.])/(?:work|root|home|tmp|Users)/")
+    code = (path for room in ("src", "scripts", "examples", "benchmarks") for path in (ROOT / room).rglob("*.py"))
+    for path in (*code, *ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+        assert not pattern.search(path.read_text()), path.name

@@ -50,7 +50,11 @@ def normal_norm(
     Returns:
         The residual and its expected bias, `(k, n)` each, float64.
     """
-    known = _met(run) if run.U.shape[-1] == operator.rows else run.U.new_zeros(operator.n, 0, operator.rows)
+    known = (
+        _met(run, measure.tolerance)
+        if run.U.shape[-1] == operator.rows
+        else run.U.new_zeros(operator.n, 0, operator.rows)
+    )
     rest = _outside(known, _outside(known, a))
     steps = golub_kahan(_deflated(operator, known).T, rest, depth)
     lower = torch.cat([steps.matrix().mT, torch.zeros_like(steps.alpha).unsqueeze(-2)], dim=-2)
@@ -76,19 +80,23 @@ def _deflated(A: LinearOperator, basis: Tensor) -> LinearOperator:
     return replace(A, matvec=lambda v: _outside(basis, A.matvec(v)), rmatvec=lambda u: A.rmatvec(_outside(basis, u)))
 
 
-def _met(run: Bidiagonalisation) -> Tensor:
-    """Orthonormal basis `(n, k * depth, rows)` of the range met from all start vectors; zeros where met twice."""
-    U = run.U.transpose(0, 1).flatten(1, 2)
+def _met(run: Bidiagonalisation, tolerance: float) -> Tensor:
+    """Orthonormal basis `(n, k * depth, rows)` of the range met from all start vectors; zeros where met twice.
+
+    Beside a null space the left vectors leave the range by rounding: `A V Q = U P S` holds only what `S` carries in it.
+    """
+    P, S, _ = torch.linalg.svd(run.matrix())
+    U = (P * (tolerance * S[..., :1] < S).unsqueeze(-2)).mT.to(run.U) @ run.U
+    U = U.transpose(0, 1).flatten(1, 2)
     size, E = torch.linalg.eigh((U @ U.mT).double())
     kept = size > _TWICE * size[:, -1:]
     return (E * torch.where(kept, size, torch.inf).rsqrt().unsqueeze(-2)).mT.to(U) @ U
 
 
 def _residual(lower: Tensor, floor: Tensor) -> Tensor:
-    """`min_y ||e_1 - L y||` for lower bidiagonal `L: (..., m + 1, m)`; steps below `floor` are rounding."""
-    Q, R = torch.linalg.qr(lower)
-    alive = R.diagonal(dim1=-2, dim2=-1).abs() > floor.unsqueeze(-1)
-    projected = (Q[..., 0, :] * alive).square().sum(-1)
+    """`min_y ||e_1 - L y||` for lower bidiagonal `L: (..., m + 1, m)`; what is below `floor` is rounding."""
+    P, S, _ = torch.linalg.svd(lower, full_matrices=False)
+    projected = (P[..., 0, :] * (floor.unsqueeze(-1) < S)).square().sum(-1)
     return (1 - projected).clamp_min(0).sqrt()
 
 
