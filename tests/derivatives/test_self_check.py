@@ -120,13 +120,18 @@ class WrongTwice(Cubed):
     [
         (WrongBackward, ["adjoint"]),
         (WrongForward, ["JVP differs", "adjoint"]),
-        (WrongTwice, ["second derivative differs", "do not use infinitesimal curvature"]),
+        (WrongTwice, ["second derivative differs", "is taken by differences"]),
     ],
 )
 def test_a_wrong_derivative_fails_and_is_named(function, words):
     check = self_check(LatentMap(function.apply, (5,)), Z)
     assert not check.passed
     assert all(word in check.message for word in words)
+
+
+def test_whether_the_second_derivative_holds_is_told_apart():
+    assert not self_check(LatentMap(WrongTwice.apply, (5,)), Z).second_order_holds
+    assert self_check(LatentMap(torch.sin, (5,)), Z).second_order_holds
 
 
 def test_a_derivative_that_is_cut_off_fails():

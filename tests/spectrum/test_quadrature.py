@@ -61,6 +61,17 @@ def test_error_bars_are_honest(name, d):
         assert 0.7 < z.std() < 1.3, label
 
 
+@pytest.mark.parametrize("depth", [16, 24, 32])
+def test_a_crowd_of_small_values_is_no_null_space(depth):
+    """A quarter of the values a five-hundredth of the largest, as unused latent channels have, at too small a depth."""
+    s = torch.cat([torch.linspace(0.2, 5, 225, dtype=torch.float64), torch.linspace(0.008, 0.03, 75).double()])
+    A = rotated(s)
+    volume = log_volume(singular_spectrum(repeated(A), exact=False, probes=3, depth=depth, generator=range(SEEDS)))
+    low, high = volume.interval()
+    assert ((low <= s.log().sum()) & (s.log().sum() <= high)).double().mean() > 0.95
+    assert set(volume.statuses) == {"truncated"}
+
+
 def test_a_null_space_is_counted_and_left_out():
     A = rotated(spectra(192)["rank-deficient"])
     measure = singular_spectrum(repeated(A), exact=False, generator=range(SEEDS))

@@ -77,6 +77,14 @@ def test_arrays_hold_the_latent_and_a_spectral_measure(tiny, whole, photos):
     assert len(found["spectrum/nodes"]) == len(found["spectrum/weights"])
 
 
+def test_a_wrong_second_derivative_is_replaced_by_differences(tiny, photos, tmp_path):
+    run = survey("tiny:wrong_twice", photos, tmp_path / "run", budget="quick", descriptors=["curvature"])
+    assert "by differences" in run.info["self_check"]["message"]
+    rows = [row for row in run.table.to_pylist() if row["quantity"].startswith("curvature_infinitesimal")]
+    assert {row["status"] for row in rows} == {"approximate"}
+    assert all(row["value"] > 0 for row in rows)
+
+
 def test_run_json_tells_what_was_done(whole, photos):
     info = json.loads((whole.path / "run.json").read_text())
     assert info == whole.info
@@ -176,10 +184,10 @@ def test_another_version_is_another_configuration(photos, whole, monkeypatch):
 def test_one_failing_sample_does_not_cost_the_run_and_is_tried_again(photos, tmp_path, monkeypatch, whole):
     real = measure.measure
 
-    def fails_once(autoencoder, image, sample, plan):
+    def fails_once(autoencoder, image, sample, plan, **options):
         if sample == "01":
             raise RuntimeError("a bad\nday")
-        return real(autoencoder, image, sample, plan)
+        return real(autoencoder, image, sample, plan, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(measure, "measure", fails_once)
@@ -193,7 +201,7 @@ def test_one_failing_sample_does_not_cost_the_run_and_is_tried_again(photos, tmp
 
 
 def test_a_run_whose_every_sample_fails_is_an_error(photos, tmp_path, monkeypatch):
-    def fails(*args):
+    def fails(*args, **options):
         raise ZeroDivisionError("always")
 
     monkeypatch.setattr(measure, "measure", fails)

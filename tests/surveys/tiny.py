@@ -49,6 +49,36 @@ class VectorDecoder(nn.Module):
         return torch.tanh(self.out(latents.mean((-1, -2))))
 
 
+class Squared(torch.autograd.Function):
+    """`x²`, right at first order; the derivative of the derivative is cut off."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return x.square()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx, g: torch.Tensor) -> torch.Tensor:
+        return 2 * ctx.saved_tensors[0].detach() * g
+
+    @staticmethod
+    def jvp(ctx, v: torch.Tensor) -> torch.Tensor:
+        return 2 * ctx.saved_tensors[0].detach() * v
+
+
+class SquaringDecoder(Decoder):
+    """Its second derivative comes out wrong."""
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        return super().forward(Squared.apply(latents))
+
+
 class SlowEncoder(Encoder):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         time.sleep(0.3)
@@ -98,6 +128,11 @@ def of_one_size() -> Autoencoder:
 def to_vectors() -> Autoencoder:
     torch.manual_seed(0)
     return _built(Encoder(), VectorDecoder())
+
+
+def wrong_twice() -> Autoencoder:
+    torch.manual_seed(0)
+    return _built(Encoder(), SquaringDecoder())
 
 
 def broken_weights() -> Autoencoder:

@@ -15,7 +15,7 @@ from theodolite.derivatives.operator import JacobianOperator
 __all__ = ["second_derivative", "second_difference"]
 
 
-def second_derivative(operator: JacobianOperator, V: Tensor) -> tuple[Tensor, str]:
+def second_derivative(operator: JacobianOperator, V: Tensor, *, exact: bool = True) -> tuple[Tensor, str]:
     """`D²x(z)[v, v]` in the limit of a small step.
 
     Forward mode over forward mode (about two JVPs a vector) with the operations known to be wrong repaired; where that
@@ -24,15 +24,17 @@ def second_derivative(operator: JacobianOperator, V: Tensor) -> tuple[Tensor, st
     Args:
         operator: the Jacobian operator of the map at `n` latents.
         V: directions `(k, n, *latent)`.
+        exact: False to take the difference at once, for a map whose second derivative is known to be wrong.
 
     Returns:
         The derivatives `(k, n, *output)` and the way taken, ``taylor`` or ``central-differences``.
     """
-    try:
-        return operator.second(V), "taylor"
-    except (RuntimeError, NotImplementedError) as error:
-        if is_out_of_memory(error):
-            raise
+    if exact:
+        try:
+            return operator.second(V), "taylor"
+        except (RuntimeError, NotImplementedError) as error:
+            if is_out_of_memory(error):
+                raise
     reach = operator.latents.reshape(operator.n, -1).norm(dim=-1).clamp_min(1.0)
     step = torch.finfo(V.dtype).eps ** 0.25 * reach
     return second_difference(operator, V, step), "central-differences"

@@ -45,6 +45,7 @@ class Chart:
         effort: what may be spent.
         dense: True to build the Jacobians, False never to, None to build them where that costs no more passes than
             the probes would (`Effort.dense_up_to`).
+        exact_second: False for a map whose second derivative the self-check found wrong: differences are then taken.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class Chart:
         generator: Seeding = None,
         effort: Effort | None = None,
         dense: bool | None = None,
+        exact_second: bool = True,
     ) -> None:
         self.map = map
+        self.exact_second = exact_second
         self.operator: JacobianOperator = jacobian(map, latents)
         self.latents = self.operator.latents
         self.effort = effort or STANDARD

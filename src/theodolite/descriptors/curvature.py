@@ -123,7 +123,7 @@ def _second(chart: Chart, V: Tensor, scale: float | None) -> tuple[Tensor, Tenso
     if scale is not None:
         step = scale * chart.rms
         return second_difference(chart.operator, V, step).reshape(flat), rounding / step.square(), exact
-    second, way = second_derivative(chart.operator, V)
+    second, way = second_derivative(chart.operator, V, exact=chart.exact_second)
     second = second.reshape(flat)
     if way == "taylor":
         return second, 4 * eps * second.norm(dim=-1).double(), exact

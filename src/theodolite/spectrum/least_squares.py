@@ -36,7 +36,8 @@ def normal_norm(
     expected. With `p` the residual polynomial, `r² = N² + sum_i p(sigma_i²)² a_i²`; if the energies `a_i²` along the
     singular directions not met yet are alike on average, and no larger than along those met, `r²` is linear in the
     number of dimensions that the residual still holds, `D = sum_i p(sigma_i²)²`, which the spectrum gives; its smallest
-    slope since the start, since half the depth and along the directions met extrapolates it to `D = 0`.
+    slope since the start, since half the depth and along the directions met extrapolates it to `D = 0`. Where the steps
+    exhaust the range there is nothing left to expect.
 
     Source: Paige and Saunders 1982; deflation and extrapolation are derived here.
 
@@ -67,7 +68,8 @@ def normal_norm(
     slopes = (energy[:2] - energy[2]) / (held[:2] - held[2]).clamp_min(1e-12)
     met = torch.where(removed > 0, (whole - size) / removed.clamp_min(1), torch.inf)
     truth = (energy[2] - torch.minimum(slopes.amin(0), met) * held[2]).clamp_min(0)
-    return energy[2].sqrt(), energy[2].sqrt() - truth.sqrt()
+    is_solved = steps.beta[..., -1] == 0
+    return energy[2].sqrt(), torch.where(is_solved, 0.0, energy[2].sqrt() - truth.sqrt())
 
 
 def _outside(basis: Tensor, a: Tensor) -> Tensor:

@@ -25,6 +25,10 @@ _PARTS = (3, 4, 6, 8, 12)
 _SHALLOWEST = 4
 """Fewer steps leave nothing to judge the truncation by."""
 
+_SUNK = 1e-3
+"""A node that still sinks speaks for a null space only below this share of the largest: above, it may be on its way to
+a crowd of small singular values, as the unused latent channels of a regularised autoencoder are."""
+
 OPEN = 0.15
 """A share of the dimensions above which a possible null space is allowed for in the error of the log-volume."""
 
@@ -222,7 +226,8 @@ def _sinks(lowest: dict[int, Tensor], tolerance: float) -> Tensor:
     """
     m = max(lowest)
     third, two_thirds, last = (lowest[_part(m, part)] for part in (4, 8, 12))
-    return (two_thirds - last > 0.6 * (third - two_thirds)) | (last < math.log(tolerance))
+    sinking = (two_thirds - last > 0.6 * (third - two_thirds)) & (last < math.log(_SUNK))
+    return sinking | (last < math.log(tolerance))
 
 
 def _null_share(weight: dict[int, Tensor], dimension: int, probes: int) -> tuple[Tensor, Tensor]:

@@ -187,7 +187,7 @@ class _Survey:
         progress(total - len(pending), total, "")
         try:
             for done, image in enumerate(pending, start=total - len(pending) + 1):
-                self._measure_one(image)
+                self._measure_one(image, info["self_check"].get("second_order_holds", True))
                 progress(done, total, image.sample)
         except KeyboardInterrupt:
             self._finish(info, "interrupted")
@@ -197,11 +197,12 @@ class _Survey:
             raise RuntimeError(f"no sample could be measured; the first: {self.lost[0]['reason']}") from self.last_error
         self._finish(info, "complete")
 
-    def _measure_one(self, image: ImageFile) -> None:
+    def _measure_one(self, image: ImageFile, exact_second: bool) -> None:
         from theodolite.surveys.measure import described, measure
 
         try:
-            measured = measure(self.autoencoder, self._image(image), image.sample, self.plan)
+            picture = self._image(image)
+            measured = measure(self.autoencoder, picture, image.sample, self.plan, exact_second=exact_second)
         except Exception as error:  # one sample's failure must not cost the others their run
             self.lost.append({"sample": image.sample, "descriptor": None, "reason": described(error)})
             self.last_error = error

@@ -37,16 +37,17 @@ class Measured:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
-def measure(autoencoder: Autoencoder, image: Tensor, sample: str, plan: Plan) -> Measured:
+def measure(autoencoder: Autoencoder, image: Tensor, sample: str, plan: Plan, *, exact_second: bool = True) -> Measured:
     """Every descriptor of `plan` at the latent of one image `(1, channels, height, width)`.
 
+    `exact_second` is False where the self-check found the second derivative wrong; differences are then taken.
     A descriptor that fails gives rows of status ``undefined`` and an entry in ``notes["failed"]``; the others stand.
     """
     started = time.perf_counter()
     latents = encoded(autoencoder, image)
     output = decoded(autoencoder, latents)
     seed = sample_seed(plan.seed, sample)
-    chart = Chart(autoencoder.decoder, latents, effort=plan.effort, generator=seed)
+    chart = Chart(autoencoder.decoder, latents, effort=plan.effort, generator=seed, exact_second=exact_second)
     rows, failed, messages = _rows(chart, applicable(plan.descriptors, output.shape[1:])[0], seed)
     common = {"model": autoencoder.name, "sample": sample, "map": "decoder", "sigma": None}
     pictures = {".png": picture(image[0])}
