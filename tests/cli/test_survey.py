@@ -94,10 +94,10 @@ def test_failures_inside_a_run_are_told(survey, monkeypatch):
 
     real = measure.measure
 
-    def fails_once(autoencoder, image, sample, plan):
+    def fails_once(autoencoder, image, sample, plan, **options):
         if sample == "01":
             raise RuntimeError("a bad day")
-        return real(autoencoder, image, sample, plan)
+        return real(autoencoder, image, sample, plan, **options)
 
     monkeypatch.setattr(measure, "measure", fails_once)
     result = survey("--no-report")

@@ -76,7 +76,7 @@ def branching(z):
         (Once.apply, (3,), ("central-differences",)),
     ],
 )
-def test_where_forward_mode_is_impossible_another_way_is_taken_and_said(function, shape, ways):
+def test_where_forward_mode_is_impossible_another_way_is_taken_and_said(unrecorded, function, shape, ways):
     z = torch.rand(2, *shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     operator = theodolite.jacobian(LatentMap(function, shape), z)
     V, h = vectors(2, z), 1e-6
@@ -88,6 +88,19 @@ def test_where_forward_mode_is_impossible_another_way_is_taken_and_said(function
     U = vectors(2, operator.outputs)
     adjoint = (operator.rmatvec(U) * V).sum()
     torch.testing.assert_close(adjoint, (difference * U).sum(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [(in_place, (3,)), (channels_last, (2, 3, 4)), (Old.apply, (3,)), (checkpointed, (3,)), (Once.apply, (3,))],
+)
+def test_a_recording_needs_no_derivative_formulas(function, shape):
+    z = torch.rand(2, *shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    operator = theodolite.jacobian(LatentMap(function, shape), z)
+    V, h = vectors(2, z), 1e-6
+    difference = torch.stack([(function(z + h * v) - function(z - h * v)) / (2 * h) for v in V]).detach()
+    torch.testing.assert_close(operator.matvec(V), difference, rtol=1e-5, atol=1e-7)
+    assert (operator.way, operator.status) == ("linearised", "ok")
 
 
 def test_dearer_ways_count_their_passes():

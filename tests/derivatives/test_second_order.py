@@ -69,7 +69,7 @@ class Sine(torch.autograd.Function):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-5), (torch.float32, 3e-2)])
-def test_where_forward_mode_is_impossible_differences_are_taken_and_said(dtype, tolerance):
+def test_where_forward_mode_is_impossible_differences_are_taken_and_said(unrecorded, dtype, tolerance):
     z, V = draws(2, 4).to(dtype), draws(3, 2, 4).to(dtype)
     V = V / V.norm(dim=-1, keepdim=True)
     operator = operator_of(Sine.apply, z)
@@ -90,7 +90,7 @@ def test_grid_sampling_falls_back_to_differences():
     torch.testing.assert_close(second[0], truth, rtol=1e-4, atol=1e-6)
 
 
-def test_scalar_latents_fall_back_too():
+def test_scalar_latents_fall_back_too(unrecorded):
     z = torch.tensor([0.3, 0.7], dtype=D)
     second, way = second_derivative(operator_of(Sine.apply, z), torch.ones(1, 2, dtype=D))
     assert way == "central-differences"

@@ -24,10 +24,10 @@ def network(*layers):
 
 
 @pytest.mark.parametrize("layer", [nn.SiLU(), nn.GELU(), nn.LayerNorm(8), nn.Tanh(), nn.Mish()], ids=repr)
-def test_a_smooth_network_passes_in_float64(layer):
+def test_a_smooth_network_passes_in_float64(layer, way):
     check = self_check(network(layer), Z)
     assert check.passed
-    assert (check.dtype, check.way, check.message) == ("float64", "forward", "")
+    assert (check.dtype, check.way, check.message) == ("float64", way, "")
     assert check.first_order < 1e-8
     assert check.adjoint < 1e-12
     assert check.second_order < 1e-5
@@ -123,24 +123,31 @@ class WrongTwice(Cubed):
         (WrongTwice, ["second derivative differs", "is taken by differences"]),
     ],
 )
-def test_a_wrong_derivative_fails_and_is_named(function, words):
+def test_a_wrong_derivative_fails_and_is_named(unrecorded, function, words):
     check = self_check(LatentMap(function.apply, (5,)), Z)
     assert not check.passed
     assert all(word in check.message for word in words)
 
 
-def test_whether_the_second_derivative_holds_is_told_apart():
+def test_whether_the_second_derivative_holds_is_told_apart(unrecorded):
     assert not self_check(LatentMap(WrongTwice.apply, (5,)), Z).second_order_holds
     assert self_check(LatentMap(torch.sin, (5,)), Z).second_order_holds
 
 
-def test_a_derivative_that_is_cut_off_fails():
+@pytest.mark.parametrize("function", [WrongBackward, WrongForward, WrongTwice])
+def test_a_recording_is_not_misled_by_wrong_formulas(function):
+    check = self_check(LatentMap(function.apply, (5,)), Z)
+    assert check.passed
+    assert check.way == "linearised"
+
+
+def test_a_derivative_that_is_cut_off_fails(unrecorded):
     check = self_check(LatentMap(lambda z: z.detach().sin() + 0.1 * z, (5,)), Z)
     assert not check.passed
     assert "JVP differs" in check.message
 
 
-def test_the_repairs_are_what_makes_a_layer_norm_pass(monkeypatch):
+def test_the_repairs_are_what_makes_a_layer_norm_pass(unrecorded, monkeypatch):
     map = network(nn.LayerNorm(8), nn.SiLU())
     assert self_check(map, Z).passed
     monkeypatch.setattr(repairs_module, "_REPAIRED", {})

@@ -105,7 +105,7 @@ def test_every_descriptor_gives_its_quantities(name, budget):
         assert all((quantity.label, quantity.formula, quantity.source, quantity.meaning))
 
 
-def test_only_finite_differences_are_marked():
+def test_only_finite_differences_are_marked(unrecorded):
     class Opaque(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x):

@@ -77,7 +77,7 @@ def test_arrays_hold_the_latent_and_a_spectral_measure(tiny, whole, photos):
     assert len(found["spectrum/nodes"]) == len(found["spectrum/weights"])
 
 
-def test_a_wrong_second_derivative_is_replaced_by_differences(tiny, photos, tmp_path):
+def test_a_wrong_second_derivative_is_replaced_by_differences(unrecorded, tiny, photos, tmp_path):
     run = survey("tiny:wrong_twice", photos, tmp_path / "run", budget="quick", descriptors=["curvature"])
     assert "by differences" in run.info["self_check"]["message"]
     rows = [row for row in run.table.to_pylist() if row["quantity"].startswith("curvature_infinitesimal")]

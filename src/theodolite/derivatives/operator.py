@@ -6,18 +6,21 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from theodolite.derivatives.linear import LinearOperator
+from theodolite.derivatives.linearise import Linearisation, linearise
 from theodolite.derivatives.memory import Footprint, available_bytes, is_out_of_memory, measure_footprint
-from theodolite.derivatives.products import PULLS, PUSHES, Pull, Push, second_jvp, second_jvp_loop, stacked
+from theodolite.derivatives.products import PULLS, PUSHES, RECORDED, Pull, Push, second_jvp, second_jvp_loop, stacked
 from theodolite.derivatives.repairs import repaired
+from theodolite.derivatives.trust import check_recording
 from theodolite.errors import InputError
 from theodolite.maps.latent_map import LatentMap
 
 __all__ = ["JacobianOperator", "jacobian"]
 
 _Way = TypeVar("_Way", Push, Pull)
+_Made = TypeVar("_Made")
 
 
 def jacobian(map: LatentMap, latents: Tensor) -> JacobianOperator:
@@ -50,14 +53,20 @@ class JacobianOperator:
         latents: `(n, *latent)`, where the map was linearised.
         outputs: `(n, *output)`, the map's value there.
         passes: model passes spent so far on one latent: a forward evaluation, a JVP and a VJP count one each.
-        way: how `matvec` is computed (`forward`, `forward-loop`, `double-reverse`, `central-differences`); empty before
-            the first product.
-        message: why a better way was given up, if it was.
+        way: how `matvec` is computed (`linearised`, `forward`, `forward-loop`, `double-reverse`, `double-autograd`,
+            `central-differences`); empty before the first product.
+        message: why a better way was given up, or what to know of the one taken.
     """
 
     def __init__(self, map: LatentMap, latents: Tensor) -> None:
+        if not isinstance(map, LatentMap):
+            raise InputError(
+                f"a LatentMap expected, got {type(map).__name__}; wrap a function as "
+                "LatentMap(function, latent_shape), and of an autoencoder take `.decoder`"
+            )
         map.check(latents)
         _refuse_half(latents, map)
+        _refuse_training(map, len(latents))
         self.map = map
         self.latents = latents.detach().clone()
         self.outputs, self.footprint = _evaluate(map, self.latents)
@@ -66,6 +75,7 @@ class JacobianOperator:
         self.message = ""
         self._push: Push | None = None
         self._pull: Pull | None = None
+        self._recordings: dict[tuple[int, int], Linearisation] = {}
         self._pullbacks: dict[tuple[int, int], Callable[[Tensor], Tensor]] = {}
         self._chunk = self.footprint.tangents(latents.device)
 
@@ -92,21 +102,19 @@ class JacobianOperator:
     def matvec(self, V: Tensor) -> Tensor:
         """`J v`: `(k, n, *latent) -> (k, n, *output)`; `k` model passes a latent."""
         self._check(V, self.latents, "matvec")
-        if self._push is None:
-            self._push = self._first_that_works(PUSHES, lambda way: way.apply(self.map, self.latents[:1], V[:1, :1]))
-            self.way = self._push.name
-        self.passes += len(V) * self._push.passes
-        apply = self._push.apply
-        return self._in_chunks(V, lambda rows, part: apply(self.map, self.latents[rows], part))
+        way = self._chosen_push(V)
+        self.passes += len(V) * way.passes
+        if way.name == RECORDED:
+            return self._in_chunks(V, lambda rows, part: self._recording(rows).push(part), self._graphs)
+        return self._in_chunks(V, lambda rows, part: way.apply(self.map, self.latents[rows], part))
 
     def rmatvec(self, U: Tensor) -> Tensor:
         """`Jᵀ u`: `(k, n, *output) -> (k, n, *latent)`; `k` model passes a latent."""
         self._check(U, self.outputs, "rmatvec")
         if self._pull is None:
-            self._pull = self._first_that_works(PULLS, lambda way: way.linearise(self.map, self.latents[:1])(U[:1, :1]))
+            self._pull = self._first_that_works(PULLS, lambda way: self._try_pull(way, U[:1, :1]))
         self.passes += len(U)
-        graphs = self.footprint.graphs(self.latents.device)
-        return self._in_chunks(U, lambda rows, part: self._pullback(rows)(part), most_rows=graphs)
+        return self._in_chunks(U, lambda rows, part: self._pullback(rows)(part), self._graphs)
 
     def second(self, V: Tensor) -> Tensor:
         """Second derivatives `D²x(z)[v, v]`: `(k, n, *latent) -> (k, n, *output)`; about 2k model passes a latent.
@@ -117,12 +125,19 @@ class JacobianOperator:
         """
         self._check(V, self.latents, "second")
         self.passes += 2 * len(V)
-        try:
-            return self._in_chunks(V, lambda rows, part: second_jvp(self.map, self.latents[rows], part))
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-        return self._in_chunks(V, lambda rows, part: second_jvp_loop(self.map, self.latents[rows], part))
+        ways: list[Callable[[slice, Tensor], Tensor]] = [
+            lambda rows, part: second_jvp(self.map, self.latents[rows], part),
+            lambda rows, part: second_jvp_loop(self.map, self.latents[rows], part),
+        ]
+        if self._chosen_push(V).name == RECORDED:
+            ways.insert(0, lambda rows, part: self._recording(rows).second(part))
+        for way in ways[:-1]:
+            try:
+                return self._in_chunks(V, way, self._graphs)
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
+        return self._in_chunks(V, ways[-1])
 
     def at_offsets(self, V: Tensor) -> Tensor:
         """The map at `z + v`: `(k, n, *latent) -> (k, n, *output)`; k model passes a latent."""
@@ -159,6 +174,30 @@ class JacobianOperator:
             self.latents.device,
         )
 
+    @property
+    def _graphs(self) -> int:
+        """Latents whose recording or reverse graph may be kept at once."""
+        return self.footprint.graphs(self.latents.device)
+
+    def _chosen_push(self, V: Tensor) -> Push:
+        if self._push is None:
+            self._push = self._first_that_works(PUSHES, lambda way: self._try_push(way, V[:1, :1]))
+            self.way = self._push.name
+        return self._push
+
+    def _try_push(self, way: Push, v: Tensor) -> None:
+        if way.name == RECORDED:
+            self.message = check_recording(self.map, self.latents[:1], v)
+        else:
+            way.apply(self.map, self.latents[:1], v)
+
+    def _try_pull(self, way: Pull, u: Tensor) -> None:
+        if way.name == RECORDED:
+            self.message = check_recording(self.map, self.latents[:1], torch.randn_like(self.latents[:1])[None])
+        pulled = way.linearise(self.map, self.latents[:1])(u)
+        if not torch.isfinite(pulled).all():
+            raise FloatingPointError("its products are not finite")
+
     def _check(self, vectors: Tensor, like: Tensor, name: str) -> None:
         if vectors.ndim != like.ndim + 1 or vectors.shape[1:] != like.shape or len(vectors) == 0:
             raise InputError(
@@ -167,7 +206,7 @@ class JacobianOperator:
         if vectors.dtype != like.dtype:
             raise InputError(f"{name} expected {like.dtype} vectors like the latents, got {vectors.dtype}")
 
-    def _first_that_works(self, ways: Sequence[_Way], attempt: Callable[[_Way], Tensor]) -> _Way:
+    def _first_that_works(self, ways: Sequence[_Way], attempt: Callable[[_Way], object]) -> _Way:
         for way in ways[:-1]:
             try:
                 with repaired(), torch.no_grad():
@@ -182,13 +221,24 @@ class JacobianOperator:
     def _pullback(self, rows: slice) -> Callable[[Tensor], Tensor]:
         """The reverse graph of some latents, kept while the graphs of all of them fit in memory."""
         assert self._pull is not None
+        if self._pull.name == RECORDED:
+            return self._recording(rows).pull
+        return self._kept(self._pullbacks, rows, self._pull.linearise)
+
+    def _recording(self, rows: slice) -> Linearisation:
+        return self._kept(self._recordings, rows, linearise)
+
+    def _kept(
+        self, store: dict[tuple[int, int], _Made], rows: slice, make: Callable[[LatentMap, Tensor], _Made]
+    ) -> _Made:
+        """What was made for some latents, kept while that of all of them fits in memory."""
         key = (rows.start, rows.stop)
-        if key in self._pullbacks:
-            return self._pullbacks[key]
-        pullback = self._pull.linearise(self.map, self.latents[rows])
-        if self.n <= self.footprint.graphs(self.latents.device):
-            self._pullbacks[key] = pullback
-        return pullback
+        if key in store:
+            return store[key]
+        made = make(self.map, self.latents[rows])
+        if self.n <= self._graphs:
+            store[key] = made
+        return made
 
     def _in_chunks(
         self, vectors: Tensor, apply: Callable[[slice, Tensor], Tensor], most_rows: int | None = None
@@ -202,6 +252,7 @@ class JacobianOperator:
                 if not is_out_of_memory(error) or self._chunk == 1:
                     raise
                 self._pullbacks.clear()
+                self._recordings.clear()
                 self._chunk = max(1, self._chunk // 2)
 
     def _finite(self, products: Tensor) -> Tensor:
@@ -232,6 +283,20 @@ def _refuse_half(latents: Tensor, map: LatentMap) -> None:
             )
 
 
+def _refuse_training(map: LatentMap, n: int) -> None:
+    """Noise makes a map no function of its latent, and statistics of a batch none of a single one of several."""
+    for module in (part for held in map.modules for part in held.modules() if part.training):
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+            raise InputError(
+                f"{map.name} expected in eval mode, got dropout in training mode; call `.eval()` on the model"
+            )
+        if n > 1 and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            raise InputError(
+                f"{map.name} expected in eval mode, got batch normalisation in training mode, which mixes the latents "
+                "of a batch; call `.eval()` on the model"
+            )
+
+
 def _evaluate(map: LatentMap, latents: Tensor) -> tuple[Tensor, Footprint]:
     """The outputs, and the memory that one latent takes: measured on the first, so that the others come in chunks."""
     try:
@@ -252,6 +317,10 @@ def _evaluate(map: LatentMap, latents: Tensor) -> tuple[Tensor, Footprint]:
 
 
 def _check_outputs(outputs: Tensor, latents: Tensor, map: LatentMap) -> None:
+    if not isinstance(outputs, Tensor):
+        raise InputError(
+            f"{map.name} expected to return a tensor, got {type(outputs).__name__}; return one of its parts"
+        )
     if outputs.ndim < 1 or len(outputs) != len(latents):
         raise InputError(
             f"{map.name} expected to return one output a latent, got shape {tuple(outputs.shape)} "

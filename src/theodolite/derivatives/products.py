@@ -1,4 +1,4 @@
-"""The ways to a product with a Jacobian, best first: forward mode, double reverse, central differences.
+"""The ways to a product with a Jacobian, best first: a recording, forward mode, double reverse, central differences.
 
 Every way takes a function of a batch, the batch `z: (n, *latent)` and `k` stacked vectors, and treats the rows of the
 batch as independent.
@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
-__all__ = ["PULLS", "PUSHES", "Pull", "Push", "second_jvp", "second_jvp_loop", "stacked"]
+from theodolite.derivatives.linearise import linearise
+
+__all__ = ["PULLS", "PUSHES", "RECORDED", "Pull", "Push", "second_jvp", "second_jvp_loop", "stacked"]
 
 _Function = Callable[[Tensor], Tensor]
 _Pullback = Callable[[Tensor], Tensor]
@@ -119,11 +121,19 @@ def _tangent(f: _Function, z: Tensor, v: Tensor) -> Tensor:
     return tangent
 
 
+RECORDED = "linearised"
+
 PUSHES = (
+    Push(RECORDED, lambda f, z, V: linearise(f, z).push(V), passes=1),
     Push("forward", _forward, passes=1),
     Push("forward-loop", _forward_loop, passes=1),
     Push("double-reverse", _double_reverse, passes=2),
     Push("double-autograd", _double_autograd, passes=2),
     Push("central-differences", _central_difference, passes=2, exact=False),
 )
-PULLS = (Pull("reverse", _reverse), Pull("reverse-loop", _reverse_loop), Pull("autograd", _autograd))
+PULLS = (
+    Pull(RECORDED, lambda f, z: linearise(f, z).pull),
+    Pull("reverse", _reverse),
+    Pull("reverse-loop", _reverse_loop),
+    Pull("autograd", _autograd),
+)

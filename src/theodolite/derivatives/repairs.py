@@ -96,6 +96,15 @@ def _batch_norm(
     return _affine(_standardise(x, (0, *range(2, x.ndim)), eps), weight, bias)
 
 
+def _rms_norm(
+    x: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    axes = tuple(range(-len(normalized_shape), 0))
+    eps = torch.finfo(x.dtype).eps if eps is None else eps
+    x = x * torch.rsqrt(x.square().mean(axes, keepdim=True) + eps)
+    return x if weight is None else x * weight
+
+
 def _raw_layer_norm(
     x: Tensor, shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
 ) -> Tensor:
@@ -204,6 +213,8 @@ _REPAIRED: Mapping[_Function, _Function] = {
     torch.group_norm: _group_norm,
     F.layer_norm: _layer_norm,
     torch.layer_norm: _raw_layer_norm,
+    F.rms_norm: _rms_norm,
+    torch.rms_norm: _rms_norm,
     torch.native_layer_norm: _native_layer_norm,
     F.instance_norm: _instance_norm,
     torch.instance_norm: _raw_instance_norm,

@@ -10,7 +10,7 @@ import inspect
 import json
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,8 @@ class LatentMap:
             raise InputError(
                 f"LatentMap `function` expected to be a callable on tensors, got {type(function).__name__}"
             )
+        if not isinstance(latent_shape, Sequence):
+            raise InputError(f"LatentMap `latent_shape` expected a sequence of sizes, e.g. (8,), got {latent_shape!r}")
         if not all(size is None or (isinstance(size, int) and size > 0) for size in latent_shape):
             raise InputError(f"LatentMap `latent_shape` expected positive sizes or None, got {latent_shape!r}")
         self.function = function
@@ -67,11 +69,16 @@ class LatentMap:
         self.settings = dict(settings or {})
 
     def __call__(self, latents: Tensor) -> Tensor:
-        """Map a batch `(n, *latent_shape)` to its outputs `(n, *output)`; one model pass."""
-        return self.function(latents)
+        """Map a batch `(n, *latent_shape)` to its outputs `(n, *output)`; one model pass.
+
+        The function gets a copy: one that writes to its input harms nobody.
+        """
+        return self.function(latents.clone())
 
     def check(self, latents: Tensor) -> None:
         """Raise `InputError` unless `latents` is a finite floating-point batch of this map's latent shape."""
+        if not isinstance(latents, Tensor):
+            raise InputError(f"a tensor of latents expected by {self.name}, got {type(latents).__name__}")
         expected = ("n", *("any" if size is None else size for size in self.latent_shape))
         matches = latents.ndim == len(self.latent_shape) + 1 and all(
             want is None or want == got for want, got in zip(self.latent_shape, latents.shape[1:])

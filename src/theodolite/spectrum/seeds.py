@@ -35,6 +35,8 @@ class Seeds:
             generator = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
         if generator is None or isinstance(generator, int | Integral):
             generator = [_mix(int(generator or 0), "latent", index) for index in range(n)]
+        if not isinstance(generator, Sequence):
+            raise InputError(f"`generator` expected a torch.Generator, an integer or one a latent, got {generator!r}")
         if len(generator) != n:
             raise InputError(f"one seed a latent expected ({n}), got {len(generator)}; or give one integer for all")
         self.base = tuple(int(seed) for seed in generator)
