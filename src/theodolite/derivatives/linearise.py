@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakIdKeyDictionary
 
+from theodolite.derivatives.layout import laid_out
 from theodolite.derivatives.rules import Call, Local, local
 
 __all__ = ["Linearisation", "NotRecordableError", "linearise"]
@@ -70,15 +71,15 @@ class Linearisation:
 
     def push(self, V: Tensor) -> Tensor:
         """`J v`: `(k, n, *latent)` to `(k, n, *output)`."""
-        return vmap(partial(self._along, in_place=True))(_laid_out(V))
+        return vmap(partial(self._along, in_place=True))(laid_out(V))
 
     def pull(self, U: Tensor) -> Tensor:
         """`Jᵀ u`: `(k, n, *output)` to `(k, n, *latent)`."""
-        return vmap(self._transposed)(_laid_out(U))
+        return vmap(self._transposed)(laid_out(U))
 
     def second(self, V: Tensor) -> Tensor:
         """`D²f[v, v]`: `(k, n, *latent)` to `(k, n, *output)`, first and second order going through together."""
-        return vmap(self._bent)(_laid_out(V))
+        return vmap(self._bent)(laid_out(V))
 
     @cached_property
     def _transposed(self) -> Callable[[Tensor], Tensor]:
@@ -110,7 +111,7 @@ def linearise(function: _Function, z: Tensor) -> Linearisation:
         NotRecordableError: the function leaves torch (numpy, data-dependent numbers), or its output does not depend
             on `z`.
     """
-    z = _laid_out(z.detach()[None])[0]
+    z = laid_out(z.detach())
     try:
         return _recorded(function, z.clone())
     except _ChangesInPlaceError:
@@ -258,10 +259,3 @@ def _keep_second(second: dict[int, Tensor], step: _Step, live: Mapping[int, Tens
         terms = [part[place] for part in parts if part[place] is not None]
         if made is not None and terms:
             second[made] = sum(terms[1:], terms[0])
-
-
-def _laid_out(V: Tensor) -> Tensor:
-    """Pictures `(k, n, channels, height, width)` with the channels last in memory, where convolutions are faster."""
-    if V.ndim != 5 or V.device.type != "cpu":
-        return V
-    return V.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, V.shape[:2])

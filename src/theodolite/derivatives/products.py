@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
+from theodolite.derivatives.layout import laid_out
 from theodolite.derivatives.linearise import linearise
 
 __all__ = ["PULLS", "PUSHES", "RECORDED", "Pull", "Push", "second_jvp", "second_jvp_loop", "stacked"]
@@ -97,7 +98,7 @@ def _linearised(f: _Function, z: Tensor) -> tuple[Tensor, _Pullback]:
 
 def stacked(f: _Function, Z: Tensor) -> Tensor:
     """`f` at `(k, n, *latent)` points, as one batch."""
-    outputs = f(Z.flatten(0, 1))
+    outputs = f(laid_out(Z.flatten(0, 1)))
     return outputs.reshape(*Z.shape[:2], *outputs.shape[1:])
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from theodolite.derivatives.layout import laid_out
 from theodolite.derivatives.repairs import repaired
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
@@ -134,7 +135,7 @@ def _cuts(chart: Chart, offsets: Tensor) -> tuple[Tensor, int]:
         for start in range(0, len(vertices), together):
             part = vertices[start : start + together]
             with torch.no_grad(), repaired(), signs.watching(len(part)):
-                chart.map(part)
+                chart.map(laid_out(part))
         counts.append(signs.cut())
         units = signs.units()
     chart.operator.passes += len(offsets)
