@@ -16,6 +16,7 @@ STATUSES = {
     "lower-bound": "the truth is at or above the value; the standard error is the width of the bound",
     "upper-bound": "the truth is at or below the value; the standard error is the width of the bound",
     "truncated": "truncation bias exceeds sampling error; it is inside the standard error",
+    "miscalibrated": "the error of the score exceeds sampling error; it is inside the standard error",
     "approximate": "the derivative came from finite differences",
     "undetermined": "the quantity is not defined well enough here to be a number; do not rank by it",
     "undefined": "the quantity does not exist for this map or latent",
