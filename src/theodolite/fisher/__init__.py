@@ -1,6 +1,19 @@
 """Diffusability of a cloud of latents: Fisher information, its rate and the MMSE over noise levels."""
 
+from theodolite.fisher.closed_forms import (
+    gaussian_information,
+    mixture_information,
+    ripple_information,
+    sphere_information,
+)
 from theodolite.fisher.clouds import Cloud, normalised
+from theodolite.fisher.conventions import (
+    Channel,
+    ChannelCurve,
+    flow_matching,
+    variance_exploding,
+    variance_preserving,
+)
 from theodolite.fisher.curve import InformationCurve
 from theodolite.fisher.gaussian import GaussianMixtureScore, GaussianScore
 from theodolite.fisher.information import information
@@ -8,6 +21,8 @@ from theodolite.fisher.mixture import MixtureScore
 from theodolite.fisher.scores import FunctionScore, Products, ScoreSource
 
 __all__ = [
+    "Channel",
+    "ChannelCurve",
     "Cloud",
     "FunctionScore",
     "GaussianMixtureScore",
@@ -16,6 +31,13 @@ __all__ = [
     "MixtureScore",
     "Products",
     "ScoreSource",
+    "flow_matching",
+    "gaussian_information",
     "information",
+    "mixture_information",
     "normalised",
+    "ripple_information",
+    "sphere_information",
+    "variance_exploding",
+    "variance_preserving",
 ]

@@ -42,7 +42,7 @@ def normalised(latents: Tensor) -> Cloud:
 
     Example:
         >>> cloud = normalised(torch.tensor([[0.0, 0.0], [4.0, 0.0]]))
-        >>> cloud.latents.square().sum(-1).mean().item(), round(cloud.scale, 4)
+        >>> round(cloud.latents.square().sum(-1).mean().item(), 4), round(cloud.scale, 4)
         (2.0, 0.7071)
     """
     flat = checked_cloud(latents)

@@ -25,8 +25,7 @@ class GaussianFloor:
 
     def exact(self, t: Tensor, power: int) -> Tensor:
         """The floor at each of `t: (T,)` for known variances, `(T,)`."""
-        if self.variances is None:
-            raise InputError("an exact floor needs the variances; `pseudo_values` estimates it from a cloud")
+        assert self.variances is not None
         return (self.variances + t[:, None]).pow(-power).sum(-1)
 
     def pseudo_values(self, t: Tensor, power: int, name: str) -> tuple[Tensor, Tensor]:

@@ -98,8 +98,8 @@ class GaussianMixtureScore(ScoreSource):
 
     Example:
         >>> two = GaussianMixtureScore(torch.ones(2), torch.tensor([[-1.0], [1.0]]), torch.zeros(2, 1))
-        >>> two.denoise(torch.tensor([[0.5]]), t=1.0) - torch.tensor(0.5).tanh()  # the posterior mean is tanh(x / t)
-        tensor([[0.]])
+        >>> two.denoise(torch.tensor([[0.5]]), t=1.0), torch.tensor(0.5).tanh()  # the posterior mean is tanh(x / t)
+        (tensor([[0.4621]]), tensor(0.4621))
     """
 
     name = "GaussianMixtureScore"
@@ -128,16 +128,38 @@ class GaussianMixtureScore(ScoreSource):
         """`H v` at `x: (n, D)` for `v: (n, D)`; twice the cost of the score."""
         return self.products(x, t, v).push
 
+    def hessian(self, x: Tensor, t: float) -> Tensor:
+        """`H = sum_k r_k ((g_k - s) (g_k - s)ᵀ - P_k)` at `x: (n, D)`: `(n, D, D)`."""
+        P = self._matrices(1 / (self.variances + t)).flatten(1).to(x)
+
+        def dense(rows: Tensor) -> Tensor:
+            log_joint, g = self._components(rows, t)
+            r = log_joint.softmax(-1)
+            centred = (g - _mean(log_joint, g)[:, None]) * r.sqrt()[..., None]
+            return centred.mT @ centred - (r @ P).reshape(-1, self.dimension, self.dimension)
+
+        return self._grouped(dense, x)
+
     def products(self, x: Tensor, t: float, v: Tensor) -> Products:
         """Score and products with one set of responsibilities."""
         score, push = self._grouped(lambda rows, v: torch.stack(self._pair(rows, t, v), dim=1), x, v).unbind(1)
         return Products(score, push, push)
+
+    def covariance(self) -> Tensor:
+        """The covariance of the clean density, `(D, D)` float64."""
+        centred = self.means - self.weights @ self.means
+        within = (self.weights[:, None, None] * self._matrices(self.variances)).sum(0)
+        return within + centred.mT @ (self.weights[:, None] * centred)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """`n` draws from the clean density, `(n, D)` float64 on the CPU."""
         k = torch.multinomial(self.weights.cpu(), n, replacement=True, generator=generator)
         y = torch.randn(n, self.dimension, generator=generator, dtype=torch.float64) * self.variances.cpu()[k].sqrt()
         return self.means.cpu()[k] + (y if self.axes is None else torch.einsum("nde,ne->nd", self.axes.cpu()[k], y))
+
+    def _matrices(self, eigenvalues: Tensor) -> Tensor:
+        """The matrix of each component with its own axes and these `eigenvalues: (K, D)`: `(K, D, D)`."""
+        return eigenvalues.diag_embed() if self.axes is None else (self.axes * eigenvalues[:, None]) @ self.axes.mT
 
     def _components(self, x: Tensor, t: float) -> tuple[Tensor, Tensor]:
         """Log of weight times density of every component `(n, K)`, and `g: (n, K, D)`."""

@@ -47,8 +47,8 @@ class MixtureScore(ScoreSource):
 
     Example:
         >>> draws = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))
-        >>> MixtureScore(draws).score(torch.tensor([[0.0, 2.0]]), t=1.0).round(decimals=1)  # the truth is (0, -1)
-        tensor([[ 0., -1.]])
+        >>> MixtureScore(draws).score(torch.tensor([[1.0, -2.0]]), t=1.0).round(decimals=1)  # the truth is (-0.5, 1)
+        tensor([[-0.5000,  1.0000]])
     """
 
     name = "MixtureScore"
