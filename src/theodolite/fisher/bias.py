@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from theodolite.fisher.draws import Draws
-from theodolite.spectrum import student_mean
+from theodolite.fisher.means import mean_over_latents
 
 __all__ = ["Bias", "reference_bias", "scale_bias"]
 
-_DISAGREES = 1.96
+_DISAGREES = 3.0
 """Standard errors beyond which the calibration error of a score counts."""
 
 Bias = dict[str, Tensor]
@@ -18,7 +18,7 @@ Bias = dict[str, Tensor]
 
 
 def scale_bias(draws: Draws, t: Tensor) -> Bias:
-    """Errors of a score of the wrong scale, `s -> (1 + e) s`, where `E1 - E2 = 2 e J` is beyond sampling error.
+    """Errors of a score of the wrong scale, `s -> (1 + e) s`, where `E1 - E2 = 2 e J` is beyond three standard errors.
 
     To first order `fi` is off by `e J`, `fir` by `2 e F` and `rate` by `2 e t (t F - J)`; `mmse`, a minimum at the true
     score, only by `(e t)² J`. Derived here.
@@ -28,8 +28,10 @@ def scale_bias(draws: Draws, t: Tensor) -> Bias:
         t: variances, `(T,)`.
     """
     J, F = draws.divergence.mean(1).abs(), draws.square.mean(1)
-    mean, sampling = student_mean((draws.norm - draws.lower(t)).T)
-    e = (mean.abs() - _DISAGREES * sampling).clamp_min(0) / (2 * J).clamp_min(torch.finfo(J.dtype).tiny)
+    calibration = mean_over_latents(draws.norm - draws.lower(t))
+    e = (calibration.value.abs() - _DISAGREES * calibration.stderr).clamp_min(0) / (2 * J).clamp_min(
+        torch.finfo(J.dtype).tiny
+    )
     return {"fi": e * J, "fir": 2 * e * F, "rate": 2 * e * t * (t * F - J).abs(), "mmse": (e * t).square() * J}
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.fisher.floor import GaussianFloor
-from theodolite.spectrum import Estimate, student_mean, worst
+from theodolite.fisher.means import mean_over_latents
+from theodolite.spectrum import Estimate, worst
 
 __all__ = ["InformationCurve"]
 
@@ -99,14 +100,15 @@ class InformationCurve:
         if not len(samples):
             return replace(whole, value=whole.value - self.floor.exact(self.t, power).to(whole.value), parts={})
         pseudo, left = self.floor.pseudo_values(self.t, power, name)
-        mean, sampling = student_mean((samples.double() - pseudo).T)
-        systematic = (whole.stderr.double().square() - student_mean(samples.double().T)[1].square()).clamp_min(0)
-        error = (sampling.square() + left.square() + systematic).sqrt()
-        status = ["truncated" if over else "ok" for over in (left > sampling).tolist()]
+        mean = mean_over_latents(samples.double() - pseudo)
+        own = mean_over_latents(samples.double(), skewed=power == 2).stderr
+        systematic = (whole.stderr.double().square() - own.square()).clamp_min(0)
+        error = (mean.stderr.square() + left.square() + systematic).sqrt()
+        status = ["truncated" if over else "ok" for over in (left > mean.stderr).tolist()]
         message = whole.message or (_FEW if "truncated" in status else "")
         statuses = worst(status, whole.statuses)
         return Estimate(
-            mean.to(whole.value), error.to(whole.value), whole.passes, whole.n, statuses, message, "jackknife"
+            mean.value.to(whole.value), error.to(whole.value), whole.passes, whole.n, statuses, message, "jackknife"
         )
 
 

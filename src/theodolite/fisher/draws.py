@@ -47,19 +47,18 @@ class Draws:
 
 def draw(flat: Tensor, levels: Tensor, score: ScoreSource, generator: Seeding) -> Draws:
     """Noise every latent once, with one noise and one probe for all levels, and ask the score."""
-    seeds, D = Seeds(generator, len(flat)), flat.shape[1]
-    noise, probes = seeds.normal("noise", D).to(flat), seeds.normal("probe", D).sign().to(flat)
-    groups = zip(*(part.split(max(1, _ENTRIES // (D * len(levels)))) for part in (flat, noise, probes)))
-    columns = [
-        torch.stack(
-            [
-                _contributions(products, eps, v, level)
-                for products, level in zip(score.at_levels(clean, eps, v, levels), levels.tolist())
-            ]
-        )
-        for clean, eps, v in groups
-    ]
-    return Draws(D, *torch.cat(columns, dim=-1).unbind(1))
+    D, base = flat.shape[1], Seeds(generator, len(flat)).base
+    size = max(1, _ENTRIES // (D * len(levels)))
+    groups = [_group(flat[i : i + size], base[i : i + size], levels, score) for i in range(0, len(flat), size)]
+    return Draws(D, *torch.cat(groups, dim=-1).unbind(1))
+
+
+def _group(clean: Tensor, base: tuple[int, ...], levels: Tensor, score: ScoreSource) -> Tensor:
+    """The rows of `Draws` for some latents, `(T, 7, n)`."""
+    seeds, D = Seeds(base, len(base)), clean.shape[1]
+    noise, probes = seeds.normal("noise", D).to(clean), seeds.normal("probe", D).sign().to(clean)
+    products = score.at_levels(clean, noise, probes, levels)
+    return torch.stack([_contributions(one, noise, probes, t) for one, t in zip(products, levels.tolist())])
 
 
 def _contributions(products: Products, eps: Tensor, v: Tensor, t: float) -> Tensor:

@@ -16,13 +16,17 @@ from theodolite.fisher.clouds import checked_cloud, checked_levels
 from theodolite.fisher.curve import InformationCurve, warn_few
 from theodolite.fisher.draws import Draws, draw
 from theodolite.fisher.floor import GaussianFloor
+from theodolite.fisher.means import ENOUGH_FREEDOM, mean_over_latents
 from theodolite.fisher.mixture import MixtureScore
 from theodolite.fisher.scores import ScoreSource
-from theodolite.spectrum import Estimate, Seeding, student_mean
+from theodolite.spectrum import Estimate, Seeding
 
 __all__ = ["information"]
 
-_MISCALIBRATED = "the error of the score (its calibration, or too few references) exceeds sampling error"
+_MESSAGES = {
+    "undetermined": "a few latents carry nearly all of the sampling error: survey more latents, or ask at more noise",
+    "miscalibrated": "the error of the score (its calibration, or too few references) exceeds sampling error",
+}
 
 
 def information(
@@ -138,13 +142,13 @@ class _Reader:
             "calibration": self.read(d.norm - lower, "fi"),
             **self.support(),
         }
-        second = {"denoising": self.read(again, "fir"), "asymmetry": self.read(d.skew, "fir")}
+        second = {"denoising": self.read(again, "fir", skewed=True), "asymmetry": self.read(d.skew, "fir")}
         return InformationCurve(
             self.t.to(self.flat),
-            self.read(d.error, "fi", self.bias["mmse"]),
+            self.read(d.error, "fi", self.bias["mmse"], skewed=True),
             replace(self.read(d.divergence, "fi", self.bias["fi"]), parts=first),
-            replace(self.read(d.square, "fir", self.bias["fir"]), parts=second),
-            self.read(d.rate, "fir", self.bias["rate"]),
+            replace(self.read(d.square, "fir", self.bias["fir"], skewed=True), parts=second),
+            self.read(d.rate, "fir", self.bias["rate"], skewed=True),
             d.dimension,
             d.divergence,
             d.square,
@@ -157,21 +161,23 @@ class _Reader:
         scale, references = scale_bias(self.draws, self.t), reference_bias(self.draws, self.t)
         return {name: torch.hypot(scale[name], references[name]) for name in scale}
 
-    def read(self, samples: Tensor, quantity: str, bias: Tensor | None = None) -> Estimate:
+    def read(self, samples: Tensor, quantity: str, bias: Tensor | None = None, *, skewed: bool = False) -> Estimate:
         """Mean over latents of `samples: (T, n)`; NaN where the score refuses `quantity`."""
-        value, sampling = student_mean(samples.T)
-        bias = torch.zeros_like(value) if bias is None else bias
-        stderr = torch.hypot(sampling, bias)
-        refused = torch.tensor([bool(reason) for reason in self.refusals[quantity]], device=value.device)
-        states = zip(refused.tolist(), (bias > sampling).tolist())
-        statuses = tuple("undetermined" if no else "miscalibrated" if biased else "ok" for no, biased in states)
+        mean = mean_over_latents(samples, skewed=skewed)
+        bias = torch.zeros_like(mean.value) if bias is None else bias
+        refused = torch.tensor([bool(reason) for reason in self.refusals[quantity]], device=mean.value.device)
+        few = mean.freedom < min(ENOUGH_FREEDOM, len(self.flat) - 1)
+        statuses = tuple(
+            "undetermined" if no or rare else "miscalibrated" if biased else "ok"
+            for no, rare, biased in zip(refused.tolist(), few.tolist(), (bias > mean.stderr).tolist())
+        )
         return Estimate(
-            value.masked_fill(refused, torch.nan).to(self.flat),
-            stderr.masked_fill(refused, torch.nan).to(self.flat),
+            mean.value.masked_fill(refused, torch.nan).to(self.flat),
+            torch.hypot(mean.stderr, bias).masked_fill(refused, torch.nan).to(self.flat),
             2 if self.score.symmetric else 3,
             len(self.flat),
             statuses,
-            self.reason(quantity) or (_MISCALIBRATED if "miscalibrated" in statuses else ""),
+            self.reason(quantity) or next((_MESSAGES[status] for status in statuses if status != "ok"), ""),
             self.score.name,
         )
 

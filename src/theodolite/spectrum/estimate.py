@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-__all__ = ["STATUSES", "Estimate", "joined", "student_mean", "worse", "worst"]
+__all__ = ["STATUSES", "Estimate", "joined", "student_mean", "student_quantile", "worse", "worst"]
 
 STATUSES = {
     "ok": "the value and its standard error can be used as they are",
@@ -112,6 +112,13 @@ def joined(estimates: Sequence[Estimate]) -> Estimate:
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
+def student_quantile(freedom: float) -> float:
+    """The two-sided 95 % quantile of Student's law with at least one degree of freedom, within 1 %."""
+    if freedom <= len(_STUDENT):
+        return _STUDENT[int(freedom) - 1]
+    return 1.96 + 2.372 / freedom + 2.823 / freedom**2
+
+
 def student_mean(samples: Tensor, *, skewed: bool = False) -> tuple[Tensor, Tensor]:
     """Mean over the first axis, and a standard error whose 1.96-fold is Student's 95 % interval.
 
@@ -127,8 +134,7 @@ def student_mean(samples: Tensor, *, skewed: bool = False) -> tuple[Tensor, Tens
     k = len(samples)
     if k < 2:
         raise ValueError(f"student_mean expected at least two draws, got {k}")
-    freedom = k - 1
-    quantile = _STUDENT[freedom - 1] if freedom <= len(_STUDENT) else 1.96 + 2.372 / freedom + 2.823 / freedom**2
+    quantile = student_quantile(k - 1)
     mean, spread = samples.mean(0), samples.std(0)
     if skewed:
         third = (samples - mean).pow(3).mean(0)
