@@ -35,19 +35,33 @@ def scale_bias(draws: Draws, t: Tensor) -> Bias:
     return {"fi": e * J, "fir": 2 * e * F, "rate": 2 * e * t * (t * F - J).abs(), "mmse": (e * t).square() * J}
 
 
-def reference_bias(draws: Draws, t: Tensor) -> Bias:
-    """Errors of a score made of finitely many references, from the effective sample size `ESS` of every query.
+def reference_bias(draws: Draws, t: Tensor, count: float) -> Bias:
+    """Errors of a score made of `count` references, of which `ESS` (effective sample size) matter to a query.
 
-    Averages of `ESS` references err by `E|e|² = tr C / (t² ESS)` in the score and by
-    `((tr C)² + tr C²) / (t⁴ ESS)` in its Jacobian, as for a Gaussian posterior of covariance `C` (self-normalised
-    importance sampling; derived here). These enter the squares `fir` and `rate` as they are, `mmse` and the bounds of
-    `fi` as `E|e|²`. Zero for a score that is not made of samples.
+    With `C` the posterior covariance, `J_D = C / t` and `d = tr J_D`, two errors in quadrature, as for Gaussian
+    posteriors (derived here):
+
+    - what averages of `ESS` draws add to squares: `E|e|² = tr C / (t² ESS)` in the score (`mmse` grows by `t²` times
+      that, `fi` may move as much), `(d² + tr J_D²) / (t² ESS)` in its Jacobian (`fir`; `rate` by `t²` times that);
+    - what the draw of the references does to first order. Their influence on `fi` is `|x_0 - D|² / t² - v·J_D v / t`
+      at a latent like them; on `rate` it varies by at most `8 tr J_D²` and on `fir` by `2 tr J_D (1 - J_D) / t⁴`. The
+      loss `mmse` is a minimum, and not touched.
+
+    Zero for a score that is not made of samples.
 
     Args:
         draws: what every latent contributes.
         t: variances, `(T,)`.
+        count: number of references, or infinity.
     """
     trace = draws.dimension - t[:, None] * draws.divergence
     first = (trace / draws.support).mean(1).abs()
     second = ((trace.square() + draws.rate) / draws.support).mean(1)
-    return {"fi": first / t, "fir": second / t.square(), "rate": second, "mmse": first * t}
+    influence = draws.error / t[:, None].square() - trace / t[:, None]
+    rate, hidden = draws.rate.mean(1), (trace - draws.rate).mean(1).abs()
+    return {
+        "mmse": first * t,
+        "fi": torch.hypot(first / t, influence.std(1) / count**0.5),
+        "fir": torch.hypot(second, (2 * hidden / count).sqrt()) / t.square(),
+        "rate": torch.hypot(second, (8 * rate / count).sqrt()),
+    }

@@ -169,24 +169,31 @@ def _from_scores(dimension: int, t: Tensor, J: Tensor, F: Tensor) -> tuple[Tenso
 
 def _refined(mixture: GaussianMixtureScore, t: float) -> tuple[Tensor, Tensor]:
     """`mmse, fi, fir, rate` from lattices halved until they agree, and the last change."""
-    narrow, wide = (float(bound) + t for bound in mixture.variances.aminmax())
-    low, high = mixture.means.amin(0) - _REACH * wide**0.5, mixture.means.amax(0) + _REACH * wide**0.5
-    spacing = narrow**0.5
-    axes = [torch.arange(a, b, spacing, dtype=torch.float64) for a, b in zip(low.tolist(), high.tolist())]
-    cells = torch.cartesian_prod(*axes).reshape(-1, mixture.dimension).to(mixture.means)
-    previous = changes = torch.full((4,), torch.inf, dtype=torch.float64)
-    while len(cells) <= _MOST_CELLS:
+    spacing = (float(mixture.variances.min()) + t) ** 0.5
+    cells = _coarse(mixture, t, spacing)
+    previous = torch.full((4,), torch.inf, dtype=torch.float64)
+    while 0 < len(cells) <= _MOST_CELLS:
         cells, p = _bright(mixture, cells, t)
         current = _lattice_sums(mixture, cells, p, t)
-        changes = ((current - previous) / current).abs()
-        if bool((changes <= _SETTLED[mixture.dimension]).all()):
-            return current, (current - previous).abs()
+        error = (current - previous).abs()
+        if bool((error <= _SETTLED[mixture.dimension] * current.abs()).all()):
+            return current, error
         previous, spacing = current, spacing / 2
         cells = _halved(cells, spacing)
     raise InputError(
-        f"the lattice of mixture_information does not resolve noise of variance {t:.3g} with {_MOST_CELLS} cells "
-        f"(still changing by {changes.max():.1g}); ask at more noise, or use `information` on samples of the mixture"
+        f"the lattice of mixture_information does not resolve noise of variance {t:.3g} with {_MOST_CELLS} cells; ask "
+        "at more noise, or use `information` on samples of the mixture"
     )
+
+
+def _coarse(mixture: GaussianMixtureScore, t: float, spacing: float) -> Tensor:
+    """Centres of square cells that cover the mixture, `(n, D)`; none where they would be too many."""
+    reach = _REACH * (float(mixture.variances.max()) + t) ** 0.5
+    low, high = mixture.means.amin(0) - reach, mixture.means.amax(0) + reach
+    if float(((high - low) / spacing + 1).prod()) > _MOST_CELLS:
+        return low.new_zeros(0, mixture.dimension)
+    axes = [torch.arange(a, b, spacing, dtype=torch.float64) for a, b in zip(low.tolist(), high.tolist())]
+    return torch.cartesian_prod(*axes).reshape(-1, mixture.dimension).to(mixture.means)
 
 
 def _bright(mixture: GaussianMixtureScore, cells: Tensor, t: float) -> tuple[Tensor, Tensor]:

@@ -158,7 +158,7 @@ class _Reader:
     @cached_property
     def bias(self) -> Bias:
         """The error of the score in each quantity: of its scale, and of its finite number of references."""
-        scale, references = scale_bias(self.draws, self.t), reference_bias(self.draws, self.t)
+        scale, references = scale_bias(self.draws, self.t), reference_bias(self.draws, self.t, self.score.count)
         return {name: torch.hypot(scale[name], references[name]) for name in scale}
 
     def read(self, samples: Tensor, quantity: str, bias: Tensor | None = None, *, skewed: bool = False) -> Estimate:

@@ -42,11 +42,13 @@ class ScoreSource(ABC):
     Attributes:
         dimension: `D`, entries of one point.
         symmetric: the score is a gradient, so that `H = Hᵀ` exactly.
+        count: number of samples that the score is made of; infinite where it is not made of samples.
         name: what messages call it.
     """
 
     dimension: int
     symmetric: bool = True
+    count: float = float("inf")
     name: str = "score"
 
     @abstractmethod
