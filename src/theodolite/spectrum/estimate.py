@@ -137,8 +137,9 @@ def student_mean(samples: Tensor, *, skewed: bool = False) -> tuple[Tensor, Tens
     quantile = student_quantile(k - 1)
     mean, spread = samples.mean(0), samples.std(0)
     if skewed:
-        third = (samples - mean).pow(3).mean(0)
-        mean = mean + third / (k * spread.square()).clamp_min(torch.finfo(samples.dtype).tiny)
+        centred = samples - mean
+        third, variance = centred.pow(3).mean(0), centred.square().sum(0) / (k - 1)
+        mean = mean + third / (k * variance).clamp_min(torch.finfo(samples.dtype).tiny)
     return mean, spread / k**0.5 * (quantile / 1.96)
 
 
