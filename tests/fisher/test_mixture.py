@@ -96,7 +96,12 @@ def test_memory_is_refused_with_the_reason(held_out):
     source.score(x, 0.5)
     with pytest.raises(InputError, match="refused at every level"):
         information(x, [0.05, 0.1], source)
-    assert curve.excess_fi.statuses[0] == "undetermined"
+    for excess, samples, refused in (
+        (curve.excess_fi, curve.fi_samples, [True, False, False, False]),
+        (curve.excess_fir, curve.fir_samples, [True, True, False, False]),
+    ):
+        assert torch.isnan(excess.value).tolist() == torch.isnan(samples).all(1).tolist() == refused
+        assert [status == "undetermined" for status in excess.statuses] == refused
 
 
 def test_the_error_bar_holds_the_bias_of_finitely_many_references(eight):

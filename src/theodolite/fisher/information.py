@@ -47,6 +47,10 @@ def information(
     error of a finite number of references (`reference_bias`). Where these dominate the status is ``miscalibrated``. A
     score that is wrong in another way is not seen; its `fi` then lies above `denoising`, the lower bound.
 
+    Standard errors are over latents, widened where few of them carry the variance (``undetermined`` below ten degrees
+    of freedom); means of squares with long tails are moved up by the fraction of a standard error that centres them
+    (`mean_over_latents`).
+
     Two remarks on redundancy: with Rademacher probes R1 and R2 are the same number, since they differ by
     `(m - |v|²) / t²`, so R2 checks rounding only; and since `self_check` is zero for any score, it checks the noise and
     the derivative, not the score.
@@ -121,6 +125,10 @@ class _Reader:
         typical = self.draws.support.median(-1).values.tolist()
         return {name: [self.score.refusal(support, name) for support in typical] for name in ("fi", "fir")}
 
+    def refused(self, quantity: str) -> Tensor:
+        """The levels whose `quantity` must not be read, `(T,)`."""
+        return torch.tensor([bool(reason) for reason in self.refusals[quantity]], device=self.t.device)
+
     def reason(self, quantity: str) -> str:
         """The refusal at the most noise, in words."""
         reasons = self.refusals[quantity]
@@ -150,8 +158,8 @@ class _Reader:
             replace(self.read(d.square, "fir", self.bias["fir"], skewed=True), parts=second),
             self.read(d.rate, "fir", self.bias["rate"], skewed=True),
             d.dimension,
-            d.divergence,
-            d.square,
+            d.divergence.masked_fill(self.refused("fi")[:, None], torch.nan),
+            d.square.masked_fill(self.refused("fir")[:, None], torch.nan),
             GaussianFloor(self.flat),
         )
 
@@ -165,7 +173,7 @@ class _Reader:
         """Mean over latents of `samples: (T, n)`; NaN where the score refuses `quantity`."""
         mean = mean_over_latents(samples, skewed=skewed)
         bias = torch.zeros_like(mean.value) if bias is None else bias
-        refused = torch.tensor([bool(reason) for reason in self.refusals[quantity]], device=mean.value.device)
+        refused = self.refused(quantity)
         few = mean.freedom < min(ENOUGH_FREEDOM, len(self.flat) - 1)
         statuses = tuple(
             "undetermined" if no or rare else "miscalibrated" if biased else "ok"

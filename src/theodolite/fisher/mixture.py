@@ -38,7 +38,8 @@ class MixtureScore(ScoreSource):
 
     Args:
         references: `(N, *latent)`; not the latents that are then asked about.
-        block: references in one block; by default as many as keep a tile of inner products at 2²¹ numbers.
+        block: references in one block; by default as many as keep a tile of inner products, and the block itself, at
+            2²¹ numbers.
 
     Raises:
         InputError: references that are no cloud.
@@ -102,7 +103,7 @@ class MixtureScore(ScoreSource):
             checked_points(part, self.dimension, self.name)
         centred = clean - self.centre.to(clean)
         sums = [_Sums(centred + level**0.5 * noise, probes, level) for level in t.tolist()]
-        for Y in self.references.split(self.block or max(1, _ENTRIES // len(clean))):
+        for Y in self.references.split(self.block or max(1, _ENTRIES // max(clean.shape))):
             Y = Y.to(clean) - self.centre.to(clean)
             inner, noisy, along = centred @ Y.mT, noise @ Y.mT, probes @ Y.mT
             half = 0.5 * Y.square().sum(-1)
