@@ -61,6 +61,14 @@ def test_single_precision():
     torch.testing.assert_close(single.push.double(), push, rtol=1e-4, atol=1e-4)
 
 
+def test_single_precision_far_from_the_centre():
+    references, x = draws(2000, 8, 0), draws(30, 8, 1)
+    references, x = (torch.cat([half + 200, half - 200]) for half in (references, x))
+    _, push, _ = dense(references, x, 2.0, x.sign())
+    single = MixtureScore(references.float()).products(x.float(), 2.0, x.float().sign())
+    assert ((single.push.double() - push).norm() / push.norm()).item() < 2e-3
+
+
 @pytest.fixture
 def held_out(eight):
     g = torch.Generator().manual_seed(0)
