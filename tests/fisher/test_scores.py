@@ -144,3 +144,19 @@ def test_bad_input():
     for wrong in (lambda x, t: x[:, :1], lambda x, t: x.sum(), lambda x, t: None):
         with pytest.raises(InputError, match="a score has the shape of its point"):
             information(points(5, 2), [1.0], FunctionScore(wrong, (2,), name="wrong"))
+
+
+def test_a_source_of_ones_own():
+    class Standard(ScoreSource):
+        dimension = 2
+
+        def __init__(self, cut):
+            self.cut = cut
+
+        def score(self, x, t):
+            return -x[:, : self.cut] / (1 + t)
+
+    curve = information(points(400, 2), [1.0], Standard(2), generator=0)
+    assert curve.fi.value.item() == pytest.approx(1)
+    with pytest.raises(InputError, match="a score has the shape of its point"):
+        information(points(400, 2), [1.0], Standard(1), generator=0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from theodolite.fisher.scores import Products, ScoreSource
+from theodolite.fisher.scores import Products, ScoreSource, same_shape
 from theodolite.spectrum import Seeding, Seeds
 
 __all__ = ["Draws", "draw"]
@@ -58,7 +58,11 @@ def _group(clean: Tensor, base: tuple[int, ...], levels: Tensor, score: ScoreSou
     seeds, D = Seeds(base, len(base)), clean.shape[1]
     noise, probes = seeds.normal("noise", D).to(clean), seeds.normal("probe", D).sign().to(clean)
     products = score.at_levels(clean, noise, probes, levels)
-    return torch.stack([_contributions(one, noise, probes, t) for one, t in zip(products, levels.tolist())])
+    rows = []
+    for one, t in zip(products, levels.tolist()):
+        same_shape(one.score, clean, score.name)
+        rows.append(_contributions(one, noise, probes, t))
+    return torch.stack(rows)
 
 
 def _contributions(products: Products, eps: Tensor, v: Tensor, t: float) -> Tensor:

@@ -13,7 +13,7 @@ from theodolite.derivatives import JacobianOperator, jacobian
 from theodolite.errors import InputError
 from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["FunctionScore", "Products", "ScoreSource", "noised"]
+__all__ = ["FunctionScore", "Products", "ScoreSource", "noised", "same_shape"]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class FunctionScore(ScoreSource):
         name: what messages call it.
 
     Raises:
-        InputError: an output of another shape than the input, or not finite (when called).
+        InputError: an output of another shape than the input when called, or not finite when differentiated.
 
     Example:
         >>> standard = FunctionScore(lambda x, t: -x / (1 + t), (2,))
@@ -134,17 +134,17 @@ class FunctionScore(ScoreSource):
     @classmethod
     def from_denoiser(cls, denoiser: Callable[[Tensor, float], Tensor], shape: tuple[int, ...]) -> FunctionScore:
         """The score `(D(x, t) - x) / t` of a denoiser `D(x_t, t) ~ E[x_0 | x_t]`."""
-        return cls(lambda x, t: (_same_shape(denoiser(x, t), x, "denoiser") - x) / t, shape, name="denoiser")
+        return cls(lambda x, t: (same_shape(denoiser(x, t), x, "denoiser") - x) / t, shape, name="denoiser")
 
     @classmethod
     def from_noise(cls, predictor: Callable[[Tensor, float], Tensor], shape: tuple[int, ...]) -> FunctionScore:
         """The score `-eps(x, t) / sqrt(t)` of a noise predictor `eps(x_t, t) ~ E[(x_t - x_0) / sqrt(t) | x_t]`."""
-        return cls(lambda x, t: -_same_shape(predictor(x, t), x, "noise predictor") / t**0.5, shape, name="noise")
+        return cls(lambda x, t: -same_shape(predictor(x, t), x, "noise predictor") / t**0.5, shape, name="noise")
 
     def score(self, x: Tensor, t: float) -> Tensor:
         """The function's value at `x: (n, D)`; one model pass a point."""
         shaped = x.reshape(-1, *self.shape)
-        return _same_shape(self.function(shaped, t), shaped, self.name).reshape(x.shape)
+        return same_shape(self.function(shaped, t), shaped, self.name).reshape(x.shape)
 
     def products(self, x: Tensor, t: float, v: Tensor) -> Products:
         """Score and both products: three model passes a point, two where symmetric."""
@@ -158,7 +158,8 @@ def noised(clean: Tensor, noise: Tensor, t: float) -> Tensor:
     return clean + t**0.5 * noise
 
 
-def _same_shape(output: Tensor, x: Tensor, name: str) -> Tensor:
+def same_shape(output: Tensor, x: Tensor, name: str) -> Tensor:
+    """`output` when it has the shape of `x`, or an `InputError`."""
     if not isinstance(output, Tensor) or output.shape != x.shape:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise InputError(
