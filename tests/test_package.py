@@ -20,6 +20,7 @@ ABOVE = {
     "derivatives": {"maps"},
     "spectrum": {"maps", "derivatives"},
     "descriptors": {"maps", "derivatives", "spectrum"},
+    "fisher": {"maps", "derivatives", "spectrum"},
     "surveys": {"maps", "derivatives", "spectrum", "descriptors"},
     "report": {"maps", "derivatives", "spectrum", "descriptors", "surveys"},
     "zoo": {"maps"},

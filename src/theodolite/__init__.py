@@ -40,6 +40,7 @@ _HOMES = {
         "local_scaling",
     ),
     "errors": ("InputError",),
+    "fisher": (),
     "maps": ("Autoencoder", "LatentMap", "load"),
     "report": ("write_report",),
     "spectrum": ("Estimate", "singular_spectrum"),

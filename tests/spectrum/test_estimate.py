@@ -93,3 +93,10 @@ def test_the_quantiles_are_those_of_the_tables(draws, quantile):
 def test_one_draw_has_no_error():
     with pytest.raises(ValueError, match="two draws"):
         student_mean(torch.ones(1, 3))
+
+
+def test_equal_draws_have_no_skew():
+    draws = torch.full((7, 3), 0.1, dtype=torch.float64) * torch.tensor([1.0, 3.0, 1e9])
+    mean, stderr = student_mean(draws, skewed=True)
+    torch.testing.assert_close(mean, draws[0])
+    assert (stderr < 1e-12 * mean).all()

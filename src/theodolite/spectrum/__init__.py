@@ -1,7 +1,7 @@
 """Numbers from an operator, each an `Estimate`."""
 
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, golub_kahan
-from theodolite.spectrum.estimate import STATUSES, Estimate, joined, student_mean, worse, worst
+from theodolite.spectrum.estimate import STATUSES, Estimate, joined, student_mean, student_quantile, worse, worst
 from theodolite.spectrum.leading import LeadingTriplet, converge, dense_triplet, refine, ritz_triplet
 from theodolite.spectrum.least_squares import dense_normal_norm, normal_norm
 from theodolite.spectrum.measure import (
@@ -39,6 +39,7 @@ __all__ = [
     "singular_spectrum",
     "spectral_measure",
     "student_mean",
+    "student_quantile",
     "worse",
     "worst",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-__all__ = ["STATUSES", "Estimate", "joined", "student_mean", "worse", "worst"]
+__all__ = ["STATUSES", "Estimate", "joined", "student_mean", "student_quantile", "worse", "worst"]
 
 STATUSES = {
     "ok": "the value and its standard error can be used as they are",
@@ -16,6 +16,7 @@ STATUSES = {
     "lower-bound": "the truth is at or above the value; the standard error is the width of the bound",
     "upper-bound": "the truth is at or below the value; the standard error is the width of the bound",
     "truncated": "truncation bias exceeds sampling error; it is inside the standard error",
+    "miscalibrated": "the error of the score exceeds sampling error; it is inside the standard error",
     "approximate": "the derivative came from finite differences",
     "undetermined": "the quantity is not defined well enough here to be a number; do not rank by it",
     "undefined": "the quantity does not exist for this map or latent",
@@ -111,6 +112,13 @@ def joined(estimates: Sequence[Estimate]) -> Estimate:
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
+def student_quantile(freedom: float) -> float:
+    """The two-sided 95 % quantile of Student's law with at least one degree of freedom, within 1 %."""
+    if freedom <= len(_STUDENT):
+        return _STUDENT[int(freedom) - 1]
+    return 1.96 + 2.372 / freedom + 2.823 / freedom**2
+
+
 def student_mean(samples: Tensor, *, skewed: bool = False) -> tuple[Tensor, Tensor]:
     """Mean over the first axis, and a standard error whose 1.96-fold is Student's 95 % interval.
 
@@ -126,12 +134,12 @@ def student_mean(samples: Tensor, *, skewed: bool = False) -> tuple[Tensor, Tens
     k = len(samples)
     if k < 2:
         raise ValueError(f"student_mean expected at least two draws, got {k}")
-    freedom = k - 1
-    quantile = _STUDENT[freedom - 1] if freedom <= len(_STUDENT) else 1.96 + 2.372 / freedom + 2.823 / freedom**2
+    quantile = student_quantile(k - 1)
     mean, spread = samples.mean(0), samples.std(0)
     if skewed:
-        third = (samples - mean).pow(3).mean(0)
-        mean = mean + third / (k * spread.square()).clamp_min(torch.finfo(samples.dtype).tiny)
+        centred = samples - mean
+        third, variance = centred.pow(3).mean(0), centred.square().sum(0) / (k - 1)
+        mean = mean + third / (k * variance).clamp_min(torch.finfo(samples.dtype).tiny)
     return mean, spread / k**0.5 * (quantile / 1.96)
 
 

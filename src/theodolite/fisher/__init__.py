@@ -1,0 +1,43 @@
+"""Diffusability of a cloud of latents: Fisher information, its rate and the MMSE over noise levels."""
+
+from theodolite.fisher.closed_forms import (
+    gaussian_information,
+    mixture_information,
+    ripple_information,
+    sphere_information,
+)
+from theodolite.fisher.clouds import Cloud, normalised
+from theodolite.fisher.conventions import (
+    Channel,
+    ChannelCurve,
+    flow_matching,
+    variance_exploding,
+    variance_preserving,
+)
+from theodolite.fisher.curve import InformationCurve
+from theodolite.fisher.gaussian import GaussianMixtureScore, GaussianScore
+from theodolite.fisher.information import information
+from theodolite.fisher.mixture import MixtureScore
+from theodolite.fisher.scores import FunctionScore, Products, ScoreSource
+
+__all__ = [
+    "Channel",
+    "ChannelCurve",
+    "Cloud",
+    "FunctionScore",
+    "GaussianMixtureScore",
+    "GaussianScore",
+    "InformationCurve",
+    "MixtureScore",
+    "Products",
+    "ScoreSource",
+    "flow_matching",
+    "gaussian_information",
+    "information",
+    "mixture_information",
+    "normalised",
+    "ripple_information",
+    "sphere_information",
+    "variance_exploding",
+    "variance_preserving",
+]
