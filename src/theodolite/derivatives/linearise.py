@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -46,6 +46,27 @@ class _Record:
 
 
 @dataclass(frozen=True)
+class _Like:
+    """What a tensor looks like, without its values."""
+
+    shape: torch.Size
+    strides: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> _Like:
+        is_dense = tensor.is_contiguous() or (
+            tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+        )
+        strides = tensor.stride() if is_dense else torch.empty(tensor.shape, device="meta").stride()
+        return cls(tensor.shape, strides, tensor.dtype, tensor.device)
+
+    def zeros(self) -> Tensor:
+        return torch.empty_strided(self.shape, self.strides, dtype=self.dtype, device=self.device).zero_()
+
+
+@dataclass(frozen=True)
 class _Step:
     """One operation on numbered tangents: which it takes, which it makes, and which are not needed after it."""
 
@@ -53,6 +74,7 @@ class _Step:
     inputs: tuple[int, ...]
     outputs: tuple[int | None, ...]
     done: tuple[int, ...]
+    likes: tuple[_Like, ...]
     overwrites: bool = False
 
 
@@ -75,16 +97,11 @@ class Linearisation:
 
     def pull(self, U: Tensor) -> Tensor:
         """`Jᵀ u`: `(k, n, *output)` to `(k, n, *latent)`."""
-        return vmap(self._transposed)(laid_out(U))
+        return vmap(self._back)(laid_out(U))
 
     def second(self, V: Tensor) -> Tensor:
         """`D²f[v, v]`: `(k, n, *latent)` to `(k, n, *output)`, first and second order going through together."""
         return vmap(self._bent)(laid_out(V))
-
-    @cached_property
-    def _transposed(self) -> Callable[[Tensor], Tensor]:
-        _, pullback, *_ = vjp(self._along, torch.zeros_like(self._like))
-        return lambda u: pullback(u)[0]
 
     def _along(self, v: Tensor, *, in_place: bool = False) -> Tensor:
         live = {0: v}
@@ -93,6 +110,23 @@ class Linearisation:
             act = local.overwrite if in_place and step.overwrites and local.overwrite else local.push
             _keep(live, step, _several(act([live[i] for i in step.inputs])))
         return live[self._result].reshape(self.outputs.shape)
+
+    def _back(self, u: Tensor) -> Tensor:
+        cotangents, own = {self._result: u}, set[int]()
+        for step in reversed(self._steps):
+            given = [None if number is None else cotangents.pop(number, None) for number in step.outputs]
+            if all(part is None for part in given):
+                continue
+            is_own = not own.isdisjoint(number for number in step.outputs if number is not None)
+            for number, part in zip(step.inputs, _pulled(step, given, is_own)):
+                if number in cotangents:
+                    cotangents[number] = cotangents[number] + part
+                else:
+                    cotangents[number] = part
+                    if not step.local.is_fresh or len(step.inputs) > 1:
+                        continue
+                own.add(number)
+        return cotangents[0].reshape(self._like.shape)
 
     def _bent(self, v: Tensor) -> Tensor:
         live, second = {0: v}, dict[int, Tensor]()
@@ -218,7 +252,8 @@ def _steps(records: list[_Record], result: int) -> list[_Step]:
         if needed.isdisjoint(record.outputs):
             continue
         done = tuple(set(record.inputs) - needed)
-        steps.append(_Step(local(record.call), record.inputs, record.outputs, done))
+        likes = tuple(_Like.of(value) for value in record.call.values)
+        steps.append(_Step(local(record.call), record.inputs, record.outputs, done, likes))
         needed.update(record.inputs)
     return _overwriting(steps[::-1], uses)
 
@@ -237,6 +272,25 @@ def _overwriting(steps: Sequence[_Step], uses: Mapping[int, int]) -> list[_Step]
 
 def _several(out: Any) -> Sequence[Any]:
     return out if isinstance(out, tuple | list) else (out,)
+
+
+def _pulled(step: _Step, given: Sequence[Tensor | None], is_own: bool) -> Sequence[Tensor]:
+    """Cotangents of a step's inputs from those of its outputs; worked out from `push` where the rule has none."""
+    rule, g = step.local, given[0]
+    if rule.is_symmetric and g is not None:
+        act = rule.overwrite if is_own and rule.overwrite else rule.push
+        return _several(act([g]))
+    if rule.pull is not None and g is not None:
+        return rule.pull(g)
+    wanted = [place for place, part in enumerate(given) if part is not None]
+
+    def push(*tangents: Tensor) -> tuple[Tensor, ...]:
+        results = _several(rule.push(tangents))
+        return tuple(results[place] for place in wanted)
+
+    _, pullback, *_ = vjp(push, *(like.zeros() for like in step.likes))
+    pulled: Sequence[Tensor] = pullback(tuple(given[place] for place in wanted))
+    return pulled
 
 
 def _keep(live: dict[int, Tensor], step: _Step, results: Sequence[Any]) -> None:

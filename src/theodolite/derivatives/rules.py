@@ -33,17 +33,21 @@ class Local:
         push: first derivative; as many results as the operation has.
         bend: `D²[t, t]`; None where it vanishes.
         overwrite: the same as `push`, into the memory of the first tangent; None where that cannot be.
-        is_fresh: what `push` returns shares no memory with what it was given.
+        is_fresh: what `push` and `pull` return shares no memory with what they were given.
+        pull: transpose, from the cotangent of the one result to those of the inputs; None to have it worked out.
+        is_symmetric: `pull` is `push`, and `overwrite` serves both.
     """
 
     push: Callable[[_Tangents], Any]
     bend: _Bend | None = None
     overwrite: Callable[[_Tangents], Tensor] | None = None
     is_fresh: bool = False
+    pull: Callable[[Tensor], Sequence[Tensor]] | None = None
+    is_symmetric: bool = False
 
 
 def _scaling(factor: Tensor, bend: _Bend | None = None) -> Local:
-    return Local(lambda t: t[0] * factor, bend, lambda t: t[0].mul_(factor), is_fresh=True)
+    return Local(lambda t: t[0] * factor, bend, lambda t: t[0].mul_(factor), is_fresh=True, is_symmetric=True)
 
 
 @dataclass(frozen=True)
@@ -117,12 +121,12 @@ def _additive(call: Call) -> Local:
 
 def _reshaped(call: Call) -> Local:
     """A view, of tangents that may lie otherwise in memory."""
-    shape = call.out.shape
-    return Local(lambda tangents: tangents[0].reshape(shape))
+    before, after = call.values[0].shape, call.out.shape
+    return Local(lambda tangents: tangents[0].reshape(after), pull=lambda g: (g.reshape(before),))
 
 
 def _identity(call: Call) -> Local:
-    return Local(lambda tangents: tangents[0])
+    return Local(lambda tangents: tangents[0], pull=lambda g: (g,))
 
 
 def _converted(call: Call) -> Local:
@@ -172,8 +176,9 @@ def _sum(sign: float) -> Callable[[Call], Local]:
             return total if total.shape == shape else total.expand(shape)
 
         is_plain = factors == [1.0, 1.0] and call.values[0].shape == call.values[1].shape
-        into_first = (lambda tangents: tangents[0].add_(tangents[1])) if is_plain else None
-        return Local(push, overwrite=into_first, is_fresh=len(factors) == 2)
+        if is_plain:
+            return Local(push, overwrite=lambda t: t[0].add_(t[1]), is_fresh=True, pull=lambda g: (g, g))
+        return Local(push, is_fresh=len(factors) == 2)
 
     return rule
 
@@ -223,9 +228,21 @@ def _without_bias(position: int) -> Callable[[Call], Local]:
         if call.moving != (0,):
             return _other(call)
         func, rest = call.func, [None if i == position else arg for i, arg in enumerate(args)][1:]
-        return Local(lambda tangents: func(tangents[0], *rest, **kwargs), is_fresh=True)
+        pull = _transposed_convolution(args) if call.packet is _aten.convolution else None
+        return Local(lambda tangents: func(tangents[0], *rest, **kwargs), is_fresh=True, pull=pull)
 
     return rule
+
+
+def _transposed_convolution(args: tuple[Any, ...]) -> Callable[[Tensor], Sequence[Tensor]] | None:
+    """A convolution with flipped weights, as fast as the one forward; None where strides or groups forbid it."""
+    _, weight, _, stride, padding, dilation, is_transposed, _, groups = args
+    around = [d * (size - 1) - p for d, size, p in zip(dilation, weight.shape[2:], padding)]
+    if is_transposed or groups != 1 or any(step != 1 for step in stride) or min(around, default=0) < 0:
+        return None
+    flipped = weight.flip(tuple(range(2, weight.ndim))).transpose(0, 1).contiguous()
+    rest = (None, stride, around, dilation, False, [0] * len(around), 1)
+    return lambda g: (_aten.convolution(g, flipped, *rest),)
 
 
 def _matrix_product_with_sum(call: Call) -> Local:
@@ -273,7 +290,7 @@ def _softmax(call: Call) -> Local:
         mean = (y * t).sum(axis, keepdim=True)
         return moved * (t - mean) - y * (moved * t).sum(axis, keepdim=True)
 
-    return Local(push, bend)
+    return Local(push, bend, is_symmetric=True)
 
 
 def _log_softmax(call: Call) -> Local:
@@ -307,12 +324,15 @@ def _standardised(
     def push(tangents: _Tangents) -> tuple[Tensor, None, None]:
         return weighted(centred(tangents[0])[2], tangents[0]), None, None
 
+    def pull(g: Tensor) -> tuple[Tensor]:
+        return (centred(g if weight is None else g * weight)[2].reshape(g.shape),)
+
     def bend(tangents: _Tangents) -> tuple[Tensor, None, None]:
         t, q, du = centred(tangents[0])
         second = -scale * (2 * q * du + u * (du * t).mean(axes, keepdim=True))
         return weighted(second, tangents[0]), None, None
 
-    return Local(push, bend)
+    return Local(push, bend, pull=pull)
 
 
 def _group_norm(call: Call) -> Local:
@@ -349,7 +369,8 @@ def _batch_norm(call: Call) -> Local:
     scale = (variance + args[-1]).rsqrt()
     scale = scale if weight is None else scale * weight
     factor = scale.reshape(1, -1, *(1,) * (x.ndim - 2))
-    return Local(lambda tangents: (tangents[0] * factor, *(None,) * (len(call.out) - 1)))
+    rest = (None,) * (len(call.out) - 1)
+    return Local(lambda tangents: (tangents[0] * factor, *rest), pull=lambda g: (g * factor,))
 
 
 def _other(call: Call) -> Local:
