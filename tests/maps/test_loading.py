@@ -135,6 +135,17 @@ def test_a_device_that_is_absent_or_unknown_is_refused(folder, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     refused("'cuda' asked for, none found", folder, device="cuda")
     refused("a device such as 'cpu' or 'cuda' expected", folder, device="gpu")
+    refused("a device such as 'cpu' or 'cuda' expected", folder, device=["cpu"])
+
+
+@pytest.mark.parametrize("device", ["meta", "privateuseone", "xla"])
+def test_a_device_that_torch_cannot_use_is_one_line(device):
+    refused(f"device '{device}' asked for, torch has no use of it here: .*; use 'cpu'", "zoo:digits", device=device)
+
+
+@pytest.mark.parametrize("spec", [None, "", 3, object()])
+def test_what_names_no_model_is_refused_with_the_forms(spec):
+    refused("a model expected .*'package.module:factory' or 'zoo:name'.*, got", spec)
 
 
 def test_options_of_other_forms_are_refused(folder):

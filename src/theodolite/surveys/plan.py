@@ -6,8 +6,9 @@ import difflib
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -63,20 +64,39 @@ def make_plan(settings: Mapping[str, Any], known: Sequence[str]) -> Plan:
     """Check the settings of a survey and fill in its descriptors; `known` are the names of the registry.
 
     Raises:
-        InputError: an unknown budget or descriptor, or a `limit` or `size` below one.
+        InputError: an unknown budget or descriptor, a `limit` or `size` that is no positive whole number, a `seed` that
+            is no whole number.
     """
-    if settings["budget"] not in EFFORTS:
-        raise InputError(f"budget expected to be one of {', '.join(EFFORTS)}, got {settings['budget']!r}")
-    for name in ("limit", "size"):
-        if settings[name] is not None and settings[name] < 1:
-            raise InputError(f"{name} expected to be a positive number, got {settings[name]}")
+    budget = settings["budget"]
+    if not isinstance(budget, str) or budget not in EFFORTS:
+        raise InputError(
+            f"budget expected to be one of {', '.join(EFFORTS)}, got {budget!r}{closest(budget, list(EFFORTS))}; "
+            "leave it out for standard"
+        )
+    whole = {name: _whole(name, settings[name]) for name in ("limit", "size") if settings[name] is not None}
+    for name, value in whole.items():
+        if value < 1:
+            raise InputError(f"{name} expected to be a positive number, got {value}; leave it out for no {name}")
     chosen = _chosen(settings["descriptors"], known)
-    return Plan({**settings, "descriptors": chosen}, EFFORTS[settings["budget"]], chosen == list(known))
+    checked = {**settings, **whole, "seed": _whole("seed", settings["seed"]), "descriptors": chosen}
+    return Plan(checked, EFFORTS[budget], chosen == list(known))
 
 
-def _chosen(descriptors: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InputError(
+            f"{name} expected to be a whole number, got {value!r} ({type(value).__name__}); give an int, e.g. {name}=8"
+        )
+    return int(value)
+
+
+def _chosen(descriptors: str | Sequence[str] | None, known: Sequence[str]) -> list[str]:
     if descriptors is None:
         return list(known)
+    if isinstance(descriptors, str):
+        descriptors = [name.strip() for name in descriptors.split(",") if name.strip()]
+    if not isinstance(descriptors, Sequence | Set):
+        raise InputError(f"descriptors expected to be names, got {descriptors!r}; known are {', '.join(known)}")
     if not descriptors:
         raise InputError(f"at least one descriptor expected, got none; known are {', '.join(known)}")
     for name in descriptors:
@@ -85,9 +105,9 @@ def _chosen(descriptors: Sequence[str] | None, known: Sequence[str]) -> list[str
     return [name for name in known if name in descriptors]
 
 
-def closest(name: str, known: Sequence[str]) -> str:
+def closest(name: Any, known: Sequence[str]) -> str:
     """The words ``, did you mean 'x'?`` where a known name is close to `name`, otherwise nothing."""
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(str(name), known, n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from theodolite.errors import InputError
+from theodolite.errors import InputError, path_of
 from theodolite.surveys.plan import closest
-from theodolite.surveys.store import read_info, read_rows
+from theodolite.surveys.store import is_held, read_record, read_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +37,12 @@ class Run:
     path: Path
     info: dict[str, Any]
     table: pa.Table
+
+    @property
+    def status(self) -> str:
+        """``complete``, ``interrupted`` or ``running``: what `run.json` says, unless its survey was killed."""
+        status = str(self.info["status"])
+        return "interrupted" if status == "running" and not is_held(self.path) else status
 
     @property
     def samples(self) -> list[str]:
@@ -125,7 +131,7 @@ class Run:
 
     def __repr__(self) -> str:
         wanted = len(self.info["data"]["files"])
-        return f"Run({str(self.path)!r}, {self.info['status']}, {len(self.samples)} of {wanted} samples)"
+        return f"Run({str(self.path)!r}, {self.status}, {len(self.samples)} of {wanted} samples)"
 
 
 def read_run(path: str | Path) -> Run:
@@ -135,9 +141,9 @@ def read_run(path: str | Path) -> Run:
         path: the folder that `survey` wrote.
 
     Raises:
-        InputError: the folder is missing or holds no run.
+        InputError: the folder is missing, holds no run, or a broken one.
     """
-    folder = Path(path)
-    info = read_info(folder)
+    folder = path_of(path, "the run folder")
+    info = read_record(folder)
     table, _ = read_rows(folder)
     return Run(folder, info, table)
