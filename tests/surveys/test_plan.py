@@ -117,3 +117,10 @@ def test_the_same_budget_with_another_effort_is_a_difference():
     here = copy.deepcopy(record())
     here["effort"]["probes"] += 1
     assert len(differences(record(), here)) == 1
+
+
+def test_a_record_that_lacks_parts_differs_in_them():
+    assert (
+        differences({"data": {"files": record()["data"]["files"]}}, record())[-1]
+        == "theodolite unset there, 0.1.0 here"
+    )

@@ -194,9 +194,9 @@ def test_reading_a_table_does_not_abort_the_process_at_its_end(folder):
 
 
 def test_a_record_without_its_parts_is_called_broken(folder):
-    with pytest.raises(InputError, match=r"broken run\.json .* lacks settings"):
+    with pytest.raises(InputError, match=r"broken run\.json .* lacks its images"):
         read_record(folder.path)
-    folder.write_info({"format": FORMAT, "settings": {}, "model": {}, "data": {}, "quantities": {}})
+    folder.write_info({"format": FORMAT, "data": {"files": []}, "quantities": {}})
     with pytest.raises(InputError, match=r"broken run\.json"):
         read_record(folder.path)
 

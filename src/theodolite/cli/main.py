@@ -48,7 +48,8 @@ def main() -> None:
       theodolite survey stabilityai/sd-vae-ft-mse --data photos --out runs/first --size 128 --limit 16
       theodolite show runs/first
 
-    Exit codes: 0 done, 1 a bug, 2 bad input (one line says what), 130 interrupted.
+    Exit codes: 0 done (also when the reader of a pipe stops early, as `head` does), 1 a bug, 2 bad input or a disk
+    that refuses (one line says what), 130 interrupted.
     """  # noqa: D301
 
 

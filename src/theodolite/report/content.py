@@ -137,12 +137,21 @@ class Content:
     spectra: tuple[tuple[int, Any, Any], ...] = ()
     latent_shape: tuple[int, ...] = ()
     flagged: Mapping[str, int] = field(default_factory=dict)
+    status: str = ""
 
     @property
     def model_name(self) -> str:
         """What the run calls its model."""
         settings = self.info.get("settings") or {}
         return str((self.info.get("model") or {}).get("name") or settings.get("model") or "model")
+
+    @property
+    def doubt(self) -> str:
+        """Why no number of this run can be trusted: what its self-check found; empty when the derivatives hold."""
+        check = self.info.get("self_check") or {}
+        only_second = check.get("passed") is not False or check.get("second_order_holds") is False
+        holds = check.get("first_order_holds", only_second)
+        return "" if holds else str(check.get("message") or "see Method")
 
     def quantity(self, name: str) -> Quantity | None:
         """The quantity of that name if it was measured and is a number somewhere."""
@@ -169,6 +178,7 @@ def read_content(run: Run) -> Content:
         spectra=spectra,
         latent_shape=latent_shape,
         flagged=_flagged(run),
+        status=run.status,
     )
 
 

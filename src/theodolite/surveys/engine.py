@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -184,7 +184,10 @@ class _Survey:
     def _self_checked(self, latents: torch.Tensor) -> SelfCheck:
         from theodolite.derivatives import self_check
 
-        fix = "its decoder must run at any latent near an image's, and in torch operations only (no numpy, no .item())"
+        fix = (
+            "its decoder must run at any latent near an image's, and in torch operations with gradients only "
+            "(no numpy, .item() or no_grad)"
+        )
         with self._refusing("cannot be differentiated at the first image's latent", fix):
             return self_check(self.autoencoder.decoder, latents)
 
@@ -209,7 +212,7 @@ class _Survey:
         progress(total - len(pending), total, "")
         try:
             for done, image in enumerate(pending, start=total - len(pending) + 1):
-                self._measure_one(image, info["self_check"].get("second_order_holds", True))
+                self._measure_one(image, info["self_check"])
                 progress(done, total, image.sample)
         except KeyboardInterrupt:
             self._finish(info, "interrupted")
@@ -219,12 +222,16 @@ class _Survey:
             raise RuntimeError(f"no sample could be measured; the first: {self.lost[0]['reason']}") from self.last_error
         self._finish(info, "complete")
 
-    def _measure_one(self, image: ImageFile, exact_second: bool) -> None:
+    def _measure_one(self, image: ImageFile, check: Mapping[str, Any]) -> None:
         from theodolite.surveys.measure import described, measure
 
+        found = {
+            "exact_second": check.get("second_order_holds", True),
+            "doubt": "" if check.get("first_order_holds", True) else f"the self-check failed: {check['message']}",
+        }
         try:
             picture = self._image(image)
-            measured = measure(self.autoencoder, picture, image.sample, self.plan, exact_second=exact_second)
+            measured = measure(self.autoencoder, picture, image.sample, self.plan, **found)
         except Exception as error:  # one sample's failure must not cost the others their run
             self.lost.append({"sample": image.sample, "descriptor": None, "reason": described(error)})
             self.last_error = error

@@ -127,15 +127,12 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 
     The model and the images are compared by content (fingerprint, hashes), whatever path led to them.
     """
-    pairs = [
-        (name, there["settings"].get(name), value)
-        for name, value in here["settings"].items()
-        if name not in _BY_CONTENT
-    ]
-    pairs.append(("model fingerprint", there["model"]["fingerprint"], here["model"]["fingerprint"]))
-    pairs.append(("theodolite", there["theodolite"], here["theodolite"]))
-    if there["settings"].get("budget") == here["settings"]["budget"]:
-        pairs.append(("effort", there["effort"], here["effort"]))
+    settings = there.get("settings") or {}
+    pairs = [(name, settings.get(name), value) for name, value in here["settings"].items() if name not in _BY_CONTENT]
+    pairs.append(("model fingerprint", (there.get("model") or {}).get("fingerprint"), here["model"]["fingerprint"]))
+    pairs.append(("theodolite", there.get("theodolite"), here["theodolite"]))
+    if settings.get("budget") == here["settings"]["budget"]:
+        pairs.append(("effort", there.get("effort"), here["effort"]))
     found = [f"{name} {_shown(old)} there, {_shown(new)} here" for name, old, new in pairs if old != new]
     return found + _image_differences(there["data"]["files"], here["data"]["files"])
 

@@ -18,9 +18,10 @@ from theodolite.surveys.store import is_held, read_record, read_rows
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Run", "read_run"]
+__all__ = ["NOT_NUMBERS", "Run", "read_run"]
 
-_NOT_NUMBERS = ("undetermined", "undefined")
+NOT_NUMBERS = ("undetermined", "undefined")
+"""Statuses of values that are no numbers to rank by."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Run:
 
     def _summarised(self, quantity: str) -> dict[str, Any]:
         column = self.column(quantity)
-        usable = np.isfinite(column["value"]) & ~np.isin(column["status"], _NOT_NUMBERS)
+        usable = np.isfinite(column["value"]) & ~np.isin(column["status"], NOT_NUMBERS)
         values, errors = column["value"][usable], column["stderr"][usable]
         low, median, high = np.quantile(values, (0.25, 0.5, 0.75)) if len(values) else (np.nan,) * 3
         described = self.info["quantities"].get(quantity, {})

@@ -49,7 +49,6 @@ SCHEMA = pa.schema(
 _NOTES = b"theodolite"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PATIENCE = 5
-_SECTIONS = ("settings", "model", "data", "quantities")
 Notes = dict[str, dict[str, Any]]
 
 
@@ -212,16 +211,18 @@ def read_info(path: Path) -> dict[str, Any]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The content of a `run.json` that a survey wrote to its end: what reports and a resumed survey build on.
+    """The content of a `run.json` with all that reading a run builds on.
 
     Raises:
         InputError: as `read_info`, or parts of the record are missing.
     """
     info = read_info(path)
-    missing = [name for name in _SECTIONS if not isinstance(info.get(name), dict)]
-    if missing or not isinstance(info["data"].get("files"), list) or not isinstance(info.get("status"), str):
-        lacks = missing[0] if missing else "its images or its status"
-        raise InputError(f"broken run.json in {path}: it lacks {lacks}; the run must be made again in another folder")
+    data, status = info.get("data"), info.get("status")
+    files = data.get("files") if isinstance(data, dict) else None
+    if not (isinstance(files, list) and isinstance(info.get("quantities"), dict) and isinstance(status, str)):
+        raise InputError(
+            f"broken run.json in {path}: it lacks its images, quantities or status; make it again in another folder"
+        )
     return info
 
 
