@@ -147,3 +147,13 @@ def test_a_closed_stdout_is_no_error(done):
     command = f"{sys.executable} -m theodolite show {done} >&-"
     finished = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True)
     assert (finished.returncode, finished.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", [(), ("--json",), ("--sort", "local_rank")])
+def test_showing_needs_no_tensor_library(done, words):
+    code = (
+        "import sys; from theodolite.cli.main import main; main(sys.argv[1:], standalone_mode=False); "
+        "print('torch' in sys.modules)"
+    )
+    finished = subprocess.run([sys.executable, "-c", code, "show", str(done), *words], capture_output=True, text=True)
+    assert finished.stdout.splitlines()[-1] == "False", finished.stderr

@@ -51,6 +51,26 @@ FACTORIES = textwrap.dedent(
         def encode(self, images):
             return self.down(images + torch.randn_like(images))
 
+    class Five(Conv):
+        def __init__(self): super().__init__(5)
+
+    class NotANumber(Conv):
+        def encode(self, images): return self.down(images) * float("nan")
+
+    class NotAnImage(Conv):
+        def decode(self, latents): return self.up(latents) / 0
+
+    class InPlace(Conv):
+        def decode(self, latents): return self.up(latents.mul_(2))
+
+    class Odd(Conv):
+        def decode(self, latents): raise RuntimeError(f"no weights for {latents.shape[1]} latents")
+
+    def five(): return Five()
+    def not_a_number(): return NotANumber()
+    def not_an_image(): return NotAnImage()
+    def in_place(): return InPlace()
+    def odd(): return Odd()
     def conv(): torch.manual_seed(0); return Conv()
     def grey(): return Conv(1)
     def vector(): return Vector()
@@ -250,6 +270,14 @@ def test_a_diffusers_model_of_a_factory_gets_its_conventions():
         ("my_models:noisy", "draws noise"),
         ("my_models:noisy_encoder", "other latents each time"),
         ("my_models:mute", "come back as"),
+        ("my_models:broken", "the factory must initialise or load every weight"),
+        ("my_models:five", "3 or 1 channels, .* at 3x32x32: .*to have 5 channels, but got 3 .*return an `Autoencoder`"),
+        ("my_models:odd", "at 3x32x32: no weights for 4 latents"),
+        ("my_models:not_a_number", "its latents are NaN or infinite"),
+        ("my_models:not_an_image", "its images are NaN or infinite"),
+        ("my_models:in_place", "changes its latents in place"),
+        ("digits", "did you mean 'zoo:digits'"),
+        ("nowhere", "check the path"),
     ],
 )
 def test_a_factory_that_fails_is_told_in_one_line(spec, message):

@@ -163,3 +163,13 @@ def test_a_report_that_cannot_be_written_leaves_nothing(make_run, tmp_path):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="run folder expected"):
         write_report(tmp_path)
+
+
+def test_the_text_about_markers_is_true(make_run):
+    run = make_run(samples=12)
+    text = page(run)
+    assert "hollow markers show them, while undetermined and undefined ones are not drawn" in text
+    found = re.search(r'<script type="application/json" id="figures">(.*?)</script>', text, flags=re.DOTALL)
+    points = json.loads(found.group(1))["distribution-axis_rotation"]["data"][1]["customdata"]
+    statuses = run.column("axis_rotation")["status"]
+    assert [index for index, status in enumerate(statuses) if status != "undetermined"] == points

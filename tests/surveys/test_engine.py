@@ -314,6 +314,14 @@ def test_bad_input_is_one_line_and_leaves_nothing(photos, tmp_path, model, setti
     assert not (tmp_path / "run").exists()
 
 
+def test_images_of_several_sizes_are_refused_unless_they_are_resized(tiny, photos, tmp_path):
+    tiny.write_images(photos, count=2, side=24)
+    with pytest.raises(InputError, match=r"2 sizes, .*give --size, e.g. --size 16"):
+        surveyed(photos, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert len(surveyed(photos, tmp_path / "run", size=16).samples) == 4
+
+
 def test_empty_paths_are_refused(photos, tmp_path):
     for data, out in (("", tmp_path / "run"), (photos, ""), (None, tmp_path / "run"), (photos, None)):
         with pytest.raises(InputError, match="folder expected to be a path, got"):

@@ -194,3 +194,19 @@ def test_a_picture_shows_the_tensor(tmp_path):
     assert picture(torch.zeros(1, 8, 8)).mode == "L"
     assert picture(torch.zeros(3, 600, 300)).size == (128, 256)
     assert np.asarray(picture(torch.full((3, 2, 2), 0.5), (0.0, 1.0))).max() == 128
+
+
+def test_images_of_several_sizes_are_refused_with_a_size_to_give(tmp_path):
+    save(tmp_path / "a.png", flat(9, side=17))
+    save(tmp_path / "b.png", flat(9, side=18))
+    found = find_images(tmp_path)
+    assert found.of_one_size(8) is found  # both are cut to 16x16
+    save(tmp_path / "c.png", np.full((16, 24, 3), 9, np.uint8))
+    expected = r"2 sizes, e.g. 16x16 \(b.png\) and 16x24 \(c.png\); give --size, e.g. --size 16"
+    with pytest.raises(InputError, match=expected):
+        find_images(tmp_path).of_one_size(8)
+
+
+def test_a_missing_folder_says_what_to_check(tmp_path):
+    with pytest.raises(InputError, match="does not exist; check the path"):
+        find_images(tmp_path / "nowhere")

@@ -23,6 +23,7 @@ from theodolite.maps.probing import probe
 __all__ = ["check_spec", "load"]
 
 _FORMS = "a folder, a hub id 'owner/name', 'package.module:factory' or 'zoo:name'"
+_MEND = "the factory must initialise or load every weight"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FACTORY = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.]*)")
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -77,7 +78,10 @@ def load(
         raise refuse_pickle(text)
     if _is_hub_id(text, spec):
         return _from_checkpoint(from_hub(text, subfolder, revision), device, dtype)
-    raise InputError(f"no model {text!r}: no such folder; {_FORMS} expected")
+    from theodolite.zoo import AUTOENCODERS
+
+    hint = f"did you mean 'zoo:{text}'?" if text in AUTOENCODERS else "check the path"
+    raise InputError(f"no model {text!r}: no such folder; {_FORMS} expected; {hint}")
 
 
 def check_spec(spec: Any) -> str:
@@ -198,7 +202,7 @@ def _from_factory(made: Any, spec: str, device: torch.device, dtype: torch.dtype
         made_dtype = dtype or (torch.float32 if made.dtype in HALF else None)
         return _moved(made, device, made_dtype)
     if isinstance(made, nn.Module) and hasattr(made, "encode") and hasattr(made, "decode"):
-        check_finite(made, spec)
+        check_finite(made, spec, _MEND)
         if not type(made).__module__.startswith("diffusers."):
             return _probed(made.encode, made.decode, spec, type(made).__name__, device, dtype)
         notes = _half_notes([made])
@@ -219,7 +223,7 @@ def _probed(
     trial = Autoencoder(encode, decode, name=spec, latent_shape=())
     notes = _half_notes(trial.modules)
     for module in trial.modules:
-        check_finite(module, spec)
+        check_finite(module, spec, _MEND)
         _prepared(module, device, dtype or (torch.float32 if notes else None))
     shapes = probe(encode, decode, name=spec, device=trial.device, dtype=trial.dtype)
     return Autoencoder(

@@ -281,7 +281,7 @@ def _arrays(run: Run, listed: Sequence[str]) -> tuple[tuple[tuple[int, Any, Any]
         if "spectrum/nodes" in arrays and "spectrum/weights" in arrays:
             spectra.append((index, arrays["spectrum/nodes"].numpy(), arrays["spectrum/weights"].numpy()))
         if "latent" in arrays:
-            shape = tuple(arrays["latent"].shape)
+            shape = shape or tuple(arrays["latent"].shape)
     return tuple(spectra), shape
 
 

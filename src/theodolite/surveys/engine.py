@@ -53,7 +53,7 @@ def survey(
         out: the run folder: new, empty, or one of the same configuration.
         limit: only the first so many images, in the order of their paths.
         size: centre square, resized to so many pixels (a smaller image is enlarged); when None the centre is cut to
-            what the model can take.
+            what the model can take, and all images must then have one size.
         budget: ``quick``, ``standard`` or ``full``: how much work one sample may cost.
         descriptors: names from the registry, in a list or separated by commas; all of them by default.
         seed: of every random draw.
@@ -269,7 +269,7 @@ def _checked(autoencoder: Autoencoder, images: ImageSet, plan: Plan) -> ImageSet
     """The images this model can take.
 
     Raises:
-        InputError: the model takes neither grey nor RGB images, or not this size.
+        InputError: the model takes neither grey nor RGB images, or not this size, or they have several sizes.
     """
     if autoencoder.image_channels not in (1, 3):
         raise InputError(
@@ -285,4 +285,4 @@ def _checked(autoencoder: Autoencoder, images: ImageSet, plan: Plan) -> ImageSet
         raise InputError(
             f"{autoencoder.name} takes {height}x{width} pixels only; give --size {height} to resize to them"
         )
-    return images.at_least(autoencoder.downsampling)
+    return images.at_least(autoencoder.downsampling).of_one_size(autoencoder.downsampling)

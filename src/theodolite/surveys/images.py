@@ -38,14 +38,24 @@ class ImageFile:
         file: its path inside the folder.
         path: where it is.
         sha256: hash of its bytes.
-        shortest_side: in pixels.
+        size: height and width in pixels.
     """
 
     sample: str
     file: str
     path: Path
     sha256: str
-    shortest_side: int
+    size: tuple[int, int]
+
+    @property
+    def shortest_side(self) -> int:
+        """In pixels."""
+        return min(self.size)
+
+    def cut(self, multiple: int) -> tuple[int, int]:
+        """Height and width once its centre is cut to the largest multiple of `multiple` pixels along each side."""
+        height, width = (side // multiple * multiple for side in self.size)
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,23 @@ class ImageSet:
             raise InputError(f"every image of {self.folder} is {reason}; give --size to resize them")
         return replace(self, files=large, skipped=self.skipped + small)
 
+    def of_one_size(self, multiple: int) -> ImageSet:
+        """This set, when all its images have one size once cut to a multiple of `multiple` pixels.
+
+        Raises:
+            InputError: they have several, so that latents of several dimensions would be compared.
+        """
+        of_size = {image.cut(multiple): image for image in self.files}
+        if len(of_size) > 1:
+            (first, here), (second, there), *_ = of_size.items()
+            side = min(image.shortest_side for image in self.files) // multiple * multiple
+            raise InputError(
+                f"images of one size expected, since numbers at several sizes cannot be compared; {self.folder} has "
+                f"{len(of_size)} sizes, e.g. {first[0]}x{first[1]} ({here.file}) and {second[0]}x{second[1]} "
+                f"({there.file}); give --size, e.g. --size {side}"
+            )
+        return self
+
 
 def find_images(folder: Path, limit: int | None = None) -> ImageSet:
     """The first `limit` readable images below `folder`, sorted by path; all of them when `limit` is None.
@@ -95,9 +122,9 @@ def find_images(folder: Path, limit: int | None = None) -> ImageSet:
         if limit is not None and len(files) == limit:
             break
         try:
-            side = min(_decoded(path).size)
+            width, height = _decoded(path).size
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            files.append(ImageFile(sample, _label(folder, path), path, digest, side))
+            files.append(ImageFile(sample, _label(folder, path), path, digest, (height, width)))
         except Exception as error:  # image decoders raise almost any type on damaged bytes
             skipped.append(Skipped(_label(folder, path), _reason(error)))
     if not files:
@@ -131,7 +158,7 @@ def load_image(path: Path, *, channels: int, size: int | None = None, multiple: 
 
 def _listed(folder: Path) -> list[Path]:
     if not folder.exists():
-        raise InputError(f"image folder expected, got {folder}, which does not exist")
+        raise InputError(f"image folder expected, got {folder}, which does not exist; check the path (--data)")
     if not folder.is_dir():
         raise InputError(f"image folder expected, got the file {folder}; give the folder that holds it")
     if not os.access(folder, os.R_OK | os.X_OK):

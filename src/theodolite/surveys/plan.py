@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from theodolite.descriptors.effort import EFFORTS, Effort
 from theodolite.errors import InputError
+
+if TYPE_CHECKING:
+    from theodolite.descriptors.effort import Effort
 
 __all__ = ["Plan", "closest", "differences", "make_plan", "sample_seed"]
 
@@ -67,6 +69,8 @@ def make_plan(settings: Mapping[str, Any], known: Sequence[str]) -> Plan:
         InputError: an unknown budget or descriptor, a `limit` or `size` that is no positive whole number, a `seed` that
             is no whole number.
     """
+    from theodolite.descriptors.effort import EFFORTS  # here: it costs a tensor library, and reading a run needs none
+
     budget = settings["budget"]
     if not isinstance(budget, str) or budget not in EFFORTS:
         raise InputError(
