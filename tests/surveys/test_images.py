@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from theodolite.errors import InputError
-from theodolite.surveys.images import find_images, load_image, picture
+from theodolite.surveys.images import find_images, load_image, load_images, picture
 
 
 def save(path, pixels, **options):
@@ -210,3 +210,21 @@ def test_images_of_several_sizes_are_refused_with_a_size_to_give(tmp_path):
 def test_a_missing_folder_says_what_to_check(tmp_path):
     with pytest.raises(InputError, match="does not exist; check the path"):
         find_images(tmp_path / "nowhere")
+
+
+def test_a_folder_becomes_one_batch(tmp_path):
+    for name, value in (("b.png", 255), ("a.png", 0)):
+        save(tmp_path / name, flat(value, side=18))
+    batch = load_images(tmp_path, multiple=8)
+    assert batch.shape == (2, 3, 16, 16)
+    assert [float(image.mean()) for image in batch] == [-1.0, 1.0]
+    assert load_images(str(tmp_path), size=4, limit=1, channels=1).shape == (1, 1, 4, 4)
+    save(tmp_path / "c.png", flat(9, side=40))
+    with pytest.raises(InputError, match="give --size"):
+        load_images(tmp_path)
+    assert len(load_images(tmp_path, size=16)) == 3
+    (tmp_path / "d.png").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"got d\.png: not an image, or damaged; mend it"):
+        load_images(tmp_path, size=16)
+    with pytest.raises(InputError, match="image folder expected to be a path"):
+        load_images("")

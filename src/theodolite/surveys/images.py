@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from theodolite.errors import InputError
+from theodolite.errors import InputError, path_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["SUFFIXES", "ImageFile", "ImageSet", "Skipped", "find_images", "load_image", "picture"]
+__all__ = ["SUFFIXES", "ImageFile", "ImageSet", "Skipped", "find_images", "load_image", "load_images", "picture"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """What counts as an image, by the end of its name in any case."""
@@ -154,6 +154,45 @@ def load_image(path: Path, *, channels: int, size: int | None = None, multiple: 
     pixels = np.asarray(image, dtype=np.float32).clip(0, 255) / 127.5 - 1
     planes = np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else np.repeat(pixels[None], channels, axis=0)
     return torch.from_numpy(np.ascontiguousarray(planes))[None]
+
+
+def load_images(
+    folder: str | os.PathLike[str],
+    *,
+    size: int | None = None,
+    limit: int | None = None,
+    channels: int = 3,
+    multiple: int = 1,
+) -> Tensor:
+    """The images of a folder and its subfolders as one batch, as a survey gives them to a model.
+
+    Args:
+        folder: searched with its subfolders, in the order of paths.
+        size: centre square, resized to so many pixels; when None the centre is cut to a multiple of `multiple` pixels,
+            and all images must then have one size.
+        limit: only the first so many.
+        channels: 3 for RGB, 1 for grey.
+        multiple: what a model's image sides must be divisible by, its `downsampling`.
+
+    Returns:
+        `(n, channels, height, width)`, float32 in [-1, 1].
+
+    Raises:
+        InputError: no folder, no image, one that cannot be read, or images of several sizes without `size`.
+
+    Example:
+        >>> from theodolite.zoo import bundled_images
+        >>> load_images(bundled_images(), size=32, limit=2).shape
+        torch.Size([2, 3, 32, 32])
+    """
+    import torch
+
+    found = find_images(path_of(folder, "the image folder"), limit)
+    if found.skipped:
+        bad = found.skipped[0]
+        raise InputError(f"readable images expected in {folder}, got {bad.file}: {bad.reason}; mend it or move it away")
+    files = (found if size is not None else found.at_least(multiple).of_one_size(multiple)).files
+    return torch.cat([load_image(file.path, channels=channels, size=size, multiple=multiple) for file in files])
 
 
 def _listed(folder: Path) -> list[Path]:
