@@ -39,6 +39,9 @@ MOST_SAMPLES = 2000
 AT_EACH_END = 4
 """Samples shown as the most and as the least brittle."""
 
+_SHARES = ("axis_cosine", "axis_gap", "spectral_gap", "local_complexity_fraction")
+"""Quantities that cannot exceed one."""
+
 _ALWAYS_SHOWN = ("local_scaling_per_dimension",)
 _WIDE = 30.0
 _NOT_RANKED = ("undetermined", "undefined", "")
@@ -72,6 +75,11 @@ class Quantity:
         """Samples where it is a finite number that may be ranked."""
         ranked = np.array([status not in _NOT_RANKED for status in self.statuses], dtype=bool)
         return np.asarray(np.isfinite(self.values) & ranked, dtype=bool)
+
+    @property
+    def most(self) -> float:
+        """What it cannot exceed."""
+        return 1.0 if self.name.startswith(_SHARES) else math.inf
 
     @property
     def is_variant(self) -> bool:
