@@ -77,3 +77,12 @@ def test_a_cosine_is_not_drawn_beyond_one(make_run):
     outline, points, _, _ = figures.distribution(content, cosine).data
     assert max(outline.x) <= 1.0
     assert (np.array(points.x) + np.array(points.error_x.array)).max() <= 1.0 + 1e-4
+
+
+def test_values_close_to_each_other_stay_apart(make_run):
+    content = read_content(make_run(samples=12, flagged=False))
+    values = 1 - np.linspace(1e-8, 4e-7, 12)
+    cosine = changed(content.quantity("local_rank"), name="axis_cosine", values=values, stderr=NONE + 1e-7)
+    _, points, _, _ = figures.distribution(content, cosine).data
+    assert len(set(points.x)) == 12
+    assert (np.array(points.x) + np.array(points.error_x.array)).max() <= 1.0 + 1e-11

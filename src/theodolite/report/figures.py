@@ -51,14 +51,15 @@ def distribution(content: Content, quantity: Quantity) -> Figure | None:
     width[inside] = inner
     frame = framed(values, *_interval(quantity, chosen), logarithmic=logarithmic, reach=reach, most=quantity.most)
     y = width * _spread_out(len(values)) * 0.8
+    digits = _telling(values[inside])
     points = {
         **_markers(content, quantity, chosen, size=8.5),
-        "x": _short(frame.places),
+        "x": _short(frame.places, digits),
         "y": _short(y),
         "error_x": _bars(frame.below, frame.above),
     }
     _point_outwards(points, frame, "right", "left")
-    axis = {**_axis(), "showgrid": False, "showline": True, "linecolor": palette.LINE, "nticks": 6}
+    axis = {**_axis(), "showgrid": False, "showline": True, "linecolor": palette.LINE, "nticks": 6 if digits < 8 else 3}
     layout = {
         **_layout(highlight=2),
         "margin": {"l": 6, "r": 6, "t": 4, "b": 26},
@@ -113,8 +114,8 @@ def scatter(content: Content, across: Quantity, up: Quantity) -> Figure | None:
     top = framed(y, *_interval(up, chosen), most=up.most)
     points = {
         **_markers(content, coloured, chosen, size=12, also=(across, up)),
-        "x": _short(right.places),
-        "y": _short(top.places),
+        "x": _short(right.places, _telling(x)),
+        "y": _short(top.places, _telling(y)),
         "error_x": _bars(right.below, right.above),
         "error_y": _bars(top.below, top.above),
     }
@@ -259,7 +260,7 @@ def _outline(places: Array, logarithmic: bool, most: float) -> tuple[dict[str, A
     trace = {
         "type": "scatter",
         "mode": "lines",
-        "x": _short(10.0**along if logarithmic else along),
+        "x": _short(10.0**along if logarithmic else along, _telling(grid)),
         "y": _short(np.concatenate([height, -height[::-1]])),
         "fill": "toself",
         "fillcolor": palette.faded(palette.MUTED, 0.09),
@@ -328,6 +329,13 @@ def _unit_label() -> dict[str, Any]:
         "xshift": 6,
         "font": {"size": 11, "color": palette.MUTED},
     }
+
+
+def _telling(values: Array) -> int:
+    """Significant digits that tell values apart on a screen, however close they are to each other."""
+    spread = float(values.max() - values.min())
+    closeness = math.log10(float(np.abs(values).max()) / spread) if spread > 0 else 0.0
+    return min(5 + max(0, math.ceil(closeness)), 16)
 
 
 def _short(values: Any, digits: int = 5) -> list[float]:
