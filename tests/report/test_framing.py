@@ -83,6 +83,8 @@ def test_values_close_to_each_other_stay_apart(make_run):
     content = read_content(make_run(samples=12, flagged=False))
     values = 1 - np.linspace(1e-8, 4e-7, 12)
     cosine = changed(content.quantity("local_rank"), name="axis_cosine", values=values, stderr=NONE + 1e-7)
-    _, points, _, _ = figures.distribution(content, cosine).data
+    figure = figures.distribution(content, changed(cosine, stderr=np.append(1.0, cosine.stderr[1:])))
+    assert figure.data[3].x == (figure.layout.xaxis.range[0],)
+    points = figures.distribution(content, cosine).data[1]
     assert len(set(points.x)) == 12
     assert (np.array(points.x) + np.array(points.error_x.array)).max() <= 1.0 + 1e-11

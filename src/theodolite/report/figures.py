@@ -230,7 +230,7 @@ def _cut(edges: Sequence[tuple[float, float, str]]) -> dict[str, Any]:
     """Small triangles where intervals are cut off."""
     x, y, symbols = (list(column) for column in zip(*edges)) if edges else ([], [], [])
     marker = {"size": 5, "color": palette.faded(palette.MUTED, 0.6), "symbol": symbols}
-    place = {"x": _short(x), "y": _short(y), "cliponaxis": False}
+    place = {"x": _short(x, 16), "y": _short(y, 16), "cliponaxis": False}
     return {"type": "scatter", "mode": "markers", **place, "marker": marker, "hoverinfo": "skip"}
 
 
