@@ -143,6 +143,14 @@ def test_a_full_stdout_is_one_line_and_code_two(done):
     assert len(stderr.splitlines()) == 1
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-"])
+def test_a_full_or_closed_stderr_keeps_the_exit_code(done, where):
+    for run, code in ((done, 0), (done / "nowhere", 2)):
+        command = f"{sys.executable} -m theodolite show {run} {where}"
+        assert subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE).returncode == code
+
+
 def test_a_closed_stdout_is_no_error(done):
     command = f"{sys.executable} -m theodolite show {done} >&-"
     finished = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True)

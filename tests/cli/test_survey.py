@@ -257,6 +257,9 @@ def test_progress_is_drawn_on_a_terminal_only(survey, monkeypatch):
     monkeypatch.setattr(terminal.sys, "stderr", Terminal())
     with terminal.progress_bar(quiet=True) as draw:
         assert draw is None
+    monkeypatch.setattr(terminal.sys, "stderr", None)  # closed
+    with terminal.progress_bar(quiet=False) as draw:
+        assert draw is None
 
 
 def test_the_progress_bar_shows_count_rate_and_times(monkeypatch):

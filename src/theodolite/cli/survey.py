@@ -28,8 +28,7 @@ DESCRIPTORS = (
 """The names of the registry, which costs a tensor library to import."""
 
 _BUDGET = (
-    "Work a sample: quick, standard or full, about 0.35, 0.85 and 2.4 thousand decoder passes; the more, the smaller "
-    "the errors."
+    "Work a sample: quick, standard or full, about 350, 850 or 2400 decoder passes; the more, the smaller the errors."
 )
 
 

@@ -41,8 +41,9 @@ _WIDTH_WITHOUT_TERMINAL = 120
 
 
 def notice(message: str) -> None:
-    """One line on stderr."""
-    click.echo(f"theodolite: {message}", err=True)
+    """One line on stderr; where that takes nothing the work goes on without it."""
+    with suppress(OSError):
+        click.echo(f"theodolite: {message}", err=True)
 
 
 def say(text: object, end: str = "\n") -> None:
@@ -80,7 +81,7 @@ def interruptible() -> Iterator[None]:
 @contextmanager
 def progress_bar(quiet: bool) -> Iterator[Callable[[int, int, str], None] | None]:
     """A callback (done, total, sample) that draws on stderr when that is a terminal, otherwise nothing."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

@@ -212,7 +212,7 @@ class _Survey:
         progress(total - len(pending), total, "")
         try:
             for done, image in enumerate(pending, start=total - len(pending) + 1):
-                self._measure_one(image, info["self_check"])
+                self._measure_one(image, info.get("self_check") or {})
                 progress(done, total, image.sample)
         except KeyboardInterrupt:
             self._finish(info, "interrupted")
