@@ -230,7 +230,7 @@ def _print_table(
     while (wide := _natural_width(console, columns, kept, rows)) > console.width and left:
         kept.remove(left.pop(0))
     gone = [name for name in columns if name not in kept]
-    note = f" Without {', '.join(gone)}, to fit." if gone else ""
+    note = f" Left out to fit: {', '.join(gone)}." if gone else ""
     console.width = max(wide, console.width)
     console.print(_table(columns, kept, rows, title, caption + note))
     say(page.getvalue(), end="")

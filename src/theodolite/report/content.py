@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from theodolite.report import palette, pictures
 from theodolite.report.rounding import MOST_DIGITS, Shown, rounded, shown
 from theodolite.spectrum.estimate import STATUSES
+from theodolite.surveys.run import NOT_NUMBERS
 
 if TYPE_CHECKING:
     from theodolite.surveys import Run
@@ -44,7 +45,7 @@ _SHARES = ("axis_cosine", "axis_gap", "spectral_gap", "local_complexity_fraction
 
 _ALWAYS_SHOWN = ("local_scaling_per_dimension",)
 _WIDE = 30.0
-_NOT_RANKED = ("undetermined", "undefined", "")
+_NOT_RANKED = (*NOT_NUMBERS, "")
 
 
 @dataclass(frozen=True, eq=False)

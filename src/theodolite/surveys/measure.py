@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Measured", "applicable", "decoded", "described", "encoded", "measure"]
 
 _DOUBTED = "undetermined"
+_DOUBT = "the derivatives' self-check failed"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,13 @@ class Measured:
 
 
 def measure(
-    autoencoder: Autoencoder, image: Tensor, sample: str, plan: Plan, *, exact_second: bool = True, doubt: str = ""
+    autoencoder: Autoencoder,
+    image: Tensor,
+    sample: str,
+    plan: Plan,
+    *,
+    exact_first: bool = True,
+    exact_second: bool = True,
 ) -> Measured:
     """Every descriptor of `plan` at the latent of one image `(1, channels, height, width)`.
 
@@ -52,9 +59,9 @@ def measure(
         image: as `load_image` gives it.
         sample: its id.
         plan: of the survey.
-        exact_second: False where the self-check found the second derivative wrong; differences are then taken.
-        doubt: why no number can be trusted, where the self-check found the first derivative wrong; every row is then
-            at best ``undetermined``.
+        exact_first: False where the self-check found the first derivative wrong; every row is then at best
+            ``undetermined``.
+        exact_second: False where it found the second derivative wrong; differences are then taken.
     """
     started = time.perf_counter()
     latents = encoded(autoencoder, image)
@@ -62,8 +69,8 @@ def measure(
     seed = sample_seed(plan.seed, sample)
     chart = Chart(autoencoder.decoder, latents, effort=plan.effort, generator=seed, exact_second=exact_second)
     rows, failed, messages = _rows(chart, applicable(plan.descriptors, output.shape[1:])[0], seed)
-    if doubt:
-        messages |= {row["quantity"]: doubt for row in rows if worse(row["status"], _DOUBTED) != row["status"]}
+    if not exact_first:
+        messages |= {row["quantity"]: _DOUBT for row in rows if worse(row["status"], _DOUBTED) != row["status"]}
         rows = [{**row, "status": worse(row["status"], _DOUBTED)} for row in rows]
     common = {"model": autoencoder.name, "sample": sample, "map": "decoder", "sigma": None}
     pictures = {".png": picture(image[0])}
@@ -72,7 +79,7 @@ def measure(
     arrays = _arrays(chart, latents)
     notes = {
         "way": chart.operator.way,
-        "status": worse(chart.operator.status, _DOUBTED) if doubt else chart.operator.status,
+        "status": chart.operator.status if exact_first else worse(chart.operator.status, _DOUBTED),
         "passes": chart.operator.passes,
         "seconds": round(time.perf_counter() - started, 3),
         "messages": messages,

@@ -30,7 +30,7 @@ class Run:
 
     Attributes:
         path: the run folder.
-        info: the content of `run.json`.
+        info: the content of `run.json`; its status stays ``running`` where the survey was killed, see `status`.
         table: `quantities.parquet`, one row a sample and quantity, with the columns `model, sample, map, sigma,
             quantity, value, stderr, passes, n, status`; of a run that was killed, the rows of its finished samples.
     """
