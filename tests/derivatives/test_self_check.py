@@ -231,7 +231,7 @@ class WithoutGradient(torch.nn.Module):
 
 
 @pytest.mark.parametrize("function", [lambda z: torch.sin(3 * z.detach()), WithoutGradient()])
-def test_a_gradient_that_is_cut_off_is_named_and_its_error_readable(function):
+def test_a_gradient_that_is_cut_off_is_named_and_its_error_readable(unrecorded, function):
     check = self_check(LatentMap(function, (4,)), torch.randn(1, 4, generator=torch.Generator().manual_seed(0)))
     assert not check.passed
     assert not check.first_order_holds

@@ -184,10 +184,7 @@ class _Survey:
     def _self_checked(self, latents: torch.Tensor) -> SelfCheck:
         from theodolite.derivatives import self_check
 
-        fix = (
-            "its decoder must run at any latent near an image's, and in torch operations with gradients only "
-            "(no numpy, .item() or no_grad)"
-        )
+        fix = "its decoder must run at any latent near an image's, and in torch operations only (no numpy, no .item())"
         with self._refusing("cannot be differentiated at the first image's latent", fix):
             return self_check(self.autoencoder.decoder, latents)
 
