@@ -80,6 +80,33 @@ def test_the_readme_names_every_quantity_and_descriptor():
             assert f"`{quantity.name}`" in readme, quantity.name
 
 
+def test_the_readme_names_every_model_of_the_zoo():
+    from theodolite.zoo import AUTOENCODERS
+
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"`zoo:{name}`" in readme for name in AUTOENCODERS)
+
+
+def test_the_readmes_snippet_runs(tmp_path, monkeypatch):
+    from theodolite.zoo import bundled_images
+
+    readme = (ROOT / "README.md").read_text()
+    snippet = re.search(r"```python\n(import theodolite\n.*?)```", readme, re.DOTALL).group(1)
+    (tmp_path / "photos").symlink_to(bundled_images())
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(snippet.replace("./my-vae", "zoo:patches-kl").replace("size=128", "size=16"), names)
+    assert names["psi"].value.shape == (4,)
+
+
+def test_the_readmes_query_leaves_out_what_is_no_number():
+    from theodolite.surveys.run import NOT_NUMBERS
+
+    readme = (ROOT / "README.md").read_text()
+    found = re.search(r"where status not in \((.*?)\)", readme).group(1)
+    assert set(re.findall(r"\w+", found)) == set(NOT_NUMBERS)
+
+
 def test_no_file_names_a_machine():
     pattern = re.compile(r"(?<![\w.])/(?:work|root|home|tmp|Users)/")
     code = (path for room in ("src", "scripts", "examples", "benchmarks") for path in (ROOT / room).rglob("*.py"))

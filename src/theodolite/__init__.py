@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from theodolite.maps import Autoencoder, LatentMap, load
     from theodolite.report import write_report
     from theodolite.spectrum import Estimate, singular_spectrum
-    from theodolite.surveys import Run, read_run, survey
+    from theodolite.surveys import Run, load_images, read_run, survey
 
 __version__ = "0.1.0"
 
@@ -44,7 +44,7 @@ _HOMES = {
     "maps": ("Autoencoder", "LatentMap", "load"),
     "report": ("write_report",),
     "spectrum": ("Estimate", "singular_spectrum"),
-    "surveys": ("Run", "read_run", "survey"),
+    "surveys": ("Run", "load_images", "read_run", "survey"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -61,6 +61,7 @@ __all__ = [
     "jacobian",
     "leading_singular_value",
     "load",
+    "load_images",
     "local_complexity",
     "local_rank",
     "local_scaling",

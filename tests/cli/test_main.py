@@ -7,7 +7,10 @@ import pytest
 
 import theodolite
 from theodolite.cli.main import main
+from theodolite.cli.survey import DESCRIPTORS
+from theodolite.descriptors import EFFORTS, REGISTRY
 from theodolite.errors import InputError
+from theodolite.zoo import AUTOENCODERS
 
 HEAVY = ("torch", "numpy", "rich", "plotly", "jinja2", "PIL", "pyarrow", "diffusers")
 
@@ -27,6 +30,40 @@ def test_every_verb_shows_examples(invoke, verb):
     text = invoke(verb, "--help").output
     assert "Examples:" in text
     assert f"theodolite {verb}" in text
+
+
+def test_the_help_names_models_descriptors_defaults_and_costs(invoke):
+    text = " ".join(invoke("survey", "--help").output.split())
+    for name in (*AUTOENCODERS, *REGISTRY):
+        assert name in text
+    for words in ("all by default", "cpu by default", "by default as stored", "by default images keep their size"):
+        assert words in text
+    assert all(budget in text for budget in EFFORTS)
+    assert "decoder passes" in text
+    assert tuple(REGISTRY) == DESCRIPTORS
+    assert "first column of the table" in " ".join(invoke("show", "--help").output.split())
+
+
+def test_the_verbs_are_summarised_in_whole_words(invoke):
+    summary = invoke("--help").output.partition("Commands:")[2]
+    assert len(summary.split("\n")) >= len(main.commands)
+    assert "..." not in summary
+
+
+def test_an_empty_path_is_refused_by_every_verb(invoke, photos, tmp_path):
+    calls = (
+        ("show", ""),
+        ("report", ""),
+        ("demo", "--out", ""),
+        ("survey", "tiny:make", "--data", "", "--out", tmp_path / "run"),
+        ("survey", "tiny:make", "--data", photos, "--out", ""),
+        ("survey", "", "--data", photos, "--out", tmp_path / "run"),
+    )
+    for words in calls:
+        result = invoke(*words)
+        assert (result.exit_code, result.stdout) == (2, ""), words
+        assert "expected" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
 
 
 def test_the_version_is_told(invoke):

@@ -4,6 +4,7 @@ import errno
 import importlib.util
 import json
 import os
+import re
 import signal
 import time
 
@@ -103,6 +104,25 @@ def test_failures_inside_a_run_are_told(survey, monkeypatch):
     result = survey("--no-report")
     assert result.exit_code == 0
     assert result.stderr == "theodolite: failed 01, every descriptor: RuntimeError: a bad day\n"
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_report_that_cannot_be_written_costs_no_numbers(survey, tmp_path, monkeypatch, words):
+    from theodolite.cli import terminal
+    from theodolite.errors import InputError
+
+    def fails(run, out=None):
+        raise InputError("no space left")
+
+    monkeypatch.setattr(terminal, "write_report", fails)
+    result = survey(*words)
+    assert result.exit_code == 2
+    assert "local_rank" in result.stdout
+    line = f"the run is complete .*: no space left; make it with: theodolite report {tmp_path / 'run'}"
+    assert re.search(line, result.stderr)
+    assert read_run(tmp_path / "run").status == "complete"
+    if words:
+        assert json.loads(result.stdout)["report"] is None
 
 
 class TestBadInput:
@@ -236,6 +256,9 @@ def test_progress_is_drawn_on_a_terminal_only(survey, monkeypatch):
         assert draw is None
     monkeypatch.setattr(terminal.sys, "stderr", Terminal())
     with terminal.progress_bar(quiet=True) as draw:
+        assert draw is None
+    monkeypatch.setattr(terminal.sys, "stderr", None)  # closed
+    with terminal.progress_bar(quiet=False) as draw:
         assert draw is None
 
 

@@ -222,3 +222,25 @@ def test_latents_that_do_not_fit_are_refused():
         self_check(network(nn.SiLU()), torch.ones(1, 4))
     with pytest.raises(InputError, match="NaN"):
         self_check(LatentMap(lambda z: z / 0, (5,)), Z)
+
+
+class WithoutGradient(torch.nn.Module):
+    @torch.no_grad()
+    def forward(self, z):
+        return torch.sin(3 * z)
+
+
+@pytest.mark.parametrize("function", [lambda z: torch.sin(3 * z.detach()), WithoutGradient()])
+def test_a_gradient_that_is_cut_off_is_named_and_its_error_readable(unrecorded, function):
+    check = self_check(LatentMap(function, (4,)), torch.randn(1, 4, generator=torch.Generator().manual_seed(0)))
+    assert not check.passed
+    assert not check.first_order_holds
+    assert "remove detach(), no_grad()" in check.message
+    assert max(check.first_order, check.adjoint) <= 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_constant_map_has_a_derivative_of_zero(dtype):
+    check = self_check(LatentMap(lambda z: torch.zeros(len(z), 3, dtype=dtype), (4,)), torch.ones(1, 4, dtype=dtype))
+    assert check.passed, check.message
+    assert check.first_order_holds

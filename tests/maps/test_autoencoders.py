@@ -180,3 +180,10 @@ def test_a_decoder_that_returns_no_images_is_told_so():
     broken = Autoencoder(lambda x: x, lambda z: None, name="broken", latent_shape=(3, None, None))
     with pytest.raises(InputError, match="decode expected to return"):
         broken.decode(images())
+
+
+def test_the_repr_tells_the_size_of_images_of_one_size():
+    from theodolite.zoo import load_autoencoder
+
+    assert repr(load_autoencoder("digits")) == "Autoencoder(zoo:digits, latent_shape=(8,), image_size=(8, 8))"
+    assert repr(load_autoencoder("patches-kl")).endswith("latent_shape=(4, None, None), downsampling=4)")

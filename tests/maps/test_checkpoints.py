@@ -102,6 +102,18 @@ def test_pickled_weights_are_refused_with_the_safe_way(folder, name):
     )
 
 
+def test_the_safe_way_names_the_class_that_is_there(folder, tmp_path):
+    (folder / "model.ckpt").touch()
+    assert "diffusers.AutoencoderTiny.from_pretrained" in refused("pickled", folder / "model.ckpt")
+    shutil.copy(folder / "model.ckpt", tmp_path / "alone.ckpt")
+    assert "diffusers.CLASS.from_pretrained" in refused("CLASS as its config.json names it", tmp_path / "alone.ckpt")
+
+
+def test_truncated_weights_are_to_be_downloaded_again(folder):
+    (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-100])
+    refused(f"{WEIGHTS} is damaged or incomplete .*download it again", folder)
+
+
 def test_the_safe_way_works(folder, tmp_path):
     model = diffusers.AutoencoderTiny.from_pretrained(folder)
     model.save_pretrained(tmp_path / "old", safe_serialization=False)

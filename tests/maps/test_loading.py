@@ -51,6 +51,26 @@ FACTORIES = textwrap.dedent(
         def encode(self, images):
             return self.down(images + torch.randn_like(images))
 
+    class Five(Conv):
+        def __init__(self): super().__init__(5)
+
+    class NotANumber(Conv):
+        def encode(self, images): return self.down(images) * float("nan")
+
+    class NotAnImage(Conv):
+        def decode(self, latents): return self.up(latents) / 0
+
+    class InPlace(Conv):
+        def decode(self, latents): return self.up(latents.mul_(2))
+
+    class Odd(Conv):
+        def decode(self, latents): raise RuntimeError(f"no weights for {latents.shape[1]} latents")
+
+    def five(): return Five()
+    def not_a_number(): return NotANumber()
+    def not_an_image(): return NotAnImage()
+    def in_place(): return InPlace()
+    def odd(): return Odd()
     def conv(): torch.manual_seed(0); return Conv()
     def grey(): return Conv(1)
     def vector(): return Vector()
@@ -135,6 +155,17 @@ def test_a_device_that_is_absent_or_unknown_is_refused(folder, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     refused("'cuda' asked for, none found", folder, device="cuda")
     refused("a device such as 'cpu' or 'cuda' expected", folder, device="gpu")
+    refused("a device such as 'cpu' or 'cuda' expected", folder, device=["cpu"])
+
+
+@pytest.mark.parametrize("device", ["meta", "privateuseone", "xla"])
+def test_a_device_that_torch_cannot_use_is_one_line(device):
+    refused(f"device '{device}' asked for, torch has no use of it here: .*; use 'cpu'", "zoo:digits", device=device)
+
+
+@pytest.mark.parametrize("spec", [None, "", 3, object()])
+def test_what_names_no_model_is_refused_with_the_forms(spec):
+    refused("a model expected .*'package.module:factory' or 'zoo:name'.*, got", spec)
 
 
 def test_options_of_other_forms_are_refused(folder):
@@ -181,6 +212,10 @@ def test_a_factory_of_a_module_is_probed_evaluated_and_frozen():
     assert torch.equal(loaded.encode(images), loaded.encode(images))
     assert load("my_models:conv", dtype="float64").dtype == torch.float64
     assert load("my_models:Nested.conv").latent_shape == (4, None, None)
+
+
+def test_a_factory_may_write_to_its_inputs():
+    assert load("my_models:in_place").latent_shape == (4, None, None)
 
 
 def test_a_factory_of_grey_images():
@@ -239,6 +274,13 @@ def test_a_diffusers_model_of_a_factory_gets_its_conventions():
         ("my_models:noisy", "draws noise"),
         ("my_models:noisy_encoder", "other latents each time"),
         ("my_models:mute", "come back as"),
+        ("my_models:broken", "the factory must initialise or load every weight"),
+        ("my_models:five", "3 or 1 channels, .* at 3x32x32: .*to have 5 channels, but got 3 .*return an `Autoencoder`"),
+        ("my_models:odd", "at 3x32x32: no weights for 4 latents"),
+        ("my_models:not_a_number", "its latents are NaN or infinite"),
+        ("my_models:not_an_image", "its images are NaN or infinite"),
+        ("digits", "did you mean 'zoo:digits'"),
+        ("nowhere", "check the path"),
     ],
 )
 def test_a_factory_that_fails_is_told_in_one_line(spec, message):

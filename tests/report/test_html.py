@@ -8,6 +8,7 @@ import pytest
 from theodolite.errors import InputError
 from theodolite.report import write_report
 from theodolite.spectrum.estimate import STATUSES
+from theodolite.surveys.store import RunFolder
 
 HOSTILE = '</script><img src=x onerror=alert(1)>&".png'
 
@@ -70,17 +71,31 @@ def test_one_sample_has_no_distributions_and_no_order(make_run):
 
 
 def test_no_sample_yet_still_makes_a_report(make_run):
-    text = page(make_run(samples=0, quantities=(), status="running"))
+    run = make_run(samples=0, quantities=(), status="running")
+    with RunFolder(run.path).locked():
+        text = page(run)
     assert sections(text) == ["summary", "method", "cite"]
     assert "No sample has been measured yet." in text
     assert "This run is still running." in text
+
+
+def test_a_run_that_nobody_writes_to_is_interrupted(make_run):
+    assert "This run is interrupted." in page(make_run(samples=2, status="running"))
+
+
+def test_the_numbers_of_the_self_check_are_readable(make_run):
+    check = {"passed": False, "first_order": 8.78847e299, "adjoint": 2.1e-7, "second_order": 0.04, "message": "wrong"}
+    text = page(make_run(samples=2, self_check=check))
+    for words in ("8.8", "× 10²⁹⁹", "2.1 × 10⁻⁷", "<dd>0.04</dd>"):
+        assert words in text
+    assert "e+299" not in own(text)
 
 
 def test_quantities_that_are_nan_everywhere_say_so(make_run):
     text = page(make_run(samples=4, nothing=("curvature", "local_rank"), pictures=False))
     assert "scatter" not in sections(text)
     assert "No sample has a usable value." in text
-    assert "Curvature, the better guide, was not measured." in text
+    assert "Curvature, the better guide, has no value that can be ranked here." in text
     assert "nan" not in re.sub(r'data-value="nan"', "", own(text).partition("<main>")[2].partition("</main>")[0])
 
 
@@ -148,3 +163,13 @@ def test_a_report_that_cannot_be_written_leaves_nothing(make_run, tmp_path):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="run folder expected"):
         write_report(tmp_path)
+
+
+def test_the_text_about_markers_is_true(make_run):
+    run = make_run(samples=12)
+    text = page(run)
+    assert "hollow markers show them, while undetermined and undefined ones are not drawn" in text
+    found = re.search(r'<script type="application/json" id="figures">(.*?)</script>', text, flags=re.DOTALL)
+    points = json.loads(found.group(1))["distribution-axis_rotation"]["data"][1]["customdata"]
+    statuses = run.column("axis_rotation")["status"]
+    assert [index for index, status in enumerate(statuses) if status != "undetermined"] == points

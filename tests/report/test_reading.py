@@ -47,6 +47,24 @@ def test_nothing_measured_is_said(make_run, samples):
     assert brittle_definition(content) == ""
 
 
+FAILED = {"passed": False, "first_order_holds": False, "second_order_holds": True, "message": "JVP is wrong"}
+
+
+def test_a_failed_self_check_lets_nothing_be_read_off(make_run):
+    expected = ["No number of this report can be read as geometry: JVP is wrong."]
+    assert reading(read_content(make_run(samples=6, self_check=FAILED))) == expected
+    older = {"passed": False, "second_order_holds": True, "message": "JVP is wrong"}
+    assert reading(read_content(make_run("older", samples=6, self_check=older))) == expected
+    second = {**FAILED, "first_order_holds": True, "second_order_holds": False}
+    assert len(reading(read_content(make_run("second", samples=6, self_check=second)))) == 2
+
+
+def test_curvature_in_the_table_is_not_called_unmeasured(make_run):
+    names = ("curvature", "leading_singular_value")
+    content = read_content(make_run(samples=3, quantities=names, nothing=("curvature",)))
+    assert "Curvature, the better guide, has no value that can be ranked here." in brittle_definition(content)
+
+
 def test_brittle_is_defined_by_what_was_measured(make_run):
     assert "high curvature" in brittle_definition(read_content(make_run(samples=2)))
     other = read_content(make_run("other", samples=2, quantities=("leading_singular_value",)))

@@ -85,6 +85,17 @@ def test_a_wrong_second_derivative_is_replaced_by_differences(unrecorded, tiny, 
     assert all(row["value"] > 0 for row in rows)
 
 
+def test_numbers_of_a_wrong_first_derivative_are_not_to_be_ranked_by(unrecorded, photos, tmp_path):
+    run = survey("tiny:detached", photos, tmp_path / "run", budget="quick", limit=2)
+    assert not run.info["self_check"]["first_order_holds"]
+    assert "detach()" in run.info["self_check"]["message"]
+    assert set(run.table["status"].to_pylist()) == {"undetermined", "undefined"}
+    assert run.column("local_complexity")["status"].tolist() == ["undefined"] * 2
+    assert any(text == "the derivatives' self-check failed" for text in run.info["messages"].values())
+    assert run.info["derivatives"]["status"] == "undetermined"
+    assert all(entry["count"] == 0 for entry in run.summary())
+
+
 def test_run_json_tells_what_was_done(whole, photos):
     info = json.loads((whole.path / "run.json").read_text())
     assert info == whole.info
@@ -148,6 +159,10 @@ def test_a_killed_run_is_usable_and_resumes(photos, tmp_path, whole):
     assert not (out / "quantities.parquet").exists()
     killed = read_run(out)
     assert (killed.info["status"], killed.samples) == ("running", ["00", "01", "02"])
+    assert killed.status == "interrupted"
+    assert "interrupted" in repr(killed)
+    with store.RunFolder(out).locked():
+        assert killed.status == "running"
     assert killed.summary()[0]["count"] == 3
     same(numbers(surveyed(photos, out)), numbers(whole))
 
@@ -281,6 +296,14 @@ def test_damaged_images_are_skipped_and_named(photos, tmp_path):
         ("tiny:make", {"dtype": "float16"}, "float16"),
         ("tiny:make", {"dtype": "flaot32"}, "flaot32"),
         ("tiny:missing", {}, "missing"),
+        (None, {}, "a model expected .*got None"),
+        ("", {}, "a model expected .*got ''"),
+        (3, {}, "a model expected .*got int"),
+        ("tiny:make", {"size": "8"}, "size expected to be a whole number"),
+        ("tiny:make", {"seed": "a"}, "seed expected to be a whole number"),
+        ("tiny:make", {"device": "meta"}, "'meta' asked for"),
+        ("tiny:touchy", {}, "cannot be differentiated .*KeyError: 'one latent,.*please"),
+        ("tiny:of_numpy", {}, "cannot be differentiated .*torch operations only"),
         ("tiny:of_one_size", {"size": 12}, "failed on the first image.*try another --size"),
     ],
 )
@@ -289,6 +312,31 @@ def test_bad_input_is_one_line_and_leaves_nothing(photos, tmp_path, model, setti
         survey(model, photos, tmp_path / "run", **settings)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_images_of_several_sizes_are_refused_unless_they_are_resized(tiny, photos, tmp_path):
+    tiny.write_images(photos, count=2, side=24)
+    with pytest.raises(InputError, match=r"2 sizes, .*give --size, e.g. --size 16"):
+        surveyed(photos, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert len(surveyed(photos, tmp_path / "run", size=16).samples) == 4
+
+
+def test_empty_paths_are_refused(photos, tmp_path):
+    for data, out in (("", tmp_path / "run"), (photos, ""), (None, tmp_path / "run"), (photos, None)):
+        with pytest.raises(InputError, match="folder expected to be a path, got"):
+            survey("tiny:make", data, out)
+    with pytest.raises(InputError, match="run folder expected to be a path, got an empty one"):
+        read_run("")
+
+
+def test_a_damaged_record_is_one_line_and_left_alone(photos, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text('{"format": 1}')
+    for use in (read_run, lambda out: surveyed(photos, out)):
+        with pytest.raises(InputError, match=r"broken run\.json"):
+            use(tmp_path / "run")
+    assert (tmp_path / "run" / "run.json").read_text() == '{"format": 1}'
 
 
 def test_a_full_disk_keeps_what_is_finished_and_resumes(photos, tmp_path, monkeypatch, whole):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from theodolite.errors import InputError
-from theodolite.surveys.images import find_images, load_image, picture
+from theodolite.surveys.images import find_images, load_image, load_images, picture
 
 
 def save(path, pixels, **options):
@@ -194,3 +194,37 @@ def test_a_picture_shows_the_tensor(tmp_path):
     assert picture(torch.zeros(1, 8, 8)).mode == "L"
     assert picture(torch.zeros(3, 600, 300)).size == (128, 256)
     assert np.asarray(picture(torch.full((3, 2, 2), 0.5), (0.0, 1.0))).max() == 128
+
+
+def test_images_of_several_sizes_are_refused_with_a_size_to_give(tmp_path):
+    save(tmp_path / "a.png", flat(9, side=17))
+    save(tmp_path / "b.png", flat(9, side=18))
+    found = find_images(tmp_path)
+    assert found.of_one_size(8) is found  # both are cut to 16x16
+    save(tmp_path / "c.png", np.full((16, 24, 3), 9, np.uint8))
+    expected = r"2 sizes, e.g. 16x16 \(b.png\) and 16x24 \(c.png\); give --size, e.g. --size 16"
+    with pytest.raises(InputError, match=expected):
+        find_images(tmp_path).of_one_size(8)
+
+
+def test_a_missing_folder_says_what_to_check(tmp_path):
+    with pytest.raises(InputError, match="does not exist; check the path"):
+        find_images(tmp_path / "nowhere")
+
+
+def test_a_folder_becomes_one_batch(tmp_path):
+    for name, value in (("b.png", 255), ("a.png", 0)):
+        save(tmp_path / name, flat(value, side=18))
+    batch = load_images(tmp_path, multiple=8)
+    assert batch.shape == (2, 3, 16, 16)
+    assert [float(image.mean()) for image in batch] == [-1.0, 1.0]
+    assert load_images(str(tmp_path), size=4, limit=1, channels=1).shape == (1, 1, 4, 4)
+    save(tmp_path / "c.png", flat(9, side=40))
+    with pytest.raises(InputError, match="give --size"):
+        load_images(tmp_path)
+    assert len(load_images(tmp_path, size=16)) == 3
+    (tmp_path / "d.png").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"got d\.png: not an image, or damaged; mend it"):
+        load_images(tmp_path, size=16)
+    with pytest.raises(InputError, match="image folder expected to be a path"):
+        load_images("")

@@ -1,9 +1,11 @@
 """Settings: what is refused, and what counts as another configuration."""
 
 import copy
+import json
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from theodolite.errors import InputError
@@ -32,6 +34,33 @@ def test_an_unknown_descriptor_names_the_closest_and_the_known_ones():
         plan(descriptors=["volume"])
     with pytest.raises(InputError, match="at least one descriptor"):
         plan(descriptors=[])
+
+
+def test_descriptors_may_be_one_text():
+    assert plan(descriptors="curvature").descriptors == ("curvature",)
+    assert plan(descriptors=" curvature, local_scaling,").descriptors == ("local_scaling", "curvature")
+    for wrong in (5, ["curvature", 5], " , "):
+        with pytest.raises(InputError, match="known are local_scaling"):
+            plan(descriptors=wrong)
+
+
+@pytest.mark.parametrize("budget", ["fast", "quik", None, ["quick"]])
+def test_an_unknown_budget_lists_the_known_ones_and_the_way_out(budget):
+    with pytest.raises(InputError, match=r"one of quick, standard, full, got .*leave it out") as caught:
+        plan(budget=budget)
+    assert ("did you mean 'quick'" in str(caught.value)) is (budget in ("quik", ["quick"]))
+
+
+@pytest.mark.parametrize("settings", [{"size": "8"}, {"limit": 1.5}, {"seed": "a"}, {"seed": None}, {"limit": True}])
+def test_numbers_of_another_type_are_refused(settings):
+    with pytest.raises(InputError, match=f"{next(iter(settings))} expected to be a whole number, got .*e.g."):
+        plan(**settings)
+
+
+def test_whole_numbers_of_numpy_are_taken_as_pythons_own():
+    settings = plan(limit=np.int64(3), seed=np.int32(5)).settings
+    assert (type(settings["limit"]), type(settings["seed"])) == (int, int)
+    json.dumps(settings)
 
 
 @pytest.mark.parametrize("settings", [{"budget": "huge"}, {"limit": 0}, {"size": -3}])
@@ -88,3 +117,10 @@ def test_the_same_budget_with_another_effort_is_a_difference():
     here = copy.deepcopy(record())
     here["effort"]["probes"] += 1
     assert len(differences(record(), here)) == 1
+
+
+def test_a_record_that_lacks_parts_differs_in_them():
+    assert (
+        differences({"data": {"files": record()["data"]["files"]}}, record())[-1]
+        == "theodolite unset there, 0.1.0 here"
+    )

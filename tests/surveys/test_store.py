@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,7 +13,16 @@ from safetensors.torch import load_file
 
 from theodolite.errors import InputError
 from theodolite.surveys import store
-from theodolite.surveys.store import FORMAT, SCHEMA, RunFolder, read_info, read_rows, write_atomically
+from theodolite.surveys.store import (
+    FORMAT,
+    SCHEMA,
+    RunFolder,
+    is_held,
+    read_info,
+    read_record,
+    read_rows,
+    write_atomically,
+)
 
 
 def row(sample, quantity="local_rank", value=1.0):
@@ -140,15 +151,54 @@ def test_a_full_disk_leaves_no_half_written_file(tmp_path, monkeypatch, code):
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_other_errors_of_the_disk_are_not_mistaken_for_the_users(tmp_path, monkeypatch):
+@pytest.mark.parametrize("code", [errno.EIO, errno.EFBIG, errno.EROFS])
+def test_other_errors_of_the_disk_are_one_line_too(tmp_path, monkeypatch, code):
     def failing(handle):
-        raise OSError(errno.EIO, "Input/output error")
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(store.os, "fsync", failing)
-    with pytest.raises(OSError, match="Input/output") as caught:
+    with pytest.raises(InputError, match=f"cannot write .*{os.strerror(code)}.*same command again") as caught:
         write_atomically(tmp_path / "a", [b"after"])
-    assert not isinstance(caught.value, InputError)
+    assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_bug_while_writing_stays_a_bug(tmp_path):
+    with pytest.raises(TypeError):
+        write_atomically(tmp_path / "a", ["text"])
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["quantities.parquet", "shards/b.parquet"])
+def test_a_damaged_table_is_named(folder, name):
+    add(folder, "a")
+    folder.merge(["a"])
+    add(folder, "b")
+    file = folder.path / name
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(InputError, match=rf"broken .*{name} .*delete this file") as caught:
+        read_rows(folder.path)
+    assert "\n" not in str(caught.value)
+
+
+def test_reading_a_table_does_not_abort_the_process_at_its_end(folder):
+    add(folder, "a")
+    folder.merge(["a"])
+    code = (
+        "import os, pathlib, sys; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); import torch; "
+        "from theodolite.surveys.store import read_rows; print(read_rows(pathlib.Path(sys.argv[1]))[0].num_rows)"
+    )
+    for _ in range(4):
+        done = subprocess.run([sys.executable, "-c", code, str(folder.path)], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+
+
+def test_a_record_without_its_parts_is_called_broken(folder):
+    with pytest.raises(InputError, match=r"broken run\.json .* lacks its images"):
+        read_record(folder.path)
+    folder.write_info({"format": FORMAT, "data": {"files": []}, "quantities": {}})
+    with pytest.raises(InputError, match=r"broken run\.json"):
+        read_record(folder.path)
 
 
 def test_leftovers_of_a_kill_are_tidied(folder):
@@ -210,4 +260,5 @@ def test_two_surveys_cannot_write_to_one_folder(folder):
     with folder.locked(), pytest.raises(InputError, match="another survey"), RunFolder(folder.path).locked():
         pass
     with folder.locked():
-        pass
+        assert is_held(folder.path)
+    assert not is_held(folder.path)

@@ -79,6 +79,29 @@ class SquaringDecoder(Decoder):
         return super().forward(Squared.apply(latents))
 
 
+class NumpyDecoder(Decoder):
+    """Leaves torch on its way, and so has no derivative."""
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.from_numpy(latents.detach().numpy().copy()))
+
+
+class TouchyDecoder(Decoder):
+    """Takes one latent at a time and raises at any other batch."""
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        if len(latents) != 1:
+            raise KeyError("one latent,\nplease")
+        return super().forward(latents)
+
+
+class DetachedDecoder(Decoder):
+    """Moves with its latent, and says that it does not."""
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        return super().forward(latents.detach())
+
+
 class SlowEncoder(Encoder):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         time.sleep(0.3)
@@ -133,6 +156,21 @@ def to_vectors() -> Autoencoder:
 def wrong_twice() -> Autoencoder:
     torch.manual_seed(0)
     return _built(Encoder(), SquaringDecoder())
+
+
+def of_numpy() -> Autoencoder:
+    torch.manual_seed(0)
+    return _built(Encoder(), NumpyDecoder())
+
+
+def touchy() -> Autoencoder:
+    torch.manual_seed(0)
+    return _built(Encoder(), TouchyDecoder())
+
+
+def detached() -> Autoencoder:
+    torch.manual_seed(0)
+    return _built(Encoder(), DetachedDecoder())
 
 
 def broken_weights() -> Autoencoder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,15 +13,11 @@ __all__ = ["demo"]
 SETTINGS: dict[str, Any] = {"model": "zoo:patches-kl", "size": 32, "limit": None, "budget": "standard"}
 
 
-@click.command()
+@click.command(short_help="Survey a small model on bundled images.")
 @click.option(
-    "--out",
-    default=Path("runs/demo"),
-    show_default=True,
-    type=click.Path(path_type=Path, readable=False),
-    help="Run folder: new, or one to resume.",
+    "--out", default="runs/demo", show_default=True, metavar="FOLDER", help="Run folder: new, or one to resume."
 )
-def demo(out: Path) -> None:
+def demo(out: str) -> None:
     """Survey a small autoencoder on the bundled images; about a minute, without a network or a GPU.
 
     The last line printed is the path of the report.

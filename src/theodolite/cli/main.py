@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 import theodolite
+from theodolite.cli import terminal
 from theodolite.cli.demo import demo
 from theodolite.cli.report import report
 from theodolite.cli.show import show
@@ -28,12 +29,12 @@ class _Theodolite(click.Group):
             verb = error.ctx.command_path if error.ctx else "theodolite"
             raise _refused(f"{error.format_message()} (see {verb} --help)") from error
         except KeyboardInterrupt as error:
-            click.echo("theodolite: interrupted", err=True)
+            terminal.notice("interrupted")
             raise click.exceptions.Exit(130) from error
 
 
 def _refused(message: str) -> click.exceptions.Exit:
-    click.echo(f"theodolite: error: {' '.join(message.split())}", err=True)
+    terminal.notice(f"error: {' '.join(message.split())}")
     return click.exceptions.Exit(2)
 
 
@@ -48,7 +49,8 @@ def main() -> None:
       theodolite survey stabilityai/sd-vae-ft-mse --data photos --out runs/first --size 128 --limit 16
       theodolite show runs/first
 
-    Exit codes: 0 done, 1 a bug, 2 bad input (one line says what), 130 interrupted.
+    Exit codes: 0 done (also when the reader of a pipe stops early, as `head` does), 1 a bug, 2 bad input or a disk
+    that refuses (one line says what), 130 interrupted.
     """  # noqa: D301
 
 

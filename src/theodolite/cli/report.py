@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
+
+from theodolite.cli import terminal
 
 __all__ = ["report"]
 
 
-@click.command()
-@click.argument("run", type=click.Path(path_type=Path, readable=False))
-@click.option(
-    "--out", type=click.Path(path_type=Path, readable=False), help="Where to write it; RUN/report.html by default."
-)
-def report(run: Path, out: Path | None) -> None:
+@click.command(short_help="Write the report of a run again.")
+@click.argument("run")
+@click.option("--out", metavar="FILE", help="Where to write it; RUN/report.html by default.")
+def report(run: str, out: str | None) -> None:
     """Write the report of RUN, one HTML file that opens offline, and print its path.
 
     \b
@@ -25,4 +23,6 @@ def report(run: Path, out: Path | None) -> None:
     from theodolite.report import write_report
     from theodolite.surveys import read_run
 
-    click.echo(write_report(read_run(run), out))
+    results = read_run(run)
+    terminal.warn(results)
+    terminal.say(write_report(results, out))

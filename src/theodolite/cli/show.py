@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from theodolite.cli import terminal
@@ -11,14 +9,15 @@ from theodolite.cli import terminal
 __all__ = ["show"]
 
 
-@click.command()
-@click.argument("run", type=click.Path(path_type=Path, readable=False))
+@click.command(short_help="Print the summary of a run.")
+@click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else.")
 @click.option("--sort", metavar="QUANTITY", help="List the samples too, by this quantity, the largest first.")
-def show(run: Path, as_json: bool, sort: str | None) -> None:
+def show(run: str, as_json: bool, sort: str | None) -> None:
     """Print what RUN measured: the median and spread of every quantity, with its error.
 
-    RUN may be complete, interrupted, or still going.
+    RUN may be complete, interrupted, or still going. QUANTITY is any name in the first column of the table; samples
+    whose value is no number to rank by (undetermined, undefined) come last.
 
     \b
     Examples:
@@ -29,9 +28,10 @@ def show(run: Path, as_json: bool, sort: str | None) -> None:
     from theodolite.surveys import read_run
 
     results = read_run(run)
+    terminal.warn(results)
     if as_json:
         by = {"samples_by": {sort: terminal.samples_by(results, sort)}} if sort else {}
-        click.echo(terminal.as_json(results, **by))
+        terminal.say(terminal.as_json(results, **by))
         return
     terminal.print_summary(results)
     if sort:

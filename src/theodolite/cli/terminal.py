@@ -2,30 +2,70 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
 import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from theodolite.errors import InputError
+
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from theodolite.surveys import Run
 
-__all__ = ["as_json", "interruptible", "notice", "print_samples", "print_summary", "progress_bar", "write_report"]
+__all__ = [
+    "as_json",
+    "interruptible",
+    "notice",
+    "print_samples",
+    "print_summary",
+    "progress_bar",
+    "say",
+    "warn",
+    "write_report",
+]
 
 _WIDTH_WITHOUT_TERMINAL = 120
 
 
 def notice(message: str) -> None:
-    """One line on stderr."""
-    click.echo(f"theodolite: {message}", err=True)
+    """One line on stderr; where that takes nothing the work goes on without it."""
+    with suppress(OSError):
+        click.echo(f"theodolite: {message}", err=True)
+
+
+def say(text: object, end: str = "\n") -> None:
+    """Print on stdout; a reader that stopped reading (`| head`) ends the command with 0.
+
+    Raises:
+        InputError: stdout takes no more, e.g. on a full disk.
+    """
+    try:
+        click.echo(f"{text}{end}", nl=False)
+    except BrokenPipeError:
+        _drop_what_is_buffered()
+        raise click.exceptions.Exit(0) from None
+    except OSError as error:
+        _drop_what_is_buffered()
+        raise InputError(f"cannot print to stdout: {error.strerror or error}; free space or print elsewhere") from error
+
+
+def _drop_what_is_buffered() -> None:
+    """Send the rest to nowhere, or Python would try once more when it ends, and complain."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
@@ -41,7 +81,7 @@ def interruptible() -> Iterator[None]:
 @contextmanager
 def progress_bar(quiet: bool) -> Iterator[Callable[[int, int, str], None] | None]:
     """A callback (done, total, sample) that draws on stderr when that is a terminal, otherwise nothing."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
@@ -63,6 +103,13 @@ def progress_bar(quiet: bool) -> Iterator[Callable[[int, int, str], None] | None
                 bar.reset(task, total=total, completed=done, description="measuring")
 
         yield draw
+
+
+def warn(run: Run) -> None:
+    """What makes a run's numbers doubtful, on stderr."""
+    check = run.info.get("self_check") or {}
+    if check.get("passed") is False:
+        notice(f"the derivatives' self-check failed: {check.get('message')}")
 
 
 def _pace(seconds: float, done: int, left: int) -> str:
@@ -92,12 +139,12 @@ def as_json(run: Run, **more: Any) -> str:
     info = run.info
     content = {
         "run": str(run.path),
-        "status": info["status"],
+        "status": run.status,
         "samples": len(run.samples),
         **{name: info.get(name, []) for name in ("failed", "left_out")},
-        "skipped": info["data"]["skipped"],
-        "seconds": info["timing"]["seconds"],
-        "self_check": info["self_check"],
+        "skipped": info["data"].get("skipped", []),
+        "seconds": (info.get("timing") or {}).get("seconds"),
+        "self_check": info.get("self_check"),
         "quantities": run.summary(),
         **more,
     }
@@ -115,15 +162,14 @@ def _plain(value: Any) -> Any:
 def print_summary(run: Run) -> None:
     """The median of every quantity over samples, on stdout."""
     info = run.info
-    title = (
-        f"{info['model']['name']}, {len(run.samples)} samples, budget {info['settings']['budget']}, {info['status']}"
-    )
+    model, budget = (info.get("model") or {}).get("name"), (info.get("settings") or {}).get("budget")
+    title = f"{model}, {len(run.samples)} samples, budget {budget}, {run.status}"
     columns = ("quantity", "median", "quartiles", "error", "samples", "flagged")
     rows = [
         (
             entry["quantity"],
             f"{entry['median']:.4g}",
-            f"{entry['low']:.4g} to {entry['high']:.4g}",
+            f"{entry['low']:.4g} … {entry['high']:.4g}",
             f"± {entry['median_stderr']:.2g}",
             str(entry["count"]),
             str(entry["flagged"] or ""),
@@ -134,10 +180,10 @@ def print_summary(run: Run) -> None:
         "Median and quartiles over samples; error: the median of the samples' standard errors; flagged: samples whose "
         "status is not ok."
     )
-    _print_table(title, columns, rows, caption)
+    _print_table(title, columns, rows, caption, spare=("samples", "flagged", "quartiles"))
     for entry in run.summary():
         if entry["flagged"]:
-            click.echo(f"{entry['quantity']}: {_why_flagged(run, entry['quantity'])}")
+            say(f"{entry['quantity']}: {_why_flagged(run, entry['quantity'])}")
 
 
 def _why_flagged(run: Run, quantity: str) -> str:
@@ -148,11 +194,17 @@ def _why_flagged(run: Run, quantity: str) -> str:
 
 
 def samples_by(run: Run, quantity: str) -> list[dict[str, Any]]:
-    """Every sample's value of `quantity`, the largest first, those without a number last."""
+    """Every sample's value of `quantity`, the largest first, those without a number to rank by last."""
     column = run.column(quantity)
     names = ("sample", "value", "stderr", "status")
     rows = [dict(zip(names, row)) for row in zip(*(column[name].tolist() for name in names))]
-    return sorted(rows, key=lambda row: -row["value"] if math.isfinite(row["value"]) else math.inf)
+    return sorted(rows, key=lambda row: -row["value"] if _is_ranked(row) else math.inf)
+
+
+def _is_ranked(row: Mapping[str, Any]) -> bool:
+    from theodolite.surveys.run import NOT_NUMBERS
+
+    return math.isfinite(row["value"]) and row["status"] not in NOT_NUMBERS
 
 
 def print_samples(run: Run, quantity: str) -> None:
@@ -164,17 +216,45 @@ def print_samples(run: Run, quantity: str) -> None:
     _print_table(f"samples by {quantity}", ("sample", "value", "error", "status"), rows, "")
 
 
-def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> None:
-    from rich.box import SIMPLE_HEAD
+def _print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str, spare: Sequence[str] = ()
+) -> None:
+    """A table on stdout; where it is too wide `spare` columns go, one by one, and a name is never broken."""
     from rich.console import Console
+
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    width = None if is_terminal or os.environ.get("COLUMNS") else _WIDTH_WITHOUT_TERMINAL
+    page = io.StringIO()
+    console = Console(file=page, force_terminal=is_terminal, width=width, markup=False, highlight=False)
+    kept, left = list(columns), list(spare)
+    while (wide := _natural_width(console, columns, kept, rows)) > console.width and left:
+        kept.remove(left.pop(0))
+    gone = [name for name in columns if name not in kept]
+    note = f" Left out to fit: {', '.join(gone)}." if gone else ""
+    console.width = max(wide, console.width)
+    console.print(_table(columns, kept, rows, title, caption + note))
+    say(page.getvalue(), end="")
+
+
+def _natural_width(console: Console, columns: Sequence[str], kept: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    options = console.options.update(width=10_000)
+    return console.measure(_table(columns, kept, rows), options=options).maximum
+
+
+def _table(
+    columns: Sequence[str], kept: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", caption: str = ""
+) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 or column == "status" else "right", overflow="fold")
+    left: dict[str, Any] = {"title_justify": "left", "caption_justify": "left", "pad_edge": False}
+    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, collapse_padding=True, **left)
+    for name in kept:
+        table.add_column(name, justify="left" if name in (columns[0], "status") else "right", no_wrap=True)
+    places = [columns.index(name) for name in kept]
     for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL, markup=False, highlight=False).print(table)
+        table.add_row(*(row[place] for place in places))
+    return table
 
 
 def _shortened(sample: str, longest: int = 24) -> str:

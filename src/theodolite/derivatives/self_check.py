@@ -22,6 +22,10 @@ _FIRST_TOLERANCE = 1e-3
 _ADJOINT_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 _SECOND_TOLERANCE = 1e-2
 _TINY = 1e-300
+_CUT = (
+    "the derivative is zero although the output moves: the gradient is cut off on the way; remove detach(), no_grad() "
+    "or .data from the decoder"
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class SelfCheck:
         second_order_holds: the second derivative was not found wrong.
         independent: the map treats the rows of a batch independently.
         message: what failed and what it means, or which check could not be made and why.
+        first_order_holds: products with the Jacobian were not found wrong and rows are independent; where this is
+            False no number that rests on a derivative of the map can be ranked by.
     """
 
     passed: bool
@@ -50,6 +56,7 @@ class SelfCheck:
     second_order_holds: bool
     independent: bool
     message: str
+    first_order_holds: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """For `run.json`."""
@@ -71,15 +78,19 @@ def self_check(map: LatentMap, latents: Tensor, *, seed: int = 0) -> SelfCheck:
     V, U = (_units(like.shape, draws).to(z) for like in (operator.latents, operator.outputs))
     JV, JtU = operator.matvec(V), operator.rmatvec(U)
     scale = max(float(z.norm()), 1.0)
-    first = min(_relative(_slope(operator, V, h * scale), JV) for h in _STEPS)
-    adjoint = float((_products(U, JV) - _products(JtU, V)).abs().max() / JV.norm().clamp_min(_TINY))
+    first = min(_apart(_slope(operator, V, h * scale), JV) for h in _STEPS)
+    size = torch.maximum(JV.double().norm(), JtU.double().norm()).clamp_min(_TINY)
+    adjoint = float((_products(U, JV) - _products(JtU, V)).abs().max() / size)
     second = _second_order_error(operator, V, scale)
     independent = _rows_are_independent(map64, z)
     holds = second is None or second <= _SECOND_TOLERANCE
-    failures = _failures(operator, first, adjoint, None if holds else second, independent)
+    wrong_first = _first_order_failures(z.dtype, first, adjoint, independent, is_cut=not (JV.any() and JtU.any()))
+    failures = [*wrong_first, *([] if holds else [_second_order_failure(second)])]
     message = "; ".join(failures) or ("" if second is not None else _why_unchecked(z.dtype))
     dtype = str(z.dtype).removeprefix("torch.")
-    return SelfCheck(not failures, dtype, operator.way, first, adjoint, second, holds, independent, message)
+    return SelfCheck(
+        not failures, dtype, operator.way, first, adjoint, second, holds, independent, message, not wrong_first
+    )
 
 
 def _in_double(map: LatentMap, z: Tensor) -> tuple[LatentMap, Tensor]:
@@ -107,7 +118,13 @@ def _products(A: Tensor, B: Tensor) -> Tensor:
 
 
 def _relative(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm().clamp_min(_TINY))
+    return float((a - b).double().norm() / b.double().norm().clamp_min(_TINY))
+
+
+def _apart(a: Tensor, b: Tensor) -> float:
+    """The difference relative to the larger of two, at most 2 whichever of them is zero."""
+    a, b = a.double(), b.double()
+    return float((a - b).norm() / torch.maximum(a.norm(), b.norm()).clamp_min(_TINY))
 
 
 def _slope(operator: JacobianOperator, V: Tensor, h: float) -> Tensor:
@@ -120,7 +137,7 @@ def _second_order_error(operator: JacobianOperator, V: Tensor, scale: float) -> 
         return None
     exact, _ = second_derivative(operator, V)
     coarse, fine = (torch.stack([_jvp_slope(operator, v, h * scale) for v in V]) for h in (1e-4, 1e-5))
-    size = max(float(fine.norm()), float(exact.norm()), 1e-6 * float(operator.outputs.norm()))
+    size = max(float(fine.norm()), float(exact.norm()), 1e-6 * float(operator.outputs.norm()), _TINY)
     if float((coarse - fine).norm()) > _SECOND_TOLERANCE * size:
         return None
     return float((exact - fine).norm()) / size
@@ -146,20 +163,23 @@ def _why_unchecked(dtype: torch.dtype) -> str:
     return "second derivative not checked: the map does not run in float64"
 
 
-def _failures(
-    operator: JacobianOperator, first: float, adjoint: float, wrong_second: float | None, independent: bool
+def _first_order_failures(
+    dtype: torch.dtype, first: float, adjoint: float, independent: bool, is_cut: bool
 ) -> Sequence[str]:
-    dtype = operator.latents.dtype
     found = []
     if first > (_FIRST_TOLERANCE if dtype is torch.float64 else 0.05):
         found.append(f"JVP differs from central differences by {first:.1e}")
     if adjoint > _ADJOINT_TOLERANCE[dtype]:
         found.append(f"JVP and VJP are not adjoint: {adjoint:.1e}")
-    if wrong_second is not None:
-        found.append(
-            f"second derivative differs from central differences by {wrong_second:.1e}: "
-            "infinitesimal curvature is taken by differences"
-        )
+    if found and is_cut:
+        found = [_CUT]
     if not independent:
         found.append("rows of a batch depend on each other (batch statistics?): put the model in eval mode")
     return found
+
+
+def _second_order_failure(wrong: float | None) -> str:
+    return (
+        f"second derivative differs from central differences by {wrong:.1e}: "
+        "infinitesimal curvature is taken by differences"
+    )

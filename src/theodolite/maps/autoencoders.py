@@ -214,7 +214,8 @@ class Autoencoder:
         yield from nn.ModuleList(self.modules).parameters()
 
     def __repr__(self) -> str:
-        return f"Autoencoder({self.name}, latent_shape={self.latent_shape}, downsampling={self.downsampling})"
+        size = f"image_size={self.image_size}" if self.image_size else f"downsampling={self.downsampling}"
+        return f"Autoencoder({self.name}, latent_shape={self.latent_shape}, {size})"
 
 
 class _Encoding(nn.Module):

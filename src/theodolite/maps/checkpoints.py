@@ -92,26 +92,29 @@ def from_hub(repository: str, subfolder: str | None = None, revision: str | None
     return Checkpoint(read.model, name, f"{name}@{Path(snapshot).name}", read.notes)
 
 
-def refuse_pickle(place: str, kind: str = "AutoencoderKL") -> InputError:
-    """The error for weights that only unpickling could read, with the safe way."""
+def refuse_pickle(place: str, kind: str | None = None) -> InputError:
+    """The error for weights that only unpickling could read, with the safe way for the class `kind`."""
+    kind = kind or "CLASS"
+    where = " (CLASS as its config.json names it)" if kind == "CLASS" else ""
     return InputError(
         f"safetensors weights expected in {place}, got pickled ones, which can run any code when opened; if you trust "
         f"them, convert them once: diffusers.{kind}.from_pretrained(OLD, use_safetensors=False).save_pretrained(NEW)"
+        f"{where}"
     )
 
 
-def check_finite(model: nn.Module, name: str) -> None:
-    """Raise `InputError`, naming the tensor, where a weight is NaN or infinite."""
+def check_finite(model: nn.Module, name: str, fix: str = "the file is damaged, download it again") -> None:
+    """Raise `InputError`, naming the tensor and the `fix`, where a weight is NaN or infinite."""
     for key, weight in model.state_dict().items():
         if isinstance(weight, torch.Tensor) and weight.is_floating_point() and not torch.isfinite(weight).all():
-            raise InputError(f"finite weights expected in {name}, got NaN or infinity in {key!r}: the file is damaged")
+            raise InputError(f"finite weights expected in {name}, got NaN or infinity in {key!r}: {fix}")
 
 
 def _autoencoder_folder(folder: Path, subfolder: str | None) -> Path:
     """The folder that holds the autoencoder's own `config.json`."""
     if folder.is_file():
         if folder.suffix in PICKLED:
-            raise refuse_pickle(str(folder))
+            raise refuse_pickle(str(folder), _class_beside(folder))
         raise InputError(f"a model folder with config.json and weights expected, got the file {folder}")
     place = folder / subfolder if subfolder else folder
     if not place.is_dir():
@@ -121,6 +124,13 @@ def _autoencoder_folder(folder: Path, subfolder: str | None) -> Path:
     if (place / "model_index.json").is_file():
         return _component(place)
     raise InputError(f"a diffusers model folder expected, {place} has no config.json{_suggestion(place)}")
+
+
+def _class_beside(file: Path) -> str | None:
+    """The class that the `config.json` next to a file names."""
+    config = file.with_name("config.json")
+    name = _read_json(config).get("_class_name") if config.is_file() else None
+    return name if isinstance(name, str) else None
 
 
 def _component(pipeline: Path) -> Path:
@@ -165,7 +175,7 @@ def _class_of(config: dict[str, Any], place: str) -> type[nn.Module]:
     return kind
 
 
-def _variant(names: list[str], place: str, kind: str) -> str | None:
+def _variant(names: list[str], place: str, kind: str | None = None) -> str | None:
     """Which weights to read of the files in a folder: None for the plain ones, which win, e.g. ``fp16`` for others."""
     variants = [match["variant"] for name in names if (match := _WEIGHTS.fullmatch(name))]
     if not variants and any(name.endswith(PICKLED) for name in names):
@@ -189,13 +199,28 @@ def _read(kind: type[Any], place: Path, variant: str | None) -> tuple[nn.Module,
                 output_loading_info=True,
             )
     except Exception as error:  # from_pretrained raises many types for bad files
-        raise InputError(f"{kind.__name__} could not be read from {place}: {_first_line(error)}") from error
+        raise InputError(f"{kind.__name__} could not be read from {place}: {_reason(place, error)}") from error
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise InputError(f"{place} lacks {len(missing)} of the weights of {kind.__name__}, the first {missing[0]!r}")
     check_finite(model, str(place))
     unused = sorted(info["unexpected_keys"])
     return model, [f"{len(unused)} tensors of the file are not used, the first {unused[0]!r}"] if unused else []
+
+
+def _reason(place: Path, error: Exception) -> str:
+    """Why a model could not be read, with the fix where the file itself is broken."""
+    from safetensors import safe_open
+
+    for path in sorted(place.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except Exception as damage:  # the format's own error type, or the system's
+            if "git-lfs" in str(error):
+                break
+            return f"{path.name} is damaged or incomplete ({_first_line(damage)}); download it again"
+    return _first_line(error)
 
 
 def _hub_names(repository: str, revision: str | None) -> list[str] | None:
@@ -231,7 +256,7 @@ def _hub_wanted(names: list[str], repository: str, subfolder: str | None) -> lis
     """The files to download: the configuration and one variant of the weights."""
     prefix = f"{subfolder}/" if subfolder else ""
     here = [name.removeprefix(prefix) for name in names if name.rpartition("/")[0] == (subfolder or "")]
-    variant = _variant(here, repository, "AutoencoderKL")
+    variant = _variant(here, repository)
     weights = [name for name in here if (match := _WEIGHTS.fullmatch(name)) and match["variant"] == variant]
     index = [name for name in here if ".safetensors.index." in name]
     return [prefix + name for name in ("config.json", *weights, *index)]

@@ -20,9 +20,10 @@ from theodolite.maps.checkpoints import PICKLED, Checkpoint, check_finite, from_
 from theodolite.maps.diffusers import from_diffusers
 from theodolite.maps.probing import probe
 
-__all__ = ["load"]
+__all__ = ["check_spec", "load"]
 
 _FORMS = "a folder, a hub id 'owner/name', 'package.module:factory' or 'zoo:name'"
+_MEND = "the factory must initialise or load every weight"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FACTORY = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.]*)")
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -60,7 +61,7 @@ def load(
         >>> load("zoo:digits").latent_shape
         (8,)
     """
-    text, device, dtype = os.fspath(spec), _device(device), _dtype(dtype)
+    text, device, dtype = check_spec(spec), _device(device), _dtype(dtype)
     if text.startswith("zoo:"):
         _reject_hub_options(text, subfolder, revision)
         from theodolite.zoo import load_autoencoder
@@ -77,7 +78,25 @@ def load(
         raise refuse_pickle(text)
     if _is_hub_id(text, spec):
         return _from_checkpoint(from_hub(text, subfolder, revision), device, dtype)
-    raise InputError(f"no model {text!r}: no such folder; {_FORMS} expected")
+    from theodolite.zoo import AUTOENCODERS
+
+    hint = f"did you mean 'zoo:{text}'?" if text in AUTOENCODERS else "check the path"
+    raise InputError(f"no model {text!r}: no such folder; {_FORMS} expected; {hint}")
+
+
+def check_spec(spec: Any) -> str:
+    """The text of what names a model.
+
+    Raises:
+        InputError: it is no text and no path, or empty.
+    """
+    if not isinstance(spec, str | os.PathLike) or not os.fspath(spec):
+        given = repr(spec) if spec is None or isinstance(spec, str) else type(spec).__name__
+        raise InputError(
+            f"a model expected ({_FORMS}), got {given}; a model of your own becomes one with a factory, or with "
+            "theodolite.Autoencoder(encode, decode, name=..., latent_shape=...) for `survey`"
+        )
+    return os.fspath(spec)
 
 
 def _is_hub_id(text: str, spec: str | os.PathLike[str]) -> bool:
@@ -95,19 +114,29 @@ def _reject_hub_options(text: str, subfolder: str | None, revision: str | None) 
 def _device(device: torch.device | str | None) -> torch.device:
     try:
         found = torch.device("cpu" if device is None else device)
-    except RuntimeError as error:
-        raise InputError(f"a device such as 'cpu' or 'cuda' expected, got {device!r}") from error
+    except (RuntimeError, TypeError) as error:
+        raise InputError(
+            f"a device such as 'cpu' or 'cuda' expected, got {device!r}; leave it out for 'cpu'"
+        ) from error
     available = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(found.type, 1)
     if (found.index or 0) >= available:
         there = f"{available} of its kind found" if available else "none found"
         raise InputError(f"device {str(found)!r} asked for, {there}; use 'cpu' or install a torch build for it")
+    try:
+        torch.zeros(1, device=found).cpu()
+    except Exception as error:  # each back end that is absent raises its own type, and `meta` holds no numbers
+        raise InputError(
+            f"device {str(found)!r} asked for, torch has no use of it here: {_why(error)}; use 'cpu'"
+        ) from error
     return found
 
 
 def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     name = str(dtype).removeprefix("torch.")
     if dtype is not None and name not in _DTYPES:
-        raise InputError(f"dtype float32 or float64 expected, got {name}: finite precision decides these numbers")
+        raise InputError(
+            f"dtype float32 or float64 expected, got {name}: finite precision decides these numbers; leave it out"
+        )
     return _DTYPES.get(name)
 
 
@@ -173,7 +202,7 @@ def _from_factory(made: Any, spec: str, device: torch.device, dtype: torch.dtype
         made_dtype = dtype or (torch.float32 if made.dtype in HALF else None)
         return _moved(made, device, made_dtype)
     if isinstance(made, nn.Module) and hasattr(made, "encode") and hasattr(made, "decode"):
-        check_finite(made, spec)
+        check_finite(made, spec, _MEND)
         if not type(made).__module__.startswith("diffusers."):
             return _probed(made.encode, made.decode, spec, type(made).__name__, device, dtype)
         notes = _half_notes([made])
@@ -194,7 +223,7 @@ def _probed(
     trial = Autoencoder(encode, decode, name=spec, latent_shape=())
     notes = _half_notes(trial.modules)
     for module in trial.modules:
-        check_finite(module, spec)
+        check_finite(module, spec, _MEND)
         _prepared(module, device, dtype or (torch.float32 if notes else None))
     shapes = probe(encode, decode, name=spec, device=trial.device, dtype=trial.dtype)
     return Autoencoder(

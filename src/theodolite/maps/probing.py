@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,15 @@ from theodolite.maps.normalisation import Normalisation
 __all__ = ["Shapes", "probe"]
 
 SIDES = (32, 64, 128, 256, 512, 224, 28, 16, 8)
+
+
+class _Trial(Exception):  # noqa: N818  (an outcome, not an error of its own)
+    """What a model raised at one size, and how far it had come: 0 encoding, 1 decoding, 2 giving images back."""
+
+    def __init__(self, images: Tensor, stage: int, error: Exception) -> None:
+        super().__init__(str(error))
+        self.stage, self.error = stage, error
+        self.at = "x".join(str(size) for size in images.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -49,20 +59,22 @@ def probe(
     Raises:
         InputError: no size works, or a second pass gives another result than the first.
     """
-    failure: Exception | None = None
+    channels, sides, trials = tuple(channels), tuple(sides), []
     for side in sides:
         for count in channels:
             images = _noise(count, side).to(device=device, dtype=dtype)
             try:
                 return _shapes(encoder, decoder, images, normalisation, name)
-            except InputError:
-                raise
-            except Exception as error:  # whatever a model raises at a size it does not take
-                failure = error
-    reason = str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
+            except _Trial as trial:
+                trials.append(trial)
+    furthest = max(trials, key=lambda trial: trial.stage)  # the first of those, so the usual channels and size
+    reason = next(iter(str(furthest.error).strip().splitlines()), "") or type(furthest.error).__name__
+    tried = f"{' or '.join(str(count) for count in channels)} channels"
     raise InputError(
-        f"{name} could not encode and decode an image of {min(sides)} to {max(sides)} pixels a side: {reason}"
-    ) from failure
+        f"{name} could not encode and decode an image of {min(sides)} to {max(sides)} pixels a side with {tried}, "
+        f"which is all that is tried; at {furthest.at}: {reason}; for another size or number of channels return an "
+        "`Autoencoder` with latent_shape, image_channels and image_size"
+    ) from furthest.error
 
 
 @torch.no_grad()
@@ -73,13 +85,17 @@ def _shapes(
     normalisation: Normalisation,
     name: str,
 ) -> Shapes:
-    raw = mean_of(encoder(images))
-    decoded = read_images(decoder(raw))
-    if decoded.shape != images.shape:
-        raise ValueError(f"images of shape {tuple(images.shape)} come back as {tuple(decoded.shape)}")
-    if not _repeats(raw, mean_of(encoder(images))):
+    # Each pass gets a copy: a model may write to its input.
+    with _trying(images, 0):
+        raw = _finite(mean_of(encoder(images.clone())), "latents")
+    with _trying(images, 1):
+        decoded = _finite(read_images(decoder(raw.clone())), "images")
+    with _trying(images, 2):
+        if decoded.shape != images.shape:
+            raise ValueError(f"images of shape {tuple(images.shape)} come back as {tuple(decoded.shape)}")
+    if not _repeats(raw, mean_of(encoder(images.clone()))):
         raise InputError(f"a deterministic encoder expected, {name} gives other latents each time: return (mean, std)")
-    if not _repeats(decoded, read_images(decoder(raw))):
+    if not _repeats(decoded, read_images(decoder(raw.clone()))):
         raise InputError(f"a deterministic decoder expected, {name} draws noise: its derivative is not defined")
     latent = tuple(normalisation.apply(raw).shape[1:])
     channels, side = images.shape[1:3]
@@ -87,6 +103,22 @@ def _shapes(
     if len(latent) == 3 and _scales(encoder, images, raw):
         return Shapes((latent[0], None, None), channels, downsampling, None, side)
     return Shapes(latent, channels, downsampling, (side, side), side)
+
+
+@contextmanager
+def _trying(images: Tensor, stage: int) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # whatever a model raises at a size it does not take
+        raise _Trial(images, stage, error) from error
+
+
+def _finite(found: Tensor, what: str) -> Tensor:
+    if not torch.isfinite(found).all():
+        raise ValueError(f"its {what} are NaN or infinite; check its weights and what it divides by")
+    return found
 
 
 def _scales(encoder: Callable[[Tensor], Any], images: Tensor, raw: Tensor) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from theodolite.report import palette, pictures
 from theodolite.report.rounding import MOST_DIGITS, Shown, rounded, shown
 from theodolite.spectrum.estimate import STATUSES
+from theodolite.surveys.run import NOT_NUMBERS
 
 if TYPE_CHECKING:
     from theodolite.surveys import Run
@@ -39,9 +40,12 @@ MOST_SAMPLES = 2000
 AT_EACH_END = 4
 """Samples shown as the most and as the least brittle."""
 
+_SHARES = ("axis_cosine", "axis_gap", "spectral_gap", "local_complexity_fraction")
+"""Quantities that cannot exceed one."""
+
 _ALWAYS_SHOWN = ("local_scaling_per_dimension",)
 _WIDE = 30.0
-_NOT_RANKED = ("undetermined", "undefined", "")
+_NOT_RANKED = (*NOT_NUMBERS, "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +76,11 @@ class Quantity:
         """Samples where it is a finite number that may be ranked."""
         ranked = np.array([status not in _NOT_RANKED for status in self.statuses], dtype=bool)
         return np.asarray(np.isfinite(self.values) & ranked, dtype=bool)
+
+    @property
+    def most(self) -> float:
+        """What it cannot exceed."""
+        return 1.0 if self.name.startswith(_SHARES) else math.inf
 
     @property
     def is_variant(self) -> bool:
@@ -137,12 +146,21 @@ class Content:
     spectra: tuple[tuple[int, Any, Any], ...] = ()
     latent_shape: tuple[int, ...] = ()
     flagged: Mapping[str, int] = field(default_factory=dict)
+    status: str = ""
 
     @property
     def model_name(self) -> str:
         """What the run calls its model."""
         settings = self.info.get("settings") or {}
         return str((self.info.get("model") or {}).get("name") or settings.get("model") or "model")
+
+    @property
+    def doubt(self) -> str:
+        """Why no number of this run can be trusted: what its self-check found; empty when the derivatives hold."""
+        check = self.info.get("self_check") or {}
+        only_second = check.get("passed") is not False or check.get("second_order_holds") is False
+        holds = check.get("first_order_holds", only_second)
+        return "" if holds else str(check.get("message") or "see Method")
 
     def quantity(self, name: str) -> Quantity | None:
         """The quantity of that name if it was measured and is a number somewhere."""
@@ -169,6 +187,7 @@ def read_content(run: Run) -> Content:
         spectra=spectra,
         latent_shape=latent_shape,
         flagged=_flagged(run),
+        status=run.status,
     )
 
 
@@ -271,7 +290,7 @@ def _arrays(run: Run, listed: Sequence[str]) -> tuple[tuple[tuple[int, Any, Any]
         if "spectrum/nodes" in arrays and "spectrum/weights" in arrays:
             spectra.append((index, arrays["spectrum/nodes"].numpy(), arrays["spectrum/weights"].numpy()))
         if "latent" in arrays:
-            shape = tuple(arrays["latent"].shape)
+            shape = shape or tuple(arrays["latent"].shape)
     return tuple(spectra), shape
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from theodolite.report import palette
 from theodolite.report.content import Content, Quantity, is_wide
 from theodolite.report.density import MeanDensity, kernel_density, mean_density, silverman
+from theodolite.report.framing import Frame, central, decades, framed
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -40,25 +41,34 @@ def distribution(content: Content, quantity: Quantity) -> Figure | None:
     values = quantity.values[chosen]
     if len(values) < 2 or values.min() == values.max():
         return None
-    logarithmic = is_wide(values.min(), values.max())
+    usual = values[central(values)]
+    logarithmic = bool(values.min() > 0) and is_wide(usual.min(), usual.max())
     places = np.log10(values) if logarithmic else values
-    outline, width, reach = _outline(places, logarithmic)
-    below, above = _interval(quantity, chosen)
+    inside = central(places)
+    ceiling = math.log10(quantity.most) if logarithmic else quantity.most
+    outline, inner, reach = _outline(places[inside], logarithmic, ceiling)
+    width = np.full(len(values), 0.35)
+    width[inside] = inner
+    frame = framed(values, *_interval(quantity, chosen), logarithmic=logarithmic, reach=reach, most=quantity.most)
+    y = width * _spread_out(len(values)) * 0.8
+    digits = _telling(values[inside])
     points = {
         **_markers(content, quantity, chosen, size=8.5),
-        "x": _short(values),
-        "y": _short(width * _spread_out(len(values)) * 0.8),
-        "error_x": _bars(below, above),
+        "x": _short(frame.places, digits),
+        "y": _short(y),
+        "error_x": _bars(frame.below, frame.above),
     }
-    axis = {**_axis(), "showgrid": False, "showline": True, "linecolor": palette.LINE, "nticks": 6}
+    _point_outwards(points, frame, "right", "left")
+    axis = {**_axis(), "showgrid": False, "showline": True, "linecolor": palette.LINE, "nticks": 6 if digits < 8 else 3}
     layout = {
         **_layout(highlight=2),
         "margin": {"l": 6, "r": 6, "t": 4, "b": 26},
-        "xaxis": {**axis, **_range(values, below, above, logarithmic, reach)},
+        "xaxis": {**axis, **frame.axis},
         "yaxis": {"visible": False, "range": [-1.12, 1.12], "fixedrange": True},
         "shapes": _median_line(quantity.summary.get("median")),
     }
-    return _figure([outline, points, _ring()], layout)
+    edges = [*_edge(frame, y, "right", "left")]
+    return _figure([outline, points, _ring(), _cut(edges)], layout)
 
 
 def averaged_spectrum(content: Content) -> MeanDensity | None:
@@ -85,7 +95,7 @@ def spectrum_density(content: Content, density: MeanDensity) -> Figure:
     layout = {
         **_layout(highlight=len(traces) - 1),
         "margin": {"l": 54, "r": 12, "t": 12, "b": 52},
-        "xaxis": {**_axis(), **_decades(*ends), "range": ends, "title": {"text": "singular value σ"}},
+        "xaxis": {**_axis(), **decades(*ends), "range": ends, "title": {"text": "singular value σ"}},
         "yaxis": {**_axis(), "range": [0, height], "title": {"text": "density per decade"}},
         "shapes": [_unit_line()] if around_one else [],
         "annotations": [_unit_label()] if around_one else [],
@@ -100,21 +110,26 @@ def scatter(content: Content, across: Quantity, up: Quantity) -> Figure | None:
         return None
     coloured = content.brittleness.quantity if content.brittleness else across
     x, y = across.values[chosen], up.values[chosen]
-    around_x, around_y = _interval(across, chosen), _interval(up, chosen)
+    right = framed(x, *_interval(across, chosen), most=across.most)
+    top = framed(y, *_interval(up, chosen), most=up.most)
     points = {
         **_markers(content, coloured, chosen, size=12, also=(across, up)),
-        "x": _short(x),
-        "y": _short(y),
-        "error_x": _bars(*around_x),
-        "error_y": _bars(*around_y),
+        "x": _short(right.places, _telling(x)),
+        "y": _short(top.places, _telling(y)),
+        "error_x": _bars(right.below, right.above),
+        "error_y": _bars(top.below, top.above),
     }
+    _point_outwards(points, right, "right", "left")
+    _point_outwards(points, top, "up", "down")
+    sideways = _edge(right, top.places, "right", "left")
+    upwards = [(mark_x, mark_y, symbol) for mark_y, mark_x, symbol in _edge(top, right.places, "up", "down")]
     layout = {
-        **_layout(highlight=1),
+        **_layout(highlight=2),
         "margin": {"l": 60, "r": 12, "t": 12, "b": 52},
-        "xaxis": {**_axis(), **_range(x, *around_x), "title": {"text": _titled(across)}},
-        "yaxis": {**_axis(), **_range(y, *around_y), "title": {"text": _titled(up)}},
+        "xaxis": {**_axis(), **right.axis, "title": {"text": _titled(across)}},
+        "yaxis": {**_axis(), **top.axis, "title": {"text": _titled(up)}},
     }
-    return _figure([points, _ring()], layout)
+    return _figure([points, _cut([*sideways, *upwards]), _ring()], layout)
 
 
 def _figure(traces: Sequence[dict[str, Any]], layout: dict[str, Any]) -> Figure:
@@ -149,33 +164,6 @@ def _axis() -> dict[str, Any]:
         "minexponent": 5,
         "separatethousands": True,
     }
-
-
-def _range(values: Array, below: Array, above: Array, logarithmic: bool = False, reach: float = 0.0) -> dict[str, Any]:
-    """An axis fixed around values and their intervals, so that marking a sample never moves it.
-
-    One huge interval widens it by the spread of the values at most; `reach` is how far an outline goes beyond them.
-    """
-    lower, upper = np.where(values > below, values - below, values) if logarithmic else values - below, values + above
-    if logarithmic:
-        values, lower, upper = np.log10(values), np.log10(lower), np.log10(upper)
-    spread = float(values.max() - values.min()) or abs(float(values.max())) or 1.0
-    reaches = min(float(lower.min()), values.min() - reach), max(float(upper.max()), values.max() + reach)
-    low = max(reaches[0], float(values.min()) - spread) - 0.05 * spread
-    if not logarithmic and values.min() >= 0:
-        low = max(low, -0.05 * spread)
-    high = min(reaches[1], float(values.max()) + spread) + 0.05 * spread
-    return {"range": [low, high], **(_decades(low, high) if logarithmic else {})}
-
-
-def _decades(low: float, high: float) -> dict[str, Any]:
-    """A logarithmic axis from `10**low` to `10**high` with a tick at powers of ten, written as people write them."""
-    step = max(1, math.ceil((high - low) / 8))
-    powers = [power for power in range(math.ceil(low), math.floor(high) + 1) if power % step == 0]
-    texts = [f"{10.0**power:g}" if -3 <= power <= 4 else f"10<sup>{power}</sup>" for power in powers]
-    between = [digit * 10.0**power for power in range(math.floor(low), math.ceil(high)) for digit in range(2, 10)]
-    minor = {"tickvals": between, "ticks": "outside", "ticklen": 2, "tickcolor": palette.LINE} if step == 1 else {}
-    return {"type": "log", "tickvals": [10.0**power for power in powers], "ticktext": texts, "minor": minor}
 
 
 def _titled(quantity: Quantity) -> str:
@@ -224,16 +212,38 @@ def _interval(quantity: Quantity, chosen: NDArray[np.intp]) -> tuple[Array, Arra
     return np.where(statuses == "lower-bound", 0.0, margin), np.where(statuses == "upper-bound", 0.0, margin)
 
 
+def _point_outwards(points: dict[str, Any], frame: Frame, high: str, low: str) -> None:
+    """Marks of values beyond the panel become triangles at its edge."""
+    symbols = points["marker"]["symbol"]
+    for place in np.flatnonzero(frame.side):
+        symbols[place] = f"triangle-{high if frame.side[place] > 0 else low}{symbols[place].removeprefix('circle')}"
+    points["cliponaxis"] = False
+
+
+def _edge(frame: Frame, across: Array, high: str, low: str) -> list[tuple[float, float, str]]:
+    """Where intervals meet the panel's edge and go on: the place along the axis, across it, and the symbol."""
+    upper = [(frame.high, float(place), f"triangle-{high}") for place in across[frame.cut_high]]
+    return upper + [(frame.low, float(place), f"triangle-{low}") for place in across[frame.cut_low]]
+
+
+def _cut(edges: Sequence[tuple[float, float, str]]) -> dict[str, Any]:
+    """Small triangles where intervals are cut off."""
+    x, y, symbols = (list(column) for column in zip(*edges)) if edges else ([], [], [])
+    marker = {"size": 5, "color": palette.faded(palette.MUTED, 0.6), "symbol": symbols}
+    place = {"x": _short(x, 16), "y": _short(y, 16), "cliponaxis": False}
+    return {"type": "scatter", "mode": "markers", **place, "marker": marker, "hoverinfo": "skip"}
+
+
 def _bars(below: Array, above: Array) -> dict[str, Any]:
     colour = palette.faded(palette.MUTED, round(0.45 * _crowding(len(above)) ** 2, 3))
     lengths = {"array": _short(above), "arrayminus": _short(below), "symmetric": False}
     return {"type": "data", **lengths, "thickness": 1, "width": 0, "color": colour}
 
 
-def _outline(places: Array, logarithmic: bool) -> tuple[dict[str, Any], Array, float]:
+def _outline(places: Array, logarithmic: bool, most: float) -> tuple[dict[str, Any], Array, float]:
     """The violin's outline, its half-width in [0, 1] at each point, and how far it reaches beyond them.
 
-    A handful of points has no outline.
+    A handful of points has no outline, and none goes beyond `most`.
     """
     bandwidth = silverman(places)
     if len(places) < _FEWEST_FOR_OUTLINE or bandwidth == 0:
@@ -242,14 +252,15 @@ def _outline(places: Array, logarithmic: bool) -> tuple[dict[str, Any], Array, f
     start = places.min() - bandwidth
     if not logarithmic and places.min() >= 0:
         start = max(start, 0.0)  # most quantities cannot be negative, and none of these values is
-    grid = np.linspace(start, places.max() + bandwidth, 120)
+    end = max(min(places.max() + bandwidth, most), places.max())
+    grid = np.linspace(start, end, 120)
     height = kernel_density(grid, places, bandwidth)
     height /= height.max()
     along = np.concatenate([grid, grid[::-1]])
     trace = {
         "type": "scatter",
         "mode": "lines",
-        "x": _short(10.0**along if logarithmic else along),
+        "x": _short(10.0**along if logarithmic else along, _telling(grid)),
         "y": _short(np.concatenate([height, -height[::-1]])),
         "fill": "toself",
         "fillcolor": palette.faded(palette.MUTED, 0.09),
@@ -318,6 +329,13 @@ def _unit_label() -> dict[str, Any]:
         "xshift": 6,
         "font": {"size": 11, "color": palette.MUTED},
     }
+
+
+def _telling(values: Array) -> int:
+    """Significant digits that tell values apart on a screen, however close they are to each other."""
+    spread = float(values.max() - values.min())
+    closeness = math.log10(float(np.abs(values).max()) / spread) if spread > 0 else 0.0
+    return min(5 + max(0, math.ceil(closeness)), 16)
 
 
 def _short(values: Any, digits: int = 5) -> list[float]:

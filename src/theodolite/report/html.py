@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from theodolite.errors import InputError
+from theodolite.errors import InputError, path_of
 from theodolite.report import figures, palette
 from theodolite.report.content import AT_EACH_END, Content, Quantity, Sample, read_content
 from theodolite.report.density import MeanDensity
 from theodolite.report.reading import brittle_definition, reading
+from theodolite.report.rounding import EXACT_DIGITS, rounded
 from theodolite.spectrum.estimate import STATUSES
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def write_report(run: Run | str | Path, out: str | Path | None = None) -> Path:
     if isinstance(run, str | Path):
         from theodolite.surveys import read_run
 
-        run = read_run(Path(run))
-    path = Path(out) if out is not None else Path(run.path) / "report.html"
+        run = read_run(run)
+    path = path_of(out, "the report's file") if out is not None else Path(run.path) / "report.html"
     _write(path, environment.get_template("report.html").render(_context(read_content(run))))
     return path
 
@@ -92,6 +93,7 @@ def _context(content: Content) -> dict[str, Any]:
         **_sources(),
         "content": content,
         "info": content.info,
+        "status": content.status,
         "reading": reading(content),
         "brittle_definition": brittle_definition(content),
         "density": density,
@@ -191,7 +193,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\u202f") if abs(value) >= 10_000 else str(value)
     if isinstance(value, float):
-        return f"{value:.6g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.2g}"
+        return _plain_float(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {_plain(item)}" for name, item in value.items()) or "–"
     if isinstance(value, Iterable) and not isinstance(value, str):
@@ -200,6 +202,13 @@ def _plain(value: Any) -> str:
             return " × ".join("any" if item is None else str(item) for item in value)
         return ", ".join(_plain(item) for item in value) or "–"
     return str(value)
+
+
+def _plain_float(value: float) -> str:
+    if value == 0 or 1e-3 <= abs(value) < 1e6:
+        return f"{value:.6g}"
+    (text,), _, power = rounded([value], most=2 if abs(value) < 1e-3 else EXACT_DIGITS)
+    return f"{text} {power}".strip()
 
 
 def _moment(text: Any) -> datetime.datetime | None:

@@ -18,6 +18,8 @@ _DIGITS = 3
 
 def reading(content: Content) -> list[str]:
     """Plain-language reading: how the map stretches around these latents, and whether the samples differ."""
+    if content.doubt and content.count:
+        return [f"No number of this report can be read as geometry: {content.doubt}."]
     sentences = [_first(content), _second(content)]
     return [sentence for sentence in sentences if sentence]
 
@@ -31,9 +33,11 @@ def brittle_definition(content: Content) -> str:
             "Brittle here means high curvature: where a small step in latent space bends the output most, relative to "
             "how far it moves it."
         )
+    measured = any(quantity.name == "curvature" for quantity in content.quantities)
+    curvature = "has no value that can be ranked here" if measured else "was not measured"
     return (
         "Brittle here means a high leading singular value: where the most sensitive direction of latent space changes "
-        "the output most. Curvature, the better guide, was not measured."
+        f"the output most. Curvature, the better guide, {curvature}."
     )
 
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from theodolite.surveys.run import NOT_NUMBERS
+
 __all__ = ["EXACT_DIGITS", "MOST_DIGITS", "Shown", "rounded", "shown"]
 
 EXACT_DIGITS = 4
@@ -15,7 +17,6 @@ MOST_DIGITS = 6
 """The most significant digits that any error supports."""
 
 _BOUNDS = {"lower-bound": "≥ ", "upper-bound": "≤ "}
-_NOT_A_NUMBER = ("undetermined", "undefined")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def shown(value: float | None, stderr: float | None = None, status: str = "ok") 
         >>> str(shown(float("nan")))
         '–'
     """
-    if value is None or not math.isfinite(value) or status in _NOT_A_NUMBER:
+    if value is None or not math.isfinite(value) or status in NOT_NUMBERS:
         return Shown("–")
     (text, *_), error, power = _aligned([value], stderr)
     return Shown(_BOUNDS.get(status, "") + text, _signed(error, status), power)

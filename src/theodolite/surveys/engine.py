@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from theodolite.errors import InputError
+from theodolite.errors import InputError, path_of
 from theodolite.surveys.images import ImageFile, ImageSet, find_images, load_image
 from theodolite.surveys.plan import Plan, differences, make_plan
 from theodolite.surveys.run import Run, read_run
-from theodolite.surveys.store import RunFolder, read_info, read_rows
+from theodolite.surveys.store import RunFolder, read_record, read_rows
 
 if TYPE_CHECKING:
     import torch
 
+    from theodolite.derivatives import SelfCheck
     from theodolite.maps import Autoencoder
 
 __all__ = ["survey"]
@@ -31,7 +33,7 @@ def survey(
     limit: int | None = None,
     size: int | None = None,
     budget: str = "standard",
-    descriptors: Sequence[str] | None = None,
+    descriptors: str | Sequence[str] | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
@@ -51,9 +53,9 @@ def survey(
         out: the run folder: new, empty, or one of the same configuration.
         limit: only the first so many images, in the order of their paths.
         size: centre square, resized to so many pixels (a smaller image is enlarged); when None the centre is cut to
-            what the model can take.
+            what the model can take, and all images must then have one size.
         budget: ``quick``, ``standard`` or ``full``: how much work one sample may cost.
-        descriptors: names from the registry; all of them by default.
+        descriptors: names from the registry, in a list or separated by commas; all of them by default.
         seed: of every random draw.
         device: as in torch, e.g. ``cuda``.
         dtype: ``float32`` or ``float64``.
@@ -73,8 +75,8 @@ def survey(
     from theodolite.descriptors.registry import REGISTRY
 
     settings = {
-        "model": os.fspath(model) if isinstance(model, str | os.PathLike) else model.name,
-        "data": str(data),
+        "model": _name_of(model),
+        "data": str(path_of(data, "the image folder")),
         "limit": limit,
         "size": size,
         "budget": budget,
@@ -86,12 +88,19 @@ def survey(
         "revision": revision,
     }
     plan = make_plan(settings, list(REGISTRY))
-    folder = RunFolder(Path(out))
+    folder = RunFolder(path_of(out, "the run folder"))
     exists = folder.check()
-    images = find_images(Path(data), limit)
+    images = find_images(Path(data), plan.settings["limit"])
     autoencoder = _loaded(model, plan)
     images = _checked(autoencoder, images, plan)
     return _Survey(plan, autoencoder, images, folder).run(exists, progress or _silent)
+
+
+def _name_of(model: Any) -> str:
+    from theodolite.maps import Autoencoder
+    from theodolite.maps.loading import check_spec
+
+    return model.name if isinstance(model, Autoencoder) else check_spec(model)
 
 
 def _silent(done: int, total: int, sample: str) -> None:
@@ -130,7 +139,7 @@ class _Survey:
 
     def _compared(self) -> dict[str, Any]:
         """The record of the run that is there, if it is of this configuration."""
-        there, here = read_info(self.folder.path), self._configuration()
+        there, here = read_record(self.folder.path), self._configuration()
         found = differences(there, here)
         if found:
             raise InputError(
@@ -141,13 +150,12 @@ class _Survey:
 
     def _probed(self) -> dict[str, Any]:
         """The record of a new run: the first image goes through the model before anything is written."""
-        from theodolite.derivatives import self_check
         from theodolite.descriptors.registry import REGISTRY
         from theodolite.surveys.measure import applicable
         from theodolite.surveys.record import described_quantities, machine, versions
 
         latents, output = self._first_pass()
-        check = self_check(self.autoencoder.decoder, latents)
+        check = self._self_checked(latents)
         chosen, left_out = applicable(self.plan.descriptors, output.shape[1:])
         if not chosen:
             raise InputError(f"no descriptor left: {left_out[0]['descriptor']} {left_out[0]['reason']}")
@@ -166,17 +174,31 @@ class _Survey:
         }
 
     def _first_pass(self) -> tuple[torch.Tensor, torch.Tensor]:
-        from theodolite.surveys.measure import decoded, described, encoded
+        from theodolite.surveys.measure import decoded, encoded
 
         image = self._image(self.images.files[0])
-        try:
+        with self._refusing(f"failed on the first image, of shape {tuple(image.shape)}", "try another --size"):
             latents = encoded(self.autoencoder, image)
             return latents, decoded(self.autoencoder, latents)
-        except RuntimeError as error:  # the user's model, on an image of a size that only it can judge
-            raise InputError(
-                f"{self.autoencoder.name} failed on the first image, of shape {tuple(image.shape)} "
-                f"({described(error)}); try another --size"
-            ) from error
+
+    def _self_checked(self, latents: torch.Tensor) -> SelfCheck:
+        from theodolite.derivatives import self_check
+
+        fix = "its decoder must run at any latent near an image's, and in torch operations only (no numpy, no .item())"
+        with self._refusing("cannot be differentiated at the first image's latent", fix):
+            return self_check(self.autoencoder.decoder, latents)
+
+    @contextmanager
+    def _refusing(self, what: str, fix: str) -> Iterator[None]:
+        """Whatever the user's model raises, in one line."""
+        from theodolite.surveys.measure import described
+
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"{self.autoencoder.name} {what} ({described(error)}); {fix}") from error
 
     def _pending(self) -> list[ImageFile]:
         _, notes = read_rows(self.folder.path)
@@ -187,7 +209,7 @@ class _Survey:
         progress(total - len(pending), total, "")
         try:
             for done, image in enumerate(pending, start=total - len(pending) + 1):
-                self._measure_one(image, info["self_check"].get("second_order_holds", True))
+                self._measure_one(image, info.get("self_check") or {})
                 progress(done, total, image.sample)
         except KeyboardInterrupt:
             self._finish(info, "interrupted")
@@ -197,12 +219,16 @@ class _Survey:
             raise RuntimeError(f"no sample could be measured; the first: {self.lost[0]['reason']}") from self.last_error
         self._finish(info, "complete")
 
-    def _measure_one(self, image: ImageFile, exact_second: bool) -> None:
+    def _measure_one(self, image: ImageFile, check: Mapping[str, Any]) -> None:
         from theodolite.surveys.measure import described, measure
 
+        found = {
+            "exact_first": check.get("first_order_holds", True),
+            "exact_second": check.get("second_order_holds", True),
+        }
         try:
             picture = self._image(image)
-            measured = measure(self.autoencoder, picture, image.sample, self.plan, exact_second=exact_second)
+            measured = measure(self.autoencoder, picture, image.sample, self.plan, **found)
         except Exception as error:  # one sample's failure must not cost the others their run
             self.lost.append({"sample": image.sample, "descriptor": None, "reason": described(error)})
             self.last_error = error
@@ -240,7 +266,7 @@ def _checked(autoencoder: Autoencoder, images: ImageSet, plan: Plan) -> ImageSet
     """The images this model can take.
 
     Raises:
-        InputError: the model takes neither grey nor RGB images, or not this size.
+        InputError: the model takes neither grey nor RGB images, or not this size, or they have several sizes.
     """
     if autoencoder.image_channels not in (1, 3):
         raise InputError(
@@ -256,4 +282,4 @@ def _checked(autoencoder: Autoencoder, images: ImageSet, plan: Plan) -> ImageSet
         raise InputError(
             f"{autoencoder.name} takes {height}x{width} pixels only; give --size {height} to resize to them"
         )
-    return images.at_least(autoencoder.downsampling)
+    return images.at_least(autoencoder.downsampling).of_one_size(autoencoder.downsampling)

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from theodolite.errors import InputError
+from theodolite.errors import InputError, path_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["SUFFIXES", "ImageFile", "ImageSet", "Skipped", "find_images", "load_image", "picture"]
+__all__ = ["SUFFIXES", "ImageFile", "ImageSet", "Skipped", "find_images", "load_image", "load_images", "picture"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """What counts as an image, by the end of its name in any case."""
@@ -38,14 +38,24 @@ class ImageFile:
         file: its path inside the folder.
         path: where it is.
         sha256: hash of its bytes.
-        shortest_side: in pixels.
+        size: height and width in pixels.
     """
 
     sample: str
     file: str
     path: Path
     sha256: str
-    shortest_side: int
+    size: tuple[int, int]
+
+    @property
+    def shortest_side(self) -> int:
+        """In pixels."""
+        return min(self.size)
+
+    def cut(self, multiple: int) -> tuple[int, int]:
+        """Height and width once its centre is cut to the largest multiple of `multiple` pixels along each side."""
+        height, width = (side // multiple * multiple for side in self.size)
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,23 @@ class ImageSet:
             raise InputError(f"every image of {self.folder} is {reason}; give --size to resize them")
         return replace(self, files=large, skipped=self.skipped + small)
 
+    def of_one_size(self, multiple: int) -> ImageSet:
+        """This set, when all its images have one size once cut to a multiple of `multiple` pixels.
+
+        Raises:
+            InputError: they have several, so that latents of several dimensions would be compared.
+        """
+        of_size = {image.cut(multiple): image for image in self.files}
+        if len(of_size) > 1:
+            (first, here), (second, there), *_ = of_size.items()
+            side = min(image.shortest_side for image in self.files) // multiple * multiple
+            raise InputError(
+                f"images of one size expected, since numbers at several sizes cannot be compared; {self.folder} has "
+                f"{len(of_size)} sizes, e.g. {first[0]}x{first[1]} ({here.file}) and {second[0]}x{second[1]} "
+                f"({there.file}); give --size, e.g. --size {side}"
+            )
+        return self
+
 
 def find_images(folder: Path, limit: int | None = None) -> ImageSet:
     """The first `limit` readable images below `folder`, sorted by path; all of them when `limit` is None.
@@ -95,9 +122,9 @@ def find_images(folder: Path, limit: int | None = None) -> ImageSet:
         if limit is not None and len(files) == limit:
             break
         try:
-            side = min(_decoded(path).size)
+            width, height = _decoded(path).size
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            files.append(ImageFile(sample, _label(folder, path), path, digest, side))
+            files.append(ImageFile(sample, _label(folder, path), path, digest, (height, width)))
         except Exception as error:  # image decoders raise almost any type on damaged bytes
             skipped.append(Skipped(_label(folder, path), _reason(error)))
     if not files:
@@ -129,9 +156,48 @@ def load_image(path: Path, *, channels: int, size: int | None = None, multiple: 
     return torch.from_numpy(np.ascontiguousarray(planes))[None]
 
 
+def load_images(
+    folder: str | os.PathLike[str],
+    *,
+    size: int | None = None,
+    limit: int | None = None,
+    channels: int = 3,
+    multiple: int = 1,
+) -> Tensor:
+    """The images of a folder and its subfolders as one batch, as a survey gives them to a model.
+
+    Args:
+        folder: searched with its subfolders, in the order of paths.
+        size: centre square, resized to so many pixels; when None the centre is cut to a multiple of `multiple` pixels,
+            and all images must then have one size.
+        limit: only the first so many.
+        channels: 3 for RGB, 1 for grey.
+        multiple: what a model's image sides must be divisible by, its `downsampling`.
+
+    Returns:
+        `(n, channels, height, width)`, float32 in [-1, 1].
+
+    Raises:
+        InputError: no folder, no image, one that cannot be read, or images of several sizes without `size`.
+
+    Example:
+        >>> from theodolite.zoo import bundled_images
+        >>> load_images(bundled_images(), size=32, limit=2).shape
+        torch.Size([2, 3, 32, 32])
+    """
+    import torch
+
+    found = find_images(path_of(folder, "the image folder"), limit)
+    if found.skipped:
+        bad = found.skipped[0]
+        raise InputError(f"readable images expected in {folder}, got {bad.file}: {bad.reason}; mend it or move it away")
+    files = (found if size is not None else found.at_least(multiple).of_one_size(multiple)).files
+    return torch.cat([load_image(file.path, channels=channels, size=size, multiple=multiple) for file in files])
+
+
 def _listed(folder: Path) -> list[Path]:
     if not folder.exists():
-        raise InputError(f"image folder expected, got {folder}, which does not exist")
+        raise InputError(f"image folder expected, got {folder}, which does not exist; check the path (--data)")
     if not folder.is_dir():
         raise InputError(f"image folder expected, got the file {folder}; give the folder that holds it")
     if not os.access(folder, os.R_OK | os.X_OK):

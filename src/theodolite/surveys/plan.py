@@ -6,13 +6,16 @@ import difflib
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from theodolite.descriptors.effort import EFFORTS, Effort
 from theodolite.errors import InputError
+
+if TYPE_CHECKING:
+    from theodolite.descriptors.effort import Effort
 
 __all__ = ["Plan", "closest", "differences", "make_plan", "sample_seed"]
 
@@ -63,20 +66,41 @@ def make_plan(settings: Mapping[str, Any], known: Sequence[str]) -> Plan:
     """Check the settings of a survey and fill in its descriptors; `known` are the names of the registry.
 
     Raises:
-        InputError: an unknown budget or descriptor, or a `limit` or `size` below one.
+        InputError: an unknown budget or descriptor, a `limit` or `size` that is no positive whole number, a `seed` that
+            is no whole number.
     """
-    if settings["budget"] not in EFFORTS:
-        raise InputError(f"budget expected to be one of {', '.join(EFFORTS)}, got {settings['budget']!r}")
-    for name in ("limit", "size"):
-        if settings[name] is not None and settings[name] < 1:
-            raise InputError(f"{name} expected to be a positive number, got {settings[name]}")
+    from theodolite.descriptors.effort import EFFORTS  # here: it costs a tensor library, and reading a run needs none
+
+    budget = settings["budget"]
+    if not isinstance(budget, str) or budget not in EFFORTS:
+        raise InputError(
+            f"budget expected to be one of {', '.join(EFFORTS)}, got {budget!r}{closest(budget, list(EFFORTS))}; "
+            "leave it out for standard"
+        )
+    whole = {name: _whole(name, settings[name]) for name in ("limit", "size") if settings[name] is not None}
+    for name, value in whole.items():
+        if value < 1:
+            raise InputError(f"{name} expected to be a positive number, got {value}; leave it out for no {name}")
     chosen = _chosen(settings["descriptors"], known)
-    return Plan({**settings, "descriptors": chosen}, EFFORTS[settings["budget"]], chosen == list(known))
+    checked = {**settings, **whole, "seed": _whole("seed", settings["seed"]), "descriptors": chosen}
+    return Plan(checked, EFFORTS[budget], chosen == list(known))
 
 
-def _chosen(descriptors: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InputError(
+            f"{name} expected to be a whole number, got {value!r} ({type(value).__name__}); give an int, e.g. {name}=8"
+        )
+    return int(value)
+
+
+def _chosen(descriptors: str | Sequence[str] | None, known: Sequence[str]) -> list[str]:
     if descriptors is None:
         return list(known)
+    if isinstance(descriptors, str):
+        descriptors = [name.strip() for name in descriptors.split(",") if name.strip()]
+    if not isinstance(descriptors, Sequence | Set):
+        raise InputError(f"descriptors expected to be names, got {descriptors!r}; known are {', '.join(known)}")
     if not descriptors:
         raise InputError(f"at least one descriptor expected, got none; known are {', '.join(known)}")
     for name in descriptors:
@@ -85,9 +109,9 @@ def _chosen(descriptors: Sequence[str] | None, known: Sequence[str]) -> list[str
     return [name for name in known if name in descriptors]
 
 
-def closest(name: str, known: Sequence[str]) -> str:
+def closest(name: Any, known: Sequence[str]) -> str:
     """The words ``, did you mean 'x'?`` where a known name is close to `name`, otherwise nothing."""
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(str(name), known, n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 
 
@@ -107,15 +131,12 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 
     The model and the images are compared by content (fingerprint, hashes), whatever path led to them.
     """
-    pairs = [
-        (name, there["settings"].get(name), value)
-        for name, value in here["settings"].items()
-        if name not in _BY_CONTENT
-    ]
-    pairs.append(("model fingerprint", there["model"]["fingerprint"], here["model"]["fingerprint"]))
-    pairs.append(("theodolite", there["theodolite"], here["theodolite"]))
-    if there["settings"].get("budget") == here["settings"]["budget"]:
-        pairs.append(("effort", there["effort"], here["effort"]))
+    settings = there.get("settings") or {}
+    pairs = [(name, settings.get(name), value) for name, value in here["settings"].items() if name not in _BY_CONTENT]
+    pairs.append(("model fingerprint", (there.get("model") or {}).get("fingerprint"), here["model"]["fingerprint"]))
+    pairs.append(("theodolite", there.get("theodolite"), here["theodolite"]))
+    if settings.get("budget") == here["settings"]["budget"]:
+        pairs.append(("effort", there.get("effort"), here["effort"]))
     found = [f"{name} {_shown(old)} there, {_shown(new)} here" for name, old, new in pairs if old != new]
     return found + _image_differences(there["data"]["files"], here["data"]["files"])
 

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import reduce
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import theodolite
+from theodolite.spectrum.estimate import worse
 from theodolite.surveys.images import ImageSet
 from theodolite.surveys.plan import Plan
 from theodolite.surveys.store import FORMAT
@@ -53,7 +55,7 @@ def outcome(notes: dict[str, dict[str, Any]], lost: Sequence[Mapping[str, Any]],
         status: ``complete`` or ``interrupted``.
     """
     ways = [note["way"] for note in notes.values() if note["way"]]
-    worst = "ok" if all(note["status"] == "ok" for note in notes.values()) else "approximate"
+    worst = reduce(worse, (note["status"] for note in notes.values()), "ok")
     messages = {name: text for note in reversed(notes.values()) for name, text in note["messages"].items()}
     timing = {what: sum(note[what] for note in notes.values()) for what in ("seconds", "passes")}
     return {

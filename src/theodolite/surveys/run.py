@@ -11,16 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from theodolite.errors import InputError
+from theodolite.errors import InputError, path_of
 from theodolite.surveys.plan import closest
-from theodolite.surveys.store import read_info, read_rows
+from theodolite.surveys.store import is_held, read_record, read_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Run", "read_run"]
+__all__ = ["NOT_NUMBERS", "Run", "read_run"]
 
-_NOT_NUMBERS = ("undetermined", "undefined")
+NOT_NUMBERS = ("undetermined", "undefined")
+"""Statuses of values that are no numbers to rank by."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Run:
 
     Attributes:
         path: the run folder.
-        info: the content of `run.json`.
+        info: the content of `run.json`; its status stays ``running`` where the survey was killed, see `status`.
         table: `quantities.parquet`, one row a sample and quantity, with the columns `model, sample, map, sigma,
             quantity, value, stderr, passes, n, status`; of a run that was killed, the rows of its finished samples.
     """
@@ -37,6 +38,12 @@ class Run:
     path: Path
     info: dict[str, Any]
     table: pa.Table
+
+    @property
+    def status(self) -> str:
+        """``complete``, ``interrupted`` or ``running``: what `run.json` says, unless its survey was killed."""
+        status = str(self.info["status"])
+        return "interrupted" if status == "running" and not is_held(self.path) else status
 
     @property
     def samples(self) -> list[str]:
@@ -107,7 +114,7 @@ class Run:
 
     def _summarised(self, quantity: str) -> dict[str, Any]:
         column = self.column(quantity)
-        usable = np.isfinite(column["value"]) & ~np.isin(column["status"], _NOT_NUMBERS)
+        usable = np.isfinite(column["value"]) & ~np.isin(column["status"], NOT_NUMBERS)
         values, errors = column["value"][usable], column["stderr"][usable]
         low, median, high = np.quantile(values, (0.25, 0.5, 0.75)) if len(values) else (np.nan,) * 3
         described = self.info["quantities"].get(quantity, {})
@@ -125,7 +132,7 @@ class Run:
 
     def __repr__(self) -> str:
         wanted = len(self.info["data"]["files"])
-        return f"Run({str(self.path)!r}, {self.info['status']}, {len(self.samples)} of {wanted} samples)"
+        return f"Run({str(self.path)!r}, {self.status}, {len(self.samples)} of {wanted} samples)"
 
 
 def read_run(path: str | Path) -> Run:
@@ -135,9 +142,9 @@ def read_run(path: str | Path) -> Run:
         path: the folder that `survey` wrote.
 
     Raises:
-        InputError: the folder is missing or holds no run.
+        InputError: the folder is missing, holds no run, or a broken one.
     """
-    folder = Path(path)
-    info = read_info(folder)
+    folder = path_of(path, "the run folder")
+    info = read_record(folder)
     table, _ = read_rows(folder)
     return Run(folder, info, table)

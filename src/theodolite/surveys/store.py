@@ -9,8 +9,9 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-__all__ = ["FORMAT", "SCHEMA", "RunFolder", "read_info", "read_rows"]
+__all__ = ["FORMAT", "SCHEMA", "RunFolder", "is_held", "read_info", "read_record", "read_rows"]
 
 FORMAT = 1
 """Version of the run folder's layout."""
@@ -47,6 +48,7 @@ SCHEMA = pa.schema(
 
 _NOTES = b"theodolite"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_PATIENCE = 5
 Notes = dict[str, dict[str, Any]]
 
 
@@ -95,14 +97,13 @@ class RunFolder:
         Raises:
             InputError: another process holds it.
         """
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            raise InputError(f"another survey is writing to {self.path}; wait for it or give another --out") from None
-        except OSError:
-            pass  # a file system without locks: the run works, unprotected
+        for _ in range(_PATIENCE):  # `is_held` takes the lock too, for a moment
+            handle = _lock(self.path)
+            if handle is not None:
+                break
+            time.sleep(0.05)
+        else:
+            raise InputError(f"another survey is writing to {self.path}; wait for it or give another --out")
         try:
             yield
         finally:
@@ -136,12 +137,10 @@ class RunFolder:
             notes: anything else to remember, JSON-able.
 
         Raises:
-            InputError: the disk is full.
+            InputError: the disk is full or refuses.
         """
         from safetensors.torch import save
 
-        for folder in (self.shards, self.thumbnails):
-            folder.mkdir(exist_ok=True)
         for ending, picture in pictures.items():
             buffer = io.BytesIO()
             picture.save(buffer, format="PNG")
@@ -168,6 +167,30 @@ class RunFolder:
         shutil.rmtree(self.shards, ignore_errors=True)
 
 
+def is_held(path: Path) -> bool:
+    """Whether a survey is writing to this run folder now; False where the file system has no locks to tell."""
+    try:
+        handle = _lock(path)
+    except OSError:
+        return False
+    if handle is not None:
+        os.close(handle)
+    return handle is None
+
+
+def _lock(path: Path) -> int | None:
+    """A descriptor that holds the folder until it is closed; None where another process or thread holds it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    except OSError:
+        pass  # a file system without locks: the run works, unprotected
+    return handle
+
+
 def read_info(path: Path) -> dict[str, Any]:
     """The content of a run folder's `run.json`.
 
@@ -187,6 +210,22 @@ def read_info(path: Path) -> dict[str, Any]:
     return info
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """The content of a `run.json` with all that reading a run builds on.
+
+    Raises:
+        InputError: as `read_info`, or parts of the record are missing.
+    """
+    info = read_info(path)
+    data, status = info.get("data"), info.get("status")
+    files = data.get("files") if isinstance(data, dict) else None
+    if not (isinstance(files, list) and isinstance(info.get("quantities"), dict) and isinstance(status, str)):
+        raise InputError(
+            f"broken run.json in {path}: it lacks its images, quantities or status; make it again in another folder"
+        )
+    return info
+
+
 def read_rows(path: Path) -> tuple[pa.Table, Notes]:
     """Rows and notes of every finished sample, merged or still in shards."""
     # Shards first: one that is merged meanwhile is then found in the merged table.
@@ -202,13 +241,14 @@ def read_rows(path: Path) -> tuple[pa.Table, Notes]:
 
 
 def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file so that it is there whole or not at all.
+    """Write a file, in a folder that is made if it is missing, so that it is there whole or not at all.
 
     Raises:
-        InputError: the disk is full.
+        InputError: the disk is full or refuses.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
+        path.parent.mkdir(exist_ok=True)
         with open(temporary, "wb") as stream:
             for chunk in chunks:
                 stream.write(chunk)
@@ -216,13 +256,23 @@ def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _FULL:
-            raise InputError(
-                f"no space left on the disk of {path.parent}; what is finished is kept: free some space and run the "
-                "same command again to go on"
-            ) from error
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise _refused_by_disk(path, error) from error
         raise
+
+
+def _refused_by_disk(path: Path, error: OSError) -> InputError:
+    if error.errno in _FULL:
+        return InputError(
+            f"no space left on the disk of {path.parent}; what is finished is kept: free some space and run the "
+            "same command again to go on"
+        )
+    return InputError(
+        f"cannot write {path}: {error.strerror or error}; what is finished is kept: mend the disk or its limits and "
+        "run the same command again to go on"
+    )
 
 
 def _check_writable(path: Path) -> None:
@@ -240,11 +290,18 @@ def _parquet(table: pa.Table, notes: Mapping[str, Any]) -> bytes:
 
 
 def _read(path: Path) -> tuple[pa.Table, Notes] | None:
+    """Rows and notes of one Parquet file; None where there is none."""
     try:
-        table = pq.read_table(pa.BufferReader(path.read_bytes()))
+        # In this thread only: beside torch, pyarrow's own threads on a buffer of Python's abort the process at its end.
+        table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read(use_threads=False)
+        return table.replace_schema_metadata(), json.loads((table.schema.metadata or {}).get(_NOTES, b"{}"))
     except FileNotFoundError:
         return None
-    return table.replace_schema_metadata(), json.loads((table.schema.metadata or {}).get(_NOTES, b"{}"))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(
+            f"broken {path} ({' '.join(str(error).split())}); delete this file and run the same command again to "
+            "measure its samples once more"
+        ) from error
 
 
 def _ordered(table: pa.Table, order: Sequence[str]) -> pa.Table:
