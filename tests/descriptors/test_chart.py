@@ -117,7 +117,8 @@ def test_outputs_of_any_shape():
     volume = LatentMap(lambda z: torch.tanh(z @ A.T).reshape(-1, 2, 3, 4, 5, 2), (6,))
     single = LatentMap(lambda z: torch.tanh(z @ A.T).sum(1), (6,))
     for name, descriptor in REGISTRY.items():
-        assert torch.isfinite(descriptor.function(volume, draw(2, 6)).value).all()
+        found = descriptor.function(volume, draw(2, 6))
+        assert torch.isfinite(found.value).all() != (name == "local_complexity" and found.status == "undefined")
         if not descriptor.spatial:
             assert descriptor.function(single, draw(2, 6)).named(name)
 

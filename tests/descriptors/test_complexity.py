@@ -63,6 +63,8 @@ def test_functions_count_like_modules():
 def test_without_a_kink_at_zero_it_is_undefined(activation):
     found = count(layers(activation), draw(1, 5))
     assert found.status == "undefined"
+    assert torch.isnan(found.value).all()
+    assert torch.isnan(found["local_complexity_fraction"].value).all()
     assert found["local_complexity_units"].value.item() == 0
     assert "activation" in found.message
 

@@ -144,3 +144,11 @@ def test_further_scales_carry_a_suffix_and_bad_ones_are_refused():
     )
     with pytest.raises(InputError, match="scale"):
         theodolite.curvature(map, z, scale=0.0)
+
+
+def test_where_the_map_stands_still_there_is_no_curvature():
+    found = theodolite.curvature(LatentMap(lambda z: torch.cat([z, z], -1) ** 2, (3,)), torch.zeros(1, 3, dtype=F64))
+    for part in (found, found["curvature_leading"], found["curvature_infinitesimal"]):
+        assert part.status == "undefined"
+        assert torch.isnan(part.value).all()
+    assert "does not move" in found.message

@@ -119,7 +119,9 @@ def _bundle(chart: Chart, frames: list[Tensor], radius: float, *, relative: bool
         count = flagged(count, mean == 0, "undefined", "the map calls no activation with a kink at zero")
     total = torch.full_like(mean, float(units))
     parts = {
-        "local_complexity_fraction": replace(count, value=mean / max(units, 1), stderr=count.stderr / max(units, 1)),
+        "local_complexity_fraction": replace(
+            count, value=count.value / max(units, 1), stderr=count.stderr / max(units, 1)
+        ),
         "local_complexity_units": Estimate(total, torch.zeros_like(total), passes, n),
     }
     return replace(count, parts=parts)

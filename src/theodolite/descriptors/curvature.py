@@ -22,6 +22,7 @@ __all__ = ["DESCRIPTOR", "curvature"]
 _NEGLIGIBLE = 1e-3
 """A truncation bias below this share of the value is not worth a warning."""
 
+_STILL = "the map does not move along some direction to first order: curvature has no unit of length there"
 _DIFFERENCED = "the infinitesimal part came from finite differences"
 _TRUNCATED = "increase `tangent_depth`: what the least-squares solve left, or the leading direction, is the main error"
 
@@ -91,7 +92,8 @@ def _at_scale(chart: Chart, scale: float | None) -> tuple[Estimate, Estimate]:
     second, noise, differenced = _second(chart, V, scale)
     normal, bias = chart.normal_norm(second)
     length = chart.flat.matvec(V.flatten(2)).norm(dim=-1).double().square()
-    length = length.clamp_min(torch.finfo(torch.float64).tiny)
+    is_still = length <= torch.finfo(torch.float64).tiny
+    length = torch.where(is_still, 1.0, length)
     kappa, drift, noise = (normal - bias).clamp_min(0) / length, bias / length / 1.96, noise / length
     drift[-1] += chart.leading.angle * (normal[-1] * normal[:-1].mean(0)).sqrt() / length[-1]
     passes = chart.operator.passes - before
@@ -101,7 +103,9 @@ def _at_scale(chart: Chart, scale: float | None) -> tuple[Estimate, Estimate]:
     average = flagged(average, drift[:-1].mean(0) > spread + _NEGLIGIBLE * mean, "truncated", _TRUNCATED)
     leading = flagged(leading, drift[-1] > noise[-1] + _NEGLIGIBLE * kappa[-1], "truncated", _TRUNCATED)
     average, leading = (flagged(part, differenced, "approximate", _DIFFERENCED) for part in (average, leading))
-    return average, flagged(leading, chart.tied, "undetermined", TIED)
+    leading = flagged(leading, chart.tied, "undetermined", TIED)
+    average = flagged(average, is_still[:-1].any(0), "undefined", _STILL)
+    return average, flagged(leading, is_still[-1], "undefined", _STILL)
 
 
 def _both(*errors: Tensor) -> Tensor:

@@ -31,9 +31,15 @@ def is_paper(mode: str) -> bool:
 
 
 def flagged(estimate: Estimate, where: Tensor, status: str, message: str) -> Estimate:
-    """The estimate with its status lowered to `status` at the latents of the mask `where`, `(n,)`."""
+    """The estimate with its status lowered to `status` at the latents of the mask `where`, `(n,)`.
+
+    What is ``undefined`` has no number: value and standard error become NaN.
+    """
     if not where.any():
         return estimate
+    if status == "undefined":
+        value, stderr = (part.masked_fill(where, torch.nan) for part in (estimate.value, estimate.stderr))
+        estimate = replace(estimate, value=value, stderr=stderr)
     statuses = tuple(worse(old, status) if bad else old for old, bad in zip(estimate.statuses, where.tolist()))
     is_worst = worse(estimate.status, status) != estimate.status
     return replace(estimate, statuses=statuses, message=message if is_worst else estimate.message)
