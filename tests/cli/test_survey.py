@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from theodolite.cli import terminal
 from theodolite.surveys import read_run, store
 
 QUICK = ("--budget", "quick", "--descriptors", "local_scaling,local_rank")
@@ -201,6 +202,20 @@ class TestBadInput:
         assert len(read_run(tmp_path / "run").samples) == 1
         assert survey("--no-report").exit_code == 0
         assert len(read_run(tmp_path / "run").samples) == 4
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_drops_is_not_lost():
+    class Finalised:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+
+    with terminal.interruptible() as check:
+        Finalised()
+        with pytest.raises(KeyboardInterrupt):
+            check()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def wait_for_a_shard(out, process):

@@ -85,12 +85,14 @@ def conduct(out: str, *, as_json: bool = False, quiet: bool = False, with_report
 
     calls: list[int] = []
     try:
-        with terminal.interruptible(), terminal.progress_bar(quiet) as draw:
+        with terminal.interruptible() as check_interrupt, terminal.progress_bar(quiet) as draw:
 
             def progress(done: int, total: int, sample: str) -> None:
                 calls.append(done)
                 if draw is not None:
                     draw(done, total, sample)
+                if done < total:
+                    check_interrupt()
 
             run = measure(out=out, progress=progress, **settings)
     except KeyboardInterrupt:

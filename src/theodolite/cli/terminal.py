@@ -69,13 +69,27 @@ def _drop_what_is_buffered() -> None:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM ends the work as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def interruptible() -> Iterator[Callable[[], None]]:
+    """SIGTERM ends the work as Ctrl-C does; the callback raises an interrupt that was lost.
+
+    Python drops an exception that a signal raises while an object is being finalised, and derivatives finalise many.
+    """
+    asked: list[int] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield check
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
