@@ -18,6 +18,7 @@ from theodolite.fisher.curve import InformationCurve
 from theodolite.fisher.gaussian import GaussianMixtureScore, GaussianScore
 from theodolite.fisher.information import information
 from theodolite.fisher.mixture import MixtureScore
+from theodolite.fisher.penalties import Penalties, ThreePenalties, penalties
 from theodolite.fisher.scores import FunctionScore, Products, ScoreSource
 
 __all__ = [
@@ -29,13 +30,16 @@ __all__ = [
     "GaussianScore",
     "InformationCurve",
     "MixtureScore",
+    "Penalties",
     "Products",
     "ScoreSource",
+    "ThreePenalties",
     "flow_matching",
     "gaussian_information",
     "information",
     "mixture_information",
     "normalised",
+    "penalties",
     "ripple_information",
     "sphere_information",
     "variance_exploding",
