@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from theodolite.derivatives import JacobianOperator, second_derivative, second_difference
-from theodolite.spectrum import Seeds, golub_kahan
+from theodolite.spectrum import NULL_SHARE, Seeds, golub_kahan
 
 __all__ = ["DenseSheet", "Directions", "Frame", "Sheet", "SolvedSheet"]
 
@@ -100,7 +100,7 @@ class DenseSheet(Sheet):
         left, s, right = torch.linalg.svd(R, full_matrices=False)
         r = min(dimension or s.shape[1], s.shape[1])
         left, s, right = left[..., :r], s[:, :r], right[:, :r].mT
-        self.live = s > max(J.shape[1:]) * torch.finfo(J.dtype).eps * s[:, :1]
+        self.live = s > NULL_SHARE[J.dtype] * s[:, :1]
         inverse = torch.where(self.live, 1 / torch.where(self.live, s, 1), 0)
         self.frame = Frame(Q @ left * self.live.unsqueeze(-2), right * inverse.unsqueeze(-2))
         self.images = self.push(self.frame.image.permute(2, 0, 1)).permute(1, 2, 0)
@@ -128,7 +128,7 @@ class DenseSheet(Sheet):
     def whitened(self) -> tuple[Frame, Tensor]:
         """A frame that `J_E` maps to an orthonormal one, and that one, `(n, m, r)`: the frame times `G^(-1/2)`."""
         W, s, V = torch.linalg.svd(self.images.double(), full_matrices=False)
-        alive = s > max(self.images.shape[1:]) * torch.finfo(self.images.dtype).eps * s[:, :1]
+        alive = s > NULL_SHARE[self.images.dtype] * s[:, :1]
         inverse = torch.where(alive, 1 / torch.where(alive, s, 1), 0).unsqueeze(-2)
         turn = (V.mT * inverse).to(self.images)
         return Frame(self.frame.image @ turn, self.frame.latent @ turn), (W * alive.unsqueeze(-2)).to(self.images)
@@ -150,8 +150,7 @@ class SolvedSheet(Sheet):
         run = golub_kahan(self.decoder.flat.T, x, self.depth)
         lower = torch.cat([run.matrix().mT, torch.zeros_like(run.alpha).unsqueeze(-2)], -2)
         lower[..., -1, -1] = run.beta[..., -1]
-        tolerance = max(lower.shape) * torch.finfo(x.dtype).eps
-        y = torch.linalg.pinv(lower, rtol=tolerance)[..., 0] * x.double().norm(dim=-1, keepdim=True)
+        y = torch.linalg.pinv(lower, rtol=NULL_SHARE[x.dtype])[..., 0] * x.double().norm(dim=-1, keepdim=True)
         latent = torch.einsum("kns,knsm->knm", y.to(x), run.U)
         return Directions(self.decoder.flat.matvec(latent), latent)
 
