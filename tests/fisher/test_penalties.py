@@ -133,6 +133,20 @@ def test_a_circle_under_a_parabola_is_a_known_curve(k):
     close(found.reach, 1)
 
 
+def test_penalties_foretell_the_information_of_the_latents(shape_information):
+    """Uniform data on a circle under a parabola: `J_Z - 1/t` tends to what volume and bending say."""
+    bend, straighten = bananas(1.2)
+    pair = toy(bend, lambda z: torch.nn.functional.normalize(straighten(z), dim=1), 2, 2)
+    u = torch.arange(4000, dtype=D) * (2 * math.pi / 4000)
+    circle = torch.stack([u.cos(), u.sin()], 1)
+    found = penalties(pair, images(circle[::40]))
+    foretold = (found.samples["volume"] + found.samples["latent_information"]).mean().item()
+    outer, weights = range(0, 4000, 40), torch.full((4000,), 1 / 4000, dtype=D)
+    gaps = [shape_information(bend(circle), weights, t, outer)[0] - 1 / t for t in (0.001, 0.002)]
+    assert abs(2 * gaps[0] - gaps[1] - foretold) < 1e-3 * abs(foretold)
+    assert abs(gaps[0] - found.data_curvature["information"].value.item()) > 0.1  # the circle itself has another
+
+
 def rippled(delta, omega):
     def ripple(x):
         return x + delta / omega * (omega * x).sin()
@@ -532,6 +546,12 @@ def test_groups_do_not_matter(monkeypatch):
         monkeypatch.undo()
         for name, values in together.samples.items():
             torch.testing.assert_close(apart.samples[name], values, rtol=1e-6, atol=1e-9, msg=name)
+
+
+def test_two_images_are_enough():
+    found = penalties(toy(*nets(4, 6), 4, 6), images(drawn(2, 6)))
+    assert found.encoder_curvature.n == 2
+    assert found.encoder_curvature.stderr > 0
 
 
 def test_three_penalties_are_a_view_of_four():

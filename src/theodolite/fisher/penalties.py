@@ -24,6 +24,9 @@ __all__ = ["Penalties", "ThreePenalties", "penalties"]
 _DENSE = 256
 """Latent dimensions up to which Jacobians are formed."""
 
+_DECODED = 16
+"""Images decoded at once."""
+
 _SHARE = 0.2
 """The part of the free memory that one group of images may fill."""
 
@@ -47,7 +50,8 @@ class Penalties:
 
     Attributes:
         compression: `D - m`, the coefficient of `1 / t` in `J_X - J_Z`; exact. Parts `image_dimension`,
-            `latent_dimension`, `tangent_dimension` (mean `d`).
+            `latent_dimension`, `tangent_dimension` (mean `d`) and, from least squares, `coverage` (share of it that
+            the probes reach). What noise sees of a dimension is `information(...).local_dimension`.
         distortion: `Var(lambda) / E(lambda)²` over all eigenvalues of `G` at all images, that is
             `d E tr G² / (E tr G)² - 1`, not negative, no unit; 0 for a scaled isometry only. Parts `stretch`
             (`E tr G / d`, latent² / image²) and, from dense Jacobians, `within` (the same at one image, mean over
@@ -143,7 +147,7 @@ def penalties(
         dense: form Jacobians (True) or never (False).
 
     Returns:
-        `Penalties`. Cost an image, dense: `2 m + 4 k` model passes with `k` probes or pairs, as much again for
+        `Penalties`. Cost an image, dense: `2 m + 5 k` model passes with `k` probes or pairs, as much again for
         `latent_curvature` where the manifold is thinner than the latent space, and `6 ascent`; by least squares
         `k (4 depth + 8)`, and `2 depth` for each of `ascent` steps and eight neighbours.
 
@@ -164,14 +168,14 @@ def penalties(
     _check(autoencoder, images, probes, depth, ascent, sigma, dimension)
     with torch.no_grad():
         latents = autoencoder.encode(images)
-    checked_cloud(latents, "latents")
+        checked_cloud(latents, "latents")
+        points = torch.cat([autoencoder.decode(part) for part in latents.split(_DECODED)]).flatten(1)
     m = latents[0].numel()
     if dimension is not None and dimension > m:
         raise InputError(f"`dimension` expected at most the latent dimension {m}, got {dimension}")
     is_dense = dense if dense is not None else dimension is not None or m <= _DENSE
     if dimension is not None and not is_dense:
         raise InputError("`dimension` needs explicit Jacobians: leave out dense=False, or leave out `dimension`")
-    points = torch.cat([autoencoder.decode(part) for part in latents.detach().split(16)]).detach().flatten(1)
     seeds = Seeds(generator, len(latents)).base
     size = _group_size(m, points, is_dense, probes, depth)
     parts, passes, approximate = [], 0, False
