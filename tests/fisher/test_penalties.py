@@ -15,6 +15,7 @@ import theodolite
 from theodolite.errors import InputError
 from theodolite.fisher import bending as bending_module
 from theodolite.fisher import gaussian_information, penalties, ripple_information, sphere_information
+from theodolite.fisher.spread import filled_dimension
 from theodolite.maps.autoencoders import Autoencoder
 from theodolite.zoo import bundled_images
 
@@ -552,6 +553,28 @@ def test_two_images_are_enough():
     found = penalties(toy(*nets(4, 6), 4, 6), images(drawn(2, 6)))
     assert found.encoder_curvature.n == 2
     assert found.encoder_curvature.stderr > 0
+
+
+def test_filled_dimensions_are_honest():
+    variances = torch.tensor([2, 1.5, 1, 1, 0.5, 0.5, 0.1, 0.1], dtype=D)
+    truth = (variances.sum().square() / variances.square().sum()).item()
+    g = torch.Generator().manual_seed(0)
+    clouds = torch.randn(100, 40, 8, generator=g, dtype=D) * variances.sqrt()
+    found = [filled_dimension(cloud) for cloud in clouds]
+    z = torch.tensor([((one.value - truth) / one.stderr).item() for one in found])
+    assert abs(z.mean()) < 0.25
+    assert 0.7 < z.std() < 1.3
+    near(filled_dimension(torch.randn(500, 8, generator=g, dtype=D) * variances.sqrt()), truth)
+
+
+def test_compression_knows_what_the_clouds_fill():
+    A = torch.eye(5, dtype=D)[:2]
+    x = drawn(50, 5)
+    found = penalties(linear_pair(A), images(x)).compression
+    assert found["image_filled"].value == filled_dimension(x).value
+    assert found["latent_filled"].value == filled_dimension(x[:, :2]).value
+    near(found["image_filled"], 5)
+    near(found["latent_filled"], 2)
 
 
 def test_three_penalties_are_a_view_of_four():

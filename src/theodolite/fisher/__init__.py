@@ -1,5 +1,6 @@
 """Diffusability of a cloud of latents: Fisher information, its rate and the MMSE over noise levels."""
 
+from theodolite.fisher.bundle import Penalties, ThreePenalties
 from theodolite.fisher.closed_forms import (
     gaussian_information,
     mixture_information,
@@ -18,7 +19,7 @@ from theodolite.fisher.curve import InformationCurve
 from theodolite.fisher.gaussian import GaussianMixtureScore, GaussianScore
 from theodolite.fisher.information import information
 from theodolite.fisher.mixture import MixtureScore
-from theodolite.fisher.penalties import Penalties, ThreePenalties, penalties
+from theodolite.fisher.penalties import penalties
 from theodolite.fisher.scores import FunctionScore, Products, ScoreSource
 
 __all__ = [
