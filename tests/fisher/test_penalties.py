@@ -625,6 +625,18 @@ def test_an_encoder_without_a_derivative():
         penalties(toy(lambda x: x, lambda z: z, 2, 2), x).tangent_block(0.0)
 
 
+def test_differences_in_place_of_derivatives_are_said():
+    def through_numpy(x):
+        return torch.from_numpy(np.sinh(x.numpy()))
+
+    x = images(drawn(8, 2))
+    found = penalties(toy(through_numpy, lambda z: z.asinh(), 2, 2), x)
+    exact = penalties(toy(lambda x: x.sinh(), lambda z: z.asinh(), 2, 2), x)
+    assert found.encoder_curvature.status == "approximate"
+    assert exact.encoder_curvature.status == "ok"
+    torch.testing.assert_close(found.samples["encoder"], exact.samples["encoder"], rtol=1e-5, atol=1e-5)
+
+
 # --- trained autoencoders
 
 

@@ -42,9 +42,9 @@ def penalties(
 ) -> Penalties:
     """The four penalties of an autoencoder on images, with the cross term, the bound `L_E` and the reach.
 
-    The specification leaves open what the data manifold is. Here it is the decoder's image, measured at the
-    reconstructions `x = D(E(image))`, so that both maps are differentiated at one point of it; `II_X = P_N D²D(a, a)`
-    with `u = J_D a`. Its tangent space is the range of `J_D`: of dimension `m` unless singular values are at rounding
+    What the data manifold is, is a choice. Here it is the decoder's image, measured at the reconstructions
+    `x = D(E(image))`, so that both maps are differentiated at one point of it; `II_X(u, u) = P_N D²D(a, a)` where
+    `u = J_D a`. Its tangent space is the range of `J_D`: of dimension `m` unless singular values are at rounding
     level, or the `dimension` leading ones (the sheet that the decoder makes of the plane through `z` along its leading
     right singular vectors). `G` comes from `J_E` and is not taken to be the inverse of `J_Dᵀ J_D`.
 
@@ -91,27 +91,29 @@ def penalties(
         latents = autoencoder.encode(images)
         checked_cloud(latents, "latents")
         points = torch.cat([autoencoder.decode(part) for part in latents.split(_DECODED)]).flatten(1)
-    m = latents[0].numel()
-    if dimension is not None and dimension > m:
-        raise InputError(f"`dimension` expected at most the latent dimension {m}, got {dimension}")
-    is_dense = dense if dense is not None else dimension is not None or m <= _DENSE
-    if dimension is not None and not is_dense:
-        raise InputError("`dimension` needs explicit Jacobians: leave out dense=False, or leave out `dimension`")
+    is_dense = _is_dense(latents[0].numel(), dimension, dense)
     seeds = Seeds(generator, len(latents)).base
-    size = _group_size(m, points, is_dense, probes, depth)
+    size = _group_size(latents[0].numel(), points, is_dense, probes, depth)
     parts, passes, approximate = [], 0, False
     for start in range(0, len(latents), size):
         rows = slice(start, start + size)
-        sheet = _sheet(autoencoder, latents[rows], sigma, dimension, depth if not is_dense else None)
+        sheet = _sheet(autoencoder, latents[rows], sigma, dimension, None if is_dense else depth)
         own = Seeds(seeds[rows], len(latents[rows]))
         parts.append(contributions(sheet, own, points, probes=probes, ascent=ascent))
         passes = max(passes, sheet.decoder.passes + sheet.encoder.passes + 2)
-        is_exact = sheet.decoder.status == sheet.encoder.status == "ok"
-        approximate |= sheet.approximate or not is_exact
+        approximate |= sheet.approximate
     samples = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     _refuse_flat_maps(autoencoder.name, samples)
     pool = Pool(samples, passes, "dense" if is_dense else "least squares", approximate, "volume" not in samples)
     return bundled(pool, images.flatten(1), latents.flatten(1))
+
+
+def _is_dense(m: int, dimension: int | None, dense: bool | None) -> bool:
+    if dimension is not None and dimension > m:
+        raise InputError(f"`dimension` expected at most the latent dimension {m}, got {dimension}")
+    if dimension is not None and dense is False:
+        raise InputError("`dimension` needs explicit Jacobians: leave out dense=False, or leave out `dimension`")
+    return dense if dense is not None else dimension is not None or m <= _DENSE
 
 
 def _sheet(

@@ -39,14 +39,18 @@ class Sheet(ABC):
         decoder: the decoder's Jacobian at the latents; its `outputs` are the points.
         encoder: the encoder's Jacobian at the points.
         sigma: step of second derivatives, in units of the images; None for the limit of a small step.
-        approximate: whether a second derivative came from finite differences where the limit was asked for.
     """
 
     def __init__(self, decoder: JacobianOperator, encoder: JacobianOperator, sigma: float | None) -> None:
         self.decoder = decoder
         self.encoder = encoder
         self.sigma = sigma
-        self.approximate = False
+        self._differenced = False
+
+    @property
+    def approximate(self) -> bool:
+        """Whether a derivative came from finite differences where the limit was asked for."""
+        return self._differenced or not self.decoder.status == self.encoder.status == "ok"
 
     @abstractmethod
     def tangent(self, x: Tensor) -> Directions:
@@ -78,7 +82,7 @@ class Sheet(ABC):
             step = torch.full((operator.n,), self.sigma, dtype=torch.float64, device=V.device)
             return second_difference(operator, V, step).flatten(2)
         second, way = second_derivative(operator, V)
-        self.approximate |= way != "taylor"
+        self._differenced |= way != "taylor"
         return second.flatten(2)
 
 
