@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from importlib import import_module
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ import theodolite
 from theodolite.errors import InputError
 from theodolite.fisher import bending as bending_module
 from theodolite.fisher import gaussian_information, penalties, ripple_information, sphere_information
+from theodolite.fisher import spread as spread_module
+from theodolite.fisher.means import mean_over_latents
 from theodolite.fisher.spread import filled_dimension
 from theodolite.maps.autoencoders import Autoencoder
 from theodolite.zoo import bundled_images
@@ -305,6 +308,16 @@ def test_a_spiral_bends_less_than_its_encoder_unrolls():
     )
 
 
+def test_reach_sees_what_comes_near_without_bending():
+    """Two parallel lines 0.2 apart."""
+    pair = toy(lambda x: x[:, :1] * x[:, 1:].sign(), lambda z: torch.cat([z.abs(), 0.1 * z.sign()], 1), 1, 2)
+    z = torch.tensor([[-0.8], [-0.3], [0.3], [0.8]], dtype=D)
+    found = penalties(pair, pair.decode(z))
+    close(found.data_curvature, 0)
+    close(found.reach, 0.1)
+    close(penalties(pair, pair.decode(z), dense=False, depth=1).reach, 0.1)
+
+
 # --- a dense reference, for any pair
 
 
@@ -567,6 +580,16 @@ def test_filled_dimensions_are_honest():
     near(filled_dimension(torch.randn(500, 8, generator=g, dtype=D) * variances.sqrt()), truth)
 
 
+def test_moments_of_a_covariance_are_means_over_quadruples():
+    X = drawn(7, 3)
+    X = X - X.mean(0)
+    i, j, k, m = (torch.tensor(column) for column in zip(*permutations(range(7), 4)))
+    first, second = X[i] - X[j], X[k] - X[m]
+    above = (first.square().sum(1) * second.square().sum(1)).mean()
+    below = (first * second).sum(1).square().mean()
+    torch.testing.assert_close(spread_module._ratio(X @ X.T), above / below)
+
+
 def test_compression_knows_what_the_clouds_fill():
     A = torch.eye(5, dtype=D)[:2]
     x = drawn(50, 5)
@@ -575,6 +598,13 @@ def test_compression_knows_what_the_clouds_fill():
     assert found["latent_filled"].value == filled_dimension(x[:, :2]).value
     near(found["image_filled"], 5)
     near(found["latent_filled"], 2)
+
+
+def test_a_ratio_over_a_constant_is_a_mean():
+    found = penalties(toy(*nets(4, 6), 4, 6), images(drawn(9, 6)))
+    mean = mean_over_latents(found.samples["stretch"][None] / 4)
+    torch.testing.assert_close(found.distortion["stretch"].value, mean.value)
+    torch.testing.assert_close(found.distortion["stretch"].stderr, mean.stderr)
 
 
 def test_three_penalties_are_a_view_of_four():
