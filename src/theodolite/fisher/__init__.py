@@ -1,5 +1,6 @@
 """Diffusability of a cloud of latents: Fisher information, its rate and the MMSE over noise levels."""
 
+from theodolite.fisher.bundle import Penalties, ThreePenalties
 from theodolite.fisher.closed_forms import (
     gaussian_information,
     mixture_information,
@@ -18,6 +19,7 @@ from theodolite.fisher.curve import InformationCurve
 from theodolite.fisher.gaussian import GaussianMixtureScore, GaussianScore
 from theodolite.fisher.information import information
 from theodolite.fisher.mixture import MixtureScore
+from theodolite.fisher.penalties import penalties
 from theodolite.fisher.scores import FunctionScore, Products, ScoreSource
 
 __all__ = [
@@ -29,13 +31,16 @@ __all__ = [
     "GaussianScore",
     "InformationCurve",
     "MixtureScore",
+    "Penalties",
     "Products",
     "ScoreSource",
+    "ThreePenalties",
     "flow_matching",
     "gaussian_information",
     "information",
     "mixture_information",
     "normalised",
+    "penalties",
     "ripple_information",
     "sphere_information",
     "variance_exploding",

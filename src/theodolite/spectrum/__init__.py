@@ -5,6 +5,7 @@ from theodolite.spectrum.estimate import STATUSES, Estimate, joined, student_mea
 from theodolite.spectrum.leading import LeadingTriplet, converge, dense_triplet, refine, ritz_triplet
 from theodolite.spectrum.least_squares import dense_normal_norm, normal_norm
 from theodolite.spectrum.measure import (
+    NULL_SHARE,
     SpectralMeasure,
     bidiagonalise,
     dense_measure,
@@ -15,6 +16,7 @@ from theodolite.spectrum.quadrature import density, effective_rank, log_volume, 
 from theodolite.spectrum.seeds import Seeding, Seeds
 
 __all__ = [
+    "NULL_SHARE",
     "STATUSES",
     "Bidiagonalisation",
     "Estimate",

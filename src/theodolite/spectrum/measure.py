@@ -14,9 +14,17 @@ from theodolite.errors import InputError
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, golub_kahan
 from theodolite.spectrum.seeds import Seeding, Seeds
 
-__all__ = ["SpectralMeasure", "bidiagonalise", "dense_measure", "left_over", "singular_spectrum", "spectral_measure"]
+__all__ = [
+    "NULL_SHARE",
+    "SpectralMeasure",
+    "bidiagonalise",
+    "dense_measure",
+    "left_over",
+    "singular_spectrum",
+    "spectral_measure",
+]
 
-_NULL = {torch.float64: 1e-6, torch.float32: 1e-5}
+NULL_SHARE = {torch.float64: 1e-6, torch.float32: 1e-5}
 """Singular values below this share of the largest belong to the null space: rounding decides them."""
 
 _PARTS = (3, 4, 6, 8, 12)
@@ -139,7 +147,7 @@ def dense_measure(J: Tensor) -> SpectralMeasure:
     tall = J if J.shape[-2] >= J.shape[-1] else J.mT
     R = torch.linalg.qr(tall.double(), mode="r").R
     nodes = torch.linalg.svdvals(R).unsqueeze(1)
-    d, tolerance = nodes.shape[-1], _NULL[J.dtype]
+    d, tolerance = nodes.shape[-1], NULL_SHARE[J.dtype]
     null = _is_null(nodes[:, 0], tolerance).double().mean(-1)
     return SpectralMeasure({d: (nodes, torch.full_like(nodes, 1 / d))}, d, True, d, tolerance, (null, null))
 
@@ -161,7 +169,7 @@ def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> Spectr
     Where the operator certainly has a null space, the rules carry a node at zero (Gauss-Radau); elsewhere they are
     Gauss rules.
     """
-    m, tolerance = run.depth, _NULL[operator.dtype]
+    m, tolerance = run.depth, NULL_SHARE[operator.dtype]
     depths = sorted({_part(m, part) for part in _PARTS})
     radau = {depth: run.radau(depth) for depth in depths}
     d, passes = min(operator.rows, operator.columns), 2 * m * run.alpha.shape[0]
