@@ -6,7 +6,9 @@ import pytest
 import torch
 
 import theodolite
-from theodolite.descriptors import Chart
+from theodolite.derivatives import LinearOperator
+from theodolite.descriptors import EFFORTS, Chart
+from theodolite.spectrum import dense_measure, effective_rank, log_volume, singular_spectrum
 from theodolite.surveys.images import load_image
 
 pytestmark = pytest.mark.real
@@ -87,3 +89,19 @@ def test_the_projection_of_the_reference_latent(taesd):
     found = theodolite.local_scaling(taesd.decoder, taesd.encode(image), mode="paper")
     assert found.passes == 128
     assert found.value.item() == pytest.approx(-33.2, abs=0.5)
+
+
+@pytest.mark.parametrize("effort", ["quick", "standard"])
+def test_error_bars_hold_over_many_seeds(shared, taesd, effort):
+    """On the spectrum of the decoder at an 8x8 latent, kept in a triangular factor, dense path forbidden."""
+    spent, seeds = EFFORTS[effort], 100
+    J = theodolite.jacobian(taesd.decoder, latent(shared, taesd, 64)).dense().double()
+    R = torch.linalg.qr(J, mode="r").R
+    copies = LinearOperator.from_matrices(R.expand(seeds, -1, -1))
+    drawn = singular_spectrum(copies, probes=spent.probes, depth=spent.depth, generator=range(seeds), exact=False)
+    exact = dense_measure(R)
+    for quantity in (log_volume, effective_rank, lambda measure: effective_rank(measure, 2.0)):
+        found = quantity(drawn)
+        z = (found.value - quantity(exact).value) / found.stderr
+        assert abs(z.mean()) < 0.25
+        assert 0.7 < z.std() < 1.3
