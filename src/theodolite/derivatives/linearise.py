@@ -24,8 +24,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakIdKeyDictionary
 
+from theodolite.derivatives.calls import Call, Local
 from theodolite.derivatives.layout import laid_out
-from theodolite.derivatives.rules import Call, Local, local
+from theodolite.derivatives.rules import local
 
 __all__ = ["Linearisation", "NotRecordableError", "linearise"]
 

@@ -9,98 +9,24 @@ operation is, `torch.func` differentiates it alone. Second derivatives follow th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import jvp
-from torch.utils._pytree import tree_unflatten
 
-__all__ = ["Call", "Local", "local"]
+from theodolite.derivatives import norms
+from theodolite.derivatives.calls import Call, Local, Tangents, differentiated, scaling
+
+__all__ = ["local"]
 
 _aten = torch.ops.aten
-_Tangents = Sequence[Tensor]
-_Bend = Callable[[_Tangents], Any]
-
-
-@dataclass(frozen=True)
-class Local:
-    """One operation's action on tangents of its inputs that depend on the latent, in their order.
-
-    Attributes:
-        push: first derivative; as many results as the operation has.
-        bend: `D²[t, t]`; None where it vanishes.
-        overwrite: the same as `push`, into the memory of the first tangent; None where that cannot be.
-        is_fresh: what `push` and `pull` return shares no memory with what they were given.
-        pull: transpose, from the cotangent of the one result to those of the inputs; None to have it worked out.
-        is_symmetric: `pull` is `push`, and `overwrite` serves both.
-    """
-
-    push: Callable[[_Tangents], Any]
-    bend: _Bend | None = None
-    overwrite: Callable[[_Tangents], Tensor] | None = None
-    is_fresh: bool = False
-    pull: Callable[[Tensor], Sequence[Tensor]] | None = None
-    is_symmetric: bool = False
-
-
-def _scaling(factor: Tensor, bend: _Bend | None = None) -> Local:
-    return Local(lambda t: t[0] * factor, bend, lambda t: t[0].mul_(factor), is_fresh=True, is_symmetric=True)
-
-
-@dataclass(frozen=True)
-class Call:
-    """An operation as it was called.
-
-    Attributes:
-        func: the operation, an `OpOverload`.
-        leaves: its arguments, flattened.
-        layout: how they nest.
-        moving: positions of the leaves that depend on the latent.
-        out: what it returned.
-    """
-
-    func: Any
-    leaves: list[Any]
-    layout: Any
-    moving: tuple[int, ...]
-    out: Any
-
-    @property
-    def packet(self) -> Any:
-        """The operation, whatever its overload."""
-        return self.func.overloadpacket
-
-    @property
-    def values(self) -> list[Tensor]:
-        """The inputs that depend on the latent."""
-        return [self.leaves[i] for i in self.moving]
-
-    @cached_property
-    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Positional and keyword arguments as called."""
-        return tree_unflatten(self.leaves, self.layout)
-
-    def emptied(self) -> Call:
-        """Without the values that moved, which a linear operation need not keep."""
-        return replace(
-            self, leaves=[None if i in self.moving else leaf for i, leaf in enumerate(self.leaves)], out=None
-        )
-
-    def again(self, moving: Sequence[Any], still: Callable[[Any], Any] | None = None, func: Any = None) -> Any:
-        """The operation with other values in the place of the moving ones, and the still tensors changed by `still`."""
-        leaves = [still(leaf) if still and isinstance(leaf, Tensor) else leaf for leaf in self.leaves]
-        for position, value in zip(self.moving, moving):
-            leaves[position] = value
-        args, kwargs = tree_unflatten(leaves, self.layout)
-        return (func or self.func)(*args, **kwargs)
 
 
 def local(call: Call) -> Local:
     """The derivative of a call; operations without a rule are differentiated by forward mode, alone."""
-    rule = _RULES.get(call.packet, _other)
+    rule = _RULES.get(call.packet, differentiated)
     return rule(call)
 
 
@@ -155,7 +81,7 @@ def _slice_scatter(call: Call) -> Local:
     written[part] = 1
     written = written.reshape(size, *(1,) * (out.ndim - 1 - axis % out.ndim))
 
-    def push(tangents: _Tangents) -> Tensor:
+    def push(tangents: Tangents) -> Tensor:
         terms = [tangents[0] * (1 - written)] if moving[0] == 0 else []
         if moving[-1] == 1:
             terms.append(tangents[-1].index_select(axis, source) * written)
@@ -170,7 +96,7 @@ def _sum(sign: float) -> Callable[[Call], Local]:
         other = sign * kwargs.get("alpha", args[2] if len(args) > 2 else 1)
         shape, factors = call.out.shape, [1.0 if i == 0 else other for i in call.moving]
 
-        def push(tangents: _Tangents) -> Tensor:
+        def push(tangents: Tangents) -> Tensor:
             terms = [t if f == 1 else f * t for t, f in zip(tangents, factors)]
             total = terms[0] if len(terms) == 1 else terms[0] + terms[1]
             return total if total.shape == shape else total.expand(shape)
@@ -189,7 +115,7 @@ def _bilinear(call: Call) -> Local:
         return _linear(call)
     a, b = call.values
 
-    def push(tangents: _Tangents) -> Tensor:
+    def push(tangents: Tangents) -> Tensor:
         return call.again([tangents[0], b]) + call.again([a, tangents[1]])
 
     return Local(push, lambda tangents: 2 * call.again(tangents))
@@ -206,7 +132,7 @@ def _times(call: Call) -> Local:
 def _quotient(call: Call) -> Local:
     (_, y, *_), kwargs = call.arguments
     if kwargs.get("rounding_mode") is not None:
-        return _other(call)
+        return differentiated(call)
     if call.moving == (0,):
         return Local(lambda tangents: tangents[0] / y)
     out = call.out
@@ -214,7 +140,7 @@ def _quotient(call: Call) -> Local:
         factor = -out / y
         return Local(lambda t: t[0] * factor, lambda t: -2 * factor / y * t[0].square())
 
-    def push(tangents: _Tangents) -> Tensor:
+    def push(tangents: Tangents) -> Tensor:
         return (tangents[0] - out * tangents[1]) / y
 
     return Local(push, lambda tangents: -2 * push(tangents) * tangents[1] / y)
@@ -226,7 +152,7 @@ def _without_bias(position: int) -> Callable[[Call], Local]:
     def rule(call: Call) -> Local:
         args, kwargs = call.arguments
         if call.moving != (0,):
-            return _other(call)
+            return differentiated(call)
         func, rest = call.func, [None if i == position else arg for i, arg in enumerate(args)][1:]
         pull = _transposed_convolution(args) if call.packet is _aten.convolution else None
         return Local(lambda tangents: func(tangents[0], *rest, **kwargs), is_fresh=True, pull=pull)
@@ -249,7 +175,7 @@ def _matrix_product_with_sum(call: Call) -> Local:
     """`addmm` and `baddbmm`, a matrix product being the only thing that moves."""
     (_, left, right), kwargs = call.arguments
     if call.moving not in ((1,), (2,)):
-        return _other(call)
+        return differentiated(call)
     alpha = kwargs.get("alpha", 1)
     if call.moving == (1,):
         return Local(lambda tangents: alpha * (tangents[0] @ right))
@@ -259,150 +185,23 @@ def _matrix_product_with_sum(call: Call) -> Local:
 def _element_wise(call: Call) -> Local:
     """`f(x)`, each entry by itself: factors `f'(x)`, and `f''(x)` when first asked for."""
     if call.moving != (0,):
-        return _other(call)
+        return differentiated(call)
     (x,) = call.values
     function = _DECOMPOSED.get(call.packet, lambda x: call.again([x]))
     slope_of_slope = lru_cache(lambda: _slope(lambda x: _slope(function, x), x))
     factor = _slope(lambda x: call.again([x]), x)
-    return _scaling(factor, lambda tangents: tangents[0].square() * slope_of_slope())
+    return scaling(factor, lambda tangents: tangents[0].square() * slope_of_slope())
 
 
 def _piecewise_linear(call: Call) -> Local:
     if call.moving != (0,):
-        return _other(call)
-    return _scaling(_slope(lambda x: call.again([x]), call.values[0]))
+        return differentiated(call)
+    return scaling(_slope(lambda x: call.again([x]), call.values[0]))
 
 
 def _slope(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     slope: Tensor = jvp(f, (x,), (torch.ones_like(x),))[1]
     return slope
-
-
-def _softmax(call: Call) -> Local:
-    y, axis = call.out, call.arguments[0][1]
-
-    def push(tangents: _Tangents) -> Tensor:
-        moved = y * tangents[0]
-        return moved - y * moved.sum(axis, keepdim=True)
-
-    def bend(tangents: _Tangents) -> Tensor:
-        t, moved = tangents[0], push(tangents)
-        mean = (y * t).sum(axis, keepdim=True)
-        return moved * (t - mean) - y * (moved * t).sum(axis, keepdim=True)
-
-    return Local(push, bend, is_symmetric=True)
-
-
-def _log_softmax(call: Call) -> Local:
-    y, axis = call.out.exp(), call.arguments[0][1]
-
-    def mean(t: Tensor) -> Tensor:
-        return (y * t).sum(axis, keepdim=True)
-
-    return Local(lambda t: t[0] - mean(t[0]), lambda t: mean(t[0]).square() - mean(t[0].square()))
-
-
-def _standardised(
-    u: Tensor, scale: Tensor, weight: Tensor | None, axes: tuple[int, ...], fold: Callable[[Tensor], Tensor]
-) -> Local:
-    """`u = (x - mean) scale` over `axes`, with `scale = 1 / sqrt(var + eps)`, then a weight.
-
-    `Du[t] = scale (t - mean t - u q)` with `q = mean(u (t - mean t))`, and
-    `D²u[t, t] = -scale (2 q Du + u mean(Du (t - mean t)))`. `fold` splits the grouped axis of a tangent.
-    """
-
-    def centred(t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        t = fold(t)
-        t = t - t.mean(axes, keepdim=True)
-        q = (u * t).mean(axes, keepdim=True)
-        return t, q, scale * (t - u * q)
-
-    def weighted(du: Tensor, like: Tensor) -> Tensor:
-        du = du.reshape(like.shape)
-        return du if weight is None else du * weight
-
-    def push(tangents: _Tangents) -> tuple[Tensor, None, None]:
-        return weighted(centred(tangents[0])[2], tangents[0]), None, None
-
-    def pull(g: Tensor) -> tuple[Tensor]:
-        return (centred(g if weight is None else g * weight)[2].reshape(g.shape),)
-
-    def bend(tangents: _Tangents) -> tuple[Tensor, None, None]:
-        t, q, du = centred(tangents[0])
-        second = -scale * (2 * q * du + u * (du * t).mean(axes, keepdim=True))
-        return weighted(second, tangents[0]), None, None
-
-    return Local(push, bend, pull=pull)
-
-
-def _group_norm(call: Call) -> Local:
-    (x, weight, _, n, channels, _, groups, _), _ = call.arguments
-    if call.moving != (0,):
-        return _other(call)
-
-    def fold(t: Tensor) -> Tensor:
-        return t.unflatten(1, (groups, channels // groups))
-
-    _, mean, scale = call.out
-    shape = (n, groups, *(1,) * (x.ndim - 1))
-    u = (fold(x) - mean.reshape(shape)) * scale.reshape(shape)
-    if weight is not None:
-        weight = weight.reshape(1, channels, *(1,) * (x.ndim - 2))
-    return _standardised(u, scale.reshape(shape), weight, tuple(range(2, x.ndim + 1)), fold)
-
-
-def _layer_norm(call: Call) -> Local:
-    (x, shape, weight, *_), _ = call.arguments
-    if call.moving != (0,):
-        return _other(call)
-    _, mean, scale = call.out
-    return _standardised((x - mean) * scale, scale, weight, tuple(range(-len(shape), 0)), lambda t: t)
-
-
-def _batch_norm(call: Call) -> Local:
-    """With running statistics: a factor a channel."""
-    args, _ = call.arguments
-    x, weight, _, _, variance = args[:5]
-    is_training = call.packet in _TRAINABLE_BATCH_NORMS and args[5]
-    if call.moving != (0,) or is_training:
-        return _other(call)
-    scale = (variance + args[-1]).rsqrt()
-    scale = scale if weight is None else scale * weight
-    factor = scale.reshape(1, -1, *(1,) * (x.ndim - 2))
-    rest = (None,) * (len(call.out) - 1)
-    return Local(lambda tangents: (tangents[0] * factor, *rest), pull=lambda g: (g * factor,))
-
-
-def _other(call: Call) -> Local:
-    """Any operation, by forward mode at its own inputs."""
-
-    def function(*moving: Tensor) -> tuple[Tensor, ...]:
-        out = call.again(moving)
-        outs = out if isinstance(out, tuple | list) else (out,)
-        return tuple(part for part in outs if _moves(part))
-
-    values = tuple(call.values)
-
-    def push(tangents: _Tangents) -> Any:
-        return _placed(call.out, jvp(function, values, tuple(tangents))[1])
-
-    def bend(tangents: _Tangents) -> Any:
-        tangents = tuple(tangents)
-        return _placed(call.out, jvp(lambda *x: jvp(function, x, tangents)[1], values, tangents)[1])
-
-    return Local(push, bend)
-
-
-def _placed(out: Any, tangents: Sequence[Tensor]) -> Any:
-    """The tangents of an operation's floating-point results, at their places among all results."""
-    if not isinstance(out, tuple | list):
-        return tangents[0]
-    queue = iter(tangents)
-    return tuple(next(queue) if _moves(part) else None for part in out)
-
-
-def _moves(item: Any) -> bool:
-    return isinstance(item, Tensor) and item.is_floating_point()
 
 
 def _hardsigmoid(x: Tensor) -> Tensor:
@@ -416,8 +215,6 @@ _DECOMPOSED: dict[Any, Callable[[Tensor], Tensor]] = {
     _aten.hardswish: lambda x: x * _hardsigmoid(x),
 }
 """Formulas in place of operations whose second derivative in forward mode fails or is wrong."""
-
-_TRAINABLE_BATCH_NORMS = {_aten.native_batch_norm, _aten.cudnn_batch_norm, _aten.miopen_batch_norm}
 
 
 def _named(names: str) -> list[Any]:
@@ -459,11 +256,12 @@ _RULES: dict[Any, Callable[[Call], Local]] = {
     _aten.sub: _sum(-1.0),
     _aten.mul: _times,
     _aten.div: _quotient,
-    _aten._softmax: _softmax,
-    _aten._log_softmax: _log_softmax,
-    _aten.native_group_norm: _group_norm,
-    _aten.native_layer_norm: _layer_norm,
+    _aten._softmax: norms.softmax,
+    _aten._log_softmax: norms.log_softmax,
+    _aten.native_group_norm: norms.group_norm,
+    _aten.native_layer_norm: norms.layer_norm,
     **dict.fromkeys(
-        _named("native_batch_norm cudnn_batch_norm miopen_batch_norm _native_batch_norm_legit_no_training"), _batch_norm
+        _named("native_batch_norm cudnn_batch_norm miopen_batch_norm _native_batch_norm_legit_no_training"),
+        norms.batch_norm,
     ),
 }
