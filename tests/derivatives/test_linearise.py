@@ -62,12 +62,19 @@ def powers(z):
     return torch.cat([positive.pow(0.3), positive**z, z.clamp(-1, 1), torch.maximum(z, z.flip(-1)), 2**z], -1)
 
 
+def bounded_by_tensors(z):
+    bounds = torch.linspace(-1, 1, 3, dtype=z.dtype)[:, None, None]
+    return (z.clamp(min=bounds) + (z.square() + 1) ** bounds).transpose(0, 1).flatten(1)
+
+
 def attended(z):
     tokens = z.reshape(-1, 2, 2)
     return F.scaled_dot_product_attention(tokens, tokens.sin(), tokens).flatten(1) + F.log_softmax(z, -1)
 
 
-@pytest.mark.parametrize("function", [written_to, masked, stacked, reduced, divided, powers, attended])
+@pytest.mark.parametrize(
+    "function", [written_to, masked, stacked, reduced, divided, powers, bounded_by_tensors, attended]
+)
 def test_all_three_products_are_those_of_the_function(function):
     shape = (3,) if function is written_to else (4,)
     z, V = 0.9 * draws(2, *shape), draws(3, 2, *shape, seed=1)
@@ -110,6 +117,12 @@ def test_what_code_says_of_gradients_plays_no_part(function):
     torch.testing.assert_close(operator.matvec(V), z.cos() * V)
     torch.testing.assert_close(operator.rmatvec(V), z.cos() * V)
     assert (operator.way, operator.status) == ("linearised", "ok")
+
+
+def test_the_random_state_of_the_caller_is_left_alone():
+    z, before = draws(1, 3), torch.random.get_rng_state()
+    theodolite.jacobian(LatentMap(torch.sin, (3,)), z).rmatvec(draws(1, 1, 3))
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_a_cut_derivative_is_said():

@@ -82,13 +82,13 @@ class Call:
             self, leaves=[None if i in self.moving else leaf for i, leaf in enumerate(self.leaves)], out=None
         )
 
-    def again(self, moving: Sequence[Any], still: Callable[[Any], Any] | None = None, func: Any = None) -> Any:
+    def again(self, moving: Sequence[Any], still: Callable[[Any], Any] | None = None) -> Any:
         """The operation with other values in the place of the moving ones, and the still tensors changed by `still`."""
         leaves = [still(leaf) if still and isinstance(leaf, Tensor) else leaf for leaf in self.leaves]
         for position, value in zip(self.moving, moving):
             leaves[position] = value
         args, kwargs = tree_unflatten(leaves, self.layout)
-        return (func or self.func)(*args, **kwargs)
+        return self.func(*args, **kwargs)
 
 
 def differentiated(call: Call) -> Local:

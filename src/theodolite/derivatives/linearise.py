@@ -1,10 +1,10 @@
 """A map linearised at a point: one pass records it, then any number of tangents and cotangents go through.
 
-The map runs once under a recorder that sees every operation after broadcasting of modules, autograd and `no_grad` is
-done, keeps those that depend on the latent, and turns each into its derivative (`rules`). A tangent then costs the
-linear part of a forward pass only; a cotangent goes back through the same steps. What the caller's code says about
-gradients (`detach`, `no_grad`, custom backward formulas) plays no part: it is the function itself that is
-differentiated. Set-up: one forward pass and the factors of its element-wise operations.
+The map runs once under a recorder that sees the operations below modules and autograd, keeps those that depend on the
+latent, and turns each into its derivative (`rules`). A tangent then costs the linear part of a forward pass only; a
+cotangent goes back through the same steps. What the caller's code says about gradients (`detach`, `no_grad`, custom
+backward formulas) plays no part: it is the function itself that is differentiated. Set-up: one forward pass and the
+factors of its element-wise operations.
 """
 
 from __future__ import annotations

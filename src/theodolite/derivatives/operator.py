@@ -187,14 +187,16 @@ class JacobianOperator:
 
     def _try_push(self, way: Push, v: Tensor) -> None:
         if way.name == RECORDED:
-            self.message = check_recording(self.map, self.latents[:1], v)
+            self.message = check_recording(self.map, self.latents[:1])
         else:
             way.apply(self.map, self.latents[:1], v)
 
     def _try_pull(self, way: Pull, u: Tensor) -> None:
         if way.name == RECORDED:
-            self.message = check_recording(self.map, self.latents[:1], torch.randn_like(self.latents[:1])[None])
-        pulled = way.linearise(self.map, self.latents[:1])(u)
+            self.message = check_recording(self.map, self.latents[:1])
+            pulled = self._recording(slice(0, 1)).pull(u)
+        else:
+            pulled = way.linearise(self.map, self.latents[:1])(u)
         if not torch.isfinite(pulled).all():
             raise FloatingPointError("its products are not finite")
 

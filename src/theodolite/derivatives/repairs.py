@@ -21,7 +21,7 @@ from torch.func import debug_unwrap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["repaired"]
+__all__ = ["hardsigmoid", "mish", "repaired", "silu"]
 
 _Function = Callable[..., Any]
 
@@ -140,15 +140,18 @@ def _native_layer_norm(
     return _layer_norm(x, shape, weight, bias, eps), mean, deviation
 
 
-def _silu(x: Tensor, inplace: bool = False) -> Tensor:
+def silu(x: Tensor, inplace: bool = False) -> Tensor:
+    """By its formula, never in place."""
     return x * torch.sigmoid(x)
 
 
-def _mish(x: Tensor, inplace: bool = False) -> Tensor:
+def mish(x: Tensor, inplace: bool = False) -> Tensor:
+    """By its formula, never in place."""
     return x * torch.tanh(F.softplus(x))
 
 
-def _hardsigmoid(x: Tensor, inplace: bool = False) -> Tensor:
+def hardsigmoid(x: Tensor, inplace: bool = False) -> Tensor:
+    """By its formula, never in place."""
     return (x + 3).clamp(0, 6) / 6
 
 
@@ -220,9 +223,9 @@ _REPAIRED: Mapping[_Function, _Function] = {
     torch.instance_norm: _raw_instance_norm,
     F.batch_norm: _batch_norm,
     torch.batch_norm: _raw_batch_norm,
-    F.silu: _silu,
-    F.mish: _mish,
-    F.hardsigmoid: _hardsigmoid,
+    F.silu: silu,
+    F.mish: mish,
+    F.hardsigmoid: hardsigmoid,
     F.glu: _glu,
     F.interpolate: _interpolate,
     torch.cdist: _cdist,

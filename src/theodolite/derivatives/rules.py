@@ -18,6 +18,7 @@ from torch.func import jvp
 
 from theodolite.derivatives import norms
 from theodolite.derivatives.calls import Call, Local, Tangents, differentiated, scaling
+from theodolite.derivatives.repairs import hardsigmoid, mish, silu
 
 __all__ = ["local"]
 
@@ -184,7 +185,7 @@ def _matrix_product_with_sum(call: Call) -> Local:
 
 def _element_wise(call: Call) -> Local:
     """`f(x)`, each entry by itself: factors `f'(x)`, and `f''(x)` when first asked for."""
-    if call.moving != (0,):
+    if not _is_unary(call):
         return differentiated(call)
     (x,) = call.values
     function = _DECOMPOSED.get(call.packet, lambda x: call.again([x]))
@@ -194,9 +195,14 @@ def _element_wise(call: Call) -> Local:
 
 
 def _piecewise_linear(call: Call) -> Local:
-    if call.moving != (0,):
+    if not _is_unary(call):
         return differentiated(call)
     return scaling(_slope(lambda x: call.again([x]), call.values[0]))
+
+
+def _is_unary(call: Call) -> bool:
+    """Only the first input moves, and no bound or exponent that is a tensor makes the result larger than it."""
+    return call.moving == (0,) and call.values[0].shape == call.out.shape
 
 
 def _slope(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -204,15 +210,10 @@ def _slope(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return slope
 
 
-def _hardsigmoid(x: Tensor) -> Tensor:
-    return (x + 3).clamp(0, 6) / 6
-
-
 _DECOMPOSED: dict[Any, Callable[[Tensor], Tensor]] = {
-    _aten.silu: lambda x: x * torch.sigmoid(x),
-    _aten.mish: lambda x: x * torch.tanh(torch.nn.functional.softplus(x)),
-    _aten.hardsigmoid: _hardsigmoid,
-    _aten.hardswish: lambda x: x * _hardsigmoid(x),
+    _aten.silu: silu,
+    _aten.mish: mish,
+    _aten.hardswish: lambda x: x * hardsigmoid(x),
 }
 """Formulas in place of operations whose second derivative in forward mode fails or is wrong."""
 

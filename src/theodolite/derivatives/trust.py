@@ -23,8 +23,8 @@ _CUT = (
 _known: WeakKeyDictionary[LatentMap, dict[tuple[object, ...], str]] = WeakKeyDictionary()
 
 
-def check_recording(map: LatentMap, z: Tensor, v: Tensor) -> str:
-    """Hold a recorded product against forward mode at one latent `z: (1, *latent)` along `v: (1, 1, *latent)`.
+def check_recording(map: LatentMap, z: Tensor) -> str:
+    """Hold a recorded product with one random vector against forward mode at one latent `z: (1, *latent)`.
 
     Where the two differ, central differences of the map decide: forward mode obeys what the map's code says about
     gradients, the recording does not. Made once a map and kind of latent; about four passes.
@@ -38,7 +38,8 @@ def check_recording(map: LatentMap, z: Tensor, v: Tensor) -> str:
     kind = (z.shape[1:], z.dtype, z.device)
     found = _known.setdefault(map, {})
     if kind not in found:
-        found[kind] = _checked(map, z, v)
+        draw = torch.randn(1, *z.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        found[kind] = _checked(map, z, draw.to(z))
     return found[kind]
 
 
@@ -47,7 +48,7 @@ def _checked(map: LatentMap, z: Tensor, v: Tensor) -> str:
     forward = _forward(map, z, v)
     if forward is not None and _distance(recorded, forward) < _AGREE[z.dtype]:
         return ""
-    differences = list(_differences(map, z, v))
+    differences = _differences(map, z, v)
     ours = min(_distance(recorded, difference) for difference in differences)
     if forward is None:
         if ours < 0.5:
