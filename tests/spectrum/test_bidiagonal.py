@@ -7,6 +7,7 @@ import torch
 
 from theodolite.derivatives import LinearOperator
 from theodolite.spectrum import Seeds, golub_kahan
+from theodolite.spectrum.bidiagonal import deepened, side_by_side
 
 D = torch.float64
 
@@ -28,6 +29,24 @@ def test_the_bases_are_orthonormal_and_carry_the_matrix(matrices, spectra, name)
     torch.testing.assert_close(residual.norm(dim=-1), run.beta[..., -1], rtol=1e-9, atol=1e-12)
     assert (run.alpha >= 0).all()
     assert (run.beta >= 0).all()
+
+
+def test_a_run_taken_further_is_the_longer_run(matrices, spectra):
+    operator = LinearOperator.from_matrices(matrices(spectra(60)["log-normal"], n=2))
+    start = Seeds(0, 2).unit("start", 3, 60)
+    whole = golub_kahan(operator, start, 20)
+    resumed = deepened(operator, deepened(operator, golub_kahan(operator, start, 7), 9), 4)
+    for name in ("alpha", "beta", "V", "U", "ahead"):
+        torch.testing.assert_close(getattr(resumed, name), getattr(whole, name), rtol=0, atol=1e-11)
+    assert deepened(operator, whole, 100).depth == 60
+
+
+def test_runs_side_by_side_are_the_run_of_all_their_starts(matrices, spectra):
+    operator = LinearOperator.from_matrices(matrices(spectra(30)["linear"]))
+    start = Seeds(0, 1).unit("start", 5, 30)
+    whole = golub_kahan(operator, start, 6)
+    joined = side_by_side(golub_kahan(operator, start[:2], 6), golub_kahan(operator, start[2:], 6))
+    torch.testing.assert_close(joined.gauss(), whole.gauss())
 
 
 def test_the_start_is_normalised_and_comes_first(matrices, spectra):

@@ -12,28 +12,36 @@ from theodolite.spectrum.measure import (
     singular_spectrum,
     spectral_measure,
 )
+from theodolite.spectrum.preconditioner import BlockPreconditioner
 from theodolite.spectrum.quadrature import density, effective_rank, log_volume, null_dimension
 from theodolite.spectrum.seeds import Seeding, Seeds
+from theodolite.spectrum.tolerance import Forecast, bidiagonalise_within, check_rtol, forecast, log_volume_within
 
 __all__ = [
     "NULL_SHARE",
     "STATUSES",
     "Bidiagonalisation",
+    "BlockPreconditioner",
     "Estimate",
+    "Forecast",
     "LeadingTriplet",
     "Seeding",
     "Seeds",
     "SpectralMeasure",
     "bidiagonalise",
+    "bidiagonalise_within",
+    "check_rtol",
     "converge",
     "dense_measure",
     "dense_normal_norm",
     "dense_triplet",
     "density",
     "effective_rank",
+    "forecast",
     "golub_kahan",
     "joined",
     "log_volume",
+    "log_volume_within",
     "normal_norm",
     "null_dimension",
     "refine",

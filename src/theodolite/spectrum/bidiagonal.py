@@ -6,14 +6,15 @@ log-volume. Source: Golub and Kahan 1965; quadrature view after Golub and Meuran
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from theodolite.derivatives import LinearOperator
 
-__all__ = ["Bidiagonalisation", "golub_kahan"]
+__all__ = ["Bidiagonalisation", "deepened", "golub_kahan", "side_by_side"]
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,14 @@ class Bidiagonalisation:
             `Aᵀ u_depth - alpha_depth v_depth` that was not taken further.
         V: right basis `(k, n, depth, columns)`; its first vector is the start.
         U: left basis `(k, n, depth, rows)`.
+        ahead: the right vector of the next step, `(k, n, columns)`.
     """
 
     alpha: Tensor
     beta: Tensor
     V: Tensor
     U: Tensor
+    ahead: Tensor
 
     @property
     def depth(self) -> int:
@@ -75,14 +78,22 @@ def golub_kahan(A: LinearOperator, start: Tensor, depth: int) -> Bidiagonalisati
         A `Bidiagonalisation`. Where a Krylov space is exhausted early, the remaining entries are exact zeros, whose
         nodes carry no weight.
     """
-    depth = min(depth, A.rows, A.columns)
     k, n = start.shape[:2]
-    V = torch.zeros(k, n, depth + 1, A.columns, dtype=A.dtype, device=A.device)
-    U = torch.zeros(k, n, depth, A.rows, dtype=A.dtype, device=A.device)
-    alpha, beta = (torch.zeros(k, n, depth, dtype=A.dtype, device=A.device) for _ in range(2))
-    scale = torch.zeros(k, n, dtype=A.dtype, device=A.device)
-    V[:, :, 0], _ = _normalise(start.to(V), scale)
-    for j in range(depth):
+    V, U = (torch.zeros(k, n, 0, size, dtype=A.dtype, device=A.device) for size in (A.columns, A.rows))
+    nothing = torch.zeros(k, n, 0, dtype=torch.float64, device=A.device)
+    start = start.to(V)
+    ahead, _ = _normalise(start, torch.zeros_like(start[..., 0]))
+    return deepened(A, Bidiagonalisation(nothing, nothing, V, U, ahead), depth)
+
+
+def deepened(A: LinearOperator, run: Bidiagonalisation, steps: int) -> Bidiagonalisation:
+    """The same bidiagonalisation `steps` further, cut to `min(rows, columns)` in all; costs the new steps only."""
+    done, depth = run.depth, min(run.depth + steps, A.rows, A.columns)
+    more = depth - done
+    V, U = pad(torch.cat([run.V, run.ahead.unsqueeze(2)], 2), (0, 0, 0, more)), pad(run.U, (0, 0, 0, more))
+    alpha, beta = pad(run.alpha.to(A.dtype), (0, more)), pad(run.beta.to(A.dtype), (0, more))
+    scale = alpha.amax(-1) if done else torch.zeros_like(alpha[..., 0])
+    for j in range(done, depth):
         u = A.matvec(V[:, :, j])
         if j:
             u = u - beta[..., j - 1, None] * U[:, :, j - 1]
@@ -90,7 +101,14 @@ def golub_kahan(A: LinearOperator, start: Tensor, depth: int) -> Bidiagonalisati
         scale = torch.maximum(scale, alpha[..., j])
         v = A.rmatvec(U[:, :, j]) - alpha[..., j, None] * V[:, :, j]
         V[:, :, j + 1], beta[..., j] = _normalise(_orthogonalise(v, V[:, :, : j + 1]), scale)
-    return Bidiagonalisation(alpha.double(), beta.double(), V[:, :, :depth], U)
+    return Bidiagonalisation(alpha.double(), beta.double(), V[:, :, :depth], U, V[:, :, depth])
+
+
+def side_by_side(first: Bidiagonalisation, second: Bidiagonalisation) -> Bidiagonalisation:
+    """Two runs of the same operators and depth as one, of more start vectors."""
+    return Bidiagonalisation(
+        *(torch.cat([getattr(first, part.name), getattr(second, part.name)]) for part in fields(Bidiagonalisation))
+    )
 
 
 def _orthogonalise(x: Tensor, basis: Tensor) -> Tensor:

@@ -27,9 +27,6 @@ __all__ = [
 NULL_SHARE = {torch.float64: 1e-6, torch.float32: 1e-5}
 """Singular values below this share of the largest belong to the null space: rounding decides them."""
 
-_PARTS = (3, 4, 6, 8, 12)
-"""Twelfths of the depth at which rules are kept, for the truncation error."""
-
 _SHALLOWEST = 4
 """Fewer steps leave nothing to judge the truncation by."""
 
@@ -170,7 +167,7 @@ def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> Spectr
     Gauss rules.
     """
     m, tolerance = run.depth, NULL_SHARE[operator.dtype]
-    depths = sorted({_part(m, part) for part in _PARTS})
+    depths = sorted({*_thirds(m), *_halves(m)})
     radau = {depth: run.radau(depth) for depth in depths}
     d, passes = min(operator.rows, operator.columns), 2 * m * run.alpha.shape[0]
     low, high = _null_share(
@@ -192,11 +189,11 @@ def left_over(at: Callable[[int], Tensor], depth: int) -> tuple[Tensor, Tensor]:
     """Two estimates of what is still to come off a quantity `at(depth)`, which bracket it in practice.
 
     If it settles geometrically, its values at a third, two thirds and all of the depth give the rest (Aitken); if like
-    a power of the depth, those at a quarter, a half and all of it do (Richardson). Derived here; checked on flat,
-    linear, log-uniform, log-normal and Marchenko-Pastur spectra and on real decoders.
+    a power of the depth, those at a quarter, a half and all of it do (Richardson). Best at multiples of four. Derived
+    here; checked on flat, linear, log-uniform, log-normal and Marchenko-Pastur spectra and on real decoders.
     """
-    quarter, third, half, two_thirds, full = (at(_part(depth, part)) for part in _PARTS)
-    return _rest(third, two_thirds, full), _rest(quarter, half, full)
+    geometric, power = ([at(part) for part in parts] for parts in (_thirds(depth), _halves(depth)))
+    return _rest(*geometric), _rest(*power)
 
 
 def _rest(first: Tensor, second: Tensor, last: Tensor) -> Tensor:
@@ -208,8 +205,13 @@ def _safe_ratio(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(b == 0, 0.0, a / torch.where(b == 0, 1.0, b))
 
 
-def _part(depth: int, twelfths: int) -> int:
-    return max(1, depth * twelfths // 12)
+def _thirds(depth: int) -> tuple[int, int, int]:
+    """Three depths at equal steps of a third of the depth."""
+    return depth - 2 * (depth // 3), depth - depth // 3, depth
+
+
+def _halves(depth: int) -> tuple[int, int, int]:
+    return depth // 4, depth // 2, depth
 
 
 def _is_null(nodes: Tensor, tolerance: float) -> Tensor:
@@ -232,8 +234,7 @@ def _sinks(lowest: dict[int, Tensor], tolerance: float) -> Tensor:
 
     At a crowd of small singular values it comes to rest, though the weight at zero settles for a while there too.
     """
-    m = max(lowest)
-    third, two_thirds, last = (lowest[_part(m, part)] for part in (4, 8, 12))
+    third, two_thirds, last = (lowest[depth] for depth in _thirds(max(lowest)))
     sinking = (two_thirds - last > 0.6 * (third - two_thirds)) & (last < math.log(_SUNK))
     return sinking | (last < math.log(tolerance))
 
@@ -246,7 +247,7 @@ def _null_share(weight: dict[int, Tensor], dimension: int, probes: int) -> tuple
     standard errors.
     """
     m = max(weight)
-    full, third, two_thirds = (weight[_part(m, part)] for part in (12, 4, 8))
+    third, two_thirds, full = (weight[depth] for depth in _thirds(m))
     if m >= dimension:
         return full, full
     geometric, power = left_over(weight.__getitem__, m)

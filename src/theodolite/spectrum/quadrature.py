@@ -11,9 +11,15 @@ from torch import Tensor
 from theodolite.spectrum.estimate import Estimate, worse
 from theodolite.spectrum.measure import OPEN, SpectralMeasure, left_over
 
-__all__ = ["density", "effective_rank", "log_volume", "null_dimension"]
+__all__ = ["density", "effective_rank", "log_volume", "log_volume_errors", "null_dimension"]
 
 _Influence = Callable[[Tensor], Tensor]
+
+_Reading = tuple[Tensor, Tensor, Tensor]
+"""A value, its sampling error and the largest bias of its truncation, `(n,)` each."""
+
+_QUANTILE = 1.96
+"""A bias of at most so many standard errors lies inside the 95 % interval."""
 
 
 def log_volume(measure: SpectralMeasure, *, floor: float | None = None) -> Estimate:
@@ -30,6 +36,17 @@ def log_volume(measure: SpectralMeasure, *, floor: float | None = None) -> Estim
         (`_truncation`). Where a null space cannot be told from small singular values at this depth, the error allows
         for both. No further model passes.
     """
+    estimate = _with_errors(measure, *_read_log(measure, floor))
+    return _mark_undefined(estimate if floor is not None else _mark_null(estimate, measure), measure)
+
+
+def log_volume_errors(measure: SpectralMeasure) -> tuple[Tensor, Tensor]:
+    """The two parts of the standard error of `log_volume`, `(n,)` each in nats: of the probes, and of the depth."""
+    _, sampling, bias = _read_log(measure, None)
+    return sampling, bias / _QUANTILE
+
+
+def _read_log(measure: SpectralMeasure, floor: float | None) -> _Reading:
     floors = None if floor is None else floor * measure.largest().unsqueeze(-1)
 
     def logarithm(nodes: Tensor) -> Tensor:
@@ -39,13 +56,12 @@ def log_volume(measure: SpectralMeasure, *, floor: float | None = None) -> Estim
         return torch.where(null, 1.0, nodes).log() * ~null
 
     d = measure.dimension
-    estimate = _estimate(
+    return _read(
         measure,
         lambda depth: d * measure.expect(logarithm, depth),
         lambda s: d * logarithm(s),
         _doubt(measure, logarithm),
     )
-    return _mark_undefined(estimate if floors is not None else _mark_null(estimate, measure), measure)
 
 
 def effective_rank(measure: SpectralMeasure, p: float = 1.0) -> Estimate:
@@ -71,7 +87,8 @@ def effective_rank(measure: SpectralMeasure, p: float = 1.0) -> Estimate:
     T, S = measure.expect(power).unsqueeze(-1), measure.expect(entropy_term).unsqueeze(-1)
     rank = value(measure.depth).unsqueeze(-1)
     curved = measure.variance_of_mean(lambda s: S / T * power(s) - entropy_term(s))
-    estimate = _estimate(measure, value, lambda s: rank * (power(s) / T * (1 - S / T) + entropy_term(s) / T))
+    reading = _read(measure, value, lambda s: rank * (power(s) / T * (1 - S / T) + entropy_term(s) / T))
+    estimate = _with_errors(measure, *reading)
     centred = estimate.value - (0.25 * rank / T.square()).squeeze(-1) * curved
     return _mark_undefined(replace(estimate, value=centred), measure)
 
@@ -101,13 +118,13 @@ def density(measure: SpectralMeasure, grid: Tensor, width: float = 0.1) -> Tenso
     return (measure.weights.unsqueeze(-1) * kernel).sum(1)
 
 
-def _estimate(
+def _read(
     measure: SpectralMeasure,
     value: Callable[[int], Tensor],
     influence: _Influence,
     doubt: Tensor | None = None,
-) -> Estimate:
-    """A functional of the spectrum with sampling error (through its influence function) and truncation error.
+) -> _Reading:
+    """A functional of the spectrum, its sampling error (through its influence function) and its truncation bias.
 
     `doubt` is how far beyond the plain value of the deepest rule the truth may lie for another reason.
     """
@@ -116,12 +133,12 @@ def _estimate(
     bias = (high - low).abs() / 2
     if doubt is not None:
         bias = torch.where(doubt > 0, torch.maximum(bias, doubt + shift.abs()), bias)
-    return _with_errors(measure, value(measure.depth) - shift, measure.variance_of_mean(influence).sqrt(), bias)
+    return value(measure.depth) - shift, measure.variance_of_mean(influence).sqrt(), bias
 
 
 def _with_errors(measure: SpectralMeasure, value: Tensor, sampling: Tensor, bias: Tensor) -> Estimate:
     """An estimate whose 95 % interval holds a sampling error and a bias of at most the given size."""
-    spread = bias / 1.96
+    spread = bias / _QUANTILE
     statuses = tuple("truncated" if b > s else "ok" for b, s in zip(spread.tolist(), sampling.tolist()))
     return Estimate(
         value,
