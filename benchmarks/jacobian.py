@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
+from _models import autoencoder
 from torch import Tensor
 from torch.func import jacfwd, jvp, vjp, vmap
 
@@ -39,7 +40,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     if options.memory_only is not None:
         return _push_once(options)
-    map, z = _map(options.model).to(options.device), _latent(options).to(options.device)
+    map, z = autoencoder(options.model).decoder.to(options.device), _latent(options).to(options.device)
     print(
         f"{options.model}, latent {tuple(z.shape[1:])}, float32, {options.device}, {options.threads} threads, "
         f"torch {torch.__version__}, {platform.machine()}; median of {options.repeats}\n"
@@ -156,31 +157,13 @@ def _memory(options: argparse.Namespace) -> None:
 def _push_once(options: argparse.Namespace) -> None:
     import resource
 
-    map, z = _map(options.model), _latent(options)
+    map, z = autoencoder(options.model).decoder, _latent(options)
     with torch.no_grad():
         if options.memory_only:
             theodolite.jacobian(map, z).matvec(_vectors(options.memory_only, z))
         else:
             map(z)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
-
-
-def _map(model: str) -> LatentMap:
-    if model != "sd":
-        return theodolite.load(model).decoder
-    from diffusers import AutoencoderKL
-
-    torch.manual_seed(0)
-    widths = (128, 256, 512, 512)
-    vae = AutoencoderKL(
-        block_out_channels=widths,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        latent_channels=4,
-    )
-    decoder = torch.nn.Sequential(vae.post_quant_conv, vae.decoder).eval().requires_grad_(False)
-    return LatentMap(decoder, (4, None, None), name="AutoencoderKL, random weights")
 
 
 def _latent(options: argparse.Namespace) -> Tensor:

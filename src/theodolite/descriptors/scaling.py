@@ -11,6 +11,8 @@ from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.modes import Mode, is_paper, marked, projected_measure
+from theodolite.descriptors.preconditioning import log_volume_of
+from theodolite.errors import InputError
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import Estimate, Seeding, log_volume, null_dimension
 
@@ -28,6 +30,7 @@ def local_scaling(
     mode: Mode = "exact",
     effort: Effort | None = None,
     dense: bool | None = None,
+    rtol: float | None = None,
     chart: Chart | None = None,
 ) -> Estimate:
     """`psi = sum_i log sigma_i(J)` over the non-null singular values: the log volume change of the map, in nats.
@@ -44,15 +47,19 @@ def local_scaling(
         mode: ``exact`` for the definition, ``paper`` for the projection.
         effort: probes and depth of the quadrature (`Effort`).
         dense: force (True) or forbid (False) the dense path; by default it is taken where it costs no more.
+        rtol: instead of spending `effort`, stop at this standard error of `psi` for each dimension: 0.01 knows the
+            geometric mean of the singular values to 1 %. Preconditioned where latents and outputs have locations.
         chart: shared work of several descriptors at these latents.
 
     Returns:
         `Estimate` with parts `local_scaling_per_dimension` (divided by the number of non-null singular values),
-        `local_scaling_floored` (no value left out: each at least `1e-4 sigma_max`) and `null_dimension`.
-        Cost: `min(latent_dim, output_dim)` passes dense, else `2 * probes * depth`.
+        `local_scaling_floored` (no value left out: each at least `1e-4 sigma_max`) and `null_dimension`; the first
+        part only with `rtol`.
+        Cost: `min(latent_dim, output_dim)` passes dense, else `2 * probes * depth`. With `rtol` at most the dense ones
+        where they fit in memory, and on convolutional decoders a few hundred whatever the size of the latent.
 
     Raises:
-        InputError: latents that do not fit the map.
+        InputError: latents that do not fit the map, or `rtol` with `mode="paper"`, `dense` or `effort`.
 
     Example:
         >>> import torch, math
@@ -60,6 +67,8 @@ def local_scaling(
         >>> abs(local_scaling(double, torch.ones(1, 3)).value.item() - 3 * math.log(2)) < 1e-6
         True
     """
+    if rtol is not None:
+        return _within(map, latents, rtol, generator, mode=mode, effort=effort, dense=dense)
     chart = chart or Chart(map, latents, generator=generator, effort=effort, dense=dense)
     measure = projected_measure(chart) if is_paper(mode) else chart.spectrum
     total, null = log_volume(measure), null_dimension(measure)
@@ -71,6 +80,17 @@ def local_scaling(
         "null_dimension": null,
     }
     return marked(replace(total, parts=parts), chart)
+
+
+def _within(map: LatentMap, latents: Tensor, rtol: float, generator: Seeding, **others: object) -> Estimate:
+    given = [name for name, value in others.items() if value not in (None, "exact")]
+    if given:
+        raise InputError(f"`rtol` decides by itself what to spend, got `{given[0]}` too; leave one of them out")
+    chart = Chart(map, latents, generator=generator)
+    total = log_volume_of(chart.operator, rtol, chart.seeds)
+    count = min(chart.operator.latent_dim, chart.operator.output_dim)
+    per_dimension = replace(total, value=total.value / count, stderr=total.stderr / count)
+    return marked(replace(total, parts={"local_scaling_per_dimension": per_dimension}), chart)
 
 
 DESCRIPTOR = Descriptor(

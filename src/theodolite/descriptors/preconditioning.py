@@ -1,0 +1,48 @@
+"""A preconditioner for the log-volume of a convolutional decoder: the blocks of its latent locations, roughly."""
+
+from __future__ import annotations
+
+import torch
+
+from theodolite.derivatives import JacobianOperator, jacobian
+from theodolite.descriptors.colour_draws import draw
+from theodolite.descriptors.colouring import colouring
+from theodolite.spectrum import BlockPreconditioner, Estimate, Seeds, check_rtol, forecast, log_volume_within
+
+__all__ = ["location_blocks", "log_volume_of"]
+
+_COLOURS = 4
+"""Colours of the locations. On the decoders at hand four left the condition number within half of what exact blocks
+give, at a fourteenth of their passes."""
+
+_WORTH = 8
+"""A preconditioner may cost this part of the dense Jacobian."""
+
+
+def log_volume_of(operator: JacobianOperator, rtol: float, seeds: Seeds) -> Estimate:
+    """`sum log sigma` of a map's Jacobian at each latent, to a standard error of `rtol` for each dimension.
+
+    As `theodolite.spectrum.log_volume_within`, preconditioned where the map's latents and outputs have locations.
+    """
+    check_rtol(rtol)
+    dimension = min(operator.latent_dim, operator.output_dim)
+    blocks = None if forecast(dimension, rtol).dense else location_blocks(operator, seeds)
+    return log_volume_within(operator.flat, rtol, generator=seeds.base, preconditioner=blocks)
+
+
+def location_blocks(operator: JacobianOperator, seeds: Seeds) -> BlockPreconditioner | None:
+    """The blocks of all locations from tangents that every second one shares; None where there are no locations."""
+    latent, output = operator.latents.shape[1:], operator.outputs.shape[1:]
+    if len(latent) != 3 or len(output) != 3 or output[1] % latent[1] or output[2] % latent[2]:
+        return None
+    colours = colouring(*latent[1:], _COLOURS)
+    passes = colours.count * latent[0]
+    if passes * _WORTH > operator.latent_dim or operator.latent_dim > operator.output_dim:
+        return None
+    signs = seeds.normal("preconditioner-signs", *latent[1:]).sign()
+    blocks = []
+    for i in range(operator.n):
+        one = operator if operator.n == 1 else jacobian(operator.map, operator.latents[i : i + 1])
+        found = draw(one, colours, range(colours.count), signs[i], back=())
+        blocks.append(found.blocks.flatten(0, 1))
+    return BlockPreconditioner(torch.stack(blocks), passes)
