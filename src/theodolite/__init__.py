@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from theodolite.derivatives import JacobianOperator, jacobian
     from theodolite.descriptors import (
+        LocationMap,
         axis_rotation,
         curvature,
         detail_energy,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         local_complexity,
         local_rank,
         local_scaling,
+        location_map,
     )
     from theodolite.errors import InputError
     from theodolite.maps import Autoencoder, LatentMap, load
@@ -31,6 +33,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "derivatives": ("JacobianOperator", "jacobian"),
     "descriptors": (
+        "LocationMap",
         "axis_rotation",
         "curvature",
         "detail_energy",
@@ -38,6 +41,7 @@ _HOMES = {
         "local_complexity",
         "local_rank",
         "local_scaling",
+        "location_map",
     ),
     "errors": ("InputError",),
     "fisher": (),
@@ -54,6 +58,7 @@ __all__ = [
     "InputError",
     "JacobianOperator",
     "LatentMap",
+    "LocationMap",
     "Run",
     "axis_rotation",
     "curvature",
@@ -65,6 +70,7 @@ __all__ = [
     "local_complexity",
     "local_rank",
     "local_scaling",
+    "location_map",
     "read_run",
     "singular_spectrum",
     "survey",

@@ -7,6 +7,7 @@ from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.detail import detail_energy
 from theodolite.descriptors.effort import EFFORTS, Effort
 from theodolite.descriptors.leading import leading_singular_value
+from theodolite.descriptors.locations import LocationField, LocationMap, location_map
 from theodolite.descriptors.rank import local_rank
 from theodolite.descriptors.registry import REGISTRY
 from theodolite.descriptors.rotation import axis_rotation
@@ -18,6 +19,8 @@ __all__ = [
     "Chart",
     "Descriptor",
     "Effort",
+    "LocationField",
+    "LocationMap",
     "Quantity",
     "axis_rotation",
     "curvature",
@@ -26,4 +29,5 @@ __all__ = [
     "local_complexity",
     "local_rank",
     "local_scaling",
+    "location_map",
 ]

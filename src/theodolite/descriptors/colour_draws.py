@@ -1,0 +1,120 @@
+"""Blocks `J_pᵀ J_p` of all latent locations from tangents that locations of a colour share, with random signs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from theodolite.derivatives import JacobianOperator
+from theodolite.descriptors.blocks import QUANTITIES, floored, measured, slopes
+from theodolite.descriptors.colouring import Colouring
+from theodolite.spectrum.estimate import student_quantile
+
+__all__ = ["Draw", "draw", "standard_errors"]
+
+_TOGETHER = 32
+"""Tangents pushed at once: from about here on their cost is that of the arithmetic alone."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What one draw of signs gave, each `(H, W, C, C)`; zero at locations that were left out.
+
+    Attributes:
+        blocks: from shares of the outputs' energy; positive definite.
+        contested: the part of it from cells that are shared, `sum_x w (1 - w) yᵀ y`.
+        back: from products back through the map, `s_p J_pᵀ y`: unbiased, but not definite.
+    """
+
+    blocks: Tensor
+    contested: Tensor
+    back: Tensor
+
+
+def draw(
+    operator: JacobianOperator, colours: Colouring, which: Sequence[int], signs: Tensor, *, back: Sequence[int]
+) -> Draw:
+    """The locations of the colours `which`, those of `back` both ways; `C` passes a colour and way.
+
+    Args:
+        operator: the Jacobian at one latent `(C, H, W)`.
+        colours: of its locations.
+        which: colours to push.
+        signs: of the locations, `(H, W)`.
+        back: colours to pull back too.
+    """
+    channels, height, width = operator.latents.shape[1:]
+    device = operator.latents.device
+    found = torch.zeros(3, height, width, channels, channels, dtype=torch.float64, device=device)
+    for colour, masks, pushed in _pushed(operator, colours, which, signs):
+        shares, (rows, columns) = colours.shares(colour).to(device), colours.members(colour).T.to(device)
+        energy = _cell_energy(pushed, height, width)
+        found[0, rows, columns] = torch.einsum("qhw,hwcd->qcd", shares, energy)
+        found[1, rows, columns] = torch.einsum("qhw,hwcd->qcd", shares * (1 - shares), energy)
+        if colour in back:
+            pulled = operator.rmatvec(pushed[:, None])[:, 0].double() * masks
+            block = pulled[:, :, rows, columns].permute(2, 0, 1)
+            found[2, rows, columns] = (block + block.mT) / 2
+    return Draw(*found)
+
+
+def standard_errors(
+    blocks: Tensor, contested: Tensor, pair: tuple[Draw, Draw], checked: Tensor, floor: float
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Standard errors of gain, scaling and rank, `(H, W)` each, and the mean bias of each by leakage.
+
+    Two independent draws err by `b + e` and `b + e'`. `D = b + e - m`, the difference of a draw's two ways, has mean
+    `b`, so `D D'` has mean `b²`; half the squared difference of the draws has mean `Var(e)`. Both are averaged over the
+    locations checked in units that follow the location (`_units`).
+
+    Args:
+        blocks: `(H, W, C, C)`.
+        contested: their contested part.
+        pair: two draws of the checked colours, both ways.
+        checked: where those are, `(H, W)`.
+        floor: relative rounding level.
+    """
+    units = _units(blocks, contested, floor)
+    first, second = (floored(draw.blocks[checked], floor)[0] for draw in pair)
+    leaks = [slopes(block, block - draw.back[checked]) for block, draw in zip((first, second), pair)]
+    values, others = measured(first), measured(second)
+    widening = student_quantile(max(1, int(checked.sum()))) / 1.96
+    errors, biases = {}, {}
+    for name in QUANTITIES:
+        unit = units[name][checked]
+        bias = (leaks[0][name] * leaks[1][name] / unit.square()).mean().clamp_min(0)
+        noise = ((values[name] - others[name]) / unit).square().mean() / 2
+        errors[name] = widening * (bias + noise).sqrt() * units[name]
+        biases[name] = (leaks[0][name] + leaks[1][name]).mean() / 2
+    return errors, biases
+
+
+def _units(blocks: Tensor, contested: Tensor, floor: float) -> dict[str, Tensor]:
+    """The root of the share of energy that is contested, in the unit of each quantity: errors are cross products."""
+    values, doubts = measured(blocks), slopes(blocks, contested)
+    of_gain = (doubts["gain"] / values["gain"] + floor).sqrt()
+    of_shape = (2 * doubts["scaling"] / blocks.shape[-1] + floor).sqrt()
+    return {"gain": values["gain"] * of_gain, "scaling": of_shape, "rank": values["rank"] * of_shape}
+
+
+def _pushed(
+    operator: JacobianOperator, colours: Colouring, which: Sequence[int], signs: Tensor
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Each colour with its signs `(H, W)` and its tangents' outputs `(C, *output)`, several colours in one product."""
+    latents = operator.latents
+    channels, height, width = latents.shape[1:]
+    channel = torch.eye(channels, dtype=latents.dtype, device=latents.device)
+    for group in torch.tensor(which).split(max(1, _TOGETHER // channels)):
+        masks = ((colours.colours == group[:, None, None]) * signs).to(latents)
+        V = torch.einsum("cd,khw->kcdhw", channel, masks).reshape(-1, 1, channels, height, width)
+        pushed = operator.matvec(V)[:, 0].unflatten(0, (len(group), channels))
+        yield from zip(group.tolist(), masks, pushed)
+
+
+def _cell_energy(pushed: Tensor, height: int, width: int) -> Tensor:
+    """Products of the outputs `(C, channels, Y, X)` of a colour, summed over each latent cell: `(H, W, C, C)`."""
+    cells = pushed.double().unflatten(-1, (width, -1)).unflatten(-3, (height, -1))
+    return torch.einsum("cohiwj,dohiwj->hwcd", cells, cells)
