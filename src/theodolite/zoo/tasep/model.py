@@ -146,8 +146,8 @@ class TASEP:
         flat = _checked(theta)
         if self.sites * math.log(4 * max(1.0, float(flat.max()))) > _SPAN:
             raise InputError(
-                f"log-likelihoods of {self.sites} sites expected at rates up to {math.exp(_SPAN / self.sites) / 4:.3g}, "
-                f"got {float(flat.max()):.3g}; take fewer sites or rates up to 1"
+                f"log-likelihoods of {self.sites} sites expected at rates up to "
+                f"{math.exp(_SPAN / self.sites) / 4:.3g}, got {float(flat.max()):.3g}; take fewer sites or lower rates"
             )
         size = _ENTRIES // (self.sites + 1) // len(states)
         rows = in_groups(lambda rows: self._log_probabilities(rows, states[None]), size, flat)
