@@ -23,7 +23,7 @@ ABOVE = {
     "fisher": {"maps", "derivatives", "spectrum"},
     "surveys": {"maps", "derivatives", "spectrum", "descriptors"},
     "report": {"maps", "derivatives", "spectrum", "descriptors", "surveys"},
-    "zoo": {"maps"},
+    "zoo": {"maps", "derivatives", "spectrum", "fisher"},
 }
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from theodolite.derivatives.scalars import hessians
 from theodolite.errors import InputError
 from theodolite.zoo import CRITICAL_COUPLING, Ising, onsager
-from theodolite.zoo.families import derivatives
 from theodolite.zoo.ising import clusters, enumeration, torus, transfer
 
 D = torch.float64
@@ -59,7 +59,7 @@ def test_transfer_matrix_without_a_field_is_kaufman(side: int):
     K = tensor(0.0, 1e-9, 0.3, CRITICAL_COUPLING, 0.5, 2.0)
     theta = torch.stack([K, torch.zeros_like(K)], -1)
     close(transfer.log_partition(theta, side), torus.log_partition(K, side, side), rtol=1e-13)
-    exact = derivatives(lambda rows: transfer.log_partition(rows, side), theta, second=True)
+    exact = hessians(lambda rows: transfer.log_partition(rows, side), theta)
     close(Ising(side)._variances(K), exact.diagonal(dim1=-2, dim2=-1), atol=1e-10, rtol=2e-10)
 
 

@@ -1,4 +1,4 @@
-"""What the parameter families of the zoo share: checked parameters, work in groups, derivatives of a log-partition."""
+"""What the parameter families of the zoo share: checked parameters, seeds, work in groups."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from theodolite.errors import InputError
 from theodolite.spectrum.seeds import Seeding, Seeds
 
-__all__ = ["checked_count", "checked_parameters", "derivatives", "in_groups", "stream"]
+__all__ = ["checked_count", "checked_parameters", "in_groups", "stream"]
 
 
 def checked_parameters(theta: Tensor, names: str, domain: Callable[[Tensor], Tensor], expected: str) -> Tensor:
@@ -53,15 +53,3 @@ def stream(generator: Seeding, device: torch.device) -> torch.Generator:
 def in_groups(function: Callable[..., Tensor], size: int, *rows: Tensor) -> Tensor:
     """`function` on groups of `size` rows, joined."""
     return torch.cat([function(*group) for group in zip(*(part.split(max(1, size)) for part in rows))])
-
-
-def derivatives(function: Callable[[Tensor], Tensor], theta: Tensor, *, second: bool) -> Tensor:
-    """The gradient `(n, 2)` or Hessian `(n, 2, 2)` of `function: (n, 2) -> (n,)`, each row on its own, exact."""
-    with torch.enable_grad():
-        point = theta.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(function(point).sum(), point, create_graph=second)
-        if not second:
-            return gradient
-        rows = [torch.autograd.grad(column.sum(), point, retain_graph=True)[0] for column in gradient.unbind(-1)]
-    hessian = torch.stack(rows, -2)
-    return (hessian + hessian.mT) / 2

@@ -7,10 +7,11 @@ import math
 import torch
 from torch import Tensor
 
+from theodolite.derivatives.scalars import gradients
 from theodolite.errors import InputError
 from theodolite.spectrum.estimate import Estimate, student_mean
 from theodolite.spectrum.seeds import Seeding
-from theodolite.zoo.families import checked_count, checked_parameters, derivatives, in_groups, stream
+from theodolite.zoo.families import checked_count, checked_parameters, in_groups, stream
 from theodolite.zoo.tasep.algebra import Algebra
 from theodolite.zoo.tasep.partition import log_partition
 
@@ -210,7 +211,7 @@ class TASEP:
         """The gradient of `log p` at rows of `theta: (r, 2)` and `states: (r, N)`: `(r, 2)`."""
 
         def scores(rows: Tensor, own: Tensor) -> Tensor:
-            return derivatives(lambda point: self._log_probabilities(point, own[:, None])[:, 0], rows, second=False)
+            return gradients(lambda point: self._log_probabilities(point, own[:, None])[:, 0], rows)
 
         return in_groups(scores, _ENTRIES // (self.sites + 1) ** 2, theta, states)
 
