@@ -23,6 +23,7 @@ ABOVE = {
     "fisher": {"maps", "derivatives", "spectrum"},
     "surveys": {"maps", "derivatives", "spectrum", "descriptors"},
     "report": {"maps", "derivatives", "spectrum", "descriptors", "surveys"},
+    "hessian": {"spectrum"},
     "zoo": {"maps", "derivatives", "spectrum", "fisher"},
 }
 

@@ -118,6 +118,15 @@ def test_fisher_is_not_the_hessian_of_the_log_partition():
     assert hessian[0, 0].item() / 8 == pytest.approx(25.73, abs=5.1e-3)
 
 
+def test_fisher_is_the_hessian_of_no_function():
+    """The first derivatives of a Hessian are symmetric in all indices (Codazzi); these are not."""
+    model, theta, h = TASEP(8), tensor(0.3, 0.6), 1e-4
+    steps = h * torch.eye(2, dtype=D)
+    slopes = (model.fisher(theta + steps) - model.fisher(theta - steps)) / (2 * h)
+    assert slopes[1, 0, 0].item() == pytest.approx(-31.355, abs=5e-3)
+    assert slopes[0, 0, 1].item() == pytest.approx(-2.426, abs=5e-3)
+
+
 def test_fisher_from_differences_of_log_probabilities():
     model, theta, h = TASEP(7), tensor(0.3, 0.45), 1e-5
     steps = h * torch.eye(2, dtype=D)

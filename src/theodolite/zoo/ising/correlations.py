@@ -37,7 +37,7 @@ def magnetisation_variance(K: Tensor, side: int) -> Tensor:
     """`Var M = L² sum_r <s_0 s_r>` at `h = 0` and couplings `K: (n,)`, `K >= 0`: `(n,)`.
 
     Within 1e-13 of the transfer matrix at sides to 10, within 1e-10 where couplings near the critical one are
-    interpolated. Cost grows as `L⁴`: about 0.1 s a coupling at side 32 and 1.3 s at side 64 on one core.
+    interpolated. Cost grows as `L⁴`: about 0.1 s a coupling at side 32 and 1 s at side 64 on one core.
     """
     size = _ENTRIES // (64 * side**2)
     return in_groups(lambda rows: _interpolated(rows.clamp_min(_LEAST), side), size, K)

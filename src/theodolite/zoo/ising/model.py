@@ -63,8 +63,8 @@ class Ising:
         """The Fisher matrix `Cov(B, M)`, the Hessian of `log Z`, at `theta: (..., 2)`: `(..., 2, 2)`.
 
         Exact: to side 10 by differentiating the sum over states or the trace twice (1 ms for one parameter at side 6,
-        0.2 to 0.3 s at side 10, on one core); beyond it, at `h = 0` only, `Var B` from Kaufman's products and `Var M`
-        from the correlations (0.1 s at side 32, 1.3 s at side 64).
+        0.1 s at side 10, on one core); beyond it, at `h = 0` only, `Var B` from Kaufman's products and `Var M` from the
+        correlations (0.1 s at side 32, 1 s at side 64).
 
         Raises:
             InputError: parameters that are not finite or with `K < 0`; a field beyond side 10.
@@ -80,8 +80,8 @@ class Ising:
         """`n` independent states at each of `theta: (..., 2)`: `(..., n, L, L)` int8, on the device of `theta`.
 
         Every state is the end of a chain of its own, started from aligned spins: `sweeps` cluster sweeps, by default
-        eleven autocorrelation times at the critical coupling (30 at side 8, 45 at side 32). A sweep takes 0.1 to
-        0.2 µs a spin on one idle core. The result is a function of the seed and the device.
+        eleven autocorrelation times at the critical coupling (30 at side 8, 45 at side 32). A sweep takes about
+        0.2 µs a spin on one core. The result is a function of the seed and the device.
 
         Args:
             theta: the parameters.

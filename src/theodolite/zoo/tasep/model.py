@@ -77,7 +77,7 @@ class TASEP:
     def fisher(self, theta: Tensor) -> Tensor:
         """The Fisher matrix `E[s sᵀ]`, `s` the gradient of `log p(τ | theta)`, at `(..., 2)`: `(..., 2, 2)`.
 
-        Exact, summed over all `2^N` configurations. Cost: a matrix product for each of them.
+        Exact, summed over all `2^N` configurations, a matrix product for each: 0.1 s at 14 sites on one core.
 
         Raises:
             InputError: rates that are not positive and finite; more than 14 sites.
@@ -118,7 +118,7 @@ class TASEP:
         """`n` independent exact draws at each of `theta: (..., 2)`: `(..., n, N)` int8 of zeros and ones.
 
         Sites are drawn from left to right, each from its law given those before it: no burn-in. Cost `N²` operations a
-        draw; 200 draws of 400 sites take about half a second on one core.
+        draw; 200 draws of 400 sites take about 0.2 s on one core.
 
         Args:
             theta: rates.
@@ -150,9 +150,12 @@ class TASEP:
                 f"log-likelihoods of {self.sites} sites expected at rates up to "
                 f"{math.exp(_SPAN / self.sites) / 4:.3g}, got {float(flat.max()):.3g}; take fewer sites or lower rates"
             )
-        size = _ENTRIES // (self.sites + 1) // len(states)
-        rows = in_groups(lambda rows: self._log_probabilities(rows, states[None]), size, flat)
-        return rows.mT.to(theta.dtype)
+        together = _ENTRIES // (self.sites + 1)
+
+        def at_all(some: Tensor) -> Tensor:
+            return in_groups(lambda rows: self._log_probabilities(rows, some[None]), together // len(some), flat).mT
+
+        return in_groups(at_all, together, states).to(theta.dtype)
 
     @staticmethod
     def limit_current(theta: Tensor) -> Tensor:
