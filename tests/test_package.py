@@ -23,7 +23,8 @@ ABOVE = {
     "fisher": {"maps", "derivatives", "spectrum"},
     "surveys": {"maps", "derivatives", "spectrum", "descriptors"},
     "report": {"maps", "derivatives", "spectrum", "descriptors", "surveys"},
-    "zoo": {"maps"},
+    "hessian": {"spectrum"},
+    "zoo": {"maps", "derivatives", "spectrum", "fisher"},
 }
 
 

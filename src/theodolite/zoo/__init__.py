@@ -1,4 +1,4 @@
-"""What ships with the package: trained autoencoders, toys with closed-form geometry, and images to survey."""
+"""What ships with the package: trained autoencoders, models with known answers, and images to survey."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from theodolite.zoo.autoencoders import AUTOENCODERS, load_autoencoder
     from theodolite.zoo.bundled import bundled_images
+    from theodolite.zoo.ising import CRITICAL_COUPLING, Ising, OnsagerLimit, onsager
+    from theodolite.zoo.mixture_diffusion import MixtureDiffusion
+    from theodolite.zoo.tasep import TASEP
     from theodolite.zoo.toys import linear, parabola, sphere, swiss_roll
 
 __all__ = [
     "AUTOENCODERS",
+    "CRITICAL_COUPLING",
+    "TASEP",
+    "Ising",
+    "MixtureDiffusion",
+    "OnsagerLimit",
     "bundled_images",
     "linear",
     "load_autoencoder",
+    "onsager",
     "parabola",
     "sphere",
     "swiss_roll",
@@ -23,6 +32,9 @@ __all__ = [
 _HOMES = {
     "autoencoders": ("AUTOENCODERS", "load_autoencoder"),
     "bundled": ("bundled_images",),
+    "ising": ("CRITICAL_COUPLING", "Ising", "OnsagerLimit", "onsager"),
+    "mixture_diffusion": ("MixtureDiffusion",),
+    "tasep": ("TASEP",),
     "toys": ("linear", "parabola", "sphere", "swiss_roll"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

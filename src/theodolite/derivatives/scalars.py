@@ -1,0 +1,30 @@
+"""Exact gradients and Hessians of scalar functions of a few parameters, many points at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = ["gradients", "hessians"]
+
+
+def gradients(function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    """The gradient of `function: (n, d) -> (n,)`, each row on its own, at `points: (n, d)`: `(n, d)`."""
+    with torch.enable_grad():
+        leaf = points.detach().requires_grad_()
+        return torch.autograd.grad(function(leaf).sum(), leaf)[0]
+
+
+def hessians(function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    """The Hessian of `function: (n, d) -> (n,)`, each row on its own, at `points: (n, d)`: `(n, d, d)`.
+
+    The function must depend on every parameter by differentiable operations; reverse mode twice, `d + 1` passes back.
+    """
+    with torch.enable_grad():
+        leaf = points.detach().requires_grad_()
+        (first,) = torch.autograd.grad(function(leaf).sum(), leaf, create_graph=True)
+        rows = [torch.autograd.grad(entry.sum(), leaf, retain_graph=True)[0] for entry in first.unbind(-1)]
+    second = torch.stack(rows, -2)
+    return (second + second.mT) / 2

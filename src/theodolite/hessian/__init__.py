@@ -1,0 +1,16 @@
+"""The Fisher metric of a parameter family: posteriors over a grid of its parameters."""
+
+from theodolite.hessian.grid import ParameterGrid
+from theodolite.hessian.likelihood import LearnedLikelihood, Likelihood, learn_likelihood
+from theodolite.hessian.posterior import ExponentialFamily, Posterior, grid_posterior, noise_free_posterior
+
+__all__ = [
+    "ExponentialFamily",
+    "LearnedLikelihood",
+    "Likelihood",
+    "ParameterGrid",
+    "Posterior",
+    "grid_posterior",
+    "learn_likelihood",
+    "noise_free_posterior",
+]

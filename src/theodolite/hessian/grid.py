@@ -1,0 +1,72 @@
+"""A rectangular grid over a box of two parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from theodolite.errors import InputError
+
+__all__ = ["ParameterGrid"]
+
+
+@dataclass(frozen=True)
+class ParameterGrid:
+    """Cells of equal size over the box `[low, high]`; the grid's points are their centres.
+
+    Args:
+        low: lower corner.
+        high: upper corner, above the lower one in both parameters.
+        shape: cells along each parameter, at least two.
+
+    Raises:
+        InputError: a box without area, values that are not finite, fewer than two cells along a side.
+
+    Example:
+        >>> ParameterGrid((0.0, 0.0), (1.0, 2.0), (2, 2)).points
+        tensor([[0.2500, 0.5000],
+                [0.2500, 1.5000],
+                [0.7500, 0.5000],
+                [0.7500, 1.5000]], dtype=torch.float64)
+    """
+
+    low: tuple[float, float]
+    high: tuple[float, float]
+    shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        corners = torch.tensor([_pair(self.low, "low"), _pair(self.high, "high")], dtype=torch.float64)
+        if not bool(torch.isfinite(corners).all()) or not bool((corners[0] < corners[1]).all()):
+            raise InputError(f"a box with low < high, both finite, expected, got low {self.low}, high {self.high}")
+        sizes = _pair(self.shape, "shape")
+        if not all(isinstance(size, int) and size >= 2 for size in sizes):
+            raise InputError(f"grid `shape` expected two integers of at least 2, got {self.shape}")
+
+    @property
+    def spacing(self) -> Tensor:
+        """Sides of a cell, `(2,)` float64."""
+        low, high = torch.tensor([self.low, self.high], dtype=torch.float64)
+        return (high - low) / torch.tensor(self.shape)
+
+    @property
+    def points(self) -> Tensor:
+        """Centres of the cells, `(cells, 2)` float64; the second parameter runs fastest."""
+        axes = [
+            low + side * (torch.arange(size, dtype=torch.float64) + 0.5)
+            for low, side, size in zip(self.low, self.spacing.tolist(), self.shape)
+        ]
+        return torch.cartesian_prod(*axes)
+
+    def inside(self, parameters: Tensor) -> Tensor:
+        """Which of `parameters: (..., 2)` lie in the box: `(...)`."""
+        low, high = (torch.tensor(end, dtype=torch.float64).to(parameters) for end in (self.low, self.high))
+        return ((parameters >= low) & (parameters <= high)).all(-1)
+
+
+def _pair(values: Sequence[float], name: str) -> Sequence[float]:
+    if not isinstance(values, Sequence) or len(values) != 2:
+        raise InputError(f"grid `{name}` expected two values, one a parameter, got {values!r}")
+    return values

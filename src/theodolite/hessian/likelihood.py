@@ -1,0 +1,162 @@
+"""What a posterior is made of: a family's own likelihood, or one learned from labelled samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from theodolite.errors import InputError
+from theodolite.spectrum.seeds import Seeding, Seeds
+
+__all__ = ["LearnedLikelihood", "Likelihood", "learn_likelihood"]
+
+
+_RATE = 0.03
+"""Rate of Adam at the first step; a tenth of it left bundles of four three times further from the exact posterior."""
+
+
+class Likelihood(Protocol):
+    """`log p(x | t)` up to a function of `x`."""
+
+    def log_likelihood(self, states: Tensor, theta: Tensor, /) -> Tensor:
+        """At each of `states: (m, *state)` and each of `theta: (n, 2)`: `(m, n)`."""
+
+
+class LearnedLikelihood:
+    """`log p(x | t) = <φ(x), η(t)> - b(t)` up to a function of `x`, made by `learn_likelihood`.
+
+    Attributes:
+        loss: cross-entropy at the end of training, nats: mean over the last tenth of the steps.
+        held_out: the same on samples that were not trained on.
+    """
+
+    def __init__(self, network: _Pairing, features: Callable[[Tensor], Tensor], loss: float, held_out: float) -> None:
+        self._network, self._features = network, features
+        self.loss, self.held_out = loss, held_out
+
+    def log_likelihood(self, states: Tensor, theta: Tensor) -> Tensor:
+        """At each of `states: (m, *state)` and each of `theta: (n, 2)`: `(m, n)` float64."""
+        with torch.no_grad():
+            return self._network(_flat(self._features(states)), theta.double())
+
+
+def learn_likelihood(
+    states: Tensor,
+    parameters: Tensor,
+    features: Callable[[Tensor], Tensor] = lambda states: states,
+    *,
+    width: int = 32,
+    steps: int = 2000,
+    batch: int = 256,
+    generator: Seeding = None,
+) -> LearnedLikelihood:
+    """Learn `log p(x | t)` from single samples and the parameters that made them, by telling parameters apart.
+
+    In each step a batch of samples is matched with the batch of their own parameters: the cross-entropy of
+    `softmax over t_j of l(x_i, t_j)` at `j = i` is least where `l(x, t) = log p(x | t)` up to a function of `x`, at
+    any batch size and whatever law the parameters were drawn from (van den Oord et al. 2018). The labels are exact:
+    there is no grid, no smoothed target and so no smoothing to undo, and the likelihood of a bundle of any size `N` is
+    a sum over its samples; so are its errors.
+
+    Two networks with one hidden layer of `width` meet in an inner product of dimension `width`, in float64. Measured on
+    the statistics of a 4 x 4 Ising model: 30,000 samples and 2000 steps take 8 s on one busy core and leave posteriors
+    of bundles of four 0.02 nats from the exact ones, which are 1.7 nats from the uniform law. It errs where samples are
+    few: compare `loss` with `held_out`.
+
+    Args:
+        states: single samples, `(n, *state)`, `n >= 10 batch / 9`.
+        parameters: those that made each, `(n, 2)`, spread over the box.
+        features: what of a batch of states is looked at, e.g. a model's `statistics`; any callable `(n, *state)` to
+            `(n, ...)`. The states themselves by default.
+        width: units of a layer.
+        steps: steps of Adam, its rate falling to zero.
+        batch: samples in a step.
+        generator: a `torch.Generator`, an integer or None for 0.
+
+    Raises:
+        InputError: too few samples, shapes that do not fit, values that are not finite, parameters that do not vary.
+    """
+    x, t = _flat(features(states)), parameters.double()
+    _check(x, t, batch)
+    seed = Seeds(generator, 1).base[0]
+    draws = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(x), generator=draws)
+    train, test = order[len(x) // 10 :].to(x.device), order[: len(x) // 10].to(x.device)
+    network = _Pairing(x[train], t[train], width, draws)
+    losses = _train(network, x[train], t[train], steps, batch, draws)
+    with torch.no_grad():
+        groups = [test[i : i + batch] for i in range(0, len(test) - batch + 1, batch)] or [test]
+        held_out = sum(float(_loss(network, x[rows], t[rows])) for rows in groups) / len(groups)
+    tail = losses[-max(1, steps // 10) :]
+    return LearnedLikelihood(network, features, sum(tail) / len(tail), held_out)
+
+
+class _Pairing(nn.Module):
+    """`<φ(x), η(t)> - b(t)` on standardised inputs; a path around the hidden layers keeps linear laws exact."""
+
+    def __init__(self, x: Tensor, t: Tensor, width: int, draws: torch.Generator) -> None:
+        super().__init__()
+        self.x_centre, self.x_scale = x.mean(0), x.std(0).clamp_min(1e-12)
+        self.t_centre, self.t_scale = t.mean(0), t.std(0)
+        sizes = (
+            (x.shape[1], width),
+            (width, width),
+            (x.shape[1], width),
+            (2, width),
+            (width, width + 1),
+            (2, width + 1),
+        )
+        self.weights = nn.ParameterList([_initial(rows, columns, draws).to(x) for rows, columns in sizes])
+        self.biases = nn.ParameterList([x.new_zeros(columns) for _, columns in sizes])
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Scores of every pair, `(m, n)`."""
+        phi = self._branch((x - self.x_centre) / self.x_scale, 0)
+        eta = self._branch((t - self.t_centre) / self.t_scale, 3)
+        return phi @ eta[:, :-1].mT - eta[:, -1]
+
+    def _branch(self, inputs: Tensor, first: int) -> Tensor:
+        hidden = nn.functional.silu(inputs @ self.weights[first] + self.biases[first])
+        around = inputs @ self.weights[first + 2]
+        return hidden @ self.weights[first + 1] + self.biases[first + 1] + around
+
+
+def _initial(rows: int, columns: int, draws: torch.Generator) -> Tensor:
+    return torch.randn(rows, columns, generator=draws, dtype=torch.float64) / rows**0.5 / 2
+
+
+def _train(network: _Pairing, x: Tensor, t: Tensor, steps: int, batch: int, draws: torch.Generator) -> list[float]:
+    optimiser = torch.optim.Adam(network.parameters(), lr=_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    losses = []
+    for _ in range(steps):
+        rows = torch.randint(len(x), (batch,), generator=draws).to(x.device)
+        loss = _loss(network, x[rows], t[rows])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+def _loss(network: _Pairing, x: Tensor, t: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(network(x, t), torch.arange(len(x), device=x.device))
+
+
+def _flat(features: Tensor) -> Tensor:
+    return features.reshape(len(features), -1).double()
+
+
+def _check(x: Tensor, t: Tensor, batch: int) -> None:
+    if t.shape != (len(x), 2):
+        raise InputError(f"parameters ({len(x)}, 2) expected, one pair a sample, got {tuple(t.shape)}")
+    if batch < 2 or len(x) * 9 // 10 < batch:
+        raise InputError(f"at least {batch * 10 // 9 + 1} samples expected for batches of {batch}, got {len(x)}")
+    if not bool(torch.isfinite(x).all()) or not bool(torch.isfinite(t).all()):
+        raise InputError("finite features and parameters expected, got NaN or infinity")
+    if bool((t.std(0) == 0).any()):
+        raise InputError("parameters expected to vary in both directions, got a constant; spread them over the box")
