@@ -16,9 +16,11 @@ from theodolite.fisher.conventions import (
     variance_preserving,
 )
 from theodolite.fisher.curve import InformationCurve
+from theodolite.fisher.diffusion import DiffusersScore
 from theodolite.fisher.gaussian import GaussianMixtureScore, GaussianScore
 from theodolite.fisher.information import information
 from theodolite.fisher.mixture import MixtureScore
+from theodolite.fisher.network import NetworkScore
 from theodolite.fisher.penalties import penalties
 from theodolite.fisher.scores import FunctionScore, Products, ScoreSource
 
@@ -26,11 +28,13 @@ __all__ = [
     "Channel",
     "ChannelCurve",
     "Cloud",
+    "DiffusersScore",
     "FunctionScore",
     "GaussianMixtureScore",
     "GaussianScore",
     "InformationCurve",
     "MixtureScore",
+    "NetworkScore",
     "Penalties",
     "Products",
     "ScoreSource",
