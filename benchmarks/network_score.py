@@ -61,10 +61,10 @@ def _measure(
     began = time.process_time()
     with mock.patch.object(Preconditioning, "fitted", _with_one_variance) if plain else nullcontext():
         score = NetworkScore.fit(samples, seconds=options.seconds, steps=options.steps, generator=0)
-    record = score.record
+    record, processor = score.record, time.process_time() - began
     print(
-        f"\n{name}: {record.steps} steps in {record.seconds:.0f} s of wall-clock time, {time.process_time() - began:.0f} s "
-        f"of processor time; weights of step {record.kept_step}\n"
+        f"\n{name}: {record.steps} steps in {record.seconds:.0f} s of wall-clock time, {processor:.0f} s of processor "
+        f"time; weights of step {record.kept_step}\n"
     )
     ours, exact = (information(latents, LEVELS, source, generator=3) for source in (score, density))
     print("| t | FI, % | stderr | FIR, % | stderr | FI of the network, % | FIR of the network, % |")

@@ -21,6 +21,7 @@ from theodolite.fisher.gaussian import GaussianMixtureScore, GaussianScore
 from theodolite.fisher.information import information
 from theodolite.fisher.mixture import MixtureScore
 from theodolite.fisher.network import NetworkScore
+from theodolite.fisher.patches import PatchMixtureScore
 from theodolite.fisher.penalties import penalties
 from theodolite.fisher.scores import FunctionScore, Products, ScoreSource
 
@@ -35,6 +36,7 @@ __all__ = [
     "InformationCurve",
     "MixtureScore",
     "NetworkScore",
+    "PatchMixtureScore",
     "Penalties",
     "Products",
     "ScoreSource",
