@@ -22,7 +22,7 @@ def small():
     """A score trained for a moment on latents far from the origin, in other units."""
     g = torch.Generator().manual_seed(0)
     z = torch.where(torch.rand(600, 1, generator=g) < 0.5, -1.0, 1.0) * torch.tensor([1.0, 0.5, 0.0])
-    return NetworkScore.fit(4 * (z + 0.3 * torch.randn(600, 3, generator=g)) + 50, steps=60, generator=0)
+    return NetworkScore.fit(4 * (z + 0.3 * torch.randn(600, 3, generator=g)) + 50, steps=60, batch=64, generator=0)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def relative(density, score, t, n=2000):
 
 
 def test_a_gaussian_needs_no_training(eight):
-    score = NetworkScore.fit(sample(eight, 20_000, seed=5), steps=20, generator=0)
+    score = NetworkScore.fit(sample(eight, 20_000, seed=5), steps=5, batch=64, generator=0)
     fi, fir = relative(eight, score, LEVELS)
     assert float(fi.abs().max()) < 0.02
     assert float(fir.abs().max()) < 0.04
@@ -89,8 +89,8 @@ def test_results_follow_the_dtype_of_the_points(small):
 def test_units_of_the_latents_do_not_matter(three):
     """A cloud `c z + b` gives the score `s / c` at `c² t`: the training sees the same numbers."""
     z = three.sample(2000, torch.Generator().manual_seed(0))
-    one = NetworkScore.fit(z, steps=30, generator=0)
-    other = NetworkScore.fit(8 * z + 4, steps=30, generator=0)
+    one = NetworkScore.fit(z, steps=30, batch=64, generator=0)
+    other = NetworkScore.fit(8 * z + 4, steps=30, batch=64, generator=0)
     x = z[:20]
     assert other.high == pytest.approx(64 * one.high)
     torch.testing.assert_close(8 * other.score(8 * x + 4, 64 * 0.3), one.score(x, 0.3), rtol=1e-3, atol=1e-3)
@@ -99,14 +99,14 @@ def test_units_of_the_latents_do_not_matter(three):
 def test_the_seed_decides_and_nothing_else(three):
     z = sample(three, 500, seed=0)
     before = torch.random.get_rng_state()
-    first, second, third = (NetworkScore.fit(z, steps=15, generator=seed) for seed in (1, 1, 2))
+    first, second, third = (NetworkScore.fit(z, steps=15, batch=64, generator=seed) for seed in (1, 1, 2))
     x = z[:10]
     assert torch.equal(first.score(x, 0.5), second.score(x, 0.5))
     assert not torch.equal(first.score(x, 0.5), third.score(x, 0.5))
     assert first.record.history[0][2] == second.record.history[0][2]
     assert torch.equal(before, torch.random.get_rng_state())
     with torch.inference_mode():
-        again = NetworkScore.fit(z, steps=15, generator=torch.Generator().manual_seed(4))
+        again = NetworkScore.fit(z, steps=15, batch=64, generator=torch.Generator().manual_seed(4))
     assert again.record.steps == 15
 
 

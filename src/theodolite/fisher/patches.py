@@ -35,7 +35,9 @@ class PatchMixtureScore(MixtureScore):
 
     The effective sample size of a latent is the harmonic mean over its windows, because errors add up; the thresholds
     are those of `MixtureScore`. Patches of one latent are not independent, so it promises too much where latents are
-    few.
+    few. On natural images what lies outside a small window tells much: for latents of a real autoencoder the bound was
+    far above that of a linear (Wiener) filter of the whole latent, which is where `NetworkScore` starts. Expect it to
+    help where neighbours decide, not there.
 
     Args:
         references: `(N, C, H, W)`; not the latents that are then asked about.

@@ -174,10 +174,8 @@ class _Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self.budget.rate * warm * (1 + math.cos(math.pi * spent)) / 2
         x, clean, t, u = self._batch()
-        target = self.scales.target(
-            x, self._expected(x, clean, t) if self.pooled else clean.repeat(2, *_ones(clean)), t
-        )
-        loss = (self.scales.residual(self.network, x, t, u) - target).square().mean()
+        residual = self.scales.residual(self.network, x, t, u)
+        loss = (residual - self._target(x, clean, t)).square().mean()
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -203,7 +201,13 @@ class _Trainer:
         Y = clean.flatten(1)
         return ((x.flatten(1) @ Y.mT - Y.square().sum(-1) / 2) / t.flatten(1)).softmax(-1)
 
+    def _target(self, x: Tensor, clean: Tensor, t: Tensor) -> Tensor:
+        """What the network is asked for: from the posterior mean over the batch, or from the latent itself."""
+        origin = self._expected(x, clean, t) if self.pooled else torch.cat([clean, clean])
+        return self.scales.target(x, origin, t)
+
     def _expected(self, x: Tensor, clean: Tensor, t: Tensor) -> Tensor:
+        """The posterior mean over the batch, `(2 n, *latent)`."""
         return (self._weights(x, clean, t) @ clean.flatten(1)).reshape(x.shape)
 
     def _posteriors_overlap(self) -> bool:
@@ -260,7 +264,3 @@ class _Kept:
         if losses.mean() < self.lowest.mean():
             self.lowest = losses
         return float(losses.mean())
-
-
-def _ones(x: Tensor) -> tuple[int, ...]:
-    return (1,) * (x.ndim - 1)
