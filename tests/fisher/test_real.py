@@ -6,7 +6,14 @@ import pytest
 import torch
 
 import theodolite
-from theodolite.fisher import GaussianScore, MixtureScore, gaussian_information, information, normalised
+from theodolite.fisher import (
+    GaussianScore,
+    MixtureScore,
+    NetworkScore,
+    gaussian_information,
+    information,
+    normalised,
+)
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +56,15 @@ def test_a_gaussian_misses_what_a_mixture_sees(halves):
     empirical = information(latents, [2.0], MixtureScore(references), generator=0)
     fitted = information(latents, [2.0], GaussianScore.fitted(references), generator=0)
     assert empirical.mmse.value < fitted.mmse.value
+
+
+def test_a_trained_score_agrees_where_the_mixture_may_be_read(halves):
+    references, latents = halves
+    score = NetworkScore.fit(references, steps=200, batch=256, generator=0)
+    mixture = information(latents, [5.0, 20.0], MixtureScore(references), generator=0)
+    curve = information(latents, [1.0, 5.0, 20.0], score, generator=0)
+    torch.testing.assert_close(curve.fi.value[1:], mixture.fi.value, rtol=0.01, atol=0)
+    torch.testing.assert_close(curve.fir.value[1:], mixture.fir.value, rtol=0.03, atol=0)
+    gaussian = information(latents, [1.0], GaussianScore.fitted(references), generator=0)
+    assert curve.mmse.value[0] < 0.98 * gaussian.mmse.value[0]
+    assert score.record.loss[5] < 0.9

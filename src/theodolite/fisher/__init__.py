@@ -16,9 +16,12 @@ from theodolite.fisher.conventions import (
     variance_preserving,
 )
 from theodolite.fisher.curve import InformationCurve
+from theodolite.fisher.diffusion import DiffusersScore
 from theodolite.fisher.gaussian import GaussianMixtureScore, GaussianScore
 from theodolite.fisher.information import information
 from theodolite.fisher.mixture import MixtureScore
+from theodolite.fisher.network import NetworkScore
+from theodolite.fisher.patches import PatchMixtureScore
 from theodolite.fisher.penalties import penalties
 from theodolite.fisher.scores import FunctionScore, Products, ScoreSource
 
@@ -26,11 +29,14 @@ __all__ = [
     "Channel",
     "ChannelCurve",
     "Cloud",
+    "DiffusersScore",
     "FunctionScore",
     "GaussianMixtureScore",
     "GaussianScore",
     "InformationCurve",
     "MixtureScore",
+    "NetworkScore",
+    "PatchMixtureScore",
     "Penalties",
     "Products",
     "ScoreSource",

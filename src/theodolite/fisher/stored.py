@@ -1,0 +1,58 @@
+"""Tensors and a configuration in one safetensors file, never pickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from theodolite.errors import InputError, path_of
+
+__all__ = ["read_tensors", "write_tensors"]
+
+
+def write_tensors(path: str | Path, kind: str, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
+    """Write a file that `read_tensors` reads, whole or not at all; one of that name is replaced.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    target = path_of(path, f"the file of a {kind}")
+    part = target.with_name(f"{target.name}.part")
+    try:
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(plain, part, {"kind": kind, "config": json.dumps(config)})
+        os.replace(part, target)
+    except Exception as error:  # the system's, or the format's own error type
+        part.unlink(missing_ok=True)
+        raise InputError(
+            f"{kind} could not be written to {target}: {error}; give a file in a folder that is there"
+        ) from (error)
+
+
+def read_tensors(path: str | Path, kind: str, device: str | torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the configuration of a file.
+
+    Raises:
+        InputError: no such file, or one that `write_tensors` did not write for this `kind`.
+    """
+    from safetensors import safe_open
+
+    source = path_of(path, f"the file of a {kind}")
+    if not source.is_file():
+        raise InputError(f"the file of a {kind} expected, {source} is not there")
+    try:
+        with safe_open(source, framework="pt", device=str(device)) as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+    except Exception as error:  # the format's own error type
+        raise InputError(f"a safetensors file expected in {source}, got: {error}; save the {kind} again") from error
+    if about.get("kind") != kind:
+        raise InputError(f"the file of a {kind} expected, {source} holds something else")
+    return tensors, json.loads(about["config"])
