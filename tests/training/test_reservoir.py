@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from theodolite.training.reservoir import keys, sample
+from theodolite.training.reservoir import distinct, keys, sample
 
 
 def rows(n, seed=0, dtype=torch.float32):
@@ -29,6 +29,7 @@ def test_all_are_kept_while_there_is_room_and_equal_ones_once():
     assert len(kept) == 50
     assert torch.equal(kept.sort(0).values, cloud.sort(0).values)
     assert len(sample(cloud[:1].expand(9, 3), 60)) == 1
+    assert torch.equal(distinct(torch.cat([cloud, cloud[:20]])), cloud)
 
 
 def test_every_row_has_the_same_chance():

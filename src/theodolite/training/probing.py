@@ -16,9 +16,9 @@ from theodolite.fisher.clouds import checked_cloud, checked_levels
 from theodolite.fisher.spread import filled_dimension
 from theodolite.maps.autoencoders import Autoencoder, mean_of
 from theodolite.spectrum import Estimate
-from theodolite.training.held_out import Scoring, curve
+from theodolite.training.held_out import FEWEST, Scoring, curve
 from theodolite.training.loggers import send
-from theodolite.training.reservoir import sample
+from theodolite.training.reservoir import distinct, sample
 
 __all__ = ["LEVELS", "probe"]
 
@@ -57,9 +57,9 @@ def probe(
     - `compression` `(D - m) / D`, `distortion`, `encoder_curvature` (divided by the stretch) and `data_curvature`, of
       the first `bent` images (see `fisher.penalties`).
 
-    The same images and seed at every epoch make differences between epochs far more certain than the standard errors
-    of each say. The model is measured in eval mode; mode of every module, gradients, `requires_grad`, the state of
-    torch's random numbers and grad or inference mode are left as they were found.
+    The same images and seed give the same split, noise and probes at every epoch: differences between epochs are more
+    certain than the errors of each say. The model is measured in eval mode; the mode of every module, gradients,
+    `requires_grad`, the state of torch's random numbers and grad or inference mode are left as they were found.
 
     Args:
         model: an `Autoencoder`, or a module with `encode` (images to latents, `(mean, ...)` or what diffusers returns)
@@ -104,10 +104,15 @@ def probe(
 
 
 def _encoded(autoencoder: Autoencoder, images: Tensor) -> Tensor:
-    """Latents of different images, `(n, m)`, in an order of no meaning."""
+    """Different latents of the images, `(n, m)`, in an order that depends on the images only."""
+    autoencoder.check_images(images)
+    rows = sample(images.flatten(1), len(images))
+    if len(rows) < FEWEST:
+        raise InputError(f"at least {FEWEST} different images expected, got {len(rows)}; give more")
+    images = rows.unflatten(1, images.shape[1:])
     with torch.no_grad():
         latents = torch.cat([autoencoder.encode(part).flatten(1) for part in images.split(_ENCODED)])
-    return sample(checked_cloud(latents if latents.dtype == torch.float64 else latents.float()), len(latents))
+    return distinct(checked_cloud(latents if latents.dtype == torch.float64 else latents.float()))
 
 
 def _penalties(autoencoder: Autoencoder, images: Tensor, seed: int) -> dict[str, Estimate]:
@@ -170,8 +175,8 @@ def _check(model: Autoencoder | nn.Module, images: Tensor, bent: int) -> None:
             f"an Autoencoder or a module with `encode` and `decode` expected, got {type(model).__name__}; of a wrapper "
             "give what is inside (`.module`)"
         )
-    if not isinstance(images, Tensor) or images.ndim != 4:
-        got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-        raise InputError(f"`images` expected to be (n, channels, height, width), got {got}")
+    if not isinstance(images, Tensor) or images.ndim != 4 or images.dtype not in (torch.float32, torch.float64):
+        got = f"{tuple(images.shape)} {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
+        raise InputError(f"`images` expected to be (n, channels, height, width), float32 or float64, got {got}")
     if isinstance(bent, bool) or not isinstance(bent, int) or bent < 0 or bent == 1:
         raise InputError(f"`bent` expected 0 or a whole number of at least two images, got {bent!r}")

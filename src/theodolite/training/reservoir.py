@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["keys", "sample"]
+__all__ = ["distinct", "keys", "sample"]
 
 _SHIFTS = (30, 27, 31)
 _FACTORS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
@@ -17,10 +17,12 @@ def sample(rows: Tensor, capacity: int, seed: int = 0) -> Tensor:
     A key is a hash of the row's bits, so every row has the same chance, equal rows count once, and samples of parts
     joined and sampled again are the sample of the whole (a bottom-k sample).
     """
-    own, order = keys(rows, seed).sort()
-    first = torch.ones_like(own, dtype=torch.bool)
-    first[1:] = own[1:] != own[:-1]
-    return rows[order[first][:capacity]]
+    return rows[_firsts(keys(rows, seed))[:capacity]]
+
+
+def distinct(rows: Tensor) -> Tensor:
+    """`rows: (n, m)` in their order, without those that were there before."""
+    return rows[_firsts(keys(rows)).sort().values]
 
 
 def keys(rows: Tensor, seed: int = 0) -> Tensor:
@@ -32,6 +34,14 @@ def keys(rows: Tensor, seed: int = 0) -> Tensor:
     for shift, factor in zip(_SHIFTS, _FACTORS):
         h = (h ^ _right(h, shift)) * factor
     return h ^ _right(h, _SHIFTS[-1])
+
+
+def _firsts(own: Tensor) -> Tensor:
+    """Where each key is met first, in the order of keys."""
+    ordered, order = own.sort(stable=True)
+    first = torch.ones_like(own, dtype=torch.bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return order[first]
 
 
 def _right(h: Tensor, bits: int) -> Tensor:
