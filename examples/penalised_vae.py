@@ -64,8 +64,8 @@ def over_parts(loss: vae.Penalty, parts: int) -> Callable[[vae.VAE, Tensor], tup
 
 REGULARISERS = {
     "tangential": Regulariser(0.003, tangential, over_parts(tangential, 10), "m E tr G² / (E tr G)² - 1"),
-    "curvature": Regulariser(0.01, curvature, over_parts(curvature, 10), "E|Hess E(u, u)|² / E|J u|²"),
-    "fir": Regulariser(0.01, fir, over_parts(fir, 4), f"(1 + t)² E||H||² / m - 1 at t = {T:g}"),
+    "curvature": Regulariser(0.3, curvature, over_parts(curvature, 10), "E|Hess E(u, u)|² / E|J u|²"),
+    "fir": Regulariser(0.001, fir, over_parts(fir, 4), f"(1 + t)² E||H||² / m - 1 at t = {T:g}"),
 }
 
 
@@ -74,13 +74,13 @@ def main() -> None:
     parser.add_argument("regulariser", nargs="?", choices=REGULARISERS, default="tangential")
     parser.add_argument("--weight", type=float, help="what the penalty is multiplied by in the loss")
     parser.add_argument("--data", type=Path, help="folder with Fashion-MNIST")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--latents", type=int, default=4)
     parser.add_argument("--smoke", action="store_true", help="one short epoch")
     options = parser.parse_args()
     chosen = REGULARISERS[options.regulariser]
     weight = chosen.weight if options.weight is None else options.weight
-    images, held_out = vae.load(options.data, 1024 if options.smoke else 12_800)
+    images, held_out = vae.load(options.data, smoke=options.smoke)
     torch.manual_seed(0)
     start = vae.VAE(options.latents)
     print(f"{options.regulariser}: {chosen.quantity}, weight {weight:g}\n")
@@ -90,20 +90,19 @@ def main() -> None:
         model = copy.deepcopy(start)
         vae.train(model, images, 1 if options.smoke else options.epochs, penalty=penalty)
         value, error = chosen.measure(model, held_out)
-        print(
-            f"| {name} | {vae.psnr(model, held_out):.2f} | {value:.3f} ± {error:.3f} | {distortion(model, held_out)} |"
-        )
+        quality, bent = vae.psnr(model, held_out), distortion(model, held_out[:40])
+        print(f"| {name} | {quality:.2f} | {value:.3g} ± {error:.1g} | {bent} |")
 
 
 def distortion(model: vae.VAE, images: Tensor) -> str:
-    """What `fisher.penalties` says of the encoder along the data, for 40 images."""
+    """What `fisher.penalties` says of the encoder along the data."""
     from theodolite import Autoencoder
 
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
     m = frozen.encode(images[:1])[0].shape[1]
     shapes = {"latent_shape": (m,), "image_channels": 1, "image_size": (vae.SIDE, vae.SIDE)}
     found = penalties(
-        Autoencoder(frozen.encode, frozen.decode, name="vae", **shapes), images[:40], generator=0, ascent=0
+        Autoencoder(frozen.encode, frozen.decode, name="vae", **shapes), images, generator=0, ascent=0
     ).distortion
     return f"{found.value.item():.2f} ± {found.stderr.item():.2f}"
 

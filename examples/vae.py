@@ -56,13 +56,17 @@ Penalty = Callable[[VAE, Tensor, Tensor, torch.Generator], Tensor]
 """Of a model, images and their latents, a scalar that is added to the loss."""
 
 
-def load(folder: Path | None, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Images to train on and 2,000 to look at: Fashion-MNIST from `folder`, or crops of the bundled photographs."""
+def load(folder: Path | None, *, smoke: bool = False, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Images to train on and others to look at: Fashion-MNIST from `folder`, or crops of the bundled photographs.
+
+    12,800 and 2,000; fewer for a smoke test.
+    """
+    count, others = (512, 600) if smoke else (12_800, 2000)
     if folder is None:
-        crops = photograph_crops(count + 2000, seed)
-        return crops[:-2000], crops[-2000:]
+        crops = photograph_crops(count + others, seed)
+        return crops[:count], crops[count:]
     order = np.random.default_rng(seed).permutation(60_000)[:count]
-    return pixels(folder / "fashion_mnist_train.npz", order), pixels(folder / "fashion_mnist_test.npz", slice(2000))
+    return pixels(folder / "fashion_mnist_train.npz", order), pixels(folder / "fashion_mnist_test.npz", slice(others))
 
 
 def pixels(path: Path, rows: np.ndarray | slice) -> Tensor:

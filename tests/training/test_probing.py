@@ -160,9 +160,9 @@ class Run:
 
 def test_every_logger_gets_the_finite_values(small, images):
     writer, run, rows = Writer(), Run(), []
-    found = probe(small, images, 7, log=writer, t=[0.001, 3.0])
-    probe(small, images, 7, log=run, t=[0.001, 3.0])
-    probe(small, images, 7, log=rows.append, t=[0.001, 3.0], prefix="latents")
+    found = probe(small, images, 7, log=writer, t=[0.001, 3.0], bent=2)
+    probe(small, images, 7, log=run, t=[0.001, 3.0], bent=2)
+    probe(small, images, 7, log=rows.append, t=[0.001, 3.0], bent=2, prefix="latents")
     assert writer.scalars["theodolite/fi/t=3", 7] == found["fi"].value[1].item()
     assert writer.scalars["theodolite/fi/t=3/stderr", 7] == found["fi"].stderr[1].item()
     assert writer.scalars["theodolite/distortion", 7] == found["distortion"].value.item()

@@ -128,7 +128,7 @@ def _penalties(autoencoder: Autoencoder, images: Tensor, seed: int) -> dict[str,
 
 def _autoencoder(model: nn.Module, images: Tensor) -> Autoencoder:
     """The module as an `Autoencoder` of images of this size."""
-    weight = next(model.parameters())
+    weight = next(model.parameters(), images)
     with torch.no_grad():
         latent = mean_of(model.encode(images[:1].to(weight)))  # type: ignore[operator]
     return Autoencoder(
