@@ -60,13 +60,13 @@ def _frame(pen: ImageDraw.ImageDraw, panel: Panel, axis: str):
     """Title, axes and ticks; returns where a point goes."""
     points = [point for curve in panel.curves.values() for point in curve]
     left, right = min(x for x, _, _ in points), max(x for x, _, _ in points)
-    low, high = min(y for _, y, _ in points), max(y for _, y, _ in points)
-    margin = 0.12 * (high - low) or 0.1 * abs(high) or 1.0
+    low, high = min(y - 1.96 * error for _, y, error in points), max(y + 1.96 * error for _, y, error in points)
+    margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
     low, high = low - margin, high + margin
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = (x - left) / (right - left) if right > left else 0.5
-        up = (min(max(y, low), high) - low) / (high - low)
+        up = (y - low) / (high - low)
         return SCALE * (LEFT + across * (WIDTH - LEFT - RIGHT)), SCALE * (
             HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
         )

@@ -65,7 +65,7 @@ def over_parts(loss: vae.Penalty, parts: int) -> Callable[[vae.VAE, Tensor], tup
 REGULARISERS = {
     "tangential": Regulariser(0.003, tangential, over_parts(tangential, 10), "m E tr G² / (E tr G)² - 1"),
     "curvature": Regulariser(0.3, curvature, over_parts(curvature, 10), "E|Hess E(u, u)|² / E|J u|²"),
-    "fir": Regulariser(0.001, fir, over_parts(fir, 4), f"(1 + t)² E||H||² / m - 1 at t = {T:g}"),
+    "fir": Regulariser(0.005, fir, over_parts(fir, 4), f"(1 + t)² E||H||² / m - 1 at t = {T:g}"),
 }
 
 

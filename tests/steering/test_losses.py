@@ -344,6 +344,26 @@ def test_autoencoders_and_their_outputs_are_taken():
     torch.testing.assert_close(pair, encoder_curvature_loss(torch.sin, drawn(4, 2), generator=0))
 
 
+def test_autocast_changes_nothing():
+    decoder, x, cloud = network("silu").float(), drawn(5, 4).float(), drawn(300, 2).float()
+
+    def values():
+        return torch.stack(
+            [
+                tangential_loss(decoder, x, generator=0),
+                encoder_curvature_loss(decoder, x, generator=0),
+                encoder_curvature_loss(decoder, x, generator=0, step=0.1),
+                fir_loss(cloud, 2.0, generator=0),
+            ]
+        )
+
+    plain = values()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(values(), plain)
+        with pytest.raises(InputError, match=r"float32 or float64 tensor, got torch\.bfloat16"):
+            tangential_loss(decoder, x.bfloat16(), generator=0)
+
+
 def test_a_generator_goes_on_and_a_seed_repeats():
     decoder, z, g = network("silu"), drawn(3, 4), stream()
     assert tangential_loss(decoder, z, generator=g) != tangential_loss(decoder, z, generator=g)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ def metric_products(function: _Map, z: Tensor, v: Tensor) -> tuple[Tensor, Tenso
     One forward evaluation serves both, so that a map with random layers is one map. Forward mode, then reverse mode;
     through operations without forward mode, reverse mode twice. Batch statistics are not updated.
     """
-    with torch.enable_grad(), repaired():
+    with torch.enable_grad(), _exact(z):
         z = z.view_as(z) if z.requires_grad else z.detach().requires_grad_()
         try:
             x, Jv = _jvp(function, z, v)
@@ -47,7 +48,7 @@ def second_derivatives(function: _Map, x: Tensor, u: Tensor) -> tuple[Tensor, Te
         return _jvp(function, point, u)[1]
 
     try:
-        with repaired():
+        with _exact(x):
             return _jvp(first, x, u)
     except (RuntimeError, NotImplementedError) as error:
         if is_out_of_memory(error):
@@ -64,12 +65,19 @@ def second_differences(function: _Map, x: Tensor, u: Tensor, step: float) -> tup
     All passes of a map with random layers see the same random numbers.
     """
     devices = [x.device] if x.is_cuda else []
-    with repaired():
+    with _exact(x):
         with torch.random.fork_rng(devices):
             ahead = function(x + step * u)
         with torch.random.fork_rng(devices):
             behind = function(x - step * u)
         return (ahead - behind) / (2 * step), (ahead - 2 * function(x) + behind) / step**2
+
+
+@contextmanager
+def _exact(x: Tensor) -> Iterator[None]:
+    """Operations repaired, and in the precision of `x`, whatever the caller's autocast says."""
+    with repaired(), torch.autocast(x.device.type, enabled=False):
+        yield
 
 
 def _jvp(function: _Map, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """Regularisers: what a denoiser pays for an autoencoder, differentiable in its weights.
 
 Each is a scalar tensor on the device and in the dtype of its input, free of the scale of latents and images, with a
-minimum of zero. Add one, times a weight, to a training loss. Draws are fresh at every call when `generator` is a
+minimum of zero. Add one, times a weight, to a training loss. They run in the precision of their input, also under
+autocast: derivatives do not survive half precision. Draws are fresh at every call when `generator` is a
 `torch.Generator` that lives through the training; an integer repeats the same draws.
 """
 
@@ -199,16 +200,16 @@ def fir_loss(
         raise InputError(f"`references` expected to hold {tuple(latents.shape[1:])} each, got {tuple(others.shape)}")
     if len(latents) + len(others) < _FEWEST:
         raise InputError(f"at least {_FEWEST} latents expected, got {len(latents) + len(others)}; use larger batches")
-    members = _normalised(torch.cat([latents, others]).flatten(1))
-    n, m = len(latents), members.shape[1]
-    halves = Halves.drawn(members, n, level, generator)
-    found = halves.support()
+    with torch.autocast(latents.device.type, enabled=False):
+        members = _normalised(torch.cat([latents, others]).flatten(1))
+        halves = Halves.drawn(members, len(latents), level, generator)
+        found, rate = halves.support(), halves.rate()
     if found < support:
         raise InputError(
             f"an effective sample size of at least {support:.0f} expected at t = {level:.4g}, got {found:.3g} of "
             f"{len(members)} latents: the mixture remembers them; take more noise, a larger batch or `references`"
         )
-    return (1 + level) ** 2 * halves.rate() / m - 1
+    return (1 + level) ** 2 * rate / members.shape[1] - 1
 
 
 _FEWEST = 8
@@ -236,9 +237,9 @@ def _unit(vectors: Tensor) -> Tensor:
 
 
 def _check_batch(batch: Tensor, name: str) -> None:
-    if not isinstance(batch, Tensor) or not batch.is_floating_point():
+    if not isinstance(batch, Tensor) or batch.dtype not in (torch.float32, torch.float64):
         got = batch.dtype if isinstance(batch, Tensor) else type(batch).__name__
-        raise InputError(f"`{name}` expected as a floating-point tensor, got {got}; convert with `.float()`")
+        raise InputError(f"`{name}` expected as a float32 or float64 tensor, got {got}; convert with `.float()`")
     if batch.ndim < 2 or batch.numel() == 0:
         raise InputError(f"`{name}` expected to be (n, ...) with n > 0, got {tuple(batch.shape)}")
     if not bool(torch.isfinite(batch).all()):
