@@ -21,6 +21,8 @@ ABOVE = {
     "spectrum": {"maps", "derivatives"},
     "descriptors": {"maps", "derivatives", "spectrum"},
     "fisher": {"maps", "derivatives", "spectrum"},
+    "steering": {"maps", "derivatives", "fisher"},
+    "training": {"maps", "spectrum", "fisher"},
     "surveys": {"maps", "derivatives", "spectrum", "descriptors"},
     "report": {"maps", "derivatives", "spectrum", "descriptors", "surveys"},
     "hessian": {"spectrum"},

@@ -48,7 +48,9 @@ _HOMES = {
     "maps": ("Autoencoder", "LatentMap", "load"),
     "report": ("write_report",),
     "spectrum": ("Estimate", "singular_spectrum"),
+    "steering": (),
     "surveys": ("Run", "load_images", "read_run", "survey"),
+    "training": (),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-__all__ = ["InputError", "path_of"]
+__all__ = ["InputError", "RefusalError", "path_of"]
 
 
 class InputError(ValueError):
@@ -14,6 +14,13 @@ class InputError(ValueError):
 
     The message says what was wrong, what was expected, what came, and how to mend it. The command line prints it as
     one line and exits with code 2.
+    """
+
+
+class RefusalError(InputError):
+    """Every number that was asked for is refused; the message says why.
+
+    One that watches a training catches it and goes on.
     """
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from theodolite.errors import InputError
+from theodolite.errors import InputError, RefusalError
 from theodolite.fisher.bias import Bias, reference_bias, scale_bias
 from theodolite.fisher.clouds import checked_cloud, checked_levels
 from theodolite.fisher.curve import InformationCurve, warn_few
@@ -88,7 +88,7 @@ def information(
     draws = draw(flat, levels, score, generator)
     reader = _Reader(draws, flat, levels.to(flat.device), score)
     if all(reader.refusals["fi"]):
-        raise InputError(f"{score.name} refused at every level: {reader.reason('fi')}")
+        raise RefusalError(f"{score.name} refused at every level: {reader.reason('fi')}")
     return reader.curve()
 
 

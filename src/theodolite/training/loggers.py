@@ -1,0 +1,45 @@
+"""Estimates to whatever records a training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from theodolite.errors import InputError
+from theodolite.spectrum import Estimate
+from theodolite.training.held_out import QUANTITIES
+
+__all__ = ["scalars", "send"]
+
+
+def scalars(found: Mapping[str, Estimate], levels: Sequence[float], prefix: str) -> dict[str, float]:
+    """Finite values under `PREFIX/NAME` or `PREFIX/NAME/t=LEVEL`, and their errors under the same with ``/stderr``."""
+    tagged = {}
+    for name, estimate in found.items():
+        places = [""] if len(estimate.value) == 1 and name not in QUANTITIES else [f"/t={t:g}" for t in levels]
+        for place, value, error in zip(places, estimate.value.tolist(), estimate.stderr.tolist()):
+            tagged[f"{prefix}/{name}{place}"] = value
+            tagged[f"{prefix}/{name}{place}/stderr"] = error
+    return {tag: value for tag, value in tagged.items() if math.isfinite(value)}
+
+
+def send(log: Any, found: Mapping[str, Estimate], levels: Sequence[float], step: int, prefix: str) -> None:
+    """Give the scalars to `log`: its `add_scalar`, its `log`, or itself when it is a function; None takes nothing.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    if log is None:
+        return
+    tagged = scalars(found, levels, prefix)
+    if hasattr(log, "add_scalar"):
+        for tag, value in tagged.items():
+            log.add_scalar(tag, value, step)
+        return
+    take = getattr(log, "log", log)
+    if not callable(take):
+        raise InputError(
+            f"`log` expected to have `add_scalar` or `log`, or to be a function of a dict, got {type(log).__name__}"
+        )
+    take({f"{prefix}/step": step, **tagged})
