@@ -187,6 +187,7 @@ def test_bad_input():
         (z[:20], "at least 32 latents expected"),
         (z[:, 0], r"expected to be \(n, \*latent\)"),
         (z.half(), "float32 or float64"),
+        (z.tolist(), "float32 or float64"),
     ]:
         with pytest.raises(InputError, match=message):
             NetworkScore.fit(bad, steps=1)

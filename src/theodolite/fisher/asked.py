@@ -27,9 +27,8 @@ def split(latents: Tensor, held_out: float | Tensor, generator: torch.Generator)
     """Latents to train on, and those that judge; `generator` is on their device.
 
     Raises:
-        InputError: they are no cloud or too few, or the held-out ones do not fit.
+        InputError: they are too few, or the held-out ones are no cloud of such latents.
     """
-    checked_cloud(latents)
     clean = latents.detach().clone()
     if isinstance(held_out, Tensor):
         checked_cloud(held_out, "held_out")

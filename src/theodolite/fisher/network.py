@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from theodolite.derivatives import JacobianOperator
 from theodolite.errors import InputError
 from theodolite.fisher.asked import checked_budget, checked_range, checked_size, split
+from theodolite.fisher.clouds import checked_cloud
 from theodolite.fisher.networks import denoiser_network
 from theodolite.fisher.preconditioning import Preconditioning, entry_variance
 from theodolite.fisher.scores import FunctionScore, Products
@@ -103,6 +104,7 @@ class NetworkScore(FunctionScore):
 
         Source: denoising score matching (Vincent 2011); Karras et al. 2022, 2024 (preconditioning, weight average).
         """
+        checked_cloud(latents)
         with torch.inference_mode(False), torch.enable_grad():
             draws = torch.Generator(latents.device).manual_seed(Seeds(generator, 1).base[0])
             clean, judges = split(latents, held_out, draws)
