@@ -46,7 +46,7 @@ def _table(map: LatentMap, latent: Tensor, name: str) -> None:
         "theodolite, 10 %": lambda: _ours(map, latent, dense // 10),
         "theodolite, 25 %": lambda: _ours(map, latent, dense // 4),
     }
-    print(f"| dense Jacobian | {truth[0]} | 1 | 1 | 0 % | 0 % | | | 1.00 |")
+    print(f"| dense Jacobian | {truth[0]} | 1 | 1 | 0 % | 0 % | | | 1.00 |", flush=True)
     for way, measure in ways.items():
         found, seconds = _timed(measure)
         cells = [_spearman(found[i], truth[i]) for i in (1, 2)]
