@@ -45,6 +45,14 @@ def test_one_probe_an_epoch_by_either_hook(small, images):
             assert row["theodolite/fi/t=10"] == found["fi"].value.item()
 
 
+def test_a_second_training_is_watched_too(small, images):
+    watch = callback(images)
+    for _ in range(2):
+        watch.on_fit_start(trainer(), small)
+        watch.on_train_epoch_end(trainer(), small)
+    assert [epoch for epoch, _ in watch.history] == [0, 0]
+
+
 def test_it_keeps_quiet_where_it_should(small, images):
     watch = callback(images, every=2)
     watch.on_validation_epoch_end(trainer(sanity_checking=True), small)
@@ -68,7 +76,7 @@ def test_what_the_probe_refuses_does_not_stop_the_training(small, images):
     watch, run = callback(images), trainer()
     with pytest.warns(UserWarning, match=r"no probe at epoch 0: finite `latents` expected"):
         watch.on_train_epoch_end(run, small)
-    assert watch.history == [(0, {})]
+    assert watch.history == []
     assert run.loggers[0].rows == []
 
 
@@ -124,5 +132,7 @@ def test_bad_settings_are_refused_before_the_training(images):
     for settings, message in (({"every": 0}, "`every`"), ({"steps": 3}, "got steps")):
         with pytest.raises(InputError, match=message):
             callback(images, **settings)
+    with pytest.raises(InputError, match="`images` expected"):
+        TheodoliteCallback(images[0])
     with pytest.raises(InputError, match="noise variances"):
         TheodoliteCallback(images, t=0.0)

@@ -12,8 +12,7 @@ from torch import Tensor
 from theodolite.errors import InputError
 from theodolite.fisher.clouds import checked_levels
 from theodolite.spectrum import Estimate
-from theodolite.training.loggers import scalars
-from theodolite.training.probing import LEVELS, probe
+from theodolite.training.probing import LEVELS, check_images, probe
 
 __all__ = ["TheodoliteCallback"]
 
@@ -39,10 +38,12 @@ class TheodoliteCallback:
         history: what was found, with the epoch, in the order of epochs.
 
     Raises:
-        InputError: `every` below one, levels that are not positive, or settings that `probe` does not have.
+        InputError: no batch of images, `every` below one, levels that are not positive, or settings that `probe` does
+            not have.
 
     Example:
-        >>> callback = TheodoliteCallback(images=Tensor(), every=2, t=3.0)
+        >>> import torch
+        >>> callback = TheodoliteCallback(torch.zeros(100, 3, 32, 32), every=2, t=3.0)
         >>> callback.history
         []
     """
@@ -63,13 +64,19 @@ class TheodoliteCallback:
             raise InputError(f"settings of `probe` expected, got {', '.join(sorted(unknown))}")
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise InputError(f"`every` expected a whole number of epochs, at least one, got {every!r}")
+        check_images(images)
         checked_levels(settings.get("t", LEVELS))
         self.images, self.model, self.every, self.settings = images, model, every, settings
         self.history = []
+        self._measured: int | None = None
 
     def __reduce__(self) -> Any:
         """Pickled by way of this class: the one with Lightning's base has no name of its own."""
         return TheodoliteCallback.__new__, (TheodoliteCallback,), self.__dict__
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Epochs are counted anew."""
+        self._measured = None
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Measure, unless this is Lightning's check before training."""
@@ -81,16 +88,16 @@ class TheodoliteCallback:
 
     def _measure(self, trainer: Any, pl_module: Any) -> None:
         epoch = trainer.current_epoch
-        done = bool(self.history) and self.history[-1][0] >= epoch
-        if trainer.sanity_checking or not trainer.is_global_zero or done or epoch % self.every:
+        if trainer.sanity_checking or not trainer.is_global_zero or self._measured == epoch or epoch % self.every:
             return
+        self._measured = epoch
+
+        def log(row: dict[str, float]) -> None:
+            for logger in trainer.loggers:
+                logger.log_metrics(row, step=trainer.global_step)
+
+        model = self.model(pl_module) if self.model else pl_module
         try:
-            found = probe(self.model(pl_module) if self.model else pl_module, self.images, epoch, **self.settings)
+            self.history.append((epoch, probe(model, self.images, epoch, log=log, **self.settings)))
         except InputError as error:
             warnings.warn(f"no probe at epoch {epoch}: {error}", stacklevel=2)
-            found = {}
-        self.history.append((epoch, found))
-        levels = checked_levels(self.settings.get("t", LEVELS)).tolist()
-        tagged = scalars(found, levels, self.settings.get("prefix", "theodolite"))
-        for logger in trainer.loggers if tagged else ():
-            logger.log_metrics(tagged, step=trainer.global_step)

@@ -10,7 +10,7 @@ from theodolite.errors import InputError
 from theodolite.spectrum import Estimate
 from theodolite.training.held_out import QUANTITIES
 
-__all__ = ["scalars", "send"]
+__all__ = ["check_log", "scalars", "send"]
 
 
 def scalars(found: Mapping[str, Estimate], levels: Sequence[float], prefix: str) -> dict[str, float]:
@@ -25,11 +25,7 @@ def scalars(found: Mapping[str, Estimate], levels: Sequence[float], prefix: str)
 
 
 def send(log: Any, found: Mapping[str, Estimate], levels: Sequence[float], step: int, prefix: str) -> None:
-    """Give the scalars to `log`: its `add_scalar`, its `log`, or itself when it is a function; None takes nothing.
-
-    Raises:
-        InputError: it is none of these.
-    """
+    """Give the scalars to `log`: its `add_scalar`, its `log`, or itself when it is a function; None takes nothing."""
     if log is None:
         return
     tagged = scalars(found, levels, prefix)
@@ -37,9 +33,12 @@ def send(log: Any, found: Mapping[str, Estimate], levels: Sequence[float], step:
         for tag, value in tagged.items():
             log.add_scalar(tag, value, step)
         return
-    take = getattr(log, "log", log)
-    if not callable(take):
+    getattr(log, "log", log)({f"{prefix}/step": step, **tagged})
+
+
+def check_log(log: Any) -> None:
+    """Raise `InputError` unless `send` can use `log`."""
+    if log is not None and not hasattr(log, "add_scalar") and not callable(getattr(log, "log", log)):
         raise InputError(
             f"`log` expected to have `add_scalar` or `log`, or to be a function of a dict, got {type(log).__name__}"
         )
-    take({f"{prefix}/step": step, **tagged})

@@ -17,10 +17,10 @@ from theodolite.fisher.spread import filled_dimension
 from theodolite.maps.autoencoders import Autoencoder, mean_of
 from theodolite.spectrum import Estimate
 from theodolite.training.held_out import FEWEST, Scoring, curve
-from theodolite.training.loggers import send
+from theodolite.training.loggers import check_log, send
 from theodolite.training.reservoir import distinct, sample
 
-__all__ = ["LEVELS", "probe"]
+__all__ = ["LEVELS", "check_images", "probe"]
 
 LEVELS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Noise variances of normalised latents that are asked about by default."""
@@ -92,6 +92,7 @@ def probe(
     """
     levels = checked_levels(t)
     _check(model, images, bent)
+    check_log(log)
     with _undisturbed(model):
         autoencoder = model if isinstance(model, Autoencoder) else _autoencoder(model, images)
         latents = _encoded(autoencoder, images)
@@ -175,8 +176,13 @@ def _check(model: Autoencoder | nn.Module, images: Tensor, bent: int) -> None:
             f"an Autoencoder or a module with `encode` and `decode` expected, got {type(model).__name__}; of a wrapper "
             "give what is inside (`.module`)"
         )
+    check_images(images)
+    if isinstance(bent, bool) or not isinstance(bent, int) or bent < 0 or bent == 1:
+        raise InputError(f"`bent` expected 0 or a whole number of at least two images, got {bent!r}")
+
+
+def check_images(images: Tensor) -> None:
+    """Raise `InputError` unless `images` is a batch `(n, channels, height, width)` of single or double precision."""
     if not isinstance(images, Tensor) or images.ndim != 4 or images.dtype not in (torch.float32, torch.float64):
         got = f"{tuple(images.shape)} {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
         raise InputError(f"`images` expected to be (n, channels, height, width), float32 or float64, got {got}")
-    if isinstance(bent, bool) or not isinstance(bent, int) or bent < 0 or bent == 1:
-        raise InputError(f"`bent` expected 0 or a whole number of at least two images, got {bent!r}")
