@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from _models import autoencoder
 from torch import Tensor
 
 import theodolite
+from _models import autoencoder
 from theodolite.derivatives import JacobianOperator, LinearOperator
 from theodolite.descriptors.preconditioning import location_blocks
 from theodolite.spectrum import Seeds, log_volume, log_volume_within, singular_spectrum

@@ -20,11 +20,11 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
-from _models import autoencoder
 from torch import Tensor
 from torch.func import jacfwd, jvp, vjp, vmap
 
 import theodolite
+from _models import autoencoder
 from theodolite.derivatives.linearise import linearise
 from theodolite.derivatives.repairs import repaired
 from theodolite.maps import LatentMap

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from _models import autoencoder
 from torch import Tensor
 
 import theodolite
+from _models import autoencoder
 from theodolite import Estimate
 from theodolite.maps import LatentMap
 from theodolite.surveys.images import load_image

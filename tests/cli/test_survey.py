@@ -299,3 +299,19 @@ def test_the_progress_bar_shows_count_rate_and_times(monkeypatch):
     assert "3/4" in text
     assert "a minute" in text
     assert "0:00:00 left" in text
+
+
+def test_a_dry_run_tells_the_cost_and_writes_nothing(invoke, photos, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    done = invoke("survey", "tiny:make", "--data", photos, "--dry-run", "--limit", 3)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("3 samples, 32 latent and 768 output dimensions, dense")
+    assert re.search(r"^ *spectrum +32 +\d+ %", done.stdout, re.MULTILINE)
+    assert re.search(r"about \d+ passes a sample, .* ms a pass: 0:00:\d\d in all", done.stdout)
+    found = json.loads(invoke("survey", "tiny:make", "--data", photos, "--dry-run", "--json").stdout)
+    assert found["samples"] == 4
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_without_out_there_is_only_the_dry_run(invoke, photos):
+    refused(invoke("survey", "tiny:make", "--data", photos), "--out FOLDER expected, got none")

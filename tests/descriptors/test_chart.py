@@ -159,3 +159,17 @@ def test_maps_in_single_precision_come_close_to_double():
 def test_an_effort_that_cannot_give_an_error_bar_is_refused(wrong, word):
     with pytest.raises(InputError, match=word):
         Effort(**wrong)
+
+
+def test_a_requested_error_decides_between_probes_and_the_dense_jacobian():
+    def chart(decades: float) -> Chart:
+        stretch = torch.logspace(0, -decades, 600, dtype=F64)
+        return Chart(LatentMap(lambda z: z * stretch, (600,)), draw(1, 600), effort=Effort(rtol=0.03))
+
+    narrow, broad = chart(1), chart(4)
+    found = theodolite.local_scaling(narrow.map, narrow.latents, chart=narrow)
+    assert not narrow.is_dense
+    assert 0 < found.stderr.item() <= 0.03 * 600
+    assert broad.is_dense
+    assert theodolite.local_scaling(broad.map, broad.latents, chart=broad).stderr.item() == 0
+    assert Chart(broad.map, broad.latents, effort=broad.effort, dense=False).is_dense is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +32,16 @@ _BUDGET = (
     "Work a sample: quick, standard or full, about 350, 850 or 2400 decoder passes; the more, the smaller the errors."
 )
 
+_RTOL = (
+    "Instead of the budget's probes, as many as this standard error of local scaling takes, in nats for each latent "
+    "dimension, e.g. 0.01."
+)
+
 
 @click.command(short_help="Measure an autoencoder on a folder of images.")
 @click.argument("model")
 @click.option("--data", required=True, metavar="FOLDER", help="Folder of images, with its subfolders.")
-@click.option("--out", required=True, metavar="FOLDER", help="Run folder: new, or one to resume.")
+@click.option("--out", metavar="FOLDER", help="Run folder: new, or one to resume; needed unless --dry-run.")
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N images, by path; all by default."
 )
@@ -46,16 +52,20 @@ _BUDGET = (
     help="Centre square, resized to so many pixels; by default images keep their size, cut to what MODEL can take.",
 )
 @click.option("--budget", default="standard", show_default=True, metavar="NAME", help=_BUDGET)
+@click.option("--rtol", type=float, metavar="ERROR", help=_RTOL)
 @click.option("--descriptors", metavar="A,B", help=f"Of {', '.join(DESCRIPTORS)}; all by default.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
 @click.option("--device", help="As in torch, e.g. cuda or cuda:1; cpu by default.")
 @click.option("--dtype", help="float32 or float64; by default as stored, half precision up-cast to float32.")
 @click.option("--subfolder", help="Of the model's folder or hub repository, e.g. vae.")
 @click.option("--revision", help="Of the hub repository.")
+@click.option("--dry-run", is_flag=True, help="Print what it would cost, in passes and seconds, and measure nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object, and nothing else.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("--no-report", is_flag=True, help="Leave report.html out.")
-def survey(out: str, as_json: bool, quiet: bool, no_report: bool, **settings: Any) -> None:
+def survey(
+    out: str | None, dry_run: bool, as_json: bool, quiet: bool, no_report: bool, model: str, data: str, **settings: Any
+) -> None:
     """Measure the local geometry of MODEL's decoder at the latent of every image of a folder.
 
     Finished samples are kept as they are made: after Ctrl-C, a crash or a full disk the same command goes on where it
@@ -73,9 +83,24 @@ def survey(out: str, as_json: bool, quiet: bool, no_report: bool, **settings: An
       theodolite survey zoo:patches-kl --data photos --out runs/kl --size 32
       theodolite survey stabilityai/sdxl-turbo --subfolder vae --data photos --out runs/sdxl --size 128
       theodolite survey ./my-vae --data photos --out runs/mine --budget quick --descriptors local_scaling,local_rank
+      theodolite survey ./my-vae --data photos --size 256 --rtol 0.01 --dry-run
       theodolite survey my_package.models:make --data photos --out runs/made --device cuda --json > summary.json
     """  # noqa: D301
-    conduct(out, as_json=as_json, quiet=quiet, with_report=not no_report, **settings)
+    if dry_run:
+        return _foretell(model, data, as_json=as_json, **settings)
+    if out is None:
+        raise click.UsageError("--out FOLDER expected, got none: where the run goes; or give --dry-run")
+    conduct(out, model=model, data=data, as_json=as_json, quiet=quiet, with_report=not no_report, **settings)
+
+
+def _foretell(model: str, data: str, *, as_json: bool, **settings: Any) -> None:
+    from theodolite.surveys import survey_forecast
+
+    found = survey_forecast(model, data, **settings)
+    if as_json:
+        terminal.say(json.dumps(found.as_dict()))
+    else:
+        terminal.print_forecast(found)
 
 
 def conduct(out: str, *, as_json: bool = False, quiet: bool = False, with_report: bool = True, **settings: Any) -> None:

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from theodolite.surveys import Run
+    from theodolite.surveys import Forecast, Run
 
 __all__ = [
     "as_json",
     "interruptible",
     "notice",
+    "print_forecast",
     "print_samples",
     "print_summary",
     "progress_bar",
@@ -198,6 +199,19 @@ def print_summary(run: Run) -> None:
     for entry in run.summary():
         if entry["flagged"]:
             say(f"{entry['quantity']}: {_why_flagged(run, entry['quantity'])}")
+
+
+def print_forecast(found: Forecast) -> None:
+    """What a survey would cost, on stdout."""
+    way = "dense" if found.dense else "stochastic"
+    say(f"{found.samples} samples, {found.latent_dim:,} latent and {found.output_dim:,} output dimensions, {way}")
+    total = found.passes_a_sample
+    rows = [(name, f"{count:,}", f"{100 * count / total:.0f} %") for name, count in found.passes.items() if count]
+    _print_table("", ("part", "passes", "share"), rows, "")
+    for left_out in found.left_out:
+        say(f"left out {left_out['descriptor']}: {left_out['reason']}")
+    span = timedelta(seconds=round(found.seconds))
+    say(f"about {total:,} passes a sample, {1000 * found.seconds_a_pass:.3g} ms a pass: {span} in all")
 
 
 def _why_flagged(run: Run, quantity: str) -> str:

@@ -17,10 +17,12 @@ from theodolite.spectrum import (
     Seeds,
     SpectralMeasure,
     bidiagonalise,
+    bidiagonalise_within,
     converge,
     dense_measure,
     dense_normal_norm,
     dense_triplet,
+    falls_short,
     normal_norm,
     ritz_triplet,
     spectral_measure,
@@ -44,7 +46,7 @@ class Chart:
         generator: seeds of everything random (`theodolite.spectrum.Seeds`).
         effort: what may be spent.
         dense: True to build the Jacobians, False never to, None to build them where that costs no more passes than
-            the probes would (`Effort.dense_up_to`).
+            the probes would (`Effort.is_dense`).
         exact_second: False for a map whose second derivative the self-check found wrong: differences are then taken.
     """
 
@@ -64,13 +66,24 @@ class Chart:
         self.latents = self.operator.latents
         self.effort = effort or STANDARD
         self.seeds = Seeds(generator, len(latents))
-        small = min(self.operator.latent_dim, self.operator.output_dim) <= self.effort.dense_up_to()
-        self.is_dense = small if dense is None else dense
+        self._dense = dense
 
     @property
     def n(self) -> int:
         """Number of latents."""
         return self.operator.n
+
+    @property
+    def dimension(self) -> int:
+        """Number of singular values: the smaller of latent and output dimension."""
+        return min(self.operator.latent_dim, self.operator.output_dim)
+
+    @cached_property
+    def is_dense(self) -> bool:
+        """Whether the Jacobians are built: as asked for, or where that is no dearer than a spectrum good enough."""
+        if self._dense is not None or self.effort.is_dense(self.dimension):
+            return self._dense is not False
+        return self.effort.rtol is not None and falls_short(self._run, self.flat, self.effort.rtol)
 
     @property
     def flat(self) -> LinearOperator:
@@ -132,4 +145,6 @@ class Chart:
 
     @cached_property
     def _run(self) -> Bidiagonalisation:
+        if self.effort.rtol is not None:
+            return bidiagonalise_within(self.flat, self.effort.rtol, self.seeds)
         return bidiagonalise(self.flat, self.effort.probes, self.effort.depth, self.seeds)

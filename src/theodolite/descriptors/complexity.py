@@ -194,6 +194,10 @@ class _Watch(TorchFunctionMode):
         return func(*args, **options)
 
 
+def _passes(effort: Effort, dense: bool) -> int:
+    return 2 * effort.axes * effort.frames * len(effort.radii)
+
+
 DESCRIPTOR = Descriptor(
     local_complexity,
     (
@@ -222,4 +226,6 @@ DESCRIPTOR = Descriptor(
             "How many units the map has in all.",
         ),
     ),
+    passes=_passes,
+    needs_spectrum=False,
 )

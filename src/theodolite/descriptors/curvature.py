@@ -134,6 +134,11 @@ def _second(chart: Chart, V: Tensor, scale: float | None) -> tuple[Tensor, Tenso
     return second, rounding / eps**0.5, ~exact
 
 
+def _passes(effort: Effort, dense: bool) -> int:
+    scales, solve = len(effort.scales) + 1, 0 if dense else 2 * effort.tangent_depth
+    return (effort.directions + 1) * scales * (3 + solve)
+
+
 DESCRIPTOR = Descriptor(
     curvature,
     (
@@ -170,4 +175,5 @@ DESCRIPTOR = Descriptor(
             "Infinitesimal bending along the direction of largest stretch.",
         ),
     ),
+    passes=_passes,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from theodolite.descriptors.effort import Effort
 from theodolite.spectrum import Estimate
 
 __all__ = ["Descriptor", "Quantity"]
@@ -39,11 +40,16 @@ class Descriptor:
         function: `(map, latents, *, generator, effort, chart) -> Estimate`; its name is the descriptor's.
         quantities: the headline, under the function's name, and the parts that are always there; further scales and
             radii carry a suffix.
+        passes: model passes at one latent beside the shared spectrum, for an effort and for a dense spectrum or not;
+            directions that are slow to converge may take more.
+        needs_spectrum: reads the shared spectrum, or the leading direction that comes with it.
         spatial: needs outputs with spatial axes, `(channels, *space)`.
     """
 
     function: Callable[..., Estimate]
     quantities: tuple[Quantity, ...]
+    passes: Callable[[Effort, bool], int] = lambda effort, dense: 0
+    needs_spectrum: bool = True
     spatial: bool = False
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from theodolite.errors import InputError
+from theodolite.spectrum import check_rtol, forecast
 
 __all__ = ["EFFORTS", "STANDARD", "Effort"]
 
@@ -25,6 +26,8 @@ class Effort:
         frames: random cross-polytopes (`local_complexity`).
         axes: axes of each cross-polytope, so `2 * axes` vertices.
         radii: radii of the cross-polytope, as fractions of the latent's norm; the first is the headline.
+        rtol: instead of `probes` and `depth`, what the quadrature takes to this standard error of the log-volume for
+            each dimension (`theodolite.spectrum.log_volume_within`, without a preconditioner).
     """
 
     probes: int = 3
@@ -37,6 +40,7 @@ class Effort:
     frames: int = 5
     axes: int = 8
     radii: tuple[float, ...] = (0.02, 0.005, 0.05)
+    rtol: float | None = None
 
     def __post_init__(self) -> None:
         least = {"probes": 1, "depth": 4, "neighbours": 2, "axis_depth": 1, "directions": 2, "tangent_depth": 1}
@@ -46,10 +50,22 @@ class Effort:
         for name in ("scales", "radii"):
             if not getattr(self, name) or min(getattr(self, name)) <= 0:
                 raise InputError(f"Effort `{name}` expected one or more positive fractions, got {getattr(self, name)}")
+        if self.rtol is not None:
+            check_rtol(self.rtol)
 
-    def dense_up_to(self) -> int:
-        """Largest latent (or output) dimension treated exactly: where all its columns cost no more than the probes."""
-        return 2 * self.probes * self.depth
+    def is_dense(self, dimension: int) -> bool:
+        """Whether a latent (or output) dimension is treated exactly: where all its columns cost no more than probes."""
+        if self.rtol is not None:
+            return forecast(dimension, self.rtol).dense
+        return dimension <= 2 * self.probes * self.depth
+
+    def spectrum_passes(self, dimension: int) -> int:
+        """Model passes of the spectrum; with `rtol` those that are likely."""
+        if self.is_dense(dimension):
+            return dimension
+        if self.rtol is not None:
+            return forecast(dimension, self.rtol).passes
+        return 2 * self.probes * min(self.depth, dimension)
 
 
 STANDARD = Effort()

@@ -46,7 +46,8 @@ def in_groups(function: _Descriptor) -> _Descriptor:
 def _group_size(map: LatentMap, latents: Tensor, effort: Effort, dense: bool | None) -> int:
     probe = jacobian(map, latents[:1])
     columns, rows = probe.latent_dim, probe.output_dim
-    is_dense = min(columns, rows) <= effort.dense_up_to() if dense is None else dense
-    bases = effort.probes * (effort.depth + 1) * (columns + rows)
+    dimension = min(columns, rows)
+    is_dense = effort.is_dense(dimension) if dense is None else dense
+    bases = (effort.spectrum_passes(dimension) // 2 + effort.probes) * (columns + rows)
     numbers = 3 * max(columns * rows if is_dense else 0, bases)
     return max(1, int(_SHARE * available_bytes(latents.device) / (8 * numbers)))

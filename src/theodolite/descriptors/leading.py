@@ -78,6 +78,10 @@ def _paper(chart: Chart) -> Estimate:
     return replace(leading, parts=parts)
 
 
+def _passes(effort: Effort, dense: bool) -> int:
+    return 0 if dense else 2
+
+
 DESCRIPTOR = Descriptor(
     leading_singular_value,
     (
@@ -98,4 +102,5 @@ DESCRIPTOR = Descriptor(
             "How much the largest stretch stands out; near 0 its direction means nothing.",
         ),
     ),
+    passes=_passes,
 )

@@ -125,6 +125,10 @@ def _bundle(turn: Estimate, distance: Tensor, gap: Estimate, lost: Tensor) -> Es
     return replace(rotation, parts={"axis_cosine": cosine, "axis_gap": gap})
 
 
+def _passes(effort: Effort, dense: bool) -> int:
+    return effort.neighbours * (2 * effort.axis_depth + 3)
+
+
 DESCRIPTOR = Descriptor(
     axis_rotation,
     (
@@ -153,4 +157,5 @@ DESCRIPTOR = Descriptor(
             "Spectral gap that axis rotation rests on; where it closes, the axis means nothing.",
         ),
     ),
+    passes=_passes,
 )

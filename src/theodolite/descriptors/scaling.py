@@ -88,8 +88,7 @@ def _within(map: LatentMap, latents: Tensor, rtol: float, generator: Seeding, **
         raise InputError(f"`rtol` decides by itself what to spend, got `{given[0]}` too; leave one of them out")
     chart = Chart(map, latents, generator=generator)
     total = log_volume_of(chart.operator, rtol, chart.seeds)
-    count = min(chart.operator.latent_dim, chart.operator.output_dim)
-    per_dimension = replace(total, value=total.value / count, stderr=total.stderr / count)
+    per_dimension = replace(total, value=total.value / chart.dimension, stderr=total.stderr / chart.dimension)
     return marked(replace(total, parts={"local_scaling_per_dimension": per_dimension}), chart)
 
 

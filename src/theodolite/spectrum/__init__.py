@@ -15,7 +15,14 @@ from theodolite.spectrum.measure import (
 from theodolite.spectrum.preconditioner import BlockPreconditioner
 from theodolite.spectrum.quadrature import density, effective_rank, log_volume, null_dimension
 from theodolite.spectrum.seeds import Seeding, Seeds
-from theodolite.spectrum.tolerance import Forecast, bidiagonalise_within, check_rtol, forecast, log_volume_within
+from theodolite.spectrum.tolerance import (
+    Forecast,
+    bidiagonalise_within,
+    check_rtol,
+    falls_short,
+    forecast,
+    log_volume_within,
+)
 
 __all__ = [
     "NULL_SHARE",
@@ -37,6 +44,7 @@ __all__ = [
     "dense_triplet",
     "density",
     "effective_rank",
+    "falls_short",
     "forecast",
     "golub_kahan",
     "joined",

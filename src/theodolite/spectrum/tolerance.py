@@ -18,7 +18,7 @@ from theodolite.spectrum.preconditioner import BlockPreconditioner
 from theodolite.spectrum.quadrature import log_volume, log_volume_errors, null_dimension
 from theodolite.spectrum.seeds import Seeding, Seeds
 
-__all__ = ["PROBES", "Forecast", "bidiagonalise_within", "check_rtol", "forecast", "log_volume_within"]
+__all__ = ["PROBES", "Forecast", "bidiagonalise_within", "check_rtol", "falls_short", "forecast", "log_volume_within"]
 
 PROBES = 6
 """Random probes behind any standard error asked for by its size."""
@@ -142,6 +142,11 @@ def bidiagonalise_within(operator: LinearOperator, rtol: float, seeds: Seeds) ->
         run = side_by_side(run, golub_kahan(A, _further(run, more, seeds), run.depth))
         sampling, truncation = _errors(run, operator)
     return run
+
+
+def falls_short(run: Bidiagonalisation, operator: LinearOperator, rtol: float) -> bool:
+    """Whether a run of `bidiagonalise_within` missed the request, and the dense matrix is the way to it."""
+    return math.hypot(*_errors(run, operator)) > rtol and _dense_fits(operator)
 
 
 def _finished(found: Estimate, operator: LinearOperator, rtol: float) -> Estimate:

@@ -1,7 +1,8 @@
 """Many latents: a folder of images measured into one run folder, and the run read back."""
 
-from theodolite.surveys.engine import survey
+from theodolite.surveys.engine import survey, survey_forecast
+from theodolite.surveys.forecast import Forecast
 from theodolite.surveys.images import load_images
 from theodolite.surveys.run import Run, read_run
 
-__all__ = ["Run", "load_images", "read_run", "survey"]
+__all__ = ["Forecast", "Run", "load_images", "read_run", "survey", "survey_forecast"]

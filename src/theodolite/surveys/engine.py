@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError, path_of
+from theodolite.surveys.forecast import Forecast, forecast_of
 from theodolite.surveys.images import ImageFile, ImageSet, find_images, load_image
 from theodolite.surveys.plan import Plan, differences, make_plan
 from theodolite.surveys.run import Run, read_run
@@ -20,9 +21,15 @@ if TYPE_CHECKING:
     from theodolite.derivatives import SelfCheck
     from theodolite.maps import Autoencoder
 
-__all__ = ["survey"]
+__all__ = ["survey", "survey_forecast"]
 
 Progress = Callable[[int, int, str], None]
+
+_NOT_DIFFERENTIABLE = (
+    "cannot be differentiated at the first image's latent",
+    "its decoder must run at any latent near an image's, and in torch operations only (no numpy, no .item())",
+)
+"""What went wrong, and what to do."""
 
 
 def survey(
@@ -33,6 +40,7 @@ def survey(
     limit: int | None = None,
     size: int | None = None,
     budget: str = "standard",
+    rtol: float | None = None,
     descriptors: str | Sequence[str] | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -55,6 +63,8 @@ def survey(
         size: centre square, resized to so many pixels (a smaller image is enlarged); when None the centre is cut to
             what the model can take, and all images must then have one size.
         budget: ``quick``, ``standard`` or ``full``: how much work one sample may cost.
+        rtol: of the spectrum, instead of what the budget says: as much work as it takes to this standard error of the
+            log-volume for each dimension, e.g. 0.01; see `theodolite.local_scaling`.
         descriptors: names from the registry, in a list or separated by commas; all of them by default.
         seed: of every random draw.
         device: as in torch, e.g. ``cuda``.
@@ -72,28 +82,65 @@ def survey(
         KeyboardInterrupt: on Ctrl-C, once what is finished is merged and the run says that it was interrupted.
         RuntimeError: not one sample could be measured.
     """
-    from theodolite.descriptors.registry import REGISTRY
-
-    settings = {
-        "model": _name_of(model),
-        "data": str(path_of(data, "the image folder")),
-        "limit": limit,
-        "size": size,
-        "budget": budget,
-        "descriptors": descriptors,
-        "seed": seed,
-        "device": None if device is None else str(device),
-        "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
-        "subfolder": subfolder,
-        "revision": revision,
-    }
-    plan = make_plan(settings, list(REGISTRY))
+    plan = _planned(
+        model,
+        data,
+        limit=limit,
+        size=size,
+        budget=budget,
+        rtol=rtol,
+        descriptors=descriptors,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        subfolder=subfolder,
+        revision=revision,
+    )
     folder = RunFolder(path_of(out, "the run folder"))
     exists = folder.check()
+    autoencoder, images = _opened(model, data, plan)
+    return _Survey(plan, autoencoder, images, folder).run(exists, progress or _silent)
+
+
+def survey_forecast(model: str | os.PathLike[str] | Autoencoder, data: str | Path, **settings: Any) -> Forecast:
+    """What `survey` would cost with the same arguments: passes of a sample by descriptor, and seconds; writes nothing.
+
+    The passes are counted from the plan, the seconds a pass measured at the latent of the first image.
+
+    Args:
+        model: as in `survey`.
+        data: as in `survey`.
+        settings: of `survey`: `limit`, `size`, `budget`, `rtol`, `descriptors`, `seed`, `device`, `dtype`, `subfolder`,
+            `revision`.
+
+    Raises:
+        InputError: whatever `survey` would refuse.
+    """
+    plan = _planned(model, data, **settings)
+    autoencoder, images = _opened(model, data, plan)
+    latents, _ = _first_pass(autoencoder, plan, images)
+    with _refusing(autoencoder, *_NOT_DIFFERENTIABLE):
+        return forecast_of(plan, autoencoder.decoder, latents, len(images.files))
+
+
+def _planned(model: Any, data: str | Path, *, device: Any = None, dtype: Any = None, **settings: Any) -> Plan:
+    from theodolite.descriptors.registry import REGISTRY
+
+    given = {
+        "model": _name_of(model),
+        "data": str(path_of(data, "the image folder")),
+        **settings,
+        "device": None if device is None else str(device),
+        "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
+    }
+    return make_plan(given, list(REGISTRY))
+
+
+def _opened(model: Any, data: str | Path, plan: Plan) -> tuple[Autoencoder, ImageSet]:
+    """The model, and the images that it can take."""
     images = find_images(Path(data), plan.settings["limit"])
     autoencoder = _loaded(model, plan)
-    images = _checked(autoencoder, images, plan)
-    return _Survey(plan, autoencoder, images, folder).run(exists, progress or _silent)
+    return autoencoder, _checked(autoencoder, images, plan)
 
 
 def _name_of(model: Any) -> str:
@@ -154,7 +201,7 @@ class _Survey:
         from theodolite.surveys.measure import applicable
         from theodolite.surveys.record import described_quantities, machine, versions
 
-        latents, output = self._first_pass()
+        latents, output = _first_pass(self.autoencoder, self.plan, self.images)
         check = self._self_checked(latents)
         chosen, left_out = applicable(self.plan.descriptors, output.shape[1:])
         if not chosen:
@@ -173,32 +220,11 @@ class _Survey:
             "timing": {"seconds": 0.0, "passes": 0},
         }
 
-    def _first_pass(self) -> tuple[torch.Tensor, torch.Tensor]:
-        from theodolite.surveys.measure import decoded, encoded
-
-        image = self._image(self.images.files[0])
-        with self._refusing(f"failed on the first image, of shape {tuple(image.shape)}", "try another --size"):
-            latents = encoded(self.autoencoder, image)
-            return latents, decoded(self.autoencoder, latents)
-
     def _self_checked(self, latents: torch.Tensor) -> SelfCheck:
         from theodolite.derivatives import self_check
 
-        fix = "its decoder must run at any latent near an image's, and in torch operations only (no numpy, no .item())"
-        with self._refusing("cannot be differentiated at the first image's latent", fix):
+        with _refusing(self.autoencoder, *_NOT_DIFFERENTIABLE):
             return self_check(self.autoencoder.decoder, latents)
-
-    @contextmanager
-    def _refusing(self, what: str, fix: str) -> Iterator[None]:
-        """Whatever the user's model raises, in one line."""
-        from theodolite.surveys.measure import described
-
-        try:
-            yield
-        except InputError:
-            raise
-        except Exception as error:
-            raise InputError(f"{self.autoencoder.name} {what} ({described(error)}); {fix}") from error
 
     def _pending(self) -> list[ImageFile]:
         _, notes = read_rows(self.folder.path)
@@ -227,7 +253,7 @@ class _Survey:
             "exact_second": check.get("second_order_holds", True),
         }
         try:
-            picture = self._image(image)
+            picture = _image(self.autoencoder, self.plan, image)
             measured = measure(self.autoencoder, picture, image.sample, self.plan, **found)
         except Exception as error:  # one sample's failure must not cost the others their run
             self.lost.append({"sample": image.sample, "descriptor": None, "reason": described(error)})
@@ -245,9 +271,33 @@ class _Survey:
         quantities = described_quantities(REGISTRY, self.plan.descriptors, measured)
         self.folder.write_info({**info, **outcome(notes, self.lost, status), "quantities": quantities})
 
-    def _image(self, image: ImageFile) -> torch.Tensor:
-        channels, multiple = self.autoencoder.image_channels, self.autoencoder.downsampling
-        return load_image(image.path, channels=channels, size=self.plan.settings["size"], multiple=multiple)
+
+def _image(autoencoder: Autoencoder, plan: Plan, image: ImageFile) -> torch.Tensor:
+    channels, multiple = autoencoder.image_channels, autoencoder.downsampling
+    return load_image(image.path, channels=channels, size=plan.settings["size"], multiple=multiple)
+
+
+def _first_pass(autoencoder: Autoencoder, plan: Plan, images: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latent and output of the first image."""
+    from theodolite.surveys.measure import decoded, encoded
+
+    image = _image(autoencoder, plan, images.files[0])
+    with _refusing(autoencoder, f"failed on the first image, of shape {tuple(image.shape)}", "try another --size"):
+        latents = encoded(autoencoder, image)
+        return latents, decoded(autoencoder, latents)
+
+
+@contextmanager
+def _refusing(autoencoder: Autoencoder, what: str, fix: str) -> Iterator[None]:
+    """Whatever the user's model raises, in one line."""
+    from theodolite.surveys.measure import described
+
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{autoencoder.name} {what} ({described(error)}); {fix}") from error
 
 
 def _loaded(model: str | os.PathLike[str] | Autoencoder, plan: Plan) -> Autoencoder:

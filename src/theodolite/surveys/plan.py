@@ -7,7 +7,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "closest", "differences", "make_plan", "sample_seed"]
 
 _BY_CONTENT = ("model", "data")
+
+_DEFAULTS: Mapping[str, Any] = {
+    "limit": None,
+    "size": None,
+    "budget": "standard",
+    "rtol": None,
+    "descriptors": None,
+    "seed": 0,
+    "device": None,
+    "dtype": None,
+    "subfolder": None,
+    "revision": None,
+}
+"""Of a survey's settings, all but `model` and `data`."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +61,16 @@ class Plan:
         return int(self.settings["seed"])
 
     def effort_as_dict(self) -> dict[str, Any]:
-        """The effort with JSON's types."""
-        return dict(json.loads(json.dumps(asdict(self.effort))))
+        """The effort with JSON's types; what is None is left out."""
+        given = {name: value for name, value in asdict(self.effort).items() if value is not None}
+        return dict(json.loads(json.dumps(given)))
 
     def command(self, out: Path) -> str:
         """The command line that repeats, and so resumes, this survey."""
         words = ["theodolite", "survey", self.settings["model"], "--data", self.settings["data"], "--out", str(out)]
-        for name in ("limit", "size", "budget", "seed", "device", "dtype", "subfolder", "revision"):
+        for name in (name for name in _DEFAULTS if name != "descriptors"):
             value = self.settings[name]
-            if value is not None and (name, value) not in (("budget", "standard"), ("seed", 0)):
+            if value != _DEFAULTS[name]:
                 words += [f"--{name}", str(value)]
         if not self.everything:
             words += ["--descriptors", ",".join(self.descriptors)]
@@ -63,14 +78,19 @@ class Plan:
 
 
 def make_plan(settings: Mapping[str, Any], known: Sequence[str]) -> Plan:
-    """Check the settings of a survey and fill in its descriptors; `known` are the names of the registry.
+    """Check the settings of a survey and fill in what was left out; `known` are the names of the registry.
 
     Raises:
-        InputError: an unknown budget or descriptor, a `limit` or `size` that is no positive whole number, a `seed` that
-            is no whole number.
+        InputError: an unknown setting, budget or descriptor, a `limit` or `size` that is no positive whole number, a
+            `seed` that is no whole number, an `rtol` that is no small positive number.
     """
     from theodolite.descriptors.effort import EFFORTS  # here: it costs a tensor library, and reading a run needs none
 
+    allowed = [*_BY_CONTENT, *_DEFAULTS]
+    for name in settings:
+        if name not in allowed:
+            raise InputError(f"unknown setting {name!r} of a survey{closest(name, allowed)}; known are {allowed}")
+    settings = {**_DEFAULTS, **settings}
     budget = settings["budget"]
     if not isinstance(budget, str) or budget not in EFFORTS:
         raise InputError(
@@ -83,7 +103,7 @@ def make_plan(settings: Mapping[str, Any], known: Sequence[str]) -> Plan:
             raise InputError(f"{name} expected to be a positive number, got {value}; leave it out for no {name}")
     chosen = _chosen(settings["descriptors"], known)
     checked = {**settings, **whole, "seed": _whole("seed", settings["seed"]), "descriptors": chosen}
-    return Plan(checked, EFFORTS[budget], chosen == list(known))
+    return Plan(checked, replace(EFFORTS[budget], rtol=settings["rtol"]), chosen == list(known))
 
 
 def _whole(name: str, value: Any) -> int:

@@ -1,0 +1,99 @@
+"""What a survey will cost, told before it starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from theodolite.maps import LatentMap
+    from theodolite.surveys.plan import Plan
+
+__all__ = ["Forecast", "forecast_of"]
+
+_VECTORS = 4
+"""Products timed at once: about as many as the probes of a survey."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The cost of a survey that has not been made.
+
+    Attributes:
+        samples: images to measure.
+        latent_dim: entries of one latent.
+        output_dim: entries of one output.
+        dense: the Jacobian of each sample will be built whole.
+        passes: model passes of one sample: of the shared ``spectrum`` and of each descriptor beside it.
+        seconds_a_pass: measured now, at the latent of the first image.
+        left_out: descriptors that this model cannot have, and why.
+    """
+
+    samples: int
+    latent_dim: int
+    output_dim: int
+    dense: bool
+    passes: Mapping[str, int]
+    seconds_a_pass: float
+    left_out: list[dict[str, str]]
+
+    @property
+    def passes_a_sample(self) -> int:
+        """Model passes of one sample; directions that are slow to converge may take a few more."""
+        return sum(self.passes.values())
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole survey, from the passes alone."""
+        return self.samples * self.passes_a_sample * self.seconds_a_pass
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields and both sums, with JSON's types."""
+        return {**asdict(self), "passes_a_sample": self.passes_a_sample, "seconds": round(self.seconds, 3)}
+
+
+def forecast_of(plan: Plan, map: LatentMap, latents: Tensor, samples: int) -> Forecast:
+    """The cost of a plan for `samples` latents like the first one, `latents: (1, *latent)`; some fifteen passes.
+
+    Raises:
+        InputError: the map cannot be differentiated there.
+    """
+    from theodolite.derivatives import jacobian
+    from theodolite.descriptors.registry import REGISTRY
+    from theodolite.surveys.measure import applicable
+
+    operator = jacobian(map, latents)
+    dimension = min(operator.latent_dim, operator.output_dim)
+    chosen, left_out = applicable(plan.descriptors, operator.outputs.shape[1:])
+    dense = plan.effort.is_dense(dimension)
+    passes = {name: REGISTRY[name].passes(plan.effort, dense) for name in chosen}
+    if any(REGISTRY[name].needs_spectrum for name in chosen):
+        passes = {"spectrum": plan.effort.spectrum_passes(dimension), **passes}
+    V = latents.expand(_VECTORS, *latents.shape)
+    work: tuple[Callable[[], object], ...] = (
+        lambda: operator.matvec(V),
+        lambda: operator.rmatvec(operator.outputs.expand(_VECTORS, *operator.outputs.shape)),
+        lambda: operator.at_offsets(V),
+    )
+    seconds = sum(_seconds(product, latents.device) for product in work) / (len(work) * _VECTORS)
+    return Forecast(samples, operator.latent_dim, operator.output_dim, dense, passes, seconds, left_out)
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Of one run, once it is warm."""
+    import torch
+
+    def run() -> float:
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    run()
+    return run()
