@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from theodolite.derivatives.linear import LinearOperator
 from theodolite.derivatives.linearise import Linearisation, linearise
 from theodolite.derivatives.memory import Footprint, available_bytes, is_out_of_memory, measure_footprint
+from theodolite.derivatives.precision import full_precision
 from theodolite.derivatives.products import PULLS, PUSHES, RECORDED, Pull, Push, second_jvp, second_jvp_loop, stacked
 from theodolite.derivatives.repairs import repaired
 from theodolite.derivatives.trust import check_recording
@@ -211,7 +212,7 @@ class JacobianOperator:
     def _first_that_works(self, ways: Sequence[_Way], attempt: Callable[[_Way], object]) -> _Way:
         for way in ways[:-1]:
             try:
-                with repaired(), torch.no_grad():
+                with full_precision(), repaired(), torch.no_grad():
                     attempt(way)
                 return way
             except Exception as error:  # the map itself runs, so whatever this raises, another way may not
@@ -248,7 +249,7 @@ class JacobianOperator:
         """Apply to blocks of at most `_chunk` (vector, latent) pairs; a block that does not fit is halved."""
         while True:
             try:
-                with repaired(), torch.no_grad():
+                with full_precision(), repaired(), torch.no_grad():
                     return self._finite(self._blocks(vectors, apply, most_rows or self.n))
             except (RuntimeError, torch.OutOfMemoryError) as error:
                 if not is_out_of_memory(error) or self._chunk == 1:
@@ -302,7 +303,7 @@ def _refuse_training(map: LatentMap, n: int) -> None:
 def _evaluate(map: LatentMap, latents: Tensor) -> tuple[Tensor, Footprint]:
     """The outputs, and the memory that one latent takes: measured on the first, so that the others come in chunks."""
     try:
-        with repaired(), torch.no_grad():
+        with full_precision(), repaired(), torch.no_grad():
             outputs, footprint = measure_footprint(map, latents[:1])
             _check_outputs(outputs, latents[:1], map)
             rest = latents[1:].split(footprint.tangents(latents.device)) if len(latents) > 1 else ()
