@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +33,11 @@ _SHALLOWEST = 4
 _SUNK = 1e-3
 """A node that still sinks speaks for a null space only below this share of the largest: above, it may be on its way to
 a crowd of small singular values, as the unused latent channels of a regularised autoencoder are."""
+
+_POWERS = (0.2, 64.0)
+"""Exponents between which a fall like a power of the depth is looked for, and the halvings that find it."""
+
+_HALVINGS = 40
 
 OPEN = 0.15
 """A share of the dimensions above which a possible null space is allowed for in the error of the log-volume."""
@@ -167,7 +172,7 @@ def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> Spectr
     Gauss rules.
     """
     m, tolerance = run.depth, NULL_SHARE[operator.dtype]
-    depths = sorted({*_thirds(m), *_halves(m)})
+    depths = sorted({*_thirds(m), *_quarters(m)})
     radau = {depth: run.radau(depth) for depth in depths}
     d, passes = min(operator.rows, operator.columns), 2 * m * run.alpha.shape[0]
     low, high = _null_share(
@@ -188,17 +193,31 @@ def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> Spectr
 def left_over(at: Callable[[int], Tensor], depth: int) -> tuple[Tensor, Tensor]:
     """Two estimates of what is still to come off a quantity `at(depth)`, which bracket it in practice.
 
-    If it settles geometrically, its values at a third, two thirds and all of the depth give the rest (Aitken); if like
-    a power of the depth, those at a quarter, a half and all of it do (Richardson). Best at multiples of four. Derived
-    here; checked on flat, linear, log-uniform, log-normal and Marchenko-Pastur spectra and on real decoders.
+    Both from its values at a half, three quarters and all of the depth: as if it settled geometrically (Aitken), and as
+    if like a power of the depth. Derived here; on linear, log-uniform and log-normal spectra and on real decoders, with
+    and without a preconditioner, the first was 0.2 to 1.2 of the truth and the second 1.2 to 5 times it, where the
+    truth was more than rounding.
     """
-    geometric, power = ([at(part) for part in parts] for parts in (_thirds(depth), _halves(depth)))
-    return _rest(*geometric), _rest(*power)
+    depths = _quarters(depth)
+    values = [at(part) for part in depths]
+    return _geometric(*values), _power(values, depths)
 
 
-def _rest(first: Tensor, second: Tensor, last: Tensor) -> Tensor:
+def _geometric(first: Tensor, second: Tensor, last: Tensor) -> Tensor:
     ratio = _safe_ratio(second - last, first - second).clamp(0, 0.9)
     return (second - last) * ratio / (1 - ratio)
+
+
+def _power(values: Sequence[Tensor], depths: Sequence[int]) -> Tensor:
+    """What is left of `c depth^-p` when `c` and `p` are taken from three depths; `p` by bisection."""
+    (first, second, last), (early, late, full) = values, depths
+    wanted = _safe_ratio(first - last, second - last)
+    low, high = (torch.full_like(wanted, bound) for bound in _POWERS)
+    for _ in range(_HALVINGS):
+        p = (low + high) / 2
+        is_below = ((full / early) ** p - 1) / ((full / late) ** p - 1) < wanted
+        low, high = torch.where(is_below, p, low), torch.where(is_below, high, p)
+    return (second - last) / ((full / late) ** low - 1)
 
 
 def _safe_ratio(a: Tensor, b: Tensor) -> Tensor:
@@ -210,8 +229,9 @@ def _thirds(depth: int) -> tuple[int, int, int]:
     return depth - 2 * (depth // 3), depth - depth // 3, depth
 
 
-def _halves(depth: int) -> tuple[int, int, int]:
-    return depth // 4, depth // 2, depth
+def _quarters(depth: int) -> tuple[int, int, int]:
+    """Three depths at equal steps of a quarter of the depth."""
+    return depth - 2 * (depth // 4), depth - depth // 4, depth
 
 
 def _is_null(nodes: Tensor, tolerance: float) -> Tensor:

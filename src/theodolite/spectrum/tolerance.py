@@ -30,7 +30,7 @@ _DEPTH = 12
 """Steps a probe that a forecast assumes."""
 
 _FIRST = 8
-"""Steps before the first look at the errors; like all depths here a multiple of four, for `left_over`."""
+"""Steps before the first look at the errors."""
 
 _ROOM = 0.3
 """The part of the free memory that dense matrices may take."""
