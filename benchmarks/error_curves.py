@@ -111,7 +111,7 @@ def _draw(rows: list[Row], d: int, path: Path, name: str) -> None:
     axes.axvline(d, color="0.6", linestyle=":", linewidth=1)
     axes.annotate("dense", (d, 1), xycoords=("data", "axes fraction"), ha="right", va="top", fontsize=8, color="0.4")
     axes.set(xscale="log", yscale="log", xlabel="model passes", ylabel="error of log-volume per dimension (nats, RMS)")
-    axes.set_title(f"{name}, {d:,} latent dimensions", fontsize=10)
+    axes.set_title(f"{Path(name).name}, {d:,} latent dimensions", fontsize=10)
     axes.legend(frameon=False, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)

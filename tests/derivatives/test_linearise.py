@@ -201,7 +201,9 @@ def test_linear_operations_keep_no_values():
 
 def test_a_compiled_map_is_differentiated_like_the_map_itself():
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.SiLU(), nn.GroupNorm(2, 4), nn.Conv2d(4, 3, 3)).double().eval()
+    net = (
+        nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.SiLU(), nn.GroupNorm(2, 4), nn.Conv2d(4, 3, 3)).double().eval()
+    )
     plain = LatentMap(net, (2, 5, 5))
     compiled = LatentMap(torch.compile(net, backend="aot_eager"), (2, 5, 5))
     z, V = torch.randn(1, 2, 5, 5, dtype=torch.float64), torch.randn(2, 1, 2, 5, 5, dtype=torch.float64)
