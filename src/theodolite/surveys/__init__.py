@@ -2,6 +2,7 @@
 
 from theodolite.surveys.engine import survey
 from theodolite.surveys.images import load_images
+from theodolite.surveys.ranking import rank
 from theodolite.surveys.run import Run, read_run
 
-__all__ = ["Run", "load_images", "read_run", "survey"]
+__all__ = ["Run", "load_images", "rank", "read_run", "survey"]
