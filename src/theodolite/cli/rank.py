@@ -62,7 +62,13 @@ def options(function: Function) -> Function:
 @options
 @click.option("--demo", is_flag=True, help="Rank the patch autoencoders that ship with the package on bundled images.")
 def rank(
-    models: tuple[str, ...], data: str | None, out: str | None, demo: bool, as_json: bool, quiet: bool, no_report: bool,
+    models: tuple[str, ...],
+    data: str | None,
+    out: str | None,
+    demo: bool,
+    as_json: bool,
+    quiet: bool,
+    no_report: bool,
     **settings: Any,
 ) -> None:
     """Put two or more MODELs in order: in whose latents does noise hide things as it does in the images themselves?
@@ -99,7 +105,13 @@ def _demonstrated(
 
 
 def conduct(
-    models: Sequence[str], data: str | None, out: str | None, *, as_json: bool, quiet: bool, with_report: bool,
+    models: Sequence[str],
+    data: str | None,
+    out: str | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+    with_report: bool,
     **settings: Any,
 ) -> None:
     """Rank with progress on stderr and the result on stdout; Ctrl-C ends it with what is finished and code 130."""
@@ -155,7 +167,7 @@ def conclude(out: str, *, as_json: bool, quiet: bool, with_report: bool) -> None
 def _written(ranking: Ranking, info: dict[str, Any], out: str) -> Path | None:
     missing = terminal.missing_for_reports()
     if missing:
-        terminal.notice(f"no report without {missing}: pip install \"theodolite[report]\", then theodolite report {out}")
+        terminal.notice(f'no report without {missing}: pip install "theodolite[report]", then theodolite report {out}')
         return None
     from theodolite.report import write_ranking_report
 

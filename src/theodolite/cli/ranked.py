@@ -32,8 +32,8 @@ def print_summary(ranking: Ranking, info: dict[str, Any]) -> None:
         for place, model, gap in zip(ranking.ranks, ranking.models, ranking.gaps)
     ]
     caption = (
-        "gap: half the area between the MMSE rates of latents and images over relative noise, 0 to 1, smaller is better; "
-        "shift: decades of noise, below 0 where latents hide sooner than images; = marks ties."
+        "gap: half the area between the MMSE rates of latents and images over relative noise, 0 to 1, smaller is "
+        "better; shift: decades of noise, below 0 where latents hide sooner than images; = marks ties."
     )
     terminal.print_table(title, columns, rows, caption, spare=("D / m", "psnr"))
     for line in pairs(ranking):
@@ -45,9 +45,7 @@ def print_summary(ranking: Ranking, info: dict[str, Any]) -> None:
 def pairs(ranking: Ranking) -> list[str]:
     """Every pair in words."""
     models = ranking.models
-    return [
-        _pair(ranking, first, second) for first in range(len(models)) for second in range(first + 1, len(models))
-    ]
+    return [_pair(ranking, first, second) for first in range(len(models)) for second in range(first + 1, len(models))]
 
 
 def _pair(ranking: Ranking, first: int, second: int) -> str:

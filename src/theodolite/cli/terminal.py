@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_json",
+    "as_plain",
     "interruptible",
     "missing_for_reports",
     "notice",
-    "print_table",
-    "as_plain",
     "print_samples",
     "print_summary",
+    "print_table",
     "progress_bar",
     "say",
     "warn",
@@ -169,7 +169,7 @@ def as_json(run: Run, **more: Any) -> str:
         "quantities": run.summary(),
         **more,
     }
-    return json.dumps(asas_plain(content), indent=1)
+    return json.dumps(as_plain(content), indent=1)
 
 
 def as_plain(value: Any) -> Any:

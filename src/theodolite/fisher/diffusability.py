@@ -12,11 +12,24 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.fisher.clouds import checked_cloud
-from theodolite.fisher.held_out import EFFORTS, Effort, cross_fitted
+from theodolite.fisher.held_out import EFFORTS, Effort, cross_fitted, folds_of
 from theodolite.fisher.resampling import Resamples
 from theodolite.spectrum import Estimate
 
-__all__ = ["CURVES", "Space", "checked_groups", "diffusability", "measured_space", "noise_grid"]
+__all__ = [
+    "CURVES",
+    "DEVIATIONS",
+    "Space",
+    "checked_effort",
+    "checked_groups",
+    "compared",
+    "deviations",
+    "diffusability",
+    "few_groups",
+    "gap",
+    "measured_space",
+    "noise_grid",
+]
 
 _PER_DECADE = 3
 _LOW = 1e-2
@@ -28,16 +41,20 @@ _HIGH = 1e2
 _SMALL = 2**13
 """Dimensions up to which Jacobians of a network's denoiser are taken."""
 
-CURVES = ("mmse", "a", "r", "b", "fi", "fir", "local_dimension", "resolved", "share")
-"""The curves of a space, see `Space.curve`."""
+CURVES = ("mmse", "a", "r", "b", "fi", "fir", "local_dimension", "resolved", "share", "r_jacobian", "calibration")
+"""The curves of a space, see `Space.curves`."""
+
+DEVIATIONS = ("fi_deviation", "fi_deviation_raw", "fir_deviation", "fir_deviation_raw")
+"""How far Fisher information and its rate are from those of the images, see `deviations`."""
 
 
 @dataclass(frozen=True)
 class Space:
     """A space of latents, or of images, as denoisers saw it: everything that its curves are made of.
 
-    Latents are normalised by one scalar, `C (z - mean)` with `E|C (z - mean)|² = m` where every group counts the same.
-    Noise is told as `tau = t / m`, its variance as a share of the whole variance, and as `t` (of an entry's variance).
+    Latents are normalised by one scalar, `C (z - mean)` with `C² V = m`. The variance `V` is held out like all else:
+    the loss of a denoiser that answers the mean of the other folds, where every group counts the same. Noise is told as
+    `tau = t / V`, its share of the whole variance, and as `t` in normalised units (an entry has variance one).
 
     Attributes:
         name: of the model, or ``images``.
@@ -50,8 +67,7 @@ class Space:
         loss: mean over each group of `|x_0 - D(x_t)|²`, `(c, T, G)`; infinite where a candidate was not asked.
         rate: the same of the denoisers' Jacobians; NaN where they were not taken.
         calibration: the same of `t² (|s|² - m / t) + loss`, zero for a calibrated score.
-        moments: mean of `|z|²` in each group, `(G,)`.
-        gram: inner products of the groups' means, `(G, G)`.
+        spread: the loss of answering the mean, `(G,)`; its mean over groups is `m`.
         notes: what was left out, and why.
     """
 
@@ -65,8 +81,7 @@ class Space:
     loss: Tensor
     rate: Tensor
     calibration: Tensor
-    moments: Tensor
-    gram: Tensor
+    spread: Tensor
     notes: tuple[str, ...] = ()
 
     @property
@@ -98,7 +113,7 @@ class Space:
         from above. `V` is taken with the same weights; the loss is moved to its noise along `log t`.
         """
         loss = torch.einsum("ctg,bg->bct", self.loss.nan_to_num(posinf=1e300), weights).amin(1)
-        V = (weights @ self.moments - torch.einsum("bg,gh,bh->b", weights, self.gram, weights)).clamp_min(1e-12)
+        V = weights @ self.spread
         identity = self.dimension * self.t
         bounded = torch.minimum(loss, identity).flip(-1).cummin(-1).values.flip(-1)
         level, height = self.t.log(), bounded.log()
@@ -107,7 +122,7 @@ class Space:
         return torch.minimum(moved, self.dimension * self.tau).clamp_max(1)
 
     def curve(self, weights: Tensor) -> dict[str, Tensor]:
-        """The curves for group weights `(B, G)`, `(B, T)` each; see `CURVES`.
+        """The curves for group weights `(B, G)`, `(B, T)` each.
 
         `mmse` in normalised units; `a = MMSE / (m t)`, `r = (dMMSE/dt) / m` (the slope of the loss over `log t`),
         `b = t² F / m = r - 1 + 2 (1 - a)`; `fi = m (1 - a) / t`, `fir = m b / t²`; `local_dimension = MMSE / t`;
@@ -130,9 +145,22 @@ class Space:
             "share": hidden * slope,
         }
 
+    def _checks(self, weights: Tensor) -> dict[str, Tensor]:
+        """What the denoiser with the lowest loss says of itself at each level, `(B, T)`; NaN where it was not asked.
+
+        `r_jacobian = E||J||² / m` of its Jacobian, to be compared with `r`; `calibration = (E1 - E2) t / m`, zero in
+        expectation for a denoiser that no rescaling improves.
+        """
+        best, levels = self.loss.mean(-1).argmin(0), torch.arange(len(self.tau))
+        rate, calibration = self.rate[best, levels], self.calibration[best, levels]
+        return {
+            "r_jacobian": weights @ rate.T / self.dimension,
+            "calibration": weights @ calibration.T / (self.dimension * self.t),
+        }
+
     def curves(self, resamples: Resamples) -> dict[str, Estimate]:
         """The curves with their errors over groups, by name."""
-        found = self.curve(resamples.weights)
+        found = self.curve(resamples.weights) | self._checks(resamples.weights)
         return {name: resamples.estimate(values, ", ".join(self.candidates)) for name, values in found.items()}
 
 
@@ -152,6 +180,27 @@ def shift(space: Space, images: Space, weights: Tensor) -> Tensor:
     """
     difference = images.unresolved(weights) - space.unresolved(weights)
     return torch.trapezoid(difference, space.tau.log10(), dim=-1)
+
+
+def deviations(space: Space, images: Space, weights: Tensor) -> dict[str, Tensor]:
+    """`|J_Z - J_X| / J_X` at equal relative noise, raw and with `(D - m) / t` added to `J_Z`; the same for the rates.
+
+    For group weights `(B, G)`, `(B, T)` each; both spaces are taken at the scale where their variance is one.
+    """
+    (fi, fir), (fi_x, fir_x) = (_information(one, weights) for one in (space, images))
+    lost = images.dimension - space.dimension
+    return {
+        "fi_deviation_raw": (fi - fi_x).abs() / fi_x,
+        "fi_deviation": (fi + lost - fi_x).abs() / fi_x,
+        "fir_deviation_raw": (fir - fir_x).abs() / fir_x.abs(),
+        "fir_deviation": (fir + lost - fir_x).abs() / fir_x.abs(),
+    }
+
+
+def _information(space: Space, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """`t J` and `t² F`."""
+    curve = space.curve(weights)
+    return space.dimension * (1 - curve["a"]), space.dimension * curve["b"]
 
 
 def diffusability(
@@ -185,7 +234,8 @@ def diffusability(
 
     Returns:
         `Estimate` with one entry; its error is over groups. Parts: `shift` (decades), `gaussian` (the same for the
-        Gaussian denoiser on both sides) and the curves of `CURVES` as `latents/NAME`, `images/NAME`.
+        Gaussian denoiser on both sides), `fi_deviation`, `fi_deviation_raw`, `fir_deviation` and `fir_deviation_raw`
+        (relative, with and without the missing dimensions) and the curves of `CURVES` as `latents/NAME`, `images/NAME`.
 
     Raises:
         InputError: clouds that cannot be used or do not belong together, fewer than two groups, an unknown budget.
@@ -201,8 +251,12 @@ def diffusability(
     effort = checked_effort(budget)
     if len(latents) != len(images):
         raise InputError(f"one latent an image expected, got {len(latents)} latents of {len(images)} images")
-    names, index = checked_groups(groups if groups is not None else [str(i) for i in range(len(latents))])
-    tau = noise_grid(checked_cloud(latents).shape[1], checked_cloud(images, "images").shape[1])
+    own = [f"{place:06d}" for place in range(len(latents))] if groups is None else list(groups)
+    if len(own) != len(latents):
+        raise InputError(f"one group a sample expected, got {len(own)} groups of {len(latents)} samples")
+    dimensions = [checked_cloud(latents).shape[1], checked_cloud(images, "images").shape[1]]
+    names, index = checked_groups(own)
+    tau = noise_grid(*dimensions)
     one = measured_space(name, latents, names, index, tau, effort, seed)
     other = measured_space("images", images, names, index, tau, effort, seed)
     return compared(one, other, Resamples(len(names), effort.resamples, seed))
@@ -216,6 +270,8 @@ def compared(space: Space, images: Space, resamples: Resamples) -> Estimate:
     }
     for side, one in (("latents", space), ("images", images)):
         parts |= {f"{side}/{name}": curve for name, curve in one.curves(resamples).items()}
+    differing = deviations(space, images, resamples.weights)
+    parts |= {name: resamples.estimate(values) for name, values in differing.items()}
     whole = resamples.estimate(gap(space, images, resamples.weights))
     message = few_groups(resamples.groups)
     return Estimate(whole.value, whole.stderr, 0, whole.n, ("ok",), message, whole.method, parts)
@@ -246,8 +302,8 @@ def checked_groups(groups: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
     names = tuple(sorted(set(groups)))
     if len(names) < 2:
         raise InputError(
-            f"samples of at least two independent sources expected, got {len(groups)} of one ({names[0] if names else ''}"
-            "); errors are taken over sources: give more photographs, or say with `group` which part of a file's name "
+            f"samples of two independent sources or more expected, got {len(groups)} of {', '.join(names) or 'none'}; "
+            "errors are taken over sources: give more photographs, or say with `group` which part of a file's name "
             "tells its source"
         )
     place = {name: index for index, name in enumerate(names)}
@@ -274,29 +330,36 @@ def measured_space(
     flat = checked_cloud(samples, name)
     member = torch.nn.functional.one_hot(torch.tensor(index, device=flat.device), len(names)).T.double()
     member = member / member.sum(-1, keepdim=True)
-    mean = (member.to(flat) @ flat).mean(0)
-    centred = flat - mean
-    scale = float((flat.shape[1] / (member @ centred.double().square().sum(-1)).mean()).sqrt())
-    z = scale * centred
-    means = member.to(z) @ z
+    spread = member @ _from_the_mean(flat, index, effort.folds)
     m = flat.shape[1]
-    fit = cross_fitted(
-        z.reshape(samples.shape), index, tau * m, effort, seed, jacobians=m <= _SMALL, tell=tell
-    )
+    scale = float((m / spread.mean()).sqrt())
+    z = scale * (flat - member.mean(0).to(flat) @ flat)
+    fit = cross_fitted(z.reshape(samples.shape), index, tau * m, effort, seed, jacobians=m <= _SMALL, tell=tell)
     share = member.cpu()
     return Space(
-        name,
-        tuple(samples.shape[1:]),
-        scale,
-        names,
-        tuple(list(index).count(group) for group in range(len(names))),
-        tau,
-        fit.candidates,
-        *(_by_group(part, share) for part in (fit.loss, fit.rate, fit.calibration)),
-        moments=(member @ z.double().square().sum(-1)).cpu(),
-        gram=(means.double() @ means.double().T).cpu(),
+        name=name,
+        shape=tuple(samples.shape[1:]),
+        scale=scale,
+        groups=names,
+        counts=tuple(list(index).count(group) for group in range(len(names))),
+        tau=tau,
+        candidates=fit.candidates,
+        loss=_by_group(fit.loss, share),
+        rate=_by_group(fit.rate, share),
+        calibration=_by_group(fit.calibration, share),
+        spread=scale**2 * spread.cpu(),
         notes=fit.notes,
     )
+
+
+def _from_the_mean(flat: Tensor, index: Sequence[int], folds: int) -> Tensor:
+    """Squared distance of every sample from the mean of the other folds, `(n,)` float64."""
+    fold = torch.tensor(folds_of(list(index), folds))[torch.tensor(index)]
+    found = torch.zeros(len(flat), dtype=torch.float64, device=flat.device)
+    for own in fold.unique():
+        inside = (fold == own).to(flat.device)
+        found[inside] = (flat[inside].double() - flat[~inside].double().mean(0)).square().sum(-1)
+    return found
 
 
 def _by_group(samples: Tensor, member: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
-"""How well latents are denoised by scores that never saw their source: losses of several candidates, held out by group."""
+"""How well latents are denoised by scores that never saw their source: losses of several candidates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,7 +63,7 @@ class Effort:
 
 EFFORTS = {
     "quick": Effort(0, 5, 3, False, 1000, 6),
-    "standard": Effort(300, 3, 3, False, 2000, 12),
+    "standard": Effort(200, 3, 3, False, 2000, 12),
     "full": Effort(3000, 5, 6, True, 5000, 48),
 }
 """What a budget's name stands for."""
@@ -132,7 +133,8 @@ def cross_fitted(
             place = found.setdefault(score.name, _nothing(len(t), len(latents)))
             place[:, :, asked] = rows.to(place)
     stacked = torch.stack(list(found.values()))
-    return CrossFit(tuple(found), *stacked.unbind(1), notes=tuple(dict.fromkeys(notes)))
+    loss, rate, calibration = stacked.unbind(1)
+    return CrossFit(tuple(found), loss, rate, calibration, tuple(dict.fromkeys(notes)))
 
 
 def _nothing(levels: int, n: int) -> Tensor:
@@ -175,7 +177,7 @@ def _network(
     tell("train a network")
     order = torch.randperm(len(held), generator=torch.Generator().manual_seed(seed))
     low, high = NETWORK_RANGE
-    budget = {"steps": effort.steps, "depth": effort.depth}
+    budget: dict[str, Any] = {"steps": effort.steps, "depth": effort.depth}
     held = held[order.to(held.device)]
     score = NetworkScore.fit(learnt, held_out=held, t_min=low, t_max=high, generator=seed, **budget)
     if score.record.interrupted:

@@ -69,7 +69,13 @@ def distribution(content: Content, quantity: Quantity) -> Figure | None:
         "error_x": _bars(frame.below, frame.above),
     }
     _point_outwards(points, frame, "right", "left")
-    axis = {**plain_axis(), "showgrid": False, "showline": True, "linecolor": palette.LINE, "nticks": 6 if digits < 8 else 3}
+    axis = {
+        **plain_axis(),
+        "showgrid": False,
+        "showline": True,
+        "linecolor": palette.LINE,
+        "nticks": 6 if digits < 8 else 3,
+    }
     layout = {
         **layout_of(highlight=2),
         "margin": {"l": 6, "r": 6, "t": 4, "b": 26},

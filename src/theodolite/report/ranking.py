@@ -17,7 +17,7 @@ from theodolite.spectrum.estimate import STATUSES
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from theodolite.fisher import Ranked, Ranking, Space
+    from theodolite.fisher import Ranking, Space
     from theodolite.spectrum import Estimate
 
 __all__ = ["PENALTY_WORDS", "write_ranking_report"]
@@ -34,7 +34,9 @@ class Penalty(NamedTuple):
 PENALTY_WORDS = {
     "compression": Penalty("Dimensional compression", "D − m", "dimensions given up at the size of the penalty crops"),
     "distortion": Penalty(
-        "Tangential distortion", "Var(λ) / E(λ)²", "how unevenly the encoder stretches the image manifold; 0 for a scaled isometry"
+        "Tangential distortion",
+        "Var(λ) / E(λ)²",
+        "how unevenly the encoder stretches the image manifold; 0 for a scaled isometry",
     ),
     "encoder_curvature": Penalty(
         "Encoder curvature", "1 / image unit²", "how much the encoder bends, relative to its mean stretch"
@@ -55,6 +57,10 @@ _FIGURES = {
     "fir": "Fisher information rate, t² F / m, against noise variance t, for every space",
     "raw-fi": "Fisher information J without correction, against noise variance t, for every space",
     "raw-fir": "Fisher information rate F without correction, against noise variance t, for every space",
+    "check": "MMSE rate from the Jacobian of the best denoiser, against noise variance t, for every space",
+    "calibration": "Calibration error of the best denoiser, against noise variance t, for every space",
+    "deviation-fi": "Relative deviation of Fisher information from that of the images, raw and corrected",
+    "deviation-fir": "Relative deviation of the Fisher information rate from that of the images, raw and corrected",
     "gaps": "Gap of every model with its 95 % interval",
 }
 """Alternative texts."""
@@ -103,10 +109,12 @@ def _context(ranking: Ranking, info: Mapping[str, Any]) -> dict[str, Any]:
 
 def _figures(ranking: Ranking, drawn: Sequence[Drawn]) -> dict[str, Figure]:
     resamples = ranking.resamples
-    over = {"drawn": drawn, "resamples": resamples}
+    over: dict[str, Any] = {"drawn": drawn, "resamples": resamples}
     return {
         "gaps": drawing.gaps(drawn[1:], ranking.gaps),
-        "share": drawing.curves(quantity="share", title="d(MMSE / V) / d log τ", relative=True, gaussian=False, **over),
+        "share": drawing.curves(
+            quantity="share", title="d(MMSE / V) / d log τ", relative=True, gaussian=False, least=0.0, **over
+        ),
         "hidden": drawing.curves(
             quantity="resolved", title="MMSE / V", relative=True, up=(-0.02, 1.02), change=lambda x: 1 - x, **over
         ),
@@ -118,6 +126,14 @@ def _figures(ranking: Ranking, drawn: Sequence[Drawn]) -> dict[str, Figure]:
             quantity="a", title="t J / m", relative=False, up=(-0.02, 1.02), change=lambda x: 1 - x, **over
         ),
         "fir": drawing.curves(quantity="b", title="t² F / m", relative=False, up=(-0.05, 1.05), **over),
+        "check": drawing.curves(
+            quantity="r_jacobian", title="E‖J‖² / m", relative=False, up=(-0.02, 1.05), gaussian=False, **over
+        ),
+        "calibration": drawing.curves(
+            quantity="calibration", title="(E1 − E2) t / m", relative=False, gaussian=False, **over
+        ),
+        "deviation-fi": drawing.deviation(drawn[1:], ranking.gaps, "fi_deviation", "|J − J of images| / J of images"),
+        "deviation-fir": drawing.deviation(drawn[1:], ranking.gaps, "fir_deviation", "|F − F of images| / F of images"),
         "raw-fi": drawing.curves(quantity="fi", title="J", relative=False, logarithmic=True, gaussian=False, **over),
         "raw-fir": drawing.curves(quantity="fir", title="F", relative=False, logarithmic=True, gaussian=False, **over),
     }
@@ -170,31 +186,29 @@ def _shown(estimate: Estimate) -> Shown:
 
 def _interval(estimate: Estimate) -> str:
     low, high = (float(end) for end in estimate.interval())
-    return f"{max(low, 0.0):.2f} … {min(high, 1.0):.2f}"
+    return f"{max(low, 0.0):.2f} to {min(high, 1.0):.2f}"
 
 
 def _reading(ranking: Ranking) -> list[str]:
     """The result in sentences, and no more than it says."""
     best, gap = ranking.models[0], ranking.gaps[0]
-    what = f"Noise hides the latents of {best.name}"
-    first = f"{what} and the images differently by {float(gap.value):.2f} (95 % interval {_interval(gap)}), where 0 is not at all and 1 altogether."
+    size = f"{float(gap.value):.2f} (95 % interval {_interval(gap)}), where 0 is not at all and 1 altogether"
     if len(ranking.models) == 1:
-        return [first, _direction(best, gap)]
+        return [f"Noise hides the latents of {best.name} and the images differently by {size}.", _direction(gap)]
+    first = f"Noise hides the latents of {best.name} most like the images: they differ by {size}."
     tied = [model.name for place, model in enumerate(ranking.models) if place and ranking.is_tie(0, place)]
     if tied:
-        second = f"It is tied with {_listed(tied)}: these images cannot tell which is nearer."
-    else:
-        surest = float(ranking.probability[0, 1])
-        second = f"It is nearer to the images than {ranking.models[1].name} with probability {_probability(surest)}."
-    return [first.replace(what, f"{what} most like the images: they", 1).replace(" and the images differently", " differ"), second]
+        return [first, f"It is tied with {_listed(tied)}: these images cannot tell which is nearer."]
+    sure, other = _probability(float(ranking.probability[0, 1])), ranking.models[1].name
+    return [first, f"It is nearer to the images than {other} with probability {sure}."]
 
 
-def _direction(model: Ranked, gap: Estimate) -> str:
+def _direction(gap: Estimate) -> str:
     value, margin = float(gap["shift"].value), 1.96 * float(gap["shift"].stderr)
     if abs(value) <= margin:
         return "On average they hide at the same relative noise, within the error."
     word = "less" if value < 0 else "more"
-    return f"On average its latents hide at {10 ** abs(value):.1f} times {word} noise than the images, relative to their variance."
+    return f"On average its latents hide at {10 ** abs(value):.1f} times {word} noise, for their variance."
 
 
 def _probability(value: float) -> str:
@@ -225,4 +239,5 @@ def _stretches(space: Space) -> str:
 
 def _troubles(ranking: Ranking, info: Mapping[str, Any]) -> list[tuple[str, str]]:
     skipped = [(str(row["file"]), str(row["reason"])) for row in info["data"].get("skipped") or []]
-    return skipped + [(model.name, str(model.description["trouble"])) for model in ranking.models if model.description.get("trouble")]
+    failed = [(model.name, str(model.description.get("trouble") or "")) for model in ranking.models]
+    return skipped + [(name, why) for name, why in failed if why]

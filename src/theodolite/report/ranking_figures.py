@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
     from theodolite.fisher.resampling import Resamples
     from theodolite.spectrum import Estimate
 
-__all__ = ["Drawn", "bars", "curves", "gaps"]
+__all__ = ["Drawn", "bars", "curves", "deviation", "gaps"]
 
 Array = NDArray[np.float64]
+_RELATIVE = "noise variance / variance of the space, τ"
+_WIDE = 30.0
 _DASHES = ("solid", "dash", "dot")
 
 
@@ -55,6 +58,7 @@ def curves(
     logarithmic: bool = False,
     change: Callable[[Array], Array] = lambda values: values,
     gaussian: bool = True,
+    least: float = -np.inf,
 ) -> Figure:
     """One quantity of every space over noise, each with its 95 % band; dashed the Gaussian denoiser alone.
 
@@ -68,6 +72,7 @@ def curves(
         logarithmic: whether that axis is logarithmic.
         change: applied to values and ends of intervals.
         gaussian: draw the Gaussian denoiser too.
+        least: what no value can fall below.
     """
     bands: list[dict[str, Any]] = []
     lines: list[dict[str, Any]] = []
@@ -77,6 +82,7 @@ def curves(
         low, high = (change(end.numpy()) for end in found.interval())
         middle = change(found.value.numpy())
         low, high = np.minimum(low, high), np.maximum(low, high)
+        low = np.maximum(low, least)
         if logarithmic:
             low = np.maximum(low, 1e-3 * np.abs(middle))
         bands += _band(noise, low, high, one.colour)
@@ -85,12 +91,33 @@ def curves(
             lines.append(_line(noise, floor, one, width=1.2, dash="dot", label=f"{one.name}, Gaussian denoiser"))
         lines.append(_line(noise, middle, one, width=2.4, dash=one.dash, label=one.name))
     ends = [float(np.log10(edge(np.concatenate([line["x"] for line in lines])))) for edge in (np.min, np.max)]
-    about = "noise variance / variance of the space, τ" if relative else "noise variance t (an entry has variance 1)"
+    about = _RELATIVE if relative else "noise variance t (an entry has variance 1)"
     layout = {
         **layout_of(0),
         "margin": {"l": 58, "r": 12, "t": 12, "b": 52},
         "xaxis": {**plain_axis(), **decades(*ends), "range": ends, "title": {"text": about}},
         "yaxis": {**plain_axis(), "title": {"text": title}, **_upward(lines, up, logarithmic)},
+    }
+    return figure_of([*bands, *lines], layout)
+
+
+def deviation(drawn: Sequence[Drawn], found: Sequence[Estimate], quantity: str, title: str) -> Figure:
+    """A relative deviation of every model from the images, corrected for dimensions with its band; dotted, raw."""
+    bands: list[dict[str, Any]] = []
+    lines: list[dict[str, Any]] = []
+    for one, gap in zip(drawn, found):
+        noise, corrected = one.space.tau.numpy(), gap[quantity]
+        low, high = (end.numpy() for end in corrected.interval())
+        bands += _band(noise, np.maximum(low, 0), high, one.colour)
+        raw = gap[f"{quantity}_raw"].value.numpy()
+        lines.append(_line(noise, raw, one, width=1.2, dash="dot", label=f"{one.name}, raw"))
+        lines.append(_line(noise, corrected.value.numpy(), one, width=2.4, dash=one.dash, label=one.name))
+    ends = [float(np.log10(edge)) for edge in (noise.min(), noise.max())]
+    layout = {
+        **layout_of(0),
+        "margin": {"l": 58, "r": 12, "t": 12, "b": 52},
+        "xaxis": {**plain_axis(), **decades(*ends), "range": ends, "title": {"text": _RELATIVE}},
+        "yaxis": {**plain_axis(), "range": [-0.02, 1.02], "title": {"text": title}},
     }
     return figure_of([*bands, *lines], layout)
 
@@ -170,34 +197,32 @@ def _points(estimate: Estimate, place: float, one: Drawn, *, solid: bool) -> dic
 def bars(drawn: Sequence[Drawn], found: Sequence[Estimate | None], title: str) -> Figure:
     """One bar a model with its 95 % interval; a model without the quantity has none."""
     known = [(one, estimate) for one, estimate in zip(drawn, found) if estimate is not None]
-    values = [float(estimate.value) for _, estimate in known]
-    margins = [1.96 * float(estimate.stderr) for _, estimate in known]
-    wide = min(values) > 0 and max(values) > 30 * min(values)
-    lower = [min(margin, 0.999 * value) if value > 0 else margin for value, margin in zip(values, margins)]
-    hover = [f"{_escaped(one.name)}: {value:.4g} ± {margin / 1.96:.2g}" for (one, _), value, margin in zip(known, values, margins)]
+    values = np.array([float(estimate.value) for _, estimate in known])
+    errors = np.array([float(estimate.stderr) for _, estimate in known])
+    wide = bool(values.min() > 0 and values.max() > _WIDE * values.min())
+    below = np.minimum(1.96 * errors, 0.9 * values) if wide else 1.96 * errors
+    reach = {"type": "data", "symmetric": False, "array": short(1.96 * errors), "arrayminus": short(below)}
+    about = [f"{_escaped(one.name)}: {y:.4g} ± {e:.2g}" for (one, _), y, e in zip(known, values, errors)]
+    places = [str(place) for place in range(len(known))]
     trace = {
         "type": "bar",
-        "x": [str(place) for place in range(len(known))],
+        "x": places,
         "y": short(values),
-        "marker": {"color": [palette.faded(one.colour, 0.8) for one, _ in known]},
-        "error_y": {"type": "data", "symmetric": False, "array": short(margins), "arrayminus": short(lower),
-                    "color": palette.INK, "thickness": 1.2, "width": 5},
-        "hovertext": hover,
-        "hoverinfo": "text",
         "width": [0.55] * len(known),
-    }  # fmt: skip
-    low = np.log10(min(value - below for value, below in zip(values, lower))) if wide else 0.0
-    high = np.log10(max(value + margin for value, margin in zip(values, margins))) if wide else 0.0
-    low = max(low, float(np.log10(min(values))) - 1) if wide else low
-    scale = {**decades(float(low) - 0.1, float(high) + 0.1), "range": [float(low) - 0.1, float(high) + 0.1]} if wide else {}
+        "marker": {"color": [palette.faded(one.colour, 0.8) for one, _ in known]},
+        "error_y": {**reach, "color": palette.INK, "thickness": 1.2, "width": 5},
+        "hovertext": about,
+        "hoverinfo": "text",
+    }
+    ends = [math.log10((values - below).min()) - 0.1, math.log10((values + 1.96 * errors).max()) + 0.1] if wide else []
+    scale = {**decades(*ends), "range": ends} if wide else {"rangemode": "tozero"}
+    hidden = {"showgrid": False, "ticks": "", "type": "category", "tickvals": places, "ticktext": [""] * len(known)}
     layout = {
         **layout_of(0),
         "margin": {"l": 54, "r": 8, "t": 8, "b": 22},
-        "bargap": 0.3,
-        "xaxis": {**plain_axis(), "showgrid": False, "ticks": "", "tickvals": [str(place) for place in range(len(known))],
-                  "ticktext": [""] * len(known), "type": "category"},
-        "yaxis": {**plain_axis(), "title": {"text": title}, "rangemode": "tozero", **scale},
-    }  # fmt: skip
+        "xaxis": {**plain_axis(), **hidden},
+        "yaxis": {**plain_axis(), "title": {"text": title}, **scale},
+    }
     return figure_of([trace], layout)
 
 

@@ -30,12 +30,14 @@ _SSIM_WINDOW = 7
 _BATCH = 8
 
 PENALTIES = ("compression", "distortion", "encoder_curvature", "data_curvature", "log10_condition")
-"""What a ranking keeps of the penalties: those free of the latents' scale (`encoder_curvature` over the mean stretch)."""
+"""What a ranking keeps of the penalties, all free of the latents' scale (`encoder_curvature` over the mean stretch)."""
 
 
 @torch.no_grad()
-def reconstruction(autoencoder: Autoencoder, images: Tensor, latents: Tensor, groups: Sequence[int]) -> dict[str, Estimate]:
-    """PSNR and, with scikit-image, SSIM of reconstructions clamped to [-1, 1]; means over groups, errors between them."""
+def reconstruction(
+    autoencoder: Autoencoder, images: Tensor, latents: Tensor, groups: Sequence[int]
+) -> dict[str, Estimate]:
+    """PSNR and, with scikit-image, SSIM of reconstructions in [-1, 1]; means over groups, errors between them."""
     pairs = zip(images.split(_BATCH), latents.split(_BATCH))
     found = [_scores(one, autoencoder.decode(z).float().cpu().clamp(-1, 1)) for one, z in pairs]
     return {name: _over_groups([x for part in found for x in part[name]], groups) for name in found[0]}
@@ -83,7 +85,7 @@ def _fits(autoencoders: Sequence[Autoencoder], side: int) -> bool:
 
 
 def penalised(autoencoder: Autoencoder, images: Tensor, side: int | None, seed: int) -> tuple[dict[str, Estimate], str]:
-    """The penalties of `PENALTIES` on (the central crops of) some images; none and the reason where they are refused."""
+    """`PENALTIES` on some images or their central crops; none, and the reason, where they are refused."""
     from theodolite.fisher import penalties
 
     if side is not None:

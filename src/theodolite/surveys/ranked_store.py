@@ -12,35 +12,42 @@ import pyarrow.parquet as pq
 import torch
 
 from theodolite.errors import InputError, path_of
-from theodolite.fisher.diffusability import CURVES, Space
+from theodolite.fisher.diffusability import DEVIATIONS, Space
 from theodolite.fisher.ranking import Ranked, Ranking
 from theodolite.fisher.resampling import Resamples
 from theodolite.fisher.stored import read_tensors, write_tensors
 from theodolite.spectrum import Estimate
-from theodolite.surveys.store import read_info, write_atomically
+from theodolite.surveys.store import is_held, read_info, write_atomically
 
-__all__ = ["CURVES_SCHEMA", "IMAGES", "MODELS_SCHEMA", "PAIRS_SCHEMA", "is_ranking", "read_ranked", "read_ranking", "write_ranked", "write_tables"]
+__all__ = [
+    "CURVES_SCHEMA",
+    "IMAGES",
+    "MODELS_SCHEMA",
+    "PAIRS_SCHEMA",
+    "is_ranking",
+    "read_ranked",
+    "read_ranking",
+    "write_ranked",
+    "write_tables",
+]
 
 IMAGES = "images"
 """The name of the space of the images themselves."""
 
 _KIND = "ranked space"
-_TENSORS = ("tau", "loss", "rate", "calibration", "moments", "gram")
-_NUMBER = [("value", pa.float64()), ("stderr", pa.float64()), ("n", pa.int64()), ("status", pa.string())]
+_TENSORS = ("tau", "loss", "rate", "calibration", "spread")
+_WHERE = (("space", pa.string()), ("quantity", pa.string()), ("denoiser", pa.string()))
+_NOISE = (("tau", pa.float64()), ("t", pa.float64()))
+_NUMBER = (("value", pa.float64()), ("stderr", pa.float64()), ("n", pa.int64()), ("status", pa.string()))
+_PAIR = (("first", pa.string()), ("second", pa.string()), ("probability", pa.float64()))
 
-CURVES_SCHEMA = pa.schema(
-    [("space", pa.string()), ("quantity", pa.string()), ("denoiser", pa.string()), ("tau", pa.float64())]
-    + [("t", pa.float64()), *_NUMBER]
-)
+CURVES_SCHEMA = pa.schema([*_WHERE, *_NOISE, *_NUMBER])
 """Columns of `curves.parquet`: one row a space, quantity and level; `denoiser` is ``best`` or ``gaussian``."""
 
 MODELS_SCHEMA = pa.schema([("model", pa.string()), ("quantity", pa.string()), *_NUMBER])
 """Columns of `models.parquet`: one row a model and scalar."""
 
-PAIRS_SCHEMA = pa.schema(
-    [("first", pa.string()), ("second", pa.string()), ("probability", pa.float64())]
-    + [("difference", pa.float64()), ("stderr", pa.float64()), ("tie", pa.bool_())]
-)
+PAIRS_SCHEMA = pa.schema([*_PAIR, ("difference", pa.float64()), ("stderr", pa.float64()), ("tie", pa.bool_())])
 """Columns of `pairs.parquet`: probability that the first has the smaller gap; `difference` is second less first."""
 
 
@@ -62,10 +69,12 @@ def write_ranked(path: Path, ranked: Ranked) -> None:
 def read_ranked(path: Path) -> Ranked:
     """What `write_ranked` stored."""
     tensors, config = read_tensors(path, _KIND, "cpu")
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in config["space"].items()}
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in config["space"].items()
+    }
     return Ranked(
         config["name"],
-        Space(**fields, **tensors),
+        Space(**{**fields, **tensors}),
         {name: _estimate(entry) for name, entry in config["quality"].items()},
         {name: _estimate(entry) for name, entry in config["penalties"].items()},
         config["description"],
@@ -89,6 +98,8 @@ def read_ranking(path: str | Path) -> tuple[Ranking, dict[str, Any]]:
     """
     folder = path_of(path, "the run folder")
     info = read_info(folder)
+    if info.get("status") == "running" and not is_held(folder):
+        info["status"] = "interrupted"
     if info.get("kind") != "rank":
         raise InputError(f"the run folder of a ranking expected at {folder}, got that of a survey")
     files = [folder / "spaces" / f"{model['fingerprint']}.safetensors" for model in info["models"]]
@@ -117,11 +128,16 @@ def write_tables(folder: Path, ranking: Ranking) -> None:
 def _curve_rows(ranking: Ranking) -> Iterator[dict[str, Any]]:
     for space in (ranking.images, *(model.space for model in ranking.models)):
         for denoiser, seen in (("best", space), ("gaussian", space.gaussian)):
-            curves = seen.curves(ranking.resamples)
-            for quantity in CURVES:
-                for place, (tau, t) in enumerate(zip(space.tau.tolist(), space.t.tolist())):
-                    where = {"space": space.name, "quantity": quantity, "denoiser": denoiser, "tau": tau, "t": t}
-                    yield {**where, **_plain(curves[quantity], place, plain=True)}
+            yield from _rows(space, denoiser, seen.curves(ranking.resamples))
+    for model, gap in zip(ranking.models, ranking.gaps):
+        yield from _rows(model.space, "best", {name: gap[name] for name in DEVIATIONS})
+
+
+def _rows(space: Space, denoiser: str, curves: Mapping[str, Estimate]) -> Iterator[dict[str, Any]]:
+    for quantity, curve in curves.items():
+        for place, (tau, t) in enumerate(zip(space.tau.tolist(), space.t.tolist())):
+            where = {"space": space.name, "quantity": quantity, "denoiser": denoiser, "tau": tau, "t": t}
+            yield {**where, **_plain(curve, place, plain=True)}
 
 
 def _model_rows(ranking: Ranking) -> Iterator[dict[str, Any]]:

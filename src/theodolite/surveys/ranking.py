@@ -45,7 +45,7 @@ def rank(
     device: str | torch.device | None = None,
     progress: Progress | None = None,
 ) -> Ranking:
-    """Put autoencoders in the order in which diffusion should train well in their latents, with every pair's probability.
+    """Put autoencoders in the order in which diffusion should train well in their latents, and say how sure it is.
 
     The scalar is `theodolite.fisher.diffusability`: half the area between the MMSE rates of latents and images over
     relative noise, 0 for an isometric embedding, 1 at most, smaller is better. Latents and images are normalised by one
