@@ -86,8 +86,8 @@ def test_an_isometric_embedding_has_no_gap():
     z = cloud((3.0, 1.0, 0.1), 1200)
     Q = torch.linalg.qr(torch.randn(12, 3, generator=torch.Generator().manual_seed(3))).Q
     found = diffusability(z, z @ Q.T + 5, labels(1200, 30), budget="quick")
-    assert float(found.value) < 0.01
-    assert float(found["shift"].value.abs()) < 0.01
+    assert float(found.value) < 2e-3
+    assert float(found["shift"].value.abs()) < 2e-3
     corrected, raw = found["fi_deviation"].value, found["fi_deviation_raw"].value
     assert corrected.max() < 0.02  # rounding of the mean of many small losses
     assert raw.max() > 0.5
@@ -173,6 +173,9 @@ def test_the_wiener_filter_is_the_gaussian_where_its_axes_are_right():
     score, t = WienerScore(x), 0.7
     truth = -x[:5] / (torch.tensor([3.0, 0.5]) + t)
     torch.testing.assert_close(score.score(x[:5], t), truth, rtol=0.1, atol=0.1)
+    noise = torch.randn(20000, 2, generator=torch.Generator().manual_seed(1))
+    drawn = (score.denoise(x[:1] + t**0.5 * noise, t) - x[:1]).square().sum(-1).mean()
+    assert float(score.expected_loss(x[:1], torch.tensor([t]))) == pytest.approx(float(drawn), rel=0.03)
     v = torch.tensor([[1.0, -1.0]])
     torch.testing.assert_close(score.jvp(x[:1], t, v), score.score(x[:1] + v, t) - score.score(x[:1], t))
 

@@ -38,8 +38,9 @@ def print_summary(ranking: Ranking, info: dict[str, Any]) -> None:
     terminal.print_table(title, columns, rows, caption, spare=("D / m", "psnr"))
     for line in pairs(ranking):
         terminal.say(line)
-    if ranking.message:
-        terminal.say(ranking.message)
+    for sentence in (info["note"], ranking.message):
+        if sentence:
+            terminal.say(sentence)
 
 
 def pairs(ranking: Ranking) -> list[str]:
@@ -73,7 +74,6 @@ def as_json(ranking: Ranking, info: dict[str, Any], out: str, report: Path | Non
             "scale": model.space.scale,
             "quality": {name: _entry(estimate) for name, estimate in model.quality.items()},
             "penalties": {name: _entry(estimate) for name, estimate in model.penalties.items()},
-            "notes": list(model.space.notes),
         }
         for place, model, gap in zip(ranking.ranks, ranking.models, ranking.gaps)
     ]
@@ -84,6 +84,7 @@ def as_json(ranking: Ranking, info: dict[str, Any], out: str, report: Path | Non
         "sources": info["data"]["groups"],
         "models": models,
         "probability": ranking.probability.tolist(),
+        "note": info["note"],
         "message": ranking.message,
         "report": None if report is None else str(report),
     }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.fisher.clouds import checked_cloud
-from theodolite.fisher.held_out import EFFORTS, Effort, cross_fitted, folds_of
+from theodolite.fisher.held_out import EFFORTS, Effort, cross_fitted, folds_of, without_networks
 from theodolite.fisher.resampling import Resamples
 from theodolite.spectrum import Estimate
 
@@ -41,6 +41,8 @@ _HIGH = 1e2
 _SMALL = 2**13
 """Dimensions up to which Jacobians of a network's denoiser are taken."""
 
+_TINY = 1e-30
+
 CURVES = ("mmse", "a", "r", "b", "fi", "fir", "local_dimension", "resolved", "share", "r_jacobian", "calibration")
 """The curves of a space, see `Space.curves`."""
 
@@ -68,7 +70,6 @@ class Space:
         rate: the same of the denoisers' Jacobians; NaN where they were not taken.
         calibration: the same of `t² (|s|² - m / t) + loss`, zero for a calibrated score.
         spread: the loss of answering the mean, `(G,)`; its mean over groups is `m`.
-        notes: what was left out, and why.
     """
 
     name: str
@@ -82,7 +83,6 @@ class Space:
     rate: Tensor
     calibration: Tensor
     spread: Tensor
-    notes: tuple[str, ...] = ()
 
     @property
     def dimension(self) -> int:
@@ -112,7 +112,7 @@ class Space:
         of `m t` (answering the noised sample), and never above what more noise hides: each of these bounds the MMSE
         from above. `V` is taken with the same weights; the loss is moved to its noise along `log t`.
         """
-        loss = torch.einsum("ctg,bg->bct", self.loss.nan_to_num(posinf=1e300), weights).amin(1)
+        loss = torch.einsum("ctg,bg->bct", self.loss.nan_to_num(posinf=1e300), weights).amin(1).clamp_min(_TINY)
         V = weights @ self.spread
         identity = self.dimension * self.t
         bounded = torch.minimum(loss, identity).flip(-1).cummin(-1).values.flip(-1)
@@ -228,7 +228,8 @@ def diffusability(
         latents: `(n, *latent)`, of any scale.
         images: `(n, ...)`, the images they encode.
         groups: what each sample was cut from; samples of one group are not independent. By default each its own.
-        budget: ``quick`` (Gaussian and mixture denoisers), ``standard`` (networks too) or ``full``.
+        budget: ``quick`` (Gaussian and mixture denoisers), ``standard`` (networks too, where both sides can have
+            one) or ``full``.
         seed: of noise, training and resampling.
         name: of the latents.
 
@@ -248,7 +249,7 @@ def diffusability(
         >>> round(found.value.item(), 2)  # scale and empty dimensions do not count
         0.0
     """
-    effort = checked_effort(budget)
+    whole = checked_effort(budget)
     if len(latents) != len(images):
         raise InputError(f"one latent an image expected, got {len(latents)} latents of {len(images)} images")
     own = [f"{place:06d}" for place in range(len(latents))] if groups is None else list(groups)
@@ -257,6 +258,7 @@ def diffusability(
     dimensions = [checked_cloud(latents).shape[1], checked_cloud(images, "images").shape[1]]
     names, index = checked_groups(own)
     tau = noise_grid(*dimensions)
+    effort, _ = without_networks([tuple(one.shape[1:]) for one in (latents, images)], index, whole)
     one = measured_space(name, latents, names, index, tau, effort, seed)
     other = measured_space("images", images, names, index, tau, effort, seed)
     return compared(one, other, Resamples(len(names), effort.resamples, seed))
@@ -348,7 +350,6 @@ def measured_space(
         rate=_by_group(fit.rate, share),
         calibration=_by_group(fit.calibration, share),
         spread=scale**2 * spread.cpu(),
-        notes=fit.notes,
     )
 
 

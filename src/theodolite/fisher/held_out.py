@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from theodolite.fisher.tiles import TiledScore, tile_side, tiled
 from theodolite.fisher.wiener import WienerScore
 from theodolite.spectrum import Seeds
 
-__all__ = ["EFFORTS", "CrossFit", "Effort", "cross_fitted", "folds_of"]
+__all__ = ["EFFORTS", "CrossFit", "Effort", "cross_fitted", "folds_of", "without_networks"]
 
 NETWORK_RANGE = (1e-2, 1e2)
 """Noise variances at which a network is trained, for latents whose entries have unit variance."""
@@ -78,14 +79,12 @@ class CrossFit:
         loss: `|x_0 - D(x_t)|²`, `(c, T, n)` float64; infinite where a candidate was not asked.
         rate: `(|J v|² + Jᵀv·J v) / 2` for the denoiser's Jacobian `J`, `(c, T, n)`; NaN where it was not taken.
         calibration: `t² (|s|² - m / t) + loss`, zero in expectation for a score that no rescaling improves, the same.
-        notes: what was left out, and why.
     """
 
     candidates: tuple[str, ...]
     loss: Tensor
     rate: Tensor
     calibration: Tensor
-    notes: tuple[str, ...] = ()
 
 
 def folds_of(groups: Sequence[int], count: int) -> list[int]:
@@ -111,6 +110,9 @@ def cross_fitted(
 ) -> CrossFit:
     """Denoise every sample with scores that were made without its group.
 
+    All are asked at the same noise. The Gaussian's loss has an exact expectation over it, which takes the place of what
+    was drawn; the other losses are moved by the same difference, a control variate with coefficient one.
+
     Args:
         latents: `(n, *latent)`, entries of unit variance on average.
         groups: the group of each, from 0 on without gaps, at least two.
@@ -123,18 +125,21 @@ def cross_fitted(
     fold, belongs = folds_of(list(groups), effort.folds), torch.tensor(groups)
     seeds = Seeds(seed, len(latents)).base
     found: dict[str, Tensor] = {}
-    notes: list[str] = []
     for index in range(max(fold) + 1):
         asked = torch.tensor([fold[group] == index for group in groups])
         queries, own = latents[asked].flatten(1), [seeds[i] for i in asked.nonzero().flatten().tolist()]
-        for score in _candidates(latents[~asked], belongs[~asked], effort, seed + index, notes, tell):
+        drift = torch.zeros(len(t), len(queries), dtype=torch.float64)
+        for score in _candidates(latents[~asked], belongs[~asked], effort, seed + index, tell):
             full = jacobians or not isinstance(score, TiledScore | NetworkScore)
             rows = _asked(score, queries, own, t, full)
+            if isinstance(score, WienerScore):
+                drift = score.expected_loss(queries, t).cpu() - rows[0]
+            rows[0] += drift
             place = found.setdefault(score.name, _nothing(len(t), len(latents)))
-            place[:, :, asked] = rows.to(place)
+            place[:, :, asked] = rows
     stacked = torch.stack(list(found.values()))
     loss, rate, calibration = stacked.unbind(1)
-    return CrossFit(tuple(found), loss, rate, calibration, tuple(dict.fromkeys(notes)))
+    return CrossFit(tuple(found), loss, rate, calibration)
 
 
 def _nothing(levels: int, n: int) -> Tensor:
@@ -142,7 +147,7 @@ def _nothing(levels: int, n: int) -> Tensor:
 
 
 def _candidates(
-    latents: Tensor, groups: Tensor, effort: Effort, seed: int, notes: list[str], tell: Callable[[str], None]
+    latents: Tensor, groups: Tensor, effort: Effort, seed: int, tell: Callable[[str], None]
 ) -> Iterator[ScoreSource]:
     """The denoisers worth trying, made of these latents only."""
     tell("denoise")
@@ -152,28 +157,15 @@ def _candidates(
     if effort.patches and spatial and latents[0].numel() <= _PATCH_ENTRIES and min(latents.shape[2:]) >= 3:
         tell("denoise by patches")
         yield PatchMixtureScore(latents, window=3)
-    if not effort.steps:
-        return
-    score = _network(latents, groups, effort, seed, notes, tell)
-    if score is not None:
-        yield score
+    if effort.steps:
+        yield _network(latents, groups, effort, seed, tell)
 
 
-def _network(
-    latents: Tensor, groups: Tensor, effort: Effort, seed: int, notes: list[str], tell: Callable[[str], None]
-) -> ScoreSource | None:
-    """A denoiser network whose training is judged by groups of its own; None where there is too little for that."""
-    shape, side = tuple(latents.shape[1:]), None
-    judges = _judges(groups)
-    if is_spatial(latents.shape[1:]) and max(shape[1:]) > _TILE:
-        side = tile_side(shape[1], shape[2], _TILE)
-        if side is None:
-            notes.append(f"no network: no tile of 4 to {_TILE} divides {shape[1]}x{shape[2]}")
-            return None
+def _network(latents: Tensor, groups: Tensor, effort: Effort, seed: int, tell: Callable[[str], None]) -> ScoreSource:
+    """A denoiser network whose training is judged by groups of its own."""
+    shape, judges = tuple(latents.shape[1:]), _judges(groups)
+    side = _side(shape)
     learnt, held = (latents[mask] if side is None else tiled(latents[mask], side) for mask in (~judges, judges))
-    if not judges.any() or len(learnt) + len(held) < _FEWEST:
-        notes.append("no network: too few samples or sources to train one and to judge it")
-        return None
     tell("train a network")
     order = torch.randperm(len(held), generator=torch.Generator().manual_seed(seed))
     low, high = NETWORK_RANGE
@@ -183,6 +175,35 @@ def _network(
     if score.record.interrupted:
         raise KeyboardInterrupt
     return score if side is None else TiledScore(score, shape, side)  # type: ignore[arg-type]
+
+
+def _side(shape: tuple[int, ...]) -> int | None:
+    """Side of the tiles that a network is trained on; None for the whole, 0 where there is none that fits."""
+    if not is_spatial(torch.Size(shape)) or max(shape[1:]) <= _TILE:
+        return None
+    return tile_side(shape[1], shape[2], _TILE) or 0
+
+
+def without_networks(shapes: Sequence[tuple[int, ...]], groups: Sequence[int], effort: Effort) -> tuple[Effort, str]:
+    """The effort, without networks unless every one of these spaces can have one, and why.
+
+    Latents that a network denoised must not be compared with images that none did.
+    """
+    if not effort.steps:
+        return effort, ""
+    belongs, fold = torch.tensor(groups), folds_of(list(groups), effort.folds)
+    reason = ""
+    for index in range(max(fold) + 1):
+        others = belongs[torch.tensor([fold[group] != index for group in groups])]
+        if not bool(_judges(others).any()):
+            reason = "too few sources to train one, to judge it and to ask it"
+        for shape in shapes:
+            side = _side(shape)
+            if side == 0:
+                reason = f"no tile of 4 to {_TILE} divides {shape[1]}x{shape[2]}"
+            elif len(others) * (math.prod(shape[1:]) // side**2 if side else 1) < _FEWEST:
+                reason = f"fewer than {_FEWEST} samples to train one"
+    return (replace(effort, steps=0), f"no networks: {reason}") if reason else (effort, "")
 
 
 def _judges(groups: Tensor) -> Tensor:

@@ -52,6 +52,18 @@ class WienerScore(ScoreSource):
         """`-(S + t)⁻¹ v`; no model pass."""
         return self._filtered(v, t, torch.zeros_like(self._placed(x).mean))
 
+    def expected_loss(self, x: Tensor, t: Tensor) -> Tensor:
+        """`E|x - D(x + sqrt(t) eps)|²` over the noise at clean points `x: (n, D)`, exact: `(T, n)` float64.
+
+        With `y` the components of `x - mean` along the axes and `l` their variances, it is the sum of
+        `(t / (l + t))² y² + t (l / (l + t))²`.
+        """
+        scales = self._placed(x.double())
+        y = scales.turned(x.double().reshape(-1, *self.shape)).flatten(1)
+        own, level = scales.variances.flatten(), t.to(y)[:, None] / scales.scale**2
+        bias, passed = (level / (own + level)).square(), (own / (own + level)).square()
+        return scales.scale**2 * (bias @ y.square().T + level * passed.sum(-1, keepdim=True))
+
     def _filtered(self, x: Tensor, t: float, origin: Tensor) -> Tensor:
         return -self._placed(x).whitened(x.reshape(-1, *self.shape) - origin, t).flatten(1)
 

@@ -227,7 +227,6 @@ def _described(space: Space) -> dict[str, Any]:
         "scale C": space.scale,
         "denoisers tried": ", ".join(space.candidates),
         "lowest loss": _stretches(space),
-        "notes": "; ".join(space.notes),
     }
 
 

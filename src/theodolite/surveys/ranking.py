@@ -107,14 +107,16 @@ class _Work:
         self, autoencoders: Sequence[Autoencoder], images: Tensor, sources: Sequence[str], settings: Mapping[str, Any]
     ) -> None:
         from theodolite.fisher.diffusability import checked_effort, checked_groups, noise_grid
+        from theodolite.fisher.held_out import without_networks
         from theodolite.surveys.quality import crop_side
 
         self.autoencoders, self.images, self.settings = autoencoders, images, settings
         self.names, self.groups = checked_groups(sources)
-        self.effort: Effort = checked_effort(settings["budget"])
         self.latents = [_encoded(one, images) for one in autoencoders]
         dimensions = (one[0].numel() for one in (images, *self.latents))
         self.tau = noise_grid(*dimensions)
+        shapes = [tuple(one.shape[1:]) for one in (images, *self.latents)]
+        self.effort, self.note = without_networks(shapes, self.groups, checked_effort(settings["budget"]))
         self.side = crop_side(autoencoders, *images.shape[2:])
 
     def run(
@@ -207,6 +209,7 @@ class _Work:
             "settings": dict(self.settings),
             "effort": asdict(self.effort),
             "models": models,
+            "note": self.note,
             "penalty_side": self.side,
             "data": {
                 "folder": folder,
