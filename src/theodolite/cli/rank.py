@@ -122,19 +122,17 @@ def conduct(
     assert out is not None
     from theodolite.surveys import rank as measure
 
-    begun: list[str] = []
     try:
         with terminal.interruptible() as check_interrupt, terminal.progress_bar(quiet) as draw:
 
             def progress(done: int, total: int, what: str) -> None:
-                begun.append(what)
                 if draw is not None:
                     draw(done, total, what)
                 check_interrupt()
 
             measure(list(models), data, out=out, progress=progress, **settings)
     except KeyboardInterrupt:
-        if not begun:
+        if not (Path(out) / "run.json").exists():
             raise
         terminal.notice("interrupted; finished models are kept, and the same command goes on")
         _conclude_what_there_is(out, as_json=as_json, quiet=quiet, with_report=with_report)

@@ -24,9 +24,11 @@ def report(run: str, out: str | None) -> None:
     """  # noqa: D301
     from theodolite.report import write_ranking_report, write_report
     from theodolite.surveys import read_run
-    from theodolite.surveys.ranked_store import is_ranking, read_ranking
+    from theodolite.surveys.store import is_ranking
 
     if is_ranking(run):
+        from theodolite.surveys.ranked_store import read_ranking
+
         ranking, info = read_ranking(run)
         terminal.say(write_ranking_report(ranking, info, Path(out) if out else Path(run) / "report.html"))
         return

@@ -26,9 +26,11 @@ def show(run: str, as_json: bool, sort: str | None) -> None:
       theodolite show runs/first --json
     """  # noqa: D301
     from theodolite.surveys import read_run
-    from theodolite.surveys.ranked_store import is_ranking, read_ranking
+    from theodolite.surveys.store import is_ranking
 
     if is_ranking(run):
+        from theodolite.surveys.ranked_store import read_ranking
+
         ranking, info = read_ranking(run)
         if as_json:
             terminal.say(ranked.as_json(ranking, info, run, None))

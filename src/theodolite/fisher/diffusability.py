@@ -299,7 +299,7 @@ def checked_groups(groups: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
     """Names of the groups in order, and the index of each sample's.
 
     Raises:
-        InputError: fewer than two groups.
+        InputError: fewer than two groups, or two of which one has a single sample.
     """
     names = tuple(sorted(set(groups)))
     if len(names) < 2:
@@ -307,6 +307,11 @@ def checked_groups(groups: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
             f"samples of two independent sources or more expected, got {len(groups)} of {', '.join(names) or 'none'}; "
             "errors are taken over sources: give more photographs, or say with `group` which part of a file's name "
             "tells its source"
+        )
+    if len(names) == 2 and 1 in (list(groups).count(name) for name in names):
+        raise InputError(
+            f"three sources, or several samples of each of two, expected, got {len(groups)} samples of {names[0]} and "
+            f"{names[1]}: what is made from one source alone must be a cloud; give more photographs"
         )
     place = {name: index for index, name in enumerate(names)}
     return names, [place[group] for group in groups]

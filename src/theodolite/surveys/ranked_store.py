@@ -24,7 +24,6 @@ __all__ = [
     "IMAGES",
     "MODELS_SCHEMA",
     "PAIRS_SCHEMA",
-    "is_ranking",
     "read_ranked",
     "read_ranking",
     "write_ranked",
@@ -79,15 +78,6 @@ def read_ranked(path: Path) -> Ranked:
         {name: _estimate(entry) for name, entry in config["penalties"].items()},
         config["description"],
     )
-
-
-def is_ranking(path: str | Path) -> bool:
-    """Whether a run folder is that of a ranking.
-
-    Raises:
-        InputError: it is no run folder.
-    """
-    return read_info(path_of(path, "the run folder")).get("kind") == "rank"
 
 
 def read_ranking(path: str | Path) -> tuple[Ranking, dict[str, Any]]:

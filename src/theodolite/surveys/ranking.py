@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,9 +90,10 @@ def rank(
     exists = folder is not None and folder.check()
     found = _found(images, settings, groups)
     autoencoders = _loaded(models, device)
+    given = [os.fspath(one) if isinstance(one, str | os.PathLike) else one.name for one in models]
     batch, files = _batch(found, images, autoencoders, settings)
     sources = list(groups) if groups is not None else _sources(found, len(batch), group)
-    work = _Work(autoencoders, batch, sources, settings)
+    work = _Work(autoencoders, given, batch, sources, settings)
     return work.run(folder, exists, files, found, progress or _silent)
 
 
@@ -104,13 +105,19 @@ class _Work:
     """Models and images that fit together, encoded."""
 
     def __init__(
-        self, autoencoders: Sequence[Autoencoder], images: Tensor, sources: Sequence[str], settings: Mapping[str, Any]
+        self,
+        autoencoders: Sequence[Autoencoder],
+        given: Sequence[str],
+        images: Tensor,
+        sources: Sequence[str],
+        settings: Mapping[str, Any],
     ) -> None:
         from theodolite.fisher.diffusability import checked_effort, checked_groups, noise_grid
         from theodolite.fisher.held_out import without_networks
         from theodolite.surveys.quality import crop_side
 
-        self.autoencoders, self.images, self.settings = autoencoders, images, settings
+        self.autoencoders, self.given, self.images, self.settings = autoencoders, given, images, settings
+        self.labels = _labels(given, autoencoders)
         self.names, self.groups = checked_groups(sources)
         self.latents = [_encoded(one, images) for one in autoencoders]
         dimensions = (one[0].numel() for one in (images, *self.latents))
@@ -151,33 +158,33 @@ class _Work:
         from theodolite.surveys.ranked_store import IMAGES, read_ranked, write_ranked
 
         steps = _Steps(progress, self.effort, len(self.autoencoders))
-        for place, (autoencoder, latents) in enumerate([(None, self.images), *zip(self.autoencoders, self.latents)]):
-            name = IMAGES if autoencoder is None else autoencoder.fingerprint()
-            file = None if folder is None else folder / f"{name}.safetensors"
+        spaces = [(IMAGES, None, self.images), *zip(self.labels, self.autoencoders, self.latents)]
+        for place, (name, autoencoder, cloud) in enumerate(spaces):
+            stored = IMAGES if autoencoder is None else autoencoder.fingerprint()
+            file = None if folder is None else folder / f"{stored}.safetensors"
             if file is not None and file.is_file():
-                yield read_ranked(file)
+                yield replace(read_ranked(file), name=name)
                 continue
-            steps.begin(place, IMAGES if autoencoder is None else autoencoder.name)
-            ranked = self._one(autoencoder, latents, steps.tell)
+            steps.begin(place, name)
+            ranked = self._one(name, autoencoder, cloud, steps.tell)
             if file is not None:
                 write_ranked(file, ranked)
             yield ranked
         steps.end()
 
-    def _one(self, autoencoder: Autoencoder | None, latents: Tensor, tell: Callable[[str], None]) -> Ranked:
+    def _one(self, name: str, autoencoder: Autoencoder | None, cloud: Tensor, tell: Callable[[str], None]) -> Ranked:
         from theodolite.fisher.diffusability import measured_space
         from theodolite.fisher.ranking import Ranked
         from theodolite.surveys.quality import one_a_source, penalised, reconstruction
-        from theodolite.surveys.ranked_store import IMAGES
 
-        name, seed = IMAGES if autoencoder is None else autoencoder.name, self.settings["seed"]
+        seed = self.settings["seed"]
         if autoencoder is None:
-            latents = latents.to(self.autoencoders[0].device)
-        space = measured_space(name, latents, self.names, self.groups, self.tau, self.effort, seed, tell)
+            cloud = cloud.to(self.autoencoders[0].device)
+        space = measured_space(name, cloud, self.names, self.groups, self.tau, self.effort, seed, tell)
         if autoencoder is None:
             return Ranked(name, space)
         tell("reconstruct")
-        quality = reconstruction(autoencoder, self.images, latents, self.groups)
+        quality = reconstruction(autoencoder, self.images, cloud, self.groups)
         tell("penalties")
         chosen = self.images[one_a_source(self.groups, self.effort.penalised)]
         penalties, trouble = penalised(autoencoder, chosen, self.side, seed)
@@ -204,7 +211,7 @@ class _Work:
             "format": FORMAT,
             "kind": "rank",
             "theodolite": theodolite.__version__,
-            "command": rank_command([one.name for one in self.autoencoders], folder, out, self.settings),
+            "command": rank_command(self.given, folder, out, self.settings),
             "created": now(),
             "settings": dict(self.settings),
             "effort": asdict(self.effort),
@@ -307,6 +314,15 @@ def _loaded(models: Sequence[Any], device: Any) -> list[Autoencoder]:
             f"models of grey or of RGB images expected, all of one kind, got models of {sorted(channels)} channels"
         )
     return loaded
+
+
+def _labels(given: Sequence[str], autoencoders: Sequence[Autoencoder]) -> list[str]:
+    """What each model is called: its name, or where two share one how it was given, or else with its fingerprint."""
+    names = [one.name for one in autoencoders]
+    return [
+        name if names.count(name) == 1 else text if given.count(text) == 1 else f"{name} {one.fingerprint()[:6]}"
+        for name, text, one in zip(names, given, autoencoders)
+    ]
 
 
 def _batch(
