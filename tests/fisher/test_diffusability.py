@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from theodolite.errors import InputError
-from theodolite.fisher import WienerScore, diffusability
+from theodolite.fisher import Space, WienerScore, diffusability
 from theodolite.fisher.diffusability import checked_groups, gap, measured_space, noise_grid
 from theodolite.fisher.held_out import EFFORTS, folds_of
 from theodolite.fisher.resampling import Resamples
@@ -199,3 +199,48 @@ def test_bad_input_is_one_error(latents, images, groups, said):
 def test_an_unknown_budget():
     with pytest.raises(InputError, match="quick, standard, full"):
         diffusability(torch.randn(4, 2), torch.randn(4, 2), budget="fast")
+
+
+def made_up(variances, energy, tau):
+    """A space of groups with component energies `(G, m)`, each denoised by the best filter of the mean `variances`."""
+    s = torch.tensor(variances).double() * len(variances) / sum(variances)
+    t = tau[:, None] * len(variances)
+    loss = (t / (s + t)).square() @ (s * energy).T + (t * (s / (s + t)).square()).sum(-1, keepdim=True)
+    G, rate = len(energy), torch.full((1, len(tau), len(energy)), torch.nan)
+    names = tuple(str(group) for group in range(G))
+    return Space(
+        "made up",
+        (len(variances),),
+        1.0,
+        names,
+        (1,) * G,
+        tau,
+        ("Gaussian",),
+        loss[None],
+        rate,
+        rate,
+        (s * energy).sum(-1),
+    )
+
+
+@pytest.mark.parametrize("groups", [3, 6, 24])
+def test_errors_over_groups_are_honest(groups):
+    """Groups are louder or softer in each component; the truth is that of their mean, variance and all."""
+    images, latents = (4.0, 1.0, 0.25, 0.05), (1.0, 1.0, 1.0)
+    tau = noise_grid(4)
+    truth = closed_form(latents, images, tau)
+    scores, covered = [], 0
+    for seed in range(200):
+        g = torch.Generator().manual_seed(seed)
+        own = [torch.empty(groups, n, dtype=torch.float64).exponential_(generator=g) for n in (3, 4)]
+        resamples = Resamples(groups, 200, seed)
+        z, x = (made_up(s, (1 + e) / 2, tau) for s, e in zip((latents, images), own))
+        replicates = gap(z, x, resamples.weights)
+        found = resamples.estimate(replicates)
+        scores.append(float((found.value - truth) / found.stderr))
+        low, high = found.interval()
+        covered += bool(low <= truth <= high)
+    z = torch.tensor(scores)
+    assert abs(float(z.mean())) < 0.3
+    assert 0.7 < float(z.std()) < 1.3
+    assert covered / 200 > 0.9
