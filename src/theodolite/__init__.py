@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from theodolite.maps import Autoencoder, LatentMap, load
     from theodolite.report import write_report
     from theodolite.spectrum import Estimate, singular_spectrum
-    from theodolite.surveys import Run, load_images, read_run, survey
+    from theodolite.surveys import Run, load_images, rank, read_run, survey
 
 __version__ = "0.1.0"
 
@@ -49,7 +49,7 @@ _HOMES = {
     "report": ("write_report",),
     "spectrum": ("Estimate", "singular_spectrum"),
     "steering": (),
-    "surveys": ("Run", "load_images", "read_run", "survey"),
+    "surveys": ("Run", "load_images", "rank", "read_run", "survey"),
     "training": (),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -73,6 +73,7 @@ __all__ = [
     "local_rank",
     "local_scaling",
     "location_map",
+    "rank",
     "read_run",
     "singular_spectrum",
     "survey",

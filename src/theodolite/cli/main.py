@@ -9,6 +9,8 @@ import click
 import theodolite
 from theodolite.cli import terminal
 from theodolite.cli.demo import demo
+from theodolite.cli.diffusability import diffusability
+from theodolite.cli.rank import rank
 from theodolite.cli.report import report
 from theodolite.cli.show import show
 from theodolite.cli.survey import survey
@@ -47,6 +49,7 @@ def main() -> None:
     Examples:
       theodolite demo
       theodolite survey stabilityai/sd-vae-ft-mse --data photos --out runs/first --size 128 --limit 16
+      theodolite rank ./first-vae ./second-vae --data photos --out runs/order
       theodolite show runs/first
 
     Exit codes: 0 done (also when the reader of a pipe stops early, as `head` does), 1 a bug, 2 bad input or a disk
@@ -54,5 +57,5 @@ def main() -> None:
     """  # noqa: D301
 
 
-for verb in (survey, demo, report, show):
+for verb in (survey, rank, diffusability, demo, report, show):
     main.add_command(verb)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from theodolite.cli import terminal
@@ -20,9 +22,16 @@ def report(run: str, out: str | None) -> None:
       theodolite report runs/first
       theodolite report runs/first --out first.html
     """  # noqa: D301
-    from theodolite.report import write_report
+    from theodolite.report import write_ranking_report, write_report
     from theodolite.surveys import read_run
+    from theodolite.surveys.store import is_ranking
 
+    if is_ranking(run):
+        from theodolite.surveys.ranked_store import read_ranking
+
+        ranking, info = read_ranking(run)
+        terminal.say(write_ranking_report(ranking, info, Path(out) if out else Path(run) / "report.html"))
+        return
     results = read_run(run)
     terminal.warn(results)
     terminal.say(write_report(results, out))

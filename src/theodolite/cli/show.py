@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from theodolite.cli import terminal
+from theodolite.cli import ranked, terminal
 
 __all__ = ["show"]
 
@@ -26,7 +26,17 @@ def show(run: str, as_json: bool, sort: str | None) -> None:
       theodolite show runs/first --json
     """  # noqa: D301
     from theodolite.surveys import read_run
+    from theodolite.surveys.store import is_ranking
 
+    if is_ranking(run):
+        from theodolite.surveys.ranked_store import read_ranking
+
+        ranking, info = read_ranking(run)
+        if as_json:
+            terminal.say(ranked.as_json(ranking, info, run, None))
+        else:
+            ranked.print_summary(ranking, info)
+        return
     results = read_run(run)
     terminal.warn(results)
     if as_json:

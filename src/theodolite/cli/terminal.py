@@ -27,11 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_json",
+    "as_plain",
     "interruptible",
+    "missing_for_reports",
     "notice",
     "print_forecast",
     "print_samples",
     "print_summary",
+    "print_table",
     "progress_bar",
     "say",
     "warn",
@@ -133,14 +136,18 @@ def _pace(seconds: float, done: int, left: int) -> str:
     return f"{60 / each:.3g} a minute, {timedelta(seconds=round(left * each))} left"
 
 
-def write_report(run: Run, out: Path | None = None) -> Path | None:
-    """The report of `run`, or a notice and None where the packages it needs are not installed."""
+def missing_for_reports() -> str:
+    """The packages that reports need and that are not installed, in words; empty where all are."""
     from importlib.util import find_spec
 
-    missing = [package for package in ("plotly", "jinja2") if find_spec(package) is None]
-    if missing:
+    return " and ".join(package for package in ("plotly", "jinja2") if find_spec(package) is None)
+
+
+def write_report(run: Run, out: Path | None = None) -> Path | None:
+    """The report of `run`, or a notice and None where the packages it needs are not installed."""
+    if missing := missing_for_reports():
         wanted = 'pip install "theodolite[report]"'
-        notice(f"no report without {' and '.join(missing)}: {wanted}, then theodolite report {run.path}")
+        notice(f"no report without {missing}: {wanted}, then theodolite report {run.path}")
         return None
     from theodolite.report import write_report as write
 
@@ -163,14 +170,15 @@ def as_json(run: Run, **more: Any) -> str:
         "quantities": run.summary(),
         **more,
     }
-    return json.dumps(_plain(content), indent=1)
+    return json.dumps(as_plain(content), indent=1)
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """What JSON can hold: a number that does not exist is None."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: as_plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(item) for item in value]
+        return [as_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -195,7 +203,7 @@ def print_summary(run: Run) -> None:
         "Median and quartiles over samples; error: the median of the samples' standard errors; flagged: samples whose "
         "status is not ok."
     )
-    _print_table(title, columns, rows, caption, spare=("samples", "flagged", "quartiles"))
+    print_table(title, columns, rows, caption, spare=("samples", "flagged", "quartiles"))
     for entry in run.summary():
         if entry["flagged"]:
             say(f"{entry['quantity']}: {_why_flagged(run, entry['quantity'])}")
@@ -207,7 +215,7 @@ def print_forecast(found: Forecast) -> None:
     say(f"{found.samples} samples, {found.latent_dim:,} latent and {found.output_dim:,} output dimensions, {way}")
     total = found.passes_a_sample
     rows = [(name, f"{count:,}", f"{100 * count / total:.0f} %") for name, count in found.passes.items() if count]
-    _print_table("", ("part", "passes", "share"), rows, "")
+    print_table("", ("part", "passes", "share"), rows, "")
     for left_out in found.left_out:
         say(f"left out {left_out['descriptor']}: {left_out['reason']}")
     span = timedelta(seconds=round(found.seconds))
@@ -241,10 +249,10 @@ def print_samples(run: Run, quantity: str) -> None:
         (row["sample"], f"{row['value']:.4g}", f"± {row['stderr']:.2g}", row["status"])
         for row in samples_by(run, quantity)
     ]
-    _print_table(f"samples by {quantity}", ("sample", "value", "error", "status"), rows, "")
+    print_table(f"samples by {quantity}", ("sample", "value", "error", "status"), rows, "")
 
 
-def _print_table(
+def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str, spare: Sequence[str] = ()
 ) -> None:
     """A table on stdout; where it is too wide `spare` columns go, one by one, and a name is never broken."""

@@ -16,6 +16,7 @@ from theodolite.fisher.conventions import (
     variance_preserving,
 )
 from theodolite.fisher.curve import InformationCurve
+from theodolite.fisher.diffusability import Space, diffusability
 from theodolite.fisher.diffusion import DiffusersScore
 from theodolite.fisher.gaussian import GaussianMixtureScore, GaussianScore
 from theodolite.fisher.information import information
@@ -23,7 +24,10 @@ from theodolite.fisher.mixture import MixtureScore
 from theodolite.fisher.network import NetworkScore
 from theodolite.fisher.patches import PatchMixtureScore
 from theodolite.fisher.penalties import penalties
+from theodolite.fisher.ranking import Ranked, Ranking
 from theodolite.fisher.scores import FunctionScore, Products, ScoreSource
+from theodolite.fisher.tiles import TiledScore
+from theodolite.fisher.wiener import WienerScore
 
 __all__ = [
     "Channel",
@@ -39,8 +43,14 @@ __all__ = [
     "PatchMixtureScore",
     "Penalties",
     "Products",
+    "Ranked",
+    "Ranking",
     "ScoreSource",
+    "Space",
     "ThreePenalties",
+    "TiledScore",
+    "WienerScore",
+    "diffusability",
     "flow_matching",
     "gaussian_information",
     "information",

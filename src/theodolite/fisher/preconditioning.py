@@ -103,6 +103,10 @@ class Preconditioning:
         F = self.residual(network, x, level, u)
         return self._back((own / (level * (own + level))).sqrt() * F - x / (own + level)) / self.scale
 
+    def whitened(self, offsets: Tensor, t: float) -> Tensor:
+        """`(S + t)⁻¹ d` for offsets `d: (n, *latent)` from the mean, with `S` the covariance along the axes."""
+        return self._back(_turned(offsets, self.axes) / (self.variances * self.scale**2 + t))
+
     def _back(self, y: Tensor) -> Tensor:
         return _turned(y, tuple(axis.mT for axis in self.axes))
 

@@ -21,7 +21,17 @@ from theodolite.report.framing import Frame, central, decades, framed
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["averaged_spectrum", "distribution", "scatter", "spectrum_density"]
+__all__ = [
+    "FONT",
+    "averaged_spectrum",
+    "distribution",
+    "figure_of",
+    "layout_of",
+    "plain_axis",
+    "scatter",
+    "short",
+    "spectrum_density",
+]
 
 FONT = (
     '-apple-system, BlinkMacSystemFont, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, '
@@ -54,21 +64,27 @@ def distribution(content: Content, quantity: Quantity) -> Figure | None:
     digits = _telling(values[inside])
     points = {
         **_markers(content, quantity, chosen, size=8.5),
-        "x": _short(frame.places, digits),
-        "y": _short(y),
+        "x": short(frame.places, digits),
+        "y": short(y),
         "error_x": _bars(frame.below, frame.above),
     }
     _point_outwards(points, frame, "right", "left")
-    axis = {**_axis(), "showgrid": False, "showline": True, "linecolor": palette.LINE, "nticks": 6 if digits < 8 else 3}
+    axis = {
+        **plain_axis(),
+        "showgrid": False,
+        "showline": True,
+        "linecolor": palette.LINE,
+        "nticks": 6 if digits < 8 else 3,
+    }
     layout = {
-        **_layout(highlight=2),
+        **layout_of(highlight=2),
         "margin": {"l": 6, "r": 6, "t": 4, "b": 26},
         "xaxis": {**axis, **frame.axis},
         "yaxis": {"visible": False, "range": [-1.12, 1.12], "fixedrange": True},
         "shapes": _median_line(quantity.summary.get("median")),
     }
     edges = [*_edge(frame, y, "right", "left")]
-    return _figure([outline, points, _ring(), _cut(edges)], layout)
+    return figure_of([outline, points, _ring(), _cut(edges)], layout)
 
 
 def averaged_spectrum(content: Content) -> MeanDensity | None:
@@ -82,7 +98,7 @@ def averaged_spectrum(content: Content) -> MeanDensity | None:
 
 def spectrum_density(content: Content, density: MeanDensity) -> Figure:
     """Mean density with its 95 % band over samples, and one faint line a sample (at most 60)."""
-    sigma = _short(10.0**density.grid, 6)
+    sigma = short(10.0**density.grid, 6)
     every = max(1, math.ceil(len(density.curves) / _MOST_LINES))
     pairs = list(zip(density.kept, density.curves))[::every]
     lines = [_spectrum_line(content, content.spectra[position][0], sigma, curve) for position, curve in pairs]
@@ -93,14 +109,14 @@ def spectrum_density(content: Content, density: MeanDensity) -> Figure:
     ends = [float(density.grid[0]), float(density.grid[-1])]
     height = 1.05 * max(float(curve.max()) for curve in (density.mean + _margin_of(density), density.curves))
     layout = {
-        **_layout(highlight=len(traces) - 1),
+        **layout_of(highlight=len(traces) - 1),
         "margin": {"l": 54, "r": 12, "t": 12, "b": 52},
-        "xaxis": {**_axis(), **decades(*ends), "range": ends, "title": {"text": "singular value σ"}},
-        "yaxis": {**_axis(), "range": [0, height], "title": {"text": "density per decade"}},
+        "xaxis": {**plain_axis(), **decades(*ends), "range": ends, "title": {"text": "singular value σ"}},
+        "yaxis": {**plain_axis(), "range": [0, height], "title": {"text": "density per decade"}},
         "shapes": [_unit_line()] if around_one else [],
         "annotations": [_unit_label()] if around_one else [],
     }
-    return _figure(traces, layout)
+    return figure_of(traces, layout)
 
 
 def scatter(content: Content, across: Quantity, up: Quantity) -> Figure | None:
@@ -114,8 +130,8 @@ def scatter(content: Content, across: Quantity, up: Quantity) -> Figure | None:
     top = framed(y, *_interval(up, chosen), most=up.most)
     points = {
         **_markers(content, coloured, chosen, size=12, also=(across, up)),
-        "x": _short(right.places, _telling(x)),
-        "y": _short(top.places, _telling(y)),
+        "x": short(right.places, _telling(x)),
+        "y": short(top.places, _telling(y)),
         "error_x": _bars(right.below, right.above),
         "error_y": _bars(top.below, top.above),
     }
@@ -124,21 +140,23 @@ def scatter(content: Content, across: Quantity, up: Quantity) -> Figure | None:
     sideways = _edge(right, top.places, "right", "left")
     upwards = [(mark_x, mark_y, symbol) for mark_y, mark_x, symbol in _edge(top, right.places, "up", "down")]
     layout = {
-        **_layout(highlight=2),
+        **layout_of(highlight=2),
         "margin": {"l": 60, "r": 12, "t": 12, "b": 52},
-        "xaxis": {**_axis(), **right.axis, "title": {"text": _titled(across)}},
-        "yaxis": {**_axis(), **top.axis, "title": {"text": _titled(up)}},
+        "xaxis": {**plain_axis(), **right.axis, "title": {"text": _titled(across)}},
+        "yaxis": {**plain_axis(), **top.axis, "title": {"text": _titled(up)}},
     }
-    return _figure([points, _cut([*sideways, *upwards]), _ring()], layout)
+    return figure_of([points, _cut([*sideways, *upwards]), _ring()], layout)
 
 
-def _figure(traces: Sequence[dict[str, Any]], layout: dict[str, Any]) -> Figure:
+def figure_of(traces: Sequence[dict[str, Any]], layout: dict[str, Any]) -> Figure:
+    """A plotly figure of plain traces."""
     from plotly.graph_objects import Figure
 
     return Figure(data=list(traces), layout=layout)
 
 
-def _layout(highlight: int) -> dict[str, Any]:
+def layout_of(highlight: int) -> dict[str, Any]:
+    """What all figures look like; `highlight` is the trace in which the page's script marks a sample."""
     return {
         "template": "none",
         "meta": {"highlight": highlight},
@@ -152,7 +170,8 @@ def _layout(highlight: int) -> dict[str, Any]:
     }
 
 
-def _axis() -> dict[str, Any]:
+def plain_axis() -> dict[str, Any]:
+    """What all axes look like."""
     return {
         "gridcolor": palette.LINE,
         "zeroline": False,
@@ -230,13 +249,13 @@ def _cut(edges: Sequence[tuple[float, float, str]]) -> dict[str, Any]:
     """Small triangles where intervals are cut off."""
     x, y, symbols = (list(column) for column in zip(*edges)) if edges else ([], [], [])
     marker = {"size": 5, "color": palette.faded(palette.MUTED, 0.6), "symbol": symbols}
-    place = {"x": _short(x, 16), "y": _short(y, 16), "cliponaxis": False}
+    place = {"x": short(x, 16), "y": short(y, 16), "cliponaxis": False}
     return {"type": "scatter", "mode": "markers", **place, "marker": marker, "hoverinfo": "skip"}
 
 
 def _bars(below: Array, above: Array) -> dict[str, Any]:
     colour = palette.faded(palette.MUTED, round(0.45 * _crowding(len(above)) ** 2, 3))
-    lengths = {"array": _short(above), "arrayminus": _short(below), "symmetric": False}
+    lengths = {"array": short(above), "arrayminus": short(below), "symmetric": False}
     return {"type": "data", **lengths, "thickness": 1, "width": 0, "color": colour}
 
 
@@ -260,8 +279,8 @@ def _outline(places: Array, logarithmic: bool, most: float) -> tuple[dict[str, A
     trace = {
         "type": "scatter",
         "mode": "lines",
-        "x": _short(10.0**along if logarithmic else along, _telling(grid)),
-        "y": _short(np.concatenate([height, -height[::-1]])),
+        "x": short(10.0**along if logarithmic else along, _telling(grid)),
+        "y": short(np.concatenate([height, -height[::-1]])),
         "fill": "toself",
         "fillcolor": palette.faded(palette.MUTED, 0.09),
         "line": {"width": 0},
@@ -289,7 +308,7 @@ def _median_line(median: float | None) -> list[dict[str, Any]]:
 
 def _line(x: Sequence[float], y: Any, colour: str, width: float) -> dict[str, Any]:
     line = {"color": colour, "width": width}
-    return {"type": "scatter", "mode": "lines", "x": list(x), "y": _short(y, 4), "line": line, "hoverinfo": "skip"}
+    return {"type": "scatter", "mode": "lines", "x": list(x), "y": short(y, 4), "line": line, "hoverinfo": "skip"}
 
 
 def _spectrum_line(content: Content, index: int, sigma: Sequence[float], curve: Array) -> dict[str, Any]:
@@ -338,6 +357,6 @@ def _telling(values: Array) -> int:
     return min(5 + max(0, math.ceil(closeness)), 16)
 
 
-def _short(values: Any, digits: int = 5) -> list[float]:
+def short(values: Any, digits: int = 5) -> list[float]:
     """Plain numbers of a few significant digits: what a screen can show, a fifth of the bytes."""
     return [float(f"{value:.{digits}g}") for value in values]

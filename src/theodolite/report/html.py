@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from theodolite.surveys import Run
 
-__all__ = ["write_report"]
+__all__ = ["environment", "script_json", "sources", "write", "write_report", "year_of"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _ON_THE_CARD = ("local_scaling_per_dimension", "local_rank", "leading_singular_value")
@@ -46,17 +46,22 @@ def write_report(run: Run | str | Path, out: str | Path | None = None) -> Path:
     Raises:
         InputError: plotly or jinja2 is not installed, the folder is not a run, or the file cannot be written.
     """
-    environment = _environment()
+    templates = environment()
     if isinstance(run, str | Path):
         from theodolite.surveys import read_run
 
         run = read_run(run)
     path = path_of(out, "the report's file") if out is not None else Path(run.path) / "report.html"
-    _write(path, environment.get_template("report.html").render(_context(read_content(run))))
+    write(path, templates.get_template("report.html").render(_context(read_content(run))))
     return path
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates.
+
+    Raises:
+        InputError: plotly or jinja2 is not installed.
+    """
     try:
         import jinja2
         import plotly  # noqa: F401  (asked for here so that its absence is told before any work)
@@ -65,14 +70,14 @@ def _environment() -> Environment:
             f"the report expected plotly and jinja2, got no {error.name}; "
             'install them with pip install "theodolite[report]"'
         ) from error
-    environment = jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(plain=_plain, words=lambda name: str(name).replace("_", " "), date=_date)
-    return environment
+    made.filters.update(plain=_plain, words=lambda name: str(name).replace("_", " "), date=_date)
+    return made
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """Replace `path` in one step, so that a full disk leaves the old report."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -90,7 +95,7 @@ def _context(content: Content) -> dict[str, Any]:
     density = figures.averaged_spectrum(content)
     drawn = _drawn(content, density)
     return {
-        **_sources(),
+        **sources(),
         "content": content,
         "info": content.info,
         "status": content.status,
@@ -98,8 +103,8 @@ def _context(content: Content) -> dict[str, Any]:
         "brittle_definition": brittle_definition(content),
         "density": density,
         "drawn": drawn,
-        "figures": _script_json({name: json.loads(str(figure.to_json())) for name, figure in drawn.items()}),
-        "card": _script_json([quantity.name for quantity in _on_the_card(content)]),
+        "figures": script_json({name: json.loads(str(figure.to_json())) for name, figure in drawn.items()}),
+        "card": script_json([quantity.name for quantity in _on_the_card(content)]),
         "card_quantities": _on_the_card(content),
         "pair": _pair(content),
         "strip": _strip(content),
@@ -109,15 +114,16 @@ def _context(content: Content) -> dict[str, Any]:
         "planned": len((content.info.get("data") or {}).get("files") or []),
         "troubles": _troubles(content.info),
         "scale": palette.SCALE,
-        "year": _year(content.info.get("created")),
+        "year": year_of(content.info.get("created")),
     }
 
 
-def _sources() -> dict[str, Any]:
+def sources(script: str = "script.js") -> dict[str, Any]:
+    """Style, script and plotting library of a page, to be put inside it."""
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    files = {"style": "style.css", "script": "script.js"}
+    files = {"style": "style.css", "script": script}
     own = {name: Markup((_TEMPLATES / file).read_text(encoding="utf-8")) for name, file in files.items()}
     return {"plotly": Markup(get_plotlyjs()), "palette": palette, "font": Markup(figures.FONT), **own}
 
@@ -177,7 +183,7 @@ def _troubles(info: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]
     return [(title, [(str(what), str(why)) for what, why in rows]) for title, rows in found.items() if rows]
 
 
-def _script_json(value: Any) -> Markup:
+def script_json(value: Any) -> Markup:
     """JSON that can stand inside a script element, whatever names it holds."""
     from jinja2.utils import htmlsafe_json_dumps
 
@@ -223,6 +229,7 @@ def _date(text: Any) -> str:
     return f"{moment.day} {moment:%B %Y}" if moment else str(text or "")
 
 
-def _year(text: Any) -> int:
+def year_of(text: Any) -> int:
+    """The year of a moment, or this year."""
     moment = _moment(text)
     return moment.year if moment else datetime.datetime.now(tz=datetime.UTC).year

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["ACCENT", "FAINT", "INK", "LINE", "MUTED", "PAPER", "SCALE", "colour_at", "faded"]
+__all__ = ["ACCENT", "FAINT", "INK", "LINE", "MODELS", "MUTED", "PAPER", "SCALE", "colour_at", "faded"]
 
 INK = "#1b2430"
 MUTED = "#647084"
@@ -15,6 +15,9 @@ ACCENT = "#0f6996"
 
 SCALE = ("#84d9ad", "#5cc5ac", "#35b0ab", "#0e99a8", "#0e819f", "#0f6996", "#205188", "#293975", "#2b215f")
 """Equal steps of lightness in OKLab (0.82 to 0.30) from green to indigo: perceptually uniform, dark means more."""
+
+MODELS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#b8860b")
+"""Colours that tell models apart, to colour-blind readers too (after Okabe and Ito 2008)."""
 
 
 def colour_at(position: float) -> str:

@@ -3,6 +3,7 @@
 from theodolite.surveys.engine import survey, survey_forecast
 from theodolite.surveys.forecast import Forecast
 from theodolite.surveys.images import load_images
+from theodolite.surveys.ranking import rank
 from theodolite.surveys.run import Run, read_run
 
-__all__ = ["Forecast", "Run", "load_images", "read_run", "survey", "survey_forecast"]
+__all__ = ["Forecast", "Run", "load_images", "rank", "read_run", "survey", "survey_forecast"]

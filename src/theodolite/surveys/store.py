@@ -19,13 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from theodolite.errors import InputError
+from theodolite.errors import InputError, path_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-__all__ = ["FORMAT", "SCHEMA", "RunFolder", "is_held", "read_info", "read_record", "read_rows"]
+__all__ = ["FORMAT", "SCHEMA", "RunFolder", "is_held", "is_ranking", "read_info", "read_record", "read_rows"]
 
 FORMAT = 1
 """Version of the run folder's layout."""
@@ -208,6 +208,14 @@ def read_info(path: Path) -> dict[str, Any]:
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise InputError(f"{file} expected to hold a run of format {FORMAT}, got another; use the version that made it")
     return info
+
+
+def is_ranking(path: str | Path) -> bool:
+    """Whether a run folder is that of a ranking; False too where there is no run, which its reader will say."""
+    try:
+        return read_info(path_of(path, "the run folder")).get("kind") == "rank"
+    except InputError:
+        return False
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -1,0 +1,53 @@
+"""Which images were cut from one photograph, told from their file names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from theodolite.errors import InputError
+
+__all__ = ["DEFAULT", "sources_of"]
+
+DEFAULT = r"^(.+?)(?:[_-]\d+){2,}$"
+"""The part of a file's name before its crop coordinates: two or more whole numbers at its end."""
+
+
+def sources_of(files: Sequence[str], pattern: str | None = None) -> list[str]:
+    """The source of each file, by path inside the folder.
+
+    Args:
+        files: paths inside the data folder.
+        pattern: a regular expression searched for in the path without its suffix; its first group names the source, or
+            all of the match. By default the name before its crop coordinates (``astronaut_0128_0256.png`` is from
+            ``astronaut``), and a file without coordinates is its own source.
+
+    Raises:
+        InputError: a pattern that is no regular expression, or that a file does not match.
+
+    Example:
+        >>> sources_of(["cat_0000_0128.png", "cat_0128_0128.png", "IMG_1234.jpg"])
+        ['cat', 'cat', 'IMG_1234']
+        >>> sources_of(["cat-eye.png", "cat-fur.png"], r"^[a-z]+")
+        ['cat', 'cat']
+    """
+    try:
+        expression = re.compile(DEFAULT if pattern is None else pattern)
+    except re.error as error:
+        raise InputError(
+            f"`group` expected to be a regular expression, got {pattern!r} ({error}); e.g. --group '^[a-z]+'"
+        ) from error
+    return [_source(PurePosixPath(file), expression, pattern) for file in files]
+
+
+def _source(file: PurePosixPath, expression: re.Pattern[str], pattern: str | None) -> str:
+    path = file.with_suffix("").as_posix()
+    found = expression.search(path)
+    if found is None:
+        if pattern is None:
+            return path
+        raise InputError(
+            f"`group` {pattern!r} expected to match every file, and {file} does not; mend the pattern or move the file"
+        )
+    return str(found[1] if expression.groups else found[0])
