@@ -1,8 +1,9 @@
-"""The Fisher metric of a parameter family: posteriors over a grid of its parameters."""
+"""The Fisher metric of a parameter family: posteriors over a grid of its parameters, potentials, metrics, geodesics."""
 
 from theodolite.hessian.grid import ParameterGrid
 from theodolite.hessian.likelihood import LearnedLikelihood, Likelihood, learn_likelihood
 from theodolite.hessian.posterior import ExponentialFamily, Posterior, grid_posterior, noise_free_posterior
+from theodolite.hessian.potential import Potential, fit_potential
 
 __all__ = [
     "ExponentialFamily",
@@ -10,6 +11,8 @@ __all__ = [
     "Likelihood",
     "ParameterGrid",
     "Posterior",
+    "Potential",
+    "fit_potential",
     "grid_posterior",
     "learn_likelihood",
     "noise_free_posterior",
