@@ -1,19 +1,28 @@
 """The Fisher metric of a parameter family: posteriors over a grid of its parameters, potentials, metrics, geodesics."""
 
+from theodolite.hessian.direct import DirectMetric, direct_metric
 from theodolite.hessian.grid import ParameterGrid
 from theodolite.hessian.likelihood import LearnedLikelihood, Likelihood, learn_likelihood
+from theodolite.hessian.metric import Metric, MetricMap, MetricSource, codazzi_residual, metric_map
 from theodolite.hessian.posterior import ExponentialFamily, Posterior, grid_posterior, noise_free_posterior
 from theodolite.hessian.potential import Potential, fit_potential
 
 __all__ = [
+    "DirectMetric",
     "ExponentialFamily",
     "LearnedLikelihood",
     "Likelihood",
+    "Metric",
+    "MetricMap",
+    "MetricSource",
     "ParameterGrid",
     "Posterior",
     "Potential",
+    "codazzi_residual",
+    "direct_metric",
     "fit_potential",
     "grid_posterior",
     "learn_likelihood",
+    "metric_map",
     "noise_free_posterior",
 ]

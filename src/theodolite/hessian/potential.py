@@ -10,10 +10,11 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.hessian.fitting import ConvexFit
-from theodolite.hessian.grid import ParameterGrid
+from theodolite.hessian.grid import ParameterGrid, checked_points
 from theodolite.hessian.posterior import Posterior
+from theodolite.hessian.resampling import resampled_shares
 from theodolite.hessian.splines import TensorSplines
-from theodolite.spectrum.seeds import Seeding, Seeds
+from theodolite.spectrum.seeds import Seeding
 
 __all__ = ["Potential", "fit_potential"]
 
@@ -54,27 +55,27 @@ class Potential:
 
     def value(self, theta: Tensor) -> Tensor:
         """`ψ`, nats a sample: `(...)`."""
-        flat = self._checked(theta)
+        flat = self._flat(theta)
         return self.splines.evaluate(self.coefficients, flat).reshape(theta.shape[:-1])
 
     def gradient(self, theta: Tensor) -> Tensor:
         """`∇ψ`, up to a constant the mean statistics: `(..., 2)`."""
-        flat = self._checked(theta)
+        flat = self._flat(theta)
         slopes = [self.splines.evaluate(self.coefficients, flat, orders) for orders in ((1, 0), (0, 1))]
         return torch.stack(slopes, -1).reshape(theta.shape)
 
     def metric(self, theta: Tensor) -> Tensor:
         """`∇²ψ`, the Fisher metric of one sample, positive definite: `(..., 2, 2)`."""
-        return self.splines.hessian(self.coefficients, self._checked(theta)).reshape(*theta.shape, 2)
+        return self.splines.hessian(self.coefficients, self._flat(theta)).reshape(*theta.shape, 2)
 
     def metric_replicates(self, theta: Tensor) -> Tensor:
         """The metric by every replicate: `(R, ..., 2, 2)`."""
-        flat = self._checked(theta)
+        flat = self._flat(theta)
         return self.splines.hessian(self.replicates, flat).reshape(-1, *theta.shape, 2)
 
     def aligned(self, theta: Tensor, values: Tensor) -> Potential:
         """The same metric with the affine part that brings `ψ` nearest to `values: (n,)` at `theta: (n, 2)`."""
-        flat = self._checked(theta)
+        flat = self._flat(theta)
         ones = torch.ones_like(flat[:, :1])
         missing = (values.to(flat) - self.value(flat))[:, None]
         constant, *slope = torch.linalg.lstsq(torch.cat([ones, flat], 1), missing).solution[:, 0]
@@ -86,14 +87,8 @@ class Potential:
             duals=self.duals + torch.stack(slope),
         )
 
-    def _checked(self, theta: Tensor) -> Tensor:
-        if not isinstance(theta, Tensor) or theta.ndim < 1 or theta.shape[-1] != 2 or not theta.is_floating_point():
-            got = tuple(theta.shape) if isinstance(theta, Tensor) else type(theta).__name__
-            raise InputError(f"parameters (..., 2) in floating point expected, got {got}")
-        if not bool(self.grid.inside(theta).all()):
-            outside = tuple(theta.detach()[~self.grid.inside(theta)][0].tolist())
-            raise InputError(f"parameters in the box {self.grid.low} to {self.grid.high} expected, got {outside}")
-        return theta.reshape(-1, 2).to(self.coefficients)
+    def _flat(self, theta: Tensor) -> Tensor:
+        return checked_points(theta, self.grid).to(self.coefficients)
 
 
 def fit_potential(
@@ -139,7 +134,7 @@ def fit_potential(
     targets = posterior.log_probability.double().exp()
     problem = ConvexFit(splines, posterior.grid.points.to(targets), targets, smoothing)
     solution = problem.solve()
-    again = problem.resolved(solution, _resampled(len(targets), replicates, generator).to(targets))
+    again = problem.resolved(solution, resampled_shares(len(targets), replicates, generator).to(targets))
     entropies = -(targets * posterior.log_probability.clamp_min(-1e3)).sum(-1)
     return Potential(
         posterior.grid,
@@ -151,15 +146,6 @@ def fit_potential(
         float((solution.losses - entropies).mean()),
         targets.mean(0) * targets.shape[1],
         solution.converged,
-    )
-
-
-def _resampled(bundles: int, replicates: int, generator: Seeding) -> Tensor:
-    """Shares of the bundles in samples with replacement, `(replicates, bundles)`."""
-    draws = torch.Generator().manual_seed(Seeds(generator, 1).base[0])
-    picks = torch.randint(bundles, (replicates, bundles), generator=draws)
-    return torch.zeros(replicates, bundles, dtype=torch.float64).scatter_add(
-        1, picks, torch.full(picks.shape, 1 / bundles, dtype=torch.float64)
     )
 
 

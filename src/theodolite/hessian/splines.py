@@ -96,7 +96,7 @@ class TensorSplines:
 def _pieces(degree: int) -> Tensor:
     """The polynomials of the uniform splines on one interval of unit length, `(degree + 1, powers)`, from the left.
 
-    The recursion of de Boor and Cox, `b'` of degree `k - 1`: `k b_j(r) = (r + k - j) b'_(j-1)(r) + (1 - r + j) b'_j(r)`.
+    De Boor and Cox, with `b'` of degree `k - 1`: `k b_j(r) = (r + k - j) b'_(j-1)(r) + (1 - r + j) b'_j(r)`.
     """
     rows = torch.ones(1, 1, dtype=torch.float64)
     for k in range(1, degree + 1):
