@@ -1,4 +1,4 @@
-"""Metric fields: the fallback against exact Fisher matrices, errors honest over seeds, Codazzi where it holds or not."""
+"""Metric fields: the fallback against exact Fisher matrices, errors honest over seeds, Codazzi where it holds."""
 
 from __future__ import annotations
 

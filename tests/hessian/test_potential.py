@@ -125,14 +125,14 @@ def test_the_order_of_bundles_and_their_repetition_change_nothing():
 
 def test_errors_from_bundles_are_honest_over_seeds():
     """TASEP is no exponential family in its rates: fits differ between draws, and meet in that of very many bundles."""
-    model, grid = TASEP(6), ParameterGrid((0.1, 0.1), (0.9, 0.9), (10, 10))
+    model, grid = TASEP(6), ParameterGrid((0.1, 0.1), (0.9, 0.9), (9, 9))
     inner = lattice(ParameterGrid((0.3, 0.3), (0.7, 0.7), (2, 2)), 3)
 
     def fitted(n: int, seed: int) -> Potential:
         return fit_potential(grid_posterior(model, model.sample(drawn(grid, n, seed), 4, generator=seed), grid))
 
-    many = torch.stack([fitted(150, seed).metric(inner) for seed in range(100, 124)])
-    runs = [fitted(150, seed) for seed in range(24)]
+    many = torch.stack([fitted(150, seed).metric(inner) for seed in range(100, 116)])
+    runs = [fitted(150, seed) for seed in range(20)]
     z = torch.stack([(run.metric(inner) - many.mean(0)) / run.metric_replicates(inner).std(0) for run in runs])
     z = z.flatten(2)[..., [0, 1, 3]]
     assert runs[0].misfit > 0.01
@@ -143,8 +143,8 @@ def test_errors_from_bundles_are_honest_over_seeds():
 def test_the_seed_decides_the_replicates():
     posterior = noise_free_posterior(MODEL, lattice(SMALL, 6), SMALL, 4)
     runs = [fit_potential(posterior, replicates=3, generator=seed).replicates for seed in (1, 1, 2)]
-    assert torch.equal(runs[0], runs[1])
-    assert not torch.equal(runs[0], runs[2])
+    torch.testing.assert_close(runs[0], runs[1])
+    assert not torch.allclose(runs[0], runs[2], rtol=1e-5)
 
 
 POSTERIOR = noise_free_posterior(MODEL, lattice(SMALL, 4), SMALL, 4)
