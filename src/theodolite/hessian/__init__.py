@@ -6,7 +6,9 @@ from theodolite.hessian.direct import DirectMetric, direct_metric
 from theodolite.hessian.geodesic import curve_length, geodesic
 from theodolite.hessian.grid import ParameterGrid
 from theodolite.hessian.likelihood import LearnedLikelihood, Likelihood, learn_likelihood
+from theodolite.hessian.lipschitz import Steepness, steepness
 from theodolite.hessian.metric import Metric, MetricMap, MetricSource, codazzi_residual, metric_map
+from theodolite.hessian.phases import PhaseMap, find_phases, phase_map, zoom
 from theodolite.hessian.posterior import ExponentialFamily, Posterior, grid_posterior, noise_free_posterior
 from theodolite.hessian.potential import Potential, fit_potential
 from theodolite.hessian.shooting import Shot, shoot
@@ -21,19 +23,25 @@ __all__ = [
     "MetricMap",
     "MetricSource",
     "ParameterGrid",
+    "PhaseMap",
     "Posterior",
     "Potential",
     "Shot",
+    "Steepness",
     "codazzi_residual",
     "curve_length",
     "decoded_length",
     "decoder_geodesic",
     "direct_metric",
+    "find_phases",
     "fit_potential",
     "geodesic",
     "grid_posterior",
     "learn_likelihood",
     "metric_map",
     "noise_free_posterior",
+    "phase_map",
     "shoot",
+    "steepness",
+    "zoom",
 ]
