@@ -113,6 +113,7 @@ def test_the_residual_is_the_same_in_affine_coordinates():
 def test_the_residual_of_a_fitted_metric_tells_the_families_apart(direct: DirectMetric):
     exact = codazzi_residual(MODEL.fisher, INNER)
     found = codazzi_residual(direct, INNER)
+    assert codazzi_residual(direct).value > 0.1
     assert found.value > 5 * found.stderr
     assert abs(found.value - exact.value) < 0.2 * exact.value
     grid = ParameterGrid((0.05, -0.3), (0.5, 0.3), (24, 24))
@@ -145,6 +146,7 @@ def test_a_singular_metric_has_a_status():
         (lambda: direct_metric(posterior(3, 0)), "4 bundles"),
         (lambda: metric_map(direct_metric(posterior(9, 0)), torch.zeros(2, dtype=D)), r"\(n, 2\)"),
         (lambda: metric_map(direct_metric(posterior(9, 0)), torch.full((1, 2), 3.0, dtype=D)), "in the box"),
+        (lambda: codazzi_residual(physical), r"\(n, 2\)"),
         (lambda: codazzi_residual(physical, torch.zeros(3, dtype=D)), r"\(n, 2\)"),
     ],
 )

@@ -3,6 +3,7 @@
 from theodolite.hessian.curves import Geodesic
 from theodolite.hessian.decoded import decoded_length, decoder_geodesic
 from theodolite.hessian.direct import DirectMetric, direct_metric
+from theodolite.hessian.features import Chordal, FeatureKernel, Squared, feature_posterior
 from theodolite.hessian.geodesic import curve_length, geodesic
 from theodolite.hessian.grid import ParameterGrid
 from theodolite.hessian.likelihood import LearnedLikelihood, Likelihood, learn_likelihood
@@ -14,8 +15,10 @@ from theodolite.hessian.potential import Potential, fit_potential
 from theodolite.hessian.shooting import Shot, shoot
 
 __all__ = [
+    "Chordal",
     "DirectMetric",
     "ExponentialFamily",
+    "FeatureKernel",
     "Geodesic",
     "LearnedLikelihood",
     "Likelihood",
@@ -27,12 +30,14 @@ __all__ = [
     "Posterior",
     "Potential",
     "Shot",
+    "Squared",
     "Steepness",
     "codazzi_residual",
     "curve_length",
     "decoded_length",
     "decoder_geodesic",
     "direct_metric",
+    "feature_posterior",
     "find_phases",
     "fit_potential",
     "geodesic",

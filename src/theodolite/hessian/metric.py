@@ -103,7 +103,9 @@ def metric_map(source: MetricSource, points: Tensor | None = None) -> MetricMap:
     )
 
 
-def codazzi_residual(source: MetricSource | Metric, points: Tensor, *, step: float | None = None) -> Estimate:
+def codazzi_residual(
+    source: MetricSource | Metric, points: Tensor | None = None, *, step: float | None = None
+) -> Estimate:
     """How far a metric is from being a Hessian in these parameters: 0 for one, about 1 for none at all.
 
     A metric is locally the Hessian of a function of its coordinates if and only if `∂_k g_ij` is symmetric in all
@@ -114,7 +116,8 @@ def codazzi_residual(source: MetricSource | Metric, points: Tensor, *, step: flo
 
     Args:
         source: a fitted `DirectMetric` (a `Potential` has residual zero by construction) or a metric in closed form.
-        points: `(n, 2)`, at least a step inside the box.
+        points: `(n, 2)`, at least a step inside the box; of a fitted metric, by default, the cells that are three or
+            more from its edge.
         step: of the differences; by default a cell of the grid along each parameter, or 1e-4.
 
     Returns:
@@ -123,8 +126,11 @@ def codazzi_residual(source: MetricSource | Metric, points: Tensor, *, step: flo
     Raises:
         InputError: points of another shape, or outside the box after a step.
     """
-    if points.ndim != 2 or points.shape[1] != 2:
-        raise InputError(f"points (n, 2) expected, got {tuple(points.shape)}")
+    if points is None and not callable(source):
+        cells = source.grid.points.reshape(*source.grid.shape, 2)
+        points = cells[3:-3, 3:-3].reshape(-1, 2)
+    if points is None or points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:
+        raise InputError(f"points (n, 2) expected, got {None if points is None else tuple(points.shape)}")
     if callable(source):
         steps = torch.full((2,), step or 1e-4, dtype=torch.float64)
         squares = _squares(_slopes(source, points, steps), source(points).mean(0))
