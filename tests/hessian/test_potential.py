@@ -18,7 +18,7 @@ from theodolite.hessian import (
     noise_free_posterior,
 )
 from theodolite.hessian.splines import TensorSplines
-from theodolite.zoo import TASEP, Ising
+from theodolite.zoo import TASEP, Ising, onsager
 
 D = torch.float64
 MODEL = Ising(4)
@@ -78,6 +78,22 @@ def test_the_potential_is_the_log_partition_up_to_an_affine_function(noise_free:
     torch.testing.assert_close(aligned.metric(theta), noise_free.metric(theta))
     inner = ((aligned.duals - MODEL.mean(lattice(GRID, 18))).abs() < 0.1).double().mean()
     assert inner > 0.9
+
+
+def test_specific_heat_and_magnetisation_from_the_fitted_potential():
+    """Of a torus of side 6: the transfer matrix in a field, and Onsager where it is too hot to feel its size."""
+    model, grid = Ising(6), ParameterGrid((0.1, -0.2), (0.5, 0.2), (16, 16))
+    fitted = fit_potential(noise_free_posterior(model, lattice(grid, 12), grid, 1))
+    known = lattice(grid, 3)
+    fitted = fitted.aligned(known, model.log_partition(known))
+    K = torch.tensor([0.14, 0.17, 0.2, 0.4], dtype=D)
+    at_rest = torch.stack([K, torch.zeros_like(K)], -1)
+    heat = fitted.metric(at_rest)[:, 0, 0] * K**2 / 36
+    torch.testing.assert_close(heat[:3], onsager(K[:3]).specific_heat, rtol=0.03, atol=0)
+    torch.testing.assert_close(heat, model.fisher(at_rest)[:, 0, 0] * K**2 / 36, rtol=0.01, atol=0)
+    field = torch.tensor([[0.2, 0.1], [0.35, 0.05], [0.42, -0.1]], dtype=D)
+    torch.testing.assert_close(fitted.gradient(field)[:, 1] / 36, model.mean(field)[:, 1] / 36, rtol=0.01, atol=0)
+    torch.testing.assert_close(fitted.gradient(field)[:, 0] / 36, model.mean(field)[:, 0] / 36, rtol=0.01, atol=0)
 
 
 def test_derivatives_agree_with_one_another(noise_free: Potential):

@@ -21,6 +21,9 @@ __all__ = ["curve_length", "geodesic"]
 _SINGULAR = 1e-10
 """Ratio of eigenvalues below which the metric counts as singular."""
 
+_TOLERANCE = 1e-8
+"""Relative decrease of the energy that one more step promises, below which a curve is done."""
+
 _COARSE = 0.01
 """Part of the length that more points may change."""
 
@@ -74,7 +77,7 @@ def geodesic(
     if lattice and box is not None and start.shape[1] == 2:
         curves = _better(everywhere, lines, lattice_paths(field, start, end, box, lattice, segments))
     curves, converged, evaluations = relaxed(
-        functools.partial(_energy, everywhere), functools.partial(_pieces, everywhere), curves, steps
+        functools.partial(_energy, everywhere), functools.partial(_pieces, everywhere), curves, steps, _TOLERANCE
     )
     if box is not None:
         curves = clamped(curves, box)

@@ -19,9 +19,6 @@ _ROUNDS = 3
 _EVEN = 5e-3
 """Variation of speed that needs no other round."""
 
-_SINGLE_PRECISION = 1e-5
-"""Relative decrease of the energy that is rounding in float32."""
-
 
 class SineBasis:
     """Curves with fixed ends as the line between them plus `sum over k of a_k sin(π k s) √2 / (π k)`.
@@ -59,6 +56,7 @@ def relaxed(
     pieces: Callable[[Tensor], Tensor],
     curves: Tensor,
     steps: int,
+    tolerance: float,
 ) -> tuple[Tensor, Tensor, int]:
     """Minimise the energy of curves `(m, n + 1, d)` with fixed ends.
 
@@ -67,12 +65,12 @@ def relaxed(
         pieces: lengths of the sides of curves, `(m, n)`.
         curves: where to start.
         steps: of the minimiser in a round; between rounds points are spread evenly.
+        tolerance: relative decrease of the energy promised by a step that is not taken any more.
 
     Returns:
         The curves, which of them converged, and the evaluations of the energy.
     """
     basis, evaluations = SineBasis(curves.shape[1] - 1, curves), 0
-    tolerance = 1e-8 if curves.dtype == torch.float64 else _SINGLE_PRECISION
     for _ in range(_ROUNDS):
         curves = resampled(curves, pieces(curves))
         ends = (curves[:, 0], curves[:, -1])
