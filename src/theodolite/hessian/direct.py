@@ -63,8 +63,8 @@ def direct_metric(posterior: Posterior, *, replicates: int = 30, generator: Seed
     Second differences over neighbouring cells have a bias of `h²/12 ∂⁴ log p`, and the outermost cells take those of
     their neighbours. Indefinite matrices lose their negative part.
 
-    Measured on TASEP(10), 24 x 24 cells, 500 bundles of four: median relative error 0.02, 95th percentile 0.09 on the
-    inner 80 % of the box, where the best potential is 0.17 and 0.58 off.
+    Measured on TASEP(10), 24 x 24 cells, 500 bundles of four: median relative error 0.03, 95th percentile 0.17 on the
+    inner 80 % of the box, where the best potential is 0.17 and 0.63 off.
 
     Args:
         posterior: of `m >= 4` bundles whose parameters are spread evenly over the box.

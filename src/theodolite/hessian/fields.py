@@ -14,7 +14,7 @@ from theodolite.hessian.metric import Metric, MetricSource
 __all__ = ["check_metric", "clamped", "extended", "opened", "pairs"]
 
 _OUTSIDE = 100.0
-"""Metric outside a box: the one on its boundary times one plus this times the squared distance in sides of the box."""
+"""Metric outside a box: that on its boundary times `1 + this (r + r²)`, `r` the distance in sides of the box."""
 
 
 def extended(metric: Metric, box: ParameterGrid) -> Metric:
@@ -22,7 +22,7 @@ def extended(metric: Metric, box: ParameterGrid) -> Metric:
 
     def everywhere(points: Tensor) -> Tensor:
         inside = clamped(points, box)
-        low, high = (torch.tensor(end).to(points) for end in (box.low, box.high))
+        low, high = torch.tensor([box.low, box.high], dtype=torch.float64).to(points)
         beyond = ((points - inside) / (high - low)).square().sum(-1)
         return metric(inside) * (1 + _OUTSIDE * beyond + _OUTSIDE * ((beyond + 1e-12).sqrt() - 1e-6))[:, None, None]
 
@@ -31,7 +31,7 @@ def extended(metric: Metric, box: ParameterGrid) -> Metric:
 
 def clamped(points: Tensor, box: ParameterGrid) -> Tensor:
     """The nearest points in the box."""
-    low, high = (torch.tensor(end, dtype=torch.float64).to(points) for end in (box.low, box.high))
+    low, high = torch.tensor([box.low, box.high], dtype=torch.float64).to(points)
     return torch.minimum(torch.maximum(points, low), high)
 
 

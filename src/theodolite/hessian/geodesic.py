@@ -60,13 +60,13 @@ def geodesic(
         steps: of the minimiser, at most, in each of three rounds.
 
     Returns:
-        A `Geodesic`; its statuses say where the curve met the boundary, a singular metric or too few points.
+        A `Geodesic` in float64; its statuses say where the curve met the boundary, a singular metric or too few points.
 
     Raises:
         InputError: pairs of different shapes, points that are not finite or outside the box, a metric that is not
             finite, symmetric and positive semi-definite on the straight lines.
     """
-    field, replicates, box = opened(metric, box)
+    field, _, box = opened(metric, box)
     start, end = pairs(start, end, box)
     if segments < 4:
         raise InputError(f"at least 4 segments expected, got {segments}")
@@ -82,7 +82,7 @@ def geodesic(
     if box is not None:
         curves = clamped(curves, box)
     pieces = _pieces(field, curves)
-    length = curve_length(metric if replicates else field, curves)
+    length = curve_length(metric, curves, box=box)
     return Geodesic(
         curves,
         length,
@@ -94,14 +94,13 @@ def geodesic(
     )
 
 
-def curve_length(metric: Metric | MetricSource, curves: Tensor) -> Estimate:
+def curve_length(metric: Metric | MetricSource, curves: Tensor, *, box: ParameterGrid | None = None) -> Estimate:
     """The length of curves through points `(m, n + 1, d)`, `n >= 2`: `sum of sqrt(δᵀ g(midpoint) δ)`.
 
-    Points four times denser are put on them by cubics first.
-
-    Compare curves under a second metric with it. The error is the spread over replicates of a fitted metric.
+    Cubics put points four times denser on them first, kept in the box where there is one. Compare curves under a second
+    metric with it. The error is the spread over replicates of a fitted metric, and zero for a function.
     """
-    field, replicates, box = opened(metric, None)
+    field, replicates, box = opened(metric, box)
     fine = _subdivided(curves, box)
     value = _length(field, fine)
     if replicates is None:
@@ -160,12 +159,10 @@ def _statuses(
     words = ["ok"] * len(curves)
     flags = [("coarse", coarse), ("not converged", ~converged), ("singular", singular)]
     if box is not None:
-        sides = torch.tensor(box.high, dtype=torch.float64) - torch.tensor(box.low, dtype=torch.float64)
-        inner, margin = curves[:, 1:-1], 1e-6 * sides.to(curves)
-        near = ~(
-            (inner > torch.tensor(box.low).to(curves) + margin) & (inner < torch.tensor(box.high).to(curves) - margin)
-        ).all(-1)
-        flags.insert(0, ("boundary", near.any(1)))
+        low, high = torch.tensor([box.low, box.high], dtype=torch.float64).to(curves)
+        inner, margin = curves[:, 1:-1], 1e-6 * (high - low)
+        clear = ((inner > low + margin) & (inner < high - margin)).flatten(1).all(1)
+        flags.insert(0, ("boundary", ~clear))
     for word, flag in flags:
         words = [word if hit else old for old, hit in zip(words, flag.tolist())]
     return tuple(words)

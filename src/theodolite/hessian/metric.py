@@ -163,7 +163,7 @@ def _squares(slopes: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
 def _support(source: MetricSource, points: Tensor) -> Tensor:
     """Of the cell that each point is in, `(n,)`."""
     grid = source.grid
-    low = torch.tensor(grid.low).to(points)
+    low = torch.tensor(grid.low, dtype=torch.float64).to(points)
     cells = ((points - low) / grid.spacing.to(points)).long()
     rows, columns = (cells[:, axis].clamp(0, size - 1) for axis, size in enumerate(grid.shape))
     return source.support[rows * grid.shape[1] + columns]

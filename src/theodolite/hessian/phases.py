@@ -21,7 +21,7 @@ _SIGNIFICANT = 3.0
 
 @dataclass(frozen=True)
 class PhaseMap:
-    """Regions of a box and what parts them.
+    """Regions of a box and what parts them, on the CPU.
 
     Attributes:
         grid: the cells.
