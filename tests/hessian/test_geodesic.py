@@ -191,6 +191,11 @@ def test_shooting_with_the_velocity_of_a_geodesic_arrives_where_it_ends(metric, 
     assert shot.statuses == ("ok",)
 
 
+def test_shooting_in_a_constant_metric_is_straight():
+    shot = shoot(lambda x: FLAT.expand(len(x), 2, 2), at(1, 2), at(3, -1), steps=5)
+    torch.testing.assert_close(shot.points[0, -1], at(4, 1))
+
+
 def test_shooting_follows_great_circles_and_stops_at_a_box(ising: Potential):
     equator = shoot(ball, at(math.pi / 2, 0), at(0, 2))
     torch.testing.assert_close(equator.points[0, -1], at(math.pi / 2, 2), atol=1e-8, rtol=0)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from theodolite.derivatives.scalars import gradients
 from theodolite.errors import InputError
 from theodolite.hessian.curves import Geodesic, denser, speed_variation, straight_lines
 from theodolite.hessian.relaxation import relaxed
-from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum.estimate import Estimate
 
 __all__ = ["decoded_length", "decoder_geodesic"]
@@ -23,7 +23,7 @@ _Map = Callable[[Tensor], Tensor]
 
 
 def decoder_geodesic(
-    map: LatentMap | _Map,
+    map: _Map,
     start: Tensor,
     end: Tensor,
     *,
@@ -43,7 +43,7 @@ def decoder_geodesic(
     line leads to, not surely the globally shortest curve.
 
     Args:
-        map: `(n, *latent)` to `(n, *output)`, differentiable by reverse mode.
+        map: `(n, *latent)` to `(n, *output)`, differentiable by reverse mode; a `LatentMap` or a function.
         start: a latent `(*latent)` or a batch `(m, *latent)`; a plain function needs the batch.
         end: the same shape; pairs are solved together and do not influence one another.
         segments: `n >= 4`.
@@ -59,8 +59,7 @@ def decoder_geodesic(
     Raises:
         InputError: pairs of different shapes, latents or outputs that are not finite.
     """
-    latent_shape = map.latent_shape if isinstance(map, LatentMap) else None
-    start, end = _pairs(start, end, latent_shape)
+    start, end = _pairs(start, end, getattr(map, "latent_shape", None))
     if segments < 4 or chunk < 1:
         raise InputError(f"at least 4 segments and chunks of at least 1 expected, got {segments} and {chunk}")
     shape = start.shape[1:]
@@ -90,7 +89,7 @@ def decoder_geodesic(
     )
 
 
-def decoded_length(map: LatentMap | _Map, curves: Tensor, *, chunk: int = 16) -> Estimate:
+def decoded_length(map: _Map, curves: Tensor, *, chunk: int = 16) -> Estimate:
     """The length of decoded curves `(m, n + 1, *latent)`: chords at twice the points, a lower bound with its width.
 
     Compare curves under a second distance with it: `map` composed with an embedding.
@@ -125,9 +124,8 @@ def _energy(decode: _Map, chunk: int, curves: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _pulled(decode: _Map, points: Tensor, cotangents: Tensor) -> Tensor:
-    with torch.enable_grad():
-        leaf = points.detach().requires_grad_()
-        return torch.autograd.grad(decode(leaf), leaf, cotangents)[0]
+    """`Jᵀ` of the cotangents, by reverse mode."""
+    return gradients(lambda leaf: (decode(leaf) * cotangents).sum(1), points)
 
 
 def _pieces(decode: _Map, chunk: int, curves: Tensor) -> Tensor:

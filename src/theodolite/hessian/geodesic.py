@@ -7,6 +7,7 @@ import functools
 import torch
 from torch import Tensor
 
+from theodolite.derivatives.scalars import values_and_gradients
 from theodolite.errors import InputError
 from theodolite.hessian.curves import Geodesic, denser, speed_variation, straight_lines
 from theodolite.hessian.fields import check_metric, clamped, extended, opened, pairs
@@ -118,11 +119,7 @@ def _length(metric: Metric, curves: Tensor) -> Tensor:
 
 def _energy(metric: Metric, curves: Tensor) -> tuple[Tensor, Tensor]:
     """`n sum of δᵢᵀ g δᵢ` of each curve and its full gradient in the points."""
-    with torch.enable_grad():
-        leaf = curves.detach().requires_grad_()
-        values = (leaf.shape[1] - 1) * _squares(metric, leaf).sum(1)
-        (slopes,) = torch.autograd.grad(values.sum(), leaf)
-    return values.detach(), slopes
+    return values_and_gradients(lambda leaf: (leaf.shape[1] - 1) * _squares(metric, leaf).sum(1), curves)
 
 
 def _squares(metric: Metric, curves: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from theodolite.derivatives.scalars import gradients
 from theodolite.errors import InputError
 from theodolite.hessian.fields import opened
 from theodolite.hessian.grid import ParameterGrid
@@ -98,10 +99,12 @@ def _step(field: Metric, box: ParameterGrid | None, x: Tensor, p: Tensor, h: flo
 def _flow(field: Metric, x: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
     """`(v, ½ vᵀ ∂g v)`, `v = g⁻¹ p`."""
     v = _velocity(field, x, p)
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_()
-        energy = torch.einsum("mi,mij,mj->", v, field(leaf), v) / 2
-        return v, torch.autograd.grad(energy, leaf, allow_unused=True, materialize_grads=True)[0]
+
+    def energy(points: Tensor) -> Tensor:
+        # A constant metric has no graph: the points take part with weight zero.
+        return torch.einsum("mi,mij,mj->m", v, field(points), v) / 2 + 0 * points.sum(-1)
+
+    return v, gradients(energy, x)
 
 
 def _velocity(field: Metric, x: Tensor, p: Tensor) -> Tensor:
