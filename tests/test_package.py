@@ -25,7 +25,7 @@ ABOVE = {
     "training": {"maps", "spectrum", "fisher"},
     "surveys": {"maps", "derivatives", "spectrum", "descriptors", "fisher"},
     "report": {"maps", "derivatives", "spectrum", "descriptors", "fisher", "surveys"},
-    "hessian": {"spectrum"},
+    "hessian": {"derivatives", "spectrum"},
     "zoo": {"maps", "derivatives", "spectrum", "fisher"},
 }
 

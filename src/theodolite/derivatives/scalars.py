@@ -7,14 +7,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["gradients", "hessians"]
+__all__ = ["gradients", "hessians", "values_and_gradients"]
 
 
 def gradients(function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
     """The gradient of `function: (n, d) -> (n,)`, each row on its own, at `points: (n, d)`: `(n, d)`."""
+    return values_and_gradients(function, points)[1]
+
+
+def values_and_gradients(function: Callable[[Tensor], Tensor], points: Tensor) -> tuple[Tensor, Tensor]:
+    """`function: (n, ...) -> (n,)`, each row on its own, and its gradients, at `points: (n, ...)`."""
     with torch.enable_grad():
         leaf = points.detach().requires_grad_()
-        return torch.autograd.grad(function(leaf).sum(), leaf)[0]
+        values = function(leaf)
+        return values.detach(), torch.autograd.grad(values.sum(), leaf)[0]
 
 
 def hessians(function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:

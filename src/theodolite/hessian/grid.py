@@ -10,7 +10,7 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 
-__all__ = ["ParameterGrid"]
+__all__ = ["ParameterGrid", "checked_points"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,17 @@ class ParameterGrid:
         """Which of `parameters: (..., 2)` lie in the box: `(...)`."""
         low, high = (torch.tensor(end, dtype=torch.float64).to(parameters) for end in (self.low, self.high))
         return ((parameters >= low) & (parameters <= high)).all(-1)
+
+
+def checked_points(theta: Tensor, grid: ParameterGrid) -> Tensor:
+    """`theta: (..., 2)` as `(n, 2)`, its graph kept, or an `InputError` unless all of it is in the box."""
+    if not isinstance(theta, Tensor) or theta.ndim < 1 or theta.shape[-1] != 2 or not theta.is_floating_point():
+        got = tuple(theta.shape) if isinstance(theta, Tensor) else type(theta).__name__
+        raise InputError(f"parameters (..., 2) in floating point expected, got {got}")
+    if not bool(grid.inside(theta).all()):
+        outside = tuple(theta.detach()[~grid.inside(theta)][0].tolist())
+        raise InputError(f"parameters in the box {grid.low} to {grid.high} expected, got {outside}")
+    return theta.reshape(-1, 2)
 
 
 def _pair(values: Sequence[float], name: str) -> Sequence[float]:

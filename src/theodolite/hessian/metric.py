@@ -1,0 +1,169 @@
+"""What a metric field says at points: its size, its error, and whether a potential can have it as its Hessian."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from theodolite.errors import InputError
+from theodolite.hessian.grid import ParameterGrid
+from theodolite.spectrum.estimate import Estimate
+
+__all__ = ["Metric", "MetricMap", "MetricSource", "codazzi_residual", "metric_map"]
+
+Metric = Callable[[Tensor], Tensor]
+"""A metric in closed form: `(n, d)` to `(n, d, d)`, symmetric, differentiable in the points."""
+
+_SUPPORTED = 0.02
+"""Bundles a cell had, relative to an even spread, below which its metric is undetermined."""
+
+_SINGULAR = 1e-10
+"""Ratio of eigenvalues below which a matrix counts as singular."""
+
+
+class MetricSource(Protocol):
+    """A fitted metric: `Potential` or `DirectMetric`."""
+
+    @property
+    def grid(self) -> ParameterGrid:
+        """The box it is known on."""
+
+    @property
+    def support(self) -> Tensor:
+        """Bundles a cell had, relative to an even spread, `(cells,)`."""
+
+    def metric(self, theta: Tensor) -> Tensor:
+        """`(..., 2)` to `(..., 2, 2)`."""
+
+    def metric_replicates(self, theta: Tensor) -> Tensor:
+        """By every replicate, `(R, ..., 2, 2)`."""
+
+
+@dataclass(frozen=True)
+class MetricMap:
+    """A metric at `n` points.
+
+    Attributes:
+        points: `(n, 2)`.
+        matrices: `(n, 2, 2)`.
+        stderr: of their entries, `(n, 2, 2)`.
+        log_determinant: twice the log-density of distinguishable parameters (Jeffreys' prior), nats.
+        largest_eigenvalue: the squared steepest change, in squared units of distance a unit of parameter.
+    """
+
+    points: Tensor
+    matrices: Tensor
+    stderr: Tensor
+    log_determinant: Estimate
+    largest_eigenvalue: Estimate
+
+
+def metric_map(source: MetricSource, points: Tensor | None = None) -> MetricMap:
+    """Evaluate a fitted metric with its errors, to first order in them.
+
+    Args:
+        source: a `Potential` or a `DirectMetric`.
+        points: `(n, 2)` in its box; the centres of its cells by default.
+
+    Returns:
+        A `MetricMap`. Status ``undetermined`` where next to no bundle had its posterior; the log-determinant is
+        ``rank-deficient`` where the matrix is singular, and is then that of the matrix with its least eigenvalue raised
+        to 1e-10 of the largest.
+
+    Raises:
+        InputError: points of another shape or outside the box.
+    """
+    points = source.grid.points if points is None else points
+    if points.ndim != 2:
+        raise InputError(f"points (n, 2) expected, got {tuple(points.shape)}")
+    g, replicates = source.metric(points).detach(), source.metric_replicates(points).detach()
+    values, vectors = torch.linalg.eigh(g)
+    floored = torch.maximum(values, _SINGULAR * values[:, -1:].clamp_min(1e-300))
+    inverse = vectors @ (vectors / floored[:, None]).mT
+    shifts = torch.einsum("nab,rnab->rn", inverse, replicates - replicates.mean(0))
+    along = torch.einsum("na,rnab,nb->rn", vectors[..., -1], replicates, vectors[..., -1])
+    thin = [bool(flag) for flag in _support(source, points) < _SUPPORTED]
+    singular = [bool(flag) for flag in values[:, 0] <= floored[:, 0] * (1 - 1e-9)]
+    determinant_statuses = tuple(
+        "undetermined" if bad else "rank-deficient" if flat else "ok" for bad, flat in zip(thin, singular)
+    )
+    statuses = tuple("undetermined" if bad else "ok" for bad in thin)
+    message = "next to no bundle had its posterior here; spread the parameters over the box" if any(thin) else ""
+    n = len(replicates)
+    return MetricMap(
+        points,
+        g,
+        replicates.std(0),
+        Estimate(floored.log().sum(-1), shifts.std(0), 0, n, determinant_statuses, message, "bootstrap"),
+        Estimate(values[:, -1], along.std(0), 0, n, statuses, message, "bootstrap"),
+    )
+
+
+def codazzi_residual(
+    source: MetricSource | Metric, points: Tensor | None = None, *, step: float | None = None
+) -> Estimate:
+    """How far a metric is from being a Hessian in these parameters: 0 for one, about 1 for none at all.
+
+    A metric is locally the Hessian of a function of its coordinates if and only if `∂_k g_ij` is symmetric in all
+    three indices (Codazzi; Shima 2007, Prop. 2.1). The residual is the root mean square of `∂_2 g_1j - ∂_1 g_2j` over
+    that of `∂_k g_ij`, over the points, in the frame where their mean metric is the identity, so that an affine change
+    of parameters does not change it. Derivatives are central differences. The variance of replicates is taken off both
+    squares, and a negative rest is 0.
+
+    Args:
+        source: a fitted `DirectMetric` (a `Potential` has residual zero by construction) or a metric in closed form.
+        points: `(n, 2)`, at least a step inside the box; of a fitted metric, by default, the cells that are three or
+            more from its edge.
+        step: of the differences; by default a cell of the grid along each parameter, or 1e-4.
+
+    Returns:
+        One value; its error is the spread over replicates, 0 for a metric in closed form.
+
+    Raises:
+        InputError: points of another shape, or outside the box after a step.
+    """
+    if points is None and not callable(source):
+        cells = source.grid.points.reshape(*source.grid.shape, 2)
+        points = cells[3:-3, 3:-3].reshape(-1, 2)
+    if points is None or points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:
+        raise InputError(f"points (n, 2) expected, got {None if points is None else tuple(points.shape)}")
+    if callable(source):
+        steps = torch.full((2,), step or 1e-4, dtype=torch.float64)
+        squares = _squares(_slopes(source, points, steps), source(points).mean(0))
+        ratio = squares[0].mean() / squares[1].mean()
+        return Estimate(ratio.sqrt()[None], torch.zeros_like(ratio)[None], 0, 1, method="central differences")
+    steps = source.grid.spacing if step is None else torch.full((2,), step, dtype=torch.float64)
+    mean = source.metric(points).mean(0)
+    value = torch.stack(_squares(_slopes(source.metric, points, steps), mean)).mean(-1)
+    each = torch.stack(_squares(_slopes(source.metric_replicates, points, steps), mean)).mean(-1)
+    noise = (each.mean(-1) - value).clamp_min(0)
+    ratio = ((value - noise)[0].clamp_min(0) / (value - noise)[1].clamp_min(1e-300)).sqrt()
+    ratios = ((each - 2 * noise[:, None])[0].clamp_min(0) / (each - 2 * noise[:, None])[1].clamp_min(1e-300)).sqrt()
+    return Estimate(ratio[None], ratios.std()[None], 0, each.shape[-1], method="bootstrap")
+
+
+def _slopes(metric: Metric, points: Tensor, steps: Tensor) -> Tensor:
+    """`∂_k g_ij`, `(..., n, i, j, k)`."""
+    moves = torch.diag(steps.to(points))
+    return torch.stack([(metric(points + m) - metric(points - m)) / (2 * m.sum()) for m in moves], -1)
+
+
+def _squares(slopes: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared norms of what is not symmetric and of all, `(..., n)`, in the frame where `mean` is the identity."""
+    frame = torch.linalg.inv(torch.linalg.cholesky(mean)).mT
+    local = torch.einsum("...ijk,ia,jb,kc->...abc", slopes, frame, frame, frame)
+    residual = local[..., 0, :, 1] - local[..., 1, :, 0]
+    return residual.square().sum(-1), local.square().sum((-1, -2, -3))
+
+
+def _support(source: MetricSource, points: Tensor) -> Tensor:
+    """Of the cell that each point is in, `(n,)`."""
+    grid = source.grid
+    low = torch.tensor(grid.low, dtype=torch.float64).to(points)
+    cells = ((points - low) / grid.spacing.to(points)).long()
+    rows, columns = (cells[:, axis].clamp(0, size - 1) for axis, size in enumerate(grid.shape))
+    return source.support[rows * grid.shape[1] + columns]

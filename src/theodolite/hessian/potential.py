@@ -1,0 +1,173 @@
+"""The log-partition function of a family, fitted to posteriors over a grid of its parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from theodolite.errors import InputError
+from theodolite.hessian.fitting import ConvexFit
+from theodolite.hessian.grid import ParameterGrid, checked_points
+from theodolite.hessian.posterior import Posterior
+from theodolite.hessian.resampling import resampled_shares
+from theodolite.hessian.splines import TensorSplines
+from theodolite.spectrum.seeds import Seeding
+
+__all__ = ["Potential", "fit_potential"]
+
+_NARROWEST = 0.3
+"""Cells in a standard deviation of a posterior, below which its width cannot be seen on the grid."""
+
+
+@dataclass(frozen=True)
+class Potential:
+    """A convex `ψ(t)`, up to an affine function the log-partition function; its Hessian is the Fisher metric.
+
+    All three functions take `theta: (..., 2)`, can be differentiated in it and give float64. The metric is continuous
+    with its first derivative.
+
+    Attributes:
+        grid: the box it was fitted on.
+        splines: what `ψ` is made of.
+        coefficients: of the splines, `(J,)`.
+        replicates: coefficients for resampled bundles, `(R, J)`; the spread of anything computed from them is its
+            standard error.
+        samples: `N`, samples in a bundle.
+        duals: the mean statistics `η` of every bundle that `ψ` implies, `(m, 2)`, up to a common shift.
+        misfit: mean Kullback-Leibler divergence of the fitted posteriors from the given ones, nats: zero for an
+            exponential family in these parameters; what it is not, no potential can give.
+        support: bundles a cell had, relative to an even spread over the grid, `(cells,)`.
+        converged: whether the optimum was reached with a positive definite Hessian everywhere.
+    """
+
+    grid: ParameterGrid
+    splines: TensorSplines
+    coefficients: Tensor
+    replicates: Tensor
+    samples: int
+    duals: Tensor
+    misfit: float
+    support: Tensor
+    converged: bool
+
+    def value(self, theta: Tensor) -> Tensor:
+        """`ψ`, nats a sample: `(...)`."""
+        flat = self._flat(theta)
+        return self.splines.evaluate(self.coefficients, flat).reshape(theta.shape[:-1])
+
+    def gradient(self, theta: Tensor) -> Tensor:
+        """`∇ψ`, up to a constant the mean statistics: `(..., 2)`."""
+        flat = self._flat(theta)
+        slopes = [self.splines.evaluate(self.coefficients, flat, orders) for orders in ((1, 0), (0, 1))]
+        return torch.stack(slopes, -1).reshape(theta.shape)
+
+    def metric(self, theta: Tensor) -> Tensor:
+        """`∇²ψ`, the Fisher metric of one sample, positive definite: `(..., 2, 2)`."""
+        return self.splines.hessian(self.coefficients, self._flat(theta)).reshape(*theta.shape, 2)
+
+    def metric_replicates(self, theta: Tensor) -> Tensor:
+        """The metric by every replicate: `(R, ..., 2, 2)`."""
+        flat = self._flat(theta)
+        return self.splines.hessian(self.replicates, flat).reshape(-1, *theta.shape, 2)
+
+    def aligned(self, theta: Tensor, values: Tensor) -> Potential:
+        """The same metric with the affine part that brings `ψ` nearest to `values: (n,)` at `theta: (n, 2)`."""
+        flat = self._flat(theta)
+        ones = torch.ones_like(flat[:, :1])
+        missing = (values.to(flat) - self.value(flat))[:, None]
+        constant, *slope = torch.linalg.lstsq(torch.cat([ones, flat], 1), missing).solution[:, 0]
+        added = constant + self.splines.centres().to(flat) @ torch.stack(slope)
+        return dataclasses.replace(
+            self,
+            coefficients=self.coefficients + added,
+            replicates=self.replicates + added,
+            duals=self.duals + torch.stack(slope),
+        )
+
+    def _flat(self, theta: Tensor) -> Tensor:
+        return checked_points(theta, self.grid).to(self.coefficients)
+
+
+def fit_potential(
+    posterior: Posterior,
+    grid: ParameterGrid | None = None,
+    *,
+    intervals: tuple[int, int] | None = None,
+    smoothing: float = 1e-5,
+    replicates: int = 30,
+    generator: Seeding = None,
+) -> Potential:
+    """Fit the log-partition function to posteriors: a convex programme, solved to its optimum, without a network.
+
+    `min over ψ, η of mean over bundles x of H(P_x, softmax over t of N [<t, η_x> - ψ(t)])`, `ψ` a tensor product of
+    quartic B-splines with `∇²ψ > 0`. For an exponential family in its natural parameters the optimum is its `log Z` at
+    any `N` and any draw of the bundles. Each bundle has its own dual point `η_x`: pairing all posteriors with the
+    gradient at the parameters that made them, as the published recipe does, adds the scatter of bundles to the width of
+    posteriors and gives half the metric.
+
+    Elsewhere (`misfit` well above zero, or a Codazzi residual) the metric of the family is not the Hessian of any
+    function of these parameters; use `direct_metric`.
+
+    Errors come from resampled bundles, each solved by one Newton step from the fit. They do not hold what all bundles
+    share: the resolution of splines and grid, and errors of a learned likelihood, which can be much larger.
+
+    Measured on a 4 x 4 Ising model, 24 x 24 cells, 500 bundles of four, 5 s on one busy core: with exact posteriors the
+    relative error of the Hessian on a four times finer grid has median 0.0008 and 95th percentile 0.04, most of it at
+    the edges (single samples, whose posteriors are wide: 0.002 and 0.12 without noise). With a likelihood learned from
+    30,000 samples it is 0.2 and 0.9, ten times the errors given; no `smoothing` mends that.
+
+    Args:
+        posterior: over the grid, of `m >= 4` bundles spread over the box.
+        grid: the posterior's own; given only to be compared.
+        intervals: of the splines along each parameter; by default as many splines as cells.
+        smoothing: weight in nats of the mean squared third difference of the coefficients of `N ψ`.
+        replicates: resamples of the bundles for the errors, at least two.
+        generator: of the resamples: a `torch.Generator`, an integer or None for 0.
+
+    Raises:
+        InputError: another grid, too few bundles or cells, posteriors too narrow for the grid to show their width.
+    """
+    cells = posterior.grid.shape
+    splines = TensorSplines(posterior.grid.low, posterior.grid.high, intervals or (cells[0] - 4, cells[1] - 4))
+    _check(posterior, grid, splines, smoothing, replicates)
+    targets = posterior.log_probability.double().exp()
+    problem = ConvexFit(splines, posterior.grid.points.to(targets), targets, smoothing)
+    solution = problem.solve()
+    again = problem.resolved(solution, resampled_shares(len(targets), replicates, generator).to(targets))
+    entropies = -(targets * posterior.log_probability.clamp_min(-1e3)).sum(-1)
+    return Potential(
+        posterior.grid,
+        splines,
+        solution.coefficients / posterior.samples,
+        again / posterior.samples,
+        posterior.samples,
+        solution.duals / posterior.samples,
+        float((solution.losses - entropies).mean()),
+        targets.mean(0) * targets.shape[1],
+        solution.converged,
+    )
+
+
+def _check(
+    posterior: Posterior, grid: ParameterGrid | None, splines: TensorSplines, smoothing: float, replicates: int
+) -> None:
+    if grid is not None and grid != posterior.grid:
+        raise InputError(f"the grid of the posterior expected, {posterior.grid}, got {grid}")
+    if min(posterior.grid.shape) < 5 or len(posterior.log_probability) < 4:
+        raise InputError(
+            f"at least 5 cells along each parameter and 4 bundles expected, got {posterior.grid.shape} cells and "
+            f"{len(posterior.log_probability)} bundles"
+        )
+    if smoothing < 0 or replicates < 2:
+        raise InputError(f"smoothing >= 0 and at least 2 replicates expected, got {smoothing} and {replicates}")
+    if bool(torch.isnan(posterior.log_probability).any()):
+        raise InputError("finite posteriors expected, got NaN; check the likelihood behind them")
+    width = float(posterior.resolution().median())
+    if not width >= _NARROWEST:
+        raise InputError(
+            f"posteriors expected to span the cells of the grid, got a median standard deviation of {width:.2g} cells; "
+            "take fewer samples in a bundle or a finer grid"
+        )
