@@ -32,6 +32,8 @@ _DEPTH = 12
 _FIRST = 8
 """Steps before the first look at the errors."""
 
+_WITHIN = "truncation of the quadrature dominates the error, which is the one asked for"
+
 _ROOM = 0.3
 """The part of the free memory that dense matrices may take."""
 
@@ -123,14 +125,14 @@ def log_volume_within(
 def bidiagonalise_within(operator: LinearOperator, rtol: float, seeds: Seeds) -> Bidiagonalisation:
     """A bidiagonalisation deep and wide enough for a log-volume within `rtol`, or as far as dense would cost.
 
-    Deepened until truncation is at most half of what is asked for and no more than sampling, then joined by as many
-    probes as the spectrum found so far says; by none where the dense matrix is cheaper and fits in memory.
+    Deepened until truncation is at most a third of what is asked for, then joined by as many probes as the spectrum
+    found so far says; by none where the dense matrix is cheaper and fits in memory.
     """
     d = _dimension(operator)
     A = operator if operator.columns <= operator.rows else operator.T
     run = bidiagonalise(operator, PROBES, _FIRST, seeds)
     sampling, truncation = _errors(run, operator)
-    while truncation > min(_SHARE * rtol, sampling) and _passes(run, run.depth + _stride(run)) < d:
+    while truncation > _SHARE * rtol and _passes(run, run.depth + _stride(run)) < d:
         run = deepened(A, run, _stride(run))
         sampling, truncation = _errors(run, operator)
     most = d // (2 * run.depth)
@@ -153,7 +155,7 @@ def _finished(found: Estimate, operator: LinearOperator, rtol: float) -> Estimat
     """The estimate where it is good enough, else the dense answer where there is room for it, else with a message."""
     d = _dimension(operator)
     if float(found.stderr.max()) <= rtol * d:
-        return found
+        return replace(found, message=_WITHIN) if found.status == "truncated" else found
     if _dense_fits(operator):
         exact = log_volume(dense_measure(operator.dense()))
         return replace(exact, passes=exact.passes + found.passes)
