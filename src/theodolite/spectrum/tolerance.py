@@ -32,6 +32,9 @@ _DEPTH = 12
 _FIRST = 8
 """Steps before the first look at the errors."""
 
+_WELL_WITHIN = 0.6
+"""The part of what is asked for at which both errors together need no more depth."""
+
 _WITHIN = "truncation of the quadrature dominates the error, which is the one asked for"
 
 _ROOM = 0.3
@@ -125,14 +128,14 @@ def log_volume_within(
 def bidiagonalise_within(operator: LinearOperator, rtol: float, seeds: Seeds) -> Bidiagonalisation:
     """A bidiagonalisation deep and wide enough for a log-volume within `rtol`, or as far as dense would cost.
 
-    Deepened until truncation is at most a third of what is asked for, then joined by as many probes as the spectrum
-    found so far says; by none where the dense matrix is cheaper and fits in memory.
+    Deepened until truncation is a third of what is asked for, or well within it together with sampling; then joined by
+    as many probes as the spectrum found so far says, and by none where the dense matrix is cheaper and fits in memory.
     """
     d = _dimension(operator)
     A = operator if operator.columns <= operator.rows else operator.T
     run = bidiagonalise(operator, PROBES, _FIRST, seeds)
     sampling, truncation = _errors(run, operator)
-    while truncation > _SHARE * rtol and _passes(run, run.depth + _stride(run)) < d:
+    while not _deep_enough(sampling, truncation, rtol) and _passes(run, run.depth + _stride(run)) < d:
         run = deepened(A, run, _stride(run))
         sampling, truncation = _errors(run, operator)
     most = d // (2 * run.depth)
@@ -176,6 +179,10 @@ def _errors(run: Bidiagonalisation, operator: LinearOperator) -> tuple[float, fl
     measure = spectral_measure(run, operator)
     sampling, truncation = (float(part.max()) / measure.dimension for part in log_volume_errors(measure))
     return sampling, truncation
+
+
+def _deep_enough(sampling: float, truncation: float, rtol: float) -> bool:
+    return truncation <= _SHARE * rtol or math.hypot(sampling, truncation) <= _WELL_WITHIN * rtol
 
 
 def _left_for_sampling(rtol: float, truncation: float) -> float:
