@@ -110,7 +110,7 @@ def log_volume_within(
     """
     rtol, seeds = check_rtol(rtol), Seeds(generator, operator.n)
     setup = preconditioner.passes if preconditioner else 0
-    if forecast(_dimension(operator), rtol).dense:
+    if forecast(operator.dimension, rtol).dense:
         return log_volume(dense_measure(operator.dense()))
     if preconditioner is not None and operator.columns <= operator.rows and bool(preconditioner.usable.all()):
         A = preconditioner.applied(operator)
@@ -131,7 +131,7 @@ def bidiagonalise_within(operator: LinearOperator, rtol: float, seeds: Seeds) ->
     Deepened until truncation is a third of what is asked for, or well within it together with sampling; then joined by
     as many probes as the spectrum found so far says, and by none where the dense matrix is cheaper and fits in memory.
     """
-    d = _dimension(operator)
+    d = operator.dimension
     A = operator if operator.columns <= operator.rows else operator.T
     run = bidiagonalise(operator, PROBES, _FIRST, seeds)
     sampling, truncation = _errors(run, operator)
@@ -156,7 +156,7 @@ def falls_short(run: Bidiagonalisation, operator: LinearOperator, rtol: float) -
 
 def _finished(found: Estimate, operator: LinearOperator, rtol: float) -> Estimate:
     """The estimate where it is good enough, else the dense answer where there is room for it, else with a message."""
-    d = _dimension(operator)
+    d = operator.dimension
     if float(found.stderr.max()) <= rtol * d:
         return replace(found, message=_WITHIN) if found.status == "truncated" else found
     if _dense_fits(operator):
@@ -214,10 +214,6 @@ def _further(run: Bidiagonalisation, count: int, seeds: Seeds) -> Tensor:
 
 def _shows_null(measure: SpectralMeasure) -> bool:
     return bool((null_dimension(measure).value > 0.5).any())
-
-
-def _dimension(operator: LinearOperator) -> int:
-    return min(operator.rows, operator.columns)
 
 
 def _stride(run: Bidiagonalisation) -> int:
