@@ -6,7 +6,7 @@ import torch
 
 from theodolite.derivatives import JacobianOperator, jacobian
 from theodolite.descriptors.colour_draws import draw
-from theodolite.descriptors.colouring import colouring
+from theodolite.descriptors.colouring import colouring, has_locations
 from theodolite.spectrum import BlockPreconditioner, Estimate, Seeds, check_rtol, forecast, log_volume_within
 
 __all__ = ["location_blocks", "log_volume_of"]
@@ -32,8 +32,8 @@ def log_volume_of(operator: JacobianOperator, rtol: float, seeds: Seeds) -> Esti
 
 def location_blocks(operator: JacobianOperator, seeds: Seeds) -> BlockPreconditioner | None:
     """The blocks of all locations from tangents that every second one shares; None where there are no locations."""
-    latent, output = operator.latents.shape[1:], operator.outputs.shape[1:]
-    if len(latent) != 3 or len(output) != 3 or output[1] % latent[1] or output[2] % latent[2]:
+    latent = operator.latents.shape[1:]
+    if not has_locations(latent, operator.outputs.shape[1:]):
         return None
     colours = colouring(*latent[1:], _COLOURS)
     passes = colours.count * latent[0]
