@@ -35,11 +35,12 @@ def location_blocks(operator: JacobianOperator, seeds: Seeds) -> BlockPreconditi
     latent = operator.latents.shape[1:]
     if not has_locations(latent, operator.outputs.shape[1:]):
         return None
-    colours = colouring(*latent[1:], _COLOURS)
-    passes = colours.count * latent[0]
+    channels, height, width = latent
+    colours = colouring(height, width, _COLOURS)
+    passes = colours.count * channels
     if passes * _WORTH > operator.latent_dim or operator.latent_dim > operator.output_dim:
         return None
-    signs = seeds.normal("preconditioner-signs", *latent[1:]).sign()
+    signs = seeds.normal("preconditioner-signs", height, width).sign()
     blocks = []
     for i in range(operator.n):
         one = operator if operator.n == 1 else jacobian(operator.map, operator.latents[i : i + 1])
