@@ -43,6 +43,7 @@ _HOMES = {
         "local_scaling",
         "location_map",
     ),
+    "detection": (),
     "errors": ("InputError",),
     "fisher": (),
     "maps": ("Autoencoder", "LatentMap", "load"),
