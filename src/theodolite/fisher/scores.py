@@ -11,6 +11,7 @@ from torch import Tensor
 
 from theodolite.derivatives import JacobianOperator, jacobian
 from theodolite.errors import InputError
+from theodolite.maps import denoising
 from theodolite.maps.latent_map import LatentMap
 
 __all__ = ["FunctionScore", "Products", "ScoreSource", "noised", "same_shape"]
@@ -160,10 +161,4 @@ def noised(clean: Tensor, noise: Tensor, t: float) -> Tensor:
 
 def same_shape(output: Tensor, x: Tensor, name: str) -> Tensor:
     """`output` when it has the shape of `x`, or an `InputError`."""
-    if not isinstance(output, Tensor) or output.shape != x.shape:
-        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise InputError(
-            f"a score has the shape of its point: {tuple(x.shape)} expected from {name!r}, got {got}; "
-            "return one number for each entry of the input"
-        )
-    return output
+    return denoising.same_shape(output, x, name, "a score")

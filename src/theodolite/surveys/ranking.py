@@ -300,9 +300,10 @@ def _sources(found: ImageSet | None, n: int, group: str | None) -> list[str]:
 
 
 def _loaded(models: Sequence[Any], device: Any) -> list[Autoencoder]:
-    from theodolite.maps import Autoencoder, load
+    from theodolite.maps import Autoencoder
+    from theodolite.maps.loading import load_autoencoder
 
-    loaded = [one if isinstance(one, Autoencoder) else load(one, device=device) for one in models]
+    loaded = [one if isinstance(one, Autoencoder) else load_autoencoder(one, device=device) for one in models]
     seen: dict[str, str] = {}
     for one in loaded:
         if one.fingerprint() in seen:
