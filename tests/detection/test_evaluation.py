@@ -105,7 +105,7 @@ def test_the_interval_covers_where_a_normal_one_would_not(truth, sizes):
 
 
 def test_errors_of_grouped_samples_are_over_groups():
-    """Ten crops of each photograph say hardly more than one: with groups the errors are honest, without they are not."""
+    """Ten crops of a photograph say hardly more than one: with groups errors are honest, without they are not."""
     z = {"grouped": [], "alone": []}
     truth = float(torch.special.ndtr(torch.tensor(0.6 / 2**0.5)))
     labels, groups = np.repeat([0, 1], 160), np.repeat(np.arange(32), 10)

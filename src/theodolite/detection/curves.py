@@ -12,7 +12,6 @@ from torch import Tensor
 from theodolite.descriptors import Effort
 from theodolite.detection.evaluation import DetectionTable, evaluate
 from theodolite.detection.measuring import map_scores
-from theodolite.detection.scores import SCORES
 from theodolite.errors import InputError
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import Estimate, Seeding, Seeds
@@ -101,7 +100,8 @@ def curves(
         `DetectionCurves`. Cost at each level: that of the descriptors at `n + m` points.
 
     Raises:
-        InputError: no levels, points of different shapes, pairs of different number, a baseline named like a score.
+        InputError: no levels, points of different shapes, pairs of different number, a baseline named like a score of
+            `scores`.
     """
     levels, names, more = _checked(sigmas, normal, unusual, scores, baselines or {}, paired)
     n = len(normal)
@@ -146,7 +146,8 @@ def _checked(
         )
     if paired and len(normal) != len(unusual):
         raise InputError(f"as many unusual as normal points expected in pairs, got {len(unusual)} and {len(normal)}")
-    clash = [name for name in more if name in SCORES]
+    names = list(scores)
+    clash = [name for name in more if name in names]
     if clash:
-        raise InputError(f"a baseline with a name of its own expected, got {clash[0]!r}, which is a score")
-    return levels, list(scores), more
+        raise InputError(f"a baseline with a name of its own expected, got {clash[0]!r}, which is a score asked for")
+    return levels, names, more

@@ -207,7 +207,7 @@ def _check_scores(name: str, values: Tensor, n: int) -> None:
     missing = int(torch.isnan(values).sum())
     if missing:
         raise InputError(
-            f"score {name!r} expected numbers, got NaN at {missing} of {n} samples; leave those samples or the score out"
+            f"score {name!r} expected numbers, got NaN at {missing} of {n} samples; leave those out, or the score"
         )
 
 
