@@ -21,7 +21,7 @@ _ROWS = 256
 
 
 def reconstruction_error(autoencoder: Autoencoder, images: Tensor) -> Estimate:
-    """Mean squared error of each image's reconstruction, in squared image units.
+    """Mean squared error of each image's reconstruction, both in [-1, 1].
 
     Args:
         autoencoder: the model.
@@ -31,8 +31,10 @@ def reconstruction_error(autoencoder: Autoencoder, images: Tensor) -> Estimate:
         `Estimate`, exact. Cost: an encoder and a decoder pass.
     """
     with torch.no_grad():
-        difference = autoencoder.decode(autoencoder.encode(images)) - images.to(autoencoder.device)
-    return _exact(difference.double().square().flatten(1).mean(-1), 2)
+        back = autoencoder.decode(autoencoder.encode(images)).double().cpu()
+    low, high = autoencoder.output_range
+    difference = 2 * (back - low) / (high - low) - 1 - images.double().cpu()
+    return _exact(difference.square().flatten(1).mean(-1), 2)
 
 
 def pixel_energy(images: Tensor) -> Estimate:
