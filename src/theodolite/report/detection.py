@@ -128,6 +128,7 @@ def _image(found: Detection, place: int, pictured: bool) -> dict[str, Any]:
         "p_source": f"{float(grouped[place]):.3f}",
         "flagged": bool(found.flagged(name)[place]),
         "others": [_words(other)["label"] for other in above],
+        "exceeded": len(above) + int(bool(found.flagged(name)[place])),
     }
 
 
@@ -136,14 +137,10 @@ def _reading(found: Detection, label: str) -> list[str]:
     test = ~found.reference
     above, count = int((found.flagged(found.headline) & test).sum()), int(test.sum())
     level = f"{100 * found.level:g} %"
-    first = (
-        f"By {label.lower()}, {above} of {count} test images lie above what {level} of the reference images stay below."
-    )
-    least = 1 / (1 + _sources(found)["reference"])
-    limits = (
-        f"The reference images come from {_sources(found)['reference']} sources: counted by source, no p-value can fall "
-        f"below {least:.2g}."
-    )
+    first = f"By {label}, {above} of {count} test images lie above what {level} of the reference images stay below."
+    known = _sources(found)["reference"]
+    least = 1 / (1 + known)
+    limits = f"The reference has {known} sources: counted by source, no p-value can fall below {least:.2g}."
     return [first, _verdict(found), limits] if least > 0.05 else [first, _verdict(found)]
 
 
