@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-__all__ = ["FORMAT", "SCHEMA", "RunFolder", "is_held", "is_ranking", "read_info", "read_record", "read_rows"]
+__all__ = ["FORMAT", "SCHEMA", "RunFolder", "is_held", "kind_of", "read_info", "read_record", "read_rows"]
 
 FORMAT = 1
 """Version of the run folder's layout."""
@@ -210,12 +210,15 @@ def read_info(path: Path) -> dict[str, Any]:
     return info
 
 
-def is_ranking(path: str | Path) -> bool:
-    """Whether a run folder is that of a ranking; False too where there is no run, which its reader will say."""
+def kind_of(path: str | Path) -> str:
+    """What a run folder holds: ``survey``, ``rank`` or ``detect``; ``survey`` too where there is no run at all.
+
+    The reader of a survey will then say what is missing.
+    """
     try:
-        return read_info(path_of(path, "the run folder")).get("kind") == "rank"
+        return str(read_info(path_of(path, "the run folder")).get("kind", "survey"))
     except InputError:
-        return False
+        return "survey"
 
 
 def read_record(path: Path) -> dict[str, Any]:
