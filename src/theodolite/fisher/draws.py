@@ -15,6 +15,9 @@ __all__ = ["Draws", "draw"]
 _ENTRIES = 2**21
 """Numbers in one group of noised latents."""
 
+_SHARED_ENTRIES = 2**25
+"""The same where a group shares a pass over samples."""
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -48,7 +51,8 @@ class Draws:
 def draw(flat: Tensor, levels: Tensor, score: ScoreSource, generator: Seeding) -> Draws:
     """Noise every latent once, with one noise and one probe for all levels, and ask the score."""
     D, base = flat.shape[1], Seeds(generator, len(flat)).base
-    size = max(1, _ENTRIES // (D * len(levels)))
+    entries = D * len(levels)
+    size = max(1, _ENTRIES // entries, min(score.together, _SHARED_ENTRIES // entries))
     groups = [_group(flat[i : i + size], base[i : i + size], levels, score) for i in range(0, len(flat), size)]
     return Draws(D, *torch.cat(groups, dim=-1).unbind(1))
 
