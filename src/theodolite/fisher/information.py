@@ -42,10 +42,11 @@ def information(
     - `mmse = |x_0 - D|²`, never below the truth in expectation; `rate = |J_D v|²`, its symmetric part as for R1.
 
     `fi` is E3 and `fir` is R1. For any smooth score `E3 = (E1 + E2) / 2` in expectation: the part `self_check` is their
-    difference. `E1 - E2` (part `calibration`) is zero in expectation for a score that no rescaling improves; what
-    exceeds sampling there is taken for an error of scale and joins the standard errors (`scale_bias`), as does the
-    error of a finite number of references (`reference_bias`). Where these dominate the status is ``miscalibrated``. A
-    score that is wrong in another way is not seen; its `fi` then lies above `denoising`, the lower bound.
+    difference. `E1 - E2` (part `calibration`) and `E3 - E2` (part `above_bound`) are zero in expectation for a score
+    that no rescaling improves; where either is beyond three standard errors it is taken for an error of scale, which
+    joins the standard errors (`scale_bias`), as does the error of a finite number of references (`reference_bias`).
+    Where these dominate the status is ``miscalibrated``. A score that is off by `e` in another way is not seen: its
+    `fi` and `denoising` are both below the truth, by `E|e|²`.
 
     Standard errors are over latents, widened where few of them carry the variance (``undetermined`` below ten degrees
     of freedom); means of squares with long tails are moved up by the fraction of a standard error that centres them
@@ -148,6 +149,7 @@ class _Reader:
             "denoising": self.read(lower, "fi"),
             "self_check": self.read(d.divergence - (d.norm + lower) / 2, "fi"),
             "calibration": self.read(d.norm - lower, "fi"),
+            "above_bound": self.read(d.divergence - lower, "fi"),
             **self.support(),
         }
         second = {"denoising": self.read(again, "fir", skewed=True), "asymmetry": self.read(d.skew, "fir")}
