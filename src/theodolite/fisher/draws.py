@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -42,6 +42,10 @@ class Draws:
     skew: Tensor
     rate: Tensor
     support: Tensor
+
+    def at(self, levels: slice) -> Draws:
+        """The same at some of the levels."""
+        return Draws(self.dimension, *(getattr(self, part.name)[levels] for part in fields(self)[1:]))
 
     def lower(self, t: Tensor) -> Tensor:
         """`m / t - |x_0 - D|² / t²`, whose mean is never above the Fisher information: `(T, n)`."""

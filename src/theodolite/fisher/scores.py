@@ -53,6 +53,16 @@ class ScoreSource(ABC):
     together: int = 0
     name: str = "score"
 
+    @property
+    def low(self) -> float:
+        """The smallest variance that it may be asked at."""
+        return 0.0
+
+    @property
+    def high(self) -> float:
+        """The largest."""
+        return float("inf")
+
     @abstractmethod
     def score(self, x: Tensor, t: float) -> Tensor:
         """The score at `x: (n, D)`: `(n, D)`, in units of one over those of `x`."""
