@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import torch
 
 from theodolite.errors import InputError, path_of
-from theodolite.fisher.diffusability import DEVIATIONS, Space
+from theodolite.fisher.diffusability import DEVIATIONS
 from theodolite.fisher.ranking import Ranked, Ranking
 from theodolite.fisher.resampling import Resamples
+from theodolite.fisher.space import Space
 from theodolite.fisher.stored import read_tensors, write_tensors
 from theodolite.spectrum import Estimate
 from theodolite.surveys.store import is_held, read_info, write_atomically

@@ -112,8 +112,8 @@ class _Work:
         sources: Sequence[str],
         settings: Mapping[str, Any],
     ) -> None:
-        from theodolite.fisher.diffusability import checked_effort, checked_groups, noise_grid
-        from theodolite.fisher.held_out import without_networks
+        from theodolite.fisher.held_out import checked_effort, without_networks
+        from theodolite.fisher.measured import checked_groups, noise_grid
         from theodolite.surveys.quality import crop_side
 
         self.autoencoders, self.given, self.images, self.settings = autoencoders, given, images, settings
@@ -173,7 +173,7 @@ class _Work:
         steps.end()
 
     def _one(self, name: str, autoencoder: Autoencoder | None, cloud: Tensor, tell: Callable[[str], None]) -> Ranked:
-        from theodolite.fisher.diffusability import measured_space
+        from theodolite.fisher.measured import measured_space
         from theodolite.fisher.ranking import Ranked
         from theodolite.surveys.quality import one_a_source, penalised, reconstruction
 
