@@ -149,7 +149,18 @@ def test_the_error_bar_holds_the_bias_of_finitely_many_references(eight):
             error = (estimate.value - getattr(exact, name).value).abs()[accepted]
             assert (error < 3 * estimate.stderr[accepted]).all(), name
             sampling.append((error / estimate.value[accepted]).max().item())
+        for estimate in (curve.fi, curve.fir):
+            apart = estimate["score_error"].value
+            assert torch.isnan(apart).tolist() == torch.isnan(estimate.value).tolist()
+            assert (apart[1:] > 0).all()
+            assert (apart[1:] < estimate.stderr[1:]).all()
     assert max(sampling) < 0.15
+
+
+def test_a_score_that_is_given_has_no_error_of_its_own(eight):
+    latents = eight.sample(300, torch.Generator().manual_seed(0))
+    curve = information(latents, [0.5, 2.0], eight, generator=0)
+    assert curve.fi["score_error"].value.tolist() == curve.fir["score_error"].value.tolist() == [0.0, 0.0]
 
 
 def test_references_cannot_be_asked_about():

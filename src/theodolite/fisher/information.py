@@ -74,9 +74,10 @@ def information(
 
     Returns:
         `InformationCurve`; value and standard error over `n` latents. `fi` has parts `norm` (E1), `denoising` (E2, a
-        lower bound), `self_check`, `calibration` and, for a score made of samples, `effective_sample_size`; `fir` has
-        `denoising` (R2) and `asymmetry` (`||H - Hᵀ||² / 2`). Levels that the score refuses hold NaN with status
-        ``undetermined`` and the reason. Cost: two model passes a latent and level (three where `H` is not symmetric).
+        lower bound), `self_check`, `calibration`, `above_bound`, `score_error` (what of the standard error comes from
+        the score) and, for a score made of samples, `effective_sample_size`; `fir` has `denoising` (R2), `asymmetry`
+        (`||H - Hᵀ||² / 2`) and `score_error`. Levels that the score refuses hold NaN with status ``undetermined`` and
+        the reason. Cost: two model passes a latent and level (three where `H` is not symmetric).
 
     Raises:
         InputError: latents that are no cloud, a level that is not positive, a score of another dimension or with
@@ -165,9 +166,14 @@ class _Reader:
             "self_check": self.read(d.divergence - (d.norm + lower) / 2, "fi"),
             "calibration": self.read(d.norm - lower, "fi"),
             "above_bound": self.read(d.divergence - lower, "fi"),
+            "score_error": self.score_error("fi"),
             **self.support(),
         }
-        second = {"denoising": self.read(again, "fir", skewed=True), "asymmetry": self.read(d.skew, "fir")}
+        second = {
+            "denoising": self.read(again, "fir", skewed=True),
+            "asymmetry": self.read(d.skew, "fir"),
+            "score_error": self.score_error("fir"),
+        }
         if self.fall is not None:
             read = self.read(self.fall.samples, "difference", self.fall.bias)
             second["difference"] = replace(read, stderr=torch.hypot(read.stderr, self.fall.step_error.to(read.stderr)))
@@ -188,6 +194,13 @@ class _Reader:
         """The error of the score in each quantity: of its scale, and of its finite number of references."""
         scale, references = scale_bias(self.draws, self.t), reference_bias(self.draws, self.t, self.score.count)
         return {name: torch.hypot(scale[name], references[name]) for name in scale}
+
+    def score_error(self, quantity: str) -> Estimate:
+        """The part of the standard error of `fi` or `fir` that no number of latents takes away."""
+        size = self.bias[quantity].masked_fill(self.refused(quantity), torch.nan).to(self.flat)
+        statuses = tuple("undetermined" if no else "ok" for no in self.refused(quantity).tolist())
+        message = self.reason(quantity) or "the expected size of an error, of either sign"
+        return Estimate(size, torch.zeros_like(size), 0, len(self.flat), statuses, message, self.score.name)
 
     def read(self, samples: Tensor, quantity: str, bias: Tensor | None = None, *, skewed: bool = False) -> Estimate:
         """Mean over latents of `samples: (T, n)`; NaN where the score refuses `quantity`."""
