@@ -51,6 +51,7 @@ def main() -> None:
 def _costs(map: LatentMap, z: Tensor, options: argparse.Namespace) -> None:
     with torch.no_grad(), repaired():
         unit = {k: _seconds(lambda k=k: map(z.expand(k, *z.shape[1:])), options.repeats) / k for k in options.tangents}
+    _ready(_sampler(options.model, 1), z)  # what a process pays once, whatever the map
     first = _seconds(lambda: _ready(map, z), 0)
     again = _seconds(lambda: _ready(map, z), options.repeats)
     one = unit[min(unit)]
