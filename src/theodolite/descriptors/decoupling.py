@@ -18,7 +18,16 @@ from theodolite.errors import InputError
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import Estimate, Seeding, Seeds, student_mean
 
-__all__ = ["MEANINGS", "Decoupling", "Scheme", "SubspaceSpectrum", "applied_step", "decoupling", "subspace_spectrum"]
+__all__ = [
+    "MEANINGS",
+    "Decoupling",
+    "Scheme",
+    "SubspaceSpectrum",
+    "applied_step",
+    "decoupling",
+    "subspace_dimension",
+    "subspace_spectrum",
+]
 
 Scheme = Literal["exact", "forward", "central"]
 
@@ -140,7 +149,7 @@ def decoupling(
     paper = is_paper(mode)
     operator = jacobian(map, latents)
     _check(operator, neighbours, step)
-    k = _dimension(dimension, operator.latent_dim)
+    k = subspace_dimension(dimension, operator.latent_dim)
     seeds = Seeds(generator, len(latents))
     W = seeds.frame("subspace", k, operator.latent_dim).to(latents)
     count = 1 if paper else neighbours
@@ -307,7 +316,8 @@ def _mirrored(x: Tensor) -> Tensor:
     return padded[(..., *[slice(1, -1)] * axes)]
 
 
-def _dimension(asked: int | None, latent_dim: int) -> int:
+def subspace_dimension(asked: int | None, latent_dim: int) -> int:
+    """`k`: `min(64, D / 4)` and at least 1, or what was asked for, if `D` allows it."""
     k = max(1, min(SUBSPACE_DIMENSION, latent_dim // 4)) if asked is None else asked
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= latent_dim:
         raise InputError(f"`dimension` expected between 1 and {latent_dim}, the entries of a latent, got {asked!r}")

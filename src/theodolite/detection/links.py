@@ -75,7 +75,7 @@ def spearman(x: Tensor, y: Tensor) -> Tensor:
 
 
 def partial_spearman(x: Tensor, y: Tensor, given: Tensor) -> Tensor:
-    """`(r_xy - r_xg r_yg) / sqrt((1 - r_xg²) (1 - r_yg²))` of rank correlations: the link that `given` does not make."""
+    """`(r_xy - r_xg r_yg) / sqrt((1 - r_xg²) (1 - r_yg²))` of rank correlations: what `given` leaves of a link."""
     xy, xg, yg = spearman(x, y), spearman(x, given), spearman(y, given)
     scale = ((1 - xg.square()) * (1 - yg.square())).clamp_min(0).sqrt()
     return torch.where(scale > _TINY, (xy - xg * yg) / scale, torch.nan)

@@ -159,7 +159,7 @@ def _unchanged(columns: Columns, seed: int) -> Claim:
     draws = PairedDraws(len(ls), _RESAMPLES, seed)
     link, odd = spearman(draws(ls), draws(phfe)), spearman(draws(ls_odd), draws(phfe_odd))
     normal, unusual, change = (draws.number(one) for one in (link, odd, link - odd))
-    holds = min(normal.low, unusual.low) > 0.6 and -0.1 < change.low and change.high < 0.1
+    holds = min(normal.low, unusual.low) > 0.6 and change.low > -0.1 and change.high < 0.1
     fails = min(normal.high, unusual.high) < 0.6 or change.low > 0.1 or change.high < -0.1
     others = {
         "normal": normal,
@@ -214,7 +214,9 @@ def _dominated(columns: Columns, seed: int) -> Claim:
 
 def _off_detail(columns: Columns, seed: int) -> Claim:
     text = "under unusual conditions the places of high LC lie off the detail"
-    test = "rank correlation of the maps of LC and PHFE, unusual less normal, below 0; beside it LC mass on the top tenth"
+    test = (
+        "rank correlation of the maps of LC and PHFE, unusual less normal, below 0; beside it LC mass on the top tenth"
+    )
     link, mass, odd, mass_odd = columns.both("map_correlation", "mass_on_detail")
     if len(link) < _FEWEST:
         return _without("C5", text, test, len(link))
@@ -257,7 +259,9 @@ def _visible(columns: Columns, seed: int) -> Claim:
     text = "the score is weak where an unusual condition yields a normal image"
     test = "within unusual conditions, AUROC of LC / PHFE for samples that the classifier does not recognise, above 0.5"
     if "recognised" not in columns.unusual:
-        return Claim("C8", text, test, 0, None, "undecided", "no classifier tells whether a sample is what was asked for")
+        return Claim(
+            "C8", text, test, 0, None, "undecided", "no classifier tells whether a sample is what was asked for"
+        )
     score, seen = columns.unusual["lc"] / columns.unusual["phfe"], columns.unusual["recognised"]
     kept = score.isfinite() & seen.isfinite()
     failed = seen[kept] < 0.5
@@ -276,5 +280,3 @@ def _verdict(holds: bool, fails: bool) -> str:
 
 def _without(id: str, text: str, test: str, n: int) -> Claim:
     return Claim(id, text, test, n, None, "undecided", f"{n} of at least {_FEWEST} needed")
-
-

@@ -92,6 +92,12 @@ class ConditionalDiffusion:
         """Images `(n, 3, side, side)` of latents; points of a pixel model are images."""
         return points if self.autoencoder is None else self.autoencoder.decode(points)
 
+    def recognised(self, points: Tensor, condition: Condition) -> Tensor:
+        """Whether the classifier sees the digit and the colour of `condition` in points `(n, *shape)`: `(n,)` bool."""
+        digit, colour = labels_of(condition)[0].tolist()
+        seen = [logits.argmax(-1) for logits in self.classifier(self.decode(points))]
+        return (seen[0] == digit) & (seen[1] == colour)
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> ConditionalDiffusion:
         """A copy with its weights moved or converted."""
         autoencoder = None if self.autoencoder is None else self.autoencoder.to(device, dtype)
