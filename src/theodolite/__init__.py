@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from theodolite.maps import Autoencoder, LatentMap, denoiser_map, load, sampler_map
     from theodolite.report import write_report
     from theodolite.spectrum import Estimate, singular_spectrum
-    from theodolite.surveys import Run, detect, load_images, rank, read_run, survey
+    from theodolite.surveys import Run, decouple, detect, load_images, rank, read_run, survey
 
 __version__ = "0.1.0"
 
@@ -36,6 +36,7 @@ _HOMES = {
         "LocationMap",
         "axis_rotation",
         "curvature",
+        "decouple",
         "detail_energy",
         "leading_singular_value",
         "local_complexity",
@@ -50,7 +51,7 @@ _HOMES = {
     "report": ("write_report",),
     "spectrum": ("Estimate", "singular_spectrum"),
     "steering": (),
-    "surveys": ("Run", "detect", "load_images", "rank", "read_run", "survey"),
+    "surveys": ("Run", "decouple", "detect", "load_images", "rank", "read_run", "survey"),
     "training": (),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -65,6 +66,7 @@ __all__ = [
     "Run",
     "axis_rotation",
     "curvature",
+    "decouple",
     "denoiser_map",
     "detail_energy",
     "detect",

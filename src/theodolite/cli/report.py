@@ -38,6 +38,12 @@ def report(run: str, out: str | None) -> None:
 
         terminal.say(write_detection_report(read_detection(run), out))
         return
+    if kind_of(run) == "decouple":
+        from theodolite.report import write_decoupling_report
+        from theodolite.surveys import read_decoupling
+
+        terminal.say(write_decoupling_report(read_decoupling(run), out))
+        return
     results = read_run(run)
     terminal.warn(results)
     terminal.say(write_report(results, out))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from theodolite.cli import detected, ranked, terminal
+from theodolite.cli import decoupled, detected, ranked, terminal
 
 __all__ = ["show"]
 
@@ -17,7 +17,7 @@ def show(run: str, as_json: bool, sort: str | None) -> None:
     """Print what RUN measured: the median and spread of every quantity, with its error.
 
     Of a ranking it prints the order, of a detection the AUROC of every score and the most suspicious images (with
-    --sort SCORE by that score).
+    --sort SCORE by that score), of a decoupling experiment its claims.
 
     RUN may be complete, interrupted, or still going. QUANTITY is any name in the first column of the table; samples
     whose value is no number to rank by (undetermined, undefined) come last.
@@ -49,6 +49,15 @@ def show(run: str, as_json: bool, sort: str | None) -> None:
             terminal.say(detected.as_json(judged))
         else:
             detected.print_summary(judged, score=sort)
+        return
+    if kind_of(run) == "decouple":
+        from theodolite.surveys import read_decoupling
+
+        found = read_decoupling(run)
+        if as_json:
+            terminal.say(decoupled.as_json(found))
+        else:
+            decoupled.print_summary(found)
         return
     results = read_run(run)
     terminal.warn(results)

@@ -223,9 +223,9 @@ def read_info(path: Path) -> dict[str, Any]:
 
 
 def kind_of(path: str | Path) -> str:
-    """What a run folder holds: ``survey``, ``rank`` or ``detect``; ``survey`` too where there is no run at all.
+    """What a run folder holds: ``survey``, ``rank``, ``detect`` or ``decouple``.
 
-    The reader of a survey will then say what is missing.
+    It is ``survey`` too where there is no run at all: the reader of a survey will then say what is missing.
     """
     try:
         return str(read_info(path_of(path, "the run folder")).get("kind", "survey"))

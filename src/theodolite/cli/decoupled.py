@@ -1,0 +1,49 @@
+"""A decoupling experiment in the terminal: its claims, and one JSON object."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from theodolite.cli import terminal
+
+if TYPE_CHECKING:
+    from theodolite.surveys.decoupled import Decoupled
+
+__all__ = ["as_json", "print_summary"]
+
+
+def print_summary(found: Decoupled) -> None:
+    """The claims, one a row, on stdout."""
+    settings = found.info["settings"]
+    title = f"{found.info['model']['name']}, {len(found.samples)} pairs, {settings['steps']} steps"
+    rows = [
+        (one.id, one.text, str(one.n), "" if one.number is None else str(one.number), one.verdict)
+        for one in found.claims
+    ]
+    caption = "Number: what decides the claim, with its 95 % interval over pairs; the tests are in docs/decoupling.md."
+    terminal.print_table(title, ("claim", "what it says", "n", "number", "verdict"), rows, caption)
+    for claim in found.claims:
+        if claim.why:
+            terminal.say(f"{claim.id}: {claim.why}")
+    lost = {kind: count for kind, count in found.undetermined.items() if count}
+    for kind, count in lost.items():
+        terminal.say(f"{count} of {len(found.samples)} {kind} samples have no leading direction and are left out of LC")
+
+
+def as_json(found: Decoupled, report: Path | None = None) -> str:
+    """The experiment in one JSON object."""
+    content = {
+        "run": str(found.path),
+        "status": found.status,
+        "model": found.info["model"],
+        "settings": found.info["settings"],
+        "pairs": len(found.samples),
+        "undetermined": found.undetermined,
+        "precision": found.info["precision"],
+        "claims": [asdict(claim) for claim in found.claims],
+        "report": None if report is None else str(report),
+    }
+    return json.dumps(terminal.as_plain(content), indent=1)
