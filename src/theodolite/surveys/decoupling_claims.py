@@ -12,10 +12,13 @@ from torch import Tensor
 from theodolite.detection import DetectionTable, evaluate
 from theodolite.detection.links import Number, PairedDraws, partial_spearman, spearman
 
-__all__ = ["ENOUGH", "LABELS", "Claim", "Columns", "claims", "detection_table"]
+__all__ = ["ENOUGH", "LABELS", "SETTLES", "Claim", "Columns", "claims", "detection_table"]
 
 ENOUGH = 200
 """Pairs below which the first claim is not called to hold, whatever its interval."""
+
+SETTLES = 30
+"""Pairs, paths or samples below which nothing is settled: bootstrap intervals from fewer are too narrow."""
 
 _FEWEST = 4
 _RESAMPLES = 2000
@@ -126,7 +129,7 @@ def _linked(columns: Columns, seed: int) -> Claim:
         **_within(columns),
     }
     few = f"fewer than {ENOUGH} pairs" if len(lc) < ENOUGH else ""
-    verdict = _verdict(normal.low > 0 and change.low > 0 and not few, fails)
+    verdict = _verdict(len(lc), normal.low > 0 and change.low > 0 and not few, fails)
     return Claim("C1", text, test, len(lc), change, verdict, few if verdict == "undecided" else "", others)
 
 
@@ -167,7 +170,7 @@ def _unchanged(columns: Columns, seed: int) -> Claim:
         "normal, q": draws.number(spearman(draws(ls), draws(q))),
         "unusual, q": draws.number(spearman(draws(ls_odd), draws(q_odd))),
     }
-    return Claim("C2", text, test, len(ls), change, _verdict(holds, fails), "", others)
+    return Claim("C2", text, test, len(ls), change, _verdict(len(ls), holds, fails), "", others)
 
 
 def _detects(columns: Columns, seed: int) -> Claim:
@@ -185,7 +188,7 @@ def _detects(columns: Columns, seed: int) -> Claim:
     others = {LABELS[name][0]: _auroc(table, name) for name in gains}
     others |= {f"LC / PHFE less {LABELS[name][0]}": gain for name, gain in gains.items()}
     why = f"{', '.join(rivals)} did better" if rivals else ""
-    return Claim("C3", text, test, n, number, _verdict(holds, fails), why, others)
+    return Claim("C3", text, test, n, number, _verdict(n, holds, fails), why, others)
 
 
 def _auroc(table: DetectionTable, name: str) -> Number:
@@ -207,7 +210,7 @@ def _dominated(columns: Columns, seed: int) -> Claim:
     draws = PairedDraws(len(share), _RESAMPLES, seed)
     number = draws.number(draws(share).mean(-1))
     return Claim(
-        "C4", text, test, len(share), number, _verdict(number.low > 0.5, number.high < 0.5), "",
+        "C4", text, test, len(share), number, _verdict(len(share), number.low > 0.5, number.high < 0.5), "",
         {"unusual": draws.number(draws(odd).mean(-1))},
     )  # fmt: skip
 
@@ -224,7 +227,7 @@ def _off_detail(columns: Columns, seed: int) -> Claim:
     number = draws.number(draws(odd - link).mean(-1))
     means = {"normal": link, "unusual": odd, "LC mass on detail, normal": mass, "LC mass on detail, unusual": mass_odd}
     others = {name: draws.number(draws(column).mean(-1)) for name, column in means.items()}
-    return Claim("C5", text, test, len(link), number, _verdict(number.high < 0, number.low > 0), "", others)
+    return Claim("C5", text, test, len(link), number, _verdict(len(link), number.high < 0, number.low > 0), "", others)
 
 
 def _tortuous(columns: Columns, seed: int) -> Claim:
@@ -247,7 +250,9 @@ def _tortuous(columns: Columns, seed: int) -> Claim:
         others["Spearman with mean LC of the ends, normal"] = again.number(
             spearman(again(complexity[kept]), again(straight[kept]))
         )
-    return Claim("C6", text, test, len(first), number, _verdict(number.low > 0, number.high < 0), "", others)
+    return Claim(
+        "C6", text, test, len(first), number, _verdict(len(first), number.low > 0, number.high < 0), "", others
+    )
 
 
 def _distilled(columns: Columns, seed: int) -> Claim:
@@ -271,11 +276,12 @@ def _visible(columns: Columns, seed: int) -> Claim:
         return Claim("C8", text, test, int(kept.sum()), None, "undecided", why)
     number = _auroc(evaluate({"lc_over_phfe": score[kept]}, failed, resamples=_RESAMPLES, seed=seed), "lc_over_phfe")
     why = f"{count} of {int(kept.sum())} samples not recognised"
-    return Claim("C8", text, test, int(kept.sum()), number, _verdict(number.low > 0.5, number.high < 0.5), why)
+    verdict = _verdict(min(count, int((~failed).sum())), number.low > 0.5, number.high < 0.5)
+    return Claim("C8", text, test, int(kept.sum()), number, verdict, why)
 
 
-def _verdict(holds: bool, fails: bool) -> str:
-    return "fails" if fails else "holds" if holds else "undecided"
+def _verdict(n: int, holds: bool, fails: bool) -> str:
+    return "undecided" if n < SETTLES else "fails" if fails else "holds" if holds else "undecided"
 
 
 def _without(id: str, text: str, test: str, n: int) -> Claim:
