@@ -27,7 +27,7 @@ __all__ = ["MODEL", "decouple", "prompts_of"]
 MODEL = "zoo:coloured-latent"
 """The model of the demonstration."""
 
-_BATCH = 8
+_BATCH = 14
 _DEFAULTS: Mapping[str, Any] = {
     "conditions": None,
     "pairs": 24,

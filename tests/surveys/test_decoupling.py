@@ -1,0 +1,152 @@
+"""The decoupling experiment on a denoiser small enough to run in a second."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from theodolite import InputError, decouple
+from theodolite.surveys import read_decoupling
+from theodolite.surveys.decoupling import prompts_of
+from theodolite.surveys.decoupling_claims import Columns, claims
+
+LEVELS = {"steps": 2, "dimension": 4, "neighbours": 2}
+
+
+class Tiny(torch.nn.Module):
+    """A denoiser of points (1, 4, 4) with two conditions."""
+
+    shape = (1, 4, 4)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = torch.nn.Parameter(torch.randn(16, 16, generator=torch.Generator().manual_seed(0)) / 4)
+        self.requires_grad_(False).eval()
+
+    def forward(self, x: torch.Tensor, sigma: Any, condition: Any = None) -> torch.Tensor:
+        shift = 0.0 if condition is None else float(condition)
+        mixed = torch.tanh(x.flatten(1) @ self.mix + shift).reshape(x.shape)
+        return (x + sigma * mixed) / (1 + sigma**2)
+
+    def levels(self, steps: int) -> list[float]:
+        return [4.0 * (steps - step) / steps for step in range(steps)] + [0.0]
+
+
+def model() -> Any:
+    return SimpleNamespace(name="tiny", denoiser=Tiny())
+
+
+def test_every_pair_has_all_quantities_under_all_conditions(tmp_path: Path) -> None:
+    found = decouple(model(), tmp_path / "run", conditions="0/1,0/2", pairs=6, **LEVELS)
+    assert found.status == "complete"
+    assert len(found.samples) == 6
+    assert set(found.values) == {"normal", "unusual", "null"}
+    assert {"ls_max", "lc", "phfe", "q", "map_correlation", "tortuosity"} <= set(found.values["unusual"])
+    assert not found.values["normal"]["ls_max"].isnan().any()
+    assert found.columns.paths.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert found.columns.pairs == ("0/1", "0/1", "0/2", "0/2", "0/1", "0/1")
+    assert [claim.id for claim in found.claims] == [f"C{place}" for place in range(1, 9)]
+    assert {claim.verdict for claim in found.claims} == {"undecided"}  # six pairs settle nothing
+
+
+def test_conditions_of_a_pair_share_noise_subspace_and_neighbours(tmp_path: Path) -> None:
+    found = decouple(model(), tmp_path / "run", conditions="1/1", pairs=4, guidance=1.0, **LEVELS)
+    for name, column in found.values["normal"].items():
+        torch.testing.assert_close(column, found.values["unusual"][name], equal_nan=True)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("theodolite.surveys.decoupling._BATCH", 2)
+    options: dict[str, Any] = {"conditions": "0/1", "pairs": 6, "null": False, **LEVELS}
+    whole = decouple(model(), tmp_path / "whole", **options)
+
+    def stop(done: int, total: int, what: str) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        decouple(model(), tmp_path / "run", progress=stop, **options)
+    assert read_decoupling(tmp_path / "run").status == "interrupted"
+    assert len(read_decoupling(tmp_path / "run").samples) == 2
+    again = decouple(model(), tmp_path / "run", **options)
+    assert again.status == "complete"
+    for kind, side in whole.values.items():
+        for name, column in side.items():
+            torch.testing.assert_close(again.values[kind][name], column, equal_nan=True)
+
+
+def test_paper_mode_records_what_its_step_does(tmp_path: Path) -> None:
+    found = decouple(model(), tmp_path / "run", conditions="0/1", pairs=2, paper=True, null=False, **LEVELS)
+    assert [entry["step"] for entry in found.info["precision"]] == [0.01, 0.02, 0.04]
+    assert abs(found.info["precision"][1]["ls_max"] - 1) < 0.05
+    assert not found.values["normal"]["linearity"].isnan().any()
+
+
+def test_bad_input_is_one_error_before_work(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="conditions expected"):
+        decouple(model(), tmp_path / "run", pairs=2)
+    with pytest.raises(InputError, match="condition expected to be a class"):
+        decouple(model(), tmp_path / "run", conditions="red/blue")
+    with pytest.raises(InputError, match="pairs"):
+        decouple(model(), tmp_path / "run", conditions="0/1", pairs=1)
+    with pytest.raises(InputError, match="autoencoder"):
+        decouple("zoo:digits", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    decouple(model(), tmp_path / "run", conditions="0/1", pairs=2, **LEVELS)
+    with pytest.raises(InputError, match="another configuration"):
+        decouple(model(), tmp_path / "run", conditions="0/1", pairs=4, **LEVELS)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "run.json").write_text(json.dumps({"format": 1, "kind": "rank"}))
+    with pytest.raises(InputError, match="another kind"):
+        decouple(model(), tmp_path / "other", conditions="0/1", pairs=2, **LEVELS)
+
+
+def test_the_zoo_says_its_own_conditions() -> None:
+    from theodolite.zoo.coloured import CONDITIONS, HELD_OUT
+
+    found = prompts_of(SimpleNamespace(conditions=CONDITIONS, held_out=HELD_OUT), None)
+    assert [unusual for _, unusual in found] == list(HELD_OUT)
+    assert all(normal in CONDITIONS and normal[0] == unusual[0] for normal, unusual in found)
+    assert prompts_of(None, "3-red/3-yellow,207/360") == [((3, "red"), (3, "yellow")), (207, 360)]
+
+
+def drawn(n: int, seed: int, link: float, shift: float = 0.0) -> dict[str, torch.Tensor]:
+    """Quantities with a given link of LC and PHFE, LS tied to PHFE, and a shift of LC / PHFE."""
+    a, b, c, d = torch.randn(4, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    phfe, lc = a.exp(), (link * a + (1 - link**2) ** 0.5 * b + shift).exp()
+    even = {"q": d.exp(), "leading_share": 0.2 + 0.01 * d, "gap": c.exp(), "ls_max": (a / 2 + 0.02 * c).exp()}
+    more = {"map_correlation": 0.3 * link + 0.01 * c, "mass_on_detail": 0.1 + 0.01 * d, "tortuosity": 1 + d.abs()}
+    return {"lc": lc, "phfe": phfe, **even, **more, "jump": 1 + c.abs(), "recognised": (lc / phfe < 1).double()}
+
+
+def columns(n: int, *, link: float, odd: float, shift: float) -> Columns:
+    normal, unusual = drawn(n, 0, link), drawn(n, 1, odd, shift)
+    unusual["tortuosity"] = normal["tortuosity"] + 0.5
+    paths = torch.arange(n - n % 2).reshape(-1, 2)
+    return Columns(normal, unusual, paths, 16, ("a/b",) * n)
+
+
+def test_claims_hold_where_they_are_true_and_fail_where_the_opposite_is() -> None:
+    true = {claim.id: claim.verdict for claim in claims(columns(240, link=0.7, odd=0.0, shift=0.0))}
+    assert true["C1"] == "holds"
+    assert true["C2"] == "holds"
+    assert true["C4"] == "fails"
+    assert true["C5"] == "holds"
+    assert true["C6"] == "holds"
+    assert true["C7"] == "undecided"
+    assert true["C8"] == "holds"
+    reverse = {claim.id: claim.verdict for claim in claims(columns(240, link=0.0, odd=0.7, shift=-2.0))}
+    assert reverse["C1"] == "fails"
+    assert reverse["C3"] == "fails"
+    assert reverse["C5"] == "fails"
+
+
+def test_few_pairs_leave_the_first_claim_open() -> None:
+    first = claims(columns(100, link=0.7, odd=0.0, shift=0.0))[0]
+    assert first.verdict == "undecided"
+    assert "fewer than 200" in first.why
