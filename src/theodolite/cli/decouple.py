@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -21,10 +22,13 @@ _CONDITIONS = (
 )
 
 
-def _number(name: str, default: int | None, metavar: str, text: str, least: int = 1) -> Any:
-    return click.option(
-        f"--{name}", type=click.IntRange(min=least), default=default, show_default=True, metavar=metavar, help=text
-    )
+_Verb = TypeVar("_Verb", bound=Callable[..., object])
+
+
+def _number(name: str, default: int | None, metavar: str, text: str, least: int = 1) -> Callable[[_Verb], _Verb]:
+    """An option that is a number of `least` or more."""
+    kind = click.IntRange(min=least)
+    return click.option(f"--{name}", type=kind, default=default, show_default=True, metavar=metavar, help=text)
 
 
 @click.command(short_help="Test the decoupling claims on a conditional sampler.")

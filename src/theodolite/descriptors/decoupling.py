@@ -313,7 +313,7 @@ def _mirrored(x: Tensor) -> Tensor:
     if min(x.shape[2:]) < 2 or axes > 3:
         return laplacian(x, axes)
     padded = laplacian(F.pad(x, [1] * 2 * axes, mode="reflect"), axes)
-    return padded[(..., *[slice(1, -1)] * axes)]
+    return padded[(slice(None), slice(None), *[slice(1, -1)] * axes)]
 
 
 def subspace_dimension(asked: int | None, latent_dim: int) -> int:

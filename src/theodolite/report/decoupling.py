@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,7 @@ def _number(number: Number | None) -> str:
     return f"{number.value:.2f} ({number.low:.2f} to {number.high:.2f})".replace("-", "−")
 
 
-def _others(others: dict[str, Number]) -> list[tuple[str, str]]:
+def _others(others: Mapping[str, Number]) -> list[tuple[str, str]]:
     return [(name, _number(number)) for name, number in others.items()]
 
 
