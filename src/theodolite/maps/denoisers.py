@@ -46,7 +46,8 @@ def denoiser_map(
             - a callable `model(x, sigma, condition) -> x_0` on `x: (n, *shape)` and the number `sigma`, in `eval()`
               mode; without conditions `model(x, sigma)`;
             - anything with `score(x, t)` on flat points and a variance, such as the scores of `theodolite.fisher`;
-            - a diffusers UNet or transformer, with its `scheduler`, or a `Diffusion` that `theodolite.load` returned.
+            - a diffusers UNet or transformer, with its `scheduler`, or a `Diffusion` that `theodolite.load` returned;
+            - an object whose `denoiser` is a module of the first kind, as the zoo's diffusion models.
         sigma: standard deviation of the noise over that of the data's units; for a model trained on
             `alpha x_0 + s eps` it is `s / alpha`.
         output: what the map returns: ``x0``, ``eps``, ``v`` or ``score``.
@@ -115,6 +116,8 @@ def as_denoiser(
 def _bound(model: Any, condition: Any, scheduler: Any, shape: tuple[int | None, ...] | None, null: bool) -> Denoiser:
     if isinstance(model, Diffusion):
         model, scheduler = model.network, scheduler or model.scheduler
+    if isinstance(denoiser := getattr(model, "denoiser", None), nn.Module):
+        model = denoiser
     if is_network(model):
         if scheduler is None:
             raise InputError(f"the scheduler of {type(model).__name__} expected; give `scheduler`")

@@ -73,6 +73,11 @@ class FunctionDenoiser(Denoiser):
         denoised = self.model(x, sigma, self.condition) if self.conditioned else self.model(x, sigma)
         return same_shape(denoised, x, _name(self.model))
 
+    def levels(self, steps: int) -> list[float]:
+        """Those of the model's own `levels(steps)`, if it has that."""
+        own = getattr(self.model, "levels", None)
+        return own(steps) if callable(own) else super().levels(steps)
+
 
 class ScoreDenoiser(Denoiser):
     """What has a score: `D = x + sigma² s(x, sigma²)` (Tweedie).

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -24,6 +24,9 @@ from theodolite.maps.generators import generator_map, is_generator
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.pipelines import autoencoder_folder, diffusion_folder, diffusion_from_folder
 from theodolite.maps.probing import probe
+
+if TYPE_CHECKING:
+    from theodolite.zoo import ConditionalDiffusion
 
 __all__ = ["check_spec", "load", "load_autoencoder"]
 
@@ -41,7 +44,7 @@ def load(
     revision: str | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
-) -> Autoencoder | Diffusion | LatentMap:
+) -> Autoencoder | Diffusion | ConditionalDiffusion | LatentMap:
     """Load a model, in `eval()` mode and with frozen weights: mostly an `Autoencoder`, else as below.
 
     Args:
@@ -56,7 +59,8 @@ def load(
               returns an `Autoencoder`, an `nn.Module` with `encode` and `decode`, or a pair of functions
               `(encode, decode)`; shapes that are not given are found by running them on noise. One that returns a
               `LatentMap`, or a generator (a module with `mapping`, `synthesis` and `z_dim`), gives a `LatentMap`;
-            - ``zoo:name``, a model that ships with the package.
+            - ``zoo:name``, a model that ships with the package, among them the diffusion models of
+              `theodolite.zoo.DIFFUSIONS`.
         subfolder: where the model is inside a folder or a hub repository.
         revision: branch, tag or commit of a hub repository.
         device: where the weights go, e.g. ``cuda``; the CPU when None.
@@ -72,9 +76,7 @@ def load(
     text, device, dtype = check_spec(spec), _device(device), _dtype(dtype)
     if text.startswith("zoo:"):
         _reject_hub_options(text, subfolder, revision)
-        from theodolite.zoo import load_autoencoder
-
-        return _moved(load_autoencoder(text.removeprefix("zoo:")), device, dtype)
+        return _from_zoo(text.removeprefix("zoo:"), device, dtype)
     folder = Path(text).expanduser()
     if folder.exists():
         _reject_hub_options(text, None, revision)
@@ -169,6 +171,14 @@ def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
 def _from_checkpoint(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype | None) -> Autoencoder:
     model = _prepared(checkpoint.model, device, dtype)
     return from_diffusers(model, name=checkpoint.name, source=checkpoint.source, notes=checkpoint.notes)
+
+
+def _from_zoo(name: str, device: torch.device, dtype: torch.dtype | None) -> Autoencoder | ConditionalDiffusion:
+    from theodolite import zoo
+
+    if name in zoo.DIFFUSIONS:
+        return zoo.load_diffusion(name).to(device, dtype)
+    return _moved(zoo.load_autoencoder(name), device, dtype)
 
 
 def _diffusion(place: Path, device: torch.device, dtype: torch.dtype | None) -> Diffusion:

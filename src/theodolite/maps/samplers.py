@@ -52,7 +52,7 @@ def sampler_map(
     Args:
         model: as for `theodolite.denoiser_map`.
         sigmas: noise levels, falling, at least two; the last may be 0 (a clean sample). A number stands for so many
-            steps of a diffusers model's own schedule; `karras_levels` makes levels for other models.
+            steps of a diffusers model's own schedule, or of a callable's `levels(steps)`; `karras_levels` makes levels.
         method: ``ddim``, ``euler`` or ``heun``.
         decode: what turns the final latent into an image: an `Autoencoder`, a map, or a callable.
         condition: as for `denoiser_map`.
