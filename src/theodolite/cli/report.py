@@ -34,7 +34,7 @@ def report(run: str, out: str | None) -> None:
         return
     if kind_of(run) == "detect":
         from theodolite.report import write_detection_report
-        from theodolite.surveys import read_detection
+        from theodolite.surveys.detected import read_detection
 
         terminal.say(write_detection_report(read_detection(run), out))
         return

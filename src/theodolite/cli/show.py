@@ -41,7 +41,7 @@ def show(run: str, as_json: bool, sort: str | None) -> None:
             ranked.print_summary(ranking, info)
         return
     if kind_of(run) == "detect":
-        from theodolite.surveys import read_detection
+        from theodolite.surveys.detected import read_detection
 
         judged = read_detection(run)
         terminal.warn(judged.run)
