@@ -1,6 +1,6 @@
 """Detection over noise levels: with the exact score of a ring and of memorised points, and with a trained denoiser.
 
-    python benchmarks/detection.py [--steps 2000] [--duplicates 50] [--threads 2]
+    python benchmarks/detection.py [--steps 2000] [--duplicates 50] [--threads 2] [--zoo]
 
 Prints a Markdown table an experiment, AUROC (unusual above normal) at each noise level with its 95 % interval:
 
@@ -10,6 +10,7 @@ Prints a Markdown table an experiment, AUROC (unusual above normal) at each nois
   the repeated training images against others trained on once, and digits of classes it never saw against held-out ones
   of the classes it did. Peers in the same run: the norm of the score, the distance to the nearest training image.
 
+`--zoo` adds the `coloured-memorised` of the zoo: its eight repeated images, four noises each, against 60 it saw once.
 `--smoke` runs in seconds and says nothing about quality.
 """
 
@@ -22,6 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from theodolite.descriptors import Effort
 from theodolite.detection import DetectionCurves, curves
 from theodolite.fisher import GaussianMixtureScore, NetworkScore, ScoreSource
 from theodolite.maps import denoiser_map
@@ -37,6 +39,8 @@ def main() -> None:
     for seed in range(options.draws):
         memorised(seed, options.queries)
     digits(options)
+    if options.zoo:
+        zoo()
 
 
 def ring(queries: int, points: int) -> None:
@@ -84,6 +88,32 @@ def digits(options: argparse.Namespace) -> None:
     report(f"Digits held {options.duplicates} times against digits held once, trained denoiser", found)
     found = both(score, levels, held_out[:n].float(), images[unseen][:n].float(), baselines=peers)
     report("Digits of unseen classes against held-out digits of seen ones, the same denoiser", found)
+
+
+def zoo() -> None:
+    from theodolite.zoo.coloured import memorised_set, pixel_diffusion
+
+    denoiser = pixel_diffusion(memorised=True).denoiser
+    images, _, copies = memorised_set()
+    once, repeated = images[copies == 1][:60], images[copies > 1].repeat(4, 1, 1, 1)
+
+    def norm(x: Tensor, sigma: float) -> Tensor:
+        with torch.no_grad():
+            return ((denoiser(x, sigma, None) - x) / sigma**2).flatten(1).norm(dim=-1)
+
+    found = curves(
+        lambda sigma: denoiser_map(denoiser, sigma, "eps"),
+        (0.1, 0.3, 1.0),
+        once,
+        repeated,
+        groups=[*range(60), *(60 + place % 8 for place in range(32))],
+        effort=Effort(probes=3, depth=32),
+        baselines={
+            "score norm": norm,
+            "nearest training image": lambda x, sigma: torch.cdist(x.flatten(1), images.flatten(1)).amin(-1),
+        },
+    )
+    report("coloured-memorised, images shown a hundred times against images shown once", {"eps": found})
 
 
 def both(
@@ -136,6 +166,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--zoo", action="store_true")
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
     if options.smoke:
