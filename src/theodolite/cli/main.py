@@ -10,6 +10,8 @@ import theodolite
 from theodolite.cli import terminal
 from theodolite.cli.demo import demo
 from theodolite.cli.diffusability import diffusability
+from theodolite.cli.path import path
+from theodolite.cli.phases import phases
 from theodolite.cli.rank import rank
 from theodolite.cli.report import report
 from theodolite.cli.show import show
@@ -50,6 +52,8 @@ def main() -> None:
       theodolite demo
       theodolite survey stabilityai/sd-vae-ft-mse --data photos --out runs/first --size 128 --limit 16
       theodolite rank ./first-vae ./second-vae --data photos --out runs/order
+      theodolite phases zoo:ising --out runs/ising
+      theodolite path ./my-vae cat.png dog.png --out runs/cat-dog
       theodolite show runs/first
 
     Exit codes: 0 done (also when the reader of a pipe stops early, as `head` does), 1 a bug, 2 bad input or a disk
@@ -57,5 +61,5 @@ def main() -> None:
     """  # noqa: D301
 
 
-for verb in (survey, rank, diffusability, demo, report, show):
+for verb in (survey, rank, diffusability, phases, path, demo, report, show):
     main.add_command(verb)
