@@ -23,8 +23,8 @@ ABOVE = {
     "fisher": {"maps", "derivatives", "spectrum"},
     "steering": {"maps", "derivatives", "fisher"},
     "training": {"maps", "spectrum", "fisher"},
-    "surveys": {"maps", "derivatives", "spectrum", "descriptors", "fisher"},
-    "report": {"maps", "derivatives", "spectrum", "descriptors", "fisher", "surveys"},
+    "surveys": {"maps", "derivatives", "spectrum", "descriptors", "fisher", "hessian", "zoo"},
+    "report": {"maps", "derivatives", "spectrum", "descriptors", "fisher", "hessian", "surveys"},
     "hessian": {"derivatives", "spectrum"},
     "zoo": {"maps", "derivatives", "spectrum", "fisher"},
 }

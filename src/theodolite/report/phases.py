@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from theodolite.spectrum import Estimate
     from theodolite.surveys.phase_store import Level
 
-__all__ = ["write_phases_report"]
+__all__ = ["shown_estimate", "write_phases_report"]
 
 _GREEK = {"alpha": "α", "beta": "β"}
 
@@ -78,14 +78,14 @@ def _context(folder: Path, levels: Sequence[Level], info: Mapping[str, Any]) -> 
 def _shown_level(folder: Path, n: int, level: Level) -> dict[str, Any]:
     (low, high), cells = (level.grid.low, level.grid.high), level.grid.points
     return {
-        "box": [f"{low[axis]:.4g} to {high[axis]:.4g}" for axis in (0, 1)],
+        "box": [f"{_signed(low[axis])} to {_signed(high[axis])}" for axis in (0, 1)],
         "shape": level.grid.shape,
         "numbers": [(NUMBER_WORDS[name], shown_estimate(found)) for name, found in level.numbers.items()],
         "curves": [
             {
                 "kind": curve.kind,
                 "status": curve.status,
-                "ends": [", ".join(f"{x:.3g}" for x in point) for point in curve.points[[0, -1]].tolist()],
+                "ends": [", ".join(_signed(x, 3) for x in point) for point in curve.points[[0, -1]].tolist()],
                 "numbers": [shown_estimate(curve.numbers[name]) for name in CURVE_WORDS],
             }
             for curve in level.curves
@@ -103,11 +103,15 @@ def _strip(folder: Path, n: int, row: int, places: Sequence[int], cells: Any, le
         "pictures": [
             {
                 "uri": data_uri(picture_path(folder, n, row, column), 160),
-                "at": ", ".join(f"{x:.3g}" for x in cells[cell].tolist()),
+                "at": ", ".join(_signed(x, 3) for x in cells[cell].tolist()),
             }
             for column, cell in enumerate(places)
         ],
     }
+
+
+def _signed(value: float, digits: int = 4) -> str:
+    return f"{value:.{digits}g}".replace("-", "−")
 
 
 def shown_estimate(found: Estimate) -> Shown:

@@ -72,7 +72,7 @@ def _read(spec: str, autoencoder: Autoencoder, size: int | None) -> Tensor:
     latent = _stored(path) if path.suffix == ".safetensors" else _encoded(path, autoencoder, size)
     if not bool(latent.isfinite().all()):
         raise InputError(f"finite latents expected, got NaN or infinity from {spec}")
-    return latent.to(autoencoder.device, autoencoder.dtype)
+    return _placed(latent, autoencoder)
 
 
 def _stored(path: Path) -> Tensor:
@@ -119,7 +119,12 @@ def _drawn(spec: str, shape: tuple[int, ...], autoencoder: Autoencoder) -> Tenso
     if not number.isdigit():
         raise InputError(f"{_FORMS} expected, got {spec!r}; write e.g. seed:3")
     draws = torch.Generator().manual_seed(int(number))
-    return torch.randn(shape, generator=draws, dtype=torch.float64).to(autoencoder.device, autoencoder.dtype)
+    return _placed(torch.randn(shape, generator=draws, dtype=torch.float64), autoencoder)
+
+
+def _placed(latent: Tensor, autoencoder: Autoencoder) -> Tensor:
+    """Where the weights are and in their dtype; as it is where there are none."""
+    return latent.to(autoencoder.device, autoencoder.decoder.dtype or latent.dtype)
 
 
 def _name(spec: str) -> str:

@@ -166,7 +166,8 @@ def _pixels(images: Tensor) -> Tensor:
 
 def _patches(images: Tensor) -> Tensor:
     """Mean and standard deviation of each channel over an 8 x 8 grid of patches: colour and texture, coarsely."""
-    sides = [min(8, side) for side in images.shape[-2:]]
+    height, width = images.shape[-2:]
+    sides = (min(8, height), min(8, width))
     mean = adaptive_avg_pool2d(images, sides)
     square = adaptive_avg_pool2d(images.square(), sides)
     return torch.cat([mean, (square - mean.square()).clamp_min(1e-8).sqrt()], 1).flatten(1)
