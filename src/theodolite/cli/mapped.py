@@ -26,13 +26,13 @@ def print_phases(levels: Sequence[Level], info: Mapping[str, Any]) -> None:
         title = f"{info['family']['name']}: {one} {low[0]:.4g} to {high[0]:.4g}, {two} {low[1]:.4g} to {high[1]:.4g}"
         rows = [(NUMBER_WORDS[name].label, *_cells(found)) for name, found in level.numbers.items()]
         terminal.print_table(title, ("quantity", "value", "error", "status"), rows, f"Metric: {info['metric']}.")
-        rows = [
+        curves = [
             (curve.kind, *(_pair(curve.numbers[name]) for name in ("length", "gap", "bend")), curve.status)
             for curve in level.curves
         ]
         caption = "Gap: how much shorter than the straight line; bend: largest distance from it, in sides of the box."
-        if rows:
-            terminal.print_table("geodesics", ("kind", "length", "gap", "bend", "status"), rows, caption)
+        if curves:
+            terminal.print_table("geodesics", ("kind", "length", "gap", "bend", "status"), curves, caption)
     if info["status"] != "complete":
         terminal.say(f"this run is {info['status']}")
 

@@ -12,7 +12,7 @@ from theodolite.cli import mapped, terminal
 __all__ = ["phases"]
 
 
-class _Numbers(click.ParamType):
+class _Numbers(click.ParamType):  # type: ignore[type-arg]  (generic in newer versions only)
     """Four numbers with commas between."""
 
     name = "numbers"

@@ -155,7 +155,7 @@ class TasepFamily(_ZooFamily):
 class MixtureFamily:
     """A diffusion model with exact score: noise in the plane to data, which are their own features."""
 
-    name = "mixture diffusion, three components"
+    name = "Mixture diffusion, three components"
     parameters = ("z1", "z2")
     box = ((-2.0, -2.0), (2.0, 2.0))
     exponential = False

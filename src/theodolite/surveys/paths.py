@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -92,9 +93,8 @@ def interpolate(
         try:
             for place, name in enumerate(routes):
                 tell(place, len(routes), name)
-                made.append(
-                    _route(name, autoencoder, ends, steps, lambda done, place=place: _count(tell, place, routes, done))
-                )
+                count = functools.partial(_count, tell, place, routes)
+                made.append(_route(name, autoencoder, ends, steps, count))
                 write_paths(folder, Paths(info, tuple(made)), "running")
         except KeyboardInterrupt:
             write_paths(folder, Paths(info, tuple(made)), "interrupted")
