@@ -12,20 +12,17 @@ from theodolite.cli import mapped, terminal
 __all__ = ["phases"]
 
 
-class _Numbers(click.ParamType):  # type: ignore[type-arg]  (generic in newer versions only)
-    """Four numbers with commas between."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
-        """As a tuple."""
-        try:
-            found = tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            found = ()
-        if len(found) != 4:
-            self.fail(f"four numbers with commas between expected, got {value!r}", param, ctx)
-        return found
+def _four(context: click.Context, option: click.Parameter, value: Any) -> Any:
+    """Four numbers with commas between as a tuple; several of them as a list."""
+    if value is None or isinstance(value, tuple):
+        return value and [_four(context, option, one) for one in value]
+    try:
+        found = tuple(float(part) for part in value.split(","))
+    except ValueError:
+        found = ()
+    if len(found) != 4:
+        raise click.BadParameter(f"four numbers with commas between expected, got {value!r}")
+    return found
 
 
 @click.command(short_help="Map the phases of a family of samples over two parameters.")
@@ -45,14 +42,14 @@ class _Numbers(click.ParamType):  # type: ignore[type-arg]  (generic in newer ve
 @click.option("--noise", type=float, default=0.05, show_default=True, help="Of latents, as a part of their size.")
 @click.option("--side", type=click.IntRange(min=2), help="Of the Ising torus; 6 by default.")
 @click.option("--sites", type=click.IntRange(min=1), help="Of the TASEP chain; 24 by default.")
-@click.option("--box", type=_Numbers(), metavar="LOW,HIGH,LOW,HIGH", help="Of the first and the second parameter.")
+@click.option("--box", callback=_four, metavar="LOW,HIGH,LOW,HIGH", help="Of the first and the second parameter.")
 @click.option("--grid", type=click.IntRange(min=1), metavar="N", help="Cells along a side.")
 @click.option("--samples", type=click.IntRange(min=4), metavar="N", help="Draws of the parameters.")
 @click.option(
     "--bundle", type=click.IntRange(min=1), metavar="N", help="Samples in a bundle; of features, their sharpness."
 )
 @click.option("--zoom", type=float, metavar="FACTOR", help="Map again around the steepest cell, so many times smaller.")
-@click.option("--between", type=_Numbers(), multiple=True, metavar="A1,A2,B1,B2", help="One more geodesic; repeatable.")
+@click.option("--between", callback=_four, multiple=True, metavar="A1,A2,B1,B2", help="One more geodesic; repeatable.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
 @click.option("--device", help="As in torch, e.g. cuda; cpu by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, nothing else.")
