@@ -17,7 +17,7 @@ from theodolite.surveys.record import now
 from theodolite.surveys.store import (
     RunFolder,
     is_held,
-    parquet_bytes,
+    parquet,
     read_info,
     read_parquet,
     write_atomically,
@@ -94,7 +94,7 @@ def write_paths(folder: RunFolder, paths: Paths, status: str) -> Paths:
         "steps": pa.Table.from_pylist(list(_step_rows(paths)), STEPS_SCHEMA),
     }
     for name, table in tables.items():
-        write_atomically(folder.path / f"{name}.parquet", [parquet_bytes(table)])
+        write_atomically(folder.path / f"{name}.parquet", [parquet(table)])
     about = {route.name: {"status": route.status, "evaluations": route.evaluations} for route in paths.routes}
     finished = None if status == "running" else now()
     info = {**paths.info, "status": status, "finished": finished, "routes": about}

@@ -15,7 +15,7 @@ from theodolite.errors import InputError, path_of
 from theodolite.hessian import MetricMap, ParameterGrid, PhaseMap
 from theodolite.spectrum.estimate import Estimate
 from theodolite.surveys.record import now
-from theodolite.surveys.store import RunFolder, is_held, parquet_bytes, read_info, read_parquet, write_atomically
+from theodolite.surveys.store import RunFolder, is_held, parquet, read_info, read_parquet, write_atomically
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -114,7 +114,7 @@ def write_phases(folder: RunFolder, info: Mapping[str, Any], levels: Sequence[Le
     if arrays:
         write_atomically(folder.path / "arrays.safetensors", [save(arrays)])
     for name, table in tables.items():
-        write_atomically(folder.path / f"{name}.parquet", [parquet_bytes(table)])
+        write_atomically(folder.path / f"{name}.parquet", [parquet(table)])
     for n, level in enumerate(levels):
         for row, pictures in enumerate(level.pictures):
             for column, one in enumerate(pictures):
