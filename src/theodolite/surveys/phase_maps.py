@@ -59,9 +59,12 @@ DEFAULTS: Mapping[str, Any] = {
 """Settings of a phase map."""
 
 _BUNDLES = 300
-"""Bundles that the potential is fitted to."""
+"""Bundles that the potential is fitted to where it is not the metric in use."""
 
-_SEGMENTS = 24
+_INTERVALS = 16
+"""Of its splines there, at most."""
+
+_SEGMENTS = 64
 _PATIENCE = 200
 """Steps of the minimiser in each of its three rounds."""
 
@@ -192,7 +195,7 @@ def _mapped(
     steps.begin("metric")
     direct = direct_metric(posterior, generator=asked["seed"])
     steps.begin("potential")
-    potential = fit_potential(_first(posterior, _BUNDLES), intervals=_intervals(grid), generator=asked["seed"])
+    potential = _potential(family, posterior, asked["seed"])
     metric: Potential | DirectMetric = potential if family.exponential else direct
     steps.begin("phases")
     found, phases = metric_map(metric), phase_map(metric)
@@ -203,14 +206,14 @@ def _mapped(
     return Level(grid, _surface(potential), found, phases, numbers), metric
 
 
-def _first(posterior: Posterior, n: int) -> Posterior:
-    known = None if posterior.parameters is None else posterior.parameters[:n]
-    return replace(posterior, log_probability=posterior.log_probability[:n], parameters=known)
-
-
-def _intervals(grid: ParameterGrid) -> tuple[int, int]:
-    first, second = (min(16, size - 4) for size in grid.shape)
-    return first, second
+def _potential(family: Family, posterior: Posterior, seed: int) -> Potential:
+    """At full resolution where it is the metric in use; elsewhere a surface to look at, sooner."""
+    if family.exponential:
+        return fit_potential(posterior, generator=seed)
+    known = None if posterior.parameters is None else posterior.parameters[:_BUNDLES]
+    some = replace(posterior, log_probability=posterior.log_probability[:_BUNDLES], parameters=known)
+    first, second = (min(_INTERVALS, size - 4) for size in posterior.grid.shape)
+    return fit_potential(some, intervals=(first, second), generator=seed)
 
 
 def _surface(potential: Potential) -> Estimate:
