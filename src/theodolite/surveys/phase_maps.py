@@ -87,7 +87,8 @@ def map_phases(
 
     Samples are drawn at parameters spread evenly over the box; their posteriors over a grid of cells are exact for the
     families of the zoo with a likelihood, and from features elsewhere. The metric in use is the Hessian of the fitted
-    potential for an exponential family in natural parameters (Ising), otherwise the direct one; the potential is fitted
+    potential for an exponential family in natural parameters (Ising), otherwise the direct one; geodesics always run in
+    the direct one; the potential is fitted
     in any case, and the Codazzi residual says whether it means anything.
 
     Args:
@@ -130,11 +131,11 @@ def map_phases(
         try:
             folder.write_info({**info, "status": "running", "finished": None, "levels": []})
             while True:
-                level, metric = _mapped(family, grid, samples, asked, steps)
+                level, direct, potential = _mapped(family, grid, samples, asked, steps)
                 levels.append(level)
                 write_phases(folder, info, levels, "running")
                 steps.begin("geodesics")
-                level = replace(level, curves=_curves(metric, level, ends if len(levels) == 1 else []))
+                level = replace(level, curves=_curves(direct, potential, level, ends if len(levels) == 1 else []))
                 levels[-1] = level
                 write_phases(folder, info, levels, "running")
                 steps.begin("pictures")
@@ -188,8 +189,8 @@ def _taken(known: Sequence[str] | None) -> str:
 
 def _mapped(
     family: Family, grid: ParameterGrid, samples: int, asked: Mapping[str, Any], steps: _Steps
-) -> tuple[Level, Potential | DirectMetric]:
-    """A level without its geodesics and pictures, and the metric in use."""
+) -> tuple[Level, DirectMetric, Potential | None]:
+    """A level without its geodesics and pictures, the direct metric, and the potential where that must agree."""
     steps.begin("drawing samples")
     posterior = family.posterior(grid, samples, asked["bundle"], asked["seed"], steps.tell)
     steps.begin("metric")
@@ -203,7 +204,7 @@ def _mapped(
     numbers = _numbers(posterior, potential, direct, phases)
     if exact is not None:
         numbers.update(_scores(found, exact))
-    return Level(grid, _surface(potential), found, phases, numbers), metric
+    return Level(grid, _surface(potential), found, phases, numbers), direct, potential if family.exponential else None
 
 
 def _potential(family: Family, posterior: Posterior, seed: int) -> Potential:
@@ -262,42 +263,51 @@ def _one(value: float, status: str = "ok") -> Estimate:
     return Estimate(torch.tensor([value], dtype=torch.float64), torch.zeros(1, dtype=torch.float64), 0, 1, (status,))
 
 
-def _curves(metric: Potential | DirectMetric, level: Level, asked: Sequence[tuple[str, Tensor]]) -> tuple[Curve, ...]:
-    """Geodesics inside the largest regions, between their middles, and those that were asked for."""
+def _curves(
+    direct: DirectMetric, potential: Potential | None, level: Level, asked: Sequence[tuple[str, Tensor]]
+) -> tuple[Curve, ...]:
+    """Geodesics inside the largest regions, between their middles, and those that were asked for.
+
+    In the direct metric always: along a ridge narrower than a few cells the Hessian of a potential ripples, and curves
+    are caught there (measured on Ising: up to 13 % longer than the straight line).
+    """
     pairs = [*_inside(level), *_across(level), *asked]
     if not pairs:
         return ()
     ends = torch.stack([pair for _, pair in pairs])
-    found = geodesic(metric, ends[:, 0], ends[:, 1], segments=_SEGMENTS, steps=_PATIENCE)
-    return tuple(
-        Curve(
-            kind,
-            found.points[place],
-            _curve_numbers(metric, found.points[place], float(found.speed_variation[place])),
-            found.statuses[place],
-        )
-        for place, (kind, _) in enumerate(pairs)
-    )
+    found = geodesic(direct, ends[:, 0], ends[:, 1], segments=_SEGMENTS, steps=_PATIENCE)
+    numbers = [
+        {**_curve_numbers(direct, potential, points), "speed_variation": _one(float(variation))}
+        for points, variation in zip(found.points, found.speed_variation)
+    ]
+    kinds = [kind for kind, _ in pairs]
+    return tuple(Curve(*parts) for parts in zip(kinds, found.points, numbers, found.statuses))
 
 
-def _curve_numbers(metric: Potential | DirectMetric, points: Tensor, variation: float) -> dict[str, Estimate]:
-    """Length, gap and bend; the error of the gap is that of the ratio, replicate by replicate."""
-    own, straight = _lengths(metric, points), _lengths(metric, points[[0, -1]])
-    low, high = torch.tensor([metric.grid.low, metric.grid.high], dtype=points.dtype)
+def _curve_numbers(direct: DirectMetric, potential: Potential | None, points: Tensor) -> dict[str, Estimate]:
+    """Length, gap and bend; the error of the gap is that of the ratio, replicate by replicate.
+
+    With a potential of the same metric, what the two fits differ by is inside the errors.
+    """
+    found = _measured(direct, points)
+    other = found if potential is None else _measured(potential, points)
+    low, high = torch.tensor([direct.grid.low, direct.grid.high], dtype=points.dtype)
     offset = (points - points[0]) / (high - low)
     along = offset[-1] / offset[-1].norm()
     bend = (offset - (offset @ along)[:, None] * along).norm(dim=1).max()
 
-    def estimate(value: Tensor) -> Estimate:
-        return Estimate(value[:1].detach(), value[1:].std()[None].detach(), 0, len(value) - 1, method="bootstrap")
+    def estimate(name: str) -> Estimate:
+        value = found[name]
+        error = torch.hypot(value[1:].std(), value[0] - other[name][0])
+        return Estimate(value[:1].detach(), error[None].detach(), 0, len(value) - 1, method="bootstrap")
 
-    return {
-        "length": estimate(own),
-        "straight_length": estimate(straight),
-        "gap": estimate(1 - own / straight.clamp_min(1e-300)),
-        "bend": _one(float(bend)),
-        "speed_variation": _one(variation),
-    }
+    return {**{name: estimate(name) for name in found}, "bend": _one(float(bend))}
+
+
+def _measured(metric: Potential | DirectMetric, points: Tensor) -> dict[str, Tensor]:
+    """By the fit, then by every replicate: `(1 + R,)` each."""
+    own, straight = _lengths(metric, points), _lengths(metric, points[[0, -1]])
+    return {"length": own, "straight_length": straight, "gap": 1 - own / straight.clamp_min(1e-300)}
 
 
 def _lengths(metric: Potential | DirectMetric, points: Tensor) -> Tensor:
