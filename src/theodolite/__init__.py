@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         location_map,
     )
     from theodolite.errors import InputError
-    from theodolite.maps import Autoencoder, LatentMap, load
+    from theodolite.maps import Autoencoder, LatentMap, denoiser_map, load, sampler_map
     from theodolite.report import write_report
     from theodolite.spectrum import Estimate, singular_spectrum
     from theodolite.surveys import Run, load_images, rank, read_run, survey
@@ -45,7 +45,7 @@ _HOMES = {
     ),
     "errors": ("InputError",),
     "fisher": (),
-    "maps": ("Autoencoder", "LatentMap", "load"),
+    "maps": ("Autoencoder", "LatentMap", "denoiser_map", "load", "sampler_map"),
     "report": ("write_report",),
     "spectrum": ("Estimate", "singular_spectrum"),
     "steering": (),
@@ -64,6 +64,7 @@ __all__ = [
     "Run",
     "axis_rotation",
     "curvature",
+    "denoiser_map",
     "detail_energy",
     "jacobian",
     "leading_singular_value",
@@ -75,6 +76,7 @@ __all__ = [
     "location_map",
     "rank",
     "read_run",
+    "sampler_map",
     "singular_spectrum",
     "survey",
     "write_report",

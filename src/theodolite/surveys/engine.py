@@ -301,11 +301,11 @@ def _refusing(autoencoder: Autoencoder, what: str, fix: str) -> Iterator[None]:
 
 
 def _loaded(model: str | os.PathLike[str] | Autoencoder, plan: Plan) -> Autoencoder:
-    from theodolite.maps import load
+    from theodolite.maps.loading import load_autoencoder
 
     options = {name: plan.settings[name] for name in ("subfolder", "revision", "device", "dtype")}
     if isinstance(model, str | os.PathLike):
-        return load(model, **options)
+        return load_autoencoder(model, **options)
     given = [name for name, value in options.items() if value is not None]
     if given:
         raise InputError(f"{given[0]}= belongs to a model that survey loads, got it with an Autoencoder; use its `to`")
