@@ -197,9 +197,9 @@ def _check_ends(ends: list[End]) -> None:
 
 
 def _opened(model: Any, device: str | None) -> Autoencoder:
-    from theodolite.maps import load
+    from theodolite.maps.loading import load_autoencoder
 
-    return load(model, device=device) if isinstance(model, str | os.PathLike) else model
+    return load_autoencoder(model, device=device) if isinstance(model, str | os.PathLike) else model
 
 
 def _record(

@@ -167,9 +167,9 @@ def open_family(source: Any, settings: Mapping[str, Any]) -> Family:
             f"three anchors expected with a generator, got {len(settings['anchor'])}; give --anchor three times, or "
             f"one of {', '.join(own)} as the source"
         )
-    from theodolite.maps import load
+    from theodolite.maps.loading import load_autoencoder
 
-    autoencoder = name if isinstance(name, Autoencoder) else load(name, device=settings["device"])
+    autoencoder = name if isinstance(name, Autoencoder) else load_autoencoder(name, device=settings["device"])
     return PlaneFamily(autoencoder, *(settings[key] for key in ("anchor", "embedding", "size", "noise")))
 
 
