@@ -13,7 +13,7 @@ from theodolite.errors import InputError
 from theodolite.hessian.grid import ParameterGrid
 from theodolite.spectrum.estimate import Estimate
 
-__all__ = ["Metric", "MetricMap", "MetricSource", "codazzi_residual", "metric_map"]
+__all__ = ["SINGULAR", "Metric", "MetricMap", "MetricSource", "codazzi_residual", "metric_map"]
 
 Metric = Callable[[Tensor], Tensor]
 """A metric in closed form: `(n, d)` to `(n, d, d)`, symmetric, differentiable in the points."""
@@ -21,7 +21,7 @@ Metric = Callable[[Tensor], Tensor]
 _SUPPORTED = 0.02
 """Bundles a cell had, relative to an even spread, below which its metric is undetermined."""
 
-_SINGULAR = 1e-10
+SINGULAR = 1e-10
 """Ratio of eigenvalues below which a matrix counts as singular."""
 
 
@@ -82,7 +82,7 @@ def metric_map(source: MetricSource, points: Tensor | None = None) -> MetricMap:
         raise InputError(f"points (n, 2) expected, got {tuple(points.shape)}")
     g, replicates = source.metric(points).detach(), source.metric_replicates(points).detach()
     values, vectors = torch.linalg.eigh(g)
-    floored = torch.maximum(values, _SINGULAR * values[:, -1:].clamp_min(1e-300))
+    floored = torch.maximum(values, SINGULAR * values[:, -1:].clamp_min(1e-300))
     inverse = vectors @ (vectors / floored[:, None]).mT
     shifts = torch.einsum("nab,rnab->rn", inverse, replicates - replicates.mean(0))
     along = torch.einsum("na,rnab,nb->rn", vectors[..., -1], replicates, vectors[..., -1])
@@ -163,7 +163,6 @@ def _squares(slopes: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
 def _support(source: MetricSource, points: Tensor) -> Tensor:
     """Of the cell that each point is in, `(n,)`."""
     grid = source.grid
-    low = torch.tensor(grid.low, dtype=torch.float64).to(points)
-    cells = ((points - low) / grid.spacing.to(points)).long()
+    cells = ((points - grid.corners[0].to(points)) / grid.spacing.to(points)).long()
     rows, columns = (cells[:, axis].clamp(0, size - 1) for axis, size in enumerate(grid.shape))
     return source.support[rows * grid.shape[1] + columns]
