@@ -150,8 +150,8 @@ def _report(name: str, family: Family, options: argparse.Namespace) -> None:
         surface = integrated(statistic, theta, TensorSplines(family.grid.low, family.grid.high, (6, 6)))
         rows.append((label, surface.value, False, float("nan")))
     print(
-        f"\n{name}: {family.model}, {options.bundles} bundles of {options.together}, {options.samples} samples to learn "
-        "from\n"
+        f"\n{name}: {family.model}, {options.bundles} bundles of {options.together}, {options.samples} samples to learn"
+        " from\n"
     )
     print("| | F | dF/dt1 | dF/dt2 | factor | seconds |\n|---|---|---|---|---|---|")
     for label, value, scaled, taken in rows:

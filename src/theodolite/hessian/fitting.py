@@ -82,9 +82,10 @@ class ConvexFit:
             centre = (c, z) if barrier >= _LINEARISED else centre
         return Solution(SplineSurface(self.splines, c), c, z / self.scale, self._fitted(c, z), centre, converged)
 
-    def resolved(self, solution: Solution, weights: Tensor) -> SplineSurface:
-        """`φ` for other `weights: (R, m)` of the bundles, rows with sum one, by one Newton step: `R` of them."""
-        steps = [self._step(*solution.centre, row, _LINEARISED).c for row in weights]
+    def resolved(self, solution: Solution, weights: Tensor, targets: Tensor) -> SplineSurface:
+        """`φ` for other `weights: (R, m)` of the bundles and posteriors `(M, m, G)` in turn, by one Newton step."""
+        rows = enumerate(weights)
+        steps = [self._step(*solution.centre, row, _LINEARISED, targets[r % len(targets)]).c for r, row in rows]
         return SplineSurface(self.splines, solution.coefficients + torch.stack(steps))
 
     def _first(self, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,7 +99,7 @@ class ConvexFit:
     def _newton(self, c: Tensor, z: Tensor, weights: Tensor, barrier: float) -> tuple[Tensor, Tensor, bool]:
         value = self._objective(c, z, weights, barrier)
         for _ in range(_STEPS):
-            step = self._step(c, z, weights, barrier)
+            step = self._step(c, z, weights, barrier, self.targets)
             if step.decrease < max(_LEAST_DECREASE, _CENTRED * barrier):
                 return c, z, True
             kept = _KEPT * self.barrier.determinants(c)
@@ -114,9 +115,9 @@ class ConvexFit:
             c, z, value = new_c, new_z, new
         return c, z, False
 
-    def _step(self, c: Tensor, z: Tensor, weights: Tensor, barrier: float) -> _Step:
+    def _step(self, c: Tensor, z: Tensor, weights: Tensor, barrier: float, targets: Tensor) -> _Step:
         log_Q = self._fitted(c, z)
-        system = eliminated(self.B, self.t, log_Q.exp(), _LOSS.slope(self.targets, log_Q), weights)
+        system = eliminated(self.B, self.t, log_Q.exp(), _LOSS.slope(targets, log_Q), weights)
         walls = self.barrier.derivatives(c)
         added = self.roughness @ c + barrier * walls[0]
         S = system.curvature + self.roughness + barrier * walls[1] + self.affine @ self.affine.mT

@@ -73,7 +73,8 @@ class NetworkFit:
     """
 
     def __init__(self, points: Tensor, targets: Tensor, loss: Loss, side: int, steps: int) -> None:
-        self.targets, self.loss, self.side, self.steps = targets, loss, side, steps
+        self.points, self.targets = points, targets
+        self.loss, self.side, self.steps = loss, side, steps
         self.origin, self.scale = points.mean(0), points.std(0)
         self.t = (points - self.origin) / self.scale
 
@@ -83,9 +84,12 @@ class NetworkFit:
         c, z, converged = self._descended(*self._first(), weights, self.steps, _FIRST_DAMPING)
         return Solution(self._surface(c), c, z / self.scale, self._fitted(c, z), (c, z), converged)
 
-    def resolved(self, solution: Solution, weights: Tensor) -> LogSumExp:
-        """`φ` for other `weights: (R, m)` of the bundles, rows with sum one, by a few steps: `R` of them."""
-        found = [self._descended(*solution.centre, row, _FOLLOWED, _FOLLOWED_DAMPING)[0] for row in weights]
+    def resolved(self, solution: Solution, weights: Tensor, targets: Tensor) -> LogSumExp:
+        """`φ` for other `weights: (R, m)` of the bundles and posteriors `(M, m, G)` in turn, by a few steps."""
+        found = []
+        for r, row in enumerate(weights):
+            other = NetworkFit(self.points, targets[r % len(targets)], self.loss, self.side, self.steps)
+            found.append(other._descended(*solution.centre, row, _FOLLOWED, _FOLLOWED_DAMPING)[0])
         return self._surface(torch.stack(found))
 
     def _descended(

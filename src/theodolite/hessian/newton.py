@@ -40,8 +40,11 @@ class Problem(Protocol):
     def solve(self) -> Solution:
         """With all bundles counting the same."""
 
-    def resolved(self, solution: Solution, weights: Tensor) -> Surface:
-        """`φ` for other `weights: (R, m)` of the bundles, to first order: `R` of them."""
+    def resolved(self, solution: Solution, weights: Tensor, targets: Tensor) -> Surface:
+        """`φ` for other `weights: (R, m)` of the bundles and other posteriors, to first order: `R` of them.
+
+        Rows of weights have sum one; `targets: (M, m, G)` are taken in turn.
+        """
 
 
 @dataclass(frozen=True)

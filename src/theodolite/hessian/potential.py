@@ -140,7 +140,8 @@ def fit_potential(
     if network is not None:
         problem = network.problem(points, targets)
     solution = problem.solve()
-    again = problem.resolved(solution, shares)
+    members = targets[None] if posterior.members is None else posterior.members.double().exp()
+    again = problem.resolved(solution, shares, members)
     divergences = targets * (posterior.log_probability.clamp_min(-1e3) - solution.fitted)
     return Potential(
         posterior.grid,
