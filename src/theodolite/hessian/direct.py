@@ -29,12 +29,14 @@ class DirectMetric:
         matrices: in each of them, `(cells, 2, 2)`.
         replicates: for resampled bundles, `(R, cells, 2, 2)`; not made positive.
         support: bundles a cell had, relative to an even spread over the grid, `(cells,)`.
+        learned: whether a learned likelihood stands behind it.
     """
 
     grid: ParameterGrid
     matrices: Tensor
     replicates: Tensor
     support: Tensor
+    learned: bool = False
 
     def metric(self, theta: Tensor) -> Tensor:
         """The metric of one sample at `theta: (..., 2)`: `(..., 2, 2)`; differentiable in `theta`."""
@@ -88,7 +90,7 @@ def direct_metric(posterior: Posterior, *, replicates: int = 30, generator: Seed
     again = torch.empty(replicates, *whole.shape).to(whole)
     for k, own in enumerate(members):
         again[k :: len(members)] = _weighed(own, shares[k :: len(members)], posterior)
-    return DirectMetric(posterior.grid, _positive(whole), again, logs.exp().mean(0) * logs.shape[1])
+    return DirectMetric(posterior.grid, _positive(whole), again, logs.exp().mean(0) * logs.shape[1], posterior.learned)
 
 
 def _weighed(logs: Tensor, shares: Tensor, posterior: Posterior) -> Tensor:

@@ -103,7 +103,8 @@ def curve_length(metric: Metric | MetricSource, curves: Tensor, *, box: Paramete
     delta, middles = fine.diff(dim=1), (fine[:, 1:] + fine[:, :-1]) / 2
     g = replicates(middles.flatten(0, 1)).unflatten(1, middles.shape[:2])
     each = torch.einsum("msi,rmsij,msj->rms", delta, g, delta).clamp_min(0).sqrt().sum(-1)
-    return Estimate(value, each.std(0), 0, len(g), method="midpoint rule, bootstrap")
+    statuses = ("learned",) * len(value) if getattr(metric, "learned", False) else ()
+    return Estimate(value, each.std(0), 0, len(g), statuses, method="midpoint rule, bootstrap")
 
 
 def _length(metric: Metric, curves: Tensor) -> Tensor:

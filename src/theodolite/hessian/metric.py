@@ -11,7 +11,7 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.hessian.grid import ParameterGrid
-from theodolite.spectrum.estimate import Estimate
+from theodolite.spectrum.estimate import STATUSES, Estimate
 
 __all__ = ["SINGULAR", "Metric", "MetricMap", "MetricSource", "codazzi_residual", "metric_map"]
 
@@ -25,6 +25,9 @@ SINGULAR = 1e-10
 """Ratio of eigenvalues below which a matrix counts as singular."""
 
 
+_THIN = "next to no bundle had its posterior here; spread the parameters over the box"
+
+
 class MetricSource(Protocol):
     """A fitted metric: `Potential` or `DirectMetric`."""
 
@@ -35,6 +38,10 @@ class MetricSource(Protocol):
     @property
     def support(self) -> Tensor:
         """Bundles a cell had, relative to an even spread, `(cells,)`."""
+
+    @property
+    def learned(self) -> bool:
+        """Whether a learned likelihood stands behind it, of whose error replicates hold a part only."""
 
     def metric(self, theta: Tensor) -> Tensor:
         """`(..., 2)` to `(..., 2, 2)`."""
@@ -70,8 +77,9 @@ def metric_map(source: MetricSource, points: Tensor | None = None) -> MetricMap:
         points: `(n, 2)` in its box; the centres of its cells by default.
 
     Returns:
-        A `MetricMap`. Status ``undetermined`` where next to no bundle had its posterior; the log-determinant is
-        ``rank-deficient`` where the matrix is singular, and is then that of the matrix with its least eigenvalue raised
+        A `MetricMap`. Status ``undetermined`` where next to no bundle had its posterior, else ``learned`` where the
+        likelihood was: the error is then a lower bound of the true one. The log-determinant is ``rank-deficient`` where
+        the matrix is singular and nothing worse, and is then that of the matrix with its least eigenvalue raised
         to 1e-10 of the largest.
 
     Raises:
@@ -88,11 +96,12 @@ def metric_map(source: MetricSource, points: Tensor | None = None) -> MetricMap:
     along = torch.einsum("na,rnab,nb->rn", vectors[..., -1], replicates, vectors[..., -1])
     thin = [bool(flag) for flag in _support(source, points) < _SUPPORTED]
     singular = [bool(flag) for flag in values[:, 0] <= floored[:, 0] * (1 - 1e-9)]
+    sound = "learned" if source.learned else "ok"
+    statuses = tuple("undetermined" if bad else sound for bad in thin)
     determinant_statuses = tuple(
-        "undetermined" if bad else "rank-deficient" if flat else "ok" for bad, flat in zip(thin, singular)
+        "rank-deficient" if flat and status == "ok" else status for flat, status in zip(singular, statuses)
     )
-    statuses = tuple("undetermined" if bad else "ok" for bad in thin)
-    message = "next to no bundle had its posterior here; spread the parameters over the box" if any(thin) else ""
+    message = _THIN if any(thin) else STATUSES["learned"] if source.learned else ""
     n = len(replicates)
     return MetricMap(
         points,
@@ -143,7 +152,8 @@ def codazzi_residual(
     noise = (each.mean(-1) - value).clamp_min(0)
     ratio = ((value - noise)[0].clamp_min(0) / (value - noise)[1].clamp_min(1e-300)).sqrt()
     ratios = ((each - 2 * noise[:, None])[0].clamp_min(0) / (each - 2 * noise[:, None])[1].clamp_min(1e-300)).sqrt()
-    return Estimate(ratio[None], ratios.std()[None], 0, each.shape[-1], method="bootstrap")
+    statuses = ("learned",) if source.learned else ()
+    return Estimate(ratio[None], ratios.std()[None], 0, each.shape[-1], statuses, method="bootstrap")
 
 
 def _slopes(metric: Metric, points: Tensor, steps: Tensor) -> Tensor:

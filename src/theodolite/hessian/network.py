@@ -17,6 +17,9 @@ __all__ = ["ConvexNetwork", "NetworkFit"]
 _LEAST_DECREASE, _SETTLED = 1e-11, 1e-7
 """Nats that a step promised: below the first it was the last, below the second the minimum counts as reached."""
 
+_TINY, _NARROW = 1e-300, 1e-6
+"""Least probability in a logarithm; added to variances of scaled parameters, for posteriors in one cell."""
+
 _FOLLOWED, _FOLLOWED_DAMPING = 4, 1e-3
 """Steps for a resample, from the minimum of all bundles, and their damping."""
 
@@ -98,14 +101,14 @@ class NetworkFit:
         """Coefficients and dual points after steps that lower the loss, and whether they have settled."""
         value, promised = self._objective(c, z, weights), float("inf")
         for _ in range(steps):
-            system = self._system(c, z, weights)
+            system, size = self._system(c, z, weights), 1.0
             while damping < _MOST_DAMPING:
                 step = _damped(system, damping)
-                new_c, new_z = c + step, z + system.follow(step)
+                new_c, new_z = c + size * step, z + size * system.follow(step)
                 new = self._objective(new_c, new_z, weights)
                 if new < value:
                     break
-                damping *= 4
+                damping, size = 4 * damping, size / 2
             else:
                 break
             c, z, value, damping = new_c, new_z, new, max(damping / 3, _LEAST_DAMPING)
@@ -115,15 +118,36 @@ class NetworkFit:
         return c, z, promised < _SETTLED
 
     def _first(self) -> tuple[Tensor, Tensor]:
-        """Tangents of a quadratic with the mean precision of the posteriors, and their means as dual points."""
+        """Tangents of `mean of -log P_x`, for an exponential family `φ` itself up to an affine function."""
+        logs = self.targets.clamp_min(_TINY).log()
+        mean = -logs.mean(0)
+        slopes, curvature = self._differences(mean)
+        touched = self._lattice()
+        w, b = slopes[touched], mean[touched] - (slopes[touched] * self.t[touched]).sum(-1)
+        gaps = (self.t.amax(0) - self.t.amin(0)) / self.side
+        temperature = (curvature.clamp_min(0) @ gaps.square()).mean().clamp_min(1e-3) / 2
+        return torch.cat([b, *w.unbind(-1), temperature.log()[None]]), self._duals(logs + mean)
+
+    def _duals(self, affine: Tensor) -> Tensor:
+        """The slopes of functions `(m, G)`, by least squares where their posteriors are."""
         means = self.targets @ self.t
-        precision = 1 / (self.targets @ self.t.square() - means.square()).mean(0).clamp_min(1e-6)
-        low, high = self.t.amin(0), self.t.amax(0)
-        steps = (torch.arange(self.side).to(low) + 0.5) / self.side
-        touched = torch.cartesian_prod(*(low + steps[:, None] * (high - low)).unbind(-1))
-        temperature = (precision * ((high - low) / self.side).square()).mean()
-        offsets = -(touched.square() @ precision) / 2
-        return torch.cat([offsets, *(touched * precision).unbind(-1), temperature.log()[None]]), means * precision
+        second = torch.einsum("mg,ga,gb->mab", self.targets, self.t, self.t) - means[:, :, None] * means[:, None]
+        joint = (self.targets * affine) @ self.t - (self.targets * affine).sum(-1, keepdim=True) * means
+        return torch.linalg.solve(second + _NARROW * torch.eye(2).to(second), joint)
+
+    def _differences(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """First and unmixed second derivatives of `(G,)` on the grid, `(G, 2)` each."""
+        spacing = [axis.unique() for axis in self.t.unbind(-1)]
+        table = values.reshape(*(len(axis) for axis in spacing))
+        first = torch.gradient(table, spacing=spacing)
+        second = [torch.gradient(part, spacing=spacing)[axis] for axis, part in enumerate(first)]
+        return torch.stack(first, -1).flatten(0, 1), torch.stack(second, -1).flatten(0, 1)
+
+    def _lattice(self) -> Tensor:
+        """Indices of `side x side` cells spread over the grid."""
+        counts = [len(axis.unique()) for axis in self.t.unbind(-1)]
+        rows, columns = (((torch.arange(self.side) + 0.5) / self.side * count).long() for count in counts)
+        return (rows[:, None] * counts[1] + columns).flatten()
 
     def _scaled(self, c: Tensor) -> LogSumExp:
         """The network in scaled parameters; `c: (..., 3K + 1)` holds offsets, both slopes and `log T`."""
@@ -146,7 +170,7 @@ class NetworkFit:
     def _system(self, c: Tensor, z: Tensor, weights: Tensor) -> Elimination:
         log_Q = self._fitted(c, z)
         slope = self.loss.slope(self.targets, log_Q)
-        return eliminated(self._derivatives(c), self.t, log_Q.exp(), slope, weights, self.loss.curvature)
+        return eliminated(self._derivatives(c), self.t, log_Q.exp(), slope, weights, self.loss.curvature, _NARROW)
 
     def _fitted(self, c: Tensor, z: Tensor) -> Tensor:
         return (z @ self.t.mT - self._scaled(c).value(self.t)).log_softmax(-1)

@@ -70,7 +70,9 @@ class Elimination:
         return torch.cholesky_solve((self._coupling @ step - self.gradient_z)[..., None], self._factor)[..., 0]
 
 
-def eliminated(B: Tensor, t: Tensor, Q: Tensor, slope: Tensor, weights: Tensor, curvature: float = 1.0) -> Elimination:
+def eliminated(
+    B: Tensor, t: Tensor, Q: Tensor, slope: Tensor, weights: Tensor, curvature: float = 1.0, ridge: float = 1e-12
+) -> Elimination:
     """The system for logits `<t, ζ_x> - φ(t)`, `∂φ = B`; a 2 x 2 system a bundle is solved. Cost `O(m J (G + J))`.
 
     Args:
@@ -80,12 +82,13 @@ def eliminated(B: Tensor, t: Tensor, Q: Tensor, slope: Tensor, weights: Tensor, 
         slope: of the loss in the logits, `(m, G)`.
         weights: of the bundles, `(m,)`, with sum one.
         curvature: of the loss in the logits, in units of `diag(Q) - Q Qᵀ`.
+        ridge: added to the variances of posteriors.
     """
     roots = (curvature * weights).sqrt()[:, None, None]
     means, averages, gradient_z = Q @ t, Q @ B, slope @ t
     V = torch.einsum("mg,ga,gb->mab", Q, t, t) - means[:, :, None] * means[:, None]
     C = torch.stack([(Q * t[:, a]) @ B - means[:, a, None] * averages for a in (0, 1)], 1)
-    L = torch.linalg.cholesky(V + 1e-12 * torch.eye(2).to(V))
+    L = torch.linalg.cholesky(V + ridge * torch.eye(2).to(V))
     Y = (roots * torch.linalg.solve_triangular(L, C, upper=False)).flatten(0, 1)
     y = (roots / curvature * torch.linalg.solve_triangular(L, gradient_z[..., None], upper=False)).flatten()
     A = roots[:, 0] * averages

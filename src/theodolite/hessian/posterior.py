@@ -48,6 +48,11 @@ class Posterior:
     parameters: Tensor | None = None
     members: Tensor | None = None
 
+    @property
+    def learned(self) -> bool:
+        """Whether a learned likelihood stands behind it."""
+        return self.members is not None
+
     def mean(self) -> Tensor:
         """The posterior mean, `(m, 2)`."""
         return self.log_probability.exp() @ self._points
