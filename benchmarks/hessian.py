@@ -100,10 +100,10 @@ def _ours(task: Task, options: argparse.Namespace) -> Found:
 
 
 def _published(task: Task, options: argparse.Namespace) -> Found:
-    network, first = _timed(lambda: trained_posterior(task.states, task.parameters, GRID, steps=options.steps))
+    network, first = _timed(lambda: trained_posterior(task.states, task.parameters, GRID, steps=options.recipe_steps))
     with torch.no_grad():
         posterior = network(task.bundles.flatten(2).float()).softmax(-1)
-    potential, second = _timed(lambda: relu_potential(posterior, task.truth, GRID, steps=options.steps))
+    potential, second = _timed(lambda: relu_potential(posterior, task.truth, GRID, steps=options.recipe_steps))
     curves, third = _timed(lambda: detached_geodesics(potential, GRID, task.start, task.end, steps=options.curve_steps))
     low, high = GRID.corners
     with torch.no_grad():
@@ -158,15 +158,16 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=30_000)
     parser.add_argument("--bundles", type=int, default=500)
-    parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=2000, help="of every network's training")
-    parser.add_argument("--curve-steps", type=int, default=1000, help="of the recipe's geodesics; published: 5000")
+    parser.add_argument("--pairs", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=4000, help="of the training of our likelihood")
+    parser.add_argument("--recipe-steps", type=int, default=1500, help="of both networks of the recipe")
+    parser.add_argument("--curve-steps", type=int, default=500, help="of the recipe's geodesics; published: 5000")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
     if options.smoke:
         options.samples, options.bundles, options.pairs, options.threads = 2000, 100, 2, 1
-        options.steps, options.curve_steps = 20, 5
+        options.steps, options.recipe_steps, options.curve_steps = 20, 5, 3
     return options
 
 

@@ -247,7 +247,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
     if options.smoke:
-        options.bundles, options.samples, options.steps, options.threads = 60, 600, 20, 1
+        options.bundles, options.samples, options.steps, options.threads = 40, 600, 10, 1
         options.side, options.sites, options.families = 4, 6, ["ising", "tasep"]
     return options
 
