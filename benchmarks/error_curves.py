@@ -5,7 +5,8 @@
 The truth is the dense Jacobian at one latent. All ways then work with that matrix instead of the map: the same numbers,
 and many seeds in little time. Root mean square error for each dimension over the seeds:
 
-- theodolite, fixed: 6 probes, the depth varies; `theodolite, rtol`: the passes that it takes to a requested error;
+- theodolite, fixed: 6 probes, the depth varies; `rtol`: the passes that it takes to a requested error, with and without
+  the preconditioner;
 - subspace: `log sigma` of `J V`, `V` with k random orthonormal columns, times `d / k`; k passes;
 - projection: `log sigma` of `W J`, `W` with k random orthonormal rows, times `d / k`; k passes.
 
@@ -67,14 +68,16 @@ def _ours(operator: JacobianOperator, J: Tensor, truth: float, options: argparse
         ]
         errors = torch.stack([estimate.value - truth for estimate in found]) / d
         yield "theodolite, fixed", found[0].passes, _rms(errors), float(found[0].stderr) / d
-    for rtol in options.rtols:
-        found = [
-            log_volume_within(matrix, rtol, generator=seed, preconditioner=location_blocks(operator, Seeds(seed, 1)))
-            for seed in range(options.seeds)
-        ]
-        errors = torch.stack([estimate.value - truth for estimate in found]) / d
-        passes = sum(estimate.passes for estimate in found) // len(found)
-        yield "theodolite, rtol", passes, _rms(errors), float(found[0].stderr) / d
+    blocks = [location_blocks(operator, Seeds(seed, 1)) for seed in range(options.seeds)]
+    for way, preconditioners in {"rtol": blocks, "rtol, no preconditioner": [None] * len(blocks)}.items():
+        for rtol in options.rtols:
+            found = [
+                log_volume_within(matrix, rtol, generator=seed, preconditioner=preconditioner)
+                for seed, preconditioner in enumerate(preconditioners)
+            ]
+            errors = torch.stack([estimate.value - truth for estimate in found]) / d
+            passes = sum(estimate.passes for estimate in found) // len(found)
+            yield f"theodolite, {way}", passes, _rms(errors), float(found[0].stderr) / d
 
 
 def _recipes(J: Tensor, truth: float, options: argparse.Namespace) -> Iterator[Row]:

@@ -52,8 +52,18 @@ class LinearOperator:
         """The transposed matrices."""
         return LinearOperator(self.n, self.columns, self.rows, self.rmatvec, self.matvec, self.dtype, self.device)
 
+    @property
+    def dimension(self) -> int:
+        """Number of singular values, `min(rows, columns)`."""
+        return min(self.rows, self.columns)
+
+    @property
+    def tall(self) -> LinearOperator:
+        """The matrices or the transposed ones, whichever have no more columns than rows."""
+        return self if self.columns <= self.rows else self.T
+
     def dense(self) -> Tensor:
-        """The matrices `(n, rows, columns)`, by `min(rows, columns)` products."""
+        """The matrices `(n, rows, columns)`, by `dimension` products."""
         if self.rows < self.columns:
             return self.T.dense().mT
         identity = torch.eye(self.columns, dtype=self.dtype, device=self.device)

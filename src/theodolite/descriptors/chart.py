@@ -83,7 +83,7 @@ class Chart:
         """Whether the Jacobians are built: as asked for, or where that is no dearer than a spectrum good enough."""
         if self._dense is not None or self.effort.is_dense(self.dimension):
             return self._dense is not False
-        return self.effort.rtol is not None and falls_short(self._run, self.flat, self.effort.rtol)
+        return self.effort.rtol is not None and falls_short(self._sampled[1], self.flat, self.effort.rtol)
 
     @property
     def flat(self) -> LinearOperator:
@@ -117,7 +117,7 @@ class Chart:
     @cached_property
     def spectrum(self) -> SpectralMeasure:
         """The singular values as nodes and weights."""
-        return dense_measure(self.jacobians) if self.is_dense else spectral_measure(self._run, self.flat)
+        return dense_measure(self.jacobians) if self.is_dense else self._sampled[1]
 
     @property
     def has_spectrum(self) -> bool:
@@ -129,7 +129,7 @@ class Chart:
         """The leading singular triplet, iterated until its direction is known well enough or the effort is spent."""
         if self.is_dense:
             return dense_triplet(self.jacobians)
-        triplet = ritz_triplet(self.flat, self._run)
+        triplet = ritz_triplet(self.flat, self._sampled[0])
         return converge(self.flat, triplet, angle=_ANGLE, depth=max(4, self.effort.depth // 3), rounds=2)
 
     @property
@@ -141,10 +141,12 @@ class Chart:
         """Length of the part of output vectors `a: (k, n, output_dim)` outside the tangent space, and its bias."""
         if self.is_dense:
             return dense_normal_norm(self.jacobians, a)
-        return normal_norm(self.flat, a, self.effort.tangent_depth, run=self._run, measure=self.spectrum)
+        return normal_norm(self.flat, a, self.effort.tangent_depth, run=self._sampled[0], measure=self.spectrum)
 
     @cached_property
-    def _run(self) -> Bidiagonalisation:
+    def _sampled(self) -> tuple[Bidiagonalisation, SpectralMeasure]:
+        """The probes' run and what it says of the spectrum."""
         if self.effort.rtol is not None:
             return bidiagonalise_within(self.flat, self.effort.rtol, self.seeds)
-        return bidiagonalise(self.flat, self.effort.probes, self.effort.depth, self.seeds)
+        run = bidiagonalise(self.flat, self.effort.probes, self.effort.depth, self.seeds)
+        return run, spectral_measure(run, self.flat)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["Colouring", "colouring"]
+__all__ = ["Colouring", "colouring", "has_locations"]
 
 _POWER = 6
 """Shares fall as the sixth power of distance: the scale-free form of weights `h²`, `h` the energy of a decoder's
@@ -51,6 +51,11 @@ class Colouring:
         # The cell of a location itself is at distance zero; a tiny one instead gives it to its owner.
         weights = distances.clamp_min(1e-6).pow(-_POWER / 2)
         return weights / weights.sum(0)
+
+
+def has_locations(latent: Sequence[int], output: Sequence[int]) -> bool:
+    """Whether each place of a latent `(channels, H, W)` has pixels of its own in outputs of this shape."""
+    return len(latent) == len(output) == 3 and output[1] % latent[1] == 0 and output[2] % latent[2] == 0
 
 
 def colouring(height: int, width: int, most: int) -> Colouring:

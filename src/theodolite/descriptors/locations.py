@@ -13,7 +13,7 @@ from torch import Tensor
 from theodolite.derivatives import JacobianOperator, jacobian
 from theodolite.descriptors.blocks import QUANTITIES, floored, measured
 from theodolite.descriptors.colour_draws import draw, standard_errors
-from theodolite.descriptors.colouring import Colouring, colouring
+from theodolite.descriptors.colouring import Colouring, colouring, has_locations
 from theodolite.errors import InputError
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import Estimate, Seeding, Seeds
@@ -235,7 +235,7 @@ def _joined(surveys: list[_Survey]) -> LocationMap:
 
 def _refuse_other_shapes(operator: JacobianOperator) -> None:
     latent, output = tuple(operator.latents.shape[1:]), tuple(operator.outputs.shape[1:])
-    if len(output) != 3 or output[1] % latent[1] or output[2] % latent[2]:
+    if not has_locations(latent, output):
         raise InputError(
             f"location_map expected outputs (channels, a * {latent[1]}, b * {latent[2]}) for latents {latent}, "
             f"got {output}; for such a map take `local_scaling` and `local_rank`, or crop its output"

@@ -6,7 +6,7 @@ import torch
 
 from theodolite.derivatives import JacobianOperator, jacobian
 from theodolite.descriptors.colour_draws import draw
-from theodolite.descriptors.colouring import colouring
+from theodolite.descriptors.colouring import colouring, has_locations
 from theodolite.spectrum import BlockPreconditioner, Estimate, Seeds, check_rtol, forecast, log_volume_within
 
 __all__ = ["location_blocks", "log_volume_of"]
@@ -32,14 +32,15 @@ def log_volume_of(operator: JacobianOperator, rtol: float, seeds: Seeds) -> Esti
 
 def location_blocks(operator: JacobianOperator, seeds: Seeds) -> BlockPreconditioner | None:
     """The blocks of all locations from tangents that every second one shares; None where there are no locations."""
-    latent, output = operator.latents.shape[1:], operator.outputs.shape[1:]
-    if len(latent) != 3 or len(output) != 3 or output[1] % latent[1] or output[2] % latent[2]:
+    latent = operator.latents.shape[1:]
+    if not has_locations(latent, operator.outputs.shape[1:]):
         return None
-    colours = colouring(*latent[1:], _COLOURS)
-    passes = colours.count * latent[0]
+    channels, height, width = latent
+    colours = colouring(height, width, _COLOURS)
+    passes = colours.count * channels
     if passes * _WORTH > operator.latent_dim or operator.latent_dim > operator.output_dim:
         return None
-    signs = seeds.normal("preconditioner-signs", *latent[1:]).sign()
+    signs = seeds.normal("preconditioner-signs", height, width).sign()
     blocks = []
     for i in range(operator.n):
         one = operator if operator.n == 1 else jacobian(operator.map, operator.latents[i : i + 1])

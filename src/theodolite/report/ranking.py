@@ -86,7 +86,7 @@ def _context(ranking: Ranking, info: Mapping[str, Any]) -> dict[str, Any]:
     drawn = Drawn.all(ranking.images, [model.space for model in ranking.models])
     figures = {**_figures(ranking, drawn), **_penalties(ranking, drawn[1:])}
     return {
-        **sources("ranking.js"),
+        **sources("plots.js"),
         "info": info,
         "rows": _rows(ranking, drawn[1:]),
         "drawn": drawn,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -138,7 +138,7 @@ def singular_spectrum(
     Raises:
         InputError: fewer than one probe, or a depth below four steps.
     """
-    small = min(operator.rows, operator.columns) <= 2 * probes * depth
+    small = operator.dimension <= 2 * probes * depth
     if small if exact is None else exact:
         return dense_measure(operator.dense())
     return spectral_measure(bidiagonalise(operator, probes, depth, Seeds(generator, operator.n)), operator)
@@ -161,7 +161,7 @@ def bidiagonalise(operator: LinearOperator, probes: int, depth: int, seeds: Seed
             f"a spectrum expected at least 1 probe and {_SHALLOWEST} steps to judge its own error, "
             f"got probes={probes} and depth={depth}"
         )
-    A = operator if operator.columns <= operator.rows else operator.T
+    A = operator.tall
     return golub_kahan(A, seeds.frame("spectrum", min(probes, A.columns), A.columns), depth)
 
 
@@ -172,9 +172,9 @@ def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> Spectr
     Gauss rules.
     """
     m, tolerance = run.depth, NULL_SHARE[operator.dtype]
-    depths = sorted({depth for part in _PARTS for depth in part(m)})
+    depths = sorted({*_thirds(m), *_quarters(m), *_halves(m)})
     radau = {depth: run.radau(depth) for depth in depths}
-    d, passes = min(operator.rows, operator.columns), 2 * m * run.alpha.shape[0]
+    d, passes = operator.dimension, 2 * m * run.alpha.shape[0]
     low, high = _null_share(
         {depth: _null_weight(*rule, tolerance) for depth, rule in radau.items()}, d, run.alpha.shape[0]
     )
@@ -190,8 +190,8 @@ def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> Spectr
     return SpectralMeasure(rules, d, False, passes, tolerance, (low, high))
 
 
-def left_over(at: Callable[[int], Tensor], depth: int) -> tuple[Tensor, Tensor]:
-    """Two estimates of what is still to come off a quantity `at(depth)`, which bracket it in practice.
+def left_over(values: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
+    """Two estimates of what is still to come off a quantity known by depth, which bracket it in practice.
 
     As if it settled geometrically (Aitken), and as if like a power of the depth; each from values far apart and from
     values of the last half of the depth, the smaller of the two. The far ones keep a fall that has hardly begun from
@@ -199,23 +199,26 @@ def left_over(at: Callable[[int], Tensor], depth: int) -> tuple[Tensor, Tensor]:
     and on real decoders, with and without a preconditioner, the first was 0.2 to 1.2 of the truth and the second 1.2 to
     5 times it, where the truth was more than rounding.
     """
-    thirds, quarters, halves = ((part(depth), [at(m) for m in part(depth)]) for part in _PARTS)
-    geometric = _smaller(_geometric(*thirds[1]), _geometric(*quarters[1]))
-    return geometric, _smaller(_power(halves[1], halves[0]), _power(quarters[1], quarters[0]))
+    depth = max(values)
+    geometric = _smaller(_geometric(values, _thirds(depth)), _geometric(values, _quarters(depth)))
+    return geometric, _smaller(_power(values, _halves(depth)), _power(values, _quarters(depth)))
 
 
 def _smaller(first: Tensor, second: Tensor) -> Tensor:
     return torch.where(first.abs() < second.abs(), first, second)
 
 
-def _geometric(first: Tensor, second: Tensor, last: Tensor) -> Tensor:
+def _geometric(values: Mapping[int, Tensor], depths: Sequence[int]) -> Tensor:
+    """What is left of a geometric fall through three depths."""
+    first, second, last = (values[depth] for depth in depths)
     ratio = _safe_ratio(second - last, first - second).clamp(0, 0.9)
     return (second - last) * ratio / (1 - ratio)
 
 
-def _power(values: Sequence[Tensor], depths: Sequence[int]) -> Tensor:
+def _power(values: Mapping[int, Tensor], depths: Sequence[int]) -> Tensor:
     """What is left of `c depth^-p` when `c` and `p` are taken from three depths; `p` by bisection."""
-    (first, second, last), (early, late, full) = values, depths
+    early, late, full = depths
+    first, second, last = (values[depth] for depth in depths)
     wanted = _safe_ratio(first - last, second - last)
     low, high = (torch.full_like(wanted, bound) for bound in _POWERS)
     for _ in range(_HALVINGS):
@@ -240,11 +243,8 @@ def _quarters(depth: int) -> tuple[int, int, int]:
 
 
 def _halves(depth: int) -> tuple[int, int, int]:
+    """Three depths, each half of the next."""
     return depth // 4, depth // 2, depth
-
-
-_PARTS = (_thirds, _quarters, _halves)
-"""The depths at which rules are kept, for the truncation error."""
 
 
 def _is_null(nodes: Tensor, tolerance: float) -> Tensor:
@@ -283,7 +283,7 @@ def _null_share(weight: dict[int, Tensor], dimension: int, probes: int) -> tuple
     third, two_thirds, full = (weight[depth] for depth in _thirds(m))
     if m >= dimension:
         return full, full
-    geometric, power = left_over(weight.__getitem__, m)
+    geometric, power = left_over(weight)
     settles = (two_thirds - full < 0.9 * (third - two_thirds)) | (two_thirds == full)
     high = torch.where(settles, full - geometric, full).clamp_min(0)
     low = torch.minimum(full - power, high)

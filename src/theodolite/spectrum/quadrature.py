@@ -156,7 +156,7 @@ def _truncation(measure: SpectralMeasure, value: Callable[[int], Tensor]) -> tup
     if measure.exact or measure.depth >= measure.dimension:
         nothing = torch.zeros_like(value(measure.depth))
         return nothing, nothing
-    geometric, power = left_over(value, measure.depth)
+    geometric, power = left_over({depth: value(depth) for depth in measure.rules})
     return torch.where(geometric.sign() == power.sign(), geometric, 0.0), power
 
 

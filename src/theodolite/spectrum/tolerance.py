@@ -110,53 +110,54 @@ def log_volume_within(
     """
     rtol, seeds = check_rtol(rtol), Seeds(generator, operator.n)
     setup = preconditioner.passes if preconditioner else 0
-    if forecast(_dimension(operator), rtol).dense:
+    if forecast(operator.dimension, rtol).dense:
         return log_volume(dense_measure(operator.dense()))
     if preconditioner is not None and operator.columns <= operator.rows and bool(preconditioner.usable.all()):
-        A = preconditioner.applied(operator)
-        run = bidiagonalise_within(A, rtol, seeds)
-        measure = spectral_measure(run, A)
+        _, measure = bidiagonalise_within(preconditioner.applied(operator), rtol, seeds)
         if not _shows_null(measure):
-            found = preconditioner.undone(log_volume(measure))
-            return _finished(replace(found, passes=setup + found.passes), operator, rtol)
+            return _finished(preconditioner.undone(log_volume(measure)), operator, rtol, setup)
         setup += measure.passes
-    run = bidiagonalise_within(operator, rtol, seeds)
-    found = log_volume(spectral_measure(run, operator))
-    return _finished(replace(found, passes=setup + found.passes), operator, rtol)
+    _, measure = bidiagonalise_within(operator, rtol, seeds)
+    return _finished(log_volume(measure), operator, rtol, setup)
 
 
-def bidiagonalise_within(operator: LinearOperator, rtol: float, seeds: Seeds) -> Bidiagonalisation:
+def bidiagonalise_within(
+    operator: LinearOperator, rtol: float, seeds: Seeds
+) -> tuple[Bidiagonalisation, SpectralMeasure]:
     """A bidiagonalisation deep and wide enough for a log-volume within `rtol`, or as far as dense would cost.
 
     Deepened until truncation is a third of what is asked for, or well within it together with sampling; then joined by
     as many probes as the spectrum found so far says, and by none where the dense matrix is cheaper and fits in memory.
+
+    Returns:
+        The run and its spectral measure.
     """
-    d = _dimension(operator)
-    A = operator if operator.columns <= operator.rows else operator.T
+    A, d = operator.tall, operator.dimension
     run = bidiagonalise(operator, PROBES, _FIRST, seeds)
-    sampling, truncation = _errors(run, operator)
-    while not _deep_enough(sampling, truncation, rtol) and _passes(run, run.depth + _stride(run)) < d:
+    measure = spectral_measure(run, operator)
+    while not _deep_enough(*_errors(measure), rtol) and _passes(run, run.depth + _stride(run)) < d:
         run = deepened(A, run, _stride(run))
-        sampling, truncation = _errors(run, operator)
+        measure = spectral_measure(run, operator)
     most = d // (2 * run.depth)
-    while math.hypot(sampling, truncation) > rtol and len(run.alpha) < most:
-        needed = _probes_needed(_variance(sampling, len(run.alpha), d), d, _left_for_sampling(rtol, truncation))
+    while math.hypot(*_errors(measure)) > rtol and measure.probes < most:
+        sampling, truncation = _errors(measure)
+        needed = _probes_needed(_variance(sampling, measure.probes, d), d, _left_for_sampling(rtol, truncation))
         if needed > most and _dense_fits(operator):
             break
-        more = max(1, min(needed, most) - len(run.alpha))
+        more = max(1, min(needed, most) - measure.probes)
         run = side_by_side(run, golub_kahan(A, _further(run, more, seeds), run.depth))
-        sampling, truncation = _errors(run, operator)
-    return run
+        measure = spectral_measure(run, operator)
+    return run, measure
 
 
-def falls_short(run: Bidiagonalisation, operator: LinearOperator, rtol: float) -> bool:
-    """Whether a run of `bidiagonalise_within` missed the request, and the dense matrix is the way to it."""
-    return math.hypot(*_errors(run, operator)) > rtol and _dense_fits(operator)
+def falls_short(measure: SpectralMeasure, operator: LinearOperator, rtol: float) -> bool:
+    """Whether `bidiagonalise_within` missed the request, and the dense matrix is the way to it."""
+    return math.hypot(*_errors(measure)) > rtol and _dense_fits(operator)
 
 
-def _finished(found: Estimate, operator: LinearOperator, rtol: float) -> Estimate:
+def _finished(estimate: Estimate, operator: LinearOperator, rtol: float, setup: int) -> Estimate:
     """The estimate where it is good enough, else the dense answer where there is room for it, else with a message."""
-    d = _dimension(operator)
+    d, found = operator.dimension, replace(estimate, passes=setup + estimate.passes)
     if float(found.stderr.max()) <= rtol * d:
         return replace(found, message=_WITHIN) if found.status == "truncated" else found
     if _dense_fits(operator):
@@ -174,9 +175,8 @@ def _dense_fits(operator: LinearOperator) -> bool:
     return size < _ROOM * available_bytes(operator.device)
 
 
-def _errors(run: Bidiagonalisation, operator: LinearOperator) -> tuple[float, float]:
+def _errors(measure: SpectralMeasure) -> tuple[float, float]:
     """Sampling and truncation error per dimension, the largest over operators."""
-    measure = spectral_measure(run, operator)
     sampling, truncation = (float(part.max()) / measure.dimension for part in log_volume_errors(measure))
     return sampling, truncation
 
@@ -214,10 +214,6 @@ def _further(run: Bidiagonalisation, count: int, seeds: Seeds) -> Tensor:
 
 def _shows_null(measure: SpectralMeasure) -> bool:
     return bool((null_dimension(measure).value > 0.5).any())
-
-
-def _dimension(operator: LinearOperator) -> int:
-    return min(operator.rows, operator.columns)
 
 
 def _stride(run: Bidiagonalisation) -> int:

@@ -114,7 +114,7 @@ def rank_settings(
     Raises:
         InputError: an unknown budget, or a number that is none.
     """
-    from theodolite.fisher.diffusability import checked_effort
+    from theodolite.fisher.held_out import checked_effort
 
     checked_effort(budget)
     if group is not None and not isinstance(group, str):

@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from theodolite.errors import InputError, path_of
+from theodolite.files import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-__all__ = ["FORMAT", "SCHEMA", "RunFolder", "is_held", "is_ranking", "read_info", "read_record", "read_rows"]
+__all__ = [
+    "FORMAT",
+    "SCHEMA",
+    "RunFolder",
+    "is_held",
+    "is_ranking",
+    "parquet",
+    "read_info",
+    "read_record",
+    "read_rows",
+    "write_atomically",
+]
 
 FORMAT = 1
 """Version of the run folder's layout."""
@@ -254,21 +266,15 @@ def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
     Raises:
         InputError: the disk is full or refuses.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(exist_ok=True)
-        with open(temporary, "wb") as stream:
+        with replacing(path) as temporary, open(temporary, "wb") as stream:
             for chunk in chunks:
                 stream.write(chunk)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise _refused_by_disk(path, error) from error
-        raise
+    except OSError as error:
+        raise _refused_by_disk(path, error) from error
 
 
 def _refused_by_disk(path: Path, error: OSError) -> InputError:
@@ -291,10 +297,15 @@ def _check_writable(path: Path) -> None:
         raise InputError(f"cannot write to {nearest}: permission denied; give another --out")
 
 
-def _parquet(table: pa.Table, notes: Mapping[str, Any]) -> bytes:
+def parquet(table: pa.Table) -> bytes:
+    """The bytes of a Parquet file with that table."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()}), sink)
+    pq.write_table(table, sink)
     return bytes(sink.getvalue())
+
+
+def _parquet(table: pa.Table, notes: Mapping[str, Any]) -> bytes:
+    return parquet(table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()}))
 
 
 def _read(path: Path) -> tuple[pa.Table, Notes] | None:
