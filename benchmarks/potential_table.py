@@ -6,7 +6,8 @@ Ising: a torus of side 6, box T in [1, 5], H in [-2, 2] (the authors' is not kno
 in the natural parameters (1/T, H/T). TASEP: `--sites` sites, box [0, 1]², `F` the current of an infinite chain.
 Parameters are drawn evenly from the box. Ways:
 
-- exact likelihood: `fit_potential` on posteriors from the model's own likelihood, as a convex network and as splines;
+- exact likelihood: `fit_potential` on posteriors from the model's own likelihood, as a convex network and as splines
+  on 16 x 16 intervals;
 - learned likelihood: the same on `learn_likelihood` from single labelled samples (Ising: of its statistics, TASEP: of
   its configurations);
 - mean as statistic, PCA of a VAE: see `_statistics.py`;
