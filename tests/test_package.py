@@ -21,10 +21,11 @@ ABOVE = {
     "spectrum": {"maps", "derivatives"},
     "descriptors": {"maps", "derivatives", "spectrum"},
     "fisher": {"maps", "derivatives", "spectrum", "files"},
+    "detection": {"maps", "derivatives", "spectrum", "descriptors", "fisher"},
     "steering": {"maps", "derivatives", "fisher"},
     "training": {"maps", "spectrum", "fisher"},
-    "surveys": {"maps", "derivatives", "spectrum", "descriptors", "fisher", "files"},
-    "report": {"maps", "derivatives", "spectrum", "descriptors", "fisher", "surveys"},
+    "surveys": {"maps", "derivatives", "spectrum", "descriptors", "fisher", "files", "detection"},
+    "report": {"maps", "derivatives", "spectrum", "descriptors", "fisher", "detection", "surveys"},
     "hessian": {"derivatives", "spectrum"},
     "zoo": {"maps", "derivatives", "spectrum", "fisher"},
 }

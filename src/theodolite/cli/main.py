@@ -9,6 +9,7 @@ import click
 import theodolite
 from theodolite.cli import terminal
 from theodolite.cli.demo import demo
+from theodolite.cli.detect import detect
 from theodolite.cli.diffusability import diffusability
 from theodolite.cli.rank import rank
 from theodolite.cli.report import report
@@ -50,6 +51,7 @@ def main() -> None:
       theodolite demo
       theodolite survey stabilityai/sd-vae-ft-mse --data photos --out runs/first --size 128 --limit 16
       theodolite rank ./first-vae ./second-vae --data photos --out runs/order
+      theodolite detect ./my-vae --reference photos --test others --out runs/odd
       theodolite show runs/first
 
     Exit codes: 0 done (also when the reader of a pipe stops early, as `head` does), 1 a bug, 2 bad input or a disk
@@ -57,5 +59,5 @@ def main() -> None:
     """  # noqa: D301
 
 
-for verb in (survey, rank, diffusability, demo, report, show):
+for verb in (survey, rank, diffusability, detect, demo, report, show):
     main.add_command(verb)

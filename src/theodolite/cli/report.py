@@ -24,13 +24,19 @@ def report(run: str, out: str | None) -> None:
     """  # noqa: D301
     from theodolite.report import write_ranking_report, write_report
     from theodolite.surveys import read_run
-    from theodolite.surveys.store import is_ranking
+    from theodolite.surveys.store import kind_of
 
-    if is_ranking(run):
+    if kind_of(run) == "rank":
         from theodolite.surveys.ranked_store import read_ranking
 
         ranking, info = read_ranking(run)
         terminal.say(write_ranking_report(ranking, info, Path(out) if out else Path(run) / "report.html"))
+        return
+    if kind_of(run) == "detect":
+        from theodolite.report import write_detection_report
+        from theodolite.surveys.detected import read_detection
+
+        terminal.say(write_detection_report(read_detection(run), out))
         return
     results = read_run(run)
     terminal.warn(results)

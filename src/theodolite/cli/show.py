@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from theodolite.cli import ranked, terminal
+from theodolite.cli import detected, ranked, terminal
 
 __all__ = ["show"]
 
@@ -16,6 +16,9 @@ __all__ = ["show"]
 def show(run: str, as_json: bool, sort: str | None) -> None:
     """Print what RUN measured: the median and spread of every quantity, with its error.
 
+    Of a ranking it prints the order, of a detection the AUROC of every score and the most suspicious images (with
+    --sort SCORE by that score).
+
     RUN may be complete, interrupted, or still going. QUANTITY is any name in the first column of the table; samples
     whose value is no number to rank by (undetermined, undefined) come last.
 
@@ -26,9 +29,9 @@ def show(run: str, as_json: bool, sort: str | None) -> None:
       theodolite show runs/first --json
     """  # noqa: D301
     from theodolite.surveys import read_run
-    from theodolite.surveys.store import is_ranking
+    from theodolite.surveys.store import kind_of
 
-    if is_ranking(run):
+    if kind_of(run) == "rank":
         from theodolite.surveys.ranked_store import read_ranking
 
         ranking, info = read_ranking(run)
@@ -36,6 +39,16 @@ def show(run: str, as_json: bool, sort: str | None) -> None:
             terminal.say(ranked.as_json(ranking, info, run, None))
         else:
             ranked.print_summary(ranking, info)
+        return
+    if kind_of(run) == "detect":
+        from theodolite.surveys.detected import read_detection
+
+        judged = read_detection(run)
+        terminal.warn(judged.run)
+        if as_json:
+            terminal.say(detected.as_json(judged))
+        else:
+            detected.print_summary(judged, score=sort)
         return
     results = read_run(run)
     terminal.warn(results)

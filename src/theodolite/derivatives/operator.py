@@ -18,33 +18,10 @@ from theodolite.derivatives.trust import check_recording
 from theodolite.errors import InputError
 from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["JacobianOperator", "jacobian"]
+__all__ = ["JacobianOperator"]
 
 _Way = TypeVar("_Way", Push, Pull)
 _Made = TypeVar("_Made")
-
-
-def jacobian(map: LatentMap, latents: Tensor) -> JacobianOperator:
-    """The Jacobian of `map` at each of `latents`, as an operator.
-
-    Args:
-        map: the map to differentiate; any callable on tensors can become one (`LatentMap`).
-        latents: `(n, *latent)`, float32 or float64.
-
-    Returns:
-        A `JacobianOperator`; one forward pass is made at once.
-
-    Raises:
-        InputError: latents of the wrong shape or type, half precision, or outputs that are not finite or not of the
-            latents' type.
-
-    Example:
-        >>> J = jacobian(LatentMap(lambda z: z**2, (2,)), torch.tensor([[1.0, 3.0]]))
-        >>> J.dense()
-        tensor([[[2., 0.],
-                 [0., 6.]]])
-    """
-    return JacobianOperator(map, latents)
 
 
 class JacobianOperator:
@@ -139,6 +116,11 @@ class JacobianOperator:
                 if is_out_of_memory(error):
                     raise
         return self._in_chunks(V, ways[-1])
+
+    def forget(self) -> None:
+        """Drop recordings and reverse graphs; the next product makes them anew."""
+        self._recordings.clear()
+        self._pullbacks.clear()
 
     def at_offsets(self, V: Tensor) -> Tensor:
         """The map at `z + v`: `(k, n, *latent) -> (k, n, *output)`; k model passes a latent."""
@@ -254,8 +236,7 @@ class JacobianOperator:
             except (RuntimeError, torch.OutOfMemoryError) as error:
                 if not is_out_of_memory(error) or self._chunk == 1:
                     raise
-                self._pullbacks.clear()
-                self._recordings.clear()
+                self.forget()
                 self._chunk = max(1, self._chunk // 2)
 
     def _finite(self, products: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from theodolite.derivatives.chain import jacobian
 from theodolite.derivatives.operator import JacobianOperator
 from theodolite.derivatives.precision import full_precision
 from theodolite.derivatives.repairs import repaired
@@ -74,7 +75,7 @@ def self_check(map: LatentMap, latents: Tensor, *, seed: int = 0) -> SelfCheck:
         InputError: the map cannot be evaluated at these latents.
     """
     map64, z = _in_double(map, latents[:1])
-    operator = JacobianOperator(map64, z)
+    operator = jacobian(map64, z)
     draws = torch.Generator().manual_seed(seed)
     V, U = (_units(like.shape, draws).to(z) for like in (operator.latents, operator.outputs))
     JV, JtU = operator.matvec(V), operator.rmatvec(U)
@@ -145,7 +146,7 @@ def _second_order_error(operator: JacobianOperator, V: Tensor, scale: float) -> 
 
 
 def _jvp_slope(operator: JacobianOperator, v: Tensor, h: float) -> Tensor:
-    ahead, behind = (JacobianOperator(operator.map, operator.latents + sign * h * v) for sign in (1.0, -1.0))
+    ahead, behind = (jacobian(operator.map, operator.latents + sign * h * v) for sign in (1.0, -1.0))
     return (ahead.matvec(v[None])[0] - behind.matvec(v[None])[0]) / (2 * h)
 
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from theodolite.derivatives import JacobianOperator
 from theodolite.errors import InputError
 from theodolite.fisher.scores import FunctionScore, Products
+from theodolite.maps.channels import Prediction
+from theodolite.maps.diffusion import DiffusersDenoiser, shape_of
 
 __all__ = ["DiffusersScore"]
-
-Prediction = Literal["epsilon", "sample", "v_prediction", "flow_prediction"]
-
-_PREDICTIONS = ("epsilon", "sample", "v_prediction", "flow_prediction")
-_EMPTY = 1e-6
-"""Share of signal below which a schedule's step holds noise only, and is left out."""
 
 
 class DiffusersScore(FunctionScore):
@@ -42,8 +35,8 @@ class DiffusersScore(FunctionScore):
     denoiser has no score.
 
     Args:
-        model: called as `model(x, time, **conditions)`, in `eval()` mode, of the latents' dtype and on their device.
-            Outputs with twice the channels (learnt variances) are cut to the first half.
+        model: called as `model(x, timestep=time, **conditions)`, in `eval()` mode, of the latents' dtype and on
+            their device. Outputs with twice the channels (learnt variances) are cut to the first half.
         scheduler: a diffusers scheduler with `alphas_cumprod`, for flow matching, or EDM's.
         shape: shape of one latent; by default the model's `in_channels` and `sample_size`.
         prediction: what the model predicts, if not what the scheduler's configuration says.
@@ -75,23 +68,22 @@ class DiffusersScore(FunctionScore):
         time_scale: float = 1.0,
         conditions: Mapping[str, Any] | None = None,
     ) -> None:
-        if isinstance(model, nn.Module) and model.training:
-            raise InputError(f"{type(model).__name__} expected in eval mode, got training mode; call `model.eval()`")
-        if time not in ("interpolated", "nearest"):
-            raise InputError(f"`time` expected to be 'interpolated' or 'nearest', got {time!r}")
-        super().__init__(self._at, _shape_of(model) if shape is None else shape, name=type(model).__name__)
-        self.model, self.conditions = model, dict(conditions or {})
-        self.channel = _channel(scheduler, prediction, time, time_scale)
+        shape = shape_of(model) if shape is None else shape
+        denoiser = DiffusersDenoiser(
+            model, scheduler, shape, prediction=prediction, time=time, time_scale=time_scale, condition=conditions
+        )
+        super().__init__(self._at, shape, name=type(model).__name__)
+        self.denoiser = denoiser
 
     @property
     def low(self) -> float:
         """The smallest variance that the schedule reaches."""
-        return self.channel.low
+        return self.denoiser.channel.low
 
     @property
     def high(self) -> float:
         """The largest."""
-        return self.channel.high
+        return self.denoiser.channel.high
 
     def at_levels(self, clean: Tensor, noise: Tensor, probes: Tensor, t: Tensor) -> Iterator[Products]:
         """The products at all levels; what does not fit is refused before the first."""
@@ -109,16 +101,7 @@ class DiffusersScore(FunctionScore):
         return super()._operator(x, t)
 
     def _at(self, x: Tensor, t: float) -> Tensor:
-        scale, time = self.channel.told(t)
-        times = torch.full((len(x),), time, device=x.device, dtype=torch.int64 if isinstance(time, int) else x.dtype)
-        output = self.model(scale * x, times, **self._conditions(x))
-        return self.channel.score(x, _prediction(output, x), t)
-
-    def _conditions(self, x: Tensor) -> dict[str, Any]:
-        return {
-            name: value.to(x.device).expand(len(x), *value.shape[1:]) if isinstance(value, Tensor) else value
-            for name, value in self.conditions.items()
-        }
+        return self.denoiser.channel.score(x, self.denoiser.output(x, t), t)
 
     def _check(self, x: Tensor, t: float) -> None:
         if not self.low * (1 - 1e-6) <= t <= self.high * (1 + 1e-6):
@@ -126,126 +109,9 @@ class DiffusersScore(FunctionScore):
                 f"a noise variance `t` between {self.low:.4g} and {self.high:.4g}, which the schedule reaches, "
                 f"expected, got {t:.4g}"
             )
-        weight = next(self.model.parameters(), x) if isinstance(self.model, nn.Module) else x
+        weight = next(self.denoiser.parameters(), x)
         if (weight.dtype, weight.device) != (x.dtype, x.device):
             raise InputError(
                 f"latents of the model's dtype and device expected, {weight.dtype} on {weight.device}, got {x.dtype} "
                 f"on {x.device}; convert one, e.g. `model.to(latents)`"
             )
-
-
-@dataclass(frozen=True)
-class _Channel:
-    """How a model was trained: range of variances, what it is told, and the score from what it says."""
-
-    prediction: str
-    low: float
-    high: float
-    time_scale: float
-
-    def told(self, t: float) -> tuple[float, float | int]:
-        """The factor on its input, and its time."""
-        raise NotImplementedError
-
-    def score(self, x: Tensor, m: Tensor, t: float) -> Tensor:
-        """The score from the model's output `m`."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class _Preserving(_Channel):
-    """`alpha² + s² = 1` at whole steps with variances `steps: (T,)`, float64, growing with the step."""
-
-    steps: Tensor
-    nearest: bool
-
-    def told(self, t: float) -> tuple[float, float | int]:
-        known, want = self.steps.log(), math.log(t)
-        after = int(torch.searchsorted(known, want).clamp(1, len(known) - 1))
-        share = (want - float(known[after - 1])) / float(known[after] - known[after - 1])
-        place = after - 1 + min(1.0, max(0.0, share))
-        return (1 + t) ** -0.5, round(place) if self.nearest and self.time_scale == 1 else self.time_scale * place
-
-    def score(self, x: Tensor, m: Tensor, t: float) -> Tensor:
-        if self.prediction == "epsilon":
-            return -m / t**0.5
-        if self.prediction == "sample":
-            return (m - x) / t
-        return -x / (1 + t) - m / (t * (1 + t)) ** 0.5
-
-
-@dataclass(frozen=True)
-class _Flow(_Channel):
-    """`alpha = 1 - tau`, `s = tau`; the time is `tau` times the number of training steps."""
-
-    steps: int
-
-    def told(self, t: float) -> tuple[float, float]:
-        tau = _flow_time(t)
-        return 1 - tau, self.time_scale * self.steps * tau
-
-    def score(self, x: Tensor, m: Tensor, t: float) -> Tensor:
-        return -_flow_time(t) / t * (x + m)
-
-
-@dataclass(frozen=True)
-class _Edm(_Channel):
-    """Preconditioned with `sigma_data`; the time is `log(sigma) / 4`."""
-
-    data: float
-
-    def told(self, t: float) -> tuple[float, float]:
-        return (t + self.data**2) ** -0.5, self.time_scale * math.log(t) / 8
-
-    def score(self, x: Tensor, m: Tensor, t: float) -> Tensor:
-        total = t + self.data**2
-        sign = 1 if self.prediction == "epsilon" else -1
-        return sign * self.data / (t * total) ** 0.5 * m - x / total
-
-
-def _channel(scheduler: Any, prediction: str | None, time: str, time_scale: float) -> _Channel:
-    """What a scheduler says of the training."""
-    config, name = getattr(scheduler, "config", {}), type(scheduler).__name__
-    flows = name.startswith("FlowMatch")
-    prediction = prediction or ("flow_prediction" if flows else config.get("prediction_type", "epsilon"))
-    if prediction not in _PREDICTIONS:
-        raise InputError(f"`prediction` expected to be one of {', '.join(_PREDICTIONS)}, got {prediction!r}")
-    if name.startswith("EDM") and prediction in ("epsilon", "v_prediction"):
-        low, high = float(config["sigma_min"]) ** 2, float(config["sigma_max"]) ** 2
-        return _Edm(prediction, low, high, time_scale, float(config["sigma_data"]))
-    if prediction == "flow_prediction" and not config.get("invert_sigmas", False):
-        count = int(config["num_train_timesteps"])
-        low, high = (tau / (1 - tau) for tau in (1 / count, 1 - 1 / count))
-        return _Flow(prediction, low**2, high**2, time_scale, count)
-    signal = getattr(scheduler, "alphas_cumprod", None)
-    if not isinstance(signal, Tensor) or prediction == "flow_prediction":
-        raise InputError(
-            f"a scheduler with `alphas_cumprod`, a FlowMatch or an EDM scheduler expected, got {name} for the "
-            f"prediction {prediction!r}; wrap the model as `FunctionScore.from_denoiser(function, shape)`"
-        )
-    signal = signal.double().cpu()
-    steps = ((1 - signal) / signal)[signal > _EMPTY]
-    return _Preserving(prediction, float(steps[0]), float(steps[-1]), time_scale, steps, time == "nearest")
-
-
-def _flow_time(t: float) -> float:
-    return t**0.5 / (1 + t**0.5)
-
-
-def _prediction(output: Any, x: Tensor) -> Tensor:
-    """The tensor that a model returns, without learnt variances."""
-    output = getattr(output, "sample", output)
-    output = output[0] if isinstance(output, tuple) else output
-    is_double = isinstance(output, Tensor) and output.ndim == x.ndim and output.shape[1] == 2 * x.shape[1]
-    return output[:, : x.shape[1]] if is_double else output
-
-
-def _shape_of(model: Any) -> tuple[int, ...]:
-    config = getattr(model, "config", {})
-    channels, size = config.get("in_channels"), config.get("sample_size")
-    if channels is None or size is None:
-        raise InputError(
-            f"the shape of one latent expected for {type(model).__name__}, whose configuration does not say it; give "
-            "`shape=(channels, height, width)`"
-        )
-    return (int(channels), *(int(side) for side in (size if isinstance(size, list | tuple) else (size, size))))

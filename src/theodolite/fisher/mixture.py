@@ -57,6 +57,7 @@ class MixtureScore(ScoreSource):
     """
 
     name = "MixtureScore"
+    differentiable = False
     together = 512
 
     def __init__(self, references: Tensor, *, block: int | None = None) -> None:

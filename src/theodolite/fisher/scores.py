@@ -11,6 +11,7 @@ from torch import Tensor
 
 from theodolite.derivatives import JacobianOperator, jacobian
 from theodolite.errors import InputError
+from theodolite.maps import denoising
 from theodolite.maps.latent_map import LatentMap
 
 __all__ = ["FunctionScore", "Products", "ScoreSource", "noised", "same_shape"]
@@ -45,9 +46,11 @@ class ScoreSource(ABC):
         count: number of samples that the score is made of; infinite where it is not made of samples.
         together: queries that are better asked at once, since they share a pass over samples; 0 where they share none.
         name: what messages call it.
+        differentiable: `score` can be differentiated by the operations it is made of, beside its own `jvp`.
     """
 
     dimension: int
+    differentiable: bool = True
     symmetric: bool = True
     count: float = float("inf")
     together: int = 0
@@ -172,10 +175,4 @@ def noised(clean: Tensor, noise: Tensor, t: float) -> Tensor:
 
 def same_shape(output: Tensor, x: Tensor, name: str) -> Tensor:
     """`output` when it has the shape of `x`, or an `InputError`."""
-    if not isinstance(output, Tensor) or output.shape != x.shape:
-        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise InputError(
-            f"a score has the shape of its point: {tuple(x.shape)} expected from {name!r}, got {got}; "
-            "return one number for each entry of the input"
-        )
-    return output
+    return denoising.same_shape(output, x, name, "a score")

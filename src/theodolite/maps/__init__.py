@@ -1,8 +1,22 @@
-"""What is differentiated: latent maps, the autoencoders they come from, and the ways to load one."""
+"""What is differentiated: latent maps, the autoencoders, denoisers and samplers behind them, and ways to load one."""
 
 from theodolite.maps.autoencoders import Autoencoder
+from theodolite.maps.chain import Chain
+from theodolite.maps.denoisers import denoiser_map
+from theodolite.maps.diffusion import Diffusion
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.loading import load
 from theodolite.maps.normalisation import Normalisation
+from theodolite.maps.samplers import karras_levels, sampler_map
 
-__all__ = ["Autoencoder", "LatentMap", "Normalisation", "load"]
+__all__ = [
+    "Autoencoder",
+    "Chain",
+    "Diffusion",
+    "LatentMap",
+    "Normalisation",
+    "denoiser_map",
+    "karras_levels",
+    "load",
+    "sampler_map",
+]

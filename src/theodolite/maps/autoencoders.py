@@ -62,7 +62,7 @@ class Autoencoder:
         source: str = "",
         notes: Sequence[str] = (),
     ) -> None:
-        self._parts = (_as_module(encoder), _as_module(decoder))
+        self._parts = (as_module(encoder), as_module(decoder))
         self.name = name
         self.latent_shape = tuple(latent_shape)
         self.image_channels = image_channels
@@ -257,7 +257,8 @@ class _Method(nn.Module):
         return getattr(self.owner, self.method)(batch)
 
 
-def _as_module(function: Callable[..., Any]) -> Callable[..., Any]:
+def as_module(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of a module as a module, and any other callable as it is."""
     owner = getattr(function, "__self__", None)
     return _Method(owner, function.__name__) if isinstance(owner, nn.Module) else function
 

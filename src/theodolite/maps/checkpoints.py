@@ -19,10 +19,22 @@ from torch import nn
 from theodolite.errors import InputError
 from theodolite.maps.diffusers import check_class
 
-__all__ = ["Checkpoint", "check_finite", "from_folder", "from_hub", "refuse_pickle"]
+__all__ = [
+    "AUTOENCODERS",
+    "Checkpoint",
+    "check_finite",
+    "diffusers_module",
+    "from_folder",
+    "from_hub",
+    "network_from_folder",
+    "read_json",
+    "refuse_pickle",
+]
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-_COMPONENTS = ("vae", "movq", "vqvae")
+AUTOENCODERS = ("vae", "movq", "vqvae")
+"""What pipelines call the folder of their autoencoder."""
+
 _SHARD = r"(?:-\d+-of-\d+)?"
 _WEIGHTS = re.compile(rf"diffusion_pytorch_model{_SHARD}(?:\.(?P<variant>\w+))?{_SHARD}\.safetensors")
 _HALF_ON_DISK = ("F16", "BF16", "F8_E4M3", "F8_E5M2")
@@ -52,11 +64,24 @@ def from_folder(folder: Path, subfolder: str | None = None) -> Checkpoint:
         InputError: no such folder, no configuration, no weights, pickled weights, an unknown class, broken weights.
     """
     place = _autoencoder_folder(folder, subfolder)
-    kind = _class_of(_read_json(place / "config.json"), str(place))
+    return _checkpoint(place, _autoencoder_class(read_json(place / "config.json"), str(place)))
+
+
+def network_from_folder(place: Path) -> Checkpoint:
+    """Read the diffusers model of any class whose `config.json` is in `place`.
+
+    Raises:
+        InputError: as for `from_folder`.
+    """
+    return _checkpoint(place, _class_of(read_json(place / "config.json"), str(place)))
+
+
+def _checkpoint(place: Path, kind: type[nn.Module]) -> Checkpoint:
     variant = _variant([path.name for path in place.iterdir()], str(place), kind.__name__)
     model, notes = _read(kind, place, variant)
     notes += [f"weights of the variant {variant!r}"] if variant else []
-    name = f"{place.parent.name}/{place.name}" if place.name in _COMPONENTS else place.name
+    is_part = place.name in AUTOENCODERS or (place.parent / "model_index.json").is_file()
+    name = f"{place.parent.name}/{place.name}" if is_part else place.name
     return Checkpoint(model, name, str(place), [*notes, *_precision_notes(place)])
 
 
@@ -68,7 +93,7 @@ def from_hub(repository: str, subfolder: str | None = None, revision: str | None
     Raises:
         InputError: the hub cannot be reached, no such repository, revision or subfolder, or as for `from_folder`.
     """
-    _diffusers()
+    diffusers_module()
     from huggingface_hub import snapshot_download
 
     names = _hub_names(repository, revision)
@@ -129,17 +154,17 @@ def _autoencoder_folder(folder: Path, subfolder: str | None) -> Path:
 def _class_beside(file: Path) -> str | None:
     """The class that the `config.json` next to a file names."""
     config = file.with_name("config.json")
-    name = _read_json(config).get("_class_name") if config.is_file() else None
+    name = read_json(config).get("_class_name") if config.is_file() else None
     return name if isinstance(name, str) else None
 
 
 def _component(pipeline: Path) -> Path:
     """The autoencoder of a pipeline."""
-    found = [name for name in _COMPONENTS if (pipeline / name / "config.json").is_file()]
+    found = [name for name in AUTOENCODERS if (pipeline / name / "config.json").is_file()]
     if not found:
         parts = sorted(path.parent.name for path in pipeline.glob("*/config.json"))
         raise InputError(
-            f"a pipeline with an autoencoder in {'/, '.join(_COMPONENTS)}/ expected, {pipeline} has "
+            f"a pipeline with an autoencoder in {'/, '.join(AUTOENCODERS)}/ expected, {pipeline} has "
             f"{', '.join(parts) or 'no model'}; name its folder with subfolder="
         )
     return pipeline / found[0]
@@ -150,7 +175,12 @@ def _suggestion(place: Path) -> str:
     return f"; give subfolder= as one of {', '.join(below)}" if below else ""
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; empty where that is no dictionary.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -160,16 +190,24 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _class_of(config: dict[str, Any], place: str) -> type[nn.Module]:
     """The diffusers class that a configuration names."""
-    diffusers, name = _diffusers(), config.get("_class_name")
+    diffusers, name = diffusers_module(), config.get("_class_name")
     if not isinstance(name, str):
         raise InputError(f"a diffusers model expected in {place}, its config.json names no _class_name")
-    check_class(name)
     kind = getattr(diffusers, name, None)
     if not isinstance(kind, type):
         raise InputError(
             f"{name} of {place} is unknown to diffusers {diffusers.__version__}: upgrade with "
             "`pip install -U diffusers`, or wrap the model in a factory (package.module:factory)"
         )
+    return kind
+
+
+def _autoencoder_class(config: dict[str, Any], place: str) -> type[nn.Module]:
+    """The same, where it is an autoencoder of images."""
+    name = config.get("_class_name")
+    if isinstance(name, str):
+        check_class(name)
+    kind = _class_of(config, place)
     if not (hasattr(kind, "encode") and hasattr(kind, "decode") and issubclass(kind, nn.Module)):
         raise InputError(f"an autoencoder expected in {place}, got {name}; give the folder of the VAE, or subfolder=")
     return kind
@@ -243,7 +281,7 @@ def _hub_names(repository: str, revision: str | None) -> list[str] | None:
 def _hub_subfolder(names: list[str], repository: str, subfolder: str | None) -> str | None:
     """Where the autoencoder is among the files of a repository; None for its root."""
     folders = [name.rpartition("/")[0] for name in names if name.rpartition("/")[2] == "config.json"]
-    found = [place for place in ([subfolder] if subfolder else ["", *_COMPONENTS]) if place in folders]
+    found = [place for place in ([subfolder] if subfolder else ["", *AUTOENCODERS]) if place in folders]
     if not found:
         raise InputError(
             f"{repository} has no config.json in {subfolder or 'its root or its vae'}; "
@@ -274,7 +312,12 @@ def _precision_notes(folder: Path) -> list[str]:
     return [f"weights stored as {', '.join(half)}, up-cast to float32"] if half else []
 
 
-def _diffusers() -> ModuleType:
+def diffusers_module() -> ModuleType:
+    """Diffusers, imported when it is needed.
+
+    Raises:
+        InputError: it is not installed.
+    """
     try:
         import diffusers
     except ImportError as error:

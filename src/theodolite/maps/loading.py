@@ -1,4 +1,4 @@
-"""`load`: an autoencoder from a folder, a hub id, a factory of the user's, or the zoo."""
+"""`load`: a model from a folder, a hub id, a factory of the user's, or the zoo."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -18,9 +19,16 @@ from theodolite.errors import InputError
 from theodolite.maps.autoencoders import HALF, Autoencoder
 from theodolite.maps.checkpoints import PICKLED, Checkpoint, check_finite, from_folder, from_hub, refuse_pickle
 from theodolite.maps.diffusers import from_diffusers
+from theodolite.maps.diffusion import Diffusion
+from theodolite.maps.generators import generator_map, is_generator
+from theodolite.maps.latent_map import LatentMap
+from theodolite.maps.pipelines import autoencoder_folder, diffusion_folder, diffusion_from_folder
 from theodolite.maps.probing import probe
 
-__all__ = ["check_spec", "load"]
+if TYPE_CHECKING:
+    from theodolite.zoo import ConditionalDiffusion
+
+__all__ = ["check_spec", "load", "load_autoencoder"]
 
 _FORMS = "a folder, a hub id 'owner/name', 'package.module:factory' or 'zoo:name'"
 _MEND = "the factory must initialise or load every weight"
@@ -36,20 +44,24 @@ def load(
     revision: str | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
-) -> Autoencoder:
-    """Load an autoencoder, in `eval()` mode and with frozen weights.
+) -> Autoencoder | Diffusion | ConditionalDiffusion | LatentMap:
+    """Load a model, in `eval()` mode and with frozen weights: mostly an `Autoencoder`, else as below.
 
     Args:
         spec: one of
 
             - a folder with the `config.json` and the safetensors weights of a diffusers autoencoder, or a pipeline's
               folder (its `vae` is taken);
+            - a pipeline's folder without autoencoder, or with its network named by `subfolder` (``unet``,
+              ``transformer``): gives a `Diffusion`, a network with its scheduler for `denoiser_map` and `sampler_map`;
             - a hub id ``owner/name``, read through diffusers;
             - ``package.module:factory``, looked for in the current folder too: a function without arguments that
               returns an `Autoencoder`, an `nn.Module` with `encode` and `decode`, or a pair of functions
-              `(encode, decode)`; shapes that are not given are found by running them on noise;
-            - ``zoo:name``, a model that ships with the package.
-        subfolder: where the autoencoder is inside a folder or a hub repository.
+              `(encode, decode)`; shapes that are not given are found by running them on noise. One that returns a
+              `LatentMap`, or a generator (a module with `mapping`, `synthesis` and `z_dim`), gives a `LatentMap`;
+            - ``zoo:name``, a model that ships with the package, among them the diffusion models of
+              `theodolite.zoo.DIFFUSIONS`.
+        subfolder: where the model is inside a folder or a hub repository.
         revision: branch, tag or commit of a hub repository.
         device: where the weights go, e.g. ``cuda``; the CPU when None.
         dtype: float32 or float64; as stored when None, half precision up-cast to float32.
@@ -64,12 +76,13 @@ def load(
     text, device, dtype = check_spec(spec), _device(device), _dtype(dtype)
     if text.startswith("zoo:"):
         _reject_hub_options(text, subfolder, revision)
-        from theodolite.zoo import load_autoencoder
-
-        return _moved(load_autoencoder(text.removeprefix("zoo:")), device, dtype)
+        return _from_zoo(text.removeprefix("zoo:"), device, dtype)
     folder = Path(text).expanduser()
     if folder.exists():
         _reject_hub_options(text, None, revision)
+        place = diffusion_folder(folder, subfolder)
+        if place is not None:
+            return _diffusion(place, device, dtype)
         return _from_checkpoint(from_folder(folder, subfolder), device, dtype)
     if match := _FACTORY.fullmatch(text):
         _reject_hub_options(text, subfolder, revision)
@@ -82,6 +95,21 @@ def load(
 
     hint = f"did you mean 'zoo:{text}'?" if text in AUTOENCODERS else "check the path"
     raise InputError(f"no model {text!r}: no such folder; {_FORMS} expected; {hint}")
+
+
+def load_autoencoder(spec: str | os.PathLike[str], **options: Any) -> Autoencoder:
+    """`load`, where only an autoencoder will do.
+
+    Raises:
+        InputError: another model; as for `load`.
+    """
+    loaded = load(spec, **options)
+    if not isinstance(loaded, Autoencoder):
+        raise InputError(
+            f"an autoencoder expected, {os.fspath(spec)} is a {type(loaded).__name__}; measure it in Python "
+            "(`theodolite.local_scaling`, ...)"
+        )
+    return loaded
 
 
 def check_spec(spec: Any) -> str:
@@ -145,6 +173,21 @@ def _from_checkpoint(checkpoint: Checkpoint, device: torch.device, dtype: torch.
     return from_diffusers(model, name=checkpoint.name, source=checkpoint.source, notes=checkpoint.notes)
 
 
+def _from_zoo(name: str, device: torch.device, dtype: torch.dtype | None) -> Autoencoder | ConditionalDiffusion:
+    from theodolite import zoo
+
+    if name in zoo.DIFFUSIONS:
+        return zoo.load_diffusion(name).to(device, dtype)
+    return _moved(zoo.load_autoencoder(name), device, dtype)
+
+
+def _diffusion(place: Path, device: torch.device, dtype: torch.dtype | None) -> Diffusion:
+    """The network in `place` with its scheduler, and the autoencoder beside it."""
+    read, beside = diffusion_from_folder(place), autoencoder_folder(place)
+    autoencoder = None if beside is None else _from_checkpoint(from_folder(beside), device, dtype)
+    return replace(read, network=_prepared(read.network, device, dtype), autoencoder=autoencoder)
+
+
 def _prepared(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
     """A model of ours: in `eval()` mode, frozen, and where it is wanted."""
     nn.Module.to(model, device=device, dtype=dtype)  # diffusers' own `to` logs and may refuse
@@ -196,8 +239,16 @@ def _known(module: Any) -> str:
     return f"it has {', '.join(names[:8])}" if names else "it has no functions"
 
 
-def _from_factory(made: Any, spec: str, device: torch.device, dtype: torch.dtype | None) -> Autoencoder:
-    """An `Autoencoder` of what a factory returned."""
+def _from_factory(
+    made: Any, spec: str, device: torch.device, dtype: torch.dtype | None
+) -> Autoencoder | Diffusion | LatentMap:
+    """A model of what a factory returned."""
+    if is_generator(made):
+        made = generator_map(made, spec)
+    if isinstance(made, LatentMap):
+        return _map(made, spec, device, dtype)
+    if isinstance(made, Diffusion):
+        return replace(made, network=_prepared(made.network, device, dtype))
     if isinstance(made, Autoencoder):
         made_dtype = dtype or (torch.float32 if made.dtype in HALF else None)
         return _moved(made, device, made_dtype)
@@ -212,8 +263,15 @@ def _from_factory(made: Any, spec: str, device: torch.device, dtype: torch.dtype
         return _probed(made[0], made[1], spec, "functions", device, dtype)
     raise InputError(
         f"factory {spec} expected to return an Autoencoder, a module with encode and decode, or (encode, decode), "
-        f"got {_kind(made)}"
+        f"or a LatentMap or a generator (mapping, synthesis), got {_kind(made)}"
     )
+
+
+def _map(made: LatentMap, spec: str, device: torch.device, dtype: torch.dtype | None) -> LatentMap:
+    for module in made.modules:
+        check_finite(module, spec, _MEND)
+        _prepared(module, device, dtype or (torch.float32 if _half_notes([module]) else None))
+    return made
 
 
 def _probed(

@@ -183,6 +183,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """
     settings = there.get("settings") or {}
     pairs = [(name, settings.get(name), value) for name, value in here["settings"].items() if name not in _BY_CONTENT]
+    pairs.append(("kind", there.get("kind", "survey"), here.get("kind", "survey")))
     pairs.append(("model fingerprint", (there.get("model") or {}).get("fingerprint"), here["model"]["fingerprint"]))
     pairs.append(("theodolite", there.get("theodolite"), here["theodolite"]))
     if settings.get("budget") == here["settings"]["budget"]:

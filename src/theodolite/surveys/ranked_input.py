@@ -46,9 +46,10 @@ def sources_of_images(found: ImageSet | None, n: int, group: str | None) -> list
 
 def loaded_models(models: Sequence[Any], device: Any) -> list[Autoencoder]:
     """The models, all different and all of one kind of image."""
-    from theodolite.maps import Autoencoder, load
+    from theodolite.maps import Autoencoder
+    from theodolite.maps.loading import load_autoencoder
 
-    loaded = [one if isinstance(one, Autoencoder) else load(one, device=device) for one in models]
+    loaded = [one if isinstance(one, Autoencoder) else load_autoencoder(one, device=device) for one in models]
     seen: dict[str, str] = {}
     for one in loaded:
         if one.fingerprint() in seen:

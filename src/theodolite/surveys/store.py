@@ -31,7 +31,7 @@ __all__ = [
     "SCHEMA",
     "RunFolder",
     "is_held",
-    "is_ranking",
+    "kind_of",
     "parquet",
     "read_info",
     "read_record",
@@ -222,12 +222,15 @@ def read_info(path: Path) -> dict[str, Any]:
     return info
 
 
-def is_ranking(path: str | Path) -> bool:
-    """Whether a run folder is that of a ranking; False too where there is no run, which its reader will say."""
+def kind_of(path: str | Path) -> str:
+    """What a run folder holds: ``survey``, ``rank`` or ``detect``; ``survey`` too where there is no run at all.
+
+    The reader of a survey will then say what is missing.
+    """
     try:
-        return read_info(path_of(path, "the run folder")).get("kind") == "rank"
+        return str(read_info(path_of(path, "the run folder")).get("kind", "survey"))
     except InputError:
-        return False
+        return "survey"
 
 
 def read_record(path: Path) -> dict[str, Any]:

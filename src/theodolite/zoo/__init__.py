@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from theodolite.zoo.autoencoders import AUTOENCODERS, load_autoencoder
     from theodolite.zoo.bundled import bundled_images
+    from theodolite.zoo.coloured import (
+        DIFFUSIONS,
+        ConditionalDiffusion,
+        coloured_digits,
+        conditional_diffusion,
+        digit_classifier,
+        load_diffusion,
+        memorised_set,
+        pixel_diffusion,
+    )
     from theodolite.zoo.ising import CRITICAL_COUPLING, Ising, OnsagerLimit, onsager
     from theodolite.zoo.mixture_diffusion import MixtureDiffusion
     from theodolite.zoo.tasep import TASEP
@@ -16,15 +26,23 @@ if TYPE_CHECKING:
 __all__ = [
     "AUTOENCODERS",
     "CRITICAL_COUPLING",
+    "DIFFUSIONS",
     "TASEP",
+    "ConditionalDiffusion",
     "Ising",
     "MixtureDiffusion",
     "OnsagerLimit",
     "bundled_images",
+    "coloured_digits",
+    "conditional_diffusion",
+    "digit_classifier",
     "linear",
     "load_autoencoder",
+    "load_diffusion",
+    "memorised_set",
     "onsager",
     "parabola",
+    "pixel_diffusion",
     "sphere",
     "swiss_roll",
 ]
@@ -32,6 +50,16 @@ __all__ = [
 _HOMES = {
     "autoencoders": ("AUTOENCODERS", "load_autoencoder"),
     "bundled": ("bundled_images",),
+    "coloured": (
+        "DIFFUSIONS",
+        "ConditionalDiffusion",
+        "coloured_digits",
+        "conditional_diffusion",
+        "digit_classifier",
+        "load_diffusion",
+        "memorised_set",
+        "pixel_diffusion",
+    ),
     "ising": ("CRITICAL_COUPLING", "Ising", "OnsagerLimit", "onsager"),
     "mixture_diffusion": ("MixtureDiffusion",),
     "tasep": ("TASEP",),

@@ -1,0 +1,66 @@
+"""`Diffusion` models from a diffusers folder: the network, its scheduler, and the autoencoder beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from theodolite.errors import InputError
+from theodolite.maps.checkpoints import AUTOENCODERS, diffusers_module, network_from_folder, read_json
+from theodolite.maps.diffusion import Diffusion, is_network
+
+__all__ = ["autoencoder_folder", "diffusion_folder", "diffusion_from_folder"]
+
+_NETWORKS = ("unet", "transformer")
+_SCHEDULER = "scheduler_config.json"
+
+
+def diffusion_folder(folder: Path, subfolder: str | None = None) -> Path | None:
+    """The folder of the denoising network that is meant, or None where an autoencoder is.
+
+    Of a pipeline with an autoencoder that is the autoencoder, unless `subfolder` names the network.
+    """
+    place = folder / subfolder if subfolder else folder
+    if (place / "config.json").is_file():
+        name = str(read_json(place / "config.json").get("_class_name", ""))
+        return place if name.startswith("UNet") or "Transformer" in name else None
+    if not (place / "model_index.json").is_file() or _part(place, AUTOENCODERS):
+        return None
+    return _part(place, _NETWORKS)
+
+
+def diffusion_from_folder(place: Path) -> Diffusion:
+    """Read the network in `place`, the scheduler in it or beside it, and where it came from; no autoencoder.
+
+    Raises:
+        InputError: no scheduler, a network that takes no `timestep`, or as for `network_from_folder`.
+    """
+    scheduler = _scheduler(place)
+    read = network_from_folder(place)
+    if not is_network(read.model):
+        raise InputError(f"a network with a timestep expected in {place}, got {type(read.model).__name__}")
+    return Diffusion(read.model, scheduler, None, read.name, read.source, tuple(read.notes))
+
+
+def autoencoder_folder(place: Path) -> Path | None:
+    """The folder of the autoencoder beside a network, if there is one."""
+    return _part(place.parent, AUTOENCODERS)
+
+
+def _part(pipeline: Path, names: tuple[str, ...]) -> Path | None:
+    return next((pipeline / name for name in names if (pipeline / name / "config.json").is_file()), None)
+
+
+def _scheduler(place: Path) -> Any:
+    files = [folder / _SCHEDULER for folder in (place.parent / "scheduler", place)]
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
+        raise InputError(
+            f"the scheduler of {place} expected in {files[0]}, which does not exist; save it there with "
+            "`scheduler.save_pretrained(...)`, or load the network yourself and give `scheduler`"
+        )
+    config = read_json(found)
+    kind = getattr(diffusers_module(), str(config.get("_class_name")), None)
+    if kind is None:
+        raise InputError(f"a diffusers scheduler expected in {found}, got {config.get('_class_name')!r}")
+    return kind.from_config(config)

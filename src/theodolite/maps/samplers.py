@@ -1,0 +1,183 @@
+"""`sampler_map`: a deterministic sampler from initial noise to the final latent or image, as one map."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from theodolite.errors import InputError
+from theodolite.maps.autoencoders import Autoencoder, as_module
+from theodolite.maps.chain import Chain
+from theodolite.maps.denoisers import as_denoiser
+from theodolite.maps.denoising import Denoiser
+from theodolite.maps.latent_map import LatentMap
+
+__all__ = ["Method", "Sampler", "karras_levels", "sampler_map"]
+
+Method = Literal["ddim", "euler", "heun"]
+
+
+def sampler_map(
+    model: Any,
+    sigmas: Sequence[float] | Tensor | int,
+    method: Method = "ddim",
+    decode: Autoencoder | LatentMap | Callable[[Tensor], Tensor] | None = None,
+    *,
+    condition: Any = None,
+    guidance: float = 1.0,
+    unconditional: Any = None,
+    scheduler: Any = None,
+    shape: tuple[int | None, ...] | None = None,
+) -> LatentMap:
+    """A deterministic sampler as one map from standard normal noise `z` to the sample at the last noise level.
+
+    With `x = x_0 + sigma eps` and the denoiser `D`, a step from `sigma` to `sigma'` is, for ``ddim`` and ``euler``,
+
+        x' = D(x, sigma) + (sigma' / sigma) (x - D(x, sigma)),
+
+    which is DDIM without noise (Song et al. 2021, arXiv 2010.02502), the Euler step of the probability flow in `sigma`
+    (Karras et al. 2022, arXiv 2206.00364) and that of flow matching in `tau = sigma / (1 + sigma)`, all three the same;
+    ``heun`` corrects it with the slope at its end (Karras et al., algorithm 1), a second model pass except where
+    `sigma' = 0`. The map starts from `x = c z`: `c = sigma` for a callable, and what its pipeline multiplies noise
+    with for a diffusers model. A flow may start from an infinite `sigma`, which is noise alone.
+
+    The map is a chain of stages, one a step: `theodolite.jacobian` pushes tangents through a stage at a time, all of
+    them together, so that memory does not grow with the number of steps.
+
+    Args:
+        model: as for `theodolite.denoiser_map`.
+        sigmas: noise levels, falling, at least two; the last may be 0 (a clean sample). A number stands for so many
+            steps of a diffusers model's own schedule, or of a callable's `levels(steps)`; `karras_levels` makes levels.
+        method: ``ddim``, ``euler`` or ``heun``.
+        decode: what turns the final latent into an image: an `Autoencoder`, a map, or a callable.
+        condition: as for `denoiser_map`.
+        guidance: as for `denoiser_map`, at every step.
+        unconditional: as for `denoiser_map`.
+        scheduler: as for `denoiser_map`.
+        shape: as for `denoiser_map`.
+
+    Returns:
+        A `LatentMap` of noise `(n, *shape)`. One run costs a model pass a step (``heun`` two), doubled by guidance.
+
+    Raises:
+        InputError: levels that do not fall or that the model does not know; as for `denoiser_map`.
+
+    Example:
+        >>> standard = lambda x, sigma: x / (1 + sigma**2)  # of standard normal data: noise is kept, up to a factor
+        >>> levels = karras_levels(200, 0.002, 80.0)
+        >>> sampler_map(standard, levels, "heun", shape=(1,))(torch.ones(1, 1)).round(decimals=3)
+        tensor([[1.]])
+    """
+    denoiser = as_denoiser(
+        model, condition=condition, guidance=guidance, unconditional=unconditional, scheduler=scheduler, shape=shape
+    )
+    if method not in get_args(Method):
+        raise InputError(f"`method` expected to be one of {', '.join(get_args(Method))}, got {method!r}")
+    levels = _levels(denoiser, sigmas)
+    end = decode.decoder if isinstance(decode, Autoencoder) else decode
+    if end is not None and not callable(end):
+        raise InputError(f"`decode` expected to be an Autoencoder, a map or a callable, got {type(end).__name__}")
+    return LatentMap(
+        Sampler(denoiser, levels, method, end),
+        denoiser.shape,
+        output_range=end.output_range if isinstance(end, LatentMap) else None,
+        name=f"{method} sampler of {len(levels) - 1} steps",
+    )
+
+
+def karras_levels(steps: int, low: float, high: float, rho: float = 7.0) -> list[float]:
+    """Noise levels from `high` to `low`, evenly spaced in `sigma^(1 / rho)`, and 0 (Karras et al. 2022, eq. 5).
+
+    Raises:
+        InputError: no step, or levels that do not satisfy `0 < low < high`.
+
+    Example:
+        >>> karras_levels(2, 1.0, 10.0)
+        [10.0, 1.0, 0.0]
+    """
+    if not isinstance(steps, int) or steps < 1 or not 0 < low < high < math.inf:
+        raise InputError(f"steps above zero and levels 0 < low < high expected, got {steps}, {low}, {high}")
+    if steps == 1:
+        return [float(high), 0.0]
+    top, bottom = high ** (1 / rho), low ** (1 / rho)
+    middle = [(top + i / (steps - 1) * (bottom - top)) ** rho for i in range(1, steps - 1)]
+    return [float(high), *middle, float(low), 0.0]
+
+
+class Sampler(Chain):
+    """The steps of a sampler, and what decodes its result; see `sampler_map`.
+
+    Attributes:
+        levels: noise levels, falling.
+        method: how a step is made.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, levels: Sequence[float], method: Method, decode: Callable[[Tensor], Tensor] | None
+    ) -> None:
+        super().__init__()
+        self.denoiser, self.levels, self.method = denoiser, tuple(levels), method
+        end = decode.function if isinstance(decode, LatentMap) else decode
+        self.decode = None if end is None else as_module(end)
+        self.training = False
+
+    def make_stages(self) -> tuple[LatentMap, ...]:
+        """One map a step, and the decoder's."""
+        shape, start = self.denoiser.shape, self.denoiser.start(self.levels[0])
+        steps = [
+            LatentMap(
+                _Step(self.denoiser, here, there, self.method, 1.0 if index else start),
+                shape,
+                name=f"{self.method} step from sigma {here:.4g} to {there:.4g}",
+            )
+            for index, (here, there) in enumerate(itertools.pairwise(self.levels))
+        ]
+        return (*steps, *([LatentMap(self.decode, shape, name="decoder")] if self.decode is not None else ()))
+
+
+class _Step(nn.Module):
+    """From one noise level to the next, the state multiplied by `scale` first."""
+
+    def __init__(self, denoiser: Denoiser, here: float, there: float, method: Method, scale: float) -> None:
+        super().__init__()
+        self.denoiser, self.here, self.there, self.method, self.scale = denoiser, here, there, method, scale
+        self.training = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.scale * x
+        first = self._slope(x, self.here)
+        if math.isinf(self.here):  # `x` is noise: its denoised point, and the noise of the next level
+            return (x - first) + self.there * x
+        shift = self.there - self.here
+        ahead = x + shift * first
+        if self.method != "heun" or self.there == 0:
+            return ahead
+        return x + shift / 2 * (first + self._slope(ahead, self.there))
+
+    def _slope(self, x: Tensor, sigma: float) -> Tensor:
+        """`dx/dsigma = (x - D) / sigma`; `x - D` for noise alone."""
+        residual: Tensor = x - self.denoiser(x, sigma)
+        return residual if math.isinf(sigma) else residual / sigma
+
+
+def _levels(denoiser: Denoiser, sigmas: Any) -> list[float]:
+    if isinstance(sigmas, int):
+        if sigmas < 1:
+            raise InputError(f"`sigmas` expected at least one step, got {sigmas}")
+        levels = denoiser.levels(sigmas)
+    else:
+        try:
+            levels = torch.as_tensor(sigmas, dtype=torch.float64).reshape(-1).tolist()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"`sigmas` expected noise levels or a number of steps, got {sigmas!r}") from error
+    falls = all(here > there for here, there in itertools.pairwise(levels))
+    if len(levels) < 2 or not falls or not levels[-1] >= 0:
+        raise InputError(f"`sigmas` expected at least two falling noise levels, the last 0 or more, got {levels}")
+    for level in levels[:-1]:
+        denoiser.check_level(level)
+    return levels

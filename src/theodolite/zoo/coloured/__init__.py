@@ -1,0 +1,27 @@
+"""Coloured digits: images with two attributes, models trained on some of their combinations, and what judges them."""
+
+from theodolite.zoo.coloured.digits import COLOURS, CONDITIONS, HELD_OUT, coloured_digits, labels_of
+from theodolite.zoo.coloured.models import (
+    DIFFUSIONS,
+    ConditionalDiffusion,
+    conditional_diffusion,
+    digit_classifier,
+    load_diffusion,
+    memorised_set,
+    pixel_diffusion,
+)
+
+__all__ = [
+    "COLOURS",
+    "CONDITIONS",
+    "DIFFUSIONS",
+    "HELD_OUT",
+    "ConditionalDiffusion",
+    "coloured_digits",
+    "conditional_diffusion",
+    "digit_classifier",
+    "labels_of",
+    "load_diffusion",
+    "memorised_set",
+    "pixel_diffusion",
+]

@@ -1,0 +1,199 @@
+"""The models of coloured digits: diffusion on latents and on pixels, and a classifier that judges their samples."""
+
+from __future__ import annotations
+
+import copy
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from theodolite.errors import InputError
+from theodolite.maps.autoencoders import Autoencoder
+from theodolite.maps.latent_map import LatentMap
+from theodolite.maps.normalisation import Normalisation
+from theodolite.maps.samplers import Method, sampler_map
+from theodolite.zoo.coloured.digits import CONDITIONS, HELD_OUT, Condition, coloured_digits, labels_of
+from theodolite.zoo.coloured.networks import ConditionalUNet, DigitClassifier
+
+__all__ = [
+    "DIFFUSIONS",
+    "ConditionalDiffusion",
+    "conditional_diffusion",
+    "digit_classifier",
+    "load_diffusion",
+    "memorised_set",
+    "pixel_diffusion",
+]
+
+WEIGHTS = Path(__file__).parent / "weights"
+DIFFUSIONS = {
+    "coloured-latent": "coloured digits 32x32, conditional diffusion on 4x8x8 latents",
+    "coloured-pixels": "coloured digits 16x16, conditional diffusion on pixels",
+    "coloured-memorised": "the same network trained on 2,000 images, eight of them a hundred times",
+}
+"""Every diffusion model of the zoo with a line about it; `theodolite.load("zoo:NAME")` loads it."""
+
+_SET, _DUPLICATED, _COPIES, _SEED = 2000, 8, 100, 20240
+
+
+class ConditionalDiffusion:
+    """A small conditional diffusion model of coloured digits, for `theodolite.denoiser_map` and `sampler_map`.
+
+    Attributes:
+        name: its name in the zoo.
+        denoiser: `D(x, sigma, condition)` with conditions `(digit, colour)` or None, as a module.
+        autoencoder: of the latent model; None where the points are images.
+        conditions: the 32 combinations it was trained on.
+        held_out: the 8 it never saw.
+    """
+
+    conditions: tuple[Condition, ...] = CONDITIONS
+    held_out: tuple[Condition, ...] = HELD_OUT
+
+    def __init__(self, name: str, denoiser: ConditionalUNet, autoencoder: Autoencoder | None = None) -> None:
+        self.name, self.denoiser, self.autoencoder = name, denoiser, autoencoder
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one point that is diffused: a latent or an image."""
+        return self.denoiser.shape
+
+    @cached_property
+    def classifier(self) -> DigitClassifier:
+        """What tells digit and colour of decoded samples, on the device and in the dtype of the denoiser."""
+        weight = next(self.denoiser.parameters())
+        return digit_classifier().to(weight)
+
+    def sampler(
+        self,
+        condition: Condition | None = None,
+        guidance: float = 1.0,
+        steps: int = 12,
+        method: Method = "ddim",
+        *,
+        decode: bool = False,
+    ) -> LatentMap:
+        """A deterministic sampler of so many steps as one map of noise `(n, *shape)`; see `theodolite.sampler_map`.
+
+        Args:
+            condition: `(digit, colour)`; None for nothing in particular.
+            guidance: of classifier-free guidance.
+            steps: of `denoiser.levels`.
+            method: ``ddim``, ``euler`` or ``heun``.
+            decode: end with the image in place of the latent.
+        """
+        end = self.autoencoder if decode else None
+        return sampler_map(self.denoiser, steps, method, end, condition=condition, guidance=guidance)
+
+    def decode(self, points: Tensor) -> Tensor:
+        """Images `(n, 3, side, side)` of latents; points of a pixel model are images."""
+        return points if self.autoencoder is None else self.autoencoder.decode(points)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> ConditionalDiffusion:
+        """A copy with its weights moved or converted."""
+        autoencoder = None if self.autoencoder is None else self.autoencoder.to(device, dtype)
+        denoiser = copy.deepcopy(self.denoiser).to(device=device, dtype=dtype)
+        return ConditionalDiffusion(self.name, denoiser, autoencoder)
+
+    def __repr__(self) -> str:
+        return f"ConditionalDiffusion({self.name}, shape={self.shape})"
+
+
+def conditional_diffusion() -> ConditionalDiffusion:
+    """The latent model: coloured digits 32x32 through an autoencoder with 4x8x8 latents (256 entries).
+
+    Example:
+        >>> model = conditional_diffusion()
+        >>> z = torch.randn(2, *model.shape, generator=torch.Generator().manual_seed(0))
+        >>> model.decode(model.sampler((3, "red"), guidance=2.0)(z)).shape
+        torch.Size([2, 3, 32, 32])
+    """
+    return load_diffusion("coloured-latent")
+
+
+def pixel_diffusion(*, memorised: bool = False) -> ConditionalDiffusion:
+    """The pixel model: coloured digits 16x16 (768 entries).
+
+    Args:
+        memorised: the one trained on `memorised_set`, a finite set with duplicates, in place of fresh images.
+    """
+    return load_diffusion("coloured-memorised" if memorised else "coloured-pixels")
+
+
+def load_diffusion(name: str) -> ConditionalDiffusion:
+    """A diffusion model of the zoo: float32, on the CPU, frozen. Figures of its training: `weights/training.json`.
+
+    Args:
+        name: a key of `DIFFUSIONS`, with or without `zoo:` in front.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    short = name.removeprefix("zoo:")
+    if short not in DIFFUSIONS:
+        known = ", ".join(f"zoo:{key}" for key in DIFFUSIONS)
+        raise InputError(f"a diffusion model of the zoo expected, one of {known}, got {name!r}")
+    file = short.removeprefix("coloured-")
+    denoiser = _restored(file)[0]
+    return ConditionalDiffusion(f"zoo:{short}", denoiser, _autoencoder() if file == "latent" else None)
+
+
+def digit_classifier() -> DigitClassifier:
+    """The classifier of digit and colour, trained on all combinations, held-out ones included."""
+    classifier: DigitClassifier = _restored("classifier")[0]
+    return classifier
+
+
+def memorised_set() -> tuple[Tensor, Tensor, Tensor]:
+    """What the memorising model was trained on: 2,000 images, of which eight were shown a hundred times as often.
+
+    Returns:
+        Images `(2000, 3, 16, 16)`, labels `(2000, 2)`, and how many copies of each `(2000,)`, 1 or 100.
+    """
+    draws = torch.Generator().manual_seed(_SEED)
+    labels = labels_of(list(CONDITIONS))[torch.randint(len(CONDITIONS), (_SET,), generator=draws)]
+    images, labels = coloured_digits(labels, side=16, generator=draws)
+    copies = torch.ones(_SET, dtype=torch.int64)
+    copies[torch.randperm(_SET, generator=draws)[:_DUPLICATED]] = _COPIES
+    return images, labels, copies
+
+
+def build(name: str) -> Any:
+    """The untrained networks of a model, by the name of its file."""
+    if name == "classifier":
+        return DigitClassifier()
+    if name == "autoencoder":
+        from theodolite.zoo.networks import PatchDecoder, PatchEncoder
+
+        return nn.ModuleDict({"encoder": PatchEncoder(), "decoder": PatchDecoder()})
+    if name == "latent":
+        return ConditionalUNet((4, 8, 8), (48, 80))
+    return ConditionalUNet((3, 16, 16), (40, 64), data=0.5, patch=2)
+
+
+def _autoencoder() -> Autoencoder:
+    networks, rest = _restored("autoencoder")
+    return Autoencoder(
+        networks["encoder"],
+        networks["decoder"],
+        name="zoo:coloured-latent",
+        latent_shape=(4, 8, 8),
+        image_size=(32, 32),
+        downsampling=4,
+        normalisation=Normalisation(latents_mean=rest["latents_mean"], latents_std=rest["latents_std"]),
+        source="theodolite.zoo",
+    )
+
+
+def _restored(file: str) -> tuple[Any, dict[str, Tensor]]:
+    """The networks with their weights, and what else the file holds; half precision is for storage only."""
+    from safetensors.torch import load_file
+
+    stored = {key: value.float() for key, value in load_file(WEIGHTS / f"{file}.safetensors").items()}
+    networks = build(file)
+    own = networks.state_dict().keys()
+    networks.load_state_dict({key: stored[key] for key in own})
+    return networks.eval().requires_grad_(False), {key: value for key, value in stored.items() if key not in own}

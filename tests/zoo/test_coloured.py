@@ -1,0 +1,190 @@
+"""Coloured digits: the data, the combinations held out, the models as they ship, and their training script."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import theodolite
+from theodolite import InputError, denoiser_map, jacobian, sampler_map
+from theodolite.descriptors import REGISTRY
+from theodolite.zoo import (
+    DIFFUSIONS,
+    ConditionalDiffusion,
+    coloured_digits,
+    conditional_diffusion,
+    digit_classifier,
+    memorised_set,
+    pixel_diffusion,
+)
+from theodolite.zoo.coloured import COLOURS, CONDITIONS, HELD_OUT, labels_of
+from theodolite.zoo.coloured.models import WEIGHTS, build
+
+ROOT = Path(__file__).parents[2]
+FACTS = json.loads((WEIGHTS / "training.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {name: theodolite.load(f"zoo:{name}") for name in DIFFUSIONS}
+
+
+def noise(model, n, seed=0):
+    return torch.randn(n, *model.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_every_combination_is_seen_or_held_out():
+    pairs = {(digit, colour) for digit in range(10) for colour in COLOURS}
+    assert set(CONDITIONS) | set(HELD_OUT) == pairs
+    assert not set(CONDITIONS) & set(HELD_OUT)
+    assert (len(CONDITIONS), len(HELD_OUT)) == (32, 8)
+    for digit in range(10):
+        assert sum(pair[0] == digit for pair in CONDITIONS) >= 3
+    for colour in COLOURS:
+        assert sum(pair[1] == colour for pair in CONDITIONS) == 8
+
+
+def test_images_are_what_their_labels_say():
+    labels = labels_of([*CONDITIONS, *HELD_OUT] * 5)
+    for side, held_out in ((32, True), (16, False)):
+        images, same = coloured_digits(labels, side=side, held_out=held_out, generator=1)
+        assert torch.equal(labels, same)
+        assert images.shape == (200, 3, side, side)
+        assert -1 <= images.min() < images.max() <= 1.001
+        digit, colour = digit_classifier()(images)
+        assert (digit.argmax(1) == labels[:, 0]).float().mean() > 0.95
+        assert (colour.argmax(1) == labels[:, 1]).float().mean() > 0.99
+    assert torch.equal(images, coloured_digits(labels, side=16, generator=1)[0])
+    assert not torch.equal(images, coloured_digits(labels, side=16, generator=2)[0])
+
+
+def test_the_weights_fit_and_are_documented():
+    files = {file.stem: file.stat().st_size for file in WEIGHTS.glob("*.safetensors")}
+    assert sum(files.values()) < 3 * 2**20
+    assert sorted(files) == sorted([*FACTS, "handwriting"])
+    for name, facts in FACTS.items():
+        assert facts["steps"] > 500
+        assert facts["parameters"] == sum(weight.numel() for weight in build(name).parameters())
+        assert all(value.dtype is torch.float16 for value in load_file(WEIGHTS / f"{name}.safetensors").values())
+
+
+def test_models_load_by_name_and_convert(models):
+    for name, model in models.items():
+        assert isinstance(model, ConditionalDiffusion)
+        assert model.name == f"zoo:{name}"
+        twin = theodolite.load(f"zoo:{name}", dtype="float64")
+        z = noise(model, 2)
+        assert twin.decode(twin.sampler((3, "red"), steps=2)(z.double())).dtype is torch.float64
+        assert (
+            model.sampler((3, "red")).fingerprint() == theodolite.load(f"zoo:{name}").sampler((3, "red")).fingerprint()
+        )
+        assert model.sampler((3, "red")).fingerprint() != model.sampler((3, "blue")).fingerprint()
+    assert conditional_diffusion().shape == (4, 8, 8)
+    assert pixel_diffusion().shape == (3, 16, 16)
+    with pytest.raises(InputError, match="zoo:coloured-latent"):
+        theodolite.zoo.load_diffusion("cats")
+
+
+def test_denoisers_denoise_held_out_handwriting(models):
+    """The error at a tenth to twice the deviation of the data is far below that of the best affine estimate."""
+    for model in models.values():
+        images, labels = coloured_digits(
+            list(CONDITIONS) * 4, side=32 if model.autoencoder else 16, held_out=True, generator=3
+        )
+        x = model.autoencoder.encode(images) if model.autoencoder else images
+        variance = x.var(0).mean()
+        for ratio in (0.3, 1.0):
+            sigma = ratio * float(variance) ** 0.5
+            noisy = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(4))
+            error = (model.denoiser(noisy, sigma, labels) - x).square().mean()
+            affine = variance * sigma**2 / (variance + sigma**2)
+            assert error < 0.6 * affine, (model.name, ratio)
+
+
+def test_samples_are_the_digits_that_were_asked_for(models):
+    for model in models.values():
+        asked = list(CONDITIONS)[::3]
+        images = torch.cat(
+            [
+                model.decode(model.sampler(one, guidance=2.0, steps=20)(noise(model, 6, i)))
+                for i, one in enumerate(asked)
+            ]
+        )
+        labels = labels_of(asked).repeat_interleave(6, 0)
+        digit, colour = model.classifier(images)
+        assert (digit.argmax(1) == labels[:, 0]).float().mean() > 0.8, model.name
+        assert (colour.argmax(1) == labels[:, 1]).float().mean() > 0.9, model.name
+
+
+def test_the_memorised_set_repeats_eight_images():
+    images, labels, copies = memorised_set()
+    assert images.shape == (2000, 3, 16, 16)
+    assert (copies > 1).nonzero()[:, 0].tolist() == FACTS["memorised"]["duplicated"]
+    assert copies.sum() == 1992 + 8 * 100
+    assert not {(int(d), [*COLOURS][int(c)]) for d, c in labels} & set(HELD_OUT)
+
+
+def test_the_memorising_model_knows_its_duplicates(models):
+    """At moderate noise its error on them is below that on images it saw once; the other model has no such gap."""
+    images, labels, copies = memorised_set()
+    once = (copies == 1).nonzero()[:200, 0]
+    sigma, errors = 1.0, {}
+    for name in ("coloured-memorised", "coloured-pixels"):
+        for kind, rows in (("many", (copies > 1).nonzero()[:, 0].repeat(25)), ("once", once)):
+            x = images[rows]
+            noisy = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(5))
+            errors[name, kind] = float((models[name].denoiser(noisy, sigma, labels[rows]) - x).square().mean())
+    gap = {name: errors[name, "many"] / errors[name, "once"] for name in ("coloured-memorised", "coloured-pixels")}
+    assert gap["coloured-memorised"] < 0.75 * gap["coloured-pixels"], errors
+
+
+def test_maps_of_the_models_are_differentiated_exactly():
+    model = theodolite.load("zoo:coloured-latent", dtype="float64")
+    z, h = noise(model, 1).double(), 1e-5
+    for map in (
+        model.sampler((3, "red"), 2.0, 2, "heun", decode=True),
+        denoiser_map(model, 0.5, "eps", condition=(4, "red")),
+        sampler_map(model, [2.0, 0.5], condition=(4, "red")),
+    ):
+        J, V = jacobian(map, z), noise(model, 2, 1)[:, None].double()
+        slope = (J.at_offsets(h * V) - J.at_offsets(-h * V)) / (2 * h)
+        assert float((J.matvec(V) - slope).norm() / slope.norm()) < 1e-6
+
+
+def test_every_descriptor_works(models):
+    model = models["coloured-latent"]
+    map, z = model.sampler((3, "red"), steps=2), noise(model, 1)
+    chart = theodolite.descriptors.Chart(map, z, generator=0)
+    for name, descriptor in REGISTRY.items():
+        assert torch.isfinite(descriptor.function(map, z, generator=0, chart=chart).value).all(), name
+
+
+def test_bad_conditions_are_one_clear_error(models):
+    for condition in ((3, "pink"), (11, "red"), (-1, 0)):
+        with pytest.raises(InputError, match="digit 0 to 9"):
+            models["coloured-pixels"].sampler(condition)(noise(models["coloured-pixels"], 1))
+    with pytest.raises(InputError, match="16 or 32"):
+        coloured_digits((1, "red"), 3, side=28)
+
+
+def test_the_training_script_writes_every_model_as_it_ships(tmp_path):
+    pytest.importorskip("sklearn", reason="scikit-learn is in the `zoo` extra")
+    pytest.importorskip("skimage", reason="scikit-image is in the `zoo` extra")
+    command = [sys.executable, ROOT / "scripts" / "train_coloured.py", "--smoke", "--out", tmp_path]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    facts = json.loads((tmp_path / "training.json").read_text())
+    assert sorted(facts) == sorted(FACTS)
+    assert facts["memorised"]["duplicated"] == FACTS["memorised"]["duplicated"]
+    for file in WEIGHTS.glob("*.safetensors"):
+        made, shipped = load_file(tmp_path / file.name), load_file(file)
+        assert {key: (value.shape, value.dtype) for key, value in made.items()} == {
+            key: (value.shape, value.dtype) for key, value in shipped.items()
+        }
+    handwriting = WEIGHTS / "handwriting.safetensors"
+    assert (tmp_path / handwriting.name).read_bytes() == handwriting.read_bytes()
