@@ -24,8 +24,8 @@ ABOVE = {
     "detection": {"maps", "derivatives", "spectrum", "descriptors", "fisher"},
     "steering": {"maps", "derivatives", "fisher"},
     "training": {"maps", "spectrum", "fisher"},
-    "surveys": {"maps", "derivatives", "spectrum", "descriptors", "fisher", "detection", "files"},
-    "report": {"maps", "derivatives", "spectrum", "descriptors", "fisher", "detection", "surveys"},
+    "surveys": {"maps", "derivatives", "spectrum", "descriptors", "fisher", "hessian", "zoo", "files", "detection"},
+    "report": {"maps", "derivatives", "spectrum", "descriptors", "fisher", "hessian", "detection", "surveys"},
     "hessian": {"derivatives", "spectrum"},
     "zoo": {"maps", "derivatives", "spectrum", "fisher"},
 }

@@ -36,7 +36,6 @@ _HOMES = {
         "LocationMap",
         "axis_rotation",
         "curvature",
-        "decouple",
         "detail_energy",
         "leading_singular_value",
         "local_complexity",

@@ -15,7 +15,8 @@ import pytest
 from theodolite.detection import SCORES
 from theodolite.report import write_detection_report
 from theodolite.report.detection_figures import KINDS
-from theodolite.surveys import detect, read_detection
+from theodolite.surveys import detect
+from theodolite.surveys.detected import read_detection
 
 pytest.importorskip("plotly")
 sys.path.insert(0, str(Path(__file__).parents[1] / "surveys"))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from theodolite import InputError, decouple
-from theodolite.surveys import read_decoupling
+from theodolite.surveys.decoupled import read_decoupling
 from theodolite.surveys.decoupling import prompts_of
 from theodolite.surveys.decoupling_claims import Columns, claims
 

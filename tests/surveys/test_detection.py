@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from theodolite.errors import InputError
-from theodolite.surveys import detect, read_detection, read_run
+from theodolite.surveys import detect, read_run
+from theodolite.surveys.detected import read_detection
 from theodolite.surveys.detection import _spread
 from theodolite.surveys.images import ImageFile
 

@@ -98,7 +98,7 @@ def _conclude_what_there_is(out: str, **options: bool) -> None:
 
 
 def _conclude(out: str, *, as_json: bool, quiet: bool, with_report: bool) -> None:
-    from theodolite.surveys import read_decoupling
+    from theodolite.surveys.decoupled import read_decoupling
 
     found = read_decoupling(out)
     report = _written(found) if with_report else None

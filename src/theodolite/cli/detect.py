@@ -11,7 +11,7 @@ from theodolite.cli import detected, terminal
 from theodolite.errors import InputError
 
 if TYPE_CHECKING:
-    from theodolite.surveys import Detection
+    from theodolite.surveys.detected import Detection
 
 __all__ = ["detect"]
 
@@ -111,7 +111,7 @@ def _interrupted(out: str, **options: bool) -> None:
 
 
 def _conclude(out: str, *, as_json: bool, quiet: bool, with_report: bool) -> None:
-    from theodolite.surveys import read_detection
+    from theodolite.surveys.detected import read_detection
 
     found = read_detection(out)
     report = _written(found) if with_report else None

@@ -11,7 +11,7 @@ from theodolite.cli import terminal
 from theodolite.errors import InputError
 
 if TYPE_CHECKING:
-    from theodolite.surveys import Detection
+    from theodolite.surveys.detected import Detection
 
 __all__ = ["as_json", "print_summary"]
 

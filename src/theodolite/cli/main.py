@@ -12,6 +12,8 @@ from theodolite.cli.decouple import decouple
 from theodolite.cli.demo import demo
 from theodolite.cli.detect import detect
 from theodolite.cli.diffusability import diffusability
+from theodolite.cli.path import path
+from theodolite.cli.phases import phases
 from theodolite.cli.rank import rank
 from theodolite.cli.report import report
 from theodolite.cli.show import show
@@ -54,6 +56,8 @@ def main() -> None:
       theodolite rank ./first-vae ./second-vae --data photos --out runs/order
       theodolite detect ./my-vae --reference photos --test others --out runs/odd
       theodolite decouple --out runs/claims
+      theodolite phases zoo:ising --out runs/ising
+      theodolite path ./my-vae cat.png dog.png --out runs/cat-dog
       theodolite show runs/first
 
     Exit codes: 0 done (also when the reader of a pipe stops early, as `head` does), 1 a bug, 2 bad input or a disk
@@ -61,5 +65,5 @@ def main() -> None:
     """  # noqa: D301
 
 
-for verb in (survey, rank, diffusability, detect, decouple, demo, report, show):
+for verb in (survey, rank, diffusability, detect, decouple, phases, path, demo, report, show):
     main.add_command(verb)

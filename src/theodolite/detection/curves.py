@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,7 @@ def curves(
     baselines: Mapping[str, Callable[[Tensor, float], Tensor]] | None = None,
     noise: bool = True,
     paired: bool = False,
+    groups: Sequence[Hashable] | None = None,
     floor: float | None = FLOOR,
     resamples: int = 2000,
     generator: Seeding = None,
@@ -90,6 +91,7 @@ def curves(
             the norm of the score.
         noise: ask at `x + sigma e` with one standard normal `e` a point for all levels; False asks at the points.
         paired: the i-th normal and unusual points belong together: they share their noise and are resampled together.
+        groups: of the normal points, then of the unusual ones: what is not independent, e.g. the photograph of crops.
         floor: smallest singular value that is told from zero (`map_scores`); None for none.
         resamples: of the bootstrap.
         generator: a `torch.Generator` or a seed.
@@ -119,7 +121,7 @@ def curves(
         )
         others = {name: function(asked, sigma).double().cpu() for name, function in more.items()}
         found.append({name: score.value.double().cpu() for name, score in given.items()} | others)
-    tables = tuple(evaluate(one, labels, pairs=pairs, resamples=resamples) for one in found)
+    tables = tuple(evaluate(one, labels, pairs=pairs, groups=groups, resamples=resamples) for one in found)
     together = {name: torch.stack([one[name] for one in found]) for name in found[0]}
     return DetectionCurves(
         levels,

@@ -19,7 +19,7 @@ from theodolite.surveys.decoupling_claims import LABELS, detection_table
 
 if TYPE_CHECKING:
     from theodolite.detection.links import Number
-    from theodolite.surveys import Decoupled
+    from theodolite.surveys.decoupled import Decoupled
 
 __all__ = ["write_decoupling_report"]
 

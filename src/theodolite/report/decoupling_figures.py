@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from theodolite.detection import DetectionTable
-    from theodolite.surveys import Decoupled
+    from theodolite.surveys.decoupled import Decoupled
 
 __all__ = ["COLOURS", "against", "scores"]
 

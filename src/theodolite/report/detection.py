@@ -16,7 +16,7 @@ from theodolite.report.rounding import rounded, shown
 from theodolite.spectrum.estimate import STATUSES
 
 if TYPE_CHECKING:
-    from theodolite.surveys import Detection
+    from theodolite.surveys.detected import Detection
 
 __all__ = ["write_detection_report"]
 

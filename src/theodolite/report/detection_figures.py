@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from theodolite.detection import DetectionTable
-    from theodolite.surveys import Detection
+    from theodolite.surveys.detected import Detection
 
 __all__ = ["KINDS", "aurocs", "strip"]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -30,7 +29,7 @@ from theodolite.errors import InputError
 from theodolite.spectrum import Estimate
 from theodolite.surveys.run import Run, read_run
 from theodolite.surveys.sources import sources_of
-from theodolite.surveys.store import kind_of, write_atomically
+from theodolite.surveys.store import kind_of, parquet, write_atomically
 
 __all__ = ["DETECTION_SCHEMA", "SCORES_SCHEMA", "Detection", "Judged", "read_detection", "write_tables"]
 
@@ -268,6 +267,4 @@ def write_tables(found: Detection) -> None:
         "detection": pa.Table.from_pylist(list(found.results()), DETECTION_SCHEMA),
     }
     for name, table in tables.items():
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
-        write_atomically(found.run.path / f"{name}.parquet", [bytes(sink.getvalue())])
+        write_atomically(found.run.path / f"{name}.parquet", [parquet(table)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shlex
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from theodolite.errors import InputError, path_of
 from theodolite.surveys.engine import Survey, checked_images, loaded
 from theodolite.surveys.images import ImageFile, ImageSet, find_images
+from theodolite.surveys.labels import read_labels
 from theodolite.surveys.plan import Plan, make_plan
 from theodolite.surveys.sources import sources_of
 from theodolite.surveys.store import RunFolder, read_info
@@ -34,8 +34,6 @@ _LEFT_OUT = ("curvature",)
 """Scores that are left out by default: they cost as much as all others together."""
 
 _SMALLEST = 32
-_LABELS = {"0": 0, "normal": 0, "1": 1, "unusual": 1}
-_HEAD = {"file", "label"}
 _OPTIONS: Mapping[str, Any] = {
     "labels": None,
     "limit": 24,
@@ -232,7 +230,7 @@ def _images(evaluation: dict[str, Any], limit: int | None) -> tuple[ImageSet, di
             f"reference images of two sources or more expected, since crops of one photograph are not independent; "
             f"{reference.folder} holds one, {sources[0][0]!r}; give more images, or tell sources apart with --group"
         )
-    labels = _labels(evaluation["labels"], test)
+    labels = read_labels(evaluation["labels"], test)
     keys = [(labels.get(image.file), source) for image, source in zip(test.files, sources[1])]
     chosen = {"reference": _spread(reference.files, sources[0], limit), "test": _spread(test.files, keys, limit)}
     if labels:
@@ -262,37 +260,6 @@ def _spread(files: Sequence[ImageFile], keys: Sequence[Hashable], limit: int | N
         seen[key] += 1
     order = sorted(range(len(files)), key=lambda place: turns[place])
     return [files[place] for place in sorted(order[:limit])]
-
-
-def _labels(path: str | None, test: ImageSet) -> dict[str, int]:
-    """Labels by file; none without a path."""
-    if path is None:
-        return {}
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
-            rows = csv.DictReader(stream, skipinitialspace=True)
-            if not set(rows.fieldnames or ()) >= _HEAD:
-                raise InputError(f"{path} expected to begin with the columns file,label, got {rows.fieldnames}")
-            return _read_labels(path, [(row["file"], row["label"]) for row in rows], {one.file for one in test.files})
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read the labels file {path}: {reason}; give a CSV with columns file,label") from error
-
-
-def _read_labels(path: str, rows: Sequence[tuple[str | None, str | None]], files: set[str]) -> dict[str, int]:
-    labels: dict[str, int] = {}
-    for file, label in rows:
-        if file not in files:
-            raise InputError(f"{path} names {file!r}, which is no image of the test folder; give paths inside it")
-        if label is None or label.strip().lower() not in _LABELS:
-            raise InputError(f"{path} expected 0 (normal) or 1 (unusual) for {file}, got {label!r}")
-        if file in labels:
-            raise InputError(f"{path} names {file} twice; keep one line for each file")
-        labels[file] = _LABELS[label.strip().lower()]
-    if len(set(labels.values())) < 2:
-        held = f"only {next(iter(labels.values()))}" if labels else "none"
-        raise InputError(f"labels of both kinds, 0 and 1, expected in {path}, got {held}")
-    return labels
 
 
 def _size(autoencoder: Autoencoder, size: int | None) -> int:

@@ -17,7 +17,16 @@ from theodolite.errors import InputError
 if TYPE_CHECKING:
     from theodolite.descriptors.effort import Effort
 
-__all__ = ["Plan", "closest", "differences", "make_plan", "rank_command", "rank_settings", "sample_seed"]
+__all__ = [
+    "Plan",
+    "closest",
+    "differences",
+    "make_plan",
+    "rank_command",
+    "rank_settings",
+    "sample_seed",
+    "verb_command",
+]
 
 _BY_CONTENT = ("model", "data")
 
@@ -134,6 +143,19 @@ def rank_command(models: Sequence[str], data: str | None, out: Path, settings: M
         if value is not None and (name, value) not in (("budget", "standard"), ("seed", 0)):
             words += [f"--{name}", str(value)]
     return shlex.join(words)
+
+
+def verb_command(
+    verb: str, words: Sequence[str], out: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> str:
+    """The command line that repeats a run: settings that differ from their defaults, a list as a repeated option."""
+    parts = ["theodolite", verb, *words, "--out", str(out)]
+    for name, value in settings.items():
+        if value == defaults.get(name):
+            continue
+        for one in value if isinstance(value, list | tuple) else [value]:
+            parts += [f"--{name.replace('_', '-')}", str(one)]
+    return shlex.join(parts)
 
 
 def _whole(name: str, value: Any) -> int:

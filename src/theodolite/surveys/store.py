@@ -34,8 +34,10 @@ __all__ = [
     "kind_of",
     "parquet",
     "read_info",
+    "read_parquet",
     "read_record",
     "read_rows",
+    "refuse_another_kind",
     "write_atomically",
 ]
 
@@ -223,14 +225,18 @@ def read_info(path: Path) -> dict[str, Any]:
 
 
 def kind_of(path: str | Path) -> str:
-    """What a run folder holds: ``survey``, ``rank``, ``detect`` or ``decouple``.
-
-    It is ``survey`` too where there is no run at all: the reader of a survey will then say what is missing.
-    """
+    """What a run folder holds: the verb that made it; ``survey`` where there is no run."""
     try:
         return str(read_info(path_of(path, "the run folder")).get("kind", "survey"))
     except InputError:
-        return "survey"
+        return "survey"  # whose reader will say what is wrong
+
+
+def refuse_another_kind(path: Path, kind: str) -> None:
+    """Raise `InputError` unless the run at `path` is of this kind."""
+    there = kind_of(path)
+    if there != kind:
+        raise InputError(f"{path} holds a run of `theodolite {there}`, not of `theodolite {kind}`; give another --out")
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -305,6 +311,18 @@ def parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     return bytes(sink.getvalue())
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """A table that a run holds.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    found = _read(path)
+    if found is None:
+        raise InputError(f"{path} is missing; the run must be made again")
+    return found[0]
 
 
 def _parquet(table: pa.Table, notes: Mapping[str, Any]) -> bytes:
