@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from theodolite import InputError, decouple
+from theodolite.maps.diffusion import Diffusion
 from theodolite.surveys.decoupled import read_decoupling
 from theodolite.surveys.decoupling import prompts_of
 from theodolite.surveys.decoupling_claims import Columns, claims
@@ -104,6 +105,29 @@ def test_bad_input_is_one_error_before_work(tmp_path: Path) -> None:
     (tmp_path / "other" / "run.json").write_text(json.dumps({"format": 1, "kind": "rank"}))
     with pytest.raises(InputError, match="another kind"):
         decouple(model(), tmp_path / "other", conditions="0/1", pairs=2, **LEVELS)
+
+
+def test_a_class_conditional_transformer_of_diffusers_is_taken_with_its_own_null_class(tmp_path: Path) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    torch.manual_seed(0)
+    network = diffusers.DiTTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=2,
+        out_channels=2,
+        num_layers=1,
+        sample_size=4,
+        patch_size=2,
+        num_embeds_ada_norm=10,
+        norm_num_groups=2,
+    )
+    for weight in network.eval().requires_grad_(False).parameters():
+        weight.normal_(std=0.3)
+    loaded = Diffusion(network, diffusers.DDIMScheduler())
+    found = decouple(loaded, tmp_path / "run", conditions="1/2", pairs=2, **LEVELS)
+    scaling = [found.values[kind]["ls_max"] for kind in ("normal", "unusual", "null")]
+    assert all(bool(one.isfinite().all()) for one in scaling)
+    assert not torch.equal(scaling[0], scaling[2])
 
 
 def test_the_zoo_says_its_own_conditions() -> None:

@@ -269,8 +269,11 @@ class _Experiment:
 
     def _sampler(self, condition: Any) -> LatentMap:
         from theodolite.maps import sampler_map
+        from theodolite.maps.diffusion import Diffusion
 
-        guidance = 1.0 if condition is None else self.settings["guidance"]
+        guidance = self.settings["guidance"] if condition is not None else 1.0
+        if condition is None and isinstance(self.model, Diffusion):  # guidance 0 is its own null condition alone
+            condition, guidance = self.prompts[0][0], 0.0
         options = {"condition": condition, "guidance": guidance}
         return sampler_map(self.model, self.settings["steps"], self.settings["method"], **options)
 
