@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from theodolite.maps import Autoencoder, LatentMap, denoiser_map, load, sampler_map
     from theodolite.report import write_report
     from theodolite.spectrum import Estimate, singular_spectrum
-    from theodolite.surveys import Run, load_images, rank, read_run, survey
+    from theodolite.surveys import Run, detect, load_images, rank, read_run, survey
 
 __version__ = "0.1.0"
 
@@ -43,13 +43,14 @@ _HOMES = {
         "local_scaling",
         "location_map",
     ),
+    "detection": (),
     "errors": ("InputError",),
     "fisher": (),
     "maps": ("Autoencoder", "LatentMap", "denoiser_map", "load", "sampler_map"),
     "report": ("write_report",),
     "spectrum": ("Estimate", "singular_spectrum"),
     "steering": (),
-    "surveys": ("Run", "load_images", "rank", "read_run", "survey"),
+    "surveys": ("Run", "detect", "load_images", "rank", "read_run", "survey"),
     "training": (),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -66,6 +67,7 @@ __all__ = [
     "curvature",
     "denoiser_map",
     "detail_energy",
+    "detect",
     "jacobian",
     "leading_singular_value",
     "load",

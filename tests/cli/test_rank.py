@@ -109,11 +109,15 @@ def test_missing_data_and_no_images(invoke, tiny, tmp_path):
     (tmp_path / "empty").mkdir()
     words = ("--data", tmp_path / "empty", "--out", tmp_path / "run")
     refused(invoke("rank", "tiny:make", "tiny:other", *words), "holds no image")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_survey_and_a_ranking_do_not_share_a_folder(done, invoke, crops):
     words = ("--data", crops, "--out", done, "--budget", "quick")
+    before = {path: path.read_bytes() for path in done.rglob("*") if path.is_file()}
     refused(invoke("rank", "tiny:make", "tiny:other", *words), "holds a survey")
+    assert {path: path.read_bytes() for path in done.rglob("*") if path.is_file()} == before
+    assert (done / "run.json") in before
 
 
 def test_images_that_cannot_be_read_are_named(rank, crops):

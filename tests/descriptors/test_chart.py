@@ -70,7 +70,7 @@ def test_groups_do_not_show(monkeypatch, name, size):
     map, z = pictures(), draw(3, 2, 4, 4)
     options = {"generator": 2, "effort": EFFORT, "dense": False}
     whole = REGISTRY[name].function(map, z, **options)
-    monkeypatch.setattr(groups, "_group_size", lambda *_: size)
+    monkeypatch.setattr(groups, "group_size", lambda *_: size)
     pieces = REGISTRY[name].function(map, z, **options)
     torch.testing.assert_close(pieces.value, whole.value, rtol=1e-6, atol=0)
     assert len(pieces.statuses) == 3
@@ -81,12 +81,12 @@ def test_groups_shrink_with_the_memory_that_is_left(monkeypatch):
     sizes = []
     for free in (2**34, 2**26, 2**10):
         monkeypatch.setattr(groups, "available_bytes", lambda _, free=free: free)
-        sizes.append(groups._group_size(map, z, Effort(), None))
+        sizes.append(groups.group_size(map, z, Effort(), None))
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] == 1
     monkeypatch.setattr(groups, "available_bytes", lambda _: 2**26)
     thin = Effort(probes=1, depth=4)
-    assert groups._group_size(map, z, thin, True) < groups._group_size(map, z, thin, False)
+    assert groups.group_size(map, z, thin, True) < groups.group_size(map, z, thin, False)
 
 
 def test_wrong_latents_are_refused_with_a_line_in_every_batch_size():

@@ -72,7 +72,7 @@ def test_batches_and_groups_change_nothing(monkeypatch):
     whole = theodolite.local_scaling(MAP, z, generator=range(5), dense=False)
     part = theodolite.local_scaling(MAP, z[2:4], generator=[2, 3], dense=False)
     torch.testing.assert_close(whole.value[2:4], part.value)
-    monkeypatch.setattr(groups, "_group_size", lambda *_: 2)
+    monkeypatch.setattr(groups, "group_size", lambda *_: 2)
     torch.testing.assert_close(theodolite.local_scaling(MAP, z, generator=range(5), dense=False).value, whole.value)
 
 

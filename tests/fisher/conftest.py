@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from theodolite.fisher import GaussianMixtureScore, GaussianScore
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 D = torch.float64
 

@@ -7,8 +7,9 @@ import torch
 
 from theodolite.errors import InputError
 from theodolite.fisher import Space, WienerScore, diffusability
-from theodolite.fisher.diffusability import checked_groups, gap, measured_space, noise_grid
+from theodolite.fisher.diffusability import gap
 from theodolite.fisher.held_out import EFFORTS, folds_of
+from theodolite.fisher.measured import checked_groups, measured_space, noise_grid
 from theodolite.fisher.resampling import Resamples
 
 QUICK = EFFORTS["quick"]

@@ -54,7 +54,9 @@ def test_error_bars_are_honest(case, three, two):
         for level in range(len(t)):
             z = torch.stack([(e.value[level] - truth[level]) / e.stderr[level] for e in estimates])
             assert is_honest(z), (name, t[level], z.mean(), z.std())
-    for part, truth in (("norm", exact.fi.value), ("denoising", exact.fi.value), ("self_check", 0), ("calibration", 0)):
+    parts = {"norm": exact.fi.value, "denoising": exact.fi.value}
+    for part in ("norm", "denoising", "self_check", "calibration", "above_bound"):
+        truth = parts.get(part, 0)
         z = torch.stack([(curve.fi[part].value - truth) / curve.fi[part].stderr for curve in curves])
         assert all(is_honest(column) for column in z.T), (part, z.mean(0), z.std(0))
 
@@ -123,6 +125,28 @@ def test_a_mis_scaled_score_is_caught_and_covered(eight, scale):
         estimate = getattr(curve, name)
         assert ((estimate.value - getattr(exact, name).value).abs() < 2 * estimate.stderr).all()
     assert (curve.fi["denoising"].value < exact.fi.value + 3 * curve.fi["denoising"].stderr).all()
+
+
+def test_few_latents_on_the_wrong_side_of_the_denoising_bound_are_flagged():
+    """A Gaussian of too little variance: the bound contradicts it, calibration does not yet."""
+    latents = 1.4 * torch.randn(60, 6, generator=torch.Generator().manual_seed(0), dtype=D)
+    curve = information(latents, [8.0, 20.0], GaussianScore(torch.zeros(6), torch.ones(6)), generator=0)
+    above = curve.fi["above_bound"]
+    torch.testing.assert_close(above.value, curve.fi.value - curve.fi["denoising"].value)
+    assert (above.value.abs() > 3 * above.stderr).all()
+    assert (curve.fi["calibration"].value.abs() < 3 * curve.fi["calibration"].stderr).all()
+    assert set(curve.fi.statuses) == {"miscalibrated"}
+    assert "the error of the score" in curve.fi.message
+    assert (above.value.abs() <= curve.fi.stderr).all()
+
+
+@pytest.mark.parametrize("other", [0.05, 2.0])
+def test_a_bound_that_is_not_contradicted_is_not_flagged(eight, other):
+    flagged = 0
+    for seed in range(100):
+        latents = eight.sample(40, torch.Generator().manual_seed(seed))
+        flagged += information(latents, [0.5, other], eight, generator=seed).fi.statuses.count("miscalibrated")
+    assert flagged <= 6
 
 
 def test_scale_law_to_machine_precision(three):

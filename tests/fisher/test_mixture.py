@@ -52,6 +52,31 @@ def test_distant_queries_do_not_overflow():
         assert torch.isfinite(part).all()
 
 
+@pytest.mark.parametrize("dtype", [D, torch.float32])
+def test_references_that_come_ever_nearer_or_go_ever_farther(dtype):
+    references, x, noise, v = draws(400, 3, 0) - 2, draws(10, 3, 1) - 2, draws(10, 3, 2) - 2, draws(10, 3, 3).sign()
+    order = references.square().sum(-1).argsort()
+    for row in (order, order.flip(0)):
+        source = MixtureScore(references[row].to(dtype), block=8)
+        levels = torch.tensor([0.05, 1.0], dtype=D)
+        for t, products in zip(levels.tolist(), source.at_levels(*(part.to(dtype) for part in (x, noise, v)), levels)):
+            score, push, support = dense(references, x + t**0.5 * noise, t, v)
+            tolerance = {"rtol": 1e-9, "atol": 1e-9} if dtype == D else {"rtol": 1e-3, "atol": 2e-3}
+            torch.testing.assert_close(products.score.double(), score, **tolerance)
+            torch.testing.assert_close(products.push.double(), push, **tolerance)
+            torch.testing.assert_close(products.support.double(), support, **tolerance)
+
+
+def test_queries_that_share_a_pass_do_not_touch_one_another(monkeypatch):
+    source, x = MixtureScore(draws(500, 3, 0)), draws(40, 3, 1)
+    together = information(x, [1.0, 3.0], source, generator=0)
+    monkeypatch.setattr("theodolite.fisher.draws._ENTRIES", 6)
+    monkeypatch.setattr("theodolite.fisher.draws._SHARED_ENTRIES", 42)
+    apart = information(x, [1.0, 3.0], source, generator=0)
+    for name in ("mmse", "fi", "fir", "rate"):
+        torch.testing.assert_close(getattr(apart, name).value, getattr(together, name).value, equal_nan=True)
+
+
 def test_single_precision():
     references, x = draws(2000, 16, 0), draws(30, 16, 1)
     score, push, _ = dense(references, x, 3.0, x.sign())
@@ -124,7 +149,18 @@ def test_the_error_bar_holds_the_bias_of_finitely_many_references(eight):
             error = (estimate.value - getattr(exact, name).value).abs()[accepted]
             assert (error < 3 * estimate.stderr[accepted]).all(), name
             sampling.append((error / estimate.value[accepted]).max().item())
+        for estimate in (curve.fi, curve.fir):
+            apart = estimate["score_error"].value
+            assert torch.isnan(apart).tolist() == torch.isnan(estimate.value).tolist()
+            assert (apart[1:] > 0).all()
+            assert (apart[1:] < estimate.stderr[1:]).all()
     assert max(sampling) < 0.15
+
+
+def test_a_score_that_is_given_has_no_error_of_its_own(eight):
+    latents = eight.sample(300, torch.Generator().manual_seed(0))
+    curve = information(latents, [0.5, 2.0], eight, generator=0)
+    assert curve.fi["score_error"].value.tolist() == curve.fir["score_error"].value.tolist() == [0.0, 0.0]
 
 
 def test_references_cannot_be_asked_about():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 
 import pytest
@@ -9,7 +11,17 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.hessian import ParameterGrid, Posterior, grid_posterior, learn_likelihood, noise_free_posterior
+from theodolite.hessian import (
+    ConvexNetwork,
+    ParameterGrid,
+    Posterior,
+    direct_metric,
+    fit_potential,
+    grid_posterior,
+    learn_likelihood,
+    metric_map,
+    noise_free_posterior,
+)
 from theodolite.zoo import TASEP, Ising
 
 D = torch.float64
@@ -105,6 +117,21 @@ def test_a_learned_posterior_is_near_the_exact_one(learned):
     assert (z.mean(0).abs() < 0.25).all()
     assert ((z.std(0) > 0.8) & (z.std(0) < 1.25)).all()
     assert abs(learned.loss - learned.held_out) < 0.1
+
+
+def test_networks_of_a_learned_likelihood_have_their_share_in_errors_and_a_status(learned):
+    """Bundles alone say next to nothing of that error: the statistic and the curve are learned once for all of them."""
+    posterior = grid_posterior(learned, MODEL.sample(draw(200, 3), 4, generator=5), GRID)
+    alone = dataclasses.replace(posterior, members=None)
+    inner = ParameterGrid((0.15, -0.25), (0.5, 0.25), (6, 6)).points
+    exact = MODEL.fisher(inner)
+    for fitted in (direct_metric, functools.partial(fit_potential, network=ConvexNetwork(side=4))):
+        whole, part = (metric_map(fitted(one, replicates=16), inner) for one in (posterior, alone))
+        assert whole.stderr.mean() > 2 * part.stderr.mean()
+        z, overconfident = ((one.matrices - exact) / one.stderr for one in (whole, part))
+        assert z.square().mean() < overconfident.square().mean() / 4
+        assert whole.largest_eigenvalue.status == whole.log_determinant.status == "learned"
+        assert part.largest_eigenvalue.status == "ok"
 
 
 def test_what_is_learned_follows_the_seed():

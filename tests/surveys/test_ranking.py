@@ -13,6 +13,7 @@ from PIL import Image
 
 import theodolite
 from theodolite.errors import InputError
+from theodolite.fisher import measured
 from theodolite.surveys import ranking as engine
 from theodolite.surveys.ranked_store import CURVES_SCHEMA, MODELS_SCHEMA, PAIRS_SCHEMA, read_ranking
 from theodolite.surveys.sources import sources_of
@@ -94,8 +95,7 @@ class Count:
     """Spaces measured, and an interrupt when one of a name begins."""
 
     def __init__(self, monkeypatch, stop=None):
-        diffusability = importlib.import_module("theodolite.fisher.diffusability")
-        self.names, real = [], diffusability.measured_space
+        self.names, real = [], measured.measured_space
 
         def counted(name, *rest):
             if name == stop:
@@ -103,7 +103,7 @@ class Count:
             self.names.append(name)
             return real(name, *rest)
 
-        monkeypatch.setattr(diffusability, "measured_space", counted)
+        monkeypatch.setattr(measured, "measured_space", counted)
 
 
 def test_an_interrupted_ranking_keeps_what_is_finished(monkeypatch, tmp_path):

@@ -9,7 +9,10 @@ import click
 import theodolite
 from theodolite.cli import terminal
 from theodolite.cli.demo import demo
+from theodolite.cli.detect import detect
 from theodolite.cli.diffusability import diffusability
+from theodolite.cli.path import path
+from theodolite.cli.phases import phases
 from theodolite.cli.rank import rank
 from theodolite.cli.report import report
 from theodolite.cli.show import show
@@ -50,6 +53,9 @@ def main() -> None:
       theodolite demo
       theodolite survey stabilityai/sd-vae-ft-mse --data photos --out runs/first --size 128 --limit 16
       theodolite rank ./first-vae ./second-vae --data photos --out runs/order
+      theodolite detect ./my-vae --reference photos --test others --out runs/odd
+      theodolite phases zoo:ising --out runs/ising
+      theodolite path ./my-vae cat.png dog.png --out runs/cat-dog
       theodolite show runs/first
 
     Exit codes: 0 done (also when the reader of a pipe stops early, as `head` does), 1 a bug, 2 bad input or a disk
@@ -57,5 +63,5 @@ def main() -> None:
     """  # noqa: D301
 
 
-for verb in (survey, rank, diffusability, demo, report, show):
+for verb in (survey, rank, diffusability, detect, phases, path, demo, report, show):
     main.add_command(verb)

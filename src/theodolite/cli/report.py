@@ -22,16 +22,45 @@ def report(run: str, out: str | None) -> None:
       theodolite report runs/first
       theodolite report runs/first --out first.html
     """  # noqa: D301
-    from theodolite.report import write_ranking_report, write_report
+    from theodolite.surveys.store import kind_of
+
+    terminal.say(_WRITERS.get(kind_of(run), _survey)(run, Path(out) if out else None))
+
+
+def _survey(run: str, out: Path | None) -> Path:
+    from theodolite.report import write_report
     from theodolite.surveys import read_run
-    from theodolite.surveys.store import is_ranking
 
-    if is_ranking(run):
-        from theodolite.surveys.ranked_store import read_ranking
-
-        ranking, info = read_ranking(run)
-        terminal.say(write_ranking_report(ranking, info, Path(out) if out else Path(run) / "report.html"))
-        return
     results = read_run(run)
     terminal.warn(results)
-    terminal.say(write_report(results, out))
+    return write_report(results, out)
+
+
+def _ranking(run: str, out: Path | None) -> Path:
+    from theodolite.report import write_ranking_report
+    from theodolite.surveys.ranked_store import read_ranking
+
+    return write_ranking_report(*read_ranking(run), out or Path(run) / "report.html")
+
+
+def _detection(run: str, out: Path | None) -> Path:
+    from theodolite.report import write_detection_report
+    from theodolite.surveys.detected import read_detection
+
+    return write_detection_report(read_detection(run), out)
+
+
+def _phases(run: str, out: Path | None) -> Path:
+    from theodolite.report import write_phases_report
+
+    return write_phases_report(run, out)
+
+
+def _paths(run: str, out: Path | None) -> Path:
+    from theodolite.report import write_paths_report
+
+    return write_paths_report(run, out)
+
+
+_WRITERS = {"rank": _ranking, "detect": _detection, "phases": _phases, "path": _paths}
+"""How the report of a kind of run is written; that of a survey otherwise."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from theodolite.cli import ranked, terminal
+from theodolite.cli import detected, mapped, ranked, terminal
 
 __all__ = ["show"]
 
@@ -16,6 +16,9 @@ __all__ = ["show"]
 def show(run: str, as_json: bool, sort: str | None) -> None:
     """Print what RUN measured: the median and spread of every quantity, with its error.
 
+    Of a ranking it prints the order, of a detection the AUROC of every score and the most suspicious images (with
+    --sort SCORE by that score).
+
     RUN may be complete, interrupted, or still going. QUANTITY is any name in the first column of the table; samples
     whose value is no number to rank by (undetermined, undefined) come last.
 
@@ -25,18 +28,14 @@ def show(run: str, as_json: bool, sort: str | None) -> None:
       theodolite show runs/first --sort curvature
       theodolite show runs/first --json
     """  # noqa: D301
+    from theodolite.surveys.store import kind_of
+
+    _SHOWN.get(kind_of(run), _show_survey)(run, as_json, sort)
+
+
+def _show_survey(run: str, as_json: bool, sort: str | None) -> None:
     from theodolite.surveys import read_run
-    from theodolite.surveys.store import is_ranking
 
-    if is_ranking(run):
-        from theodolite.surveys.ranked_store import read_ranking
-
-        ranking, info = read_ranking(run)
-        if as_json:
-            terminal.say(ranked.as_json(ranking, info, run, None))
-        else:
-            ranked.print_summary(ranking, info)
-        return
     results = read_run(run)
     terminal.warn(results)
     if as_json:
@@ -46,3 +45,48 @@ def show(run: str, as_json: bool, sort: str | None) -> None:
     terminal.print_summary(results)
     if sort:
         terminal.print_samples(results, sort)
+
+
+def _show_ranking(run: str, as_json: bool, _: str | None) -> None:
+    from theodolite.surveys.ranked_store import read_ranking
+
+    ranking, info = read_ranking(run)
+    if as_json:
+        terminal.say(ranked.as_json(ranking, info, run, None))
+    else:
+        ranked.print_summary(ranking, info)
+
+
+def _show_detection(run: str, as_json: bool, sort: str | None) -> None:
+    from theodolite.surveys.detected import read_detection
+
+    judged = read_detection(run)
+    terminal.warn(judged.run)
+    if as_json:
+        terminal.say(detected.as_json(judged))
+    else:
+        detected.print_summary(judged, score=sort)
+
+
+def _show_phases(run: str, as_json: bool, _: str | None) -> None:
+    from theodolite.surveys.phase_store import read_phases
+
+    levels, info = read_phases(run)
+    if as_json:
+        terminal.say(mapped.phases_as_json(levels, info, run, None))
+    else:
+        mapped.print_phases(levels, info)
+
+
+def _show_paths(run: str, as_json: bool, _: str | None) -> None:
+    from theodolite.surveys.paths_store import read_paths
+
+    found = read_paths(run)
+    if as_json:
+        terminal.say(mapped.paths_as_json(found, run, None))
+    else:
+        mapped.print_paths(found)
+
+
+_SHOWN = {"rank": _show_ranking, "detect": _show_detection, "phases": _show_phases, "path": _show_paths}
+"""How a kind of run is shown; as a survey otherwise."""

@@ -29,6 +29,7 @@ __all__ = [
     "as_json",
     "as_plain",
     "interruptible",
+    "lacks_for_reports",
     "missing_for_reports",
     "notice",
     "print_forecast",
@@ -36,6 +37,7 @@ __all__ = [
     "print_summary",
     "print_table",
     "progress_bar",
+    "run_with_progress",
     "say",
     "warn",
     "write_report",
@@ -132,7 +134,7 @@ def warn(run: Run) -> None:
 
 def _pace(seconds: float, done: int, left: int) -> str:
     """Rate and remaining time over the whole session: every sample costs about the same."""
-    each = max(seconds, 1e-6) / done
+    each = max(seconds, 1e-6) / max(done, 1)
     return f"{60 / each:.3g} a minute, {timedelta(seconds=round(left * each))} left"
 
 
@@ -143,11 +145,52 @@ def missing_for_reports() -> str:
     return " and ".join(package for package in ("plotly", "jinja2") if find_spec(package) is None)
 
 
+def lacks_for_reports(run: object) -> bool:
+    """Whether packages that reports need are missing; a notice says which."""
+    missing = missing_for_reports()
+    if missing:
+        notice(f'no report without {missing}: pip install "theodolite[report]", then theodolite report {run}')
+    return bool(missing)
+
+
+def run_with_progress(
+    work: Callable[[Callable[[int, int, str], None]], Any],
+    conclude: Callable[[], None],
+    out: str,
+    quiet: bool,
+    kept: str,
+) -> None:
+    """Work with progress on stderr, then conclude; Ctrl-C ends it with what is finished and code 130.
+
+    Args:
+        work: takes the callback (done, total, what is under way).
+        conclude: prints what is in the run folder.
+        out: the run folder.
+        quiet: without progress.
+        kept: what an interrupt leaves, in words.
+    """
+    try:
+        with interruptible() as check_interrupt, progress_bar(quiet) as draw:
+
+            def progress(done: int, total: int, what: str) -> None:
+                if draw is not None:
+                    draw(done, total, what)
+                check_interrupt()
+
+            work(progress)
+    except KeyboardInterrupt:
+        if not (Path(out) / "run.json").exists():
+            raise
+        notice(f"interrupted; {kept}")
+        with suppress(InputError):  # nothing is finished yet
+            conclude()
+        raise click.exceptions.Exit(130) from None
+    conclude()
+
+
 def write_report(run: Run, out: Path | None = None) -> Path | None:
     """The report of `run`, or a notice and None where the packages it needs are not installed."""
-    if missing := missing_for_reports():
-        wanted = 'pip install "theodolite[report]"'
-        notice(f"no report without {missing}: {wanted}, then theodolite report {run.path}")
+    if lacks_for_reports(run.path):
         return None
     from theodolite.report import write_report as write
 

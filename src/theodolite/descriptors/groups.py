@@ -14,7 +14,7 @@ from theodolite.descriptors.effort import STANDARD, Effort
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import Estimate, Seeds, joined
 
-__all__ = ["in_groups"]
+__all__ = ["group_size", "in_groups"]
 
 _Descriptor = TypeVar("_Descriptor", bound=Callable[..., Estimate])
 
@@ -33,7 +33,7 @@ def in_groups(function: _Descriptor) -> _Descriptor:
             return function(map, latents, generator=generator, chart=chart, **options)
         map.check(latents)
         seeds = Seeds(generator, len(latents)).base
-        size = _group_size(map, latents, options.get("effort") or STANDARD, options.get("dense"))
+        size = group_size(map, latents, options.get("effort") or STANDARD, options.get("dense"))
         parts: Sequence[Estimate] = [
             function(map, latents[start : start + size], generator=seeds[start : start + size], **options)
             for start in range(0, len(latents), size)
@@ -43,7 +43,8 @@ def in_groups(function: _Descriptor) -> _Descriptor:
     return cast(_Descriptor, measure)
 
 
-def _group_size(map: LatentMap, latents: Tensor, effort: Effort, dense: bool | None) -> int:
+def group_size(map: LatentMap, latents: Tensor, effort: Effort, dense: bool | None) -> int:
+    """How many latents like the first one may be measured together."""
     probe = jacobian(map, latents[:1])
     columns, rows = probe.latent_dim, probe.output_dim
     dimension = min(columns, rows)

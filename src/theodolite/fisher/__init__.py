@@ -16,7 +16,7 @@ from theodolite.fisher.conventions import (
     variance_preserving,
 )
 from theodolite.fisher.curve import InformationCurve
-from theodolite.fisher.diffusability import Space, diffusability
+from theodolite.fisher.diffusability import diffusability
 from theodolite.fisher.diffusion import DiffusersScore
 from theodolite.fisher.gaussian import GaussianMixtureScore, GaussianScore
 from theodolite.fisher.information import information
@@ -26,6 +26,7 @@ from theodolite.fisher.patches import PatchMixtureScore
 from theodolite.fisher.penalties import penalties
 from theodolite.fisher.ranking import Ranked, Ranking
 from theodolite.fisher.scores import FunctionScore, Products, ScoreSource
+from theodolite.fisher.space import Space
 from theodolite.fisher.tiles import TiledScore
 from theodolite.fisher.wiener import WienerScore
 

@@ -11,28 +11,36 @@ from theodolite.fisher.means import mean_over_latents
 __all__ = ["Bias", "reference_bias", "scale_bias"]
 
 _DISAGREES = 3.0
-"""Standard errors beyond which the calibration error of a score counts."""
+"""Standard errors beyond which estimators of one thing contradict one another."""
 
 Bias = dict[str, Tensor]
 """Expected size of the error in `mmse`, `fi`, `fir` and `rate`, `(T,)` each."""
 
 
 def scale_bias(draws: Draws, t: Tensor) -> Bias:
-    """Errors of a score of the wrong scale, `s -> (1 + e) s`, where `E1 - E2 = 2 e J` is beyond three standard errors.
+    """Errors of a score of the wrong scale, `s -> (1 + e) s`, where estimators contradict one another.
 
-    To first order `fi` is off by `e J`, `fir` by `2 e F` and `rate` by `2 e t (t F - J)`; `mmse`, a minimum at the true
-    score, only by `(e t)² J`. Derived here.
+    `E1 - E2 = 2 e J`, and `E3 - E2 = e J` as `E3 = (E1 + E2) / 2`: either counts where it is beyond three standard
+    errors. The second sees what the first does not where latents are few, since E3 varies little over latents. To first
+    order `fi` is off by `e J`, `fir` by `2 e F` and `rate` by `2 e t (t F - J)`; `mmse`, a minimum at the true score,
+    only by `(e t)² J`. Derived here.
 
     Args:
         draws: what every latent contributes.
         t: variances, `(T,)`.
     """
     J, F = draws.divergence.mean(1).abs(), draws.square.mean(1)
-    calibration = mean_over_latents(draws.norm - draws.lower(t))
-    e = (calibration.value.abs() - _DISAGREES * calibration.stderr).clamp_min(0) / (2 * J).clamp_min(
-        torch.finfo(J.dtype).tiny
-    )
+    lower = draws.lower(t)
+    apart = torch.maximum(_contradiction(draws.norm - lower) / 2, _contradiction(draws.divergence - lower))
+    e = apart / J.clamp_min(torch.finfo(J.dtype).tiny)
     return {"fi": e * J, "fir": 2 * e * F, "rate": 2 * e * t * (t * F - J).abs(), "mmse": (e * t).square() * J}
+
+
+def _contradiction(samples: Tensor) -> Tensor:
+    """The size of the mean of `samples: (T, n)` where sampling does not explain it, else zero: `(T,)`."""
+    mean = mean_over_latents(samples)
+    size = mean.value.abs()
+    return size.where(size > _DISAGREES * mean.stderr, 0.0)
 
 
 def reference_bias(draws: Draws, t: Tensor, count: float) -> Bias:

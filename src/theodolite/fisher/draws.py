@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ __all__ = ["Draws", "draw"]
 
 _ENTRIES = 2**21
 """Numbers in one group of noised latents."""
+
+_SHARED_ENTRIES = 2**25
+"""The same where a group shares a pass over samples."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class Draws:
     rate: Tensor
     support: Tensor
 
+    def at(self, levels: slice) -> Draws:
+        """The same at some of the levels."""
+        return Draws(self.dimension, *(getattr(self, part.name)[levels] for part in fields(self)[1:]))
+
     def lower(self, t: Tensor) -> Tensor:
         """`m / t - |x_0 - D|² / t²`, whose mean is never above the Fisher information: `(T, n)`."""
         return self.dimension / t[:, None] - self.error / t[:, None].square()
@@ -48,7 +55,8 @@ class Draws:
 def draw(flat: Tensor, levels: Tensor, score: ScoreSource, generator: Seeding) -> Draws:
     """Noise every latent once, with one noise and one probe for all levels, and ask the score."""
     D, base = flat.shape[1], Seeds(generator, len(flat)).base
-    size = max(1, _ENTRIES // (D * len(levels)))
+    entries = D * len(levels)
+    size = max(1, _ENTRIES // entries, min(score.together, _SHARED_ENTRIES // entries))
     groups = [_group(flat[i : i + size], base[i : i + size], levels, score) for i in range(0, len(flat), size)]
     return Draws(D, *torch.cat(groups, dim=-1).unbind(1))
 

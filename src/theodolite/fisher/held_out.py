@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from theodolite.errors import InputError
 from theodolite.fisher.draws import draw
 from theodolite.fisher.mixture import MixtureScore
 from theodolite.fisher.network import NetworkScore
@@ -20,7 +21,7 @@ from theodolite.fisher.tiles import TiledScore, tile_side, tiled
 from theodolite.fisher.wiener import WienerScore
 from theodolite.spectrum import Seeds
 
-__all__ = ["EFFORTS", "CrossFit", "Effort", "cross_fitted", "folds_of", "without_networks"]
+__all__ = ["EFFORTS", "CrossFit", "Effort", "checked_effort", "cross_fitted", "folds_of", "without_networks"]
 
 NETWORK_RANGE = (1e-2, 1e2)
 """Noise variances at which a network is trained, for latents whose entries have unit variance."""
@@ -68,6 +69,17 @@ EFFORTS = {
     "full": Effort(3000, 5, 6, True, 5000, 48),
 }
 """What a budget's name stands for."""
+
+
+def checked_effort(budget: str) -> Effort:
+    """The effort of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if budget not in EFFORTS:
+        raise InputError(f"budget expected to be one of {', '.join(EFFORTS)}, got {budget!r}")
+    return EFFORTS[budget]
 
 
 @dataclass(frozen=True)

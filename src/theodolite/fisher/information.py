@@ -15,6 +15,7 @@ from theodolite.fisher.bias import Bias, reference_bias, scale_bias
 from theodolite.fisher.clouds import checked_cloud, checked_levels
 from theodolite.fisher.curve import InformationCurve, warn_few
 from theodolite.fisher.draws import Draws, draw
+from theodolite.fisher.fall import Fall, draw_with_fall
 from theodolite.fisher.floor import GaussianFloor
 from theodolite.fisher.means import ENOUGH_FREEDOM, mean_over_latents
 from theodolite.fisher.mixture import MixtureScore
@@ -30,7 +31,12 @@ _MESSAGES = {
 
 
 def information(
-    latents: Tensor, t: Tensor | Sequence[float] | float, score: ScoreSource, *, generator: Seeding = None
+    latents: Tensor,
+    t: Tensor | Sequence[float] | float,
+    score: ScoreSource,
+    *,
+    differences: bool = False,
+    generator: Seeding = None,
 ) -> InformationCurve:
     """MMSE, Fisher information and its rate of a cloud of latents at noise variances `t`, each with its error.
 
@@ -42,31 +48,36 @@ def information(
     - `mmse = |x_0 - D|²`, never below the truth in expectation; `rate = |J_D v|²`, its symmetric part as for R1.
 
     `fi` is E3 and `fir` is R1. For any smooth score `E3 = (E1 + E2) / 2` in expectation: the part `self_check` is their
-    difference. `E1 - E2` (part `calibration`) is zero in expectation for a score that no rescaling improves; what
-    exceeds sampling there is taken for an error of scale and joins the standard errors (`scale_bias`), as does the
-    error of a finite number of references (`reference_bias`). Where these dominate the status is ``miscalibrated``. A
-    score that is wrong in another way is not seen; its `fi` then lies above `denoising`, the lower bound.
+    difference. `E1 - E2` (part `calibration`) and `E3 - E2` (part `above_bound`) are zero in expectation for a score
+    that no rescaling improves; where either is beyond three standard errors it is taken for an error of scale, which
+    joins the standard errors (`scale_bias`), as does the error of a finite number of references (`reference_bias`).
+    Where these dominate the status is ``miscalibrated``. A score that is off by `e` in another way is not seen: its
+    `fi` and `denoising` are both below the truth, by `E|e|²`.
 
     Standard errors are over latents, widened where few of them carry the variance (``undetermined`` below ten degrees
     of freedom); means of squares with long tails are moved up by the fraction of a standard error that centres them
     (`mean_over_latents`).
 
-    Two remarks on redundancy: with Rademacher probes R1 and R2 are the same number, since they differ by
-    `(m - |v|²) / t²`, so R2 checks rounding only; and since `self_check` is zero for any score, it checks the noise and
-    the derivative, not the score.
+    Two remarks on redundancy: with Rademacher probes R1 and R2 are the same number, since they differ by `(m - |v|²) /
+    t²`, so R2 checks rounding only (what checks R1 is R3, with `differences`); and since `self_check` is zero for any
+    score, it checks the noise and the derivative, not the score.
 
     Args:
         latents: `(n, *latent)`, held out from whatever the score was made of. Normalise clouds that are to be compared
             (`normalised`).
         t: variances `sigma²`, positive, `(T,)`, in squared units of the latents.
         score: the score, for points of the latents' dimension `m`.
+        differences: estimate the rate as the fall of E3 between noise 5 % below and above each level too: R3, which
+            `fir` then has as part `difference`. Costs twice as much again. NaN with the reason where that is outside
+            a trained score's range, or refused.
         generator: a `torch.Generator`, a seed, or one seed a latent.
 
     Returns:
         `InformationCurve`; value and standard error over `n` latents. `fi` has parts `norm` (E1), `denoising` (E2, a
-        lower bound), `self_check`, `calibration` and, for a score made of samples, `effective_sample_size`; `fir` has
-        `denoising` (R2) and `asymmetry` (`||H - Hᵀ||² / 2`). Levels that the score refuses hold NaN with status
-        ``undetermined`` and the reason. Cost: two model passes a latent and level (three where `H` is not symmetric).
+        lower bound), `self_check`, `calibration`, `above_bound`, `score_error` (what of the standard error comes from
+        the score) and, for a score made of samples, `effective_sample_size`; `fir` has `denoising` (R2), `asymmetry`
+        (`||H - Hᵀ||² / 2`) and `score_error`. Levels that the score refuses hold NaN with status ``undetermined`` and
+        the reason. Cost: two model passes a latent and level (three where `H` is not symmetric).
 
     Raises:
         InputError: latents that are no cloud, a level that is not positive, a score of another dimension or with
@@ -85,8 +96,12 @@ def information(
     flat, levels = checked_cloud(latents), checked_levels(t)
     _check_score(score, flat)
     warn_few(*flat.shape)
-    draws = draw(flat, levels, score, generator)
-    reader = _Reader(draws, flat, levels.to(flat.device), score)
+    fall = None
+    if differences:
+        draws, fall = draw_with_fall(flat, levels, score, generator)
+    else:
+        draws = draw(flat, levels, score, generator)
+    reader = _Reader(draws, flat, levels.to(flat.device), score, fall)
     if all(reader.refusals["fi"]):
         raise RefusalError(f"{score.name} refused at every level: {reader.reason('fi')}")
     return reader.curve()
@@ -118,12 +133,14 @@ class _Reader:
     flat: Tensor
     t: Tensor
     score: ScoreSource
+    fall: Fall | None = None
 
     @cached_property
     def refusals(self) -> dict[str, list[str]]:
-        """Why `fi` and `fir` must not be read at each level; empty where they may be."""
+        """Why `fi`, `fir` and the difference must not be read at each level; empty where they may be."""
         typical = self.draws.support.median(-1).values.tolist()
-        return {name: [self.score.refusal(support, name) for support in typical] for name in ("fi", "fir")}
+        found = {name: [self.score.refusal(support, name) for support in typical] for name in ("fi", "fir")}
+        return found if self.fall is None else {**found, "difference": self.fall.refusals}
 
     def refused(self, quantity: str) -> Tensor:
         """The levels whose `quantity` must not be read, `(T,)`."""
@@ -148,9 +165,18 @@ class _Reader:
             "denoising": self.read(lower, "fi"),
             "self_check": self.read(d.divergence - (d.norm + lower) / 2, "fi"),
             "calibration": self.read(d.norm - lower, "fi"),
+            "above_bound": self.read(d.divergence - lower, "fi"),
+            "score_error": self.score_error("fi"),
             **self.support(),
         }
-        second = {"denoising": self.read(again, "fir", skewed=True), "asymmetry": self.read(d.skew, "fir")}
+        second = {
+            "denoising": self.read(again, "fir", skewed=True),
+            "asymmetry": self.read(d.skew, "fir"),
+            "score_error": self.score_error("fir"),
+        }
+        if self.fall is not None:
+            read = self.read(self.fall.samples, "difference", self.fall.bias)
+            second["difference"] = replace(read, stderr=torch.hypot(read.stderr, self.fall.step_error.to(read.stderr)))
         return InformationCurve(
             self.t.to(self.flat),
             self.read(d.error, "fi", self.bias["mmse"], skewed=True),
@@ -168,6 +194,13 @@ class _Reader:
         """The error of the score in each quantity: of its scale, and of its finite number of references."""
         scale, references = scale_bias(self.draws, self.t), reference_bias(self.draws, self.t, self.score.count)
         return {name: torch.hypot(scale[name], references[name]) for name in scale}
+
+    def score_error(self, quantity: str) -> Estimate:
+        """The part of the standard error of `fi` or `fir` that no number of latents takes away."""
+        size = self.bias[quantity].masked_fill(self.refused(quantity), torch.nan).to(self.flat)
+        statuses = tuple("undetermined" if no else "ok" for no in self.refused(quantity).tolist())
+        message = self.reason(quantity) or "the expected size of an error, of either sign"
+        return Estimate(size, torch.zeros_like(size), 0, len(self.flat), statuses, message, self.score.name)
 
     def read(self, samples: Tensor, quantity: str, bias: Tensor | None = None, *, skewed: bool = False) -> Estimate:
         """Mean over latents of `samples: (T, n)`; NaN where the score refuses `quantity`."""

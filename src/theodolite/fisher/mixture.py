@@ -22,6 +22,9 @@ ENOUGH_FOR_FIR = 400.0
 _ENTRIES = 2**21
 """Numbers in one tile of inner products of queries and references."""
 
+_SLACK = 8.0
+"""Nats by which log weights may exceed the maximum on record before all sums are brought down to them."""
+
 
 class MixtureScore(ScoreSource):
     """The score of `p_t = mean_i N(y_i, t)` over reference latents `y_i`, asked at held-out points.
@@ -29,6 +32,7 @@ class MixtureScore(ScoreSource):
     With weights `w_i = softmax(-|x - y_i|² / 2t)`, mean `ybar = sum w_i y_i` and covariance `C_w` of the references
     under them: `s = (ybar - x) / t` and `H v = -v / t + C_w v / t²`. The references pass by in blocks with an online
     log-sum-exp, all noise levels from one set of inner products; neither an `N × N` nor a `D × D` matrix is formed.
+    For `n` queries at `T` levels that is `2 n N D (3 + 2 T)` operations in matrix products. No gradients are kept.
 
     Below some noise the mixture is a memory of the references (`J -> D / t`, `MMSE -> 0`), not a density. The sign is
     the effective sample size `ESS = 1 / sum w_i²`: below `ENOUGH_FOR_FI` in the median over queries the score is
@@ -53,6 +57,8 @@ class MixtureScore(ScoreSource):
     """
 
     name = "MixtureScore"
+    differentiable = False
+    together = 512
 
     def __init__(self, references: Tensor, *, block: int | None = None) -> None:
         self.references = checked_cloud(references, "references")
@@ -97,20 +103,23 @@ class MixtureScore(ScoreSource):
             "trained denoiser"
         )
 
+    @torch.no_grad()
     def at_levels(self, clean: Tensor, noise: Tensor, probes: Tensor, t: Tensor) -> Iterator[Products]:
         """The products at `clean + sqrt(t) noise` for each variance of `t: (T,)`, from one pass over the references."""
         for part in (clean, noise, probes):
             checked_points(part, self.dimension, self.name)
         centred = clean - self.centre.to(clean)
-        sums = [_Sums(centred + level**0.5 * noise, probes, level) for level in t.tolist()]
+        sums = [_Sums(clean, level) for level in t.tolist()]
+        base = (centred * probes).sum(-1, keepdim=True)
         for Y in self.references.split(self.block or max(1, _ENTRIES // max(clean.shape))):
             Y = Y.to(clean) - self.centre.to(clean)
-            inner, noisy, along = centred @ Y.mT, noise @ Y.mT, probes @ Y.mT
-            half = 0.5 * Y.square().sum(-1)
-            for level, running in zip(t.tolist(), sums):
-                running.add((inner + level**0.5 * noisy - half) / level, along, Y)
+            near = (centred @ Y.mT).sub_(0.5 * Y.square().sum(-1))
+            noisy, along = noise @ Y.mT, (probes @ Y.mT).sub_(base)
+            room = clean.new_empty(2, *near.shape)
+            for running in sums:
+                running.add(near, noisy, along, Y, room)
         for running in sums:
-            yield running.products()
+            yield running.products(centred + running.t**0.5 * noise, probes)
 
     def holds_any(self, latents: Tensor) -> bool:
         """Whether one of `latents: (n, D)` is among the references, bit for bit."""
@@ -127,34 +136,54 @@ class MixtureScore(ScoreSource):
 
 
 class _Sums:
-    """Sums over references of the weights `w`, `w²`, `w y`, `w <y - x, v>` and `w <y - x, v> y`, rescaled as they grow.
+    """Sums over references of the weights `w`, `w²`, `w y`, `w a` and `w a y`, `a = <y - x_0, v>`, at one level.
 
-    Subtracting `<x, v>` first keeps the covariance from being a difference of two large numbers.
+    All are relative to `exp(top)`. Subtracting `<x_0, v>` first keeps the covariance from being a difference of two
+    large numbers.
     """
 
-    def __init__(self, x: Tensor, probes: Tensor, t: float) -> None:
-        self.x, self.probes, self.t = x, probes, t
-        self.base = (x * probes).sum(-1, keepdim=True)
-        self.top = x.new_full((len(x), 1), -torch.inf)
-        self.weight, self.squares, self.along = (x.new_zeros(len(x), 1) for _ in range(3))
-        self.mean, self.moment = torch.zeros_like(x), torch.zeros_like(x)
+    def __init__(self, clean: Tensor, t: float) -> None:
+        n, D = clean.shape
+        self.t = t
+        self.top = clean.new_full((n, 1), -torch.inf)
+        self.squares = clean.new_zeros(n)
+        self.totals = clean.new_zeros(2, n)
+        self.vectors = clean.new_zeros(2 * n, D)
 
-    def add(self, logits: Tensor, along: Tensor, Y: Tensor) -> None:
-        """Take in a block of references `Y: (B, D)` with their log weights and `<y, v>`, `(n, B)` each."""
-        top = torch.maximum(self.top, logits.amax(-1, keepdim=True))
-        shrink, w = (self.top - top).exp(), (logits - top).exp()
-        tilted = w * (along - self.base)
-        self.weight = shrink * self.weight + w.sum(-1, keepdim=True)
-        self.squares = shrink.square() * self.squares + w.square().sum(-1, keepdim=True)
-        self.along = shrink * self.along + tilted.sum(-1, keepdim=True)
-        self.mean = shrink * self.mean + w @ Y
-        self.moment = shrink * self.moment + tilted @ Y
+    def add(self, near: Tensor, noisy: Tensor, along: Tensor, Y: Tensor, room: Tensor) -> None:
+        """Take in a block of references.
+
+        Args:
+            near: `<y, x_0> - |y|² / 2`, `(n, B)`.
+            noisy: `<y, eps>`.
+            along: `a`.
+            Y: references `(B, D)`.
+            room: `(2, n, B)`, overwritten.
+        """
+        w, tilted = room
+        torch.add(near, noisy, alpha=self.t**0.5, out=w).div_(self.t)
+        self._raise(w.amax(-1, keepdim=True))
+        torch.mul(w.sub_(self.top).exp_(), along, out=tilted)
+        self.squares += torch.linalg.vector_norm(w, dim=-1).square()
+        self.totals += room.sum(-1)
+        self.vectors.addmm_(room.flatten(0, 1), Y)
+
+    def _raise(self, top: Tensor) -> None:
+        """Bring all sums down where log weights exceed the maximum on record by more than `_SLACK`."""
+        above = top > self.top + _SLACK
+        if not bool(above.any()):
+            return
+        top = torch.where(above, top, self.top)
+        shrink = (self.top - top).exp()
+        self.squares *= shrink[:, 0].square()
+        self.totals *= shrink[:, 0]
+        self.vectors *= shrink.repeat(2, 1)
         self.top = top
 
-    def products(self) -> Products:
-        """Score, product and effective sample size of all references seen."""
-        ybar = self.mean / self.weight
-        spread = (self.moment - self.along * ybar) / self.weight
-        push = (spread / self.t - self.probes) / self.t
-        support = (self.weight.square() / self.squares).squeeze(-1)
-        return Products((ybar - self.x) / self.t, push, push, support)
+    def products(self, x: Tensor, probes: Tensor) -> Products:
+        """Score, product and effective sample size of all references seen, at `x: (n, D)` from their centre."""
+        weight, along = self.totals[..., None]
+        mean, moment = self.vectors.view(2, *x.shape)
+        ybar = mean / weight
+        push = ((moment - along * ybar) / weight / self.t - probes) / self.t
+        return Products((ybar - x) / self.t, push, push, weight[:, 0].square() / self.squares)

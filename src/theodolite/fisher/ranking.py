@@ -9,8 +9,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from theodolite.fisher.diffusability import Space, compared, few_groups, gap
+from theodolite.fisher.diffusability import compared, few_groups, gap
 from theodolite.fisher.resampling import Resamples
+from theodolite.fisher.space import Space
 from theodolite.spectrum import Estimate
 
 __all__ = ["SURE", "Ranked", "Ranking"]

@@ -44,13 +44,27 @@ class ScoreSource(ABC):
         dimension: `D`, entries of one point.
         symmetric: the score is a gradient, so that `H = Hᵀ` exactly.
         count: number of samples that the score is made of; infinite where it is not made of samples.
+        together: queries that are better asked at once, since they share a pass over samples; 0 where they share none.
         name: what messages call it.
+        differentiable: `score` can be differentiated by the operations it is made of, beside its own `jvp`.
     """
 
     dimension: int
+    differentiable: bool = True
     symmetric: bool = True
     count: float = float("inf")
+    together: int = 0
     name: str = "score"
+
+    @property
+    def low(self) -> float:
+        """The smallest variance that it may be asked at."""
+        return 0.0
+
+    @property
+    def high(self) -> float:
+        """The largest."""
+        return float("inf")
 
     @abstractmethod
     def score(self, x: Tensor, t: float) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError, path_of
+from theodolite.files import replacing
 
 __all__ = ["read_tensors", "write_tensors"]
 
@@ -24,13 +24,11 @@ def write_tensors(path: str | Path, kind: str, tensors: dict[str, Tensor], confi
     from safetensors.torch import save_file
 
     target = path_of(path, f"the file of a {kind}")
-    part = target.with_name(f"{target.name}.part")
     try:
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(plain, part, {"kind": kind, "config": json.dumps(config)})
-        os.replace(part, target)
+        with replacing(target) as part:
+            save_file(plain, part, {"kind": kind, "config": json.dumps(config)})
     except Exception as error:  # the system's, or the format's own error type
-        part.unlink(missing_ok=True)
         raise InputError(
             f"{kind} could not be written to {target}: {error}; give a file in a folder that is there"
         ) from (error)

@@ -46,6 +46,16 @@ class TiledScore(ScoreSource):
         self.dimension, self.symmetric, self.count = C * H * W, tile.symmetric, tile.count
         self.name = f"{tile.name} of tiles"
 
+    @property
+    def low(self) -> float:
+        """The smallest variance that tiles may be asked at."""
+        return self.tile.low
+
+    @property
+    def high(self) -> float:
+        """The largest."""
+        return self.tile.high
+
     def score(self, x: Tensor, t: float) -> Tensor:
         """The score at `x: (n, D)`."""
         return self._joined(self.tile.score(self._cut(x), t))

@@ -9,6 +9,7 @@ from theodolite.hessian.grid import ParameterGrid
 from theodolite.hessian.likelihood import LearnedLikelihood, Likelihood, learn_likelihood
 from theodolite.hessian.lipschitz import Steepness, steepness
 from theodolite.hessian.metric import Metric, MetricMap, MetricSource, codazzi_residual, metric_map
+from theodolite.hessian.network import ConvexNetwork
 from theodolite.hessian.phases import PhaseMap, find_phases, phase_map, zoom
 from theodolite.hessian.posterior import ExponentialFamily, Posterior, grid_posterior, noise_free_posterior
 from theodolite.hessian.potential import Potential, fit_potential
@@ -16,6 +17,7 @@ from theodolite.hessian.shooting import Shot, shoot
 
 __all__ = [
     "Chordal",
+    "ConvexNetwork",
     "DirectMetric",
     "ExponentialFamily",
     "FeatureKernel",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from theodolite.spectrum.estimate import Estimate
 
-__all__ = ["STATUSES", "Geodesic", "denser", "resampled", "speed_variation", "straight_lines"]
+__all__ = ["COARSE", "STATUSES", "Geodesic", "denser", "resampled", "speed_variation", "straight_lines"]
 
 STATUSES = {
     "ok": "a stationary curve of the energy",
@@ -19,6 +19,9 @@ STATUSES = {
     "singular": "the metric is singular or indefinite on it; lengths are lower bounds at best",
 }
 """Every status of a geodesic with its meaning, from the best to the worst."""
+
+COARSE = 0.01
+"""Part of the length that more points may change; above it a curve is ``coarse``."""
 
 _UNEQUAL = 1e-12
 

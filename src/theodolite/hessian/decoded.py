@@ -10,14 +10,11 @@ from torch import Tensor
 
 from theodolite.derivatives.scalars import gradients
 from theodolite.errors import InputError
-from theodolite.hessian.curves import Geodesic, denser, speed_variation, straight_lines
+from theodolite.hessian.curves import COARSE, Geodesic, denser, speed_variation, straight_lines
 from theodolite.hessian.relaxation import relaxed
 from theodolite.spectrum.estimate import Estimate
 
 __all__ = ["decoded_length", "decoder_geodesic"]
-
-_COARSE = 0.01
-"""Part of the length that more points may change."""
 
 _Map = Callable[[Tensor], Tensor]
 
@@ -63,10 +60,7 @@ def decoder_geodesic(
     if segments < 4 or chunk < 1:
         raise InputError(f"at least 4 segments and chunks of at least 1 expected, got {segments} and {chunk}")
     shape = start.shape[1:]
-
-    def decode(flat: Tensor) -> Tensor:
-        return map(flat.unflatten(-1, shape)).flatten(1)
-
+    decode = functools.partial(_flat_outputs, map, shape)
     lines = straight_lines(start.flatten(1), end.flatten(1), segments)
     pieces = functools.partial(_pieces, decode, chunk)
     straight = pieces(denser(lines))
@@ -74,7 +68,7 @@ def decoder_geodesic(
         raise InputError("finite outputs expected on the straight line between the latents, got NaN or infinity")
     curves, converged, evaluations = relaxed(functools.partial(_energy, decode, chunk), pieces, lines, steps, tolerance)
     sides, length = pieces(curves), _length(pieces, curves)
-    coarse = length.stderr > _COARSE * length.value
+    coarse = length.stderr > COARSE * length.value
     return Geodesic(
         curves.unflatten(-1, shape),
         length,

@@ -29,12 +29,14 @@ class DirectMetric:
         matrices: in each of them, `(cells, 2, 2)`.
         replicates: for resampled bundles, `(R, cells, 2, 2)`; not made positive.
         support: bundles a cell had, relative to an even spread over the grid, `(cells,)`.
+        learned: whether a learned likelihood stands behind it.
     """
 
     grid: ParameterGrid
     matrices: Tensor
     replicates: Tensor
     support: Tensor
+    learned: bool = False
 
     def metric(self, theta: Tensor) -> Tensor:
         """The metric of one sample at `theta: (..., 2)`: `(..., 2, 2)`; differentiable in `theta`."""
@@ -83,12 +85,20 @@ def direct_metric(posterior: Posterior, *, replicates: int = 30, generator: Seed
     if bool(torch.isnan(logs).any()):
         raise InputError("finite posteriors expected, got NaN; check the likelihood behind them")
     shares = resampled_shares(len(logs), replicates, generator).to(logs)
-    shares = torch.cat([torch.full_like(shares[:1], 1 / len(logs)), shares])
+    members = logs[None] if posterior.members is None else posterior.members.double()
+    whole = _weighed(logs, torch.full_like(shares[:1], 1 / len(logs)), posterior)[0]
+    again = torch.empty(replicates, *whole.shape).to(whole)
+    for k, own in enumerate(members):
+        again[k :: len(members)] = _weighed(own, shares[k :: len(members)], posterior)
+    return DirectMetric(posterior.grid, _positive(whole), again, logs.exp().mean(0) * logs.shape[1], posterior.learned)
+
+
+def _weighed(logs: Tensor, shares: Tensor, posterior: Posterior) -> Tensor:
+    """The metric for every row of `shares: (R, m)` of the bundles, `(R, cells, 2, 2)`."""
     P = logs.exp()
     sums = torch.stack([shares @ (P * entry) for entry in _information(logs, posterior.grid)], -1)
     matrices = sums / (shares @ P).clamp_min(1e-300)[..., None] / posterior.samples
-    matrices = matrices[..., [0, 1, 1, 2]].unflatten(-1, (2, 2))
-    return DirectMetric(posterior.grid, _positive(matrices[0]), matrices[1:], P.mean(0) * P.shape[1])
+    return matrices[..., [0, 1, 1, 2]].unflatten(-1, (2, 2))
 
 
 def _information(logs: Tensor, grid: ParameterGrid) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
@@ -20,14 +21,14 @@ _ROWS = 2**22
 """Similarities computed together."""
 
 
-class FeatureKernel:
+class FeatureKernel(ABC):
     """How alike two features are: the logarithm of an un-normalised posterior weight."""
 
     samples: int
 
+    @abstractmethod
     def log_weights(self, anchors: Tensor, features: Tensor) -> Tensor:
         """Of `features: (n, D)` for each of `anchors: (m, D)`: `(m, n)`, at most 0."""
-        raise NotImplementedError
 
 
 class Squared(FeatureKernel):

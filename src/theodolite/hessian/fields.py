@@ -11,7 +11,7 @@ from theodolite.errors import InputError
 from theodolite.hessian.grid import ParameterGrid
 from theodolite.hessian.metric import Metric, MetricSource
 
-__all__ = ["check_metric", "clamped", "extended", "opened", "pairs"]
+__all__ = ["check_metric", "extended", "opened", "pairs"]
 
 _OUTSIDE = 100.0
 """Metric outside a box: that on its boundary times `1 + this (r + r²)`, `r` the distance in sides of the box."""
@@ -21,18 +21,12 @@ def extended(metric: Metric, box: ParameterGrid) -> Metric:
     """The metric on the boundary goes on outside the box and grows, so that curves turn back."""
 
     def everywhere(points: Tensor) -> Tensor:
-        inside = clamped(points, box)
-        low, high = torch.tensor([box.low, box.high], dtype=torch.float64).to(points)
+        inside = box.clamped(points)
+        low, high = box.corners.to(points)
         beyond = ((points - inside) / (high - low)).square().sum(-1)
         return metric(inside) * (1 + _OUTSIDE * beyond + _OUTSIDE * ((beyond + 1e-12).sqrt() - 1e-6))[:, None, None]
 
     return everywhere
-
-
-def clamped(points: Tensor, box: ParameterGrid) -> Tensor:
-    """The nearest points in the box."""
-    low, high = torch.tensor([box.low, box.high], dtype=torch.float64).to(points)
-    return torch.minimum(torch.maximum(points, low), high)
 
 
 def opened(

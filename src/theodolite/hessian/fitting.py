@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from theodolite.hessian.convexity import ConvexityBarrier
+from theodolite.hessian.losses import CrossEntropy
+from theodolite.hessian.newton import Solution, eliminated
 from theodolite.hessian.splines import TensorSplines
+from theodolite.hessian.surfaces import SplineSurface
 
-__all__ = ["ConvexFit", "Solution"]
+__all__ = ["ConvexFit"]
 
 _BARRIERS = [0.1, 0.01, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8]
 """Weights of the barrier in nats, followed down to the last; the optimum of that is within two of it of the best."""
@@ -33,24 +36,7 @@ _LEAST_DECREASE = 1e-13
 _KEPT = 0.1
 """Least part of any determinant that a step keeps: one that goes nearer to the edge of the cone is stuck there."""
 
-
-@dataclass(frozen=True)
-class Solution:
-    """The optimum of a `ConvexFit`.
-
-    Attributes:
-        coefficients: of `N ψ`, `(J,)`.
-        duals: `N η` of every bundle, `(m, 2)`.
-        losses: cross-entropy of every bundle, nats, `(m,)`.
-        centre: coefficients and scaled dual points where the barrier weighs more.
-        converged: whether Newton's method got there.
-    """
-
-    coefficients: Tensor
-    duals: Tensor
-    losses: Tensor
-    centre: tuple[Tensor, Tensor]
-    converged: bool
+_LOSS = CrossEntropy()
 
 
 @dataclass(frozen=True)
@@ -94,12 +80,13 @@ class ConvexFit:
         for barrier in _BARRIERS:
             c, z, converged = self._newton(c, z, weights, barrier)
             centre = (c, z) if barrier >= _LINEARISED else centre
-        return Solution(c, z / self.scale, self._cross_entropies(c, z), centre, converged)
+        return Solution(SplineSurface(self.splines, c), c, z / self.scale, self._fitted(c, z), centre, converged)
 
-    def resolved(self, solution: Solution, weights: Tensor) -> Tensor:
-        """Coefficients for other `weights: (R, m)` of the bundles, rows with sum one, by one Newton step: `(R, J)`."""
-        steps = [self._step(*solution.centre, row, _LINEARISED).c for row in weights]
-        return solution.coefficients + torch.stack(steps)
+    def resolved(self, solution: Solution, weights: Tensor, targets: Tensor) -> SplineSurface:
+        """`φ` for other `weights: (R, m)` of the bundles and posteriors `(M, m, G)` in turn, by one Newton step."""
+        rows = enumerate(weights)
+        steps = [self._step(*solution.centre, row, _LINEARISED, targets[r % len(targets)]).c for r, row in rows]
+        return SplineSurface(self.splines, solution.coefficients + torch.stack(steps))
 
     def _first(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """A quadratic with the mean precision of the posteriors, and their means as dual points."""
@@ -112,7 +99,7 @@ class ConvexFit:
     def _newton(self, c: Tensor, z: Tensor, weights: Tensor, barrier: float) -> tuple[Tensor, Tensor, bool]:
         value = self._objective(c, z, weights, barrier)
         for _ in range(_STEPS):
-            step = self._step(c, z, weights, barrier)
+            step = self._step(c, z, weights, barrier, self.targets)
             if step.decrease < max(_LEAST_DECREASE, _CENTRED * barrier):
                 return c, z, True
             kept = _KEPT * self.barrier.determinants(c)
@@ -128,32 +115,24 @@ class ConvexFit:
             c, z, value = new_c, new_z, new
         return c, z, False
 
-    def _step(self, c: Tensor, z: Tensor, weights: Tensor, barrier: float) -> _Step:
-        B, t, roots = self.B, self.t, weights.sqrt()[:, None, None]
-        Q = (z @ t.mT - B @ c).softmax(-1)
-        means, averages = Q @ t, Q @ B
-        gradient_z = means - self.targets @ t
-        V = torch.einsum("mg,ga,gb->mab", Q, t, t) - means[:, :, None] * means[:, None]
-        C = torch.stack([(Q * t[:, a]) @ B - means[:, a, None] * averages for a in (0, 1)], 1)
-        L = torch.linalg.cholesky(V + 1e-12 * torch.eye(2).to(V))
-        Y = (roots * torch.linalg.solve_triangular(L, C, upper=False)).flatten(0, 1)
-        y = (roots * torch.linalg.solve_triangular(L, gradient_z[..., None], upper=False)).flatten()
-        A = roots[:, 0] * averages
+    def _step(self, c: Tensor, z: Tensor, weights: Tensor, barrier: float, targets: Tensor) -> _Step:
+        log_Q = self._fitted(c, z)
+        system = eliminated(self.B, self.t, log_Q.exp(), _LOSS.slope(targets, log_Q), weights)
         walls = self.barrier.derivatives(c)
-        gradient = B.mT @ (weights @ (self.targets - Q)) + self.roughness @ c + barrier * walls[0]
-        S = B.mT @ ((weights @ Q)[:, None] * B) - A.mT @ A - Y.mT @ Y
-        S = S + self.roughness + barrier * walls[1] + self.affine @ self.affine.mT
+        added = self.roughness @ c + barrier * walls[0]
+        S = system.curvature + self.roughness + barrier * walls[1] + self.affine @ self.affine.mT
         S = S + 1e-13 * S.diagonal().mean() * torch.eye(len(S)).to(S)
-        step_c = -torch.cholesky_solve((gradient + Y.mT @ y)[:, None], torch.linalg.cholesky(S))[:, 0]
+        step_c = -torch.cholesky_solve((system.reduced + added)[:, None], torch.linalg.cholesky(S))[:, 0]
         step_c = step_c - self.affine @ (self.affine.mT @ step_c)
-        step_z = torch.cholesky_solve((C @ step_c - gradient_z)[..., None], L)[..., 0]
-        return _Step(step_c, step_z, -float(gradient @ step_c + weights @ (gradient_z * step_z).sum(-1)))
+        step_z = system.follow(step_c)
+        promised = (system.gradient + added) @ step_c + weights @ (system.gradient_z * step_z).sum(-1)
+        return _Step(step_c, step_z, -float(promised))
 
-    def _cross_entropies(self, c: Tensor, z: Tensor) -> Tensor:
-        return -(self.targets * (z @ self.t.mT - self.B @ c).log_softmax(-1)).sum(-1)
+    def _fitted(self, c: Tensor, z: Tensor) -> Tensor:
+        return (z @ self.t.mT - self.B @ c).log_softmax(-1)
 
     def _objective(self, c: Tensor, z: Tensor, weights: Tensor, barrier: float) -> float:
-        fit = float(weights @ self._cross_entropies(c, z) + c @ self.roughness @ c / 2)
+        fit = float(weights @ _LOSS.value(self.targets, self._fitted(c, z)) + c @ self.roughness @ c / 2)
         return fit + barrier * self.barrier.value(c)
 
 

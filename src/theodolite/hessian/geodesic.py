@@ -9,24 +9,18 @@ from torch import Tensor
 
 from theodolite.derivatives.scalars import values_and_gradients
 from theodolite.errors import InputError
-from theodolite.hessian.curves import Geodesic, denser, speed_variation, straight_lines
-from theodolite.hessian.fields import check_metric, clamped, extended, opened, pairs
+from theodolite.hessian.curves import COARSE, Geodesic, denser, speed_variation, straight_lines
+from theodolite.hessian.fields import check_metric, extended, opened, pairs
 from theodolite.hessian.grid import ParameterGrid
 from theodolite.hessian.lattice import lattice_paths
-from theodolite.hessian.metric import Metric, MetricSource
+from theodolite.hessian.metric import SINGULAR, Metric, MetricSource
 from theodolite.hessian.relaxation import relaxed
 from theodolite.spectrum.estimate import Estimate
 
 __all__ = ["curve_length", "geodesic"]
 
-_SINGULAR = 1e-10
-"""Ratio of eigenvalues below which the metric counts as singular."""
-
 _TOLERANCE = 1e-8
 """Relative decrease of the energy that one more step promises, below which a curve is done."""
-
-_COARSE = 0.01
-"""Part of the length that more points may change."""
 
 
 def geodesic(
@@ -81,7 +75,7 @@ def geodesic(
         functools.partial(_energy, everywhere), functools.partial(_pieces, everywhere), curves, steps, _TOLERANCE
     )
     if box is not None:
-        curves = clamped(curves, box)
+        curves = box.clamped(curves)
     pieces = _pieces(field, curves)
     length = curve_length(metric, curves, box=box)
     return Geodesic(
@@ -90,7 +84,7 @@ def geodesic(
         segments * pieces.square().sum(1),
         speed_variation(pieces),
         _length(field, lines),
-        _statuses(field, curves, pieces, converged, box),
+        _statuses(field, curves, (length.value - pieces.sum(1)).abs() > COARSE * length.value, converged, box),
         evaluations,
     )
 
@@ -109,7 +103,8 @@ def curve_length(metric: Metric | MetricSource, curves: Tensor, *, box: Paramete
     delta, middles = fine.diff(dim=1), (fine[:, 1:] + fine[:, :-1]) / 2
     g = replicates(middles.flatten(0, 1)).unflatten(1, middles.shape[:2])
     each = torch.einsum("msi,rmsij,msj->rms", delta, g, delta).clamp_min(0).sqrt().sum(-1)
-    return Estimate(value, each.std(0), 0, len(g), method="midpoint rule, bootstrap")
+    statuses = ("learned",) * len(value) if getattr(metric, "learned", False) else ()
+    return Estimate(value, each.std(0), 0, len(g), statuses, method="midpoint rule, bootstrap")
 
 
 def _length(metric: Metric, curves: Tensor) -> Tensor:
@@ -136,7 +131,7 @@ def _pieces(metric: Metric, curves: Tensor) -> Tensor:
 
 def _subdivided(curves: Tensor, box: ParameterGrid | None) -> Tensor:
     fine = denser(denser(curves))
-    return fine if box is None else clamped(fine, box)
+    return fine if box is None else box.clamped(fine)
 
 
 def _better(metric: Metric, first: Tensor, second: Tensor) -> Tensor:
@@ -146,17 +141,15 @@ def _better(metric: Metric, first: Tensor, second: Tensor) -> Tensor:
 
 
 def _statuses(
-    metric: Metric, curves: Tensor, pieces: Tensor, converged: Tensor, box: ParameterGrid | None
+    metric: Metric, curves: Tensor, coarse: Tensor, converged: Tensor, box: ParameterGrid | None
 ) -> tuple[str, ...]:
     middles = (curves[:, 1:] + curves[:, :-1]) / 2
     values = torch.linalg.eigvalsh(metric(middles.flatten(0, 1)).detach()).unflatten(0, middles.shape[:2])
-    singular = (values[..., 0] <= _SINGULAR * values[..., -1].abs()).any(1)
-    fine = _length(metric, _subdivided(curves, box))
-    coarse = (fine - pieces.sum(1)).abs() > _COARSE * fine
+    singular = (values[..., 0] <= SINGULAR * values[..., -1].abs()).any(1)
     words = ["ok"] * len(curves)
     flags = [("coarse", coarse), ("not converged", ~converged), ("singular", singular)]
     if box is not None:
-        low, high = torch.tensor([box.low, box.high], dtype=torch.float64).to(curves)
+        low, high = box.corners.to(curves)
         inner, margin = curves[:, 1:-1], 1e-6 * (high - low)
         clear = ((inner > low + margin) & (inner < high - margin)).flatten(1).all(1)
         flags.insert(0, ("boundary", ~clear))

@@ -46,9 +46,14 @@ class ParameterGrid:
             raise InputError(f"grid `shape` expected two integers of at least 2, got {self.shape}")
 
     @property
+    def corners(self) -> Tensor:
+        """The lower and the upper corner, `(2, 2)` float64."""
+        return torch.tensor([self.low, self.high], dtype=torch.float64)
+
+    @property
     def spacing(self) -> Tensor:
         """Sides of a cell, `(2,)` float64."""
-        low, high = torch.tensor([self.low, self.high], dtype=torch.float64)
+        low, high = self.corners
         return (high - low) / torch.tensor(self.shape)
 
     @property
@@ -62,8 +67,13 @@ class ParameterGrid:
 
     def inside(self, parameters: Tensor) -> Tensor:
         """Which of `parameters: (..., 2)` lie in the box: `(...)`."""
-        low, high = (torch.tensor(end, dtype=torch.float64).to(parameters) for end in (self.low, self.high))
+        low, high = self.corners.to(parameters)
         return ((parameters >= low) & (parameters <= high)).all(-1)
+
+    def clamped(self, parameters: Tensor) -> Tensor:
+        """The nearest points in the box to `parameters: (..., 2)`."""
+        low, high = self.corners.to(parameters)
+        return torch.minimum(torch.maximum(parameters, low), high)
 
 
 def checked_points(theta: Tensor, grid: ParameterGrid) -> Tensor:

@@ -39,8 +39,7 @@ def lattice_paths(metric: Metric, start: Tensor, end: Tensor, box: ParameterGrid
             here -= i * side + j
         inner = points[path[::-1][:-1]] if len(path) > 1 else points[:0]
         polygon = torch.cat([start[row : row + 1], inner, end[row : row + 1]])
-        dense = _dense(polygon, segments)
-        curves.append(dense)
+        curves.append(_dense(polygon, segments))
     return torch.stack(curves)
 
 

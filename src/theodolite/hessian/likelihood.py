@@ -28,8 +28,10 @@ class Likelihood(Protocol):
 class LearnedLikelihood:
     """`log p(x | t) = <φ(x), η(t)> - b(t)` up to a function of `x`, made by `learn_likelihood`.
 
+    It is the mean of several networks, each trained on a resample of the samples; their spread is its error.
+
     Attributes:
-        loss: cross-entropy at the end of training, nats: mean over the last tenth of the steps.
+        loss: cross-entropy at the end of training, nats: mean over the last tenth of the steps and over the networks.
         held_out: the same on samples that were not trained on.
     """
 
@@ -39,6 +41,10 @@ class LearnedLikelihood:
 
     def log_likelihood(self, states: Tensor, theta: Tensor) -> Tensor:
         """At each of `states: (m, *state)` and each of `theta: (n, 2)`: `(m, n)` float64."""
+        return self.member_log_likelihoods(states, theta).mean(0)
+
+    def member_log_likelihoods(self, states: Tensor, theta: Tensor) -> Tensor:
+        """The same by every network, `(M, m, n)`."""
         with torch.no_grad():
             return self._network(_flat(self._features(states)), theta.double())
 
@@ -51,6 +57,7 @@ def learn_likelihood(
     width: int = 32,
     steps: int = 2000,
     batch: int = 256,
+    members: int = 4,
     generator: Seeding = None,
 ) -> LearnedLikelihood:
     """Learn `log p(x | t)` from single samples and the parameters that made them, by telling parameters apart.
@@ -61,10 +68,10 @@ def learn_likelihood(
     there is no grid, no smoothed target and so no smoothing to undo, and the likelihood of a bundle of any size `N` is
     a sum over its samples; so are its errors.
 
-    Two networks with one hidden layer of `width` meet in an inner product of dimension `width`, in float64. Measured on
-    the statistics of a 4 x 4 Ising model: 30,000 samples and 2000 steps take 8 s on one busy core and leave posteriors
-    of bundles of four 0.02 nats from the exact ones, which are 1.7 nats from the uniform law. It errs where samples are
-    few: compare `loss` with `held_out`.
+    Two networks with one hidden layer of `width` meet in an inner product of dimension `width`, in float64. Several
+    such pairs are trained at once, each from its own start on its own resample of the samples (bagging, Breiman 1996).
+    Their mean errs less than each of them, and their spread goes into the errors of potentials and metrics.
+    It errs where samples are few: compare `loss` with `held_out`.
 
     Args:
         states: single samples, `(n, *state)`, `n >= 10 batch / 9`.
@@ -74,19 +81,21 @@ def learn_likelihood(
         width: units of a layer.
         steps: steps of Adam, its rate falling to zero.
         batch: samples in a step.
+        members: pairs of networks, at least two.
         generator: a `torch.Generator`, an integer or None for 0.
 
     Raises:
         InputError: too few samples, shapes that do not fit, values that are not finite, parameters that do not vary.
     """
     x, t = _flat(features(states)), parameters.double()
-    _check(x, t, batch)
+    _check(x, t, batch, members)
     seed = Seeds(generator, 1).base[0]
     draws = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(x), generator=draws)
     train, test = order[len(x) // 10 :].to(x.device), order[: len(x) // 10].to(x.device)
-    network = _Pairing(x[train], t[train], width, draws)
-    losses = _train(network, x[train], t[train], steps, batch, draws)
+    network = _Pairing(x[train], t[train], width, members, draws)
+    resampled = train[torch.randint(len(train), (members, len(train)), generator=draws).to(x.device)]
+    losses = _train(network, x, t, resampled, steps, batch, draws)
     with torch.no_grad():
         groups = [test[i : i + batch] for i in range(0, len(test) - batch + 1, batch)] or [test]
         held_out = sum(float(_loss(network, x[rows], t[rows])) for rows in groups) / len(groups)
@@ -95,9 +104,9 @@ def learn_likelihood(
 
 
 class _Pairing(nn.Module):
-    """`<φ(x), η(t)> - b(t)` on standardised inputs; a path around the hidden layers keeps linear laws exact."""
+    """`M` times `<φ(x), η(t)> - b(t)` on standardised inputs; a path around the hidden layers keeps linear laws."""
 
-    def __init__(self, x: Tensor, t: Tensor, width: int, draws: torch.Generator) -> None:
+    def __init__(self, x: Tensor, t: Tensor, width: int, members: int, draws: torch.Generator) -> None:
         super().__init__()
         self.x_centre, self.x_scale = x.mean(0), x.std(0).clamp_min(1e-12)
         self.t_centre, self.t_scale = t.mean(0), t.std(0)
@@ -109,14 +118,14 @@ class _Pairing(nn.Module):
             (width, width + 1),
             (2, width + 1),
         )
-        self.weights = nn.ParameterList([_initial(rows, columns, draws).to(x) for rows, columns in sizes])
-        self.biases = nn.ParameterList([x.new_zeros(columns) for _, columns in sizes])
+        self.weights = nn.ParameterList([_initial(members, rows, columns, draws).to(x) for rows, columns in sizes])
+        self.biases = nn.ParameterList([x.new_zeros(members, 1, columns) for _, columns in sizes])
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Scores of every pair, `(m, n)`."""
+        """Scores of every pair, of `(m, f)` and `(n, 2)` or of a batch for each member: `(M, m, n)`."""
         phi = self._branch((x - self.x_centre) / self.x_scale, 0)
         eta = self._branch((t - self.t_centre) / self.t_scale, 3)
-        return phi @ eta[:, :-1].mT - eta[:, -1]
+        return phi @ eta[..., :-1].mT - eta[..., None, :, -1]
 
     def _branch(self, inputs: Tensor, first: int) -> Tensor:
         hidden = nn.functional.silu(inputs @ self.weights[first] + self.biases[first])
@@ -124,19 +133,23 @@ class _Pairing(nn.Module):
         return hidden @ self.weights[first + 1] + self.biases[first + 1] + around
 
 
-def _initial(rows: int, columns: int, draws: torch.Generator) -> Tensor:
-    return torch.randn(rows, columns, generator=draws, dtype=torch.float64) / rows**0.5 / 2
+def _initial(members: int, rows: int, columns: int, draws: torch.Generator) -> Tensor:
+    return torch.randn(members, rows, columns, generator=draws, dtype=torch.float64) / rows**0.5 / 2
 
 
-def _train(network: _Pairing, x: Tensor, t: Tensor, steps: int, batch: int, draws: torch.Generator) -> list[float]:
+def _train(
+    network: _Pairing, x: Tensor, t: Tensor, resampled: Tensor, steps: int, batch: int, draws: torch.Generator
+) -> list[float]:
+    """Losses of all steps; every member draws its batches from its own row of `resampled: (M, n)`."""
     optimiser = torch.optim.Adam(network.parameters(), lr=_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     losses = []
     for _ in range(steps):
-        rows = torch.randint(len(x), (batch,), generator=draws).to(x.device)
+        picks = torch.randint(resampled.shape[1], (len(resampled), batch), generator=draws).to(x.device)
+        rows = resampled.gather(1, picks)
         loss = _loss(network, x[rows], t[rows])
         optimiser.zero_grad()
-        loss.backward()
+        (loss * len(resampled)).backward()
         optimiser.step()
         schedule.step()
         losses.append(float(loss.detach()))
@@ -144,18 +157,21 @@ def _train(network: _Pairing, x: Tensor, t: Tensor, steps: int, batch: int, draw
 
 
 def _loss(network: _Pairing, x: Tensor, t: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(network(x, t), torch.arange(len(x), device=x.device))
+    """The mean cross-entropy of the members."""
+    return -network(x, t).log_softmax(-1).diagonal(dim1=-2, dim2=-1).mean()
 
 
 def _flat(features: Tensor) -> Tensor:
     return features.reshape(len(features), -1).double()
 
 
-def _check(x: Tensor, t: Tensor, batch: int) -> None:
+def _check(x: Tensor, t: Tensor, batch: int, members: int) -> None:
     if t.shape != (len(x), 2):
         raise InputError(f"parameters ({len(x)}, 2) expected, one pair a sample, got {tuple(t.shape)}")
     if batch < 2 or len(x) * 9 // 10 < batch:
         raise InputError(f"at least {batch * 10 // 9 + 1} samples expected for batches of {batch}, got {len(x)}")
+    if members < 2:
+        raise InputError(f"at least two members expected, whose spread is an error, got {members}")
     if not bool(torch.isfinite(x).all()) or not bool(torch.isfinite(t).all()):
         raise InputError("finite features and parameters expected, got NaN or infinity")
     if bool((t.std(0) == 0).any()):

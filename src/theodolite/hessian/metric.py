@@ -11,9 +11,9 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.hessian.grid import ParameterGrid
-from theodolite.spectrum.estimate import Estimate
+from theodolite.spectrum.estimate import STATUSES, Estimate
 
-__all__ = ["Metric", "MetricMap", "MetricSource", "codazzi_residual", "metric_map"]
+__all__ = ["SINGULAR", "Metric", "MetricMap", "MetricSource", "codazzi_residual", "metric_map"]
 
 Metric = Callable[[Tensor], Tensor]
 """A metric in closed form: `(n, d)` to `(n, d, d)`, symmetric, differentiable in the points."""
@@ -21,8 +21,11 @@ Metric = Callable[[Tensor], Tensor]
 _SUPPORTED = 0.02
 """Bundles a cell had, relative to an even spread, below which its metric is undetermined."""
 
-_SINGULAR = 1e-10
+SINGULAR = 1e-10
 """Ratio of eigenvalues below which a matrix counts as singular."""
+
+
+_THIN = "next to no bundle had its posterior here; spread the parameters over the box"
 
 
 class MetricSource(Protocol):
@@ -35,6 +38,10 @@ class MetricSource(Protocol):
     @property
     def support(self) -> Tensor:
         """Bundles a cell had, relative to an even spread, `(cells,)`."""
+
+    @property
+    def learned(self) -> bool:
+        """Whether a learned likelihood stands behind it, of whose error replicates hold a part only."""
 
     def metric(self, theta: Tensor) -> Tensor:
         """`(..., 2)` to `(..., 2, 2)`."""
@@ -70,8 +77,9 @@ def metric_map(source: MetricSource, points: Tensor | None = None) -> MetricMap:
         points: `(n, 2)` in its box; the centres of its cells by default.
 
     Returns:
-        A `MetricMap`. Status ``undetermined`` where next to no bundle had its posterior; the log-determinant is
-        ``rank-deficient`` where the matrix is singular, and is then that of the matrix with its least eigenvalue raised
+        A `MetricMap`. Status ``undetermined`` where next to no bundle had its posterior, else ``learned`` where the
+        likelihood was: the error is then a lower bound of the true one. The log-determinant is ``rank-deficient`` where
+        the matrix is singular and nothing worse, and is then that of the matrix with its least eigenvalue raised
         to 1e-10 of the largest.
 
     Raises:
@@ -82,17 +90,18 @@ def metric_map(source: MetricSource, points: Tensor | None = None) -> MetricMap:
         raise InputError(f"points (n, 2) expected, got {tuple(points.shape)}")
     g, replicates = source.metric(points).detach(), source.metric_replicates(points).detach()
     values, vectors = torch.linalg.eigh(g)
-    floored = torch.maximum(values, _SINGULAR * values[:, -1:].clamp_min(1e-300))
+    floored = torch.maximum(values, SINGULAR * values[:, -1:].clamp_min(1e-300))
     inverse = vectors @ (vectors / floored[:, None]).mT
     shifts = torch.einsum("nab,rnab->rn", inverse, replicates - replicates.mean(0))
     along = torch.einsum("na,rnab,nb->rn", vectors[..., -1], replicates, vectors[..., -1])
     thin = [bool(flag) for flag in _support(source, points) < _SUPPORTED]
     singular = [bool(flag) for flag in values[:, 0] <= floored[:, 0] * (1 - 1e-9)]
+    sound = "learned" if source.learned else "ok"
+    statuses = tuple("undetermined" if bad else sound for bad in thin)
     determinant_statuses = tuple(
-        "undetermined" if bad else "rank-deficient" if flat else "ok" for bad, flat in zip(thin, singular)
+        "rank-deficient" if flat and status == "ok" else status for flat, status in zip(singular, statuses)
     )
-    statuses = tuple("undetermined" if bad else "ok" for bad in thin)
-    message = "next to no bundle had its posterior here; spread the parameters over the box" if any(thin) else ""
+    message = _THIN if any(thin) else STATUSES["learned"] if source.learned else ""
     n = len(replicates)
     return MetricMap(
         points,
@@ -143,7 +152,8 @@ def codazzi_residual(
     noise = (each.mean(-1) - value).clamp_min(0)
     ratio = ((value - noise)[0].clamp_min(0) / (value - noise)[1].clamp_min(1e-300)).sqrt()
     ratios = ((each - 2 * noise[:, None])[0].clamp_min(0) / (each - 2 * noise[:, None])[1].clamp_min(1e-300)).sqrt()
-    return Estimate(ratio[None], ratios.std()[None], 0, each.shape[-1], method="bootstrap")
+    statuses = ("learned",) if source.learned else ()
+    return Estimate(ratio[None], ratios.std()[None], 0, each.shape[-1], statuses, method="bootstrap")
 
 
 def _slopes(metric: Metric, points: Tensor, steps: Tensor) -> Tensor:
@@ -163,7 +173,6 @@ def _squares(slopes: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
 def _support(source: MetricSource, points: Tensor) -> Tensor:
     """Of the cell that each point is in, `(n,)`."""
     grid = source.grid
-    low = torch.tensor(grid.low, dtype=torch.float64).to(points)
-    cells = ((points - low) / grid.spacing.to(points)).long()
+    cells = ((points - grid.corners[0].to(points)) / grid.spacing.to(points)).long()
     rows, columns = (cells[:, axis].clamp(0, size - 1) for axis, size in enumerate(grid.shape))
     return source.support[rows * grid.shape[1] + columns]

@@ -99,7 +99,7 @@ def zoom(grid: ParameterGrid, centre: Tensor, factor: float = 4.0) -> ParameterG
     """
     if centre.shape != (2,) or factor <= 1 or not bool(grid.inside(centre)):
         raise InputError(f"a centre (2,) in the box and a factor > 1 expected, got {centre.tolist()} and {factor}")
-    low, high = torch.tensor([grid.low, grid.high], dtype=torch.float64)
+    low, high = grid.corners
     side = (high - low) / factor
     corner = torch.minimum(torch.maximum(centre.double().cpu() - side / 2, low), high - side)
     first, second = corner.tolist(), (corner + side).tolist()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.hessian.grid import ParameterGrid
-from theodolite.hessian.likelihood import Likelihood
+from theodolite.hessian.likelihood import LearnedLikelihood, Likelihood
 
 __all__ = ["ExponentialFamily", "Posterior", "grid_posterior", "noise_free_posterior"]
 
@@ -38,12 +38,20 @@ class Posterior:
         log_probability: `log` of the probability of every cell, `(m, cells)` float64; rows sum to one.
         samples: `N`, samples in a bundle; `-log_probability / N` tends to the Bregman divergence of `log Z`.
         parameters: the parameters behind each bundle, `(m, 2)`, where they are known.
+        members: the same log-probabilities by each network of a learned likelihood, `(M, m, cells)`: their spread is
+            its error, and goes into those of what is fitted. None where the likelihood has no error.
     """
 
     grid: ParameterGrid
     log_probability: Tensor
     samples: int
     parameters: Tensor | None = None
+    members: Tensor | None = None
+
+    @property
+    def learned(self) -> bool:
+        """Whether a learned likelihood stands behind it."""
+        return self.members is not None
 
     def mean(self) -> Tensor:
         """The posterior mean, `(m, 2)`."""
@@ -99,12 +107,14 @@ def grid_posterior(
     known = _checked(parameters, grid, len(states))
     points = grid.points.to(states.device)
     size = max(1, _ENTRIES // (states.shape[1] * len(points)))
-    sums = torch.cat([_summed(likelihood, group, points) for group in states.split(size)])
+    parts = torch.cat([_summed(likelihood, group, points) for group in states.split(size)], 1)
+    sums = parts.mean(0)
     if bool(torch.isnan(sums).any()) or bool((sums == -math.inf).all(-1).any()):
         raise InputError(
             "log-likelihoods expected as numbers, got NaN or a bundle that is impossible on the whole grid"
         )
-    return Posterior(grid, sums.log_softmax(-1), states.shape[1], known)
+    members = parts.log_softmax(-1) if len(parts) > 1 else None
+    return Posterior(grid, sums.log_softmax(-1), states.shape[1], known, members)
 
 
 def noise_free_posterior(family: ExponentialFamily, parameters: Tensor, grid: ParameterGrid, samples: int) -> Posterior:
@@ -131,9 +141,13 @@ def noise_free_posterior(family: ExponentialFamily, parameters: Tensor, grid: Pa
 
 
 def _summed(likelihood: Likelihood, states: Tensor, points: Tensor) -> Tensor:
-    """The log-likelihoods of bundles, `(m, cells)`."""
-    each = likelihood.log_likelihood(states.flatten(0, 1), points).double()
-    return each.reshape(*states.shape[:2], -1).sum(1)
+    """The log-likelihoods of bundles by every member, `(M, m, cells)`."""
+    flat = states.flatten(0, 1)
+    if isinstance(likelihood, LearnedLikelihood):
+        each = likelihood.member_log_likelihoods(flat, points)
+    else:
+        each = likelihood.log_likelihood(flat, points).double()[None]
+    return each.unflatten(1, states.shape[:2]).sum(2)
 
 
 def _checked(parameters: Tensor | None, grid: ParameterGrid, bundles: int) -> Tensor | None:

@@ -85,10 +85,18 @@ class ScoreDenoiser(Denoiser):
     Args:
         source: `source.score(x, t)` on flat points `(n, D)` and the variance `t`, as a `theodolite.fisher.ScoreSource`.
         shape: shape of one point; the source's own `shape` or `dimension` when None.
+
+    Raises:
+        InputError: a score that keeps no gradients: its map would have a wrong Jacobian.
     """
 
     def __init__(self, source: Any, shape: tuple[int | None, ...] | None = None) -> None:
         super().__init__()
+        if not getattr(source, "differentiable", True):
+            raise InputError(
+                f"a score that can be differentiated expected, {type(source).__name__} keeps no gradients; of a finite "
+                "set of points use GaussianMixtureScore with a small variance, or a trained denoiser"
+            )
         self.score = source.score
         own = getattr(source, "shape", None) or (source.dimension,)
         self.shape = tuple(own if shape is None else shape)

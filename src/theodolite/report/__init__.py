@@ -1,6 +1,15 @@
 """The report: one self-contained HTML file made from a run folder, and from nothing else."""
 
+from theodolite.report.detection import write_detection_report
 from theodolite.report.html import write_report
+from theodolite.report.paths import write_paths_report
+from theodolite.report.phases import write_phases_report
 from theodolite.report.ranking import write_ranking_report
 
-__all__ = ["write_ranking_report", "write_report"]
+__all__ = [
+    "write_detection_report",
+    "write_paths_report",
+    "write_phases_report",
+    "write_ranking_report",
+    "write_report",
+]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from theodolite.fisher.resampling import Resamples
     from theodolite.spectrum import Estimate
 
-__all__ = ["Drawn", "bars", "curves", "deviation", "gaps"]
+__all__ = ["Drawn", "bars", "curves", "deviation", "escaped", "gaps"]
 
 Array = NDArray[np.float64]
 _RELATIVE = "noise variance / variance of the space, τ"
@@ -134,7 +134,7 @@ def _upward(lines: Sequence[dict[str, Any]], up: tuple[float, float] | None, log
 
 def _line(noise: Array, values: Array, one: Drawn, *, width: float, dash: str, label: str) -> dict[str, Any]:
     line = {"color": one.colour, "width": width, "dash": dash}
-    hover = f"{_escaped(label)}<br>noise %{{x:.3g}}<br>%{{y:.4g}}<extra></extra>"
+    hover = f"{escaped(label)}<br>noise %{{x:.3g}}<br>%{{y:.4g}}<extra></extra>"
     place = {"x": short(noise), "y": short(values), "mode": "lines"}
     return {"type": "scatter", **place, "line": line, "hovertemplate": hover}
 
@@ -163,7 +163,7 @@ def gaps(drawn: Sequence[Drawn], found: Sequence[Estimate]) -> Figure:
             **plain_axis(),
             "range": [0.4, len(found) + 0.5],
             "tickvals": places,
-            "ticktext": [_escaped(one.name) for one in drawn],
+            "ticktext": [escaped(one.name) for one in drawn],
             "showgrid": False,
             "ticks": "",
         },
@@ -190,7 +190,7 @@ def _points(estimate: Estimate, place: float, one: Drawn, *, solid: bool) -> dic
             "line": {"width": 2 if not solid else 0, "color": one.colour},
         },
         "error_x": {**reach, "color": one.colour, "thickness": 2 if solid else 1, "width": 0},
-        "hovertemplate": f"{_escaped(one.name + about)}: %{{x:.3f}} ({low:.3f} to {high:.3f})<extra></extra>",
+        "hovertemplate": f"{escaped(one.name + about)}: %{{x:.3f}} ({low:.3f} to {high:.3f})<extra></extra>",
     }
 
 
@@ -202,7 +202,7 @@ def bars(drawn: Sequence[Drawn], found: Sequence[Estimate | None], title: str) -
     wide = bool(values.min() > 0 and values.max() > _WIDE * values.min())
     below = np.minimum(1.96 * errors, 0.9 * values) if wide else 1.96 * errors
     reach = {"type": "data", "symmetric": False, "array": short(1.96 * errors), "arrayminus": short(below)}
-    about = [f"{_escaped(one.name)}: {y:.4g} ± {e:.2g}" for (one, _), y, e in zip(known, values, errors)]
+    about = [f"{escaped(one.name)}: {y:.4g} ± {e:.2g}" for (one, _), y, e in zip(known, values, errors)]
     places = [str(place) for place in range(len(known))]
     trace = {
         "type": "bar",
@@ -226,6 +226,6 @@ def bars(drawn: Sequence[Drawn], found: Sequence[Estimate | None], title: str) -
     return figure_of([trace], layout)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Plotly reads a little HTML, so what comes from outside is escaped."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -18,6 +18,7 @@ STATUSES = {
     "truncated": "truncation bias exceeds sampling error; it is inside the standard error",
     "miscalibrated": "the error of the score exceeds sampling error; it is inside the standard error",
     "approximate": "the derivative came from finite differences",
+    "learned": "it rests on trained networks; the standard error holds how they differ, not what they have in common",
     "undetermined": "the quantity is not defined well enough here to be a number; do not rank by it",
     "undefined": "the quantity does not exist for this map or latent",
 }

@@ -1,9 +1,39 @@
-"""Many latents: a folder of images measured into one run folder, and the run read back."""
+"""Many latents: a folder of images measured into one run folder, and the run read back; phase maps and paths too."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from theodolite.surveys.detection import detect
 from theodolite.surveys.engine import survey, survey_forecast
 from theodolite.surveys.forecast import Forecast
 from theodolite.surveys.images import load_images
 from theodolite.surveys.ranking import rank
 from theodolite.surveys.run import Run, read_run
 
-__all__ = ["Forecast", "Run", "load_images", "rank", "read_run", "survey", "survey_forecast"]
+if TYPE_CHECKING:
+    from theodolite.surveys.paths import interpolate
+    from theodolite.surveys.phase_maps import map_phases
+
+__all__ = [
+    "Forecast",
+    "Run",
+    "detect",
+    "interpolate",
+    "load_images",
+    "map_phases",
+    "rank",
+    "read_run",
+    "survey",
+    "survey_forecast",
+]
+
+_LATE = {"interpolate": "paths", "map_phases": "phase_maps"}
+"""Loaded on first use: they need the room of metrics."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module 'theodolite.surveys' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"theodolite.surveys.{_LATE[name]}"), name)

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from theodolite.derivatives import SelfCheck
     from theodolite.maps import Autoencoder
+    from theodolite.surveys.measure import Measured
 
-__all__ = ["survey", "survey_forecast"]
+__all__ = ["Survey", "checked_images", "image_of", "loaded", "name_of", "survey", "survey_forecast"]
 
 Progress = Callable[[int, int, str], None]
 
@@ -99,7 +100,7 @@ def survey(
     folder = RunFolder(path_of(out, "the run folder"))
     exists = folder.check()
     autoencoder, images = _opened(model, data, plan)
-    return _Survey(plan, autoencoder, images, folder).run(exists, progress or _silent)
+    return Survey(plan, autoencoder, images, folder).run(exists, progress or _silent)
 
 
 def survey_forecast(model: str | os.PathLike[str] | Autoencoder, data: str | Path, **settings: Any) -> Forecast:
@@ -127,7 +128,7 @@ def _planned(model: Any, data: str | Path, *, device: Any = None, dtype: Any = N
     from theodolite.descriptors.registry import REGISTRY
 
     given = {
-        "model": _name_of(model),
+        "model": name_of(model),
         "data": str(path_of(data, "the image folder")),
         **settings,
         "device": None if device is None else str(device),
@@ -139,11 +140,12 @@ def _planned(model: Any, data: str | Path, *, device: Any = None, dtype: Any = N
 def _opened(model: Any, data: str | Path, plan: Plan) -> tuple[Autoencoder, ImageSet]:
     """The model, and the images that it can take."""
     images = find_images(Path(data), plan.settings["limit"])
-    autoencoder = _loaded(model, plan)
-    return autoencoder, _checked(autoencoder, images, plan)
+    autoencoder = loaded(model, plan)
+    return autoencoder, checked_images(autoencoder, images, plan)
 
 
-def _name_of(model: Any) -> str:
+def name_of(model: Any) -> str:
+    """What the record calls the model."""
     from theodolite.maps import Autoencoder
     from theodolite.maps.loading import check_spec
 
@@ -154,8 +156,8 @@ def _silent(done: int, total: int, sample: str) -> None:
     """Report nothing."""
 
 
-class _Survey:
-    """A survey whose settings, images and model have been checked."""
+class Survey:
+    """A survey whose settings, images and model have been checked; other verbs add to what it measures."""
 
     def __init__(self, plan: Plan, autoencoder: Autoencoder, images: ImageSet, folder: RunFolder) -> None:
         self.plan = plan
@@ -166,6 +168,7 @@ class _Survey:
         self.last_error: Exception | None = None
 
     def run(self, exists: bool, progress: Progress) -> Run:
+        """Measure what is missing, and read the run."""
         info = self._compared() if exists else self._probed()
         if not exists:
             self.folder.make()
@@ -179,14 +182,15 @@ class _Survey:
                 self._finish(info, "complete")
         return read_run(self.folder.path)
 
-    def _configuration(self) -> dict[str, Any]:
+    def configuration(self) -> dict[str, Any]:
+        """The part of the record that decides the numbers."""
         from theodolite.surveys.record import configuration
 
         return configuration(self.plan, self.autoencoder, self.images, self.folder.path)
 
     def _compared(self) -> dict[str, Any]:
         """The record of the run that is there, if it is of this configuration."""
-        there, here = read_record(self.folder.path), self._configuration()
+        there, here = read_record(self.folder.path), self.configuration()
         found = differences(there, here)
         if found:
             raise InputError(
@@ -207,7 +211,7 @@ class _Survey:
         if not chosen:
             raise InputError(f"no descriptor left: {left_out[0]['descriptor']} {left_out[0]['reason']}")
         return {
-            **self._configuration(),
+            **self.configuration(),
             "output_shape": list(output.shape[1:]),
             "self_check": check.as_dict(),
             "derivatives": {"way": check.way, "status": "ok"},
@@ -246,20 +250,25 @@ class _Survey:
         self._finish(info, "complete")
 
     def _measure_one(self, image: ImageFile, check: Mapping[str, Any]) -> None:
-        from theodolite.surveys.measure import described, measure
+        from theodolite.surveys.measure import described
 
         found = {
             "exact_first": check.get("first_order_holds", True),
             "exact_second": check.get("second_order_holds", True),
         }
         try:
-            picture = _image(self.autoencoder, self.plan, image)
-            measured = measure(self.autoencoder, picture, image.sample, self.plan, **found)
+            measured = self.measured(image_of(self.autoencoder, self.plan, image), image.sample, **found)
         except Exception as error:  # one sample's failure must not cost the others their run
             self.lost.append({"sample": image.sample, "descriptor": None, "reason": described(error)})
             self.last_error = error
             return
         self.folder.write_shard(measured.sample, measured.rows, measured.arrays, measured.pictures, measured.notes)
+
+    def measured(self, picture: torch.Tensor, sample: str, **exact: bool) -> Measured:
+        """What is stored of one image."""
+        from theodolite.surveys.measure import measure
+
+        return measure(self.autoencoder, picture, sample, self.plan, **exact)
 
     def _finish(self, info: dict[str, Any], status: str) -> None:
         from theodolite.descriptors.registry import REGISTRY
@@ -272,7 +281,8 @@ class _Survey:
         self.folder.write_info({**info, **outcome(notes, self.lost, status), "quantities": quantities})
 
 
-def _image(autoencoder: Autoencoder, plan: Plan, image: ImageFile) -> torch.Tensor:
+def image_of(autoencoder: Autoencoder, plan: Plan, image: ImageFile) -> torch.Tensor:
+    """The image as the model takes it."""
     channels, multiple = autoencoder.image_channels, autoencoder.downsampling
     return load_image(image.path, channels=channels, size=plan.settings["size"], multiple=multiple)
 
@@ -281,7 +291,7 @@ def _first_pass(autoencoder: Autoencoder, plan: Plan, images: ImageSet) -> tuple
     """Latent and output of the first image."""
     from theodolite.surveys.measure import decoded, encoded
 
-    image = _image(autoencoder, plan, images.files[0])
+    image = image_of(autoencoder, plan, images.files[0])
     with _refusing(autoencoder, f"failed on the first image, of shape {tuple(image.shape)}", "try another --size"):
         latents = encoded(autoencoder, image)
         return latents, decoded(autoencoder, latents)
@@ -300,7 +310,8 @@ def _refusing(autoencoder: Autoencoder, what: str, fix: str) -> Iterator[None]:
         raise InputError(f"{autoencoder.name} {what} ({described(error)}); {fix}") from error
 
 
-def _loaded(model: str | os.PathLike[str] | Autoencoder, plan: Plan) -> Autoencoder:
+def loaded(model: str | os.PathLike[str] | Autoencoder, plan: Plan) -> Autoencoder:
+    """The model, as the plan wants it."""
     from theodolite.maps.loading import load_autoencoder
 
     options = {name: plan.settings[name] for name in ("subfolder", "revision", "device", "dtype")}
@@ -312,7 +323,7 @@ def _loaded(model: str | os.PathLike[str] | Autoencoder, plan: Plan) -> Autoenco
     return model
 
 
-def _checked(autoencoder: Autoencoder, images: ImageSet, plan: Plan) -> ImageSet:
+def checked_images(autoencoder: Autoencoder, images: ImageSet, plan: Plan) -> ImageSet:
     """The images this model can take.
 
     Raises:

@@ -17,7 +17,16 @@ from theodolite.errors import InputError
 if TYPE_CHECKING:
     from theodolite.descriptors.effort import Effort
 
-__all__ = ["Plan", "closest", "differences", "make_plan", "rank_command", "rank_settings", "sample_seed"]
+__all__ = [
+    "Plan",
+    "closest",
+    "differences",
+    "make_plan",
+    "rank_command",
+    "rank_settings",
+    "sample_seed",
+    "verb_command",
+]
 
 _BY_CONTENT = ("model", "data")
 
@@ -114,7 +123,7 @@ def rank_settings(
     Raises:
         InputError: an unknown budget, or a number that is none.
     """
-    from theodolite.fisher.diffusability import checked_effort
+    from theodolite.fisher.held_out import checked_effort
 
     checked_effort(budget)
     if group is not None and not isinstance(group, str):
@@ -134,6 +143,19 @@ def rank_command(models: Sequence[str], data: str | None, out: Path, settings: M
         if value is not None and (name, value) not in (("budget", "standard"), ("seed", 0)):
             words += [f"--{name}", str(value)]
     return shlex.join(words)
+
+
+def verb_command(
+    verb: str, words: Sequence[str], out: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> str:
+    """The command line that repeats a run: settings that differ from their defaults, a list as a repeated option."""
+    parts = ["theodolite", verb, *words, "--out", str(out)]
+    for name, value in settings.items():
+        if value == defaults.get(name):
+            continue
+        for one in value if isinstance(value, list | tuple) else [value]:
+            parts += [f"--{name.replace('_', '-')}", str(one)]
+    return shlex.join(parts)
 
 
 def _whole(name: str, value: Any) -> int:
@@ -183,6 +205,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """
     settings = there.get("settings") or {}
     pairs = [(name, settings.get(name), value) for name, value in here["settings"].items() if name not in _BY_CONTENT]
+    pairs.append(("kind", there.get("kind", "survey"), here.get("kind", "survey")))
     pairs.append(("model fingerprint", (there.get("model") or {}).get("fingerprint"), here["model"]["fingerprint"]))
     pairs.append(("theodolite", there.get("theodolite"), here["theodolite"]))
     if settings.get("budget") == here["settings"]["budget"]:

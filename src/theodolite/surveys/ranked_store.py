@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from theodolite.errors import InputError, path_of
-from theodolite.fisher.diffusability import DEVIATIONS, Space
+from theodolite.fisher.diffusability import DEVIATIONS
 from theodolite.fisher.ranking import Ranked, Ranking
 from theodolite.fisher.resampling import Resamples
+from theodolite.fisher.space import Space
 from theodolite.fisher.stored import read_tensors, write_tensors
 from theodolite.spectrum import Estimate
-from theodolite.surveys.store import is_held, read_info, write_atomically
+from theodolite.surveys.store import is_held, parquet, read_info, write_atomically
 
 __all__ = [
     "CURVES_SCHEMA",
@@ -110,9 +110,7 @@ def write_tables(folder: Path, ranking: Ranking) -> None:
         "pairs": pa.Table.from_pylist(list(_pair_rows(ranking)), PAIRS_SCHEMA),
     }
     for name, table in tables.items():
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
-        write_atomically(folder / f"{name}.parquet", [bytes(sink.getvalue())])
+        write_atomically(folder / f"{name}.parquet", [parquet(table)])
 
 
 def _curve_rows(ranking: Ranking) -> Iterator[dict[str, Any]]:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import theodolite
 from theodolite.errors import InputError, path_of
-from theodolite.surveys.images import ImageSet, find_images, load_image
+from theodolite.surveys.images import ImageSet
 from theodolite.surveys.plan import differences, rank_command, rank_settings
-from theodolite.surveys.sources import sources_of
+from theodolite.surveys.ranked_input import (
+    batch_of,
+    encoded,
+    found_images,
+    labels_of,
+    loaded_models,
+    sources_of_images,
+)
 from theodolite.surveys.store import FORMAT, RunFolder, read_info
 
 if TYPE_CHECKING:
@@ -26,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["rank"]
 
-_BATCH = 8
 Progress = Callable[[int, int, str], None]
 """Called with (steps begun, about how many in all, what begins now)."""
 
@@ -88,11 +93,11 @@ def rank(
         raise InputError(f"a list of models to rank expected, got {models!r}")
     folder = None if out is None else RunFolder(path_of(out, "the run folder"))
     exists = folder is not None and folder.check()
-    found = _found(images, settings, groups)
-    autoencoders = _loaded(models, device)
+    found = found_images(images, settings, groups)
+    autoencoders = loaded_models(models, device)
     given = [os.fspath(one) if isinstance(one, str | os.PathLike) else one.name for one in models]
-    batch, files = _batch(found, images, autoencoders, settings)
-    sources = list(groups) if groups is not None else _sources(found, len(batch), group)
+    batch, files = batch_of(found, images, autoencoders, settings)
+    sources = list(groups) if groups is not None else sources_of_images(found, len(batch), group)
     work = _Work(autoencoders, given, batch, sources, settings)
     return work.run(folder, exists, files, found, progress or _silent)
 
@@ -112,14 +117,14 @@ class _Work:
         sources: Sequence[str],
         settings: Mapping[str, Any],
     ) -> None:
-        from theodolite.fisher.diffusability import checked_effort, checked_groups, noise_grid
-        from theodolite.fisher.held_out import without_networks
+        from theodolite.fisher.held_out import checked_effort, without_networks
+        from theodolite.fisher.measured import checked_groups, noise_grid
         from theodolite.surveys.quality import crop_side
 
         self.autoencoders, self.given, self.images, self.settings = autoencoders, given, images, settings
-        self.labels = _labels(given, autoencoders)
+        self.labels = labels_of(given, autoencoders)
         self.names, self.groups = checked_groups(sources)
-        self.latents = [_encoded(one, images) for one in autoencoders]
+        self.latents = [encoded(one, images) for one in autoencoders]
         dimensions = (one[0].numel() for one in (images, *self.latents))
         self.tau = noise_grid(*dimensions)
         shapes = [tuple(one.shape[1:]) for one in (images, *self.latents)]
@@ -173,7 +178,7 @@ class _Work:
         steps.end()
 
     def _one(self, name: str, autoencoder: Autoencoder | None, cloud: Tensor, tell: Callable[[str], None]) -> Ranked:
-        from theodolite.fisher.diffusability import measured_space
+        from theodolite.fisher.measured import measured_space
         from theodolite.fisher.ranking import Ranked
         from theodolite.surveys.quality import one_a_source, penalised, reconstruction
 
@@ -275,102 +280,3 @@ def _refuse_another(path: Path, here: Mapping[str, Any]) -> None:
             f"{path} holds a ranking of another configuration ({'; '.join(found)}); give another --out, or repeat its "
             "command to go on"
         )
-
-
-def _found(images: Any, settings: Mapping[str, Any], groups: Sequence[str] | None) -> ImageSet | None:
-    """The images of a folder; None for a batch."""
-    import torch
-
-    if isinstance(images, torch.Tensor):
-        given = [name for name in ("limit", "size", "group") if settings[name] is not None]
-        if given:
-            raise InputError(f"{given[0]}= belongs to a folder of images, got it with a batch; cut the batch instead")
-        if groups is not None and len(groups) != len(images):
-            raise InputError(f"one group an image expected, got {len(groups)} for {len(images)} images")
-        return None
-    if groups is not None:
-        raise InputError("groups= belongs to a batch of images, got it with a folder; use group=, a regular expression")
-    return find_images(path_of(images, "the image folder"), settings["limit"])
-
-
-def _sources(found: ImageSet | None, n: int, group: str | None) -> list[str]:
-    if found is None:
-        return [f"{place:06d}" for place in range(n)]
-    return sources_of([image.file for image in found.files], group)
-
-
-def _loaded(models: Sequence[Any], device: Any) -> list[Autoencoder]:
-    from theodolite.maps import Autoencoder
-    from theodolite.maps.loading import load_autoencoder
-
-    loaded = [one if isinstance(one, Autoencoder) else load_autoencoder(one, device=device) for one in models]
-    seen: dict[str, str] = {}
-    for one in loaded:
-        if one.fingerprint() in seen:
-            raise InputError(f"different models expected, got {one.name} twice (as {seen[one.fingerprint()]} before)")
-        seen[one.fingerprint()] = one.name
-    channels = {one.image_channels for one in loaded}
-    if len(channels) > 1 or not channels <= {1, 3}:
-        raise InputError(
-            f"models of grey or of RGB images expected, all of one kind, got models of {sorted(channels)} channels"
-        )
-    return loaded
-
-
-def _labels(given: Sequence[str], autoencoders: Sequence[Autoencoder]) -> list[str]:
-    """What each model is called: its name, or where two share one how it was given, or else with its fingerprint."""
-    names = [one.name for one in autoencoders]
-    return [
-        name if names.count(name) == 1 else text if given.count(text) == 1 else f"{name} {one.fingerprint()[:6]}"
-        for name, text, one in zip(names, given, autoencoders)
-    ]
-
-
-def _batch(
-    found: ImageSet | None, images: Any, autoencoders: Sequence[Autoencoder], settings: Mapping[str, Any]
-) -> tuple[Tensor, list[dict[str, str]]]:
-    """The images as all models take them, and what the record says of their files."""
-    import math
-
-    import torch
-
-    if found is None:
-        batch = images
-        files = [{"sample": f"{place:06d}", "sha256": ""} for place in range(len(batch))]
-    else:
-        multiple, size = math.lcm(*(one.downsampling for one in autoencoders)), settings["size"]
-        if size is None:
-            found.of_one_size(multiple)
-        channels = autoencoders[0].image_channels
-        options = {"channels": channels, "size": size, "multiple": multiple}
-        batch = torch.cat([load_image(image.path, **options) for image in found.files])
-        files = [{"sample": image.sample, "file": image.file, "sha256": image.sha256} for image in found.files]
-    for one in autoencoders:
-        one.check_images(batch)
-    if len(batch) < 2:
-        raise InputError(f"at least two images expected, got {len(batch)}; give more data")
-    return batch.cpu(), files
-
-
-def _encoded(autoencoder: Autoencoder, images: Tensor) -> Tensor:
-    """All latents in float32; whatever the user's encoder raises, in one line."""
-    import torch
-
-    from theodolite.fisher.clouds import checked_cloud
-
-    with _refusing(autoencoder.name), torch.no_grad():
-        latents = torch.cat([autoencoder.encode(part) for part in images.split(_BATCH)]).float()
-    checked_cloud(latents, f"latents of {autoencoder.name}")
-    return latents
-
-
-@contextmanager
-def _refusing(name: str) -> Iterator[None]:
-    from theodolite.surveys.measure import described
-
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{name} failed to encode the images ({described(error)}); try another --size") from error

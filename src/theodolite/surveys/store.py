@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from theodolite.errors import InputError, path_of
+from theodolite.files import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-__all__ = ["FORMAT", "SCHEMA", "RunFolder", "is_held", "is_ranking", "read_info", "read_record", "read_rows"]
+__all__ = [
+    "FORMAT",
+    "SCHEMA",
+    "RunFolder",
+    "is_held",
+    "kind_of",
+    "parquet",
+    "read_info",
+    "read_parquet",
+    "read_record",
+    "read_rows",
+    "refuse_another_kind",
+    "write_atomically",
+]
 
 FORMAT = 1
 """Version of the run folder's layout."""
@@ -210,12 +224,19 @@ def read_info(path: Path) -> dict[str, Any]:
     return info
 
 
-def is_ranking(path: str | Path) -> bool:
-    """Whether a run folder is that of a ranking; False too where there is no run, which its reader will say."""
+def kind_of(path: str | Path) -> str:
+    """What a run folder holds: the verb that made it; ``survey`` where there is no run."""
     try:
-        return read_info(path_of(path, "the run folder")).get("kind") == "rank"
+        return str(read_info(path_of(path, "the run folder")).get("kind", "survey"))
     except InputError:
-        return False
+        return "survey"  # whose reader will say what is wrong
+
+
+def refuse_another_kind(path: Path, kind: str) -> None:
+    """Raise `InputError` unless the run at `path` is of this kind."""
+    there = kind_of(path)
+    if there != kind:
+        raise InputError(f"{path} holds a run of `theodolite {there}`, not of `theodolite {kind}`; give another --out")
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -254,21 +275,15 @@ def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
     Raises:
         InputError: the disk is full or refuses.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(exist_ok=True)
-        with open(temporary, "wb") as stream:
+        with replacing(path) as temporary, open(temporary, "wb") as stream:
             for chunk in chunks:
                 stream.write(chunk)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise _refused_by_disk(path, error) from error
-        raise
+    except OSError as error:
+        raise _refused_by_disk(path, error) from error
 
 
 def _refused_by_disk(path: Path, error: OSError) -> InputError:
@@ -291,10 +306,27 @@ def _check_writable(path: Path) -> None:
         raise InputError(f"cannot write to {nearest}: permission denied; give another --out")
 
 
-def _parquet(table: pa.Table, notes: Mapping[str, Any]) -> bytes:
+def parquet(table: pa.Table) -> bytes:
+    """The bytes of a Parquet file with that table."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()}), sink)
+    pq.write_table(table, sink)
     return bytes(sink.getvalue())
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """A table that a run holds.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    found = _read(path)
+    if found is None:
+        raise InputError(f"{path} is missing; the run must be made again")
+    return found[0]
+
+
+def _parquet(table: pa.Table, notes: Mapping[str, Any]) -> bytes:
+    return parquet(table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()}))
 
 
 def _read(path: Path) -> tuple[pa.Table, Notes] | None:

@@ -1,0 +1,145 @@
+"""`theodolite detect`: which images of one folder are unlike those of another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from theodolite.cli import detected, terminal
+from theodolite.errors import InputError
+
+if TYPE_CHECKING:
+    from theodolite.surveys.detected import Detection
+
+__all__ = ["detect"]
+
+_SCORES = "Of those in docs/detection.md; by default all but curvature, which costs as much as the rest."
+_GROUP = (
+    "Regular expression for the part of a file's path that tells its source photograph, in both folders; by default "
+    "the name before crop coordinates, each folder on its own."
+)
+
+
+@click.command(short_help="Score images of one folder against those of another.")
+@click.argument("model")
+@click.option("--reference", required=True, metavar="FOLDER", help="Images that are normal, with its subfolders.")
+@click.option("--test", required=True, metavar="FOLDER", help="Images to judge.")
+@click.option("--labels", metavar="FILE.csv", help="Columns file,label of test images: 0 normal, 1 unusual.")
+@click.option("--out", required=True, metavar="FOLDER", help="Run folder: new, or one to resume.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=24,
+    show_default=True,
+    metavar="N",
+    help="Images of each folder, from its sources in turn; 0 for all.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(min=1),
+    metavar="PIXELS",
+    help="Centre square, resized to so many pixels; by default four latents a side and at least 32.",
+)
+@click.option("--budget", default="quick", show_default=True, metavar="NAME", help="quick, standard or full.")
+@click.option("--scores", metavar="A,B", help=_SCORES)
+@click.option("--score", default="departure", show_default=True, metavar="NAME", help="The one that orders the images.")
+@click.option("--level", type=float, default=0.95, show_default=True, help="Share of the reference below a threshold.")
+@click.option("--group", metavar="REGEX", help=_GROUP)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
+@click.option("--device", help="As in torch, e.g. cuda or cuda:1; cpu by default.")
+@click.option("--dtype", help="float32 or float64; by default as stored, half precision up-cast to float32.")
+@click.option("--subfolder", help="Of the model's folder or hub repository, e.g. vae.")
+@click.option("--revision", help="Of the hub repository.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, nothing else.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.option("--no-report", is_flag=True, help="Leave report.html out.")
+def detect(
+    model: str,
+    reference: str,
+    test: str,
+    out: str,
+    limit: int,
+    as_json: bool,
+    quiet: bool,
+    no_report: bool,
+    **settings: Any,
+) -> None:
+    """Which images of the test folder are unlike the reference, by the local geometry of MODEL's decoder?
+
+    Every score comes with the baselines it has to beat, a threshold set on the reference images alone, a p-value for
+    each image, and its AUROC with an interval over source photographs: of test against reference, or of --labels.
+
+    Finished images are kept: after Ctrl-C the same command goes on. On a complete run --labels, --group, --level and
+    --score may be changed without measuring again. A MODEL is what `theodolite survey` takes.
+
+    \b
+    Examples:
+      theodolite detect ./my-vae --reference photos --test others --out runs/odd
+      theodolite detect ./my-vae --reference photos --test mixed --labels labels.csv --out runs/labelled --limit 0
+      theodolite detect ./my-vae --reference photos --test others --out runs/odd --score lc_over_phfe --level 0.9
+      theodolite detect ./my-vae --reference photos --test others --out runs/large --size 128 --budget standard --json
+    """  # noqa: D301
+    from theodolite.surveys import detect as measure
+
+    try:
+        with terminal.interruptible() as check_interrupt, terminal.progress_bar(quiet) as draw:
+
+            def progress(done: int, total: int, sample: str) -> None:
+                if draw is not None:
+                    draw(done, total, sample)
+                if done < total:
+                    check_interrupt()
+
+            measure(model, reference, test, out, limit=limit or None, progress=progress, **settings)
+    except KeyboardInterrupt:
+        _interrupted(out, as_json=as_json, quiet=quiet, with_report=not no_report)
+        raise click.exceptions.Exit(130) from None
+    _conclude(out, as_json=as_json, quiet=quiet, with_report=not no_report)
+
+
+def _interrupted(out: str, **options: bool) -> None:
+    """What is finished, if that is enough to judge by."""
+    if not (Path(out) / "run.json").exists():
+        raise KeyboardInterrupt
+    terminal.notice("interrupted; finished images are kept, and the same command goes on")
+    try:
+        _conclude(out, **options)
+    except InputError as error:
+        terminal.notice(str(error))
+
+
+def _conclude(out: str, *, as_json: bool, quiet: bool, with_report: bool) -> None:
+    from theodolite.surveys.detected import read_detection
+
+    found = read_detection(out)
+    report = _written(found) if with_report else None
+    if as_json:
+        terminal.say(detected.as_json(found, report))
+    elif not quiet:
+        _tell(found)
+        detected.print_summary(found)
+        terminal.say(out if report is None else report)
+
+
+def _tell(found: Detection) -> None:
+    """What the user should know before reading the numbers."""
+    info = found.run.info
+    for skipped in info["data"]["skipped"]:
+        terminal.notice(f"skipped {skipped['file']}: {skipped['reason']}")
+    for failed in info["failed"]:
+        terminal.notice(f"failed {failed['sample']}, {failed['descriptor'] or 'every descriptor'}: {failed['reason']}")
+    if found.repeated:
+        terminal.notice(f"{len(found.repeated)} test images are reference images too, e.g. {found.repeated[0]}")
+    terminal.warn(found.run)
+
+
+def _written(found: Detection) -> Path | None:
+    if missing := terminal.missing_for_reports():
+        wanted = 'pip install "theodolite[report]"'
+        terminal.notice(f"no report without {missing}: {wanted}, then theodolite report {found.run.path}")
+        return None
+    from theodolite.report import write_detection_report
+
+    return write_detection_report(found)

@@ -1,0 +1,37 @@
+"""Which samples are unusual: scores from local geometry, the baselines they have to beat, and how sure that is."""
+
+from theodolite.detection.baselines import (
+    nearest_neighbour,
+    pixel_energy,
+    prior_nll,
+    reconstruction_error,
+    score_norm,
+)
+from theodolite.detection.calibration import Threshold, conformal_p, threshold
+from theodolite.detection.curves import DetectionCurves, curves
+from theodolite.detection.departure import departure
+from theodolite.detection.evaluation import DetectionTable, evaluate
+from theodolite.detection.measuring import map_scores, negative_log_likelihood
+from theodolite.detection.scores import BASELINES, SCORES, Score, computed
+
+__all__ = [
+    "BASELINES",
+    "SCORES",
+    "DetectionCurves",
+    "DetectionTable",
+    "Score",
+    "Threshold",
+    "computed",
+    "conformal_p",
+    "curves",
+    "departure",
+    "evaluate",
+    "map_scores",
+    "nearest_neighbour",
+    "negative_log_likelihood",
+    "pixel_energy",
+    "prior_nll",
+    "reconstruction_error",
+    "score_norm",
+    "threshold",
+]

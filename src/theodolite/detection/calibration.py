@@ -1,0 +1,158 @@
+"""What a score means, told from a reference set alone: a threshold with its interval, and conformal p-values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from theodolite.errors import InputError
+
+__all__ = ["Threshold", "conformal_p", "threshold"]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The quantile of a score that a share of what is normal stays below.
+
+    Attributes:
+        level: that share.
+        value: the quantile of the reference scores, each sample counted once.
+        low: lower end of its 95 % interval; minus infinity where the reference set cannot tell.
+        high: upper end; infinity where it cannot tell, as for the 95 % quantile of fewer than 72 independent samples.
+        n: reference samples.
+        effective: independent samples that they are worth.
+    """
+
+    level: float
+    value: float
+    low: float
+    high: float
+    n: int
+    effective: float
+
+
+def threshold(
+    reference: Sequence[float] | Tensor, level: float = 0.95, groups: Sequence[Hashable] | None = None
+) -> Threshold:
+    """The `level` quantile of reference scores: a sample above it scores as few normal ones do.
+
+    The interval is that of order statistics (Clopper and Pearson 1934), free of the distribution. Samples of one group
+    are not independent: the number of independent samples is taken as `q (1 - q) / Var(F)`, with `F` the share below
+    the quantile and its variance from the groups' totals (Korn and Graubard 1998), at most `n` and at least the number
+    of groups.
+
+    Args:
+        reference: scores of normal samples, not NaN.
+        level: share of normal samples below it, between 0 and 1.
+        groups: what is not independent, one entry a sample.
+
+    Raises:
+        InputError: no scores, NaN, a level outside (0, 1), or another number of groups.
+
+    Example:
+        >>> found = threshold(range(1, 101), 0.5)
+        >>> found.value, found.low, found.high
+        (50.0, 40.0, 61.0)
+    """
+    scores = _reference(reference)
+    if not 0 < level < 1:
+        raise InputError(f"`level` expected between 0 and 1, got {level}; 0.95 lets one normal sample in twenty pass")
+    ordered, n = scores.sort().values, len(scores)
+    value = float(ordered[math.ceil(level * n - 1e-9) - 1])
+    effective = _effective(scores <= value, _checked(groups, n))
+    low, high = _ranks(int(effective), level)
+    ends = [_at(ordered, rank / int(effective)) for rank in (low, high)]
+    return Threshold(level, value, ends[0], ends[1], n, effective)
+
+
+def conformal_p(
+    scores: Sequence[float] | Tensor, reference: Sequence[float] | Tensor, groups: Sequence[Hashable] | None = None
+) -> Tensor:
+    """`p = (1 + #{reference >= score}) / (1 + n)`: how unusual each score is among the reference ones.
+
+    For a sample exchangeable with the reference ones `P(p <= a) <= a` for every `a`, whatever the distribution (Vovk,
+    Gammerman and Shafer 2005). With groups each counts once, by the share of its samples at or above the score
+    (the pooled form of Dunn, Wasserman and Ramdas 2022): the statement is then about samples of a new group, and `p`
+    cannot fall below `1 / (1 + G)`.
+
+    Args:
+        scores: `(n,)`; NaN gives NaN.
+        reference: scores of normal samples.
+        groups: of the reference samples.
+
+    Returns:
+        `(n,)`.
+
+    Raises:
+        InputError: as for `threshold`.
+    """
+    known = _reference(reference)
+    weights = _weights(_checked(groups, len(known)))
+    asked = torch.as_tensor(scores).double()
+    above = ((known >= asked[:, None]) * weights).sum(-1)
+    return torch.where(asked.isnan(), asked, (1 + above) / (1 + float(weights.sum())))
+
+
+def _weights(groups: Sequence[Hashable]) -> Tensor:
+    """One over the size of each sample's group."""
+    sizes: dict[Hashable, int] = {}
+    for group in groups:
+        sizes[group] = sizes.get(group, 0) + 1
+    return torch.tensor([1 / sizes[group] for group in groups], dtype=torch.float64)
+
+
+def _reference(reference: Sequence[float] | Tensor) -> Tensor:
+    scores = torch.as_tensor(reference).double().flatten()
+    if not len(scores) or bool(scores.isnan().any()):
+        raise InputError(
+            f"reference scores expected to be numbers, got {int(scores.isnan().sum())} NaN among {len(scores)}"
+        )
+    return scores
+
+
+def _checked(groups: Sequence[Hashable] | None, n: int) -> Sequence[Hashable]:
+    if groups is not None and len(groups) != n:
+        raise InputError(f"`groups` expected one entry for each of {n} reference samples, got {len(groups)}")
+    return range(n) if groups is None else groups
+
+
+def _effective(below: Tensor, groups: Sequence[Hashable]) -> float:
+    """Independent samples that give the share below its variance over groups."""
+    n, names = len(below), dict.fromkeys(groups)
+    share = float(below.double().mean())
+    if len(names) == n or not 0 < share < 1:
+        return float(len(names))
+    place = {name: index for index, name in enumerate(names)}
+    residual = torch.zeros(len(names), dtype=torch.float64)
+    residual.index_add_(0, torch.tensor([place[group] for group in groups]), below.double() - share)
+    variance = float(residual.square().sum()) * len(names) / (len(names) - 1) / n**2 if len(names) > 1 else math.inf
+    return min(max(share * (1 - share) / variance, float(len(names))), float(n)) if variance > 0 else float(n)
+
+
+def _ranks(n: int, level: float) -> tuple[int, int]:
+    """Ranks of the order statistics that hold the quantile with 95 %: 0 and `n + 1` stand for no bound."""
+    below, low, high = 0.0, 0, n + 1
+    for count in range(n + 1):
+        below += _binomial(count, n, level)
+        if below <= 0.025:
+            low = count + 1
+        if below >= 0.975:
+            high = count + 1
+            break
+    return low, high
+
+
+def _binomial(k: int, n: int, p: float) -> float:
+    choose = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return math.exp(choose + k * math.log(p) + (n - k) * math.log1p(-p))
+
+
+def _at(ordered: Tensor, share: float) -> float:
+    """The order statistic at a share of the samples; infinite outside of them."""
+    if share <= 0:
+        return -math.inf
+    return math.inf if share > 1 else float(ordered[math.ceil(share * len(ordered) - 1e-9) - 1])

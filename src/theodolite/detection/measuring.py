@@ -1,0 +1,145 @@
+"""Scores of a map at points, from one chart a group of points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from theodolite.derivatives import jacobian
+from theodolite.descriptors import REGISTRY, Chart, Effort
+from theodolite.descriptors.effort import STANDARD
+from theodolite.descriptors.groups import group_size
+from theodolite.detection.baselines import prior_nll
+from theodolite.detection.scores import SCORES, checked_scores, computed, descriptors_for
+from theodolite.errors import InputError
+from theodolite.maps.latent_map import LatentMap
+from theodolite.spectrum import Estimate, Seeding, Seeds, joined
+
+__all__ = ["map_scores", "negative_log_likelihood"]
+
+
+def map_scores(
+    map: LatentMap,
+    points: Tensor,
+    *,
+    scores: Iterable[str] | None = None,
+    floor: float | None = None,
+    generator: Seeding = None,
+    effort: Effort | None = None,
+    dense: bool | None = None,
+    baselines: Mapping[str, Estimate] | None = None,
+) -> dict[str, Estimate]:
+    """Scores of a map at points, higher meaning more suspicious: a decoder at latents, a denoiser at noisy samples.
+
+    Args:
+        map: the map; which one is used decides the result and even its sign (an x0-map and an eps-map of one denoiser
+            rank the other way round).
+        points: `(n, *latent)`.
+        scores: names of `SCORES`; by default all that the outputs allow and for which `baselines` are given.
+        floor: for maps with a scale of their own, such as a denoiser: `psi = sum_i log max(sigma_i, floor)` over a
+            fixed number of terms, and a rank of 0 where no singular value reaches `floor`. A point that is memorised
+            has a Jacobian of zeros, where psi is otherwise undefined.
+        generator: a `torch.Generator`, a seed, or one seed a point.
+        effort: of the descriptors.
+        dense: as for the descriptors.
+        baselines: further quantities at the points, by the names of `BASELINES`; the standard normal `prior_nll` is
+            there by itself.
+
+    Returns:
+        `Estimate`s by name; NaN where a value is no number to rank by. Cost: that of the descriptors needed.
+
+    Raises:
+        InputError: an unknown score, one that these outputs or baselines do not allow, points that do not fit.
+    """
+    map.check(points)
+    if floor is not None and floor <= 0:
+        raise InputError(f"`floor` expected a positive singular value, got {floor}; leave it out for none")
+    effort, seeds = effort or STANDARD, Seeds(generator, len(points)).base
+    asked = checked_scores(scores)
+    spatial = jacobian(map, points[:1]).outputs.ndim > 2
+    chosen = [name for name in descriptors_for(asked) if scores is not None or spatial or not REGISTRY[name].spatial]
+    size = group_size(map, points, effort, dense)
+    groups = []
+    for start in range(0, len(points), size):
+        part = slice(start, start + size)
+        chart = Chart(map, points[part], generator=seeds[part], effort=effort, dense=dense)
+        groups.append(_quantities(chart, chosen, floor))
+    measured = {name: joined([group[name] for group in groups]) for name in groups[0]}
+    return computed({"prior_nll": prior_nll(points), **measured, **(baselines or {})}, scores)
+
+
+def negative_log_likelihood(
+    map: LatentMap,
+    latents: Tensor,
+    log_prior: Tensor | None = None,
+    *,
+    generator: Seeding = None,
+    effort: Effort | None = None,
+    dense: bool | None = None,
+) -> Estimate:
+    """`-log p(x) = psi(z) - log p_z(z)` in nats at `x = map(z)`, exact for an injective map.
+
+    The density is with respect to volume on the map's image, `log p(x) = log p_z(z) - ½ log det(JᵀJ)` (change of
+    variables; Humayun et al. 2022, arXiv 2203.01993, for piecewise linear maps). Where the map is not injective,
+    several latents share an output and this is an upper bound of `-log p(x)`; where it has a null space (status
+    ``rank-deficient``) there is no such density and only the order of samples is meant.
+
+    Args:
+        map: an injective map, with at least as many outputs as latents.
+        latents: `(n, *latent)`.
+        log_prior: `log p_z(z)`, `(n,)`; by default that of the standard normal law.
+        generator: a `torch.Generator`, a seed, or one seed a latent.
+        effort: of local scaling.
+        dense: as for local scaling.
+
+    Raises:
+        InputError: fewer outputs than latents, or a prior of another length.
+
+    Example:
+        >>> import math
+        >>> double = LatentMap(lambda z: 2 * z, (1,))
+        >>> found = negative_log_likelihood(double, torch.zeros(1, 1)).value.item()
+        >>> abs(found - math.log(2) - math.log(2 * math.pi) / 2) < 1e-6
+        True
+    """
+    prior = prior_nll(latents) if log_prior is None else _given(log_prior, len(latents))
+    probe = jacobian(map, latents[:1])
+    if probe.output_dim < probe.latent_dim:
+        raise InputError(
+            f"a map with at least as many outputs as latents expected, since others are not injective; got "
+            f"{probe.latent_dim} latents and {probe.output_dim} outputs"
+        )
+    psi = REGISTRY["local_scaling"].function(map, latents, generator=generator, effort=effort, dense=dense)
+    return SCORES["negative_log_likelihood"].function({"local_scaling": psi, "prior_nll": prior})
+
+
+def _given(log_prior: Tensor, n: int) -> Estimate:
+    if log_prior.shape != (n,):
+        raise InputError(f"`log_prior` expected one value for each of {n} latents, got {tuple(log_prior.shape)}")
+    return Estimate(-log_prior.double(), torch.zeros(n, dtype=torch.float64, device=log_prior.device), 0, 1)
+
+
+def _quantities(chart: Chart, names: Iterable[str], floor: float | None) -> dict[str, Estimate]:
+    found: dict[str, Estimate] = {}
+    for name in names:
+        function = REGISTRY[name].function
+        found |= function(chart.map, chart.latents, generator=chart.seeds.base, effort=chart.effort, chart=chart).named(
+            name
+        )
+    return found if floor is None else found | _floored(chart, found, floor)
+
+
+def _floored(chart: Chart, found: Mapping[str, Estimate], floor: float) -> dict[str, Estimate]:
+    """Local scaling with every singular value at least `floor`, and a rank of zero where none is above it."""
+    measure, replaced = chart.spectrum, {}
+    if "local_scaling" in found:
+        psi = measure.dimension * measure.expect(lambda s: s.clamp_min(floor).log())
+        replaced["local_scaling"] = Estimate(psi, found["local_scaling"].stderr.nan_to_num(0.0), measure.passes, 1)
+    if "local_rank" in found:
+        rank, empty = found["local_rank"], measure.largest() <= floor
+        statuses = tuple("ok" if none else status for none, status in zip(empty.tolist(), rank.statuses))
+        value, stderr = (part.masked_fill(empty, 0.0) for part in (rank.value, rank.stderr))
+        replaced["local_rank"] = Estimate(value, stderr, rank.passes, rank.n, statuses)
+    return replaced

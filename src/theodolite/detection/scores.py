@@ -1,0 +1,170 @@
+"""Every score: one line here puts it into `detect`, its tables and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from theodolite.descriptors.registry import REGISTRY
+from theodolite.errors import InputError
+from theodolite.spectrum import Estimate
+from theodolite.spectrum.estimate import worst
+
+__all__ = ["BASELINES", "SCORES", "Score", "checked_scores", "computed", "descriptors_for"]
+
+Quantities = Mapping[str, Estimate]
+
+BASELINES = ("prior_nll", "reconstruction_error", "score_norm", "nearest_neighbour", "pixel_energy")
+"""Quantities of a sample that need no Jacobian."""
+
+_HUMAYUN = "Humayun et al. 2025 (arXiv 2408.08307)"
+_LIANG = "Liang, Chen and Lai 2026 (arXiv 2604.18804)"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number of one sample; higher is taken to mean more suspicious.
+
+    Attributes:
+        name: in tables.
+        label: in pictures.
+        formula: in plain text.
+        kind: ``descriptor``, ``ratio``, ``baseline``, ``likelihood`` or ``joint``.
+        source: of the score or of its orientation.
+        needs: quantities that it is made of.
+        function: from those to the score.
+    """
+
+    name: str
+    label: str
+    formula: str
+    kind: str
+    source: str
+    needs: tuple[str, ...]
+    function: Callable[[Quantities], Estimate]
+
+
+def _power(sign: int = 1, **powers: int) -> Callable[[Quantities], Estimate]:
+    """`sign * prod q ** k`; relative errors are added in quadrature, as if the factors were independent."""
+
+    def score(found: Quantities) -> Estimate:
+        parts = [(found[name], power) for name, power in powers.items()]
+        value = sign * torch.stack([part.value.double() ** power for part, power in parts]).prod(0)
+        relative = torch.stack([(power * part.stderr / part.value).double() for part, power in parts])
+        return _made(value, value.abs() * relative.square().sum(0).sqrt(), [part for part, _ in parts])
+
+    return score
+
+
+def _same(name: str) -> Callable[[Quantities], Estimate]:
+    return lambda found: _made(found[name].value.double(), found[name].stderr.double(), [found[name]])
+
+
+def _sum(first: str, second: str) -> Callable[[Quantities], Estimate]:
+    def score(found: Quantities) -> Estimate:
+        a, b = found[first], found[second]
+        return _made(a.value.double() + b.value, (a.stderr.double().square() + b.stderr.square()).sqrt(), [a, b])
+
+    return score
+
+
+def _made(value: Tensor, stderr: Tensor, parts: list[Estimate]) -> Estimate:
+    statuses = worst(*(part.statuses for part in parts))
+    return Estimate(value, stderr, max(part.passes for part in parts), parts[0].n, statuses)
+
+
+def _descriptor(name: str, label: str, formula: str, source: str) -> Score:
+    return Score(name, label, formula, "descriptor", source, (name,), _same(name))
+
+
+def _baseline(name: str, label: str, formula: str) -> Score:
+    return Score(name, label, formula, "baseline", "standard", (name,), _same(name))
+
+
+def _ratio(name: str, label: str, formula: str, source: str, sign: int = 1, **powers: int) -> Score:
+    return Score(name, label, formula, "ratio", source, tuple(powers), _power(sign, **powers))
+
+
+_LS, _LC, _PHFE, _Q = "leading_singular_value", "axis_rotation", "detail_energy", "detail_q"
+_NLL = ("local_scaling", "prior_nll")
+_OURS = "baseline of ours for LC / PHFE"
+
+_ALL = (
+    Score(
+        "negative_log_likelihood", "ψ − log p(z)", "ψ − log p_z(z)", "likelihood", f"change of variables; {_HUMAYUN}",
+        _NLL, _sum(*_NLL),
+    ),
+    _descriptor("local_scaling", "Local scaling ψ", "Σ log σᵢ", _HUMAYUN),
+    _descriptor("local_rank", "Local rank ν", "exp(−Σ α log α)", _HUMAYUN),
+    _descriptor("local_complexity", "Local complexity δ", "hyperplanes that cut a small polytope", _HUMAYUN),
+    _descriptor(_LS, "Leading value LS", "σ₁", _LIANG),
+    _descriptor(_LC, "Axis rotation LC", "‖v₁ − v₁′‖ / ‖z − z′‖", _LIANG),
+    _descriptor(_PHFE, "Detail energy PHFE", "Var(L J v₁)", _LIANG),
+    _descriptor(_Q, "Detail share q", "‖L u₁‖² / ‖u₁‖²", "derived here"),
+    _descriptor("curvature", "Curvature κ", "‖P_N Δ²x‖ / ‖J v‖²", "derived here"),
+    _ratio("lc_over_phfe", "LC / PHFE", "LC / PHFE", _LIANG, **{_LC: 1, _PHFE: -1}),
+    _ratio("minus_ls", "−LS", "−σ₁", _OURS, sign=-1, **{_LS: 1}),
+    _ratio("one_over_phfe", "1 / PHFE", "1 / PHFE", _OURS, **{_PHFE: -1}),
+    _ratio("lc_over_ls2", "LC / LS²", "LC / σ₁²", _OURS, **{_LC: 1, _LS: -2}),
+    _ratio("lc_over_q", "LC / q", "LC / q", _OURS, **{_LC: 1, _Q: -1}),
+    _baseline("reconstruction_error", "Reconstruction error", "mean (x − D(E(x)))²"),
+    _baseline("score_norm", "Score norm", "‖∇ log p(z)‖; ‖z‖ for the prior N(0, 1)"),
+    _baseline("nearest_neighbour", "Nearest neighbour", "distance to the nearest reference of another source"),
+    _baseline("pixel_energy", "Pixel energy", "variance of the image's entries"),
+)  # fmt: skip
+
+SCORES: dict[str, Score] = {score.name: score for score in _ALL}
+"""By name, in the order of tables."""
+
+
+def computed(quantities: Quantities, names: Iterable[str] | None = None) -> dict[str, Estimate]:
+    """Every score whose quantities are there; a value that is undefined or undetermined is NaN.
+
+    Args:
+        quantities: `Estimate`s over the same samples, by the names of descriptors and `BASELINES`.
+        names: only these scores.
+
+    Raises:
+        InputError: a score whose quantities are not all there, when it was asked for by name.
+    """
+    asked = checked_scores(names)
+    found = {name: SCORES[name] for name in asked if set(SCORES[name].needs) <= set(quantities)}
+    lacking = [name for name in asked if name not in found]
+    if names is not None and lacking:
+        raise InputError(
+            f"score {lacking[0]!r} needs {', '.join(SCORES[lacking[0]].needs)}, got {', '.join(quantities)}"
+        )
+    return {name: _ranked(score.function(quantities)) for name, score in found.items()}
+
+
+def _ranked(score: Estimate) -> Estimate:
+    """Values that are no numbers to rank by as NaN."""
+    bad = torch.tensor([status in ("undefined", "undetermined") for status in score.statuses])
+    value = score.value.masked_fill(bad.to(score.value.device), torch.nan)
+    return Estimate(value, score.stderr, score.passes, score.n, score.statuses)
+
+
+def checked_scores(names: Iterable[str] | None) -> list[str]:
+    """These scores in the order of the registry; all of them when None.
+
+    Raises:
+        InputError: a name that is none.
+    """
+    chosen = list(SCORES if names is None else names)
+    for name in chosen:
+        if name not in SCORES:
+            raise InputError(f"a score expected, got {name!r}; there are {', '.join(SCORES)}")
+    return [name for name in SCORES if name in chosen]
+
+
+def descriptors_for(names: Iterable[str]) -> list[str]:
+    """The descriptors whose quantities these scores need, in the order of the registry."""
+    needed = {quantity for name in names for quantity in SCORES[name].needs}
+    return [
+        descriptor.name
+        for descriptor in REGISTRY.values()
+        if needed & {quantity.name for quantity in descriptor.quantities}
+    ]

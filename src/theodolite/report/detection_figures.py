@@ -1,0 +1,132 @@
+"""The figures of a detection: AUROC of every score with its interval, and scores of both folders side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.report import palette
+from theodolite.report.content import is_wide
+from theodolite.report.figures import figure_of, layout_of, plain_axis, short
+from theodolite.report.framing import decades
+from theodolite.report.ranking_figures import escaped
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from theodolite.detection import DetectionTable
+    from theodolite.surveys.detected import Detection
+
+__all__ = ["KINDS", "aurocs", "strip"]
+
+KINDS = {
+    "joint": palette.INK,
+    "likelihood": palette.MODELS[2],
+    "descriptor": palette.MODELS[0],
+    "ratio": palette.MODELS[1],
+    "baseline": palette.FAINT,
+}
+"""What kinds of scores there are, with their colours."""
+
+_ROWS = {"reference": 0.0, "test": 1.0}
+_JITTER = 0.22
+Array = NDArray[np.float64]
+
+
+def aurocs(table: DetectionTable, labels: dict[str, str], kinds: dict[str, str]) -> Figure:
+    """AUROC of every score with its 95 % interval, in the order of the table; the line is chance."""
+    places = list(range(len(table.names), 0, -1))
+    traces = [_auroc(table[name], place, labels[name], KINDS[kinds[name]]) for name, place in zip(table.names, places)]
+    layout = {
+        **layout_of(0),
+        "margin": {"l": 12, "r": 16, "t": 8, "b": 46},
+        "xaxis": {**plain_axis(), "range": [0, 1], "title": {"text": "AUROC (0.5: chance; below: lower there)"}},
+        "yaxis": {
+            **plain_axis(),
+            "range": [0.3, len(places) + 0.7],
+            "tickvals": places,
+            "ticktext": [escaped(labels[name]) for name in table.names],
+            "showgrid": False,
+            "ticks": "",
+        },
+        "shapes": [_line(0.5, "dash")],
+    }
+    return figure_of(traces, layout)
+
+
+def _auroc(row: dict[str, Any], place: int, label: str, colour: str) -> dict[str, Any]:
+    value, low, high = (row[f"auroc{end}"] for end in ("", "_low", "_high"))
+    reach = {"type": "data", "symmetric": False, "array": [high - value], "arrayminus": [value - low]}
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": short([value]),
+        "y": [place],
+        "marker": {"size": 10, "color": colour},
+        "error_x": {**reach, "color": colour, "thickness": 1.8, "width": 0},
+        "hovertemplate": f"{escaped(label)}: %{{x:.3f}} ({low:.3f} to {high:.3f})<extra></extra>",
+    }
+
+
+def strip(found: Detection, name: str, wide: bool = False) -> Figure:
+    """Every image a point, the reference below and the test images above; the line is the threshold."""
+    value = found.scores[name].value.numpy()
+    usable = np.isfinite(value)
+    values = value[usable]
+    logarithmic = bool(values.min() > 0) and is_wide(float(values.min()), float(values.max()))
+    limit = found.thresholds[name].value
+    above = found.flagged(name).numpy()
+    traces = []
+    for role, row in _ROWS.items():
+        chosen = [place for place, image in enumerate(found.images) if image.role == role and usable[place]]
+        traces.append(_dots(found, chosen, value[chosen], row, above[chosen], wide))
+    axis = _across(values, logarithmic)
+    layout = {
+        **layout_of(0),
+        "margin": {"l": 66, "r": 10, "t": 6, "b": 30},
+        "xaxis": {**plain_axis(), **axis, "nticks": 8 if wide else 4},
+        "yaxis": {
+            **plain_axis(),
+            "range": [-0.5, 1.5],
+            "tickvals": list(_ROWS.values()),
+            "ticktext": list(_ROWS),
+            "showgrid": False,
+            "ticks": "",
+            "fixedrange": True,
+        },
+        "shapes": [_line(float(np.log10(limit)) if logarithmic else limit, "solid", logarithmic)] if limit else [],
+    }
+    return figure_of(traces, layout)
+
+
+def _across(values: Array, logarithmic: bool) -> dict[str, Any]:
+    ends = np.log10([values.min(), values.max()]) if logarithmic else np.array([values.min(), values.max()])
+    margin = 0.05 * float(ends[1] - ends[0]) or 0.5
+    low, high = float(ends[0]) - margin, float(ends[1]) + margin
+    return {**(decades(low, high) if logarithmic else {}), "range": [low, high]}
+
+
+def _dots(
+    found: Detection, chosen: Sequence[int], values: Array, row: float, above: Array, wide: bool
+) -> dict[str, Any]:
+    """Moved apart by their order, so that equal values can be told apart."""
+    offsets = _JITTER * np.sin(2.4 * np.arange(len(chosen)))
+    colours = [palette.MODELS[1] if one else palette.faded(palette.MODELS[0], 0.75) for one in above]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": short(values),
+        "y": short(row + offsets),
+        "marker": {"size": 8 if wide else 6, "color": colours},
+        "text": [escaped(found.images[place].file) for place in chosen],
+        "hovertemplate": "%{text}<br>%{x:.4g}<extra></extra>",
+    }
+
+
+def _line(place: float, dash: str, logarithmic: bool = False) -> dict[str, Any]:
+    x = 10**place if logarithmic else place
+    ends = {"x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper"}
+    return {"type": "line", **ends, "line": {"color": palette.MUTED, "width": 1.2, "dash": dash}}

@@ -1,0 +1,49 @@
+"""The labels of test images, from a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+
+from theodolite.errors import InputError
+from theodolite.surveys.images import ImageSet
+
+__all__ = ["read_labels"]
+
+_LABELS = {"0": 0, "normal": 0, "1": 1, "unusual": 1}
+_HEAD = {"file", "label"}
+
+
+def read_labels(path: str | None, test: ImageSet) -> dict[str, int]:
+    """Labels by file: 0 for normal, 1 for unusual; none without a path.
+
+    Raises:
+        InputError: a file that cannot be read, other columns, unknown or repeated files, labels of one kind.
+    """
+    if path is None:
+        return {}
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            rows = csv.DictReader(stream, skipinitialspace=True)
+            if not set(rows.fieldnames or ()) >= _HEAD:
+                raise InputError(f"{path} expected to begin with the columns file,label, got {rows.fieldnames}")
+            return _checked(path, [(row["file"], row["label"]) for row in rows], {one.file for one in test.files})
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read the labels file {path}: {reason}; give a CSV with columns file,label") from error
+
+
+def _checked(path: str, rows: Sequence[tuple[str | None, str | None]], files: set[str]) -> dict[str, int]:
+    labels: dict[str, int] = {}
+    for file, label in rows:
+        if file not in files:
+            raise InputError(f"{path} names {file!r}, which is no image of the test folder; give paths inside it")
+        if label is None or label.strip().lower() not in _LABELS:
+            raise InputError(f"{path} expected 0 (normal) or 1 (unusual) for {file}, got {label!r}")
+        if file in labels:
+            raise InputError(f"{path} names {file} twice; keep one line for each file")
+        labels[file] = _LABELS[label.strip().lower()]
+    if len(set(labels.values())) < 2:
+        held = f"only {next(iter(labels.values()))}" if labels else "none"
+        raise InputError(f"labels of both kinds, 0 and 1, expected in {path}, got {held}")
+    return labels

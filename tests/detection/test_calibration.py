@@ -1,0 +1,89 @@
+"""Thresholds and p-values from a reference set alone: what they promise, over many draws."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from theodolite.detection import conformal_p, threshold
+from theodolite.errors import InputError
+
+Q95 = 1.6448536269514722
+
+
+def test_the_interval_of_a_quantile_covers():
+    for n, level, truth in ((30, 0.5, 0.0), (200, 0.95, Q95), (100, 0.9, 1.2815515655446004)):
+        covered = []
+        for seed in range(300):
+            found = threshold(np.random.default_rng(seed).normal(size=n), level)
+            covered.append(found.low <= truth <= found.high)
+        assert np.mean(covered) >= 0.93
+
+
+def test_few_samples_leave_the_upper_end_open():
+    assert threshold(range(71), 0.95).high == math.inf
+    assert threshold(range(72), 0.95).high == 71
+    assert threshold([1.0]).low == -math.inf
+
+
+def test_crops_of_few_photographs_are_worth_little():
+    z = {"grouped": [], "alone": []}
+    for seed in range(200):
+        draw = np.random.default_rng(seed)
+        scores = np.repeat(draw.normal(size=40), 10) * 0.9**0.5 + draw.normal(size=400) * 0.1**0.5
+        for name, groups in (("grouped", np.repeat(np.arange(40), 10).tolist()), ("alone", None)):
+            found = threshold(scores, 0.5, groups)
+            z[name].append(found.low <= 0 <= found.high)
+            if name == "grouped":
+                assert 40 <= found.effective <= 400
+    assert np.mean(z["grouped"]) >= 0.92
+    assert np.mean(z["alone"]) < 0.7
+
+
+def test_p_values_are_valid_and_exact_in_ranks():
+    draw = np.random.default_rng(0)
+    small = []
+    for _ in range(2000):
+        reference, new = draw.normal(size=19), draw.normal(size=1)
+        small.append(float(conformal_p(new, reference)) <= 0.1)
+    assert np.mean(small) == pytest.approx(0.1, abs=0.02)
+    found = conformal_p([0.0, 2.5, 9.0, math.nan], [1.0, 2.0, 3.0])
+    assert found[:3].tolist() == [1.0, 0.5, 0.25]
+    assert found[3].isnan()
+
+
+def test_grouped_p_values_are_valid_for_new_groups():
+    draw = np.random.default_rng(0)
+    small = {"grouped": [], "alone": []}
+    groups = np.repeat(np.arange(9), 8).tolist()
+    for _ in range(1500):
+        reference = np.repeat(draw.normal(size=9), 8) + 0.1 * draw.normal(size=72)
+        new = draw.normal(size=1) + 0.1 * draw.normal(size=1)
+        small["grouped"].append(float(conformal_p(new, reference, groups)) <= 0.1 + 1e-9)
+        small["alone"].append(float(conformal_p(new, reference)) <= 0.05)
+    assert np.mean(small["grouped"]) <= 0.115
+    assert np.mean(small["alone"]) > 0.08
+
+
+def test_each_group_counts_once():
+    p = conformal_p([1.5], [1.0, 2.0, 2.0, 2.0], ["a", "b", "b", "b"])
+    assert float(p) == pytest.approx((1 + 1) / 3)
+    assert float(conformal_p([9.0], torch.arange(4.0), ["a", "a", "b", "b"])) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: threshold([]), "got 0 NaN among 0"),
+        (lambda: threshold([1.0, math.nan]), "1 NaN among 2"),
+        (lambda: threshold([1.0], 1.0), "between 0 and 1"),
+        (lambda: threshold([1.0, 2.0], groups=["a"]), "one entry for each of 2"),
+        (lambda: conformal_p([1.0], [math.nan]), "1 NaN"),
+    ],
+)
+def test_mistakes(call, message):
+    with pytest.raises(InputError, match=message):
+        call()

@@ -1,0 +1,202 @@
+"""AUROC and its companions against brute force, and how honest their intervals are."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from theodolite.detection import evaluate
+from theodolite.detection.resampling import Draws
+from theodolite.detection.roc import Masses, auroc, average_precision, true_positive_rate
+from theodolite.errors import InputError
+from theodolite.spectrum import Estimate
+
+
+def brute_auroc(normal, unusual):
+    return np.mean([(u > n) + 0.5 * (u == n) for u in unusual for n in normal])
+
+
+def tied(seed, n=23, m=17):
+    draw = np.random.default_rng(seed)
+    return draw.integers(0, 6, n).astype(float), draw.integers(1, 8, m).astype(float)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_auroc_is_the_rank_formula_with_ties(seed):
+    normal, unusual = tied(seed)
+    table = evaluate(np.concatenate([normal, unusual]), [0] * 23 + [1] * 17, resamples=10)
+    assert table["score"]["auroc"] == pytest.approx(brute_auroc(normal, unusual), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_resampled_auroc_is_that_of_the_resample(seed):
+    normal, unusual = tied(seed)
+    scores = torch.from_numpy(np.concatenate([normal, unusual]))
+    labels = torch.tensor([False] * 23 + [True] * 17)
+    weights = Draws(labels, range(40), 6, seed).weights
+    found = auroc(Masses(scores, weights))
+    for row, (w0, w1) in enumerate(zip(*weights)):
+        repeated = [np.repeat(scores.numpy(), (w * size).round().int().numpy()) for w, size in ((w0, 23), (w1, 17))]
+        assert found[row] == pytest.approx(brute_auroc(*repeated), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_precision_and_rates_agree_with_scikit_learn(seed):
+    metrics = pytest.importorskip("sklearn.metrics")
+    normal, unusual = tied(seed)
+    scores, labels = np.concatenate([normal, unusual]), np.array([0] * 23 + [1] * 17)
+    weights = Draws(torch.from_numpy(labels == 1), range(40), 2, 0).weights
+    masses = Masses(torch.from_numpy(scores), weights)
+    assert average_precision(masses, 17 / 40)[0] == pytest.approx(metrics.average_precision_score(labels, scores))
+    false, true, _ = metrics.roc_curve(labels, scores, drop_intermediate=False)
+    for allowed in (0.05, 0.2, 0.5):
+        assert true_positive_rate(masses, allowed)[0] == pytest.approx(true[false <= allowed].max())
+
+
+def test_monotone_changes_of_a_score_change_nothing_and_its_negative_mirrors():
+    normal, unusual = tied(0)
+    scores, labels = np.concatenate([normal, unusual]), [0] * 23 + [1] * 17
+    table = evaluate({"a": scores, "b": np.exp(3 * scores), "c": -scores}, labels)
+    a, b, c = table.rows()
+    assert [b[key] for key in b if key != "score"] == [a[key] for key in a if key != "score"]
+    assert a["auroc"] + c["auroc"] == pytest.approx(1)
+    assert a["auroc_low"] + c["auroc_high"] == pytest.approx(1)
+
+
+def test_a_permutation_of_samples_changes_nothing_but_the_draws():
+    normal, unusual = tied(1)
+    scores, labels = np.concatenate([normal, unusual]), np.array([0] * 23 + [1] * 17)
+    order = np.random.default_rng(0).permutation(40)
+    one, other = evaluate(scores, labels), evaluate(scores[order], labels[order])
+    assert one["score"]["auroc"] == pytest.approx(other["score"]["auroc"])
+    assert one["score"]["auroc_low"] == pytest.approx(other["score"]["auroc_low"], abs=0.02)
+
+
+def two_normals(seed, separation, n=60, m=40):
+    draw = np.random.default_rng(seed)
+    return np.concatenate([draw.normal(size=n), separation + draw.normal(size=m)]), [0] * n + [1] * m
+
+
+def test_errors_are_honest():
+    truth = 0.75
+    separation = 2**0.5 * 0.674489750196
+    z, covered = [], []
+    for seed in range(200):
+        table = evaluate(*two_normals(seed, separation), resamples=200, seed=seed)
+        z.append((float(table.auroc.value) - truth) / float(table.auroc.stderr))
+        low, high = table.interval("score")
+        covered.append(low <= truth <= high)
+    assert abs(np.mean(z)) <= 0.25
+    assert 0.7 <= np.std(z) <= 1.3
+    assert np.mean(covered) >= 0.92
+
+
+@pytest.mark.parametrize(("truth", "sizes"), [(0.5, (10, 10)), (0.9, (20, 20)), (0.98, (60, 30))])
+def test_the_interval_covers_where_a_normal_one_would_not(truth, sizes):
+    separation = 2**0.5 * float(torch.special.ndtri(torch.tensor(truth, dtype=torch.float64)))
+    covered = []
+    for seed in range(200):
+        low, high = evaluate(*two_normals(seed, separation, *sizes), resamples=150, seed=seed).interval("score")
+        covered.append(low <= truth <= high)
+    assert np.mean(covered) >= 0.92
+
+
+def test_errors_of_grouped_samples_are_over_groups():
+    """Ten crops of a photograph say hardly more than one: with groups errors are honest, without they are not."""
+    z = {"grouped": [], "alone": []}
+    truth = float(torch.special.ndtr(torch.tensor(0.6 / 2**0.5)))
+    labels, groups = np.repeat([0, 1], 160), np.repeat(np.arange(32), 10)
+    for seed in range(200):
+        draw = np.random.default_rng(seed)
+        photographs = np.repeat(draw.normal(size=32), 10)
+        scores = 0.6 * labels + 0.95**0.5 * photographs + 0.05**0.5 * draw.normal(size=320)
+        for name, given in (("grouped", groups), ("alone", None)):
+            table = evaluate(scores, labels, groups=given, resamples=100, seed=seed)
+            z[name].append((float(table.auroc.value) - truth) / float(table.auroc.stderr))
+    assert abs(np.mean(z["grouped"])) <= 0.3
+    assert 0.7 <= np.std(z["grouped"]) <= 1.3
+    assert np.std(z["alone"]) > 2
+
+
+def test_differences_are_paired():
+    """Two scores that share most of their noise differ more surely than either is known; z-scores are honest."""
+    z, narrower = [], []
+    for seed in range(200):
+        draw = np.random.default_rng(seed)
+        base, labels = draw.normal(size=120), np.repeat([0, 1], 60)
+        scores = {name: base + shift * labels + 0.3 * draw.normal(size=120) for name, shift in (("a", 1.5), ("b", 1.0))}
+        table = evaluate(scores, labels, resamples=150, seed=seed)
+        truth = [float(torch.special.ndtr(torch.tensor(s / (2 * 1.09) ** 0.5))) for s in (1.5, 1.0)]
+        difference = table.difference("a", "b")
+        z.append((float(difference.value) - truth[0] + truth[1]) / float(difference.stderr))
+        narrower.append(float(difference.stderr) < float(table.auroc.stderr.max()))
+    assert abs(np.mean(z)) <= 0.3
+    assert 0.7 <= np.std(z) <= 1.3
+    assert np.mean(narrower) > 0.95
+
+
+def test_pairs_narrow_what_a_shared_seed_explains():
+    draw = np.random.default_rng(0)
+    shared = draw.normal(size=80)
+    scores = np.concatenate([shared, shared + 0.5 + 0.2 * draw.normal(size=80)])
+    labels, seeds = [0] * 80 + [1] * 80, [*range(80), *range(80)]
+    paired, apart = evaluate(scores, labels, pairs=seeds), evaluate(scores, labels)
+    assert float(paired.auroc.value) == float(apart.auroc.value)
+    assert float(paired.auroc.stderr) < 0.6 * float(apart.auroc.stderr)
+    assert paired.independent == (80, 80)
+
+
+def test_probability_of_an_order():
+    scores, labels = two_normals(0, 1.5)
+    table = evaluate({"good": scores, "same": 2 * scores, "none": np.zeros(100)}, labels)
+    assert table.probability("good", "same") == 0.5
+    assert table.probability("good", "none") > 0.99
+    assert table.probability("none", "good") == pytest.approx(1 - table.probability("good", "none"))
+    assert table["none"]["auroc"] == pytest.approx(0.5)
+
+
+def test_a_perfect_score_is_not_certain():
+    table = evaluate({"up": [0.0, 1, 2, 3, 4, 5], "down": [5.0, 4, 3, 2, 1, 0]}, [0, 0, 0, 1, 1, 1])
+    assert table["up"]["auroc"] == 1
+    assert table.interval("up") == pytest.approx((0.025 ** (1 / 3), 1))
+    assert table.interval("down") == pytest.approx((0, 1 - 0.025 ** (1 / 3)))
+    assert table.auroc.statuses == ("upper-bound", "lower-bound")
+    assert table.auroc.interval()[0][0] == pytest.approx(0.025 ** (1 / 3), abs=1e-6)
+
+
+def test_infinities_rank_and_estimates_count_with_their_values():
+    values = torch.tensor([-math.inf, 0.0, 1.0, math.inf], dtype=torch.float64)
+    table = evaluate({"a": Estimate(values, torch.zeros(4), 0, 1)}, torch.tensor([0, 0, 1, 1]))
+    assert table["a"]["auroc"] == 1
+    assert "AUROC" in str(table)
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "options", "message"),
+    [
+        ([0.0, math.nan, 1, 2], [0, 0, 1, 1], {}, "NaN at 1 of 4"),
+        ([0.0, 1, 2], [0, 0, 1, 1], {}, "one number for each of 4"),
+        ([0.0, 1, 2, 3], [1, 1, 1, 1], {}, "4 samples that are all unusual"),
+        ([0.0, 1, 2, 3], [0, 0, 0, 0], {}, "all normal"),
+        ([0.0, 1, 2, 3], [0, 2, 1, 1], {}, "0 (normal) and 1"),
+        ([0.0, 1, 2, 3], [0, 0, 0, 1], {}, "two independent"),
+        ([0.0, 1, 2, 3], [0, 0, 1, 1], {"pairs": [0, 1, 2, 3]}, "got none"),
+        ([0.0, 1, 2, 3], [0, 0, 1, 1], {"groups": [0, 1, 2]}, "one entry for each"),
+        ([0.0, 1, 2, 3], [0, 0, 1, 1], {"groups": [0, 0, 1, 1]}, "other groups"),
+        ([0.0, 1, 2, 3], [0, 0, 1, 1], {"groups": [0, 1, 0, 1], "pairs": [0, 1, 0, 1]}, "got both"),
+        ({}, [0, 1], {}, "at least one score"),
+        (["a", "b"], [0, 1], {}, "expected to be numbers"),
+    ],
+)
+def test_mistakes(scores, labels, options, message):
+    with pytest.raises(InputError) as caught:
+        evaluate(scores, labels, **options)
+    assert message in str(caught.value)
+
+
+def test_unknown_names_are_told():
+    with pytest.raises(InputError, match="'b'; there are score"):
+        evaluate([0.0, 1, 2, 3], [0, 0, 1, 1]).difference("score", "b")
