@@ -20,9 +20,9 @@ from torch import Tensor
 import curves
 from curves import Panel
 from theodolite import local_scaling, sampler_map
-from theodolite.steering import LearnedReward, fit_reward, random_direction, spearman
-from theodolite.steering.coloured import PROPERTIES, coloured_judge
-from theodolite.steering.sweep import Sweep, sweep
+from theodolite.steering import LearnedReward, Sweep, fit_reward, random_direction, spearman, sweep
+from theodolite.steering.properties import PROPERTIES
+from theodolite.surveys.coloured_judge import coloured_judge
 from theodolite.zoo import ConditionalDiffusion, conditional_diffusion
 from theodolite.zoo.coloured import CONDITIONS, labels_of
 
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="as little as possible")
     options = parser.parse_args()
     if options.smoke:
-        options.rho, options.clean, options.samples, options.measured, options.steps = [-0.2, 0.2], 40, 16, 3, 30
+        options.rho, options.clean, options.samples, options.measured, options.steps = [-0.2, 0.2], 32, 16, 3, 30
     model = conditional_diffusion()
     rewards = fitted(model, options.clean, options.steps)
     noise, labels = drawn(model, CONDITIONS[::4], options.samples)
@@ -62,7 +62,7 @@ def main() -> None:
         measured=options.measured,
         condition=labels,
         guidance=GUIDANCE,
-        levels=None if not options.smoke else (0.02, 5.0),
+        levels=(0.02, 5.0) if options.smoke else rewards["scaling"].levels,  # the same for all
     )
     print_sweep(found)
     if options.picture:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from theodolite.cli import detected, mapped, ranked, terminal
+from theodolite.cli import detected, guide, mapped, ranked, terminal
 
 __all__ = ["show"]
 
@@ -88,5 +88,15 @@ def _show_paths(run: str, as_json: bool, _: str | None) -> None:
         mapped.print_paths(found)
 
 
-_SHOWN = {"rank": _show_ranking, "detect": _show_detection, "phases": _show_phases, "path": _show_paths}
+def _show_guidance(run: str, as_json: bool, _: str | None) -> None:
+    guide.print_guidance(run, as_json)
+
+
+_SHOWN = {
+    "rank": _show_ranking,
+    "detect": _show_detection,
+    "phases": _show_phases,
+    "path": _show_paths,
+    "guide": _show_guidance,
+}
 """How a kind of run is shown; as a survey otherwise."""

@@ -45,7 +45,8 @@ def guide(
         eps' = eps - rho sqrt(1 - abar) g / rms(g),   sqrt(1 - abar) = sigma / sqrt(sigma² + data²)
 
     where `data` is the deviation of the data (the reward's, or 1), so that `rho` is the size of the push relative to
-    the noise: 0.05 is gentle, 0.3 is a lot. Negative `rho` lowers the reward; zero is the model itself.
+    the noise: 0.05 is gentle, 0.4 is a lot. Pushes add up over the levels that are guided, most of all noisy ones, so
+    compare rewards at the same `levels`. Negative `rho` lowers the reward; zero is the model itself.
 
     Args:
         model: as for `theodolite.denoiser_map`.

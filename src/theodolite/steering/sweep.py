@@ -115,8 +115,9 @@ def sweep(
         method: as for `sampler_map`.
         norm: as for `guide`.
         measured: of how many samples, the first ones, local scaling is measured; all by default. It is what costs.
-        progress: called with what is done, the total, and what comes next.
-        options: of `guide`: `condition`, `guidance`, `unconditional`, `scheduler`, `levels`.
+        progress: called with the runs done, their number, and what was done last.
+        options: of `guide`: `condition`, `guidance`, `unconditional`, `scheduler`, and `levels`, which rewards must
+            share to push as hard as one another.
 
     Returns:
         A `Sweep`. Cost: a run of the sampler and `measured` local scalings for each reward and scale but zero.
@@ -134,12 +135,12 @@ def sweep(
     runs = [(next(iter(rewards)), 0.0), *((name, rho) for name in rewards for rho in scales if rho)]
     guided = [guide(model, rewards[name], rho, norm=norm, **options) for name, rho in runs]
     samples, scaling = {}, {}
-    for place, (run, denoiser) in enumerate(zip(runs, guided)):
-        if progress is not None:
-            progress(place, len(runs), f"{run[0]} {run[1]:+g}" if run[1] else "unguided")
+    for place, (run, denoiser) in enumerate(zip(runs, guided), 1):
         with torch.no_grad():
             samples[run] = sampler_map(denoiser, steps, method)(noise)
         scaling[run] = local_scaling(map, samples[run][:count]).value
+        if progress is not None:
+            progress(place, len(runs), f"{run[0]} {run[1]:+g}" if run[1] else "unguided")
     for name in rewards:
         samples[name, 0.0], scaling[name, 0.0] = samples[runs[0]], scaling[runs[0]]
     estimates = dict(_estimates(tuple(rewards), scales, samples, scaling, judge))

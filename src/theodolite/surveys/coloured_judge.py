@@ -1,39 +1,14 @@
-"""What the zoo's diffusion models are judged by, and the plain properties of images that are controls."""
+"""What samples of the zoo's diffusion models are judged by."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from theodolite.steering.sweep import Judge
+from theodolite.zoo import ConditionalDiffusion, coloured_digits
 
-if TYPE_CHECKING:
-    from theodolite.zoo import ConditionalDiffusion
-
-__all__ = ["PROPERTIES", "coloured_judge"]
-
-
-def brightness(images: Tensor) -> Tensor:
-    """The mean over pixels and channels, `(n,)`."""
-    return images.flatten(1).mean(1)
-
-
-def contrast(images: Tensor) -> Tensor:
-    """The standard deviation over pixels and channels, `(n,)`."""
-    return images.flatten(1).std(1)
-
-
-def detail(images: Tensor) -> Tensor:
-    """The mean squared difference of neighbouring pixels, `(n,)`: high frequencies count by their square."""
-    across, down = images.diff(dim=-1), images.diff(dim=-2)
-    return across.square().mean((1, 2, 3)) + down.square().mean((1, 2, 3))
-
-
-PROPERTIES: dict[str, Callable[[Tensor], Tensor]] = {"brightness": brightness, "contrast": contrast, "detail": detail}
-"""Of images `(n, channels, height, width)`; a reward fitted to one of these is a control of local scaling."""
+__all__ = ["coloured_judge"]
 
 
 def coloured_judge(model: ConditionalDiffusion, labels: Tensor, *, references: int = 1000, seed: int = 0) -> Judge:
@@ -48,8 +23,6 @@ def coloured_judge(model: ConditionalDiffusion, labels: Tensor, *, references: i
         references: images of the same conditions, in turn, that the Fréchet distance refers to.
         seed: of these.
     """
-    from theodolite.zoo import coloured_digits
-
     classifier = model.classifier
     side = 32 if model.autoencoder is not None else 16
     turns = -(-references // len(labels))
