@@ -210,14 +210,14 @@ def _potential(family: Family, posterior: Posterior, seed: int) -> Potential:
 
 def _surface(potential: Potential) -> Estimate:
     """The log-partition function in every cell less its best affine function, which posteriors do not tell."""
-    points = potential.grid.points.to(potential.coefficients)
+    points = potential.grid.points.to(potential.duals)
     basis = torch.cat([torch.ones_like(points[:, :1]), points], 1)
 
     def bent(values: Tensor) -> Tensor:
         return values - (basis @ torch.linalg.lstsq(basis, values.mT).solution).mT
 
-    value = bent(potential.splines.evaluate(potential.coefficients, points)[None])[0]
-    each = bent(potential.splines.evaluate(potential.replicates, points))
+    value = bent(potential.surface.value(points)[None])[0]
+    each = bent(potential.replicates.value(points))
     return Estimate(value.detach(), each.std(0).detach(), 0, len(each), method="bootstrap")
 
 
