@@ -27,14 +27,14 @@ def reward(tmp_path_factory):
 @pytest.fixture
 def quick(monkeypatch):
     """A map whose local scaling takes no time, in place of the decoder."""
-    subject = guided._subject
+    subject = guided.subject_of
 
     def smaller(model, asked):
         found = subject(model, asked)
         map = LatentMap(lambda z: z.flatten(1)[:, :3].exp(), found.shape, name="small")
-        return guided._Subject(found.name, found.model, found.shape, map, found.decode, found.device)
+        return guided.Subject(found.name, found.model, found.shape, map, found.decode, found.device)
 
-    monkeypatch.setattr(guided, "_subject", smaller)
+    monkeypatch.setattr(guided, "subject_of", smaller)
 
 
 def refused(result, message):

@@ -47,6 +47,12 @@ def test_the_error_of_spearman_is_honest(r):
     assert is_honest(z_scores(estimate, 6 / math.pi * math.asin(r / 2)))
 
 
+def test_the_same_order_is_one_without_error():
+    found = spearman(normal(0, 320), normal(0, 320).exp())
+    assert float(found.value) == pytest.approx(1, abs=1e-12)
+    assert 0 <= float(found.stderr) < 1e-6
+
+
 def test_numbers_without_ranks_are_undefined():
     assert spearman(torch.ones(10), normal(0, 10)).status == "undefined"
 
@@ -102,6 +108,7 @@ def test_diversity_does_not_ask_for_order_or_place():
     "call",
     [
         lambda: spearman(torch.zeros(3), torch.zeros(3)),
+        lambda: spearman(torch.full((5,), torch.nan), torch.zeros(5)),
         lambda: frechet_distance(torch.zeros(5, 2), torch.zeros(5, 3)),
         lambda: frechet_distance(torch.zeros(2, 2), torch.zeros(5, 2)),
         lambda: diversity(torch.zeros(2, 2)),

@@ -22,7 +22,7 @@ def spearman(x: Tensor, y: Tensor) -> Estimate:
         y: `(n,)`, at least four, not all the same.
 
     Raises:
-        InputError: other shapes, or fewer than four pairs.
+        InputError: other shapes, fewer than four pairs, or numbers that are not finite.
 
     Example:
         >>> found = spearman(torch.tensor([1.0, 2.0, 3.0, 9.0, 5.0]), torch.tensor([1.0, 4.0, 9.0, 20.0, 30.0]))
@@ -34,10 +34,12 @@ def spearman(x: Tensor, y: Tensor) -> Estimate:
         raise InputError(
             f"`x` (k, n) and `y` (n,) with n >= 4 expected, got {tuple(x.shape)} and {tuple(y.shape)}; pair the samples"
         )
+    if not bool(rows.isfinite().all() and y.isfinite().all()):
+        raise InputError("finite numbers expected to be ranked, got NaN or infinity; leave such pairs out")
     one = torch.stack([_ranks(row) for row in rows])
     other = _ranks(y)
     one, other = one - one.mean(1, keepdim=True), other - other.mean()
-    r = one @ other / (one.norm(dim=1) * other.norm())
+    r = (one @ other / (one.norm(dim=1) * other.norm())).clamp(-1, 1)
     stderr = (1 - r.square()) * ((1 + r.square() / 2) / (len(y) - 3)).sqrt()
     statuses = tuple("undefined" if bool(v.isnan()) else "ok" for v in r)
     message = "" if "undefined" not in statuses else "values that are all the same have no ranks"

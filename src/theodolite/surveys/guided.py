@@ -6,9 +6,8 @@ import io
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -17,15 +16,13 @@ from torch import Tensor
 import theodolite
 from theodolite.descriptors import local_scaling
 from theodolite.errors import InputError, path_of
-from theodolite.maps import LatentMap, denoiser_map, sampler_map
-from theodolite.maps.denoisers import as_denoiser
-from theodolite.maps.diffusion import Diffusion
+from theodolite.maps import sampler_map
 from theodolite.maps.loading import load
 from theodolite.steering.guidance import Reward, random_direction
 from theodolite.steering.properties import PROPERTIES
 from theodolite.steering.reward import LearnedReward, fit_reward
-from theodolite.steering.sweep import Judge, Sweep, sweep
-from theodolite.surveys.coloured_judge import coloured_judge
+from theodolite.steering.sweep import Sweep, sweep
+from theodolite.surveys.guided_subject import Subject, subject_of
 from theodolite.surveys.plan import verb_command
 from theodolite.surveys.record import machine, now, versions
 from theodolite.surveys.store import (
@@ -37,10 +34,6 @@ from theodolite.surveys.store import (
     refuse_another_kind,
     write_atomically,
 )
-from theodolite.zoo import ConditionalDiffusion
-
-if TYPE_CHECKING:
-    from theodolite.maps import Autoencoder
 
 __all__ = ["CONTROLS", "DEFAULTS", "GUIDANCE_SCHEMA", "measure_guidance", "read_guidance"]
 
@@ -114,7 +107,7 @@ def measure_guidance(
     if folder.check():
         refuse_another_kind(folder.path, "guide")
     _check(asked)
-    subject = _subject(load(model, device=asked["device"]), asked)
+    subject = subject_of(load(model, device=asked["device"]), asked)
     reward = None if asked["reward"] is None else _loaded(asked["reward"], subject)
     info = _record(os.fspath(model), subject, asked, folder.path)
     folder.make()
@@ -143,59 +136,10 @@ def read_guidance(path: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], d
     return read_parquet(folder / "guidance.parquet").to_pylist(), info
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """What is guided, the map whose local scaling is meant, and how its samples are seen."""
-
-    name: str
-    model: Any
-    shape: tuple[int, ...]
-    map: LatentMap
-    decode: Callable[[Tensor], Tensor]
-    device: torch.device
-
-    def options(self, n: int, asked: Mapping[str, Any], conditions: int | None) -> dict[str, Any]:
-        """What `guide` is told beside the reward, for `n` samples: conditions in turn, all of them or some."""
-        if not isinstance(self.model, ConditionalDiffusion):
-            return {}
-        from theodolite.zoo.coloured import labels_of
-
-        known = self.model.conditions
-        chosen = list(known[:: len(known) // conditions] if conditions else known)
-        labels = labels_of(chosen).repeat(-(-n // len(chosen)), 1)[:n]
-        return {"condition": labels.to(self.device), "guidance": asked["guidance"]}
-
-    def judge(self, options: Mapping[str, Any], seed: int) -> Judge:
-        """Diversity of decoded samples, and with a classifier their quality."""
-        if isinstance(self.model, ConditionalDiffusion):
-            return coloured_judge(self.model, options["condition"], seed=seed)
-        return Judge(lambda samples: self.decode(samples).flatten(1))
-
-
-def _subject(model: Any, asked: Mapping[str, Any]) -> _Subject:
-    if not isinstance(model, ConditionalDiffusion | Diffusion):
-        raise InputError(
-            f"a diffusion model expected, got {type(model).__name__}; give zoo:coloured-latent, zoo:coloured-pixels or "
-            "the folder of a diffusers pipeline"
-        )
-    denoiser = as_denoiser(model)
-    shape = tuple(size for size in denoiser.shape if size is not None)
-    autoencoder: Autoencoder | None = model.autoencoder
-    network = model.denoiser if isinstance(model, ConditionalDiffusion) else model.network
-    data = float(getattr(network, "data", 1.0))
-    map = autoencoder.decoder if autoencoder is not None else denoiser_map(denoiser, asked["level"] * data)
-    decode = autoencoder.decode if autoencoder is not None else _same
-    return _Subject(model.name, model, shape, map, decode, next(network.parameters()).device)
-
-
-def _same(samples: Tensor) -> Tensor:
-    return samples
-
-
 def _measured(
     folder: RunFolder,
     info: dict[str, Any],
-    subject: _Subject,
+    subject: Subject,
     reward: LearnedReward | None,
     asked: Mapping[str, Any],
     progress: Progress,
@@ -207,7 +151,7 @@ def _measured(
     steps = _Steps(progress, groups + (reward is None) + len(learnt) + runs)
     rewards = dict(_rewards(subject, reward, learnt, asked, steps))
     rewards["scaling"].save(folder.path / "reward.safetensors")
-    noise = _noise(subject, asked["samples"], asked["seed"] + 1)
+    noise = subject.noise(asked["samples"], asked["seed"] + 1)
     options = subject.options(len(noise), asked, min(_CONDITIONS, max(1, len(noise) // 4)))
     chosen: dict[str, Reward] = {**rewards}
     if "random" in asked["control"]:
@@ -230,12 +174,12 @@ def _measured(
 
 
 def _rewards(
-    subject: _Subject, reward: LearnedReward | None, learnt: list[str], asked: Mapping[str, Any], steps: _Steps
+    subject: Subject, reward: LearnedReward | None, learnt: list[str], asked: Mapping[str, Any], steps: _Steps
 ) -> Iterator[tuple[str, LearnedReward]]:
     """The reward of local scaling, and those of plain properties of images, from the same clean samples."""
     clean = torch.empty(0)
     if reward is None or learnt:
-        noise = _noise(subject, asked["clean"], asked["seed"])
+        noise = subject.noise(asked["clean"], asked["seed"])
         with torch.no_grad():
             clean = sampler_map(subject.model, asked["steps"], **subject.options(len(noise), asked, None))(noise)
             images = subject.decode(clean)
@@ -253,13 +197,8 @@ def _rewards(
         steps.tell(f"reward of {name}")
 
 
-def _noise(subject: _Subject, n: int, seed: int) -> Tensor:
-    draws = torch.randn(n, *subject.shape, generator=torch.Generator().manual_seed(seed))
-    return draws.to(subject.device)
-
-
 def _written(
-    folder: RunFolder, info: dict[str, Any], subject: _Subject, rewards: Mapping[str, LearnedReward], found: Sweep
+    folder: RunFolder, info: dict[str, Any], subject: Subject, rewards: Mapping[str, LearnedReward], found: Sweep
 ) -> dict[str, Any]:
     """Table and pictures, then the record that says the run is complete."""
     write_atomically(folder.path / "guidance.parquet", [parquet(pa.Table.from_pylist(found.rows(), GUIDANCE_SCHEMA))])
@@ -307,7 +246,7 @@ def _silent(done: int, total: int, what: str) -> None:
     """Report nothing."""
 
 
-def _loaded(path: str, subject: _Subject) -> LearnedReward:
+def _loaded(path: str, subject: Subject) -> LearnedReward:
     reward = LearnedReward.load(path, device=subject.device)
     if reward.shape != subject.shape:
         raise InputError(
@@ -328,7 +267,7 @@ def _check(asked: Mapping[str, Any]) -> None:
         raise InputError(f"`norm` expected to be unit or raw, got {asked['norm']!r}")
 
 
-def _record(model: str, subject: _Subject, asked: Mapping[str, Any], out: Path) -> dict[str, Any]:
+def _record(model: str, subject: Subject, asked: Mapping[str, Any], out: Path) -> dict[str, Any]:
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asked.items()}
     return {
         "format": FORMAT,
