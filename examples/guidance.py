@@ -30,7 +30,7 @@ STEPS, GUIDANCE, SEED = 12, 1.5, 0
 QUANTITIES = ("local_scaling_change", "local_scaling_step", "diversity", "frechet_distance", "confidence", "accuracy")
 PANELS = {
     "local_scaling_change": "change of true local scaling (nats)",
-    "frechet_distance": "Fréchet distance",
+    "frechet_distance": "Frechet distance",
     "confidence": "confidence of the classifier",
 }
 
@@ -38,15 +38,15 @@ PANELS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rho", type=float, nargs="+", default=[-0.4, -0.2, -0.1, 0.1, 0.2, 0.4])
-    parser.add_argument("--clean", type=int, default=400, help="samples that rewards are fitted to")
-    parser.add_argument("--samples", type=int, default=96, help="samples a scale")
-    parser.add_argument("--measured", type=int, default=24, help="of these, how many true local scaling is measured at")
+    parser.add_argument("--clean", type=int, default=320, help="samples that rewards are fitted to")
+    parser.add_argument("--samples", type=int, default=64, help="samples a scale")
+    parser.add_argument("--measured", type=int, default=12, help="of these, how many true local scaling is measured at")
     parser.add_argument("--steps", type=int, default=400, help="of every reward's training")
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--smoke", action="store_true", help="as little as possible")
     options = parser.parse_args()
     if options.smoke:
-        options.rho, options.clean, options.samples, options.measured, options.steps = [-0.2, 0.2], 32, 16, 3, 30
+        options.rho, options.clean, options.samples, options.measured, options.steps = [0.2], 32, 16, 3, 30
     model = conditional_diffusion()
     rewards = fitted(model, options.clean, options.steps)
     noise, labels = drawn(model, CONDITIONS[::4], options.samples)
