@@ -109,7 +109,7 @@ def _draw(rows: list[Row], d: int, path: Path, name: str) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
     for way in dict.fromkeys(row[0] for row in rows):
-        passes, errors = zip(*((row[1], row[2]) for row in rows if row[0] == way))
+        passes, errors = zip(*((row[1], row[2]) for row in rows if row[0] == way and row[1] < d))
         axes.plot(passes, errors, marker="o", markersize=4, label=way)
     axes.axvline(d, color="0.6", linestyle=":", linewidth=1)
     axes.annotate("dense", (d, 1), xycoords=("data", "axes fraction"), ha="right", va="top", fontsize=8, color="0.4")

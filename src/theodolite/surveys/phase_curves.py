@@ -30,8 +30,8 @@ def phase_curves(
 ) -> tuple[Curve, ...]:
     """Geodesics inside the largest regions, between their middles, and those that were asked for.
 
-    In the direct metric always: along a ridge narrower than a few cells the Hessian of a potential ripples, and curves
-    are caught there (measured on Ising: up to 13 % longer than the straight line).
+    In the direct metric always: in the Hessian of a potential the minimiser did not settle across Ising's narrow ridge
+    (curves longer than the straight line, status ``not converged``); in the direct metric it did.
     """
     pairs = [*_inside(level), *_across(level), *asked]
     if not pairs:

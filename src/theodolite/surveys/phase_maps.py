@@ -14,6 +14,7 @@ from torch import Tensor
 import theodolite
 from theodolite.errors import InputError, path_of
 from theodolite.hessian import (
+    ConvexNetwork,
     DirectMetric,
     MetricMap,
     ParameterGrid,
@@ -199,9 +200,9 @@ def _mapped(
 
 
 def _potential(family: Family, posterior: Posterior, seed: int) -> Potential:
-    """At full resolution where it is the metric in use; elsewhere a surface to look at, sooner."""
+    """As near as it gets where it is the metric in use; elsewhere a surface to look at, sooner."""
     if family.exponential:
-        return fit_potential(posterior, generator=seed)
+        return fit_potential(posterior, network=ConvexNetwork(), generator=seed)
     known = None if posterior.parameters is None else posterior.parameters[:_BUNDLES]
     some = replace(posterior, log_probability=posterior.log_probability[:_BUNDLES], parameters=known)
     first, second = (min(_INTERVALS, size - 4) for size in posterior.grid.shape)
