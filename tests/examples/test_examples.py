@@ -53,3 +53,10 @@ def test_fashion_mnist_is_read(shared):
     assert held_out.shape == (600, 1, 28, 28)
     assert images.min() == -1
     assert 0.9 < images.max() <= 1
+
+
+def test_guidance_is_swept_and_drawn(tmp_path):
+    told = run("guidance.py", "--picture", tmp_path / "guidance.png")
+    assert all(f"**{name}**" in told for name in ("scaling", "brightness", "contrast", "detail", "random"))
+    with Image.open(tmp_path / "guidance.png") as picture:
+        assert picture.width == 1380

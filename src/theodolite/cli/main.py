@@ -12,6 +12,7 @@ from theodolite.cli.decouple import decouple
 from theodolite.cli.demo import demo
 from theodolite.cli.detect import detect
 from theodolite.cli.diffusability import diffusability
+from theodolite.cli.guide import guide
 from theodolite.cli.path import path
 from theodolite.cli.phases import phases
 from theodolite.cli.rank import rank
@@ -58,6 +59,7 @@ def main() -> None:
       theodolite decouple --out runs/claims
       theodolite phases zoo:ising --out runs/ising
       theodolite path ./my-vae cat.png dog.png --out runs/cat-dog
+      theodolite guide zoo:coloured-latent --rho -0.4 -0.2 0.2 0.4 --out runs/guided
       theodolite show runs/first
 
     Exit codes: 0 done (also when the reader of a pipe stops early, as `head` does), 1 a bug, 2 bad input or a disk
@@ -65,5 +67,5 @@ def main() -> None:
     """  # noqa: D301
 
 
-for verb in (survey, rank, diffusability, detect, decouple, phases, path, demo, report, show):
+for verb in (survey, rank, diffusability, detect, decouple, phases, path, guide, demo, report, show):
     main.add_command(verb)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from theodolite.cli import terminal
+from theodolite.errors import InputError
 
 __all__ = ["report"]
 
@@ -69,5 +70,16 @@ def _paths(run: str, out: Path | None) -> Path:
     return write_paths_report(run, out)
 
 
-_WRITERS = {"rank": _ranking, "detect": _detection, "decouple": _decoupling, "phases": _phases, "path": _paths}
+def _guidance(run: str, out: Path | None) -> Path:
+    raise InputError(f"{run} holds a guidance run, which has no report; use theodolite show {run}")
+
+
+_WRITERS = {
+    "rank": _ranking,
+    "detect": _detection,
+    "decouple": _decoupling,
+    "phases": _phases,
+    "path": _paths,
+    "guide": _guidance,
+}
 """How the report of a kind of run is written; that of a survey otherwise."""

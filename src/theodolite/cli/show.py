@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from theodolite.cli import decoupled, detected, mapped, ranked, terminal
+from theodolite.cli import decoupled, detected, guide, mapped, ranked, terminal
 
 __all__ = ["show"]
 
@@ -98,11 +98,16 @@ def _show_paths(run: str, as_json: bool, _: str | None) -> None:
         mapped.print_paths(found)
 
 
+def _show_guidance(run: str, as_json: bool, _: str | None) -> None:
+    guide.print_guidance(run, as_json)
+
+
 _SHOWN = {
     "rank": _show_ranking,
     "detect": _show_detection,
     "decouple": _show_decoupling,
     "phases": _show_phases,
     "path": _show_paths,
+    "guide": _show_guidance,
 }
 """How a kind of run is shown; as a survey otherwise."""

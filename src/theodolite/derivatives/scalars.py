@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
 
-__all__ = ["gradients", "hessians", "values_and_gradients"]
+__all__ = ["differentiable_gradients", "gradients", "hessians", "values_and_gradients"]
 
 
 def gradients(function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
@@ -21,6 +22,16 @@ def values_and_gradients(function: Callable[[Tensor], Tensor], points: Tensor) -
         leaf = points.detach().requires_grad_()
         values = function(leaf)
         return values.detach(), torch.autograd.grad(values.sum(), leaf)[0]
+
+
+def differentiable_gradients(function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    """The gradients of `function: (n, ...) -> (n,)`, each row on its own, as a function of `points` with derivatives.
+
+    What a map may contain: forward and reverse mode go through, at the cost of the Hessian's products.
+    """
+    values, pull = torch.func.vjp(function, points)  # type: ignore[misc]
+    (found,) = pull(torch.ones_like(values))
+    return cast(Tensor, found)
 
 
 def hessians(function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:

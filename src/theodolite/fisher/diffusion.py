@@ -50,6 +50,7 @@ class DiffusersScore(FunctionScore):
             than the model's, or a `t` that the schedule does not reach (the message names the range).
 
     Example:
+        >>> import torch
         >>> from diffusers import DDPMScheduler
         >>> standard = lambda x, time: (1 - DDPMScheduler().alphas_cumprod[time.long()])[:, None].sqrt() * x
         >>> score = DiffusersScore(standard, DDPMScheduler(), (2,), time="nearest")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,17 @@ from torch.nn.functional import silu
 
 from theodolite.fisher.preconditioning import is_spatial
 
-__all__ = ["CHANNELS_STEP", "SpatialDenoiser", "VectorDenoiser", "denoiser_network"]
+__all__ = [
+    "CHANNELS_STEP",
+    "DILATIONS",
+    "NoiseLevel",
+    "SpatialBlock",
+    "SpatialDenoiser",
+    "VectorBlock",
+    "VectorDenoiser",
+    "denoiser_network",
+    "initialised",
+]
 
 _WAVES = 8
 """Cosines and sines that tell a network its noise level."""
@@ -21,7 +32,8 @@ _TOLD = 32
 CHANNELS_STEP = 8
 """Channels of a convolutional network come in multiples of it: the groups of its normalisation."""
 
-_DILATIONS = (1, 2, 4)
+DILATIONS = (1, 2, 4)
+"""Of the blocks' first convolutions, in turn."""
 
 
 class NoiseLevel(nn.Module):
@@ -97,7 +109,7 @@ class SpatialDenoiser(nn.Module):
     def __init__(self, shape: tuple[int, ...], width: int, depth: int) -> None:
         super().__init__()
         self.level, self.enter = NoiseLevel(), nn.Conv2d(shape[0], width, 3, padding=1)
-        dilations = (_DILATIONS[place % len(_DILATIONS)] for place in range(depth))
+        dilations = (DILATIONS[place % len(DILATIONS)] for place in range(depth))
         self.blocks = nn.ModuleList(SpatialBlock(width, dilation) for dilation in dilations)
         self.leave = nn.Conv2d(width, shape[0], 3, padding=1)
 
@@ -117,15 +129,21 @@ def denoiser_network(
     Weights and biases are uniform within `1 / sqrt(inputs)`, the last layer is all zero. Nothing is drawn from the
     global random state.
     """
+    make = SpatialDenoiser if is_spatial(torch.Size(shape)) else VectorDenoiser
+    return initialised(lambda: make(shape, width, depth), generator)
+
+
+def initialised(make: Callable[[], nn.Module], generator: torch.Generator | None) -> nn.Module:
+    """What `make` makes, with weights drawn from `generator` as `denoiser_network` says, or on the meta device."""
     with torch.device("meta"):
-        network = (SpatialDenoiser if is_spatial(torch.Size(shape)) else VectorDenoiser)(shape, width, depth)
+        network = make()
     if generator is None:
         return network
     network.to_empty(device=generator.device)
     with torch.no_grad():
         for module in network.modules():
             _initialise(module, generator)
-        for weight in network.leave.parameters():
+        for weight in network.leave.parameters():  # type: ignore[union-attr]
             weight.zero_()
     return network
 

@@ -116,7 +116,7 @@ def as_denoiser(
 def _bound(model: Any, condition: Any, scheduler: Any, shape: tuple[int | None, ...] | None, null: bool) -> Denoiser:
     if isinstance(model, Diffusion):
         model, scheduler = model.network, scheduler or model.scheduler
-    if isinstance(denoiser := getattr(model, "denoiser", None), nn.Module):
+    if not isinstance(model, Denoiser) and isinstance(denoiser := getattr(model, "denoiser", None), nn.Module):
         model = denoiser
     if is_network(model):
         if scheduler is None:

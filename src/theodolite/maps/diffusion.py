@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from theodolite.errors import InputError
-from theodolite.maps.channels import Flow, Prediction, Preserving, channel_of
+from theodolite.maps.channels import Channel, Flow, Prediction, Preserving, channel_of
 from theodolite.maps.denoising import Denoiser, same_shape
 
 if TYPE_CHECKING:
     from theodolite.maps.autoencoders import Autoencoder
 
-__all__ = ["DiffusersDenoiser", "Diffusion", "is_network", "shape_of"]
+__all__ = ["DiffusersDenoiser", "Diffusion", "is_network", "schedule_levels", "shape_of"]
 
 
 @dataclass(frozen=True)
@@ -116,12 +116,17 @@ class DiffusersDenoiser(Denoiser):
         """The noise levels of the scheduler for so many steps, down to where its last step ends."""
         scheduler = copy.deepcopy(self._scheduler)
         scheduler.set_timesteps(steps)
-        if isinstance(self.channel, Flow):
-            return [math.inf if tau == 1 else tau / (1 - tau) for tau in scheduler.sigmas.double().tolist()]
-        if not isinstance(self.channel, Preserving) or hasattr(scheduler, "sigmas"):
-            return [float(sigma) for sigma in scheduler.sigmas]
-        end = 1 / float(getattr(scheduler, "final_alpha_cumprod", 1.0)) - 1
-        return [self.channel.steps[int(step)] ** 0.5 for step in scheduler.timesteps] + [max(end, 0.0) ** 0.5]
+        return schedule_levels(scheduler, self.channel)
+
+
+def schedule_levels(scheduler: Any, channel: Channel) -> list[float]:
+    """The noise levels of a scheduler whose steps are set, down to where its last step ends."""
+    if isinstance(channel, Flow):
+        return [math.inf if tau == 1 else tau / (1 - tau) for tau in scheduler.sigmas.double().tolist()]
+    if not isinstance(channel, Preserving) or hasattr(scheduler, "sigmas"):
+        return [float(sigma) for sigma in scheduler.sigmas]
+    end = 1 / float(getattr(scheduler, "final_alpha_cumprod", 1.0)) - 1
+    return [channel.steps[int(step)] ** 0.5 for step in scheduler.timesteps] + [max(end, 0.0) ** 0.5]
 
 
 def is_network(model: Any) -> bool:

@@ -1,0 +1,100 @@
+"""What guidance costs: how far samples are from the data, how much they differ, in the features of a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from theodolite.errors import InputError
+from theodolite.spectrum import Estimate
+
+__all__ = ["diversity", "frechet_distance"]
+
+
+def frechet_distance(features: Tensor, reference: Tensor) -> Estimate:
+    """`|m - m'|² + tr(S + S' - 2 (S^½ S' S^½)^½)` of means and covariances: W2² of two Gaussians.
+
+    It is biased upwards by the noise of both covariances, of order (dimension / n): compare only at equal `n`. The
+    standard error is the jackknife's over `features`; the reference is taken as it is. Source: Dowson and Landau 1982;
+    of network features, Heusel et al. 2017 (arXiv 1706.08500).
+
+    Args:
+        features: `(n, d)`, n at least 3.
+        reference: `(m, d)` of the data.
+
+    Raises:
+        InputError: features of two widths, or too few.
+
+    Example:
+        >>> line = torch.tensor([[-1.0], [0.0], [1.0]])
+        >>> found = frechet_distance(2 * line + 3, line)  # means 3 apart, deviations 2 and 1
+        >>> round(found.value.item(), 6)
+        10.0
+    """
+    if features.ndim != 2 or reference.ndim != 2 or features.shape[1] != reference.shape[1]:
+        raise InputError(
+            f"features (n, d) and (m, d) expected, got {tuple(features.shape)} and {tuple(reference.shape)}"
+        )
+    _check_count(len(features), 3)
+    mean, covariance = _moments(reference.double())
+    return _jackknifed(features.double(), lambda some: _between(*_moments(some), mean, covariance), "gaussian")
+
+
+def diversity(features: Tensor, groups: Tensor | None = None) -> Estimate:
+    """Mean Euclidean distance of pairs of samples of one group; unbiased, standard error by the jackknife.
+
+    Args:
+        features: `(n, d)`.
+        groups: whole numbers `(n,)`, such as the condition of each sample; all one group by default. Pairs count alike.
+
+    Raises:
+        InputError: fewer than three samples, groups of another number, or no pair within a group.
+
+    Example:
+        >>> diversity(torch.tensor([[0.0], [1.0], [2.0]])).value.item()  # 1, 1 and 2
+        1.3333333333333333
+    """
+    _check_count(len(features), 3)
+    groups = torch.zeros(len(features), dtype=torch.int64) if groups is None else groups.cpu()
+    if groups.shape != (len(features),):
+        raise InputError(f"`groups` expected one number a sample, ({len(features)},), got {tuple(groups.shape)}")
+    X = features.double().flatten(1)
+    distances = torch.cdist(X, X, compute_mode="donot_use_mm_for_euclid_dist")
+    pairs = (groups[:, None] == groups).to(distances).fill_diagonal_(0)
+    if not bool(pairs.sum() > 0):
+        raise InputError("two samples of one group expected at least, got none; draw more of each condition")
+    total, count = (distances * pairs).sum(), pairs.sum()
+    left = (total - 2 * (distances * pairs).sum(1)) / (count - 2 * pairs.sum(1)).clamp_min(1)
+    return _from_left_out(total / count, left, "pairs")
+
+
+def _jackknifed(samples: Tensor, statistic: Callable[[Tensor], Tensor], method: str) -> Estimate:
+    rows = torch.arange(len(samples), device=samples.device)
+    left = torch.stack([statistic(samples[rows != row]) for row in rows])
+    return _from_left_out(statistic(samples), left, method)
+
+
+def _from_left_out(value: Tensor, left: Tensor, method: str) -> Estimate:
+    n = len(left)
+    stderr = ((n - 1) / n * (left - left.mean()).square().sum()).sqrt()
+    return Estimate(value.reshape(1), stderr.reshape(1), 0, n, method=method)
+
+
+def _moments(X: Tensor) -> tuple[Tensor, Tensor]:
+    mean = X.mean(0)
+    centred = X - mean
+    return mean, centred.mT @ centred / (len(X) - 1)
+
+
+def _between(mean: Tensor, covariance: Tensor, other: Tensor, covariance_of_other: Tensor) -> Tensor:
+    values, axes = torch.linalg.eigh(covariance_of_other)
+    root = (axes * values.clamp_min(0).sqrt()) @ axes.mT
+    shared = torch.linalg.eigvalsh(root @ covariance @ root).clamp_min(0).sqrt().sum()
+    return (mean - other).square().sum() + covariance.trace() + covariance_of_other.trace() - 2 * shared
+
+
+def _check_count(n: int, least: int) -> None:
+    if n < least:
+        raise InputError(f"at least {least} samples expected, got {n}; draw more")

@@ -1,0 +1,282 @@
+"""`measure_guidance`: a diffusion model guided by its local scaling, beside controls, into a run folder."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+import theodolite
+from theodolite.descriptors import local_scaling
+from theodolite.errors import InputError, path_of
+from theodolite.maps import sampler_map
+from theodolite.maps.loading import load
+from theodolite.steering.guidance import Reward, random_direction
+from theodolite.steering.properties import PROPERTIES
+from theodolite.steering.reward import LearnedReward, fit_reward
+from theodolite.steering.sweep import Sweep, sweep
+from theodolite.surveys.guided_subject import Subject, subject_of
+from theodolite.surveys.plan import verb_command
+from theodolite.surveys.record import machine, now, versions
+from theodolite.surveys.store import (
+    FORMAT,
+    RunFolder,
+    parquet,
+    read_info,
+    read_parquet,
+    refuse_another_kind,
+    write_atomically,
+)
+
+__all__ = ["CONTROLS", "DEFAULTS", "GUIDANCE_SCHEMA", "measure_guidance", "read_guidance"]
+
+GUIDANCE_SCHEMA = pa.schema(
+    [
+        ("reward", pa.string()),
+        ("rho", pa.float64()),
+        ("quantity", pa.string()),
+        ("value", pa.float64()),
+        ("stderr", pa.float64()),
+        ("n", pa.int64()),
+        ("status", pa.string()),
+    ]
+)
+"""Columns of `guidance.parquet`: one row a reward, scale and quantity (`theodolite.steering.Sweep`)."""
+
+CONTROLS = (*PROPERTIES, "random")
+"""What guidance by local scaling may be compared with."""
+
+DEFAULTS: Mapping[str, Any] = {
+    "rho": (-0.4, -0.2, 0.0, 0.2, 0.4),
+    "control": ("contrast", "random"),
+    "reward": None,
+    "norm": "unit",
+    "clean": 400,
+    "training": 400,
+    "samples": 64,
+    "measured": 16,
+    "steps": 12,
+    "guidance": 1.5,
+    "level": 0.1,
+    "seed": 0,
+    "device": None,
+}
+"""Settings of a guidance run."""
+
+_GROUP, _COLUMNS, _CONDITIONS = 16, 16, 8
+Progress = Callable[[int, int, str], None]
+
+
+def measure_guidance(
+    model: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str],
+    progress: Progress | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Fit a reward of local scaling to samples of a model, guide it at every scale, and measure what came of it.
+
+    Args:
+        model: a diffusion model that `theodolite.load` opens: of the zoo, or a folder of an unconditional pipeline.
+        out: the run folder; a guidance run in it is replaced.
+        progress: called with (steps done, steps in all, what was done last).
+        settings: `rho` (scales of either sign), `control` (some of `CONTROLS`), `reward` (a file that
+            `LearnedReward.save` wrote, in place of a training), `norm` (``unit`` or ``raw``), `clean` (samples that
+            rewards are fitted to), `training` (steps), `samples` (a scale), `measured` (of these, how many local
+            scaling is measured at), `steps` (of the sampler), `guidance` (classifier-free, of the zoo's models),
+            `level` (of a pixel model: noise in units of the data at which the denoiser is the map), `seed`, `device`.
+
+    Returns:
+        The content of `run.json`.
+
+    Raises:
+        InputError: before long work: no diffusion model, unknown settings or controls, a reward of another shape.
+        KeyboardInterrupt: on Ctrl-C; the reward is kept once the controls are fitted too.
+    """
+    if unknown := set(settings) - set(DEFAULTS):
+        raise InputError(f"settings {', '.join(DEFAULTS)} expected, got {', '.join(sorted(unknown))}")
+    asked = {**DEFAULTS, **settings}
+    folder = RunFolder(path_of(out, "the run folder"))
+    if folder.check():
+        refuse_another_kind(folder.path, "guide")
+    _check(asked)
+    subject = subject_of(load(model, device=asked["device"]), asked)
+    reward = None if asked["reward"] is None else _loaded(asked["reward"], subject)
+    info = _record(os.fspath(model), subject, asked, folder.path)
+    folder.make()
+    with folder.locked():
+        folder.tidy()
+        try:
+            folder.write_info({**info, "status": "running"})
+            info = _measured(folder, info, subject, reward, asked, progress or _silent)
+        except BaseException:
+            folder.write_info({**info, "status": "interrupted"})
+            raise
+    return info
+
+
+def read_guidance(path: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows of `guidance.parquet` and the content of `run.json`.
+
+    Raises:
+        InputError: no run folder, that of another kind of run, or one without results.
+    """
+    folder = path_of(path, "the run folder")
+    info = read_info(folder)
+    refuse_another_kind(folder, "guide")
+    if info["status"] != "complete":
+        raise InputError(f"{folder} holds no results yet; run its command again: {info['command']}")
+    return read_parquet(folder / "guidance.parquet").to_pylist(), info
+
+
+def _measured(
+    folder: RunFolder,
+    info: dict[str, Any],
+    subject: Subject,
+    reward: LearnedReward | None,
+    asked: Mapping[str, Any],
+    progress: Progress,
+) -> dict[str, Any]:
+    scales = {0.0, *asked["rho"]}
+    learnt = [name for name in asked["control"] if name in PROPERTIES]
+    groups = 0 if reward is not None else math.ceil(asked["clean"] / _GROUP)
+    runs = 1 + (len(scales) - 1) * (1 + len(asked["control"]))
+    steps = _Steps(progress, groups + (reward is None) + len(learnt) + runs)
+    rewards = dict(_rewards(subject, reward, learnt, asked, steps))
+    rewards["scaling"].save(folder.path / "reward.safetensors")
+    noise = subject.noise(asked["samples"], asked["seed"] + 1)
+    options = subject.options(len(noise), asked, min(_CONDITIONS, max(1, len(noise) // 4)))
+    chosen: dict[str, Reward] = {**rewards}
+    if "random" in asked["control"]:
+        chosen["random"] = random_direction(len(noise), subject.shape, generator=asked["seed"], like=rewards["scaling"])
+    found = sweep(
+        subject.model,
+        subject.map,
+        chosen,
+        asked["rho"],
+        noise,
+        subject.judge(options, asked["seed"]),
+        steps=asked["steps"],
+        norm=asked["norm"],
+        measured=asked["measured"],
+        progress=lambda done, total, what: steps.tell(what),
+        levels=rewards["scaling"].levels,
+        **options,
+    )
+    return _written(folder, info, subject, rewards, found)
+
+
+def _rewards(
+    subject: Subject, reward: LearnedReward | None, learnt: list[str], asked: Mapping[str, Any], steps: _Steps
+) -> Iterator[tuple[str, LearnedReward]]:
+    """The reward of local scaling, and those of plain properties of images, from the same clean samples."""
+    clean = torch.empty(0)
+    if reward is None or learnt:
+        noise = subject.noise(asked["clean"], asked["seed"])
+        with torch.no_grad():
+            clean = sampler_map(subject.model, asked["steps"], **subject.options(len(noise), asked, None))(noise)
+            images = subject.decode(clean)
+    if reward is None:
+        psi = []
+        for part in clean.split(_GROUP):
+            psi.append(local_scaling(subject.map, part, generator=asked["seed"]).value)
+            steps.tell("local scaling")
+        reward = fit_reward(clean, torch.cat(psi), steps=asked["training"], generator=asked["seed"])
+        steps.tell("reward")
+    yield "scaling", reward
+    for name in learnt:
+        target = PROPERTIES[name](images).double()
+        yield name, fit_reward(clean, target, steps=asked["training"], generator=asked["seed"])
+        steps.tell(f"reward of {name}")
+
+
+def _written(
+    folder: RunFolder, info: dict[str, Any], subject: Subject, rewards: Mapping[str, LearnedReward], found: Sweep
+) -> dict[str, Any]:
+    """Table and pictures, then the record that says the run is complete."""
+    write_atomically(folder.path / "guidance.parquet", [parquet(pa.Table.from_pylist(found.rows(), GUIDANCE_SCHEMA))])
+    for name in found.rewards:
+        for rho in found.rhos:
+            with torch.no_grad():
+                images = subject.decode(found.samples[name, rho][:_COLUMNS])
+            write_atomically(folder.path / "strips" / f"{name}_{rho:+g}.png", [_png(images)])
+    correlations = {
+        name: {"sigma": one.record.sigmas, "spearman": one.record.spearman, "stderr": one.record.stderr}
+        for name, one in rewards.items()
+        if one.record is not None
+    }
+    outcome = {"rises": {name: found.rises(name) for name in found.rewards}, "held_out": correlations}
+    info = {**info, **outcome, "status": "complete", "finished": now()}
+    folder.write_info(info)
+    return info
+
+
+def _png(images: Tensor) -> bytes:
+    """Images in [-1, 1] side by side."""
+    from PIL import Image
+
+    row = torch.cat(list(images.float().cpu()), -1)
+    pixels = ((row + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    stream = io.BytesIO()
+    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+class _Steps:
+    """Progress over steps of about the same length."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+        progress(0, total, "")
+
+    def tell(self, what: str) -> None:
+        """A step is done."""
+        self.done += 1
+        self.progress(self.done, self.total, what)
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    """Report nothing."""
+
+
+def _loaded(path: str, subject: Subject) -> LearnedReward:
+    reward = LearnedReward.load(path, device=subject.device)
+    if reward.shape != subject.shape:
+        raise InputError(
+            f"a reward of points {subject.shape} expected, {path} holds one of {reward.shape}; fit another"
+        )
+    return reward
+
+
+def _check(asked: Mapping[str, Any]) -> None:
+    if not any(rho for rho in asked["rho"]) or not all(math.isfinite(rho) for rho in asked["rho"]):
+        raise InputError(f"`rho` expected as finite scales, one at least besides zero, got {list(asked['rho'])}")
+    if unknown := set(asked["control"]) - set(CONTROLS):
+        raise InputError(f"controls among {', '.join(CONTROLS)} expected, got {', '.join(sorted(unknown))}")
+    for name, least in (("clean", 40), ("training", 1), ("samples", 8), ("measured", 3), ("steps", 1)):
+        if not isinstance(asked[name], int) or asked[name] < least:
+            raise InputError(f"`{name}` expected to be a whole number, {least} or more, got {asked[name]!r}")
+    if asked["norm"] not in ("unit", "raw"):
+        raise InputError(f"`norm` expected to be unit or raw, got {asked['norm']!r}")
+
+
+def _record(model: str, subject: Subject, asked: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asked.items()}
+    return {
+        "format": FORMAT,
+        "kind": "guide",
+        "theodolite": theodolite.__version__,
+        "command": verb_command("guide", [model], out, asked, DEFAULTS),
+        "created": now(),
+        "settings": plain,
+        "model": {"name": subject.name, "shape": list(subject.shape), "map": subject.map.name},
+        "versions": versions(),
+        "machine": machine(subject.device),
+    }

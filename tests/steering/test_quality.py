@@ -1,0 +1,120 @@
+"""Rank correlation, Fréchet distance and diversity: closed forms, invariance, and honest errors."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from theodolite import InputError
+from theodolite.steering.correlation import spearman
+from theodolite.steering.quality import diversity, frechet_distance
+
+
+def normal(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def z_scores(estimate, truth, seeds=200):
+    found = [estimate(seed) for seed in range(seeds)]
+    return torch.stack([(one.value - truth) / one.stderr for one in found]).flatten()
+
+
+def is_honest(z):
+    return abs(float(z.mean())) < 0.3 and 0.7 < float(z.std()) < 1.3
+
+
+def test_spearman_is_that_of_scipy_with_ties():
+    stats = pytest.importorskip("scipy.stats")
+    x, y = normal(0, 3, 40).round(decimals=0), normal(1, 40).round(decimals=1)
+    found = spearman(x, y)
+    wanted = [stats.spearmanr(row, y).statistic for row in x.numpy()]
+    assert torch.allclose(found.value, torch.tensor(wanted, dtype=torch.float64), atol=1e-12)
+
+
+def test_spearman_asks_for_order_only():
+    x, y = normal(0, 50), normal(1, 50)
+    assert torch.equal(spearman(x.exp(), y**3).value, spearman(x, y).value)
+
+
+@pytest.mark.parametrize("r", [0.0, 0.6, 0.9])
+def test_the_error_of_spearman_is_honest(r):
+    def estimate(seed):
+        a, b = normal(seed, 2, 80)
+        return spearman(a, r * a + (1 - r**2) ** 0.5 * b)
+
+    assert is_honest(z_scores(estimate, 6 / math.pi * math.asin(r / 2)))
+
+
+def test_the_same_order_is_one_without_error():
+    found = spearman(normal(0, 320), normal(0, 320).exp())
+    assert float(found.value) == pytest.approx(1, abs=1e-12)
+    assert 0 <= float(found.stderr) < 1e-6
+
+
+def test_numbers_without_ranks_are_undefined():
+    assert spearman(torch.ones(10), normal(0, 10)).status == "undefined"
+
+
+def test_frechet_distance_of_gaussians_with_shared_axes():
+    Q = torch.linalg.qr(normal(0, 4, 4)).Q
+    stretch, other = torch.tensor([1.0, 2.0, 3.0, 4.0]).double(), torch.tensor([2.0, 2.0, 1.0, 0.5]).double()
+    white = normal(1, 60, 4)
+    white = white - white.mean(0)
+    white = white @ torch.linalg.inv(torch.linalg.cholesky(white.mT @ white / 59)).mT
+    shift = torch.tensor([1.0, 0.0, -1.0, 2.0]).double()
+    found = frechet_distance(white * stretch @ Q.mT + shift, white * other @ Q.mT)
+    assert float(found.value) == pytest.approx(float(shift.square().sum() + (stretch - other).square().sum()), rel=1e-9)
+    turned = frechet_distance((white * stretch @ Q.mT + shift) @ Q, white * other @ Q.mT @ Q)
+    assert torch.allclose(found.value, turned.value)
+    assert torch.allclose(found.stderr, turned.stderr)
+
+
+def test_frechet_distance_to_itself_is_zero():
+    x = normal(0, 30, 5)
+    assert float(frechet_distance(x, x).value) == pytest.approx(0, abs=1e-10)
+
+
+def test_the_error_of_the_frechet_distance_is_honest():
+    reference = normal(999, 500, 2)
+    mean, covariance = reference.mean(0), torch.cov(reference.mT)
+    values = torch.linalg.eigvalsh(covariance)
+    truth = (torch.tensor([1.0, 0.5]).double() - mean).square().sum() + 4 * 2 + covariance.trace()
+    truth = truth - 4 * values.sqrt().sum()  # of N((1, 0.5), 4 I)
+    shift = torch.tensor([1.0, 0.5]).double()
+    assert is_honest(z_scores(lambda seed: frechet_distance(2 * normal(seed, 100, 2) + shift, reference), truth, 120))
+
+
+def test_the_error_of_diversity_is_honest():
+    """Two normal draws are `2 / sqrt(pi)` apart on average; groups do not mix."""
+    groups = torch.arange(60) % 3
+
+    def estimate(seed):
+        return diversity(normal(seed, 60, 1) + 100 * groups[:, None], groups)
+
+    assert is_honest(z_scores(estimate, 2 / math.pi**0.5))
+
+
+def test_diversity_does_not_ask_for_order_or_place():
+    x, groups = normal(0, 12, 3), torch.arange(12) % 2
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    found, again = diversity(x, groups), diversity(x[order] + 5, groups[order])
+    assert torch.allclose(found.value, again.value)
+    assert torch.allclose(found.stderr, again.stderr)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: spearman(torch.zeros(3), torch.zeros(3)),
+        lambda: spearman(torch.full((5,), torch.nan), torch.zeros(5)),
+        lambda: frechet_distance(torch.zeros(5, 2), torch.zeros(5, 3)),
+        lambda: frechet_distance(torch.zeros(2, 2), torch.zeros(5, 2)),
+        lambda: diversity(torch.zeros(2, 2)),
+        lambda: diversity(torch.zeros(4, 2), torch.arange(4)),
+    ],
+)
+def test_bad_input_is_one_clear_error(call):
+    with pytest.raises(InputError, match="expected"):
+        call()

@@ -1,0 +1,76 @@
+"""Sweeps over scales on Gaussian data: what is known, what is paired, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from theodolite import InputError, LatentMap
+from theodolite.maps.samplers import karras_levels
+from theodolite.steering import Judge, random_direction, sweep
+from theodolite.steering.properties import PROPERTIES
+
+LEVELS = karras_levels(40, 0.002, 200.0)
+STRETCH = LatentMap(lambda z: torch.stack([z[:, 0].exp(), z[:, 1]], 1), (2,))
+"""Its local scaling is the first entry."""
+
+
+def standard(x, sigma):
+    return x / (1 + sigma**2)
+
+
+def uphill(x, sigma):
+    """`E[x_1 | x]`, whose guidance without normalising moves the first entry by `rho`."""
+    return x[:, 0] / (1 + sigma**2)
+
+
+@pytest.fixture(scope="module")
+def found():
+    noise = torch.randn(12, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    judge = Judge(lambda x: x, torch.cat([noise, -noise]), {"first": lambda x: x[:, 0]}, torch.arange(12) % 2)
+    rewards = {"scaling": uphill, "random": random_direction(12, (2,), generator=1)}
+    options = {"steps": LEVELS, "method": "heun", "norm": "raw", "shape": (2,)}
+    return sweep(standard, STRETCH, rewards, [1.0, -0.5], noise, judge, measured=10, **options)
+
+
+@pytest.mark.parametrize("rho", [-0.5, 0.0, 1.0])
+def test_local_scaling_moves_by_what_the_reward_moves(found, rho):
+    change = found.estimates["scaling", rho, "local_scaling_change"]
+    assert float(change.value) == pytest.approx(rho, rel=0.02, abs=1e-12)
+    assert float(change.stderr) < 0.02  # of the same noise: what samples differ in does not count
+    assert change.n == 10
+
+
+def test_scales_are_in_order_and_zero_is_among_them(found):
+    assert found.rhos == (-0.5, 0.0, 1.0)
+    assert float(found.estimates["scaling", 0.0, "local_scaling_step"].value) == pytest.approx(0.5, rel=0.02)
+    assert ("scaling", -0.5, "local_scaling_step") not in found.estimates
+    assert torch.equal(found.samples["random", 0.0], found.samples["scaling", 0.0])
+
+
+def test_what_rises_and_what_does_not(found):
+    assert found.rises("scaling")
+    assert not found.rises("random")
+
+
+def test_the_judge_sees_all_samples(found):
+    first = found.estimates["scaling", 1.0, "first"]
+    assert first.n == 12
+    assert float(first.value) == pytest.approx(float(found.samples["scaling", 1.0][:, 0].mean()))
+    assert {row["quantity"] for row in found.rows()} >= {"diversity", "frechet_distance", "first", "local_scaling"}
+
+
+@pytest.mark.parametrize(("rhos", "n"), [([0.0], 12), ([1.0], 2)])
+def test_bad_input_is_one_clear_error(rhos, n):
+    judge = Judge(lambda x: x)
+    with pytest.raises(InputError, match="a scale besides zero"):
+        sweep(standard, STRETCH, {"scaling": uphill}, rhos, torch.zeros(n, 2), judge, steps=LEVELS, shape=(2,))
+
+
+def test_properties_of_images():
+    images = torch.zeros(1, 3, 4, 4)
+    images[..., ::2] = 1.0
+    assert float(PROPERTIES["brightness"](images)) == 0.5
+    assert float(PROPERTIES["contrast"](images)) == pytest.approx((48 * 0.25 / 47) ** 0.5)
+    assert float(PROPERTIES["detail"](images)) == 1.0
+    assert float(PROPERTIES["detail"](torch.ones(1, 3, 4, 4))) == 0.0
