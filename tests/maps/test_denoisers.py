@@ -8,6 +8,7 @@ import torch
 import theodolite
 from theodolite import InputError, denoiser_map, jacobian
 from theodolite.fisher import GaussianMixtureScore, GaussianScore, MixtureScore
+from theodolite.maps.denoising import Denoiser, FunctionDenoiser
 from theodolite.zoo import MixtureDiffusion
 
 D = torch.float64
@@ -128,3 +129,17 @@ def test_bad_input_is_one_clear_error():
     }.items():
         with pytest.raises(InputError, match=message):
             call()
+
+
+def test_a_denoiser_that_holds_another_is_taken_as_it_is():
+    class Halved(Denoiser):
+        def __init__(self, denoiser: Denoiser) -> None:
+            super().__init__()
+            self.denoiser, self.shape = denoiser, denoiser.shape
+
+        def forward(self, x, sigma):
+            return self.denoiser(x, sigma) / 2
+
+    whole = FunctionDenoiser(lambda x, sigma: x / (1 + sigma**2), (2,))
+    x = torch.ones(1, 2, dtype=torch.float64)
+    assert torch.equal(denoiser_map(Halved(whole), 1.0)(x), denoiser_map(whole, 1.0)(x) / 2)
