@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import theodolite
 from theodolite.errors import InputError, path_of
+from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.store import FORMAT, RunFolder, read_info, read_rows
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ _DEFAULTS: Mapping[str, Any] = {
     "dtype": None,
 }
 """Settings with their defaults."""
-
-Progress = Callable[[int, int, str], None]
 
 
 def decouple(
@@ -106,11 +105,7 @@ def decouple(
     loaded = _loaded(model, device, dtype)
     work = _Experiment(loaded, prompts_of(loaded, conditions), settings)
     name = os.fspath(model) if isinstance(model, str | os.PathLike) else getattr(model, "name", type(model).__name__)
-    return work.run(folder, exists, _command(name, out, settings), progress or _silent)
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    """Report nothing."""
+    return work.run(folder, exists, _command(name, out, settings), progress or silent)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from theodolite.surveys.engine import Survey, checked_images, loaded
 from theodolite.surveys.images import ImageFile, ImageSet, find_images
 from theodolite.surveys.labels import read_labels
 from theodolite.surveys.plan import Plan, make_plan
+from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.sources import sources_of
 from theodolite.surveys.store import RunFolder, read_info
 
@@ -50,8 +51,6 @@ _OPTIONS: Mapping[str, Any] = {
     "revision": None,
 }
 """Settings of `detect` with their defaults, in the order of its command line."""
-
-Progress = Callable[[int, int, str], None]
 
 
 def detect(
@@ -128,16 +127,12 @@ def detect(
     checked_images(autoencoder, images, plan)
     command = _command(plan.settings["model"], evaluation, out, given)
     _Work(plan, autoencoder, images, folder, roles, {"evaluation": evaluation, "command": command}).run(
-        exists, progress or _silent
+        exists, progress or silent
     )
     folder.write_info({**read_info(folder.path), "evaluation": evaluation, "command": command})
     found = read_detection(folder.path)
     write_tables(found)
     return found
-
-
-def _silent(done: int, total: int, sample: str) -> None:
-    """Report nothing."""
 
 
 class _Work(Survey):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from theodolite.errors import InputError, path_of
 from theodolite.surveys.forecast import Forecast, forecast_of
 from theodolite.surveys.images import ImageFile, ImageSet, find_images, load_image
 from theodolite.surveys.plan import Plan, differences, make_plan
+from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.run import Run, read_run
 from theodolite.surveys.store import RunFolder, read_record, read_rows
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from theodolite.surveys.measure import Measured
 
 __all__ = ["Survey", "checked_images", "image_of", "loaded", "name_of", "survey", "survey_forecast"]
-
-Progress = Callable[[int, int, str], None]
 
 _NOT_DIFFERENTIABLE = (
     "cannot be differentiated at the first image's latent",
@@ -100,7 +99,7 @@ def survey(
     folder = RunFolder(path_of(out, "the run folder"))
     exists = folder.check()
     autoencoder, images = _opened(model, data, plan)
-    return Survey(plan, autoencoder, images, folder).run(exists, progress or _silent)
+    return Survey(plan, autoencoder, images, folder).run(exists, progress or silent)
 
 
 def survey_forecast(model: str | os.PathLike[str] | Autoencoder, data: str | Path, **settings: Any) -> Forecast:
@@ -150,10 +149,6 @@ def name_of(model: Any) -> str:
     from theodolite.maps.loading import check_spec
 
     return model.name if isinstance(model, Autoencoder) else check_spec(model)
-
-
-def _silent(done: int, total: int, sample: str) -> None:
-    """Report nothing."""
 
 
 class Survey:

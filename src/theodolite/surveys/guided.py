@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from theodolite.steering.reward import LearnedReward, fit_reward
 from theodolite.steering.sweep import Sweep, sweep
 from theodolite.surveys.guided_subject import Subject, subject_of
 from theodolite.surveys.plan import verb_command
+from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.record import machine, now, versions
 from theodolite.surveys.store import (
     FORMAT,
@@ -71,7 +72,6 @@ DEFAULTS: Mapping[str, Any] = {
 """Settings of a guidance run."""
 
 _GROUP, _COLUMNS, _CONDITIONS = 16, 16, 8
-Progress = Callable[[int, int, str], None]
 
 
 def measure_guidance(
@@ -115,7 +115,7 @@ def measure_guidance(
         folder.tidy()
         try:
             folder.write_info({**info, "status": "running"})
-            info = _measured(folder, info, subject, reward, asked, progress or _silent)
+            info = _measured(folder, info, subject, reward, asked, progress or silent)
         except BaseException:
             folder.write_info({**info, "status": "interrupted"})
             raise
@@ -240,10 +240,6 @@ class _Steps:
         """A step is done."""
         self.done += 1
         self.progress(self.done, self.total, what)
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    """Report nothing."""
 
 
 def _loaded(path: str, subject: Subject) -> LearnedReward:

@@ -15,6 +15,7 @@ from theodolite.spectrum.estimate import Estimate
 from theodolite.surveys.ends import End, read_ends
 from theodolite.surveys.paths_store import Paths, Route, write_paths
 from theodolite.surveys.plan import verb_command
+from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.record import machine, now, versions
 from theodolite.surveys.store import FORMAT, RunFolder, refuse_another_kind
 
@@ -33,8 +34,6 @@ _PATIENCE = 40
 
 _LOOSE = 1e-4
 """Relative decrease of the energy below which a geodesic is done."""
-
-Progress = Callable[[int, int, str], None]
 
 
 def interpolate(
@@ -85,7 +84,7 @@ def interpolate(
     _check_ends(ends)
     settings = {"via": via, "steps": steps, "size": size, "device": device}
     info = _record(model, autoencoder, ends, settings, folder.path)
-    tell = progress or _silent
+    tell = progress or silent
     folder.make()
     with folder.locked():
         folder.tidy()
@@ -225,7 +224,3 @@ def _record(
 
 def _count(tell: Progress, place: int, routes: tuple[str, ...], passes: int) -> None:
     tell(place, len(routes), f"{routes[place]}, {passes} passes")
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    """Report nothing."""

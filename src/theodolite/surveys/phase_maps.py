@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from theodolite.surveys.phase_curves import MOST_REGIONS, phase_curves, single
 from theodolite.surveys.phase_store import Level, write_phases
 from theodolite.surveys.plan import verb_command
 from theodolite.surveys.planes import PlaneFamily
+from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.record import machine, now, versions
 from theodolite.surveys.store import FORMAT, RunFolder, refuse_another_kind
 
@@ -65,7 +66,6 @@ _INTERVALS = 16
 """Of its splines there, at most."""
 
 _PICTURES = 8
-Progress = Callable[[int, int, str], None]
 
 
 def map_phases(
@@ -115,7 +115,7 @@ def map_phases(
     ends = _ends(asked["between"], grid)
     samples = asked["samples"] or family.samples
     info = _record(source, family, grid, {**asked, "samples": samples}, asked, folder.path)
-    steps = _Steps(progress or _silent, 6 * (1 + (asked["zoom"] is not None)))
+    steps = _Steps(progress or silent, 6 * (1 + (asked["zoom"] is not None)))
     folder.make()
     with folder.locked():
         folder.tidy()
@@ -356,7 +356,3 @@ class _Steps:
     def end(self) -> None:
         """All is done."""
         self.progress(self.total, self.total, "done")
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    """Report nothing."""

@@ -12,6 +12,7 @@ import theodolite
 from theodolite.errors import InputError, path_of
 from theodolite.surveys.images import ImageSet
 from theodolite.surveys.plan import differences, rank_command, rank_settings
+from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.ranked_input import (
     batch_of,
     encoded,
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from theodolite.maps import Autoencoder
 
 __all__ = ["rank"]
-
-Progress = Callable[[int, int, str], None]
-"""Called with (steps begun, about how many in all, what begins now)."""
 
 
 def rank(
@@ -99,11 +97,7 @@ def rank(
     batch, files = batch_of(found, images, autoencoders, settings)
     sources = list(groups) if groups is not None else sources_of_images(found, len(batch), group)
     work = _Work(autoencoders, given, batch, sources, settings)
-    return work.run(folder, exists, files, found, progress or _silent)
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    """Report nothing."""
+    return work.run(folder, exists, files, found, progress or silent)
 
 
 class _Work:
