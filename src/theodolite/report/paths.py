@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +14,10 @@ from theodolite.report.figures import figure_of, layout_of, plain_axis, short
 from theodolite.report.html import environment, script_json, sources, write, year_of
 from theodolite.report.mapped_words import PATH_WORDS
 from theodolite.report.phases import shown_estimate
+from theodolite.report.pictures import embedded
 from theodolite.surveys.images import picture
 from theodolite.surveys.paths_store import Paths, Route, read_paths
+from theodolite.surveys.store import png_bytes
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -141,6 +141,4 @@ def _colour(route: Route) -> str:
 
 
 def _uri(image: Tensor, value_range: tuple[float, float]) -> str:
-    buffer = io.BytesIO()
-    picture(image, value_range, 192).save(buffer, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return embedded(png_bytes(picture(image, value_range, 192)), "image/png")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["data_uri", "largest_side"]
+__all__ = ["data_uri", "embedded", "largest_side"]
 
 
 def largest_side(count: int) -> int:
@@ -29,7 +29,7 @@ def data_uri(path: Path, side: int = 256) -> str:
         with Image.open(path) as image:
             image.load()
             if max(image.size) <= side:
-                return _encoded(path.read_bytes(), "image/png" if image.format == "PNG" else f"image/{image.format}")
+                return embedded(path.read_bytes(), "image/png" if image.format == "PNG" else f"image/{image.format}")
             return _reduced(image.convert("RGB"), side)
     except (OSError, UnidentifiedImageError, ValueError):
         return ""
@@ -39,8 +39,9 @@ def _reduced(image: Image.Image, side: int) -> str:
     image.thumbnail((side, side))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=88)
-    return _encoded(buffer.getvalue(), "image/jpeg")
+    return embedded(buffer.getvalue(), "image/jpeg")
 
 
-def _encoded(content: bytes, kind: str) -> str:
+def embedded(content: bytes, kind: str) -> str:
+    """A file's content as an address that holds it."""
     return f"data:{kind.lower()};base64,{base64.b64encode(content).decode('ascii')}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +12,13 @@ import pyarrow as pa
 from theodolite.errors import InputError, path_of
 from theodolite.spectrum.estimate import Estimate
 from theodolite.surveys.images import picture
+from theodolite.surveys.numbers import NUMBER, estimate_of, number_rows
 from theodolite.surveys.record import now
 from theodolite.surveys.store import (
     RunFolder,
-    is_held,
     parquet,
-    read_info,
+    png_bytes,
+    read_info_of,
     read_parquet,
     write_atomically,
 )
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ROUTES_SCHEMA", "STEPS_SCHEMA", "Paths", "Route", "read_paths", "write_paths"]
 
-_NUMBER = (("value", pa.float64()), ("stderr", pa.float64()), ("n", pa.int64()), ("status", pa.string()))
-
-ROUTES_SCHEMA = pa.schema([("route", pa.string()), ("quantity", pa.string()), *_NUMBER])
+ROUTES_SCHEMA = pa.schema([("route", pa.string()), ("quantity", pa.string()), *NUMBER])
 """Columns of `routes.parquet`: one row a route and quantity."""
 
 STEPS_SCHEMA = pa.schema([("route", pa.string()), ("step", pa.int64()), ("jump", pa.float64())])
@@ -82,7 +80,7 @@ def write_paths(folder: RunFolder, paths: Paths, status: str) -> Paths:
 
     for route in paths.routes:
         low, high = paths.info["model"]["output_range"]
-        write_atomically(_strip(folder.path, route.name), [_png(strip(route.images, (low, high)))])
+        write_atomically(_strip(folder.path, route.name), [png_bytes(strip(route.images, (low, high)))])
     arrays = {
         f"{route.name}/{what}": getattr(route, what).detach().cpu().contiguous()
         for route in paths.routes
@@ -111,11 +109,7 @@ def read_paths(path: str | Path) -> Paths:
     from safetensors.torch import load
 
     folder = path_of(path, "the run folder")
-    info = read_info(folder)
-    if info.get("kind") != "path":
-        raise InputError(f"the run folder of a path expected at {folder}, got another kind of run")
-    if info.get("status") == "running" and not is_held(folder):
-        info["status"] = "interrupted"
+    info = read_info_of(folder, "path", "a path")
     if not info.get("routes"):
         raise InputError(f"{folder} holds no finished route yet; run its command again: {info['command']}")
     arrays = load((folder / "arrays.safetensors").read_bytes())
@@ -125,7 +119,7 @@ def read_paths(path: str | Path) -> Paths:
             name,
             arrays[f"{name}/latents"],
             arrays[f"{name}/images"],
-            {row["quantity"]: _estimate(row) for row in rows if row["route"] == name},
+            {row["quantity"]: estimate_of(row) for row in rows if row["route"] == name},
             about["status"],
             about["evaluations"],
         )
@@ -150,27 +144,13 @@ def _strip(folder: Path, name: str) -> Path:
     return folder / "strips" / f"{name}.png"
 
 
-def _png(image: Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
 def _route_rows(paths: Paths) -> Iterator[dict[str, Any]]:
     for route in paths.routes:
-        for quantity, found in route.numbers.items():
-            number = {"value": float(found.value), "stderr": float(found.stderr), "n": found.n, "status": found.status}
-            yield {"route": route.name, "quantity": quantity, **number}
+        for row in number_rows(route.numbers):
+            yield {"route": route.name, **row}
 
 
 def _step_rows(paths: Paths) -> Iterator[dict[str, Any]]:
     for route in paths.routes:
         for step, jump in enumerate(route.jumps.tolist(), 1):
             yield {"route": route.name, "step": step, "jump": jump}
-
-
-def _estimate(row: Mapping[str, Any]) -> Estimate:
-    import torch
-
-    value, stderr = (torch.tensor([row[name]], dtype=torch.float64) for name in ("value", "stderr"))
-    return Estimate(value, stderr, 0, row["n"], (row["status"],))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,9 @@ import torch
 from theodolite.errors import InputError, path_of
 from theodolite.hessian import MetricMap, ParameterGrid, PhaseMap
 from theodolite.spectrum.estimate import Estimate
+from theodolite.surveys.numbers import NUMBER, estimate_of, number_rows
 from theodolite.surveys.record import now
-from theodolite.surveys.store import RunFolder, is_held, parquet, read_info, read_parquet, write_atomically
+from theodolite.surveys.store import RunFolder, parquet, png_bytes, read_info_of, read_parquet, write_atomically
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CELLS_SCHEMA", "CURVES_SCHEMA", "NUMBERS_SCHEMA", "Curve", "Level", "read_phases", "write_phases"]
 
-_NUMBER = (("value", pa.float64()), ("stderr", pa.float64()), ("n", pa.int64()), ("status", pa.string()))
 _TABLES = ("cells", "geodesics", "quantities")
 _FIELDS = ("potential", "log_determinant", "largest_eigenvalue")
 _PAIRS = tuple(
@@ -46,11 +45,11 @@ CELLS_SCHEMA = pa.schema(
 """Columns of `cells.parquet`: one row a level and cell, the second parameter running fastest."""
 
 CURVES_SCHEMA = pa.schema(
-    [("level", pa.int64()), ("curve", pa.int64()), ("kind", pa.string()), ("quantity", pa.string()), *_NUMBER]
+    [("level", pa.int64()), ("curve", pa.int64()), ("kind", pa.string()), ("quantity", pa.string()), *NUMBER]
 )
 """Columns of `geodesics.parquet`: one row a curve and quantity; `kind` is ``inside``, ``across`` or ``asked``."""
 
-NUMBERS_SCHEMA = pa.schema([("level", pa.int64()), ("quantity", pa.string()), *_NUMBER])
+NUMBERS_SCHEMA = pa.schema([("level", pa.int64()), ("quantity", pa.string()), *NUMBER])
 """Columns of `quantities.parquet`: one row a level and quantity."""
 
 
@@ -107,7 +106,7 @@ def write_phases(folder: RunFolder, info: Mapping[str, Any], levels: Sequence[Le
             [row for n, one in enumerate(levels) for row in _curves(n, one)], CURVES_SCHEMA
         ),
         "quantities": pa.Table.from_pylist(
-            [{"level": n, **row} for n, one in enumerate(levels) for row in _numbers(one.numbers)], NUMBERS_SCHEMA
+            [{"level": n, **row} for n, one in enumerate(levels) for row in number_rows(one.numbers)], NUMBERS_SCHEMA
         ),
     }
     arrays = {name: array for n, one in enumerate(levels) for name, array in _arrays(n, one)}
@@ -118,7 +117,7 @@ def write_phases(folder: RunFolder, info: Mapping[str, Any], levels: Sequence[Le
     for n, level in enumerate(levels):
         for row, pictures in enumerate(level.pictures):
             for column, one in enumerate(pictures):
-                write_atomically(picture_path(folder.path, n, row, column), [_png(one)])
+                write_atomically(picture_path(folder.path, n, row, column), [png_bytes(one)])
     done = {
         **info,
         "status": status,
@@ -138,11 +137,7 @@ def read_phases(path: str | Path) -> tuple[list[Level], dict[str, Any]]:
     from safetensors.torch import load
 
     folder = path_of(path, "the run folder")
-    info = read_info(folder)
-    if info.get("kind") != "phases":
-        raise InputError(f"the run folder of a phase map expected at {folder}, got another kind of run")
-    if info.get("status") == "running" and not is_held(folder):
-        info["status"] = "interrupted"
+    info = read_info_of(folder, "phases", "a phase map")
     if not info.get("levels"):
         raise InputError(f"{folder} holds no finished map yet; run its command again: {info['command']}")
     arrays = load((folder / "arrays.safetensors").read_bytes())
@@ -182,12 +177,12 @@ def _level(
         Curve(
             kind,
             arrays[f"{n}/geodesics/{place}"],
-            {row["quantity"]: _estimate(row) for row in rows["geodesics"] if row["curve"] == place},
+            {row["quantity"]: estimate_of(row) for row in rows["geodesics"] if row["curve"] == place},
             status,
         )
         for place, (kind, status) in enumerate(about["curves"])
     )
-    numbers = {row["quantity"]: _estimate(row) for row in rows["quantities"]}
+    numbers = {row["quantity"]: estimate_of(row) for row in rows["quantities"]}
     places = torch.tensor(about["places"], dtype=torch.long)
     return Level(grid, fields["potential"], metric, phases, numbers, curves, places)
 
@@ -218,14 +213,8 @@ def _cells(n: int, level: Level) -> Iterator[dict[str, Any]]:
 
 def _curves(n: int, level: Level) -> Iterator[dict[str, Any]]:
     for place, curve in enumerate(level.curves):
-        for row in _numbers(curve.numbers):
+        for row in number_rows(curve.numbers):
             yield {"level": n, "curve": place, "kind": curve.kind, **row}
-
-
-def _numbers(numbers: Mapping[str, Estimate]) -> Iterator[dict[str, Any]]:
-    for quantity, found in numbers.items():
-        number = {"value": float(found.value), "stderr": float(found.stderr), "n": found.n, "status": found.status}
-        yield {"quantity": quantity, **number}
 
 
 def _arrays(n: int, level: Level) -> Iterator[tuple[str, Tensor]]:
@@ -239,14 +228,3 @@ def _arrays(n: int, level: Level) -> Iterator[tuple[str, Tensor]]:
 def _field(cells: Mapping[str, Sequence[Any]], name: str, n: int) -> Estimate:
     value, stderr = (torch.tensor(cells[column], dtype=torch.float64) for column in (name, f"{name}_stderr"))
     return Estimate(value, stderr, 0, n, tuple(cells[f"{name}_status"]))
-
-
-def _estimate(row: Mapping[str, Any]) -> Estimate:
-    value, stderr = (torch.tensor([row[name]], dtype=torch.float64) for name in ("value", "stderr"))
-    return Estimate(value, stderr, 0, row["n"], (row["status"],))
-
-
-def _png(image: Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()

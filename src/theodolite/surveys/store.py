@@ -33,7 +33,9 @@ __all__ = [
     "is_held",
     "kind_of",
     "parquet",
+    "png_bytes",
     "read_info",
+    "read_info_of",
     "read_parquet",
     "read_record",
     "read_rows",
@@ -156,9 +158,7 @@ class RunFolder:
         from safetensors.torch import save
 
         for ending, picture in pictures.items():
-            buffer = io.BytesIO()
-            picture.save(buffer, format="PNG")
-            write_atomically(self.thumbnails / f"{sample}{ending}", [buffer.getvalue()])
+            write_atomically(self.thumbnails / f"{sample}{ending}", [png_bytes(picture)])
         named = {f"{sample}/{name}": array.detach().cpu().contiguous() for name, array in arrays.items()}
         write_atomically(self.shards / f"{sample}.safetensors", [save(named)])
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
@@ -224,6 +224,20 @@ def read_info(path: Path) -> dict[str, Any]:
     return info
 
 
+def read_info_of(folder: Path, kind: str, what: str) -> dict[str, Any]:
+    """The content of `run.json` of a run of this kind, ``interrupted`` where nothing writes to it any more.
+
+    Raises:
+        InputError: no run folder, or that of another kind of run.
+    """
+    info = read_info(folder)
+    if info.get("kind") != kind:
+        raise InputError(f"the run folder of {what} expected at {folder}, got another kind of run")
+    if info.get("status") == "running" and not is_held(folder):
+        info["status"] = "interrupted"
+    return info
+
+
 def kind_of(path: str | Path) -> str:
     """What a run folder holds: the verb that made it; ``survey`` where there is no run."""
     try:
@@ -267,6 +281,13 @@ def read_rows(path: Path) -> tuple[pa.Table, Notes]:
             tables.append(part[0])
             notes.update(part[1])
     return pa.concat_tables(tables) if tables else SCHEMA.empty_table(), notes
+
+
+def png_bytes(image: Image) -> bytes:
+    """A picture as the content of a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
