@@ -159,7 +159,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=30_000)
     parser.add_argument("--bundles", type=int, default=500)
     parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=2000, help="of the training of our likelihood")
+    parser.add_argument("--steps", type=int, default=3000, help="of the training of our likelihood")
     parser.add_argument("--recipe-steps", type=int, default=2000, help="of both networks of the recipe")
     parser.add_argument("--curve-steps", type=int, default=1000, help="of the recipe's geodesics; published: 5000")
     parser.add_argument("--threads", type=int, default=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
@@ -84,6 +86,7 @@ def test_elimination_solves_the_whole_system(curvature: float):
         gradient += weights[x] * rows.mT @ slope[x]
     want = -torch.linalg.solve(full, gradient)
     torch.testing.assert_close(torch.cat([step, system.follow(step).flatten()]), want)
+    torch.testing.assert_close(weights @ system.pulls, system.reduced)
 
 
 @pytest.mark.parametrize(("samples", "loss"), [(1, "cross_entropy"), (4, "cross_entropy"), (4, "js")])
@@ -161,6 +164,25 @@ def test_errors_from_bundles_are_honest_over_seeds():
     assert runs[0].misfit > 0.01
     assert z.mean().abs() < 0.3
     assert 0.7 < z.std() < 1.3
+
+
+def test_resamples_to_first_order_are_those_of_fits_anew():
+    """TASEP is no exponential family, so that its bundles disagree; a smooth change of their weights moves the fit."""
+    model, grid = TASEP(6), ParameterGrid((0.1, 0.1), (0.9, 0.9), (9, 9))
+    truth = drawn(grid, 150, 0)
+    targets = grid_posterior(model, model.sample(truth, 4, generator=0), grid).log_probability.exp()
+    problem = ConvexNetwork(side=3).problem(grid.points, targets)
+    solution = problem.solve()
+    tilted, even = ((size * (truth[:, 0] - truth[:, 0].mean()) / truth[:, 0].std()).softmax(0) for size in (0.1, 0.0))
+    centre = problem._descended(*solution.centre, even, 100, 1e-3)[:2]
+    c, _, _ = problem._descended(*centre, tilted, 100, 1e-3)
+    inner = lattice(ParameterGrid((0.3, 0.3), (0.7, 0.7), (2, 2)), 3)
+    base = problem._surface(centre[0]).hessian(inner)
+    anew = problem._surface(c).hessian(inner) - base
+    settled = dataclasses.replace(solution, coefficients=centre[0], centre=centre)
+    linear = problem.resolved(settled, tilted[None], targets[None]).hessian(inner)[0] - base
+    assert anew.norm() > 0.005 * base.norm()
+    assert (linear - anew).norm() < 0.25 * anew.norm()
 
 
 @pytest.mark.parametrize("wrong", [{"side": 1}, {"loss": "l2"}, {"steps": 0}])

@@ -167,6 +167,7 @@ STATES = torch.ones(2, 3, 3, 3)
         (lambda: learn_likelihood(torch.ones(20, 2), torch.ones(20, 2)), "samples expected"),
         (lambda: learn_likelihood(torch.full((300, 2), math.nan), draw(300, 0)), "finite"),
         (lambda: learn_likelihood(torch.ones(300, 2), torch.ones(300, 2)), "vary"),
+        (lambda: learn_likelihood(draw(300, 0), draw(300, 0), rank=0), "rank"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(call, message: str):

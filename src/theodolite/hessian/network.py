@@ -17,6 +17,9 @@ __all__ = ["ConvexNetwork", "NetworkFit"]
 _LEAST_DECREASE, _SETTLED = 1e-11, 1e-7
 """Nats that a step promised: below the first it was the last, below the second the minimum counts as reached."""
 
+_STALLED, _WINDOW = 1e-3, 10
+"""Part of the misfit by which as many steps must lower it: less is far below what the choice of bundles changes."""
+
 _ALIGNING, _CUTS = 30, 15
 """Steps of the dual points before the first of the network; cuts of one step."""
 
@@ -24,7 +27,7 @@ _TINY, _NARROW = 1e-300, 1e-6
 """Least probability in a logarithm; added to variances of scaled parameters, for posteriors in one cell."""
 
 _FOLLOWED, _FOLLOWED_DAMPING = 4, 1e-3
-"""Steps for a resample, from the minimum of all bundles, and their damping."""
+"""Steps for another network of a learned likelihood, from the minimum of their mean, and the damping of resamples."""
 
 _FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-2, 1e-9, 1e8
 """In units of the mean curvature."""
@@ -94,18 +97,33 @@ class NetworkFit:
         return Solution(self._surface(c), c, z / self.scale, self._fitted(c, z), (c, z), converged)
 
     def resolved(self, solution: Solution, weights: Tensor, targets: Tensor) -> LogSumExp:
-        """`φ` for other `weights: (R, m)` of the bundles and posteriors `(M, m, G)` in turn, by a few steps."""
-        found = []
-        for r, row in enumerate(weights):
-            other = NetworkFit(self.points, targets[r % len(targets)], self.loss, self.side, self.steps)
-            found.append(other._descended(*solution.centre, row, _FOLLOWED, _FOLLOWED_DAMPING)[0])
-        return self._surface(torch.stack(found))
+        """`φ` for other `weights: (R, m)` of the bundles and posteriors `(M, m, G)` in turn.
+
+        A few steps to the minimum of each of the `M`, from there one Newton step in the weights, to first order.
+        """
+        found = solution.coefficients.repeat(len(weights), 1)
+        even = torch.full_like(weights[0], 1 / weights.shape[1])
+        for k, own in enumerate(targets):
+            other = NetworkFit(self.points, own, self.loss, self.side, self.steps)
+            c, z = solution.centre
+            if len(targets) > 1:
+                c, z, _ = other._descended(c, z, even, _FOLLOWED, _FOLLOWED_DAMPING)
+            found[k :: len(targets)] = c + other._reweighted(c, z, even, weights[k :: len(targets)])
+        return self._surface(found)
+
+    def _reweighted(self, c: Tensor, z: Tensor, even: Tensor, weights: Tensor) -> Tensor:
+        """What the minimum at `even: (m,)` weights moves by at others, `(R, m)` to `(R, J)`."""
+        system = self._system(c, z, even)
+        pulls = (weights - even) @ system.pulls
+        return -torch.linalg.solve(_raised(system.curvature, _FOLLOWED_DAMPING), pulls.mT).mT
 
     def _descended(
         self, c: Tensor, z: Tensor, weights: Tensor, steps: int, damping: float
     ) -> tuple[Tensor, Tensor, bool]:
         """Coefficients and dual points after steps that lower the loss, and whether they have settled."""
         value, promised = float(weights @ self._losses(c, z)), float("inf")
+        least = float(weights @ self.loss.value(self.targets, self.targets.clamp_min(_TINY).log()))
+        misfits = [value - least]
         for _ in range(steps):
             system = self._system(c, z, weights)
             while damping < _MOST_DAMPING:
@@ -120,9 +138,10 @@ class NetworkFit:
             c, z, damping = new_c, self._aligned(new_c, new_z), max(damping / 3, _LEAST_DAMPING)
             value = float(weights @ self._losses(c, z))
             promised = -float(system.reduced @ step)
-            if promised < _LEAST_DECREASE:
+            misfits.append(value - least)
+            if promised < _LEAST_DECREASE or _stalled(misfits):
                 break
-        return c, z, promised < _SETTLED
+        return c, z, promised < _SETTLED or _stalled(misfits)
 
     def _aligned(self, c: Tensor, z: Tensor) -> Tensor:
         """Dual points after a Newton step with `φ` held fixed, none of them worse than before."""
@@ -210,6 +229,12 @@ class NetworkFit:
 
 def _damped(system: Elimination, damping: float) -> Tensor:
     """The step of the coefficients with a multiple of the mean curvature added."""
-    S = system.curvature
-    S = S + damping * S.diagonal().mean() * torch.eye(len(S)).to(S)
-    return -torch.linalg.solve(S, system.reduced)
+    return -torch.linalg.solve(_raised(system.curvature, damping), system.reduced)
+
+
+def _raised(S: Tensor, damping: float) -> Tensor:
+    return S + damping * S.diagonal().mean() * torch.eye(len(S)).to(S)
+
+
+def _stalled(misfits: list[float]) -> bool:
+    return len(misfits) > _WINDOW and misfits[-_WINDOW - 1] - misfits[-1] < _STALLED * misfits[-1]

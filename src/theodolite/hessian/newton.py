@@ -56,18 +56,26 @@ class Elimination:
         reduced: the same after the dual points have followed, `(J,)`.
         curvature: the Schur complement of theirs, `(J, J)`.
         gradient_z: in the dual point of every bundle, not weighed, `(m, 2)`.
+        gradients: of every bundle's loss in the coefficients, not weighed, `(m, J)`.
     """
 
     gradient: Tensor
     reduced: Tensor
     curvature: Tensor
     gradient_z: Tensor
+    gradients: Tensor
     _coupling: Tensor
     _factor: Tensor
 
     def follow(self, step: Tensor) -> Tensor:
         """The steps of the dual points that go with one of the coefficients, `(m, 2)`."""
         return torch.cholesky_solve((self._coupling @ step - self.gradient_z)[..., None], self._factor)[..., 0]
+
+    @property
+    def pulls(self) -> Tensor:
+        """`reduced`, bundle by bundle and not weighed, `(m, J)`."""
+        followed = torch.cholesky_solve(self.gradient_z[..., None], self._factor)
+        return self.gradients + (self._coupling * followed).sum(1)
 
 
 def eliminated(
@@ -93,5 +101,6 @@ def eliminated(
     y = (roots / curvature * torch.linalg.solve_triangular(L, gradient_z[..., None], upper=False)).flatten()
     A = roots[:, 0] * averages
     S = B.mT @ ((curvature * weights @ Q)[:, None] * B) - A.mT @ A - Y.mT @ Y
-    gradient = -(B.mT @ (weights @ slope))
-    return Elimination(gradient, gradient + Y.mT @ y, S, gradient_z, curvature * C, curvature**0.5 * L)
+    gradients = -(slope @ B)
+    gradient = weights @ gradients
+    return Elimination(gradient, gradient + Y.mT @ y, S, gradient_z, gradients, curvature * C, curvature**0.5 * L)
