@@ -40,7 +40,7 @@ class ConvexNetwork:
     Convex by construction on the whole plane, and smooth. It is the log-partition function of a discrete exponential
     family, so that it fits those of exponential families with few terms, and was nearer to them than splines wherever
     both were measured: on a 4 x 4 Ising model, 24 x 24 cells, without noise, the relative error of the Hessian on a
-    four times finer grid has median 0.0004 and 95th percentile 0.009 for single samples (splines 0.002 and 0.11),
+    four times finer grid has median 0.0004 and 95th percentile 0.009 for single samples (splines 0.002 and 0.09),
     0.0002 and 0.004 for bundles of four; 3 s on one busy core. A fit is a local minimum, not surely the best.
 
     Args:

@@ -95,7 +95,7 @@ def fit_potential(
     grid: ParameterGrid | None = None,
     *,
     intervals: tuple[int, int] | None = None,
-    smoothing: float = 1e-5,
+    smoothing: float = 2e-5,
     network: ConvexNetwork | None = None,
     replicates: int = 30,
     generator: Seeding = None,
@@ -111,15 +111,14 @@ def fit_potential(
     Elsewhere (`misfit` well above zero, or a Codazzi residual) the metric of the family is not the Hessian of any
     function of these parameters; use `direct_metric`.
 
-    Errors come from resampled bundles, each solved by one Newton step from the fit (a network: by four), and each with
-    the next of the networks of a learned likelihood. They do not hold what all share: the resolution of splines and
-    grid, and what those networks have in common, which can be several times larger (status ``learned``).
+    Errors come from resampled bundles, each solved by one Newton step from the fit, and each with the next of the
+    networks of a learned likelihood. They do not hold what all share: the resolution of splines and grid, and what
+    those networks have in common, which can be several times larger (status ``learned``).
 
     Measured on a 4 x 4 Ising model, 24 x 24 cells, 500 bundles of four, 5 s on one busy core: with exact posteriors the
-    relative error of the Hessian on a four times finer grid has median 0.0008 and 95th percentile 0.04, most of it at
-    the edges (single samples, whose posteriors are wide: 0.002 and 0.12 without noise). With a likelihood learned from
-    the spins of 30,000 samples it is 0.25 and 0.85 after 2000 steps of its training, 0.21 and 0.72 after 4000 (by the
-    network); no `smoothing` mends that.
+    relative error of the Hessian on a four times finer grid has median 0.0009 and 95th percentile 0.04, most of it at
+    the edges (single samples, whose posteriors are wide: 0.002 and 0.09 without noise). With a likelihood learned from
+    the spins of 30,000 samples it is 0.2 and 0.8 (by the network); no `smoothing` mends that.
 
     Args:
         posterior: over the grid, of `m >= 4` bundles spread over the box.
