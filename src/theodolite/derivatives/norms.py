@@ -50,27 +50,26 @@ def _standardised(
     `Du[t] = scale (t - mean t - u q)` with `q = mean(u (t - mean t))`, and
     `D²u[t, t] = -scale (2 q Du + u mean(Du (t - mean t)))`. `fold` splits the grouped axis of a tangent.
     """
+    factor = scale if weight is None else scale * fold(weight)
 
-    def centred(t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def centred(t: Tensor) -> tuple[Tensor, Tensor]:
         t = fold(t)
         t = t - t.mean(axes, keepdim=True)
-        q = (u * t).mean(axes, keepdim=True)
-        return t, q, scale * (t - u * q)
-
-    def weighted(du: Tensor, like: Tensor) -> Tensor:
-        du = du.reshape(like.shape)
-        return du if weight is None else du * weight
+        return t, (u * t).mean(axes, keepdim=True)
 
     def push(tangents: Tangents) -> tuple[Tensor, None, None]:
-        return weighted(centred(tangents[0])[2], tangents[0]), None, None
+        t, q = centred(tangents[0])
+        return torch.addcmul(t, u, q, value=-1).mul_(factor).reshape(tangents[0].shape), None, None
 
     def pull(g: Tensor) -> tuple[Tensor]:
-        return (centred(g if weight is None else g * weight)[2].reshape(g.shape),)
+        t, q = centred(g if weight is None else g * weight)
+        return (torch.addcmul(t, u, q, value=-1).mul_(scale).reshape(g.shape),)
 
     def bend(tangents: Tangents) -> tuple[Tensor, None, None]:
-        t, q, du = centred(tangents[0])
-        second = -scale * (2 * q * du + u * (du * t).mean(axes, keepdim=True))
-        return weighted(second, tangents[0]), None, None
+        t, q = centred(tangents[0])
+        du = scale * (t - u * q)
+        second = -(2 * q * du + u * (du * t).mean(axes, keepdim=True))
+        return (second * factor).reshape(tangents[0].shape), None, None
 
     return Local(push, bend, pull=pull)
 
