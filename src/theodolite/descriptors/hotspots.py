@@ -20,7 +20,7 @@ from theodolite.errors import InputError
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import Estimate, Seeding, Seeds, joined, worst
 
-__all__ = ["Grid", "HotspotMaps", "hotspot_maps", "mass_on_detail"]
+__all__ = ["Grid", "HotspotMaps", "check_settings", "hotspot_maps", "mass_on_detail"]
 
 Grid = Literal["output", "latent"]
 
@@ -105,7 +105,8 @@ def hotspot_maps(
 
     Source: Liang, Chen and Lai 2026 (arXiv 2604.18804), released code; averages and pooling derived here.
     """
-    _check(map, latents, grid, subspaces)
+    check_settings(grid, neighbours, subspaces)
+    _check(map, latents, grid)
     seeds = Seeds(generator, len(latents)).base
     size = _group_size(map, latents, dimension)
     options = {"dimension": dimension, "neighbours": neighbours, "mode": mode}
@@ -134,12 +135,17 @@ def mass_on_detail(curvature: Tensor, detail: Tensor, share: float = 0.1) -> Ten
     return bend.gather(1, top).sum(1) / bend.sum(1)
 
 
-def _check(map: LatentMap, latents: Tensor, grid: Grid, subspaces: int) -> None:
-    map.check(latents)
+def check_settings(grid: str, neighbours: int, subspaces: int) -> None:
+    """Raise `InputError` unless these are settings of `hotspot_maps`."""
     if grid not in get_args(Grid):
         raise InputError(f"`grid` expected to be one of {', '.join(get_args(Grid))}, got {grid!r}")
-    if isinstance(subspaces, bool) or not isinstance(subspaces, int) or subspaces < 1:
-        raise InputError(f"`subspaces` expected to be at least one, got {subspaces!r}")
+    for name, value in (("neighbours", neighbours), ("subspaces", subspaces)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"`{name}` expected to be at least one, got {value!r}")
+
+
+def _check(map: LatentMap, latents: Tensor, grid: Grid) -> None:
+    map.check(latents)
     with torch.no_grad():
         output = map(latents[:1])[0]
     if output.ndim < 2:

@@ -52,8 +52,7 @@ class Hotspots:
         wasted: those that lie off the detail.
         thresholds: `curvature` and `detail`, one entry each, from the reference.
         shares: over all images by name, see `hotspots`.
-        images: of each image, `(n,)`: `area`, `wasted_area`, `wasted_mass`, `mass_on_detail`, and `overlap` where
-            paired. The error is that of the thresholds.
+        images: the same of each image, `(n,)`; the error is that of the thresholds.
     """
 
     mask: Tensor
@@ -145,7 +144,7 @@ def hotspots(
     )
 
 
-_OF_AN_IMAGE = ("area", "wasted_area", "wasted_mass", "mass_on_detail", "overlap")
+_OF_AN_IMAGE = ("area", "wasted_area", "wasted_share", "wasted_mass", "mass_on_detail", "overlap")
 
 
 class _Images:
@@ -177,7 +176,8 @@ class _Images:
                 torch.stack([hot.double().mean(1), plain.double().mean(1), (hot & plain).double().mean(1), mass])
             )
         area, plain, wasted, mass = torch.stack(rows, 1)
-        return {"area": area, "plain": plain, "wasted_area": wasted, "wasted_mass": mass}
+        shares = {"area": area, "plain": plain, "wasted_area": wasted, "wasted_mass": mass}
+        return shares | {"wasted_share": wasted / area}
 
     def overlap(self, other: _Images, limits: Tensor) -> dict[str, Tensor]:
         """Shares of cells that are hot in both and in either, their ratio, and what is hot in the other, `(B, n)`."""
