@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,12 +31,12 @@ class ShareWord(NamedTuple):
 
 
 SHARE_WORDS = {
-    "area": ShareWord("Hotspots", "of cells"),
-    "wasted_area": ShareWord("Wasted, of cells", "hotspots of low detail, of cells"),
-    "wasted_share": ShareWord("Wasted, of hotspots", "hotspots of low detail, of hotspots"),
-    "wasted_mass": ShareWord("Curvature off the detail", "on cells of low detail, of curvature"),
-    "mass_on_detail": ShareWord("Curvature on the detail", "on the 10 % most detailed cells, of curvature"),
-    "overlap": ShareWord("Overlap with normal", "cells hot in both, of those hot in either"),
+    "area": ShareWord("Hotspots", "% of cells"),
+    "wasted_area": ShareWord("Wasted, of cells", "hotspots of low detail, % of cells"),
+    "wasted_share": ShareWord("Wasted, of hotspots", "hotspots of low detail, % of hotspots"),
+    "wasted_mass": ShareWord("Curvature off the detail", "on cells of low detail, % of curvature"),
+    "mass_on_detail": ShareWord("Curvature on the detail", "on the 10 % most detailed cells, % of curvature"),
+    "overlap": ShareWord("Overlap with normal", "cells hot in both, % of those hot in either"),
 }
 """Every share of `theodolite.detection.hotspots`, in the order of the table."""
 
@@ -54,9 +55,8 @@ def share_table(sides: Sequence[Mapping[str, Share]]) -> list[dict[str, Any]]:
 
 def percent(found: Estimate, place: int = 0) -> Shown:
     """A share in percent, to the digits its error supports."""
-    stderr = float(found.stderr[place])
-    one = shown(100 * float(found.value[place]), 100 * stderr if stderr == stderr else None, found.statuses[place])
-    return Shown(one.value if one.error or one.value == "–" else f"{one.value} %", one.error, one.power)
+    value, stderr = 100 * float(found.value[place]), 100 * float(found.stderr[place])
+    return shown(value, stderr if math.isfinite(stderr) else None, found.statuses[place])
 
 
 def interval(found: Estimate) -> str:

@@ -12,7 +12,6 @@ from theodolite.report.pictures import data_uri, largest_side
 
 if TYPE_CHECKING:
     from theodolite.detection import Share
-    from theodolite.spectrum import Estimate
     from theodolite.surveys.hotspots_store import HotspotRun
 
 __all__ = ["write_hotspots_report"]
@@ -69,26 +68,21 @@ def _reading(found: HotspotRun) -> list[str]:
     mass, waste = shares["wasted_mass"], shares["wasted_share"]
     if mass.value.status == "undefined":
         return ["Nothing bends: there are no hotspots."]
-    first = f"Cells of low detail hold {_said(mass.value)} of the curvature"
-    sentences = [f"{first}, {_against(mass)} the {_said(mass.null)} that chance gives."]
+    sentences = [f"Cells of low detail hold {percent(mass.value)} % of the curvature, {_against(mass)}."]
     if waste.value.status == "ok":
-        sentences.append(f"Of the hotspots {_said(waste.value)} are wasted, {_against(waste)} the {_said(waste.null)}.")
+        sentences.append(f"Of the hotspots {percent(waste.value)} % are wasted, {_against(waste)}.")
     return sentences
-
-
-def _said(found: Estimate) -> str:
-    """A share in percent, in a sentence."""
-    text = str(percent(found))
-    return text if text.endswith("%") else f"{text} %"
 
 
 def _against(share: Share) -> str:
     """How a share compares with chance, by the interval of the difference."""
+    chance = f"the {percent(share.null)} % of chance"
     if share.excess.status != "ok":
-        return "with no error to compare it by with"
+        return f"where chance gives {percent(share.null)} %, without an error to compare by"
     low, high = (float(end) for end in share.excess.interval())
-    word = "more than" if low > 0 else "less than" if high < 0 else "not told apart from"
-    return f"{word} ({interval(share.excess)})" if word != "not told apart from" else word
+    if low <= 0 <= high:
+        return f"not told apart from {chance}"
+    return f"{'more' if low > 0 else 'less'} than {chance} (difference {interval(share.excess)})"
 
 
 def _card(found: HotspotRun, place: int) -> dict[str, Any]:

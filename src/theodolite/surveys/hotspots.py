@@ -220,7 +220,7 @@ def _images(folders: list[Path], limit: int | None, group: str | None) -> tuple[
     if len(set(sources[-1])) < 2:
         raise InputError(
             f"images of two sources or more expected in {folders[-1]}, since thresholds come from them and crops of "
-            f"one photograph are not independent; got one, {sources[-1][0]!r}; give more images, or --reference or --group"
+            f"one photograph are not independent; got one, {sources[-1][0]!r}; give more images, --reference or --group"
         )
     kept = [spread(one.files, names, limit) for one, names in zip(sets, sources)]
     if len(folders) == 1:
