@@ -19,7 +19,7 @@ def test_claims_report_and_show_come_from_one_folder(tmp_path: Path) -> None:
     assert "C8" in first.output
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Do scaling, rotation and detail come apart?" in page
-    assert page.count('alt="hotspots under') == 2
+    assert page.count('alt="hotspots under') == 4
     assert "Overlap with normal" in page
     assert "https://" not in page.split("<script>")[0]
     shown = json.loads(CliRunner().invoke(main, ["show", out, "--json"]).stdout)

@@ -19,7 +19,7 @@ def test_hotspots_are_found_shown_and_reported(invoke, photos, tmp_path):
     assert "wasted" in invoke("show", out).stdout.lower()
     found = json.loads(invoke("show", out, "--json").stdout)
     assert (found["images"], found["status"]) == (4, "complete")
-    assert set(found["shares"]["wasted_mass"]) == {"value", "null", "excess"}
+    assert set(found["shares"]["wasted_mass"]) == {"value", "null", "excess", "change"}
     assert invoke("report", out, "--out", tmp_path / "again.html").stdout.strip() == str(tmp_path / "again.html")
     assert "--dimension 3 --neighbours 1" in json.loads((out / "run.json").read_text())["command"]
 

@@ -25,6 +25,7 @@ def test_a_reference_is_five_percent_hot_by_construction() -> None:
     assert abs(float(area.value.value) - 0.05) < 0.001
     assert float(area.value.stderr) < 1e-3
     assert float(area.excess.value) == 0
+    assert all(float(share.change.value) == float(share.change.stderr) == 0 for share in found.shares.values())
     assert float(found.mask.double().mean()) == pytest.approx(float(area.value.value))
     assert not (found.wasted & ~found.mask).any()
     assert "overlap" not in found.shares
@@ -70,6 +71,9 @@ def test_the_errors_of_shares_are_honest_over_draws() -> None:
         for name in names:
             one = found[name].value
             scores[name].append(float((one.value - truth[name].value.value) / one.stderr))
+            for part in ("excess", "change") if name != "overlap" else ("excess",):
+                one, true = getattr(found[name], part), getattr(truth[name], part)
+                scores.setdefault(f"{name}, {part}", []).append(float((one.value - true.value) / one.stderr))
     for name, column in scores.items():
         z = torch.tensor(column)
         assert abs(float(z.mean())) < 0.25, name

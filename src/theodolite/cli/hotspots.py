@@ -124,18 +124,20 @@ def _print(found: HotspotRun) -> None:
     from theodolite.report.hotspot_words import SHARE_WORDS, interval, percent
 
     title = f"{found.run.info['model']['name']}, {len(found.samples)} images, thresholds from {found.reference}"
+    is_own = found.run.info["settings"]["reference"] is None
     rows = [
         (
             *SHARE_WORDS[name],
             *(str(percent(one)) for one in (share.value, share.null)),
             interval(share.excess),
+            "" if is_own or name == "overlap" else interval(share.change),
             share.value.status,
         )
         for name, share in found.found.shares.items()
     ]
-    columns = ("share", "of what", "percent", "by chance", "difference, 95 %", "status")
+    columns = ("share", "of what", "percent", "by chance", "less chance, 95 %", "less reference", "status")
     caption = "By chance: curvature and detail independent within each image."
-    terminal.print_table(title, columns, rows, caption, ("of what",))
+    terminal.print_table(title, columns, rows, caption, ("less reference", "of what") if is_own else ("of what",))
     images = found.found.images
     worst = [
         (found.samples[place], *(str(percent(images[name], place)) for name in ("area", "wasted_share")))
@@ -149,7 +151,7 @@ def _print(found: HotspotRun) -> None:
 def _as_json(found: HotspotRun, report: Path | None) -> str:
     """The run in one JSON object."""
     shares = {
-        name: {"value": _plain(share.value), "null": _plain(share.null), "excess": _plain(share.excess)}
+        name: {part: _plain(getattr(share, part)) for part in ("value", "null", "excess", "change")}
         for name, share in found.found.shares.items()
     }
     content = {

@@ -36,11 +36,13 @@ class Share:
         value: over all images.
         null: as curvature and detail that are independent within each image would give (of `area`: the reference's).
         excess: `value - null`; the error is that of the difference, resample by resample.
+        change: the value less that of the reference, likewise; 0 for the reference itself and for `overlap`.
     """
 
     value: Estimate
     null: Estimate
     excess: Estimate
+    change: Estimate
 
 
 @dataclass(frozen=True)
@@ -126,20 +128,18 @@ def hotspots(
     _check(images, kept, paired, level)
     draws = [Resamples(images.groups, resamples, 2 * seed)]
     draws.append(draws[0] if paired or kept is images else Resamples(kept.groups, resamples, 2 * seed + 1))
-    limits = kept.limits(draws[1].weights[:, kept.of], level)
-    found = images.columns(limits)
+    weights, kept_weights = draws[0].weights[:, images.of], draws[1].weights[:, kept.of]
+    limits = kept.limits(kept_weights, level)
+    found = images.columns(limits) | (images.overlap(kept, limits) if paired else {})
     there = found if kept is images else kept.columns(limits)
-    if paired:
-        found |= images.overlap(kept, limits)
-    found["mass_on_detail"] = mass_on_detail(images.curvature, images.detail, TOP).expand_as(found["area"])
-    pairs = _pairs(found, there, draws[0].weights[:, images.of], draws[1].weights[:, kept.of], images.cells)
-    fewest = min(draws, key=lambda one: one.groups)
-    mask = images.curvature > limits[0, 0]
+    usual = _pairs(there, kept_weights, _mean(there["area"], kept_weights))
+    pairs = usual if kept is images else _pairs(found, weights, usual["area"][0])
+    fewest, mask = min(draws, key=lambda one: one.groups), images.curvature > limits[0, 0]
     return Hotspots(
         mask.reshape(curvature.shape),
         (mask & (images.detail <= limits[0, 1])).reshape(curvature.shape),
         {name: _estimate(limits[:, [place]], draws[1]) for place, name in enumerate(("curvature", "detail"))},
-        {name: _share(*pair, fewest) for name, pair in pairs.items()},
+        {name: _share(*pair, usual.get(name, pair)[0], fewest) for name, pair in pairs.items()},
         {name: _estimate(found[name], draws[1]) for name in _OF_AN_IMAGE if name in found},
     )
 
@@ -177,7 +177,9 @@ class _Images:
             )
         area, plain, wasted, mass = torch.stack(rows, 1)
         shares = {"area": area, "plain": plain, "wasted_area": wasted, "wasted_mass": mass}
-        return shares | {"wasted_share": wasted / area}
+        top = mass_on_detail(self.curvature, self.detail, TOP).expand_as(area)
+        share = max(1, int(TOP * self.cells)) / self.cells
+        return shares | {"wasted_share": wasted / area, "mass_on_detail": top, "top": torch.full_like(area, share)}
 
     def overlap(self, other: _Images, limits: Tensor) -> dict[str, Tensor]:
         """Shares of cells that are hot in both and in either, their ratio, and what is hot in the other, `(B, n)`."""
@@ -205,22 +207,19 @@ class _Pool:
         return self.sorted[min(place, len(self.sorted) - 1)]
 
 
-def _pairs(
-    found: Mapping[str, Tensor], there: Mapping[str, Tensor], weights: Tensor, kept_weights: Tensor, cells: int
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Every share and its chance value, `(B,)` each."""
+def _pairs(found: Mapping[str, Tensor], weights: Tensor, usual: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """Every share and its chance value, `(B,)` each; `usual` is the area of the reference."""
 
     def mean(values: Tensor) -> Tensor:
         return _mean(values, weights)
 
     area, plain, wasted, mass = (found[name] for name in ("area", "plain", "wasted_area", "wasted_mass"))
-    top = found["mass_on_detail"]
     pairs = {
-        "area": (mean(area), _mean(there["area"], kept_weights)),
+        "area": (mean(area), usual),
         "wasted_area": (mean(wasted), mean(area * plain)),
         "wasted_share": (mean(wasted) / mean(area), mean(area * plain) / mean(area)),
         "wasted_mass": (mean(mass), mean(torch.where(mass.isnan(), torch.nan, plain))),
-        "mass_on_detail": (mean(top), torch.full_like(mean(top), max(1, int(TOP * cells)) / cells)),
+        "mass_on_detail": (mean(found["mass_on_detail"]), mean(found["top"])),
     }
     if "both" in found:
         other = found["there"]
@@ -235,11 +234,11 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
     return (known * values.nan_to_num()).sum(1) / known.sum(1)
 
 
-def _share(value: Tensor, null: Tensor, draws: Resamples) -> Share:
-    null = null.expand_as(value)
-    found, chance, excess = (_estimate(each[:, None], draws) for each in (value, null, value - null))
+def _share(value: Tensor, null: Tensor, usual: Tensor, draws: Resamples) -> Share:
+    found, *others = (_estimate(each[:, None], draws) for each in (value, null, value - null, value - usual))
     never = (value[:1] == 0) & (value.nan_to_num().amax() == 0) & (null[:1] > 0)
-    return Share(flagged(found, never, "undetermined", _NEVER), chance, flagged(excess, never, "undetermined", _NEVER))
+    found, excess, change = (flagged(one, never, "undetermined", _NEVER) for one in (found, *others[1:]))
+    return Share(found, others[0], excess, change)
 
 
 def _estimate(replicates: Tensor, draws: Resamples) -> Estimate:

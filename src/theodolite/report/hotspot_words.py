@@ -44,11 +44,22 @@ MARKS = (("hotspot", HOT), ("wasted hotspot", WASTED))
 """The colours of overlays."""
 
 
-def share_table(sides: Sequence[Mapping[str, Share]]) -> list[dict[str, Any]]:
-    """One row a share, one cell a side; None where a side has none."""
+def share_table(sides: Sequence[Mapping[str, Share]], compared: Sequence[bool]) -> list[dict[str, Any]]:
+    """One row a share, one cell a side; None where a side has none.
+
+    Args:
+        sides: shares of each side by name.
+        compared: whether a side is another than the reference, and its difference from that is told.
+    """
     names = [name for name in SHARE_WORDS if any(name in side for side in sides)]
     return [
-        {**SHARE_WORDS[name]._asdict(), "cells": [_cell(side[name]) if name in side else None for side in sides]}
+        {
+            **SHARE_WORDS[name]._asdict(),
+            "cells": [
+                _cell(side[name], is_other and name != "overlap") if name in side else None
+                for side, is_other in zip(sides, compared)
+            ],
+        }
         for name in names
     ]
 
@@ -78,18 +89,26 @@ def hotspot_section(found: Decoupled) -> dict[str, Any] | None:
         return None
     return {
         "n": len(pairs.samples),
-        "kinds": list(pairs.sides),
-        "rows": share_table([side.shares for side in pairs.sides.values()]),
+        "kinds": [(kind, "" if kind == "normal" else "less normal, 95 %") for kind in pairs.sides],
+        "rows": share_table([side.shares for side in pairs.sides.values()], [kind != "normal" for kind in pairs.sides]),
         "colours": MARKS,
-        "cards": [card for sample in pairs.samples[: 2 * _CARDS : 2] if (card := _card(pairs, sample))["sides"]],
+        "cards": [card for sample in _hottest(pairs) if (card := _card(pairs, sample))["sides"]],
     }
 
 
-def _cell(share: Share) -> dict[str, Any]:
+def _hottest(pairs: PairedHotspots) -> list[str]:
+    """The pairs with the most hotspots under a normal or an unusual condition."""
+    most = [pairs.sides[kind].images["area"].value for kind in COLOURS]
+    places = most[0].maximum(most[1]).argsort(descending=True, stable=True)[:_CARDS]
+    return [pairs.samples[place] for place in places.tolist()]
+
+
+def _cell(share: Share, compared: bool) -> dict[str, Any]:
     return {
         "value": percent(share.value),
         "null": percent(share.null),
         "excess": interval(share.excess),
+        "change": interval(share.change) if compared else "",
         "note": share.value.message,
     }
 

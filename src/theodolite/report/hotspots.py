@@ -38,6 +38,7 @@ def write_hotspots_report(found: HotspotRun, out: str | Path | None = None) -> P
 
 def _context(found: HotspotRun) -> dict[str, Any]:
     info = found.run.info
+    is_own = info["settings"]["reference"] is None
     return {
         **sources("plots.js"),
         "info": info,
@@ -47,12 +48,12 @@ def _context(found: HotspotRun) -> dict[str, Any]:
         "images": len(found.samples),
         "photographs": len(set(found.sources)),
         "reference": found.reference,
-        "own": info["settings"]["reference"] is None,
+        "own": is_own,
         "left_out": found.left_out,
         "failed": info["failed"],
         "reading": _reading(found),
-        "kinds": ["images"],
-        "rows": share_table([found.found.shares]),
+        "kinds": [("images", "" if is_own else "less reference, 95 %")],
+        "rows": share_table([found.found.shares], [not is_own]),
         "colours": MARKS,
         "cards": [_card(found, place) for place in found.order],
         "words": SHARE_WORDS,

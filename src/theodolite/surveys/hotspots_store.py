@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["HOTSPOTS_SCHEMA", "HotspotRun", "read_hotspots", "write_hotspots"]
 
+_NUMBERS = ("value", "stderr", "null", "excess", "excess_stderr", "change", "change_stderr")
 HOTSPOTS_SCHEMA = pa.schema(
     [
         ("sample", pa.string()),
         ("quantity", pa.string()),
-        *((name, pa.float64()) for name in ("value", "stderr", "null", "excess", "excess_stderr")),
+        *((name, pa.float64()) for name in _NUMBERS),
         ("n", pa.int64()),
         ("status", pa.string()),
     ]
@@ -69,9 +70,10 @@ class HotspotRun:
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows of `hotspots.parquet`."""
         for name, share in self.found.shares.items():
-            beside = {"null": float(share.null.value), "excess": float(share.excess.value)}
-            row = {"sample": None, "quantity": name, **_number(share.value, 0), **beside}
-            yield {**row, "excess_stderr": float(share.excess.stderr)}
+            row = {"sample": None, "quantity": name, **_number(share.value, 0), "null": float(share.null.value)}
+            for what, one in (("excess", share.excess), ("change", share.change)):
+                row |= {what: float(one.value), f"{what}_stderr": float(one.stderr)}
+            yield row
         for place, sample in enumerate(self.samples):
             for name, one in self.found.images.items():
                 yield {"sample": sample, "quantity": name, **_number(one, place)}
