@@ -87,6 +87,8 @@ def test_groups_are_drawn_whole() -> None:
     for name, share in once.shares.items():
         torch.testing.assert_close(twice.shares[name].value.value, share.value.value)
         torch.testing.assert_close(twice.shares[name].value.stderr, share.value.stderr)
+    pair = maps(12, 5, side=1)
+    hotspots(bend, rough, reference=pair, paired=True, groups=list("aabbccddeeff"))  # of both sides
 
 
 def test_one_image_beside_a_reference_has_masks_and_no_error() -> None:
@@ -113,6 +115,7 @@ def test_what_never_happened_has_no_error_and_says_so() -> None:
         ({"level": 1.0}, "between 0 and 1"),
         ({"reference": (torch.ones(3, 5, 5), torch.ones(3, 5, 5))}, "one shape"),
         ({"reference": maps(3, 0), "paired": True}, "pairs expected"),
+        ({"reference": maps(3, 0), "paired": True, "groups": list("aabc")}, "one group for each"),
         ({"reference": (torch.full((2, 6, 6), torch.nan), torch.ones(2, 6, 6))}, "finite curvature"),
         ({"reference": (torch.ones(1, 6, 6), torch.ones(1, 6, 6))}, "two independent images"),
     ],

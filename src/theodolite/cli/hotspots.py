@@ -116,7 +116,7 @@ def _tell(found: HotspotRun) -> None:
     for failed in found.run.info["failed"]:
         terminal.notice(f"failed {failed['sample']}: {failed['reason']}")
     if found.left_out:
-        terminal.notice(f"{len(found.left_out)} images have no leading direction and are left out")
+        terminal.notice(f"left out, without a leading direction: {', '.join(found.left_out)}")
     terminal.warn(found.run)
 
 

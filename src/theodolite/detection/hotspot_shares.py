@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ TOP = 0.1
 """Share of an image's cells that count as its most detailed ones."""
 
 _MIDDLE = 0.5
+_ROUNDING = 1e-12
 _UNKNOWN = "one independent image tells no error: give more, or tell sources apart"
 _NEVER = "it did not happen once, so the resamples tell no error"
 _NONE = "there is no curvature, or no hotspot, to take a share of"
@@ -101,7 +102,7 @@ def hotspots(
             themselves when None.
         paired: row `i` of the reference and row `i` of the images are one seed: they are drawn together.
         groups: what is independent, one label an image: its photograph, say. By default every image.
-        reference_groups: likewise of the reference.
+        reference_groups: likewise of the reference; not used for pairs.
         level: of the threshold of curvature.
         resamples: bootstrap draws of whole groups, of images and of the reference, thresholds made again in each.
         seed: of the draws.
@@ -124,7 +125,8 @@ def hotspots(
         0.046875
     """
     images = _Images("images", curvature, detail, groups)
-    kept = images if reference is None else _Images("the reference", *reference, reference_groups)
+    names = groups if paired else reference_groups
+    kept = images if reference is None else _Images("the reference", *reference, names)
     _check(images, kept, paired, level)
     draws = [Resamples(images.groups, resamples, 2 * seed)]
     draws.append(draws[0] if paired or kept is images else Resamples(kept.groups, resamples, 2 * seed + 1))
@@ -247,6 +249,7 @@ def _estimate(replicates: Tensor, draws: Resamples) -> Estimate:
     if draws.groups < 2:
         return Estimate(first, first * torch.nan, 0, 1, ("undetermined",) * len(first), _UNKNOWN)
     found = draws.estimate(torch.where(replicates.isfinite(), replicates, first))
+    found = replace(found, stderr=found.stderr * (found.stderr > _ROUNDING))
     return flagged(found, first.isnan(), "undefined", _NONE)
 
 
@@ -260,8 +263,8 @@ def _check(images: _Images, kept: _Images, paired: bool, level: float) -> None:
         raise InputError(f"`level` expected between 0 and 1, got {level!r}; 0.95 calls one cell in twenty hot")
     if images.curvature.shape[1] != kept.curvature.shape[1]:
         raise InputError("maps of one shape expected for images and reference, got two; measure both at one size")
-    if paired and (kept is images or len(images.of) != len(kept.of) or not torch.equal(images.of, kept.of)):
-        raise InputError("pairs expected: as many reference images as images, in the same order and groups")
+    if paired and (kept is images or len(images.of) != len(kept.of)):
+        raise InputError("pairs expected: as many reference images as images, in the same order")
 
 
 def _check_maps(what: str, curvature: Tensor, detail: Tensor) -> None:

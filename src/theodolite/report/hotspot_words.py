@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from theodolite.surveys.decoupled import Decoupled
     from theodolite.surveys.decoupled_hotspots import PairedHotspots
 
-__all__ = ["MARKS", "SHARE_WORDS", "ShareWord", "hotspot_section", "interval", "percent", "share_table"]
+__all__ = ["MARKS", "SHARE_WORDS", "ShareWord", "hotspot_section", "interval", "percent", "share_table", "side"]
 
 _CARDS = 6
 
@@ -44,24 +44,21 @@ MARKS = (("hotspot", HOT), ("wasted hotspot", WASTED))
 """The colours of overlays."""
 
 
-def share_table(sides: Sequence[Mapping[str, Share]], compared: Sequence[bool]) -> list[dict[str, Any]]:
-    """One row a share, one cell a side; None where a side has none.
-
-    Args:
-        sides: shares of each side by name.
-        compared: whether a side is another than the reference, and its difference from that is told.
-    """
-    names = [name for name in SHARE_WORDS if any(name in side for side in sides)]
+def share_table(sides: Sequence[Mapping[str, Share]]) -> list[dict[str, Any]]:
+    """One row a share, one cell a side; None where a side has none."""
+    names = [name for name in SHARE_WORDS if any(name in shares for shares in sides)]
     return [
         {
             **SHARE_WORDS[name]._asdict(),
-            "cells": [
-                _cell(side[name], is_other and name != "overlap") if name in side else None
-                for side, is_other in zip(sides, compared)
-            ],
+            "cells": [_cell(name, shares[name]) if name in shares else None for shares in sides],
         }
         for name in names
     ]
+
+
+def side(name: str, excess: str = "", change: str = "", chance: str = "by chance") -> dict[str, str]:
+    """The headings of a side's columns; an empty one leaves its column out."""
+    return {"name": name, "chance": chance, "excess": excess, "change": change}
 
 
 def percent(found: Estimate, place: int = 0) -> Shown:
@@ -89,8 +86,8 @@ def hotspot_section(found: Decoupled) -> dict[str, Any] | None:
         return None
     return {
         "n": len(pairs.samples),
-        "kinds": [(kind, "" if kind == "normal" else "less normal, 95 %") for kind in pairs.sides],
-        "rows": share_table([side.shares for side in pairs.sides.values()], [kind != "normal" for kind in pairs.sides]),
+        "sides": [_SIDES[kind] for kind in pairs.sides],
+        "rows": share_table([masks.shares for masks in pairs.sides.values()]),
         "colours": MARKS,
         "cards": [card for sample in _hottest(pairs) if (card := _card(pairs, sample))["sides"]],
     }
@@ -103,14 +100,21 @@ def _hottest(pairs: PairedHotspots) -> list[str]:
     return [pairs.samples[place] for place in places.tolist()]
 
 
-def _cell(share: Share, compared: bool) -> dict[str, Any]:
+def _cell(name: str, share: Share) -> dict[str, Any]:
     return {
         "value": percent(share.value),
-        "null": percent(share.null),
+        "chance": percent(share.null),
         "excess": interval(share.excess),
-        "change": interval(share.change) if compared else "",
+        "change": "" if name == "overlap" else interval(share.change),
         "note": share.value.message,
     }
+
+
+_SIDES = {
+    "normal": side("normal"),
+    "unusual": side("unusual", change="less normal, 95 %"),
+    "null": side("null", chance=""),
+}
 
 
 def _card(pairs: PairedHotspots, sample: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import path_of
-from theodolite.report.hotspot_words import MARKS, SHARE_WORDS, interval, percent, share_table
+from theodolite.report.hotspot_words import MARKS, SHARE_WORDS, interval, percent, share_table, side
 from theodolite.report.html import environment, script_json, sources, write, year_of
 from theodolite.report.pictures import data_uri, largest_side
 
@@ -52,8 +52,8 @@ def _context(found: HotspotRun) -> dict[str, Any]:
         "left_out": found.left_out,
         "failed": info["failed"],
         "reading": _reading(found),
-        "kinds": [("images", "" if is_own else "less reference, 95 %")],
-        "rows": share_table([found.found.shares], [not is_own]),
+        "sides": [side("images", "less chance, 95 %", "" if is_own else "less reference, 95 %")],
+        "rows": share_table([found.found.shares]),
         "colours": MARKS,
         "cards": [_card(found, place) for place in found.order],
         "words": SHARE_WORDS,
@@ -87,11 +87,11 @@ def _against(share: Share) -> str:
 
 
 def _card(found: HotspotRun, place: int) -> dict[str, Any]:
-    sample, side = found.samples[place], largest_side(len(found.samples))
+    sample, pixels = found.samples[place], largest_side(len(found.samples))
     files = {file["sample"]: file["file"] for file in found.run.info["data"]["files"]}
     return {
         "file": files[sample],
-        "picture": data_uri(found.run.reconstruction(sample), side),
-        "overlay": data_uri(found.overlay(sample), side),
+        "picture": data_uri(found.run.reconstruction(sample), pixels),
+        "overlay": data_uri(found.overlay(sample), pixels),
         "numbers": [(SHARE_WORDS[name], percent(found.found.images[name], place)) for name in _BY_IMAGE],
     }

@@ -158,11 +158,12 @@ class _Work(Survey):
         subspace_dimension(self.plan.settings["dimension"], latents[0].numel())
         return super()._self_checked(latents)
 
-    def measured(self, picture: Tensor, sample: str, **_: bool) -> Measured:
-        """Maps and the scalars beside them."""
+    def measured(self, picture: Tensor, sample: str, *, exact_first: bool = True, **_: bool) -> Measured:
+        """Maps and the scalars beside them; these are ``undetermined`` where the self-check found derivatives wrong."""
         import torch
 
         from theodolite.descriptors.hotspots import hotspot_maps
+        from theodolite.spectrum.estimate import worse
         from theodolite.surveys import images
         from theodolite.surveys.measure import Measured, encoded, row_of
 
@@ -173,6 +174,8 @@ class _Work(Survey):
             found = hotspot_maps(model.decoder, latents, generator=sample_seed(self.plan.seed, sample), **options)
         common = {"model": model.name, "sample": sample, "map": "decoder", "sigma": None}
         rows = [{**common, **row_of(name, one)} for name, one in found.quantities.items()]
+        status = "ok" if exact_first else "undetermined"
+        rows = [{**row, "status": worse(row["status"], status)} for row in rows]
         maps = {name: getattr(found, name)[0].float() for name in ("gain", "curvature", "detail")}
         pictures = {".png": images.picture(picture[0])}
         if found.outputs.ndim == 4 and found.outputs.shape[1] in (1, 3):
@@ -180,7 +183,7 @@ class _Work(Survey):
         passes = found.passes * options["subspaces"]
         notes = {
             "way": "",
-            "status": "ok",
+            "status": status,
             "passes": passes,
             "seconds": round(time.perf_counter() - started, 3),
             "messages": {},
