@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,18 +105,6 @@ def test_mistakes_are_told_before_anything_is_written(
     with pytest.raises(InputError, match=message):
         find_hotspots(getattr(tiny, make)(), given.pop("data"), tmp_path / "run", **given)
     assert not (tmp_path / "run").exists()
-
-
-def test_the_report_shows_every_image_and_asks_for_nothing(found: HotspotRun, tmp_path: Path) -> None:
-    pytest.importorskip("plotly")
-    from theodolite.report import write_hotspots_report
-
-    page = write_hotspots_report(found, tmp_path / "report.html").read_text()
-    assert page.count(".png with its hotspots") == len(found.samples)
-    assert "Curvature off the detail" in page
-    assert "by chance" in page
-    own = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
-    assert not re.findall(r'(?:src|href)="(?!#|data:)', own)
 
 
 def test_other_runs_are_refused(tiny: Any, photos: Path, found: HotspotRun, tmp_path: Path) -> None:
