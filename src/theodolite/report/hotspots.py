@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from theodolite.errors import path_of
 from theodolite.report.hotspot_words import MARKS, SHARE_WORDS, interval, percent, share_table, side
 from theodolite.report.html import environment, script_json, sources, write, year_of
-from theodolite.report.pictures import data_uri, largest_side
+from theodolite.report.pictures import data_uri, heat_uri, largest_side
 
 if TYPE_CHECKING:
     from theodolite.detection import Share
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["write_hotspots_report"]
 
 _HIDDEN = ("descriptors", "budget", "model", "rtol")
+_MAPS = ("gain", "curvature", "detail")
 _BY_IMAGE = ("area", "wasted_share", "wasted_mass", "mass_on_detail")
 
 
@@ -88,10 +89,12 @@ def _against(share: Share) -> str:
 
 def _card(found: HotspotRun, place: int) -> dict[str, Any]:
     sample, pixels = found.samples[place], largest_side(len(found.samples))
+    arrays = found.run.arrays(sample)
     files = {file["sample"]: file["file"] for file in found.run.info["data"]["files"]}
     return {
         "file": files[sample],
         "picture": data_uri(found.run.reconstruction(sample), pixels),
         "overlay": data_uri(found.overlay(sample), pixels),
+        "maps": [(name, heat_uri(arrays[name])) for name in _MAPS] if arrays["gain"].ndim == 2 else [],
         "numbers": [(SHARE_WORDS[name], percent(found.found.images[name], place)) for name in _BY_IMAGE],
     }
