@@ -37,6 +37,7 @@ _HOMES = {
         "axis_rotation",
         "curvature",
         "detail_energy",
+        "hotspot_maps",
         "leading_singular_value",
         "local_complexity",
         "local_rank",
@@ -50,7 +51,7 @@ _HOMES = {
     "report": ("write_report",),
     "spectrum": ("Estimate", "singular_spectrum"),
     "steering": (),
-    "surveys": ("Run", "decouple", "detect", "load_images", "rank", "read_run", "survey"),
+    "surveys": ("Run", "decouple", "detect", "find_hotspots", "load_images", "rank", "read_run", "survey"),
     "training": (),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -69,6 +70,8 @@ __all__ = [
     "denoiser_map",
     "detail_energy",
     "detect",
+    "find_hotspots",
+    "hotspot_maps",
     "jacobian",
     "leading_singular_value",
     "load",

@@ -19,10 +19,13 @@ def test_claims_report_and_show_come_from_one_folder(tmp_path: Path) -> None:
     assert "C8" in first.output
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Do scaling, rotation and detail come apart?" in page
+    assert page.count('alt="hotspots under') == 4
+    assert "Overlap with normal" in page
     assert "https://" not in page.split("<script>")[0]
     shown = json.loads(CliRunner().invoke(main, ["show", out, "--json"]).stdout)
     assert shown["pairs"] == 2
     assert len(shown["claims"]) == 8
+    assert set(shown["hotspots"]["unusual"]["overlap"]) == {"value", "stderr", "null", "change", "change_stderr"}
     again = CliRunner().invoke(main, ["report", out, "--out", str(tmp_path / "again.html")])
     assert again.exit_code == 0
     assert (tmp_path / "again.html").exists()

@@ -1,9 +1,11 @@
 import base64
 import io
 
+import torch
 from PIL import Image
 
-from theodolite.report.pictures import data_uri, largest_side
+from theodolite.report import palette
+from theodolite.report.pictures import data_uri, heat_uri, largest_side
 
 
 def test_a_small_picture_is_embedded_byte_for_byte(tmp_path):
@@ -30,3 +32,14 @@ def test_a_missing_or_damaged_picture_is_left_out(tmp_path):
 
 def test_pictures_get_smaller_as_samples_get_many():
     assert largest_side(10) > largest_side(300) > largest_side(5000)
+
+
+def test_a_map_is_dark_where_it_is_large():
+    uri = heat_uri(torch.arange(8.0).reshape(2, 4), side=40)
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
+        assert image.size == (40, 20)
+        ends = [image.getpixel(place) for place in ((0, 0), (39, 19))]
+    wanted = [
+        tuple(int(colour[at : at + 2], 16) for at in (1, 3, 5)) for colour in (palette.SCALE[0], palette.SCALE[-1])
+    ]
+    assert ends == wanted

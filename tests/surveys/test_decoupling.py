@@ -13,6 +13,7 @@ import torch
 from theodolite import InputError, decouple
 from theodolite.maps.diffusion import Diffusion
 from theodolite.surveys.decoupled import read_decoupling
+from theodolite.surveys.decoupled_hotspots import paired_hotspots
 from theodolite.surveys.decoupling import prompts_of
 from theodolite.surveys.decoupling_claims import Columns, claims
 
@@ -59,6 +60,18 @@ def test_conditions_of_a_pair_share_noise_subspace_and_neighbours(tmp_path: Path
     found = decouple(model(), tmp_path / "run", conditions="1/1", pairs=4, guidance=1.0, **LEVELS)
     for name, column in found.values["normal"].items():
         torch.testing.assert_close(column, found.values["unusual"][name], equal_nan=True)
+
+
+def test_hotspots_are_those_beside_the_same_seeds_under_the_normal_condition(tmp_path: Path) -> None:
+    found = decouple(model(), tmp_path / "run", conditions="1/1,0/2", pairs=6, guidance=1.0, **LEVELS)
+    pairs = paired_hotspots(found)
+    assert pairs is not None
+    assert set(pairs.sides) == {"normal", "unusual", "null"}
+    assert pairs.sides["normal"].mask.shape == (len(pairs.samples), 4, 4)
+    for place, sample in enumerate(pairs.samples):
+        same = found.columns.pairs[found.samples.index(sample)] == "1/1"
+        assert torch.equal(pairs.sides["normal"].mask[place], pairs.sides["unusual"].mask[place]) or not same
+    assert pairs.sides["normal"].shares.keys() < pairs.sides["unusual"].shares.keys()
 
 
 def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

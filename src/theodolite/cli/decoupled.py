@@ -44,6 +44,27 @@ def as_json(found: Decoupled, report: Path | None = None) -> str:
         "undetermined": found.undetermined,
         "precision": found.info["precision"],
         "claims": [asdict(claim) for claim in found.claims],
+        "hotspots": _hotspots(found),
         "report": None if report is None else str(report),
     }
     return json.dumps(terminal.as_plain(content), indent=1)
+
+
+def _hotspots(found: Decoupled) -> dict[str, dict[str, dict[str, float]]] | None:
+    """Shares of hotspots by condition and name; None where too few pairs have a leading direction."""
+    from theodolite.surveys.decoupled_hotspots import paired_hotspots
+
+    pairs = paired_hotspots(found)
+    if pairs is None:
+        return None
+    parts = {"value": "value", "stderr": "value", "null": "null", "change": "change", "change_stderr": "change"}
+    return {
+        kind: {
+            name: {
+                part: float(getattr(getattr(share, of), "stderr" if part.endswith("stderr") else "value"))
+                for part, of in parts.items()
+            }
+            for name, share in masks.shares.items()
+        }
+        for kind, masks in pairs.sides.items()
+    }

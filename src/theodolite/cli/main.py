@@ -13,6 +13,7 @@ from theodolite.cli.demo import demo
 from theodolite.cli.detect import detect
 from theodolite.cli.diffusability import diffusability
 from theodolite.cli.guide import guide
+from theodolite.cli.hotspots import hotspots
 from theodolite.cli.path import path
 from theodolite.cli.phases import phases
 from theodolite.cli.rank import rank
@@ -57,6 +58,7 @@ def main() -> None:
       theodolite rank ./first-vae ./second-vae --data photos --out runs/order
       theodolite detect ./my-vae --reference photos --test others --out runs/odd
       theodolite decouple --out runs/claims
+      theodolite hotspots ./my-vae --data photos --out runs/hotspots
       theodolite phases zoo:ising --out runs/ising
       theodolite path ./my-vae cat.png dog.png --out runs/cat-dog
       theodolite guide zoo:coloured-latent --rho -0.4 -0.2 0.2 0.4 --out runs/guided
@@ -67,5 +69,5 @@ def main() -> None:
     """  # noqa: D301
 
 
-for verb in (survey, rank, diffusability, detect, decouple, phases, path, guide, demo, report, show):
+for verb in (survey, rank, diffusability, detect, decouple, hotspots, phases, path, guide, demo, report, show):
     main.add_command(verb)

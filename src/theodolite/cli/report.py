@@ -74,6 +74,13 @@ def _guidance(run: str, out: Path | None) -> Path:
     raise InputError(f"{run} holds a guidance run, which has no report; use theodolite show {run}")
 
 
+def _hotspots(run: str, out: Path | None) -> Path:
+    from theodolite.report import write_hotspots_report
+    from theodolite.surveys.hotspots_store import read_hotspots
+
+    return write_hotspots_report(read_hotspots(run), out)
+
+
 _WRITERS = {
     "rank": _ranking,
     "detect": _detection,
@@ -81,5 +88,6 @@ _WRITERS = {
     "phases": _phases,
     "path": _paths,
     "guide": _guidance,
+    "hotspots": _hotspots,
 }
 """How the report of a kind of run is written; that of a survey otherwise."""

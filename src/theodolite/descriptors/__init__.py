@@ -6,6 +6,7 @@ from theodolite.descriptors.curvature import curvature
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.detail import detail_energy
 from theodolite.descriptors.effort import EFFORTS, Effort
+from theodolite.descriptors.hotspots import HotspotMaps, hotspot_maps
 from theodolite.descriptors.leading import leading_singular_value
 from theodolite.descriptors.locations import LocationField, LocationMap, location_map
 from theodolite.descriptors.rank import local_rank
@@ -19,12 +20,14 @@ __all__ = [
     "Chart",
     "Descriptor",
     "Effort",
+    "HotspotMaps",
     "LocationField",
     "LocationMap",
     "Quantity",
     "axis_rotation",
     "curvature",
     "detail_energy",
+    "hotspot_maps",
     "leading_singular_value",
     "local_complexity",
     "local_rank",

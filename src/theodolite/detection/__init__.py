@@ -11,6 +11,7 @@ from theodolite.detection.calibration import Threshold, conformal_p, threshold
 from theodolite.detection.curves import DetectionCurves, curves
 from theodolite.detection.departure import departure
 from theodolite.detection.evaluation import DetectionTable, evaluate
+from theodolite.detection.hotspot_shares import Hotspots, Share, hotspots
 from theodolite.detection.measuring import map_scores, negative_log_likelihood
 from theodolite.detection.scores import BASELINES, SCORES, Score, computed
 
@@ -19,13 +20,16 @@ __all__ = [
     "SCORES",
     "DetectionCurves",
     "DetectionTable",
+    "Hotspots",
     "Score",
+    "Share",
     "Threshold",
     "computed",
     "conformal_p",
     "curves",
     "departure",
     "evaluate",
+    "hotspots",
     "map_scores",
     "nearest_neighbour",
     "negative_log_likelihood",

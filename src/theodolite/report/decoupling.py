@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from theodolite.descriptors.decoupling import MEANINGS
 from theodolite.errors import path_of
 from theodolite.report import decoupling_figures as drawing
+from theodolite.report.hotspot_words import hotspot_section
 from theodolite.report.html import environment, script_json, sources, write, year_of
 from theodolite.report.pictures import data_uri
 from theodolite.report.rounding import Shown, shown
@@ -63,6 +64,7 @@ def _context(found: Decoupled) -> dict[str, Any]:
         "kinds": list(found.values),
         "colours": drawing.COLOURS,
         "cards": [_card(found, sample) for sample in found.samples[: 2 * _CARDS : 2]],
+        "hotspots": hotspot_section(found),
         "undetermined": found.undetermined,
         "precision": [_step(entry) for entry in found.info["precision"] or []],
         "figures": script_json({name: json.loads(str(figure.to_json())) for name, figure in figures.items()}),

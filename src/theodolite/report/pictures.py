@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from PIL import Image
+    from torch import Tensor
 
-__all__ = ["data_uri", "embedded", "largest_side"]
+__all__ = ["data_uri", "embedded", "heat_uri", "largest_side"]
 
 
 def largest_side(count: int) -> int:
@@ -33,6 +34,25 @@ def data_uri(path: Path, side: int = 256) -> str:
             return _reduced(image.convert("RGB"), side)
     except (OSError, UnidentifiedImageError, ValueError):
         return ""
+
+
+def heat_uri(values: Tensor, side: int = 128) -> str:
+    """A map `(rows, columns)` as a picture of `palette.SCALE`, dark where it is large, clipped at its 1 % and 99 %."""
+    import numpy as np
+    from PIL import Image
+
+    from theodolite.report import palette
+
+    field = values.double().cpu().numpy()
+    low, high = np.quantile(field, (0.01, 0.99))
+    place = ((field - low) / max(high - low, np.finfo(float).tiny)).clip(0, 1) * (len(palette.SCALE) - 1)
+    stops = np.array([[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in palette.SCALE])
+    channels = [np.interp(place, range(len(stops)), stops[:, channel]) for channel in range(3)]
+    picture = Image.fromarray(np.stack(channels, -1).round().astype(np.uint8))
+    cell = max(1, side // max(field.shape))
+    buffer = io.BytesIO()
+    picture.resize((cell * picture.width, cell * picture.height), Image.Resampling.NEAREST).save(buffer, "PNG")
+    return embedded(buffer.getvalue(), "image/png")
 
 
 def _reduced(image: Image.Image, side: int) -> str:

@@ -14,6 +14,7 @@ from theodolite.surveys.ranking import rank
 from theodolite.surveys.run import Run, read_run
 
 if TYPE_CHECKING:
+    from theodolite.surveys.hotspots import find_hotspots
     from theodolite.surveys.paths import interpolate
     from theodolite.surveys.phase_maps import map_phases
 
@@ -22,6 +23,7 @@ __all__ = [
     "Run",
     "decouple",
     "detect",
+    "find_hotspots",
     "interpolate",
     "load_images",
     "map_phases",
@@ -31,8 +33,8 @@ __all__ = [
     "survey_forecast",
 ]
 
-_LATE = {"interpolate": "paths", "map_phases": "phase_maps"}
-"""Loaded on first use: they need the room of metrics."""
+_LATE = {"find_hotspots": "hotspots", "interpolate": "paths", "map_phases": "phase_maps"}
+"""Loaded on first use: few need them."""
 
 
 def __getattr__(name: str) -> Any:

@@ -351,12 +351,11 @@ def _rows(measured: Decoupling, more: Mapping[str, Tensor], row: int) -> Iterato
 
 def _overlap(measured: Decoupling) -> dict[str, Tensor]:
     """How the map of LC lies on that of PHFE: their rank correlation, and LC's mass on the top tenth of PHFE."""
+    from theodolite.descriptors.hotspots import mass_on_detail
     from theodolite.detection.links import spearman
 
     rotation, detail = (measured.maps[name].flatten(1).double().cpu() for name in ("lc_map", "phfe_map"))
-    top = detail.topk(max(1, detail.shape[1] // 10), dim=1).indices
-    mass = rotation.gather(1, top).sum(1) / rotation.sum(1).clamp_min(1e-300)
-    return {"map_correlation": spearman(rotation, detail), "mass_on_detail": mass}
+    return {"map_correlation": spearman(rotation, detail), "mass_on_detail": mass_on_detail(rotation, detail)}
 
 
 def prompts_of(model: Any, conditions: str | Sequence[tuple[Any, Any]] | None) -> list[tuple[Any, Any]]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from theodolite.maps import Autoencoder
     from theodolite.spectrum.estimate import Estimate
 
-__all__ = ["Measured", "applicable", "decoded", "described", "encoded", "measure"]
+__all__ = ["Measured", "applicable", "decoded", "described", "encoded", "measure", "row_of"]
 
 _DOUBTED = "undetermined"
 _DOUBT = "the derivatives' self-check failed"
@@ -99,7 +99,7 @@ def _rows(
         function = REGISTRY[name].function
         try:
             named = function(chart.map, chart.latents, generator=seed, effort=chart.effort, chart=chart).named(name)
-            rows += [_row(quantity, estimate) for quantity, estimate in named.items()]
+            rows += [row_of(quantity, estimate) for quantity, estimate in named.items()]
             messages |= {quantity: estimate.message for quantity, estimate in named.items() if estimate.message}
         except Exception as error:  # one descriptor's failure must not cost the others their run
             rows += _undefined(REGISTRY[name])
@@ -133,7 +133,8 @@ def described(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def _row(quantity: str, estimate: Estimate) -> dict[str, Any]:
+def row_of(quantity: str, estimate: Estimate) -> dict[str, Any]:
+    """The row of a quantity of one latent."""
     return {
         "quantity": quantity,
         "value": float(estimate.value[0]),

@@ -1,0 +1,216 @@
+"""Where a map bends and where it puts its detail: maps of gain, curvature and detail of each latent's output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from theodolite.derivatives import jacobian
+from theodolite.derivatives.memory import available_bytes
+from theodolite.descriptors.chart import TIE
+from theodolite.descriptors.colouring import has_locations
+from theodolite.descriptors.decoupling import Decoupling, decoupling, subspace_dimension
+from theodolite.descriptors.modes import SUBSPACE_STEP, Mode, is_paper
+from theodolite.descriptors.rotation import STEP
+from theodolite.errors import InputError
+from theodolite.maps.latent_map import LatentMap
+from theodolite.spectrum import Estimate, Seeding, Seeds, joined, worst
+
+__all__ = ["Grid", "HotspotMaps", "check_settings", "hotspot_maps", "mass_on_detail"]
+
+Grid = Literal["output", "latent"]
+
+_ROUNDING, _ROUNDING_OF_DIFFERENCES = 4, 32
+"""Roundings of the largest gain below which two products do not differ; ten times what linear maps show."""
+
+_SHARE = 0.1
+"""The part of the free memory that the products of one group of latents may fill."""
+
+_NEXT = 1_000_003
+
+
+@dataclass(frozen=True)
+class HotspotMaps:
+    """What `hotspot_maps` found at `n` latents.
+
+    Attributes:
+        gain: LS_map, in output units a latent unit, `(n, *grid)`.
+        curvature: LC_map, in output units a squared latent unit; exactly 0 where rounding alone would show as much.
+        detail: PHFE_map, in the unit of gain.
+        outputs: the map's values at the latents, `(n, channels, *space)`.
+        quantities: the scalars of `decoupling` of the first subspace.
+        statuses: one word a latent: ``undetermined`` where the leading direction is not, in any subspace.
+    """
+
+    gain: Tensor
+    curvature: Tensor
+    detail: Tensor
+    outputs: Tensor
+    quantities: dict[str, Estimate]
+    statuses: tuple[str, ...]
+
+    @property
+    def passes(self) -> int:
+        """Model passes spent on one latent in each subspace."""
+        return self.quantities["lc"].passes
+
+
+def hotspot_maps(
+    map: LatentMap,
+    latents: Tensor,
+    *,
+    grid: Grid = "output",
+    dimension: int | None = None,
+    neighbours: int = 8,
+    subspaces: int = 1,
+    mode: Mode = "exact",
+    generator: Seeding = None,
+) -> HotspotMaps:
+    """Maps of gain, curvature and detail over the output of a decoder, denoiser, sampler or any other map.
+
+    With `W` a random frame of `k` latent directions, `P_1 = J W v_1` the image of the leading one and `P_1'` the same
+    at a neighbour `z'`, at each output cell `p`, norms over channels (for the gain over directions too):
+
+        gain(p) = ||(J W)(p)||    curvature(p) = ||P_1'(p) - P_1(p)|| / ||z' - z||    detail(p) = ||(L P_1)(p)||
+
+    They are LS_map, LC_map (mean over neighbours) and PHFE_map of `decoupling`, and lie on the grid of the output,
+    where they are defined: detail is a Laplacian of pixels, which the grid of a decoder's latents would not show.
+    ``grid="latent"`` takes the root mean square over the pixels of each latent location.
+
+    The maps are those of one random subspace. Where no direction leads clearly, as in most decoders, another subspace
+    gives another leading direction and other maps; `subspaces` averages over several.
+
+    Args:
+        map: with outputs `(channels, *space)`; for ``grid="latent"`` latents `(C, H, W)` and outputs
+            `(channels, a H, b W)`.
+        latents: `(n, *latent)`.
+        grid: ``output`` or ``latent``.
+        dimension: `k`; `min(64, D / 4)` by default.
+        neighbours: of the curvature.
+        subspaces: independent frames whose maps are averaged.
+        mode: ``exact`` or ``paper`` (forward differences, one neighbour).
+        generator: a `torch.Generator`, a seed, or one seed a latent; latents with the same seed share frames.
+
+    Returns:
+        `HotspotMaps`. Scaling the map by `a` scales all three by `a`; rotating `W` inside its span changes none. Cost:
+        `subspaces` times that of `decoupling`, `k + 6 neighbours + 1` runs. A ReLU network has no curvature but at
+        its kinks: the map is then that of the kinks between `z` and its neighbours, at `1e-3 ||z||`.
+
+    Raises:
+        InputError: outputs without spatial axes, another grid or mode, numbers out of range.
+
+    Source: Liang, Chen and Lai 2026 (arXiv 2604.18804), released code; averages and pooling derived here.
+    """
+    check_settings(grid, neighbours, subspaces)
+    _check(map, latents, grid)
+    seeds = Seeds(generator, len(latents)).base
+    size = _group_size(map, latents, dimension)
+    options = {"dimension": dimension, "neighbours": neighbours, "mode": mode}
+    parts = [
+        _of_group(map, latents[start : start + size], seeds[start : start + size], grid, subspaces, **options)
+        for start in range(0, len(latents), size)
+    ]
+    return _joined(parts)
+
+
+def mass_on_detail(curvature: Tensor, detail: Tensor, share: float = 0.1) -> Tensor:
+    """Share of each image's curvature on its `share` of most detailed cells; NaN where nothing bends.
+
+    Args:
+        curvature: `(n, *grid)`.
+        detail: the same shape.
+        share: of the cells, rounded down to at least one; what comes out if the two are independent.
+
+    Returns:
+        `(n,)` float64 in [0, 1].
+
+    Source: derived here, for the claim of Liang, Chen and Lai 2026 that curvature leaves the detail.
+    """
+    bend, rough = (each.flatten(1).double() for each in (curvature, detail))
+    top = rough.topk(max(1, int(share * rough.shape[1])), dim=1).indices
+    return bend.gather(1, top).sum(1) / bend.sum(1)
+
+
+def check_settings(grid: str, neighbours: int, subspaces: int) -> None:
+    """Raise `InputError` unless these are settings of `hotspot_maps`."""
+    if grid not in get_args(Grid):
+        raise InputError(f"`grid` expected to be one of {', '.join(get_args(Grid))}, got {grid!r}")
+    for name, value in (("neighbours", neighbours), ("subspaces", subspaces)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"`{name}` expected to be at least one, got {value!r}")
+
+
+def _check(map: LatentMap, latents: Tensor, grid: Grid) -> None:
+    map.check(latents)
+    with torch.no_grad():
+        output = map(latents[:1])[0]
+    if output.ndim < 2:
+        raise InputError(f"hotspots expected outputs (channels, *space), got vectors of shape {tuple(output.shape)}")
+    if not bool(output.isfinite().all()):
+        raise InputError(f"finite outputs of {map.name} expected, got NaN or infinity; check its weights and latents")
+    if grid == "latent" and not has_locations(latents.shape[1:], output.shape):
+        raise InputError(
+            f"latents (C, H, W) with outputs (channels, a H, b W) expected for the grid of latents, got "
+            f"{tuple(latents.shape[1:])} and {tuple(output.shape)}; take the grid of outputs"
+        )
+
+
+def _group_size(map: LatentMap, latents: Tensor, dimension: int | None) -> int:
+    """How many latents may be measured together."""
+    probe = jacobian(map, latents[:1])
+    numbers = 4 * subspace_dimension(dimension, probe.latent_dim) * (probe.output_dim + probe.latent_dim)
+    return max(1, int(_SHARE * available_bytes(latents.device) / (8 * numbers)))
+
+
+def _of_group(
+    map: LatentMap, latents: Tensor, seeds: Sequence[int], grid: Grid, subspaces: int, **options: object
+) -> HotspotMaps:
+    found = []
+    for place in range(subspaces):
+        own = [seed + place * _NEXT for seed in seeds]
+        found.append(decoupling(map, latents, generator=own, **options))  # type: ignore[arg-type]
+    still = [_rounding(one, latents, options["mode"]) for one in found]
+    bends = [_cut(one.maps["lc_map"], floor) for one, floor in zip(found, still)]
+    maps = [torch.stack([one.maps["ls_map"] for one in found]), torch.stack(bends)]
+    maps.append(torch.stack([one.maps["phfe_map"] for one in found]))
+    gain, curvature, detail = (_on_grid(each.mean(0), grid, latents.shape[2:]) for each in maps)
+    statuses = worst(*(one.quantities["lc"].statuses for one in found))
+    return HotspotMaps(gain, curvature, detail, found[0].outputs, found[0].quantities, statuses)
+
+
+def _rounding(found: Decoupling, latents: Tensor, mode: object) -> Tensor:
+    """What rounding leaves of a linear map's curvature, `(n,)`; it moves the direction by its size over the gap."""
+    eps = torch.finfo(latents.dtype).eps
+    gain = found.maps["ls_map"].flatten(1).amax(1).double()
+    gap = found.quantities["gap"].value.clamp_min(TIE)
+    if is_paper(mode):  # type: ignore[arg-type]
+        size = found.outputs.flatten(1).abs().amax(1).double()
+        return _ROUNDING_OF_DIFFERENCES * eps * (gain / gap + size / SUBSPACE_STEP) / SUBSPACE_STEP
+    distance = STEP * latents.flatten(1).norm(dim=1).double()
+    return _ROUNDING * eps * gain / gap / distance.clamp_min(torch.finfo(torch.float64).tiny)
+
+
+def _cut(map: Tensor, floor: Tensor) -> Tensor:
+    return torch.where(map > floor.to(map).reshape(-1, *[1] * (map.ndim - 1)), map, torch.zeros_like(map))
+
+
+def _on_grid(map: Tensor, grid: Grid, space: torch.Size) -> Tensor:
+    """Root mean squares over what belongs to a latent location, or the map as it is."""
+    if grid == "output" or map.shape[1:] == space:
+        return map
+    (height, width), (rows, columns) = space, map.shape[1:]
+    blocks = map.reshape(len(map), height, rows // height, width, columns // width)
+    return blocks.square().mean((2, 4)).sqrt()
+
+
+def _joined(parts: Sequence[HotspotMaps]) -> HotspotMaps:
+    quantities = {name: joined([part.quantities[name] for part in parts]) for name in parts[0].quantities}
+    gain, curvature, detail, outputs = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("gain", "curvature", "detail", "outputs")
+    )
+    statuses = sum((part.statuses for part in parts), ())
+    return HotspotMaps(gain, curvature, detail, outputs, quantities, statuses)
