@@ -2,6 +2,7 @@
 
 from theodolite.report.decoupling import write_decoupling_report
 from theodolite.report.detection import write_detection_report
+from theodolite.report.guidance import write_guidance_report
 from theodolite.report.html import write_report
 from theodolite.report.paths import write_paths_report
 from theodolite.report.phases import write_phases_report
@@ -10,6 +11,7 @@ from theodolite.report.ranking import write_ranking_report
 __all__ = [
     "write_decoupling_report",
     "write_detection_report",
+    "write_guidance_report",
     "write_paths_report",
     "write_phases_report",
     "write_ranking_report",

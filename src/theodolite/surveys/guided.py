@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
-from torch import Tensor
 
 import theodolite
 from theodolite.descriptors import local_scaling
@@ -22,34 +19,14 @@ from theodolite.steering.guidance import Reward, random_direction
 from theodolite.steering.properties import PROPERTIES
 from theodolite.steering.reward import LearnedReward, fit_reward
 from theodolite.steering.sweep import Sweep, sweep
+from theodolite.surveys.guided_store import write_guidance
 from theodolite.surveys.guided_subject import Subject, subject_of
 from theodolite.surveys.plan import verb_command
 from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.record import machine, now, versions
-from theodolite.surveys.store import (
-    FORMAT,
-    RunFolder,
-    parquet,
-    read_info,
-    read_parquet,
-    refuse_another_kind,
-    write_atomically,
-)
+from theodolite.surveys.store import FORMAT, RunFolder, read_info, refuse_another_kind
 
-__all__ = ["CONTROLS", "DEFAULTS", "GUIDANCE_SCHEMA", "measure_guidance", "read_guidance"]
-
-GUIDANCE_SCHEMA = pa.schema(
-    [
-        ("reward", pa.string()),
-        ("rho", pa.float64()),
-        ("quantity", pa.string()),
-        ("value", pa.float64()),
-        ("stderr", pa.float64()),
-        ("n", pa.int64()),
-        ("status", pa.string()),
-    ]
-)
-"""Columns of `guidance.parquet`: one row a reward, scale and quantity (`theodolite.steering.Sweep`)."""
+__all__ = ["CONTROLS", "DEFAULTS", "measure_guidance"]
 
 CONTROLS = (*PROPERTIES, "random")
 """What guidance by local scaling may be compared with."""
@@ -71,7 +48,7 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """Settings of a guidance run."""
 
-_GROUP, _COLUMNS, _CONDITIONS = 16, 16, 8
+_GROUP, _CONDITIONS = 16, 8
 
 
 def measure_guidance(
@@ -98,7 +75,8 @@ def measure_guidance(
 
     Raises:
         InputError: before long work: no diffusion model, unknown settings or controls, a reward of another shape.
-        KeyboardInterrupt: on Ctrl-C; the reward is kept once the controls are fitted too.
+        KeyboardInterrupt: on Ctrl-C; the reward is kept once the controls are fitted too, and so is all that was
+            measured of the rewards that were done at every scale.
     """
     if unknown := set(settings) - set(DEFAULTS):
         raise InputError(f"settings {', '.join(DEFAULTS)} expected, got {', '.join(sorted(unknown))}")
@@ -117,23 +95,9 @@ def measure_guidance(
             folder.write_info({**info, "status": "running"})
             info = _measured(folder, info, subject, reward, asked, progress or silent)
         except BaseException:
-            folder.write_info({**info, "status": "interrupted"})
+            folder.write_info({**read_info(folder.path), "status": "interrupted"})
             raise
     return info
-
-
-def read_guidance(path: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The rows of `guidance.parquet` and the content of `run.json`.
-
-    Raises:
-        InputError: no run folder, that of another kind of run, or one without results.
-    """
-    folder = path_of(path, "the run folder")
-    info = read_info(folder)
-    refuse_another_kind(folder, "guide")
-    if info["status"] != "complete":
-        raise InputError(f"{folder} holds no results yet; run its command again: {info['command']}")
-    return read_parquet(folder / "guidance.parquet").to_pylist(), info
 
 
 def _measured(
@@ -156,6 +120,11 @@ def _measured(
     chosen: dict[str, Reward] = {**rewards}
     if "random" in asked["control"]:
         chosen["random"] = random_direction(len(noise), subject.shape, generator=asked["seed"], like=rewards["scaling"])
+    info = {**info, "levels": list(rewards["scaling"].levels), "held_out": _held_out(rewards)}
+
+    def finished(found: Sweep) -> None:
+        write_guidance(folder, info, found, subject.decode, "running")
+
     found = sweep(
         subject.model,
         subject.map,
@@ -167,10 +136,20 @@ def _measured(
         norm=asked["norm"],
         measured=asked["measured"],
         progress=lambda done, total, what: steps.tell(what),
+        finished=finished,
         levels=rewards["scaling"].levels,
         **options,
     )
-    return _written(folder, info, subject, rewards, found)
+    return write_guidance(folder, info, found, subject.decode, "complete")
+
+
+def _held_out(rewards: Mapping[str, LearnedReward]) -> dict[str, Any]:
+    """How each reward ranked samples it was not trained on, by noise level."""
+    return {
+        name: {"sigma": one.record.sigmas, "spearman": one.record.spearman, "stderr": one.record.stderr}
+        for name, one in rewards.items()
+        if one.record is not None
+    }
 
 
 def _rewards(
@@ -195,38 +174,6 @@ def _rewards(
         target = PROPERTIES[name](images).double()
         yield name, fit_reward(clean, target, steps=asked["training"], generator=asked["seed"])
         steps.tell(f"reward of {name}")
-
-
-def _written(
-    folder: RunFolder, info: dict[str, Any], subject: Subject, rewards: Mapping[str, LearnedReward], found: Sweep
-) -> dict[str, Any]:
-    """Table and pictures, then the record that says the run is complete."""
-    write_atomically(folder.path / "guidance.parquet", [parquet(pa.Table.from_pylist(found.rows(), GUIDANCE_SCHEMA))])
-    for name in found.rewards:
-        for rho in found.rhos:
-            with torch.no_grad():
-                images = subject.decode(found.samples[name, rho][:_COLUMNS])
-            write_atomically(folder.path / "strips" / f"{name}_{rho:+g}.png", [_png(images)])
-    correlations = {
-        name: {"sigma": one.record.sigmas, "spearman": one.record.spearman, "stderr": one.record.stderr}
-        for name, one in rewards.items()
-        if one.record is not None
-    }
-    outcome = {"rises": {name: found.rises(name) for name in found.rewards}, "held_out": correlations}
-    info = {**info, **outcome, "status": "complete", "finished": now()}
-    folder.write_info(info)
-    return info
-
-
-def _png(images: Tensor) -> bytes:
-    """Images in [-1, 1] side by side."""
-    from PIL import Image
-
-    row = torch.cat(list(images.float().cpu()), -1)
-    pixels = ((row + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-    stream = io.BytesIO()
-    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(stream, "PNG")
-    return stream.getvalue()
 
 
 class _Steps:
