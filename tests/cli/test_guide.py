@@ -119,3 +119,14 @@ def test_ctrl_c_keeps_the_rewards_that_are_done(invoke, quick, reward, tmp_path,
     assert "This run is interrupted" in (tmp_path / "run" / "report.html").read_text()
     shown = json.loads(invoke("show", tmp_path / "run", "--json").stdout)
     assert (shown["status"], list(shown["rises"])) == ("interrupted", ["scaling"])
+
+
+def test_a_model_is_opened_where_its_options_say(invoke, quick, reward, tmp_path, monkeypatch):
+    whole, asked = guided.load, []
+    monkeypatch.setattr(guided, "load", lambda spec, **options: asked.append((spec, options)) or whole(MODEL))
+    words = ("--reward", reward, "--samples", 8, "--measured", 3, "--steps", 1, "--control", "random", "--no-report")
+    where = ("--subfolder", "unet", "--revision", "v2")
+    assert invoke("guide", "owner/pipe", "--rho", 0.3, *words, *where, "--out", tmp_path / "run").exit_code == 0
+    assert asked == [("owner/pipe", {"subfolder": "unet", "revision": "v2", "device": None})]
+    assert "--subfolder unet --revision v2" in json.loads((tmp_path / "run" / "run.json").read_text())["command"]
+    assert not (tmp_path / "run" / "report.html").exists()

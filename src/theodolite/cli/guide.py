@@ -79,6 +79,8 @@ def _is_number(word: str) -> bool:
     help="Of pixel models: noise at which the denoiser is the map.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
+@click.option("--subfolder", help="Of the model's folder or hub repository, e.g. unet.")
+@click.option("--revision", help="Of the hub repository.")
 @click.option("--device", help="As in torch, e.g. cuda; cpu by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, nothing else.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
@@ -87,8 +89,8 @@ def guide(model: str, out: str, as_json: bool, quiet: bool, no_report: bool, **s
     """Fit a reward of local scaling to samples of MODEL, guide it at every scale, and measure what came of it.
 
     True local scaling, diversity, and with a classifier the Fréchet distance and confidence are set beside controls
-    that push as hard. MODEL is zoo:coloured-latent, zoo:coloured-pixels, or the folder of an unconditional diffusers
-    pipeline. The report is in FOLDER, a strip of samples for every reward and scale in FOLDER/strips.
+    that push as hard. MODEL is zoo:coloured-latent, zoo:coloured-pixels, or the folder or hub id of an unconditional
+    diffusers pipeline. The report is in FOLDER, a strip of samples for every reward and scale in FOLDER/strips.
 
     \b
     Examples:

@@ -40,6 +40,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "paper": False,
     "null": True,
     "seed": 0,
+    "subfolder": None,
+    "revision": None,
     "device": None,
     "dtype": None,
 }
@@ -60,6 +62,8 @@ def decouple(
     paper: bool = False,
     null: bool = True,
     seed: int = 0,
+    subfolder: str | None = None,
+    revision: str | None = None,
     device: str | torch.device | None = None,
     dtype: str | None = None,
     progress: Progress | None = None,
@@ -85,6 +89,8 @@ def decouple(
         paper: forward differences as in the released code, in place of exact products.
         null: measure without a condition too.
         seed: of noise, subspaces and resampling.
+        subfolder: of the model's folder or hub repository, for a model that is named.
+        revision: of the hub repository.
         device: as in torch, for a model that is named.
         dtype: ``float32`` or ``float64``, for a model that is named.
         progress: called with (finished pairs, all, what begins).
@@ -102,7 +108,7 @@ def decouple(
     _check_settings(settings)
     folder = RunFolder(path_of(out, "the run folder"))
     exists = folder.check()
-    loaded = _loaded(model, device, dtype)
+    loaded = _loaded(model, subfolder=subfolder, revision=revision, device=device, dtype=dtype)
     work = _Experiment(loaded, prompts_of(loaded, conditions), settings)
     name = os.fspath(model) if isinstance(model, str | os.PathLike) else getattr(model, "name", type(model).__name__)
     return work.run(folder, exists, _command(name, out, settings), progress or silent)
@@ -396,12 +402,15 @@ def _text(prompts: Sequence[tuple[Any, Any]]) -> str:
     return ",".join("/".join(_word(side) for side in pair) for pair in prompts)
 
 
-def _loaded(model: Any, device: Any, dtype: Any) -> Any:
+def _loaded(model: Any, **options: Any) -> Any:
     from theodolite.maps import Autoencoder, load
 
-    loaded = load(model, device=device, dtype=dtype) if isinstance(model, str | os.PathLike) else model
+    loaded = load(model, **options) if isinstance(model, str | os.PathLike) else model
     if isinstance(loaded, Autoencoder):
-        raise InputError(f"a conditional diffusion model expected, got the autoencoder {loaded.name}; e.g. {MODEL}")
+        raise InputError(
+            f"a conditional diffusion model expected, got the autoencoder {loaded.name}; e.g. {MODEL}, or name the "
+            "network's folder with subfolder="
+        )
     return loaded
 
 

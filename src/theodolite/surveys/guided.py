@@ -44,6 +44,8 @@ DEFAULTS: Mapping[str, Any] = {
     "guidance": 1.5,
     "level": 0.1,
     "seed": 0,
+    "subfolder": None,
+    "revision": None,
     "device": None,
 }
 """Settings of a guidance run."""
@@ -61,14 +63,15 @@ def measure_guidance(
     """Fit a reward of local scaling to samples of a model, guide it at every scale, and measure what came of it.
 
     Args:
-        model: a diffusion model that `theodolite.load` opens: of the zoo, or a folder of an unconditional pipeline.
+        model: a diffusion model that `theodolite.load` opens: of the zoo, or an unconditional pipeline.
         out: the run folder; a guidance run in it is replaced.
         progress: called with (steps done, steps in all, what was done last).
         settings: `rho` (scales of either sign), `control` (some of `CONTROLS`), `reward` (a file that
             `LearnedReward.save` wrote, in place of a training), `norm` (``unit`` or ``raw``), `clean` (samples that
             rewards are fitted to), `training` (steps), `samples` (a scale), `measured` (of these, how many local
             scaling is measured at), `steps` (of the sampler), `guidance` (classifier-free, of the zoo's models),
-            `level` (of a pixel model: noise in units of the data at which the denoiser is the map), `seed`, `device`.
+            `level` (of a pixel model: noise in units of the data at which the denoiser is the map), `seed`, `subfolder`
+            and `revision` (as for `load`), `device`.
 
     Returns:
         The content of `run.json`.
@@ -85,7 +88,7 @@ def measure_guidance(
     if folder.check():
         refuse_another_kind(folder.path, "guide")
     _check(asked)
-    subject = subject_of(load(model, device=asked["device"]), asked)
+    subject = subject_of(load(model, **{name: asked[name] for name in ("subfolder", "revision", "device")}), asked)
     reward = None if asked["reward"] is None else _loaded(asked["reward"], subject)
     info = _record(os.fspath(model), subject, asked, folder.path)
     folder.make()
