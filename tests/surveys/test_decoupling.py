@@ -139,6 +139,16 @@ def test_the_zoo_says_its_own_conditions() -> None:
     assert prompts_of(None, "3-red/3-yellow,207/360") == [((3, "red"), (3, "yellow")), (207, 360)]
 
 
+def test_a_mix_of_two_conditions_is_read_and_written() -> None:
+    from theodolite.surveys.decoupling import _text
+
+    text = "3-red/3-red+8-red"
+    assert prompts_of(None, text) == [((3, "red"), ((3, "red"), (8, "red")))]
+    assert _text(prompts_of(None, text)) == text
+    with pytest.raises(InputError, match="a mix of the zoo's conditions"):
+        prompts_of(None, "207/207+360")
+
+
 def drawn(n: int, seed: int, link: float, shift: float = 0.0) -> dict[str, torch.Tensor]:
     """Quantities with a given link of LC and PHFE, LS tied to PHFE, and a shift of LC / PHFE."""
     a, b, c, d = torch.randn(4, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

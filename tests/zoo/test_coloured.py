@@ -75,6 +75,18 @@ def test_the_confounded_model_fails_where_the_other_composes(models):
     assert 0.2 < right["coloured-confounded"] < 0.8
 
 
+def test_a_mix_has_the_mean_of_the_embeddings(models):
+    model = models["coloured-pixels"].to(dtype=torch.float64)
+    x, pair = noise(model, 3).double(), ((3, "red"), (8, "red"))
+    network = model.denoiser
+    told = [network._condition(one, 3) for one in (*pair, pair)]
+    torch.testing.assert_close(told[2], (told[0] + told[1]) / 2)
+    torch.testing.assert_close(network(x, 0.5, (pair[0], pair[0])), network(x, 0.5, pair[0]))
+    images = coloured_digits((8, "red"), 3, side=16, generator=0)[0].double()
+    assert model.recognised(images, pair).all()
+    assert not model.recognised(images, pair[0]).any()
+
+
 def test_images_are_what_their_labels_say():
     labels = labels_of([*CONDITIONS, *HELD_OUT] * 5)
     for side, held_out in ((32, True), (16, False)):

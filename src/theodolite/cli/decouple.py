@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["decouple"]
 
 _CONDITIONS = (
-    "Normal and unusual condition of each pair, e.g. 3-red/3-yellow,4-blue/4-red or 207/360; by default what the zoo's "
-    "model was trained on and what was held out."
+    "Normal and unusual condition of each pair, e.g. 3-red/3-yellow,4-blue/4-red, 3-red/3-red+8-red (a mean of two) or "
+    "207/360; by default what the zoo's model was trained on and what was held out."
 )
 
 

@@ -79,7 +79,8 @@ def decouple(
         model: what `theodolite.load` takes for a diffusion model, or one that was loaded.
         out: the run folder: new, empty, or one of the same configuration.
         conditions: pairs of a normal and an unusual condition, or text such as ``3-red/3-yellow,4-blue/4-red`` (of
-            the zoo) or ``207/360`` (classes); by default what the zoo's model was trained on and what was held out.
+            the zoo), ``3-red/3-red+8-red`` (the mean of two embeddings) or ``207/360`` (classes); by default what the
+            zoo's model was trained on and what was held out.
         pairs: how many seeds, at least two.
         steps: of the sampler.
         guidance: of both conditions; 1 for none.
@@ -387,7 +388,12 @@ def prompts_of(model: Any, conditions: str | Sequence[tuple[Any, Any]] | None) -
 
 
 def _condition(text: str) -> Any:
-    """``207`` is a class; ``3-red`` a digit in a colour."""
+    """``207`` is a class; ``3-red`` a digit in a colour, ``3-red+8-red`` the mean of two."""
+    if "+" in text:
+        mixed = tuple(_condition(part) for part in text.split("+"))
+        if not all(isinstance(part, tuple) for part in mixed):
+            raise InputError(f"a mix of the zoo's conditions expected, e.g. 3-red+8-red, got {text.strip()!r}")
+        return mixed
     first, dash, second = text.strip().partition("-")
     if not first.isdigit():
         raise InputError(f"a condition expected to be a class, e.g. 207, or of the zoo as 3-red, got {text.strip()!r}")
@@ -395,6 +401,8 @@ def _condition(text: str) -> Any:
 
 
 def _word(condition: Any) -> str:
+    if isinstance(condition, tuple) and isinstance(condition[0], tuple):
+        return "+".join(_word(part) for part in condition)
     return "-".join(str(part) for part in condition) if isinstance(condition, tuple) else str(condition)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from theodolite.errors import InputError
 from theodolite.spectrum.seeds import Seeding
 from theodolite.zoo.families import stream
 
-__all__ = ["COLOURS", "CONDITIONS", "CONFOUNDED", "HELD_OUT", "Condition", "coloured_digits", "labels_of"]
+__all__ = ["COLOURS", "CONDITIONS", "CONFOUNDED", "HELD_OUT", "Condition", "coloured_digits", "is_mix", "labels_of"]
 
 Condition = tuple[int, str]
 
@@ -105,6 +106,11 @@ def labels_of(conditions: Tensor | Condition | list[Condition]) -> Tensor:
     if labels.numel() == 0 or bool((labels < 0).any()) or bool((labels >= torch.tensor([10, len(COLOURS)])).any()):
         raise InputError(f"conditions (digit 0 to 9, colour of {', '.join(COLOURS)}) expected, got {conditions}")
     return labels
+
+
+def is_mix(condition: object) -> TypeGuard[tuple[Condition, ...]]:
+    """Whether several combinations are meant at once, `((digit, colour), (digit, colour), ...)`."""
+    return isinstance(condition, tuple) and all(isinstance(one, tuple) for one in condition)
 
 
 def _place(colour: str | int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from theodolite.zoo.coloured.digits import (
     CONFOUNDED,
     Condition,
     coloured_digits,
+    is_mix,
     labels_of,
 )
 from theodolite.zoo.coloured.networks import ConditionalUNet, DigitClassifier
@@ -85,7 +86,7 @@ class ConditionalDiffusion:
 
     def sampler(
         self,
-        condition: Condition | None = None,
+        condition: Condition | tuple[Condition, ...] | None = None,
         guidance: float = 1.0,
         steps: int = 12,
         method: Method = "ddim",
@@ -95,7 +96,8 @@ class ConditionalDiffusion:
         """A deterministic sampler of so many steps as one map of noise `(n, *shape)`; see `theodolite.sampler_map`.
 
         Args:
-            condition: `(digit, colour)`; None for nothing in particular.
+            condition: `(digit, colour)`; several of these for the mean of their embeddings; None for nothing in
+                particular.
             guidance: of classifier-free guidance.
             steps: of `denoiser.levels`.
             method: ``ddim``, ``euler`` or ``heun``.
@@ -108,9 +110,14 @@ class ConditionalDiffusion:
         """Images `(n, 3, side, side)` of latents; points of a pixel model are images."""
         return points if self.autoencoder is None else self.autoencoder.decode(points)
 
-    def recognised(self, points: Tensor, condition: Condition) -> Tensor:
-        """Whether the classifier sees the digit and the colour of `condition` in points `(n, *shape)`: `(n,)` bool."""
-        digit, colour = labels_of(condition)[0].tolist()
+    def recognised(self, points: Tensor, condition: Condition | tuple[Condition, ...]) -> Tensor:
+        """Whether the classifier sees the digit and the colour of `condition` in points `(n, *shape)`: `(n,)` bool.
+
+        Of several conditions, one of them.
+        """
+        if is_mix(condition):
+            return torch.stack([self.recognised(points, one) for one in condition]).any(0)
+        digit, colour = labels_of(cast(Condition, condition))[0].tolist()
         seen = [logits.argmax(-1) for logits in self.classifier(self.decode(points))]
         return (seen[0] == digit) & (seen[1] == colour)
 
