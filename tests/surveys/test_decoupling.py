@@ -13,8 +13,8 @@ import torch
 from theodolite import InputError, decouple
 from theodolite.maps.diffusion import Diffusion
 from theodolite.surveys.decoupled import read_decoupling
-from theodolite.surveys.decoupling import prompts_of
 from theodolite.surveys.decoupling_claims import Claim, Columns, claims
+from theodolite.surveys.decoupling_prompts import prompts_of, text_of
 
 LEVELS = {"steps": 2, "dimension": 4, "neighbours": 2}
 
@@ -140,11 +140,9 @@ def test_the_zoo_says_its_own_conditions() -> None:
 
 
 def test_a_mix_of_two_conditions_is_read_and_written() -> None:
-    from theodolite.surveys.decoupling import _text
-
     text = "3-red/3-red+8-red"
     assert prompts_of(None, text) == [((3, "red"), ((3, "red"), (8, "red")))]
-    assert _text(prompts_of(None, text)) == text
+    assert text_of(prompts_of(None, text)) == text
     with pytest.raises(InputError, match="a mix of the zoo's conditions"):
         prompts_of(None, "207/207+360")
 
