@@ -3,8 +3,9 @@
     python scripts/train_coloured.py [NAME ...] [--out FOLDER] [--seed N] [--smoke]
 
 In this order: `handwriting` (the data, from scikit-learn's wheel), `classifier`, `autoencoder`, `latent` (needs the
-autoencoder), `pixels` and `memorised` (the same network on a finite set with duplicates). Combinations of
-`theodolite.zoo.coloured.HELD_OUT` are left out of every training but the classifier's. Weights are stored in half
+autoencoder), `pixels`, `memorised` (the same network on a finite set with duplicates) and `confounded` (a smaller
+`latent` that sees the combinations of `theodolite.zoo.coloured.CONFOUNDED` only). Those of `HELD_OUT` are left out of
+every training but the classifier's. Weights are stored in half
 precision and measured as stored. `--smoke` runs a few steps, to see that the script works.
 """
 
@@ -24,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from make_bundled_images import digits
-from theodolite.zoo.coloured import CONDITIONS, HELD_OUT, coloured_digits
+from theodolite.zoo.coloured import CONDITIONS, CONFOUNDED, HELD_OUT, coloured_digits
 from theodolite.zoo.coloured.digits import labels_of
 from theodolite.zoo.coloured.models import WEIGHTS, build, memorised_set
 from train_zoo import half, mse, spread
@@ -54,6 +55,7 @@ RECIPES = {
     "latent": Recipe(1500, 64, 2e-3),
     "pixels": Recipe(2000, 64, 2e-3),
     "memorised": Recipe(1200, 64, 2e-3),
+    "confounded": Recipe(1500, 64, 2e-3),
 }
 
 
@@ -154,7 +156,13 @@ def train_denoiser(
     return {"validation_loss": round(validation, 4), "data": round(module.data, 4)}
 
 
-def train_latent(module: nn.Module, recipe: Recipe, out: Path, generator: torch.Generator) -> dict[str, object]:
+def train_latent(
+    module: nn.Module,
+    recipe: Recipe,
+    out: Path,
+    generator: torch.Generator,
+    conditions: tuple[tuple[int, str], ...] = CONDITIONS,
+) -> dict[str, object]:
     autoencoder = build("autoencoder")
     stored = load_file(out / "autoencoder.safetensors")
     mean, std = (stored.pop(f"latents_{name}").float()[:, None, None] for name in ("mean", "std"))
@@ -164,9 +172,13 @@ def train_latent(module: nn.Module, recipe: Recipe, out: Path, generator: torch.
     def encoded(images: Tensor) -> Tensor:
         return torch.cat([(autoencoder["encoder"](part) - mean) / std for part in images.split(500)])
 
-    images, labels = rendered(list(CONDITIONS), BANK, 32, generator)
-    held, _ = rendered(list(CONDITIONS), CHECKED, 32, generator, held_out=True)
+    images, labels = rendered(list(conditions), BANK, 32, generator)
+    held, _ = rendered(list(conditions), CHECKED, 32, generator, held_out=True)
     return train_denoiser(module, recipe, (encoded(images), labels), encoded(held), generator)
+
+
+def train_confounded(module: nn.Module, recipe: Recipe, out: Path, generator: torch.Generator) -> dict[str, object]:
+    return train_latent(module, recipe, out, generator, CONFOUNDED)
 
 
 def train_pixels(module: nn.Module, recipe: Recipe, out: Path, generator: torch.Generator) -> dict[str, object]:
@@ -189,6 +201,7 @@ TRAININGS = {
     "latent": train_latent,
     "pixels": train_pixels,
     "memorised": train_memorised,
+    "confounded": train_confounded,
 }
 
 

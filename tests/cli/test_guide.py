@@ -62,7 +62,11 @@ def test_a_run_has_a_table_pictures_and_the_reward(invoke, quick, reward, tmp_pa
     info = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (info["kind"], info["status"]) == ("guide", "complete")
     assert "--rho -0.3 --rho 0.0 --rho 0.3" in info["command"]
-    refused(invoke("report", tmp_path / "run"), "has no report")
+    report = tmp_path / "run" / "report.html"
+    assert result.stdout.splitlines()[-1] == str(report)
+    report.unlink()
+    assert invoke("report", tmp_path / "run").exit_code == 0
+    assert report.is_file()
     refused(invoke("guide", "zoo:digits", "--out", tmp_path / "other"), "a diffusion model expected")
 
 
@@ -95,3 +99,34 @@ def test_ctrl_c_leaves_an_interrupted_run(invoke, quick, reward, tmp_path, monke
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"
     assert (tmp_path / "run" / "reward.safetensors").is_file()
     refused(invoke("show", tmp_path / "run"), "run its command again")
+
+
+def test_ctrl_c_keeps_the_rewards_that_are_done(invoke, quick, reward, tmp_path, monkeypatch):
+    whole = guided.sweep
+
+    def stopped(*arguments, finished, **options):
+        def first_only(found):
+            finished(found)
+            raise KeyboardInterrupt
+
+        return whole(*arguments, finished=first_only, **options)
+
+    monkeypatch.setattr(guided, "sweep", stopped)
+    words = ("--reward", reward, "--samples", 8, "--measured", 3, "--steps", 2, "--control", "random")
+    result = invoke("guide", MODEL, "--rho", 0.3, *words, "--out", tmp_path / "run")
+    assert result.exit_code == 130
+    assert "guided by scaling" in result.stdout
+    assert "This run is interrupted" in (tmp_path / "run" / "report.html").read_text()
+    shown = json.loads(invoke("show", tmp_path / "run", "--json").stdout)
+    assert (shown["status"], list(shown["rises"])) == ("interrupted", ["scaling"])
+
+
+def test_a_model_is_opened_where_its_options_say(invoke, quick, reward, tmp_path, monkeypatch):
+    whole, asked = guided.load, []
+    monkeypatch.setattr(guided, "load", lambda spec, **options: asked.append((spec, options)) or whole(MODEL))
+    words = ("--reward", reward, "--samples", 8, "--measured", 3, "--steps", 1, "--control", "random", "--no-report")
+    where = ("--subfolder", "unet", "--revision", "v2")
+    assert invoke("guide", "owner/pipe", "--rho", 0.3, *words, *where, "--out", tmp_path / "run").exit_code == 0
+    assert asked == [("owner/pipe", {"subfolder": "unet", "revision": "v2", "device": None})]
+    assert "--subfolder unet --revision v2" in json.loads((tmp_path / "run" / "run.json").read_text())["command"]
+    assert not (tmp_path / "run" / "report.html").exists()

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from theodolite.errors import InputError
-from theodolite.maps.checkpoints import from_folder, from_hub
+from theodolite.maps.checkpoints import from_folder
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -206,78 +206,3 @@ def test_loading_is_silent_and_restores_the_verbosity(folder, capfd):
     finally:
         diffusers.utils.logging.set_verbosity(before)
     assert capfd.readouterr() == ("", "")
-
-
-def hub_with(monkeypatch, folder, names, error=None):
-    """A hub that lists `names` and gives `folder`; records what is asked of it."""
-    import huggingface_hub
-
-    asked = {}
-
-    def model_info(self, repository, **keywords):
-        if error is not None:
-            raise error
-        siblings = [huggingface_hub.hf_api.RepoSibling(rfilename=name) for name in names]
-        return type("Info", (), {"siblings": siblings})()
-
-    def snapshot_download(repository, **keywords):
-        asked.update(keywords)
-        return str(folder)
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    return asked
-
-
-def test_a_hub_repository_gives_only_the_files_it_needs(folder, monkeypatch):
-    names = [
-        "config.json",
-        WEIGHTS,
-        "diffusion_pytorch_model.fp16.safetensors",
-        "diffusion_pytorch_model.bin",
-        "README.md",
-    ]
-    asked = hub_with(monkeypatch, folder, names)
-    read = from_hub("owner/tiny", revision="main")
-    assert (read.name, read.source) == ("owner/tiny", f"owner/tiny@{folder.name}")
-    assert asked == {"revision": "main", "allow_patterns": ["config.json", WEIGHTS]}
-
-
-def test_a_hub_pipeline_gives_its_vae(folder, tmp_path, monkeypatch):
-    shutil.copytree(folder, tmp_path / "commit" / "vae")
-    names = ["model_index.json", "unet/config.json", "vae/config.json", f"vae/{WEIGHTS}", f"unet/{WEIGHTS}"]
-    asked = hub_with(monkeypatch, tmp_path / "commit", names)
-    assert from_hub("owner/pipe").source == "owner/pipe/vae@commit"
-    assert asked["allow_patterns"] == ["vae/config.json", f"vae/{WEIGHTS}"]
-
-
-@pytest.mark.parametrize(
-    ("names", "subfolder", "message"),
-    [
-        (["config.json", "diffusion_pytorch_model.bin"], None, "pickled"),
-        (["config.json", "README.md"], None, "weights expected in owner/tiny"),
-        (["unet/config.json"], None, "subfolder= as one of unet"),
-        (["vae/config.json"], "first_stage", "no config.json in first_stage"),
-    ],
-)
-def test_a_hub_repository_without_what_is_needed_downloads_nothing(folder, monkeypatch, names, subfolder, message):
-    asked = hub_with(monkeypatch, folder, names)
-    with pytest.raises(InputError, match=message):
-        from_hub("owner/tiny", subfolder)
-    assert asked == {}
-
-
-def test_without_a_connection_the_cache_is_used(folder, monkeypatch):
-    asked = hub_with(monkeypatch, folder, [], error=ConnectionError("no route"))
-    assert from_hub("owner/tiny").name == "owner/tiny"
-    assert asked == {"revision": None, "local_files_only": True}
-
-
-def test_without_connection_and_cache_one_clear_line(monkeypatch, tmp_path):
-    import huggingface_hub
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(InputError, match="the hub cannot be reached and it is not in the local cache") as caught:
-        from_hub("owner/surely-not-cached")
-    assert "\n" not in str(caught.value)

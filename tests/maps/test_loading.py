@@ -185,10 +185,11 @@ def test_a_missing_pickle_is_refused_before_it_is_looked_for():
 
 def test_a_hub_id_goes_to_the_hub_with_its_options(folder, monkeypatch):
     from theodolite.maps import loading
-    from theodolite.maps.checkpoints import from_folder
+    from theodolite.maps.hub import Fetched
 
     asked = []
-    monkeypatch.setattr(loading, "from_hub", lambda *arguments: asked.append(arguments) or from_folder(folder))
+    fetched = Fetched("owner/some-model.v2", folder, None)
+    monkeypatch.setattr(loading, "fetch", lambda *arguments: asked.append(arguments) or fetched)
     load("owner/some-model.v2", subfolder="vae", revision="abc")
     assert asked == [("owner/some-model.v2", "vae", "abc")]
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from theodolite.report import write_report
+from theodolite.report import write_guidance_report, write_report
 
 pytestmark = pytest.mark.browser
 
@@ -165,3 +165,11 @@ def test_it_prints_with_the_figures_inside_the_paper(visit, make_run):
     widths = page.eval_on_selector_all(".plot .main-svg", "all => all.map(svg => svg.width.baseVal.value)")
     assert max(widths) <= 660
     assert page.locator("#figure-distribution-curvature_leading .main-svg").count() > 0
+
+
+@pytest.mark.parametrize("viewport", [LAPTOP, PHONE], ids=["laptop", "phone"])
+def test_a_page_of_guidance_is_drawn_inside_the_screen(visit, make_guidance, viewport):
+    page = visit(write_guidance_report(make_guidance({"scaling": 80.0, "contrast": 60.0, "random": 1.0})), viewport)
+    assert page.eval_on_selector_all(".plot", "all => all.filter(p => !p.querySelector('.main-svg')).length") == 0
+    assert page.locator("#figure-change .points path").count() == 9
+    assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]

@@ -53,6 +53,23 @@ def test_what_rises_and_what_does_not(found):
     assert not found.rises("random")
 
 
+def test_how_far_the_first_reward_is_ahead_is_paired(found):
+    lead = found.estimates["random", 1.0, "local_scaling_lead"]
+    psi = found.scaling["scaling", 1.0] - found.scaling["random", 1.0]
+    assert float(lead.value) == pytest.approx(float(psi.mean()))
+    assert ("scaling", 1.0, "local_scaling_lead") not in found.estimates
+
+
+def test_finished_rewards_are_told_one_by_one():
+    noise, told = torch.randn(4, 2, generator=torch.Generator().manual_seed(0)), []
+    rewards = {"scaling": uphill, "random": random_direction(4, (2,), generator=1)}
+    options = {"steps": [1.0, 0.5, 0.0], "shape": (2,), "finished": told.append}
+    whole = sweep(standard, STRETCH, rewards, [1.0], noise, Judge(lambda x: x), **options)
+    assert [one.rewards for one in told] == [("scaling",), ("scaling", "random")]
+    assert told[1].rows() == whole.rows()
+    assert told[0].rows() == whole.rows()[: len(told[0].rows())]
+
+
 def test_the_judge_sees_all_samples(found):
     first = found.estimates["scaling", 1.0, "first"]
     assert first.n == 12

@@ -14,8 +14,8 @@ from theodolite import InputError, decouple
 from theodolite.maps.diffusion import Diffusion
 from theodolite.surveys.decoupled import read_decoupling
 from theodolite.surveys.decoupled_hotspots import paired_hotspots
-from theodolite.surveys.decoupling import prompts_of
-from theodolite.surveys.decoupling_claims import Columns, claims
+from theodolite.surveys.decoupling_claims import Claim, Columns, claims
+from theodolite.surveys.decoupling_prompts import prompts_of, text_of
 
 LEVELS = {"steps": 2, "dimension": 4, "neighbours": 2}
 
@@ -152,6 +152,14 @@ def test_the_zoo_says_its_own_conditions() -> None:
     assert prompts_of(None, "3-red/3-yellow,207/360") == [((3, "red"), (3, "yellow")), (207, 360)]
 
 
+def test_a_mix_of_two_conditions_is_read_and_written() -> None:
+    text = "3-red/3-red+8-red"
+    assert prompts_of(None, text) == [((3, "red"), ((3, "red"), (8, "red")))]
+    assert text_of(prompts_of(None, text)) == text
+    with pytest.raises(InputError, match="a mix of the zoo's conditions"):
+        prompts_of(None, "207/207+360")
+
+
 def drawn(n: int, seed: int, link: float, shift: float = 0.0) -> dict[str, torch.Tensor]:
     """Quantities with a given link of LC and PHFE, LS tied to PHFE, and a shift of LC / PHFE."""
     a, b, c, d = torch.randn(4, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -168,8 +176,14 @@ def columns(n: int, *, link: float, odd: float, shift: float) -> Columns:
     return Columns(normal, unusual, paths, 16, ("a/b",) * n)
 
 
-def test_claims_hold_where_they_are_true_and_fail_where_the_opposite_is() -> None:
-    true = {claim.id: claim.verdict for claim in claims(columns(240, link=0.7, odd=0.0, shift=0.0))}
+@pytest.fixture(scope="module")
+def judged() -> dict[str, Claim]:
+    """Claims from pairs for which they hold."""
+    return {claim.id: claim for claim in claims(columns(240, link=0.7, odd=0.0, shift=0.0))}
+
+
+def test_claims_hold_where_they_are_true_and_fail_where_the_opposite_is(judged: dict[str, Claim]) -> None:
+    true = {name: claim.verdict for name, claim in judged.items()}
     assert true["C1"] == "holds"
     assert true["C2"] == "holds"
     assert true["C4"] == "fails"
@@ -187,3 +201,24 @@ def test_few_pairs_leave_the_first_claim_open() -> None:
     first = claims(columns(100, link=0.7, odd=0.0, shift=0.0))[0]
     assert first.verdict == "undecided"
     assert "fewer than 200" in first.why
+
+
+def test_detection_is_told_apart_by_what_the_classifier_saw(judged: dict[str, Claim]) -> None:
+    seen = columns(240, link=0.7, odd=0.0, shift=0.0).unusual["recognised"]
+    failed = int((seen < 0.5).sum())
+    outcomes = {name: number for name, number in judged["C3"].others.items() if " pairs " in name}
+    assert len(outcomes) == 8
+    high = outcomes[f"LC / PHFE, {failed} pairs failed"]
+    low = outcomes[f"LC / PHFE, {240 - failed} pairs recognised"]
+    assert low.high < 0.5 < high.low  # the classifier of `drawn` recognises what has a low score
+    assert set(judged["C8"].others) == {"LC", "LS", "−LS", "1 / PHFE", "LC / LS²", "LC / q"}
+    assert f"{failed} of 240" in judged["C8"].why
+
+
+def test_a_model_is_opened_where_its_options_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("theodolite.maps.load", lambda spec, **options: asked.append((spec, options)) or model())
+    options: dict[str, Any] = {"conditions": "0/1", "pairs": 2, "null": False, **LEVELS}
+    found = decouple("owner/dit", tmp_path / "run", subfolder="transformer", revision="v2", **options)
+    assert asked == [("owner/dit", {"subfolder": "transformer", "revision": "v2", "device": None, "dtype": None})]
+    assert "--subfolder transformer --revision v2" in found.info["command"]

@@ -23,7 +23,7 @@ from theodolite.zoo import (
     memorised_set,
     pixel_diffusion,
 )
-from theodolite.zoo.coloured import COLOURS, CONDITIONS, HELD_OUT, labels_of
+from theodolite.zoo.coloured import COLOURS, CONDITIONS, CONFOUNDED, HELD_OUT, labels_of
 from theodolite.zoo.coloured.models import WEIGHTS, build
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +48,43 @@ def test_every_combination_is_seen_or_held_out():
         assert sum(pair[0] == digit for pair in CONDITIONS) >= 3
     for colour in COLOURS:
         assert sum(pair[1] == colour for pair in CONDITIONS) == 8
+
+
+def test_the_confounded_model_saw_each_digit_in_one_or_two_colours():
+    assert set(CONFOUNDED) < set(CONDITIONS)
+    counts = [sum(pair[0] == digit for pair in CONFOUNDED) for digit in range(10)]
+    assert counts == [1, 2] * 5
+
+
+def test_models_name_what_they_never_saw(models):
+    assert models["coloured-latent"].held_out == HELD_OUT
+    confounded = models["coloured-confounded"].to(dtype=torch.float64)
+    assert confounded.conditions == CONFOUNDED
+    assert len(confounded.held_out) == 25
+    assert not set(confounded.held_out) & set(CONFOUNDED)
+
+
+def test_the_confounded_model_fails_where_the_other_composes(models):
+    right = {}
+    for name in ("coloured-latent", "coloured-confounded"):
+        model = models[name]
+        asked = models["coloured-confounded"].held_out[::2]
+        seen = [model.recognised(model.sampler(one, 2.0, 6)(noise(model, 8, i)), one) for i, one in enumerate(asked)]
+        right[name] = float(torch.cat(seen).double().mean())
+    assert right["coloured-latent"] > 0.9
+    assert 0.2 < right["coloured-confounded"] < 0.8
+
+
+def test_a_mix_has_the_mean_of_the_embeddings(models):
+    model = models["coloured-pixels"].to(dtype=torch.float64)
+    x, pair = noise(model, 3).double(), ((3, "red"), (8, "red"))
+    network = model.denoiser
+    told = [network._condition(one, 3) for one in (*pair, pair)]
+    torch.testing.assert_close(told[2], (told[0] + told[1]) / 2)
+    torch.testing.assert_close(network(x, 0.5, (pair[0], pair[0])), network(x, 0.5, pair[0]))
+    images = coloured_digits((8, "red"), 3, side=16, generator=0)[0].double()
+    assert model.recognised(images, pair).all()
+    assert not model.recognised(images, pair[0]).any()
 
 
 def test_images_are_what_their_labels_say():
@@ -95,7 +132,7 @@ def test_denoisers_denoise_held_out_handwriting(models):
     """The error at a tenth to twice the deviation of the data is far below that of the best affine estimate."""
     for model in models.values():
         images, labels = coloured_digits(
-            list(CONDITIONS) * 4, side=32 if model.autoencoder else 16, held_out=True, generator=3
+            list(model.conditions) * 4, side=32 if model.autoencoder else 16, held_out=True, generator=3
         )
         x = model.autoencoder.encode(images) if model.autoencoder else images
         variance = x.var(0).mean()
@@ -109,7 +146,7 @@ def test_denoisers_denoise_held_out_handwriting(models):
 
 def test_samples_are_the_digits_that_were_asked_for(models):
     for model in models.values():
-        asked = list(CONDITIONS)[::3]
+        asked = list(model.conditions)[::3]
         images = torch.cat(
             [
                 model.decode(model.sampler(one, guidance=2.0, steps=20)(noise(model, 6, i)))

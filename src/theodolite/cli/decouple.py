@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["decouple"]
 
 _CONDITIONS = (
-    "Normal and unusual condition of each pair, e.g. 3-red/3-yellow,4-blue/4-red or 207/360; by default what the zoo's "
-    "model was trained on and what was held out."
+    "Normal and unusual condition of each pair, e.g. 3-red/3-yellow,4-blue/4-red, 3-red/3-red+8-red (a mean of two) or "
+    "207/360; by default what the zoo's model was trained on and what was held out."
 )
 
 
@@ -46,6 +46,8 @@ def _number(name: str, default: int | None, metavar: str, text: str, least: int 
 )
 @click.option("--out", default="runs/decouple", show_default=True, metavar="FOLDER", help="New, or one to resume.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
+@click.option("--subfolder", help="Of the model's folder or hub repository, e.g. transformer.")
+@click.option("--revision", help="Of the hub repository.")
 @click.option("--device", help="As in torch, e.g. cuda or cuda:1; cpu by default.")
 @click.option("--dtype", help="float32 or float64; by default as stored.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, nothing else.")
@@ -59,7 +61,7 @@ def decouple(model: str, out: str, as_json: bool, quiet: bool, no_report: bool, 
     claims of the decoupling paper are tested, each with its interval: holds, fails or undecided.
 
     Finished pairs are kept: after Ctrl-C the same command goes on. A MODEL is a conditional diffusion model: of the
-    zoo, a diffusers folder, or package.module:factory.
+    zoo, a diffusers folder, a hub id, or package.module:factory.
 
     \b
     Examples:
@@ -67,6 +69,7 @@ def decouple(model: str, out: str, as_json: bool, quiet: bool, no_report: bool, 
       theodolite decouple zoo:coloured-latent --pairs 200 --steps 8 --neighbours 4 --no-null --out runs/claims
       theodolite decouple zoo:coloured-latent --paper-mode --out runs/paper
       theodolite decouple ./my-dit --conditions 207/360,281/404 --guidance 4 --out runs/dit
+      theodolite decouple OWNER/DIT --subfolder transformer --conditions 207/360 --out runs/hub
     """  # noqa: D301
     from theodolite.surveys import decouple as measure
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -78,15 +79,18 @@ def _is_number(word: str) -> bool:
     help="Of pixel models: noise at which the denoiser is the map.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
+@click.option("--subfolder", help="Of the model's folder or hub repository, e.g. unet.")
+@click.option("--revision", help="Of the hub repository.")
 @click.option("--device", help="As in torch, e.g. cuda; cpu by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, nothing else.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
-def guide(model: str, out: str, as_json: bool, quiet: bool, **settings: Any) -> None:
+@click.option("--no-report", is_flag=True, help="Leave report.html out.")
+def guide(model: str, out: str, as_json: bool, quiet: bool, no_report: bool, **settings: Any) -> None:
     """Fit a reward of local scaling to samples of MODEL, guide it at every scale, and measure what came of it.
 
     True local scaling, diversity, and with a classifier the Fréchet distance and confidence are set beside controls
-    that push as hard. MODEL is zoo:coloured-latent, zoo:coloured-pixels, or the folder of an unconditional diffusers
-    pipeline. A strip of samples for every reward and scale is in FOLDER/strips.
+    that push as hard. MODEL is zoo:coloured-latent, zoo:coloured-pixels, or the folder or hub id of an unconditional
+    diffusers pipeline. The report is in FOLDER, a strip of samples for every reward and scale in FOLDER/strips.
 
     \b
     Examples:
@@ -97,36 +101,52 @@ def guide(model: str, out: str, as_json: bool, quiet: bool, **settings: Any) -> 
 
     terminal.run_with_progress(
         lambda progress: measure_guidance(model, out=out, progress=progress, **settings),
-        lambda: _conclude(out, as_json, quiet),
+        lambda: _conclude(out, as_json, quiet, with_report=not no_report),
         out,
         quiet,
-        "a fitted reward is kept",
+        "a fitted reward is kept, and so are rewards that were done at every scale",
     )
 
 
-def _conclude(out: str, as_json: bool, quiet: bool) -> None:
+def _conclude(out: str, as_json: bool, quiet: bool, *, with_report: bool) -> None:
+    from theodolite.surveys.guided_store import read_guidance
+
+    read_guidance(out)
+    report = _written(out) if with_report else None
     if as_json or not quiet:
-        print_guidance(out, as_json)
+        print_guidance(out, as_json, report)
         if not as_json:
-            terminal.say(out)
+            terminal.say(out if report is None else report)
 
 
-def print_guidance(run: str, as_json: bool) -> None:
+def _written(out: str) -> Path | None:
+    """The report, or a notice and None where the packages it needs are not installed."""
+    if terminal.lacks_for_reports(out):
+        return None
+    from theodolite.report import write_guidance_report
+
+    return write_guidance_report(out)
+
+
+def print_guidance(run: str, as_json: bool, report: Path | None = None) -> None:
     """What guidance did, as a table a reward or as one JSON object."""
-    from theodolite.surveys.guided import read_guidance
+    from theodolite.surveys.guided_store import read_guidance
 
-    rows, info = read_guidance(run)
+    found = read_guidance(run)
+    info = found.info
     if as_json:
         kept = {name: info[name] for name in ("model", "settings", "status", "rises", "held_out")}
-        terminal.say(json.dumps(terminal.as_plain({"run": run, **kept, "quantities": rows}), indent=1))
+        more = {"quantities": found.rows, "report": None if report is None else str(report)}
+        terminal.say(json.dumps(terminal.as_plain({"run": run, **kept, **more}), indent=1))
         return
-    cells = {(row["reward"], row["rho"], row["quantity"]): row for row in rows}
+    cells = {(row["reward"], row["rho"], row["quantity"]): row for row in found.rows}
     for name, rises in info["rises"].items():
         verdict = (
             "true local scaling rises at every step" if rises else "true local scaling does not rise at every step"
         )
         _print_reward(f"{info['model']['name']} guided by {name}: {verdict}", name, cells)
-    terminal.say(_read_from_noise(info["held_out"]["scaling"]))
+    if "scaling" in info["held_out"]:
+        terminal.say(_read_from_noise(info["held_out"]["scaling"]))
 
 
 def _print_reward(title: str, name: str, cells: Mapping[tuple[str, float, str], Mapping[str, Any]]) -> None:

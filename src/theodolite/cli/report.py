@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from theodolite.cli import terminal
-from theodolite.errors import InputError
 
 __all__ = ["report"]
 
@@ -71,7 +70,9 @@ def _paths(run: str, out: Path | None) -> Path:
 
 
 def _guidance(run: str, out: Path | None) -> Path:
-    raise InputError(f"{run} holds a guidance run, which has no report; use theodolite show {run}")
+    from theodolite.report import write_guidance_report
+
+    return write_guidance_report(run, out)
 
 
 def _hotspots(run: str, out: Path | None) -> Path:

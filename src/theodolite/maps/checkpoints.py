@@ -1,4 +1,4 @@
-"""Diffusers models from a folder or from the hub: found, checked, and read from safetensors only."""
+"""Diffusers models from a folder: found, checked, and read from safetensors only."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ from theodolite.maps.diffusers import check_class
 
 __all__ = [
     "AUTOENCODERS",
+    "WEIGHTS",
     "Checkpoint",
     "check_finite",
     "diffusers_module",
+    "first_line",
     "from_folder",
-    "from_hub",
     "network_from_folder",
     "read_json",
     "refuse_pickle",
+    "variant_of",
 ]
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -36,7 +38,8 @@ AUTOENCODERS = ("vae", "movq", "vqvae")
 """What pipelines call the folder of their autoencoder."""
 
 _SHARD = r"(?:-\d+-of-\d+)?"
-_WEIGHTS = re.compile(rf"diffusion_pytorch_model{_SHARD}(?:\.(?P<variant>\w+))?{_SHARD}\.safetensors")
+WEIGHTS = re.compile(rf"diffusion_pytorch_model{_SHARD}(?:\.(?P<variant>\w+))?{_SHARD}\.safetensors")
+"""The names of weights that diffusers saves."""
 _HALF_ON_DISK = ("F16", "BF16", "F8_E4M3", "F8_E5M2")
 
 
@@ -77,44 +80,12 @@ def network_from_folder(place: Path) -> Checkpoint:
 
 
 def _checkpoint(place: Path, kind: type[nn.Module]) -> Checkpoint:
-    variant = _variant([path.name for path in place.iterdir()], str(place), kind.__name__)
+    variant = variant_of([path.name for path in place.iterdir()], str(place), kind.__name__)
     model, notes = _read(kind, place, variant)
     notes += [f"weights of the variant {variant!r}"] if variant else []
     is_part = place.name in AUTOENCODERS or (place.parent / "model_index.json").is_file()
     name = f"{place.parent.name}/{place.name}" if is_part else place.name
     return Checkpoint(model, name, str(place), [*notes, *_precision_notes(place)])
-
-
-def from_hub(repository: str, subfolder: str | None = None, revision: str | None = None) -> Checkpoint:
-    """Read the autoencoder of a hub repository `owner/name`, downloading what is not in the local cache.
-
-    Without `subfolder` the repository's root is tried first, then its `vae`. Without a connection the cache is used.
-
-    Raises:
-        InputError: the hub cannot be reached, no such repository, revision or subfolder, or as for `from_folder`.
-    """
-    diffusers_module()
-    from huggingface_hub import snapshot_download
-
-    names = _hub_names(repository, revision)
-    try:
-        if names is None:
-            snapshot = snapshot_download(repository, revision=revision, local_files_only=True)
-        else:
-            subfolder = _hub_subfolder(names, repository, subfolder)
-            wanted = _hub_wanted(names, repository, subfolder)
-            snapshot = snapshot_download(repository, revision=revision, allow_patterns=wanted)
-    except InputError:
-        raise
-    except Exception as error:  # the hub's client raises many types
-        reason = "it is not in the local cache" if names is None else _first_line(error)
-        reach = "the hub cannot be reached and " if names is None else "the hub gave no answer: "
-        raise InputError(
-            f"{repository!r} is no folder here, {reach}{reason}; check the path, or the connection"
-        ) from error
-    read = from_folder(Path(snapshot), subfolder)
-    name = f"{repository}/{subfolder}" if subfolder else repository
-    return Checkpoint(read.model, name, f"{name}@{Path(snapshot).name}", read.notes)
 
 
 def refuse_pickle(place: str, kind: str | None = None) -> InputError:
@@ -184,7 +155,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} expected to be readable JSON, got: {_first_line(error)}") from error
+        raise InputError(f"{path} expected to be readable JSON, got: {first_line(error)}") from error
     return content if isinstance(content, dict) else {}
 
 
@@ -213,9 +184,9 @@ def _autoencoder_class(config: dict[str, Any], place: str) -> type[nn.Module]:
     return kind
 
 
-def _variant(names: list[str], place: str, kind: str | None = None) -> str | None:
+def variant_of(names: list[str], place: str, kind: str | None = None) -> str | None:
     """Which weights to read of the files in a folder: None for the plain ones, which win, e.g. ``fp16`` for others."""
-    variants = [match["variant"] for name in names if (match := _WEIGHTS.fullmatch(name))]
+    variants = [match["variant"] for name in names if (match := WEIGHTS.fullmatch(name))]
     if not variants and any(name.endswith(PICKLED) for name in names):
         raise refuse_pickle(place, kind)
     if not variants:
@@ -257,47 +228,8 @@ def _reason(place: Path, error: Exception) -> str:
         except Exception as damage:  # the format's own error type, or the system's
             if "git-lfs" in str(error):
                 break
-            return f"{path.name} is damaged or incomplete ({_first_line(damage)}); download it again"
-    return _first_line(error)
-
-
-def _hub_names(repository: str, revision: str | None) -> list[str] | None:
-    """The files of a repository; None where the hub cannot be reached."""
-    from huggingface_hub import HfApi, errors
-
-    try:
-        found = HfApi().model_info(repository, revision=revision, timeout=10)
-    except errors.RevisionNotFoundError as error:
-        raise InputError(f"{repository} has no revision {revision!r} on the hub") from error
-    except errors.RepositoryNotFoundError as error:
-        raise InputError(
-            f"{repository!r} is no folder here and no repository on the hub (a private or gated one needs a login)"
-        ) from error
-    except Exception:  # no connection, offline mode, a proxy: each has its own type
-        return None
-    return [file.rfilename for file in found.siblings or ()]
-
-
-def _hub_subfolder(names: list[str], repository: str, subfolder: str | None) -> str | None:
-    """Where the autoencoder is among the files of a repository; None for its root."""
-    folders = [name.rpartition("/")[0] for name in names if name.rpartition("/")[2] == "config.json"]
-    found = [place for place in ([subfolder] if subfolder else ["", *AUTOENCODERS]) if place in folders]
-    if not found:
-        raise InputError(
-            f"{repository} has no config.json in {subfolder or 'its root or its vae'}; "
-            f"give subfolder= as one of {', '.join(filter(None, folders)) or 'those that have one: none'}"
-        )
-    return found[0] or None
-
-
-def _hub_wanted(names: list[str], repository: str, subfolder: str | None) -> list[str]:
-    """The files to download: the configuration and one variant of the weights."""
-    prefix = f"{subfolder}/" if subfolder else ""
-    here = [name.removeprefix(prefix) for name in names if name.rpartition("/")[0] == (subfolder or "")]
-    variant = _variant(here, repository)
-    weights = [name for name in here if (match := _WEIGHTS.fullmatch(name)) and match["variant"] == variant]
-    index = [name for name in here if ".safetensors.index." in name]
-    return [prefix + name for name in ("config.json", *weights, *index)]
+            return f"{path.name} is damaged or incomplete ({first_line(damage)}); download it again"
+    return first_line(error)
 
 
 def _precision_notes(folder: Path) -> list[str]:
@@ -342,6 +274,7 @@ def _quiet() -> Iterator[None]:
         diffusers_logging.set_verbosity(before)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

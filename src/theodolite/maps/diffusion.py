@@ -33,7 +33,7 @@ class Diffusion:
         scheduler: what it was trained with.
         autoencoder: of a latent model; None where it works on pixels, or where its folder has none.
         name: what reports call it.
-        source: the folder it came from.
+        source: the folder it came from, or the hub id with its commit.
         notes: what to know about how it was read.
     """
 

@@ -17,10 +17,11 @@ from torch import nn
 
 from theodolite.errors import InputError
 from theodolite.maps.autoencoders import HALF, Autoencoder
-from theodolite.maps.checkpoints import PICKLED, Checkpoint, check_finite, from_folder, from_hub, refuse_pickle
+from theodolite.maps.checkpoints import PICKLED, Checkpoint, check_finite, from_folder, refuse_pickle
 from theodolite.maps.diffusers import from_diffusers
 from theodolite.maps.diffusion import Diffusion
 from theodolite.maps.generators import generator_map, is_generator
+from theodolite.maps.hub import Fetched, fetch
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.pipelines import autoencoder_folder, diffusion_folder, diffusion_from_folder
 from theodolite.maps.probing import probe
@@ -54,7 +55,8 @@ def load(
               folder (its `vae` is taken);
             - a pipeline's folder without autoencoder, or with its network named by `subfolder` (``unet``,
               ``transformer``): gives a `Diffusion`, a network with its scheduler for `denoiser_map` and `sampler_map`;
-            - a hub id ``owner/name``, read through diffusers;
+            - a hub id ``owner/name``: the same from a repository of the hub, of which only the files of that model are
+              downloaded, safetensors only;
             - ``package.module:factory``, looked for in the current folder too: a function without arguments that
               returns an `Autoencoder`, an `nn.Module` with `encode` and `decode`, or a pair of functions
               `(encode, decode)`; shapes that are not given are found by running them on noise. One that returns a
@@ -90,7 +92,7 @@ def load(
     if text.endswith(PICKLED):
         raise refuse_pickle(text)
     if _is_hub_id(text, spec):
-        return _from_checkpoint(from_hub(text, subfolder, revision), device, dtype)
+        return _from_hub(fetch(text, subfolder, revision), device, dtype)
     from theodolite.zoo import AUTOENCODERS
 
     hint = f"did you mean 'zoo:{text}'?" if text in AUTOENCODERS else "check the path"
@@ -181,11 +183,31 @@ def _from_zoo(name: str, device: torch.device, dtype: torch.dtype | None) -> Aut
     return _moved(zoo.load_autoencoder(name), device, dtype)
 
 
-def _diffusion(place: Path, device: torch.device, dtype: torch.dtype | None) -> Diffusion:
+def _from_hub(fetched: Fetched, device: torch.device, dtype: torch.dtype | None) -> Autoencoder | Diffusion:
+    place = diffusion_folder(fetched.folder, fetched.subfolder)
+    if place is None:
+        return _from_checkpoint(_called(from_folder(fetched.place), fetched.place, fetched), device, dtype)
+    name, source = fetched.called(place)
+    return replace(_diffusion(place, device, dtype, fetched), name=name, source=source)
+
+
+def _diffusion(
+    place: Path, device: torch.device, dtype: torch.dtype | None, fetched: Fetched | None = None
+) -> Diffusion:
     """The network in `place` with its scheduler, and the autoencoder beside it."""
     read, beside = diffusion_from_folder(place), autoencoder_folder(place)
-    autoencoder = None if beside is None else _from_checkpoint(from_folder(beside), device, dtype)
+    autoencoder = None
+    if beside is not None:
+        autoencoder = _from_checkpoint(_called(from_folder(beside), beside, fetched), device, dtype)
     return replace(read, network=_prepared(read.network, device, dtype), autoencoder=autoencoder)
+
+
+def _called(checkpoint: Checkpoint, place: Path, fetched: Fetched | None) -> Checkpoint:
+    """A checkpoint under the name that the hub knows it by."""
+    if fetched is None:
+        return checkpoint
+    name, source = fetched.called(place)
+    return replace(checkpoint, name=name, source=source)
 
 
 def _prepared(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:

@@ -9,10 +9,20 @@ from theodolite.errors import InputError
 from theodolite.maps.checkpoints import AUTOENCODERS, diffusers_module, network_from_folder, read_json
 from theodolite.maps.diffusion import Diffusion, is_network
 
-__all__ = ["autoencoder_folder", "diffusion_folder", "diffusion_from_folder"]
+__all__ = [
+    "NETWORKS",
+    "SCHEDULER",
+    "autoencoder_folder",
+    "diffusion_folder",
+    "diffusion_from_folder",
+    "is_denoiser",
+]
 
-_NETWORKS = ("unet", "transformer")
-_SCHEDULER = "scheduler_config.json"
+NETWORKS = ("unet", "transformer")
+"""What pipelines call the folder of their denoising network."""
+
+SCHEDULER = "scheduler_config.json"
+"""The file of a scheduler."""
 
 
 def diffusion_folder(folder: Path, subfolder: str | None = None) -> Path | None:
@@ -22,11 +32,16 @@ def diffusion_folder(folder: Path, subfolder: str | None = None) -> Path | None:
     """
     place = folder / subfolder if subfolder else folder
     if (place / "config.json").is_file():
-        name = str(read_json(place / "config.json").get("_class_name", ""))
-        return place if name.startswith("UNet") or "Transformer" in name else None
+        return place if is_denoiser(read_json(place / "config.json")) else None
     if not (place / "model_index.json").is_file() or _part(place, AUTOENCODERS):
         return None
-    return _part(place, _NETWORKS)
+    return _part(place, NETWORKS)
+
+
+def is_denoiser(config: dict[str, Any]) -> bool:
+    """Whether a configuration is that of a denoising network, by its class."""
+    name = str(config.get("_class_name", ""))
+    return name.startswith("UNet") or "Transformer" in name
 
 
 def diffusion_from_folder(place: Path) -> Diffusion:
@@ -52,7 +67,7 @@ def _part(pipeline: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def _scheduler(place: Path) -> Any:
-    files = [folder / _SCHEDULER for folder in (place.parent / "scheduler", place)]
+    files = [folder / SCHEDULER for folder in (place.parent / "scheduler", place)]
     found = next((file for file in files if file.is_file()), None)
     if found is None:
         raise InputError(

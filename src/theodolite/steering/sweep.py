@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -56,7 +56,8 @@ class Sweep:
         samples: `(n, *shape)` by reward and scale; those of zero are the same for all.
         estimates: by reward, scale and quantity. `local_scaling` is the mean over samples; `local_scaling_change` that
             of the difference to the same noise at zero, and `local_scaling_step` to the scale before (the first has
-            none), whose errors are those of paired samples. The others are those of the `Judge`.
+            none), `local_scaling_lead` how far the first reward is ahead at the same scale; their errors are those of
+            paired samples. The others are those of the `Judge`.
         scaling: local scaling of every sample that was measured, by reward and scale.
     """
 
@@ -100,6 +101,7 @@ def sweep(
     norm: Norm = "unit",
     measured: int | None = None,
     progress: Callable[[int, int, str], None] | None = None,
+    finished: Callable[[Sweep], None] | None = None,
     **options: Any,
 ) -> Sweep:
     """Sample from the same noise with every reward at every scale, and measure true local scaling, diversity, quality.
@@ -116,6 +118,7 @@ def sweep(
         norm: as for `guide`.
         measured: of how many samples, the first ones, local scaling is measured; all by default. It is what costs.
         progress: called with the runs done, their number, and what was done last.
+        finished: called when a reward is done at every scale, with the sweep of all that are.
         options: of `guide`: `condition`, `guidance`, `unconditional`, `scheduler`, and `levels`, which rewards must
             share to push as hard as one another.
 
@@ -133,37 +136,47 @@ def sweep(
             f"scales {list(rhos)} and {count} samples"
         )
     runs = [(next(iter(rewards)), 0.0), *((name, rho) for name in rewards for rho in scales if rho)]
-    guided = [guide(model, rewards[name], rho, norm=norm, **options) for name, rho in runs]
-    samples, scaling = {}, {}
-    for place, (run, denoiser) in enumerate(zip(runs, guided), 1):
+    guided = {(name, rho): guide(model, rewards[name], rho, norm=norm, **options) for name, rho in runs}
+
+    def run(name: str, rho: float) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            samples[run] = sampler_map(denoiser, steps, method)(noise)
-        scaling[run] = local_scaling(map, samples[run][:count]).value
+            points = sampler_map(guided[name, rho], steps, method)(noise)
+        psi = local_scaling(map, points[:count]).value
         if progress is not None:
-            progress(place, len(runs), f"{run[0]} {run[1]:+g}" if run[1] else "unguided")
+            progress(runs.index((name, rho)) + 1, len(runs), f"{name} {rho:+g}" if rho else "unguided")
+        return points, psi
+
+    unguided = run(*runs[0])
+    found = Sweep((), scales, {}, {}, {})
     for name in rewards:
-        samples[name, 0.0], scaling[name, 0.0] = samples[runs[0]], scaling[runs[0]]
-    estimates = dict(_estimates(tuple(rewards), scales, samples, scaling, judge))
-    return Sweep(tuple(rewards), scales, samples, estimates, scaling)
+        found = _joined(found, name, {rho: run(name, rho) if rho else unguided for rho in scales}, judge)
+        if finished is not None:
+            finished(found)
+    return found
 
 
-def _estimates(
-    rewards: Sequence[str],
-    rhos: Sequence[float],
-    samples: Mapping[tuple[str, float], Tensor],
-    scaling: Mapping[tuple[str, float], Tensor],
-    judge: Judge,
-) -> Iterator[tuple[tuple[str, float, str], Estimate]]:
-    for name in rewards:
-        for before, rho in zip((None, *rhos), rhos):
-            psi = scaling[name, rho]
-            yield (name, rho, "local_scaling"), _mean(psi)
-            yield (name, rho, "local_scaling_change"), _mean(psi - scaling[name, 0.0])
-            if before is not None:
-                yield (name, rho, "local_scaling_step"), _mean(psi - scaling[name, before])
-            with torch.no_grad():
-                for quantity, found in judge(samples[name, rho]):
-                    yield (name, rho, quantity), found
+def _joined(found: Sweep, name: str, runs: Mapping[float, tuple[Tensor, Tensor]], judge: Judge) -> Sweep:
+    """A sweep with one more reward."""
+    samples = {**found.samples, **{(name, rho): points for rho, (points, _) in runs.items()}}
+    scaling = {**found.scaling, **{(name, rho): psi for rho, (_, psi) in runs.items()}}
+    more = Sweep((*found.rewards, name), found.rhos, samples, found.estimates, scaling)
+    return replace(more, estimates={**found.estimates, **dict(_estimates(more, name, judge))})
+
+
+def _estimates(found: Sweep, name: str, judge: Judge) -> Iterator[tuple[tuple[str, float, str], Estimate]]:
+    """What one reward did at every scale."""
+    first = found.rewards[0]
+    for before, rho in zip((None, *found.rhos), found.rhos):
+        psi = found.scaling[name, rho]
+        yield (name, rho, "local_scaling"), _mean(psi)
+        yield (name, rho, "local_scaling_change"), _mean(psi - found.scaling[name, 0.0])
+        if before is not None:
+            yield (name, rho, "local_scaling_step"), _mean(psi - found.scaling[name, before])
+        if name != first:
+            yield (name, rho, "local_scaling_lead"), _mean(found.scaling[first, rho] - psi)
+        with torch.no_grad():
+            for quantity, one in judge(found.samples[name, rho]):
+                yield (name, rho, quantity), one
 
 
 def _mean(values: Tensor) -> Estimate:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import theodolite
 from theodolite.errors import InputError, path_of
+from theodolite.surveys.decoupling_prompts import prompts_of, text_of, word_of
 from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.store import FORMAT, RunFolder, read_info, read_rows
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from theodolite.maps import LatentMap
     from theodolite.surveys.decoupled import Decoupled
 
-__all__ = ["MODEL", "decouple", "prompts_of"]
+__all__ = ["MODEL", "decouple"]
 
 MODEL = "zoo:coloured-latent"
 """The model of the demonstration."""
@@ -40,6 +41,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "paper": False,
     "null": True,
     "seed": 0,
+    "subfolder": None,
+    "revision": None,
     "device": None,
     "dtype": None,
 }
@@ -60,6 +63,8 @@ def decouple(
     paper: bool = False,
     null: bool = True,
     seed: int = 0,
+    subfolder: str | None = None,
+    revision: str | None = None,
     device: str | torch.device | None = None,
     dtype: str | None = None,
     progress: Progress | None = None,
@@ -75,7 +80,8 @@ def decouple(
         model: what `theodolite.load` takes for a diffusion model, or one that was loaded.
         out: the run folder: new, empty, or one of the same configuration.
         conditions: pairs of a normal and an unusual condition, or text such as ``3-red/3-yellow,4-blue/4-red`` (of
-            the zoo) or ``207/360`` (classes); by default what the zoo's model was trained on and what was held out.
+            the zoo), ``3-red/3-red+8-red`` (the mean of two embeddings) or ``207/360`` (classes); by default what the
+            zoo's model was trained on and what was held out.
         pairs: how many seeds, at least two.
         steps: of the sampler.
         guidance: of both conditions; 1 for none.
@@ -85,6 +91,8 @@ def decouple(
         paper: forward differences as in the released code, in place of exact products.
         null: measure without a condition too.
         seed: of noise, subspaces and resampling.
+        subfolder: of the model's folder or hub repository, for a model that is named.
+        revision: of the hub repository.
         device: as in torch, for a model that is named.
         dtype: ``float32`` or ``float64``, for a model that is named.
         progress: called with (finished pairs, all, what begins).
@@ -102,7 +110,7 @@ def decouple(
     _check_settings(settings)
     folder = RunFolder(path_of(out, "the run folder"))
     exists = folder.check()
-    loaded = _loaded(model, device, dtype)
+    loaded = _loaded(model, subfolder=subfolder, revision=revision, device=device, dtype=dtype)
     work = _Experiment(loaded, prompts_of(loaded, conditions), settings)
     name = os.fspath(model) if isinstance(model, str | os.PathLike) else getattr(model, "name", type(model).__name__)
     return work.run(folder, exists, _command(name, out, settings), progress or silent)
@@ -123,7 +131,7 @@ class _Experiment:
         from theodolite.spectrum import Seeds
 
         self.model, self.prompts = model, prompts
-        self.settings = {**settings, "conditions": _text(prompts)}
+        self.settings = {**settings, "conditions": text_of(prompts)}
         self.samples = [f"pair-{place:04d}" for place in range(settings["pairs"])]
         self.seeds = Seeds(settings["seed"], settings["pairs"]).base
         self._check_sampler()
@@ -322,7 +330,7 @@ class _Experiment:
             "created": now(),
             "settings": self.settings,
             "model": {"name": self.name, "fingerprint": self.first.fingerprint(), "shape": shape},
-            "prompts": [[_word(side) for side in prompts] for prompts in self.prompts],
+            "prompts": [[word_of(side) for side in prompts] for prompts in self.prompts],
             "data": {"samples": self.samples, "prompts": [self.prompt(place) for place in range(len(self.samples))]},
             "precision": None,
             "versions": versions(),
@@ -358,49 +366,15 @@ def _overlap(measured: Decoupling) -> dict[str, Tensor]:
     return {"map_correlation": spearman(rotation, detail), "mass_on_detail": mass_on_detail(rotation, detail)}
 
 
-def prompts_of(model: Any, conditions: str | Sequence[tuple[Any, Any]] | None) -> list[tuple[Any, Any]]:
-    """Pairs of a normal and an unusual condition, from text, from a list, or from what the model says was held out.
-
-    Raises:
-        InputError: none can be had, or the text says none.
-    """
-    if conditions is None:
-        held_out = getattr(model, "held_out", ())
-        if not held_out:
-            raise InputError("conditions expected, since this model names none held out; e.g. --conditions 207/360")
-        seen = {first: [one for one in model.conditions if one[0] == first] for first, _ in held_out}
-        return [(seen[one[0]][place % len(seen[one[0]])], one) for place, one in enumerate(held_out)]
-    if not isinstance(conditions, str):
-        found = [tuple(pair) for pair in conditions]
-    else:
-        found = [tuple(_condition(side) for side in pair.split("/")) for pair in conditions.split(",") if pair.strip()]
-    if not found or any(len(pair) != 2 for pair in found):
-        raise InputError(f"conditions expected as NORMAL/UNUSUAL,..., e.g. 3-red/3-yellow or 207/360, got {conditions}")
-    return [(pair[0], pair[1]) for pair in found]
-
-
-def _condition(text: str) -> Any:
-    """``207`` is a class; ``3-red`` a digit in a colour."""
-    first, dash, second = text.strip().partition("-")
-    if not first.isdigit():
-        raise InputError(f"a condition expected to be a class, e.g. 207, or of the zoo as 3-red, got {text.strip()!r}")
-    return (int(first), second) if dash else int(first)
-
-
-def _word(condition: Any) -> str:
-    return "-".join(str(part) for part in condition) if isinstance(condition, tuple) else str(condition)
-
-
-def _text(prompts: Sequence[tuple[Any, Any]]) -> str:
-    return ",".join("/".join(_word(side) for side in pair) for pair in prompts)
-
-
-def _loaded(model: Any, device: Any, dtype: Any) -> Any:
+def _loaded(model: Any, **options: Any) -> Any:
     from theodolite.maps import Autoencoder, load
 
-    loaded = load(model, device=device, dtype=dtype) if isinstance(model, str | os.PathLike) else model
+    loaded = load(model, **options) if isinstance(model, str | os.PathLike) else model
     if isinstance(loaded, Autoencoder):
-        raise InputError(f"a conditional diffusion model expected, got the autoencoder {loaded.name}; e.g. {MODEL}")
+        raise InputError(
+            f"a conditional diffusion model expected, got the autoencoder {loaded.name}; e.g. {MODEL}, or name the "
+            "network's folder with subfolder="
+        )
     return loaded
 
 
@@ -440,6 +414,6 @@ def _command(model: str, out: Any, settings: Mapping[str, Any]) -> str:
         else:
             words += [
                 f"--{name}",
-                value if isinstance(value, str) else _text(value) if name == "conditions" else str(value),
+                value if isinstance(value, str) else text_of(value) if name == "conditions" else str(value),
             ]
     return shlex.join(words)

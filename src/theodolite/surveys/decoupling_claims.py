@@ -84,6 +84,12 @@ class Columns:
         kept = torch.stack([column.isfinite() for column in columns]).all(0)
         return tuple(column[kept] for column in columns)
 
+    def among(self, rows: Tensor) -> Columns:
+        """The pairs where `rows: (n,)` is true, without paths, which join two of them."""
+        normal, unusual = ({name: one[rows] for name, one in side.items()} for side in (self.normal, self.unusual))
+        pairs = tuple(pair for pair, kept in zip(self.pairs, rows.tolist()) if kept)
+        return Columns(normal, unusual, self.paths[:0], self.dimension, pairs)
+
 
 def claims(columns: Columns, seed: int = 0) -> list[Claim]:
     """C1 to C8 with the pass criteria of docs/decoupling.md; intervals from 2,000 draws of whole pairs."""
@@ -98,7 +104,13 @@ def detection_table(columns: Columns, seed: int = 0) -> tuple[DetectionTable, in
         return None
     lc, ls, phfe, q = (torch.cat([one, other]) for one, other in zip((lc, ls, phfe, q), rest))
     n = len(lc) // 2
-    scores = {
+    labels = torch.tensor([0] * n + [1] * n)
+    scores = _scores(lc, ls, phfe, q)
+    return evaluate(scores, labels, pairs=[*range(n), *range(n)], resamples=_RESAMPLES, seed=seed), n
+
+
+def _scores(lc: Tensor, ls: Tensor, phfe: Tensor, q: Tensor) -> dict[str, Tensor]:
+    return {
         "lc_over_phfe": lc / phfe,
         "lc": lc,
         "ls": ls,
@@ -107,8 +119,6 @@ def detection_table(columns: Columns, seed: int = 0) -> tuple[DetectionTable, in
         "lc_over_ls2": lc / ls.square(),
         "lc_over_q": lc / q,
     }
-    labels = torch.tensor([0] * n + [1] * n)
-    return evaluate(scores, labels, pairs=[*range(n), *range(n)], resamples=_RESAMPLES, seed=seed), n
 
 
 def _linked(columns: Columns, seed: int) -> Claim:
@@ -175,7 +185,10 @@ def _unchanged(columns: Columns, seed: int) -> Claim:
 
 def _detects(columns: Columns, seed: int) -> Claim:
     text = "LC / PHFE tells unusual from normal conditions better than LC, LS or simpler ratios"
-    test = "AUROC of LC / PHFE above 0.5 and above each of LC, LS, −LS, 1 / PHFE, LC / LS², LC / q, paired"
+    test = (
+        "AUROC of LC / PHFE above 0.5 and above each of LC, LS, −LS, 1 / PHFE, LC / LS², LC / q, paired; beside it by "
+        "whether the classifier recognised the unusual sample"
+    )
     judged = detection_table(columns, seed)
     if judged is None:
         return _without("C3", text, test, 0)
@@ -187,8 +200,23 @@ def _detects(columns: Columns, seed: int) -> Claim:
     rivals = [LABELS[name][0] for name, gain in gains.items() if gain.high < 0]
     others = {LABELS[name][0]: _auroc(table, name) for name in gains}
     others |= {f"LC / PHFE less {LABELS[name][0]}": gain for name, gain in gains.items()}
+    others |= _by_outcome(columns, seed)
     why = f"{', '.join(rivals)} did better" if rivals else ""
     return Claim("C3", text, test, n, number, _verdict(n, holds, fails), why, others)
+
+
+def _by_outcome(columns: Columns, seed: int) -> dict[str, Number]:
+    """AUROC where the classifier does not recognise the unusual sample, every score, and where it does."""
+    if "recognised" not in columns.unusual:
+        return {}
+    seen = columns.unusual["recognised"]
+    found: dict[str, Number] = {}
+    for outcome, rows, names in (("failed", seen < 0.5, tuple(LABELS)), ("recognised", seen >= 0.5, ("lc_over_phfe",))):
+        judged = detection_table(columns.among(rows), seed)
+        if judged is not None:
+            table, n = judged
+            found |= {f"{LABELS[name][0]}, {n} pairs {outcome}": _auroc(table, name) for name in names}
+    return found
 
 
 def _auroc(table: DetectionTable, name: str) -> Number:
@@ -267,17 +295,18 @@ def _visible(columns: Columns, seed: int) -> Claim:
         return Claim(
             "C8", text, test, 0, None, "undecided", "no classifier tells whether a sample is what was asked for"
         )
-    score, seen = columns.unusual["lc"] / columns.unusual["phfe"], columns.unusual["recognised"]
-    kept = score.isfinite() & seen.isfinite()
-    failed = seen[kept] < 0.5
+    found = torch.stack([columns.unusual[name] for name in ("recognised", "lc", "ls_max", "phfe", "q")])
+    seen, *quantities = found[:, found.isfinite().all(0)]
+    failed, n = seen < 0.5, len(seen)
     count = int(failed.sum())
-    if min(count, int((~failed).sum())) < _FEWEST:
-        why = f"{count} of {int(kept.sum())} samples not recognised: too few of one kind"
-        return Claim("C8", text, test, int(kept.sum()), None, "undecided", why)
-    number = _auroc(evaluate({"lc_over_phfe": score[kept]}, failed, resamples=_RESAMPLES, seed=seed), "lc_over_phfe")
-    why = f"{count} of {int(kept.sum())} samples not recognised"
-    verdict = _verdict(min(count, int((~failed).sum())), number.low > 0.5, number.high < 0.5)
-    return Claim("C8", text, test, int(kept.sum()), number, verdict, why)
+    why = f"{count} of {n} samples not recognised"
+    if min(count, n - count) < _FEWEST:
+        return Claim("C8", text, test, n, None, "undecided", f"{why}: too few of one kind")
+    table = evaluate(_scores(*quantities), failed, resamples=_RESAMPLES, seed=seed)
+    number = _auroc(table, "lc_over_phfe")
+    verdict = _verdict(min(count, n - count), number.low > 0.5, number.high < 0.5)
+    others = {LABELS[name][0]: _auroc(table, name) for name in LABELS if name != "lc_over_phfe"}
+    return Claim("C8", text, test, n, number, verdict, why, others)
 
 
 def _verdict(n: int, holds: bool, fails: bool) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
-from torch import Tensor
 
 import theodolite
 from theodolite.descriptors import local_scaling
@@ -22,34 +19,14 @@ from theodolite.steering.guidance import Reward, random_direction
 from theodolite.steering.properties import PROPERTIES
 from theodolite.steering.reward import LearnedReward, fit_reward
 from theodolite.steering.sweep import Sweep, sweep
+from theodolite.surveys.guided_store import write_guidance
 from theodolite.surveys.guided_subject import Subject, subject_of
 from theodolite.surveys.plan import verb_command
 from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.record import machine, now, versions
-from theodolite.surveys.store import (
-    FORMAT,
-    RunFolder,
-    parquet,
-    read_info,
-    read_parquet,
-    refuse_another_kind,
-    write_atomically,
-)
+from theodolite.surveys.store import FORMAT, RunFolder, read_info, refuse_another_kind
 
-__all__ = ["CONTROLS", "DEFAULTS", "GUIDANCE_SCHEMA", "measure_guidance", "read_guidance"]
-
-GUIDANCE_SCHEMA = pa.schema(
-    [
-        ("reward", pa.string()),
-        ("rho", pa.float64()),
-        ("quantity", pa.string()),
-        ("value", pa.float64()),
-        ("stderr", pa.float64()),
-        ("n", pa.int64()),
-        ("status", pa.string()),
-    ]
-)
-"""Columns of `guidance.parquet`: one row a reward, scale and quantity (`theodolite.steering.Sweep`)."""
+__all__ = ["CONTROLS", "DEFAULTS", "measure_guidance"]
 
 CONTROLS = (*PROPERTIES, "random")
 """What guidance by local scaling may be compared with."""
@@ -67,11 +44,13 @@ DEFAULTS: Mapping[str, Any] = {
     "guidance": 1.5,
     "level": 0.1,
     "seed": 0,
+    "subfolder": None,
+    "revision": None,
     "device": None,
 }
 """Settings of a guidance run."""
 
-_GROUP, _COLUMNS, _CONDITIONS = 16, 16, 8
+_GROUP, _CONDITIONS = 16, 8
 
 
 def measure_guidance(
@@ -84,21 +63,23 @@ def measure_guidance(
     """Fit a reward of local scaling to samples of a model, guide it at every scale, and measure what came of it.
 
     Args:
-        model: a diffusion model that `theodolite.load` opens: of the zoo, or a folder of an unconditional pipeline.
+        model: a diffusion model that `theodolite.load` opens: of the zoo, or an unconditional pipeline.
         out: the run folder; a guidance run in it is replaced.
         progress: called with (steps done, steps in all, what was done last).
         settings: `rho` (scales of either sign), `control` (some of `CONTROLS`), `reward` (a file that
             `LearnedReward.save` wrote, in place of a training), `norm` (``unit`` or ``raw``), `clean` (samples that
             rewards are fitted to), `training` (steps), `samples` (a scale), `measured` (of these, how many local
             scaling is measured at), `steps` (of the sampler), `guidance` (classifier-free, of the zoo's models),
-            `level` (of a pixel model: noise in units of the data at which the denoiser is the map), `seed`, `device`.
+            `level` (of a pixel model: noise in units of the data at which the denoiser is the map), `seed`, `subfolder`
+            and `revision` (as for `load`), `device`.
 
     Returns:
         The content of `run.json`.
 
     Raises:
         InputError: before long work: no diffusion model, unknown settings or controls, a reward of another shape.
-        KeyboardInterrupt: on Ctrl-C; the reward is kept once the controls are fitted too.
+        KeyboardInterrupt: on Ctrl-C; the reward is kept once the controls are fitted too, and so is all that was
+            measured of the rewards that were done at every scale.
     """
     if unknown := set(settings) - set(DEFAULTS):
         raise InputError(f"settings {', '.join(DEFAULTS)} expected, got {', '.join(sorted(unknown))}")
@@ -107,7 +88,7 @@ def measure_guidance(
     if folder.check():
         refuse_another_kind(folder.path, "guide")
     _check(asked)
-    subject = subject_of(load(model, device=asked["device"]), asked)
+    subject = subject_of(load(model, **{name: asked[name] for name in ("subfolder", "revision", "device")}), asked)
     reward = None if asked["reward"] is None else _loaded(asked["reward"], subject)
     info = _record(os.fspath(model), subject, asked, folder.path)
     folder.make()
@@ -117,23 +98,9 @@ def measure_guidance(
             folder.write_info({**info, "status": "running"})
             info = _measured(folder, info, subject, reward, asked, progress or silent)
         except BaseException:
-            folder.write_info({**info, "status": "interrupted"})
+            folder.write_info({**read_info(folder.path), "status": "interrupted"})
             raise
     return info
-
-
-def read_guidance(path: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The rows of `guidance.parquet` and the content of `run.json`.
-
-    Raises:
-        InputError: no run folder, that of another kind of run, or one without results.
-    """
-    folder = path_of(path, "the run folder")
-    info = read_info(folder)
-    refuse_another_kind(folder, "guide")
-    if info["status"] != "complete":
-        raise InputError(f"{folder} holds no results yet; run its command again: {info['command']}")
-    return read_parquet(folder / "guidance.parquet").to_pylist(), info
 
 
 def _measured(
@@ -156,6 +123,11 @@ def _measured(
     chosen: dict[str, Reward] = {**rewards}
     if "random" in asked["control"]:
         chosen["random"] = random_direction(len(noise), subject.shape, generator=asked["seed"], like=rewards["scaling"])
+    info = {**info, "levels": list(rewards["scaling"].levels), "held_out": _held_out(rewards)}
+
+    def finished(found: Sweep) -> None:
+        write_guidance(folder, info, found, subject.decode, "running")
+
     found = sweep(
         subject.model,
         subject.map,
@@ -167,10 +139,20 @@ def _measured(
         norm=asked["norm"],
         measured=asked["measured"],
         progress=lambda done, total, what: steps.tell(what),
+        finished=finished,
         levels=rewards["scaling"].levels,
         **options,
     )
-    return _written(folder, info, subject, rewards, found)
+    return write_guidance(folder, info, found, subject.decode, "complete")
+
+
+def _held_out(rewards: Mapping[str, LearnedReward]) -> dict[str, Any]:
+    """How each reward ranked samples it was not trained on, by noise level."""
+    return {
+        name: {"sigma": one.record.sigmas, "spearman": one.record.spearman, "stderr": one.record.stderr}
+        for name, one in rewards.items()
+        if one.record is not None
+    }
 
 
 def _rewards(
@@ -195,38 +177,6 @@ def _rewards(
         target = PROPERTIES[name](images).double()
         yield name, fit_reward(clean, target, steps=asked["training"], generator=asked["seed"])
         steps.tell(f"reward of {name}")
-
-
-def _written(
-    folder: RunFolder, info: dict[str, Any], subject: Subject, rewards: Mapping[str, LearnedReward], found: Sweep
-) -> dict[str, Any]:
-    """Table and pictures, then the record that says the run is complete."""
-    write_atomically(folder.path / "guidance.parquet", [parquet(pa.Table.from_pylist(found.rows(), GUIDANCE_SCHEMA))])
-    for name in found.rewards:
-        for rho in found.rhos:
-            with torch.no_grad():
-                images = subject.decode(found.samples[name, rho][:_COLUMNS])
-            write_atomically(folder.path / "strips" / f"{name}_{rho:+g}.png", [_png(images)])
-    correlations = {
-        name: {"sigma": one.record.sigmas, "spearman": one.record.spearman, "stderr": one.record.stderr}
-        for name, one in rewards.items()
-        if one.record is not None
-    }
-    outcome = {"rises": {name: found.rises(name) for name in found.rewards}, "held_out": correlations}
-    info = {**info, **outcome, "status": "complete", "finished": now()}
-    folder.write_info(info)
-    return info
-
-
-def _png(images: Tensor) -> bytes:
-    """Images in [-1, 1] side by side."""
-    from PIL import Image
-
-    row = torch.cat(list(images.float().cpu()), -1)
-    pixels = ((row + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-    stream = io.BytesIO()
-    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(stream, "PNG")
-    return stream.getvalue()
 
 
 class _Steps:

@@ -66,7 +66,7 @@ def subject_of(model: Any, asked: Mapping[str, Any]) -> Subject:
     if not isinstance(model, ConditionalDiffusion | Diffusion):
         raise InputError(
             f"a diffusion model expected, got {type(model).__name__}; give zoo:coloured-latent, zoo:coloured-pixels or "
-            "the folder of a diffusers pipeline"
+            "a diffusers pipeline, its network named by subfolder= where it has an autoencoder"
         )
     denoiser = as_denoiser(model)
     shape = tuple(size for size in denoiser.shape if size is not None)

@@ -1,6 +1,6 @@
 """Coloured digits: images with two attributes, models trained on some of their combinations, and what judges them."""
 
-from theodolite.zoo.coloured.digits import COLOURS, CONDITIONS, HELD_OUT, coloured_digits, labels_of
+from theodolite.zoo.coloured.digits import COLOURS, CONDITIONS, CONFOUNDED, HELD_OUT, coloured_digits, labels_of
 from theodolite.zoo.coloured.models import (
     DIFFUSIONS,
     ConditionalDiffusion,
@@ -14,6 +14,7 @@ from theodolite.zoo.coloured.models import (
 __all__ = [
     "COLOURS",
     "CONDITIONS",
+    "CONFOUNDED",
     "DIFFUSIONS",
     "HELD_OUT",
     "ConditionalDiffusion",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from theodolite.errors import InputError
 from theodolite.spectrum.seeds import Seeding
 from theodolite.zoo.families import stream
 
-__all__ = ["COLOURS", "CONDITIONS", "HELD_OUT", "Condition", "coloured_digits", "labels_of"]
+__all__ = ["COLOURS", "CONDITIONS", "CONFOUNDED", "HELD_OUT", "Condition", "coloured_digits", "is_mix", "labels_of"]
 
 Condition = tuple[int, str]
 
@@ -38,6 +39,11 @@ CONDITIONS: tuple[Condition, ...] = tuple(
     (digit, colour) for digit in range(10) for colour in _NAMES if (digit, colour) not in HELD_OUT
 )
 """The 32 combinations that the models were trained on."""
+
+CONFOUNDED: tuple[Condition, ...] = tuple(
+    (digit, _NAMES[(digit + turn) % 4]) for digit in range(10) for turn in ((1, 2) if digit % 2 else (1,))
+)
+"""The 15 of these that the confounded model was trained on: one colour of each even digit, two of each odd one."""
 
 _DATA = Path(__file__).parent / "weights" / "handwriting.safetensors"
 _TURN, _SHIFT, _SCALES, _INK = 0.2, 0.12, (0.75, 0.95), (0.75, 1.0)
@@ -100,6 +106,11 @@ def labels_of(conditions: Tensor | Condition | list[Condition]) -> Tensor:
     if labels.numel() == 0 or bool((labels < 0).any()) or bool((labels >= torch.tensor([10, len(COLOURS)])).any()):
         raise InputError(f"conditions (digit 0 to 9, colour of {', '.join(COLOURS)}) expected, got {conditions}")
     return labels
+
+
+def is_mix(condition: object) -> TypeGuard[tuple[Condition, ...]]:
+    """Whether several combinations are meant at once, `((digit, colour), (digit, colour), ...)`."""
+    return isinstance(condition, tuple) and all(isinstance(one, tuple) for one in condition)
 
 
 def _place(colour: str | int) -> int:

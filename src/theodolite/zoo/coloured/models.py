@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,15 @@ from theodolite.maps.autoencoders import Autoencoder
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.normalisation import Normalisation
 from theodolite.maps.samplers import Method, sampler_map
-from theodolite.zoo.coloured.digits import CONDITIONS, HELD_OUT, Condition, coloured_digits, labels_of
+from theodolite.zoo.coloured.digits import (
+    COLOURS,
+    CONDITIONS,
+    CONFOUNDED,
+    Condition,
+    coloured_digits,
+    is_mix,
+    labels_of,
+)
 from theodolite.zoo.coloured.networks import ConditionalUNet, DigitClassifier
 
 __all__ = [
@@ -32,7 +40,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 DIFFUSIONS = {
     "coloured-latent": "coloured digits 32x32, conditional diffusion on 4x8x8 latents",
     "coloured-pixels": "coloured digits 16x16, conditional diffusion on pixels",
-    "coloured-memorised": "the same network trained on 2,000 images, eight of them a hundred times",
+    "coloured-confounded": "a smaller latent model that saw each digit in one or two colours only",
+    "coloured-memorised": "the pixel network trained on 2,000 images, eight of them a hundred times",
 }
 """Every diffusion model of the zoo with a line about it; `theodolite.load("zoo:NAME")` loads it."""
 
@@ -46,15 +55,23 @@ class ConditionalDiffusion:
         name: its name in the zoo.
         denoiser: `D(x, sigma, condition)` with conditions `(digit, colour)` or None, as a module.
         autoencoder: of the latent model; None where the points are images.
-        conditions: the 32 combinations it was trained on.
-        held_out: the 8 it never saw.
+        conditions: the combinations it was trained on.
     """
 
-    conditions: tuple[Condition, ...] = CONDITIONS
-    held_out: tuple[Condition, ...] = HELD_OUT
+    def __init__(
+        self,
+        name: str,
+        denoiser: ConditionalUNet,
+        autoencoder: Autoencoder | None = None,
+        conditions: tuple[Condition, ...] = CONDITIONS,
+    ) -> None:
+        self.name, self.denoiser, self.autoencoder, self.conditions = name, denoiser, autoencoder, conditions
 
-    def __init__(self, name: str, denoiser: ConditionalUNet, autoencoder: Autoencoder | None = None) -> None:
-        self.name, self.denoiser, self.autoencoder = name, denoiser, autoencoder
+    @property
+    def held_out(self) -> tuple[Condition, ...]:
+        """The combinations it never saw."""
+        every = [(digit, colour) for digit in range(10) for colour in COLOURS]
+        return tuple(one for one in every if one not in self.conditions)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -69,7 +86,7 @@ class ConditionalDiffusion:
 
     def sampler(
         self,
-        condition: Condition | None = None,
+        condition: Condition | tuple[Condition, ...] | None = None,
         guidance: float = 1.0,
         steps: int = 12,
         method: Method = "ddim",
@@ -79,7 +96,8 @@ class ConditionalDiffusion:
         """A deterministic sampler of so many steps as one map of noise `(n, *shape)`; see `theodolite.sampler_map`.
 
         Args:
-            condition: `(digit, colour)`; None for nothing in particular.
+            condition: `(digit, colour)`; several of these for the mean of their embeddings; None for nothing in
+                particular.
             guidance: of classifier-free guidance.
             steps: of `denoiser.levels`.
             method: ``ddim``, ``euler`` or ``heun``.
@@ -92,9 +110,14 @@ class ConditionalDiffusion:
         """Images `(n, 3, side, side)` of latents; points of a pixel model are images."""
         return points if self.autoencoder is None else self.autoencoder.decode(points)
 
-    def recognised(self, points: Tensor, condition: Condition) -> Tensor:
-        """Whether the classifier sees the digit and the colour of `condition` in points `(n, *shape)`: `(n,)` bool."""
-        digit, colour = labels_of(condition)[0].tolist()
+    def recognised(self, points: Tensor, condition: Condition | tuple[Condition, ...]) -> Tensor:
+        """Whether the classifier sees the digit and the colour of `condition` in points `(n, *shape)`: `(n,)` bool.
+
+        Of several conditions, one of them.
+        """
+        if is_mix(condition):
+            return torch.stack([self.recognised(points, one) for one in condition]).any(0)
+        digit, colour = labels_of(cast(Condition, condition))[0].tolist()
         seen = [logits.argmax(-1) for logits in self.classifier(self.decode(points))]
         return (seen[0] == digit) & (seen[1] == colour)
 
@@ -102,7 +125,7 @@ class ConditionalDiffusion:
         """A copy with its weights moved or converted."""
         autoencoder = None if self.autoencoder is None else self.autoencoder.to(device, dtype)
         denoiser = copy.deepcopy(self.denoiser).to(device=device, dtype=dtype)
-        return ConditionalDiffusion(self.name, denoiser, autoencoder)
+        return ConditionalDiffusion(self.name, denoiser, autoencoder, self.conditions)
 
     def __repr__(self) -> str:
         return f"ConditionalDiffusion({self.name}, shape={self.shape})"
@@ -144,7 +167,10 @@ def load_diffusion(name: str) -> ConditionalDiffusion:
         raise InputError(f"a diffusion model of the zoo expected, one of {known}, got {name!r}")
     file = short.removeprefix("coloured-")
     denoiser = _restored(file)[0]
-    return ConditionalDiffusion(f"zoo:{short}", denoiser, _autoencoder() if file == "latent" else None)
+    conditions = CONFOUNDED if file == "confounded" else CONDITIONS
+    return ConditionalDiffusion(
+        f"zoo:{short}", denoiser, _autoencoder() if file in ("latent", "confounded") else None, conditions
+    )
 
 
 def digit_classifier() -> DigitClassifier:
@@ -177,6 +203,8 @@ def build(name: str) -> Any:
         return nn.ModuleDict({"encoder": PatchEncoder(), "decoder": PatchDecoder()})
     if name == "latent":
         return ConditionalUNet((4, 8, 8), (48, 80))
+    if name == "confounded":
+        return ConditionalUNet((4, 8, 8), (16, 32))
     return ConditionalUNet((3, 16, 16), (40, 64), data=0.5, patch=2)
 
 

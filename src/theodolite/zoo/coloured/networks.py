@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from theodolite.maps.samplers import karras_levels
-from theodolite.zoo.coloured.digits import COLOURS, labels_of
+from theodolite.zoo.coloured.digits import COLOURS, is_mix, labels_of
 
 __all__ = ["ConditionalUNet", "DigitClassifier"]
 
@@ -53,8 +53,8 @@ class ConditionalUNet(nn.Module):
         Args:
             x: noisy points.
             sigma: noise level, one number or `(n,)`.
-            condition: `(digit, colour)`, labels `(n, 2)` where 10 and 4 stand for nothing in particular, or None for
-                that.
+            condition: `(digit, colour)`, several of these for the mean of their embeddings, labels `(n, 2)` where 10
+                and 4 stand for nothing in particular, or None for that.
         """
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))
         s = sigma[:, None, None, None]
@@ -79,6 +79,8 @@ class ConditionalUNet(nn.Module):
         return told
 
     def _condition(self, condition: Any, n: int) -> Tensor:
+        if is_mix(condition):
+            return torch.stack([self._condition(one, n) for one in condition]).mean(0)
         if condition is None:
             labels = torch.tensor([[10, len(COLOURS)]])
         else:
