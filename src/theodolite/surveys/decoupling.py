@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import theodolite
 from theodolite.errors import InputError, path_of
+from theodolite.surveys.conditions import condition_of, word_of
 from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.store import FORMAT, RunFolder, read_info, read_rows
 
@@ -322,7 +323,7 @@ class _Experiment:
             "created": now(),
             "settings": self.settings,
             "model": {"name": self.name, "fingerprint": self.first.fingerprint(), "shape": shape},
-            "prompts": [[_word(side) for side in prompts] for prompts in self.prompts],
+            "prompts": [[word_of(side) for side in prompts] for prompts in self.prompts],
             "data": {"samples": self.samples, "prompts": [self.prompt(place) for place in range(len(self.samples))]},
             "precision": None,
             "versions": versions(),
@@ -374,26 +375,16 @@ def prompts_of(model: Any, conditions: str | Sequence[tuple[Any, Any]] | None) -
     if not isinstance(conditions, str):
         found = [tuple(pair) for pair in conditions]
     else:
-        found = [tuple(_condition(side) for side in pair.split("/")) for pair in conditions.split(",") if pair.strip()]
+        found = [
+            tuple(condition_of(side) for side in pair.split("/")) for pair in conditions.split(",") if pair.strip()
+        ]
     if not found or any(len(pair) != 2 for pair in found):
         raise InputError(f"conditions expected as NORMAL/UNUSUAL,..., e.g. 3-red/3-yellow or 207/360, got {conditions}")
     return [(pair[0], pair[1]) for pair in found]
 
 
-def _condition(text: str) -> Any:
-    """``207`` is a class; ``3-red`` a digit in a colour."""
-    first, dash, second = text.strip().partition("-")
-    if not first.isdigit():
-        raise InputError(f"a condition expected to be a class, e.g. 207, or of the zoo as 3-red, got {text.strip()!r}")
-    return (int(first), second) if dash else int(first)
-
-
-def _word(condition: Any) -> str:
-    return "-".join(str(part) for part in condition) if isinstance(condition, tuple) else str(condition)
-
-
 def _text(prompts: Sequence[tuple[Any, Any]]) -> str:
-    return ",".join("/".join(_word(side) for side in pair) for pair in prompts)
+    return ",".join("/".join(word_of(side) for side in pair) for pair in prompts)
 
 
 def _loaded(model: Any, device: Any, dtype: Any) -> Any:
