@@ -213,7 +213,8 @@ def _scores(run: Run, images: tuple[Judged, ...]) -> tuple[dict[str, Estimate], 
     asked = run.info["evaluation"]["scores"]
     found = _of_denoiser(run, images, asked) if run.sigmas else _of_decoder(run, images, asked, latents)
     if "nearest_neighbour" in asked:
-        found = _in_order({**found, **computed({"nearest_neighbour": nearest})})
+        found |= computed({"nearest_neighbour": nearest})
+    found = _in_order(found)
     there = {of_level(name)[0] for name in found}
     left_out = {name: "its quantities were not measured" for name in asked if name not in there}
     for name, score in list(found.items()):
