@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from _levels import both, circle, even_ring, peers, posterior, report
 from theodolite.descriptors import Effort
-from theodolite.detection import DetectionCurves, curves
-from theodolite.fisher import GaussianMixtureScore, NetworkScore, ScoreSource
+from theodolite.detection import curves
+from theodolite.fisher import NetworkScore
 from theodolite.maps import denoiser_map
 
 D = torch.float64
@@ -45,11 +45,11 @@ def main() -> None:
 
 def ring(queries: int, points: int) -> None:
     draw = torch.Generator().manual_seed(0)
-    data = _circle(2 * math.pi * torch.arange(points, dtype=D) / points)
-    on = _circle(2 * math.pi * torch.rand(queries, generator=draw, dtype=D))
+    data = even_ring(points)
+    on = circle(2 * math.pi * torch.rand(queries, generator=draw, dtype=D))
     off = 12 * torch.rand(20 * queries, 2, generator=draw, dtype=D) - 6
     off = off[(off.norm(dim=-1) - 3).abs() > 0.5][:queries]
-    found = both(_points(data), (0.1, 0.2, 0.4, 0.8, 1.5, 3.0), on, off, noise=False)
+    found = both(posterior(data), (0.1, 0.2, 0.4, 0.8, 1.5, 3.0), on, off, noise=False)
     report("Ring of radius 3, off against on, exact score", found)
     for output, one in found.items():
         ranks = " | ".join(f"{value:.2f}" for value in one.normal["local_rank"].mean(-1).tolist())
@@ -65,8 +65,8 @@ def memorised(seed: int, queries: int) -> None:
     normal = plane[torch.randperm(500, generator=draw)[: min(queries, 60)]]
     groups = [*range(len(normal)), *[len(normal) + place % 20 for place in range(60)]]
     levels = (0.1, 0.2, 0.4, 0.8, 1.2, 1.6, 2.4)
-    score = _points(data)
-    found = both(score, levels, normal, alone.repeat(3, 1), baselines=_peers(score, data), groups=groups)
+    score = posterior(data)
+    found = both(score, levels, normal, alone.repeat(3, 1), baselines=peers(score, data), groups=groups)
     report(f"Memorised points against a 2-plane in R^8, exact score, draw {seed}", found)
 
 
@@ -83,10 +83,10 @@ def digits(options: argparse.Namespace) -> None:
     score = NetworkScore.fit(cloud, t_min=0.003, held_out=cloud[::10], steps=options.steps, generator=0)
     n = options.queries
     levels = (0.1, 0.2, 0.4, 0.8, 1.6)
-    peers = _peers(score, torch.cat([repeated, once]))
-    found = both(score, levels, once[:n].float(), repeated[:n].float(), baselines=peers)
+    others = peers(score, torch.cat([repeated, once]))
+    found = both(score, levels, once[:n].float(), repeated[:n].float(), baselines=others)
     report(f"Digits held {options.duplicates} times against digits held once, trained denoiser", found)
-    found = both(score, levels, held_out[:n].float(), images[unseen][:n].float(), baselines=peers)
+    found = both(score, levels, held_out[:n].float(), images[unseen][:n].float(), baselines=others)
     report("Digits of unseen classes against held-out digits of seen ones, the same denoiser", found)
 
 
@@ -114,49 +114,6 @@ def zoo() -> None:
         },
     )
     report("coloured-memorised, images shown a hundred times against images shown once", {"eps": found})
-
-
-def both(
-    score: ScoreSource, levels: Sequence[float], normal: Tensor, unusual: Tensor, **options: object
-) -> dict[str, DetectionCurves]:
-    def at(output: str) -> Callable[[float], object]:
-        return lambda sigma: denoiser_map(score, sigma, output, shape=tuple(normal.shape[1:]))
-
-    return {
-        output: curves(at(output), levels, normal, unusual, dense=True, generator=0, **options)
-        for output in ("x0", "eps")
-    }
-
-
-def report(title: str, found: Mapping[str, DetectionCurves]) -> None:
-    first = next(iter(found.values()))
-    print(f"\n{title}\n\n| score | " + " | ".join(f"σ = {sigma:g}" for sigma in first.sigmas) + " |")
-    print("|---" * (1 + len(first.sigmas)) + "|")
-    for output, one in found.items():
-        for name in ("local_scaling", "local_rank"):
-            print(_row(f"{name}, {output}", one.auroc(name)))
-    for name in first.tables[0].names[2:]:
-        print(_row(name, first.auroc(name)))
-
-
-def _row(name: str, rates: Tensor) -> str:
-    cells = (f"{value:.2f} ({low:.2f} to {high:.2f})" for value, low, high in rates.tolist())
-    return f"| {name} | " + " | ".join(cells) + " |"
-
-
-def _peers(score: ScoreSource, training: Tensor) -> dict[str, Callable[[Tensor, float], Tensor]]:
-    return {
-        "score norm": lambda x, sigma: score.score(x, sigma**2).norm(dim=-1),
-        "nearest training image": lambda x, sigma: torch.cdist(x.double(), training.double()).amin(-1),
-    }
-
-
-def _points(data: Tensor) -> GaussianMixtureScore:
-    return GaussianMixtureScore(torch.ones(len(data)), data, torch.zeros_like(data))
-
-
-def _circle(angles: Tensor) -> Tensor:
-    return 3 * torch.stack([angles.cos(), angles.sin()], -1)
 
 
 def _options() -> argparse.Namespace:

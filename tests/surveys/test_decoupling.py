@@ -12,10 +12,10 @@ import torch
 
 from theodolite import InputError, decouple
 from theodolite.maps.diffusion import Diffusion
+from theodolite.surveys.conditions import prompts_of, text_of
 from theodolite.surveys.decoupled import read_decoupling
 from theodolite.surveys.decoupled_hotspots import paired_hotspots
 from theodolite.surveys.decoupling_claims import Claim, Columns, claims
-from theodolite.surveys.decoupling_prompts import prompts_of, text_of
 
 LEVELS = {"steps": 2, "dimension": 4, "neighbours": 2}
 

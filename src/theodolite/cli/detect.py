@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["detect"]
 
-_SCORES = "Of those in docs/detection.md; by default all but curvature, which costs as much as the rest."
+_SCORES = "Of those in docs/detection.md; by default all of a decoder but curvature, and the cheap ones of a denoiser."
+_SIGMA = "Noise level of a denoiser, in units of its points; give two or more. By default 0.1, 0.4 and 1.6."
 _GROUP = (
     "Regular expression for the part of a file's path that tells its source photograph, in both folders; by default "
     "the name before crop coordinates, each folder on its own."
@@ -27,6 +28,9 @@ _GROUP = (
 @click.option("--reference", required=True, metavar="FOLDER", help="Images that are normal, with its subfolders.")
 @click.option("--test", required=True, metavar="FOLDER", help="Images to judge.")
 @click.option("--labels", metavar="FILE.csv", help="Columns file,label of test images: 0 normal, 1 unusual.")
+@click.option("--sigma", type=float, multiple=True, metavar="S", help=_SIGMA)
+@click.option("--output", type=click.Choice(["eps", "x0"]), help="Which map of a denoiser; eps by default.")
+@click.option("--condition", metavar="C", help="Of a denoiser: 3-red, or a class; by default nothing in particular.")
 @click.option("--out", required=True, metavar="FOLDER", help="Run folder: new, or one to resume.")
 @click.option(
     "--limit",
@@ -61,24 +65,30 @@ def detect(
     test: str,
     out: str,
     limit: int,
+    sigma: tuple[float, ...],
     as_json: bool,
     quiet: bool,
     no_report: bool,
     **settings: Any,
 ) -> None:
-    """Which images of the test folder are unlike the reference, by the local geometry of MODEL's decoder?
+    """Which images of the test folder are unlike the reference, by the local geometry of MODEL?
+
+    Of an autoencoder that is the geometry of its decoder at every image's latent; of a diffusion model that of its
+    denoiser at every image with noise of several levels, and scores carry their level: local_scaling@0.4.
 
     Every score comes with the baselines it has to beat, a threshold set on the reference images alone, a p-value for
     each image, and its AUROC with an interval over source photographs: of test against reference, or of --labels.
 
     Finished images are kept: after Ctrl-C the same command goes on. On a complete run --labels, --group, --level and
-    --score may be changed without measuring again. A MODEL is what `theodolite survey` takes.
+    --score may be changed without measuring again. A MODEL is what `theodolite survey` takes, or zoo:coloured-pixels,
+    zoo:coloured-latent, the folder of a diffusers pixel pipeline, or of a latent one with --subfolder unet.
 
     \b
     Examples:
       theodolite detect ./my-vae --reference photos --test others --out runs/odd
       theodolite detect ./my-vae --reference photos --test mixed --labels labels.csv --out runs/labelled --limit 0
       theodolite detect ./my-vae --reference photos --test others --out runs/odd --score lc_over_phfe --level 0.9
+      theodolite detect zoo:coloured-pixels --reference digits --test odd --out runs/noise --sigma 0.1 --sigma 0.4
       theodolite detect ./my-vae --reference photos --test others --out runs/large --size 128 --budget standard --json
     """  # noqa: D301
     from theodolite.surveys import detect as measure
@@ -92,7 +102,8 @@ def detect(
                 if done < total:
                     check_interrupt()
 
-            measure(model, reference, test, out, limit=limit or None, progress=progress, **settings)
+            given = {"limit": limit or None, "sigma": sigma or None, **settings}
+            measure(model, reference, test, out, progress=progress, **given)
     except KeyboardInterrupt:
         _interrupted(out, as_json=as_json, quiet=quiet, with_report=not no_report)
         raise click.exceptions.Exit(130) from None

@@ -1,6 +1,7 @@
 """Which samples are unusual: scores from local geometry, the baselines they have to beat, and how sure that is."""
 
 from theodolite.detection.baselines import (
+    denoising_error,
     nearest_neighbour,
     pixel_energy,
     prior_nll,
@@ -13,7 +14,7 @@ from theodolite.detection.departure import departure
 from theodolite.detection.evaluation import DetectionTable, evaluate
 from theodolite.detection.hotspot_shares import Hotspots, Share, hotspots
 from theodolite.detection.measuring import map_scores, negative_log_likelihood
-from theodolite.detection.scores import BASELINES, SCORES, Score, computed
+from theodolite.detection.scores import BASELINES, SCORES, Score, at_level, computed, of_level
 
 __all__ = [
     "BASELINES",
@@ -24,15 +25,18 @@ __all__ = [
     "Score",
     "Share",
     "Threshold",
+    "at_level",
     "computed",
     "conformal_p",
     "curves",
+    "denoising_error",
     "departure",
     "evaluate",
     "hotspots",
     "map_scores",
     "nearest_neighbour",
     "negative_log_likelihood",
+    "of_level",
     "pixel_energy",
     "prior_nll",
     "reconstruction_error",

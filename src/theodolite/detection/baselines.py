@@ -15,7 +15,7 @@ from theodolite.spectrum import Estimate
 if TYPE_CHECKING:
     from theodolite.maps import Autoencoder
 
-__all__ = ["nearest_neighbour", "pixel_energy", "prior_nll", "reconstruction_error", "score_norm"]
+__all__ = ["denoising_error", "nearest_neighbour", "pixel_energy", "prior_nll", "reconstruction_error", "score_norm"]
 
 _ROWS = 256
 
@@ -35,6 +35,11 @@ def reconstruction_error(autoencoder: Autoencoder, images: Tensor) -> Estimate:
     low, high = autoencoder.output_range
     difference = 2 * (back - low) / (high - low) - 1 - images.double().cpu()
     return _exact(difference.square().flatten(1).mean(-1), 2)
+
+
+def denoising_error(denoised: Tensor, clean: Tensor) -> Estimate:
+    """Mean squared error of denoised points `D(x_0 + sigma e)` against their clean ones `x_0`, `(n, ...)` both."""
+    return _exact((denoised.double() - clean.double()).square().flatten(1).mean(-1), 1)
 
 
 def pixel_energy(images: Tensor) -> Estimate:

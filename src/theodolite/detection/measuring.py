@@ -17,7 +17,7 @@ from theodolite.errors import InputError
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import Estimate, Seeding, Seeds, joined
 
-__all__ = ["map_scores", "negative_log_likelihood"]
+__all__ = ["floored", "map_scores", "negative_log_likelihood"]
 
 
 def map_scores(
@@ -128,10 +128,10 @@ def _quantities(chart: Chart, names: Iterable[str], floor: float | None) -> dict
         found |= function(chart.map, chart.latents, generator=chart.seeds.base, effort=chart.effort, chart=chart).named(
             name
         )
-    return found if floor is None else found | _floored(chart, found, floor)
+    return found if floor is None else found | floored(chart, found, floor)
 
 
-def _floored(chart: Chart, found: Mapping[str, Estimate], floor: float) -> dict[str, Estimate]:
+def floored(chart: Chart, found: Mapping[str, Estimate], floor: float) -> dict[str, Estimate]:
     """Local scaling with every singular value at least `floor`, and a rank of zero where none is above it."""
     measure, replaced = chart.spectrum, {}
     if "local_scaling" in found:

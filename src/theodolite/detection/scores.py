@@ -13,11 +13,18 @@ from theodolite.errors import InputError
 from theodolite.spectrum import Estimate
 from theodolite.spectrum.estimate import worst
 
-__all__ = ["BASELINES", "SCORES", "Score", "checked_scores", "computed", "descriptors_for"]
+__all__ = ["BASELINES", "SCORES", "Score", "at_level", "checked_scores", "computed", "descriptors_for", "of_level"]
 
 Quantities = Mapping[str, Estimate]
 
-BASELINES = ("prior_nll", "reconstruction_error", "score_norm", "nearest_neighbour", "pixel_energy")
+BASELINES = (
+    "prior_nll",
+    "reconstruction_error",
+    "denoising_error",
+    "score_norm",
+    "nearest_neighbour",
+    "pixel_energy",
+)
 """Quantities of a sample that need no Jacobian."""
 
 _HUMAYUN = "Humayun et al. 2025 (arXiv 2408.08307)"
@@ -111,13 +118,30 @@ _ALL = (
     _ratio("lc_over_ls2", "LC / LS²", "LC / σ₁²", _OURS, **{_LC: 1, _LS: -2}),
     _ratio("lc_over_q", "LC / q", "LC / q", _OURS, **{_LC: 1, _Q: -1}),
     _baseline("reconstruction_error", "Reconstruction error", "mean (x − D(E(x)))²"),
-    _baseline("score_norm", "Score norm", "‖∇ log p(z)‖; ‖z‖ for the prior N(0, 1)"),
+    _baseline("denoising_error", "Denoising error", "mean (x₀ − D(x₀ + σe))²"),
+    _baseline("score_norm", "Score norm", "‖∇ log p‖; ‖z‖ for the prior N(0, 1)"),
     _baseline("nearest_neighbour", "Nearest neighbour", "distance to the nearest reference of another source"),
     _baseline("pixel_energy", "Pixel energy", "variance of the image's entries"),
 )  # fmt: skip
 
 SCORES: dict[str, Score] = {score.name: score for score in _ALL}
 """By name, in the order of tables."""
+
+
+def at_level(name: str, sigma: float) -> str:
+    """The name of a score at one noise level, ``local_scaling@0.4``."""
+    return f"{name}@{sigma:g}"
+
+
+def of_level(name: str) -> tuple[str, float | None]:
+    """The score and the noise level that a name stands for; no level for a score without one.
+
+    Example:
+        >>> of_level("local_scaling@0.4"), of_level("pixel_energy")
+        (('local_scaling', 0.4), ('pixel_energy', None))
+    """
+    base, mark, level = name.partition("@")
+    return base, float(level) if mark else None
 
 
 def computed(quantities: Quantities, names: Iterable[str] | None = None) -> dict[str, Estimate]:

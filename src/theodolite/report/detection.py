@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from theodolite.detection import SCORES, Threshold
+from theodolite.detection import SCORES, Threshold, of_level
 from theodolite.errors import path_of
 from theodolite.report import detection_figures as drawing
 from theodolite.report.html import environment, script_json, sources, write, year_of
@@ -47,6 +47,8 @@ def _context(found: Detection) -> dict[str, Any]:
     if found.table is not None:
         kinds = {name: words[name]["kind"] for name in words}
         figures["aurocs"] = drawing.aurocs(found.table, labels, kinds)
+        if found.run.sigmas:
+            figures["levels"] = drawing.levels(found.table, found.run.sigmas, _bases(found))
     known = int(found.reference.sum())
     return {
         **sources("plots.js"),
@@ -65,6 +67,7 @@ def _context(found: Detection) -> dict[str, Any]:
         "why_no_table": found.why_no_table,
         "left_out": found.left_out,
         "repeated": found.repeated,
+        "sigmas": ", ".join(f"{sigma:g}" for sigma in found.run.sigmas),
         "planned": len(found.run.info["data"]["files"]),
         "finished": len(found.images),
         "figures": script_json({name: json.loads(str(figure.to_json())) for name, figure in figures.items()}),
@@ -75,10 +78,18 @@ def _context(found: Detection) -> dict[str, Any]:
 
 
 def _words(name: str) -> dict[str, str]:
-    if name not in SCORES:
+    base, sigma = of_level(name)
+    if base not in SCORES:
         return dict(zip(("label", "formula", "kind", "source"), _DEPARTURE))
-    score = SCORES[name]
-    return {"label": score.label, "formula": score.formula, "kind": score.kind, "source": score.source}
+    score = SCORES[base]
+    label = score.label if sigma is None else f"{score.label}, σ = {sigma:g}"
+    return {"label": label, "formula": score.formula, "kind": score.kind, "source": score.source}
+
+
+def _bases(found: Detection) -> dict[str, tuple[str, str]]:
+    """Label and kind of every score that has a table entry, without its noise level."""
+    names = dict.fromkeys(of_level(name)[0] for name in found.scores)
+    return {name: (_words(name)["label"], _words(name)["kind"]) for name in names}
 
 
 def _by_label(found: Detection) -> bool:

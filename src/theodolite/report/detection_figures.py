@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.detection import at_level
 from theodolite.report import palette
 from theodolite.report.content import is_wide
 from theodolite.report.figures import figure_of, layout_of, plain_axis, short
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from theodolite.detection import DetectionTable
     from theodolite.surveys.detected import Detection
 
-__all__ = ["KINDS", "aurocs", "strip"]
+__all__ = ["KINDS", "aurocs", "levels", "strip"]
 
 KINDS = {
     "joint": palette.INK,
@@ -68,6 +69,59 @@ def _auroc(row: dict[str, Any], place: int, label: str, colour: str) -> dict[str
         "marker": {"size": 10, "color": colour},
         "error_x": {**reach, "color": colour, "thickness": 1.8, "width": 0},
         "hovertemplate": f"{escaped(label)}: %{{x:.3f}} ({low:.3f} to {high:.3f})<extra></extra>",
+    }
+
+
+def levels(table: DetectionTable, sigmas: Sequence[float], scores: Mapping[str, tuple[str, str]]) -> Figure:
+    """AUROC over noise levels, a line a score with its 95 % interval; dotted where the score has no level.
+
+    Args:
+        table: of the detection.
+        sigmas: noise levels, rising.
+        scores: label and kind by name, without levels.
+    """
+    traces = []
+    own = iter(palette.MODELS)
+    greys = iter((palette.INK, palette.FAINT, palette.MUTED, palette.INK))
+    for name, (label, kind) in scores.items():
+        known = {sigma: at_level(name, sigma) for sigma in sigmas if at_level(name, sigma) in table.names}
+        flat = dict.fromkeys(sigmas, name) if name in table.names else {}
+        if kind in ("descriptor", "baseline") and (known or flat):
+            colour = next(greys if kind == "baseline" else own, palette.FAINT)
+            traces.append(_curve(table, known or flat, label, colour, "dot" if flat else "solid"))
+    layout = {
+        **layout_of(0),
+        "showlegend": True,
+        "legend": {"orientation": "h", "y": -0.2},
+        "margin": {"l": 12, "r": 16, "t": 8, "b": 46},
+        "xaxis": {
+            **plain_axis(),
+            "type": "log",
+            "title": {"text": "noise level σ"},
+            "tickvals": list(sigmas),
+            "ticktext": [f"{sigma:g}" for sigma in sigmas],
+        },
+        "yaxis": {**plain_axis(), "range": [-0.02, 1.02], "title": {"text": "AUROC"}},
+        "shapes": [{**_line(0.5, "dash"), "x0": 0, "x1": 1, "xref": "paper", "y0": 0.5, "y1": 0.5, "yref": "y"}],
+    }
+    return figure_of(traces, layout)
+
+
+def _curve(table: DetectionTable, names: Mapping[float, str], label: str, colour: str, dash: str) -> dict[str, Any]:
+    rows = [table[name] for name in names.values()]
+    values = [row["auroc"] for row in rows]
+    up = [row["auroc_high"] - row["auroc"] for row in rows]
+    down = [row["auroc"] - row["auroc_low"] for row in rows]
+    reach = {"type": "data", "symmetric": False, "array": short(up), "arrayminus": short(down)}
+    return {
+        "type": "scatter",
+        "mode": "lines+markers" if dash == "solid" else "lines",
+        "name": escaped(label),
+        "x": short(names),
+        "y": short(values),
+        "line": {"color": colour, "width": 2, "dash": dash},
+        "error_y": {**reach, "visible": dash == "solid", "color": colour, "thickness": 1.0, "width": 0},
+        "hovertemplate": f"{escaped(label)}, σ = %{{x}}: %{{y:.3f}}<extra></extra>",
     }
 
 

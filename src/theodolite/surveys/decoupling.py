@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import theodolite
 from theodolite.errors import InputError, path_of
-from theodolite.surveys.decoupling_prompts import prompts_of, text_of, word_of
+from theodolite.surveys.conditions import prompts_of, text_of, word_of
 from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.store import FORMAT, RunFolder, read_info, read_rows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +16,13 @@ from theodolite.detection import (
     SCORES,
     DetectionTable,
     Threshold,
+    at_level,
     computed,
     conformal_p,
     departure,
     evaluate,
     nearest_neighbour,
+    of_level,
     prior_nll,
     score_norm,
     threshold,
@@ -200,28 +202,27 @@ def _judged(run: Run) -> tuple[Judged, ...]:
 
 def _scores(run: Run, images: tuple[Judged, ...]) -> tuple[dict[str, Estimate], dict[str, str]]:
     """Every score over the images, and which were left out."""
-    quantities = {name: _column(run, name, images) for name in run.quantities}
     latents = torch.stack([run.arrays(image.sample)["latent"] for image in images])
     reference, sources = [image.role == "reference" for image in images], [image.source for image in images]
-    quantities |= {
-        "prior_nll": prior_nll(latents),
-        "score_norm": score_norm(latents),
-        "nearest_neighbour": nearest_neighbour(
-            latents,
-            latents[torch.tensor(reference)],
-            groups=sources,
-            reference_groups=[source for source, known in zip(sources, reference) if known],
-        ),
-    }
+    nearest = nearest_neighbour(
+        latents,
+        latents[torch.tensor(reference)],
+        groups=sources,
+        reference_groups=[source for source, known in zip(sources, reference) if known],
+    )
     asked = run.info["evaluation"]["scores"]
-    found = {name: score for name, score in computed(quantities).items() if name in asked}
-    left_out = {name: "its quantities were not measured" for name in asked if name not in found}
+    found = _of_denoiser(run, images, asked) if run.sigmas else _of_decoder(run, images, asked, latents)
+    if "nearest_neighbour" in asked:
+        found |= computed({"nearest_neighbour": nearest})
+    found = _in_order(found)
+    there = {of_level(name)[0] for name in found}
+    left_out = {name: "its quantities were not measured" for name in asked if name not in there}
     for name, score in list(found.items()):
         missing = float(score.value.isnan().double().mean())
         if missing > _TOO_MANY:
             left_out[name] = f"no number to rank by at {100 * missing:.0f} % of the images"
             del found[name]
-    descriptors = {name: score.value for name, score in found.items() if SCORES[name].kind == "descriptor"}
+    descriptors = {name: score.value for name, score in found.items() if SCORES[of_level(name)[0]].kind == "descriptor"}
     if descriptors:
         out = departure(descriptors, torch.tensor(reference), sources)
         found = {"departure": Estimate(out, torch.zeros_like(out), 0, len(descriptors)), **found}
@@ -230,9 +231,31 @@ def _scores(run: Run, images: tuple[Judged, ...]) -> tuple[dict[str, Estimate], 
     return found, left_out
 
 
-def _column(run: Run, quantity: str, images: tuple[Judged, ...]) -> Estimate:
+def _of_decoder(run: Run, images: tuple[Judged, ...], asked: Sequence[str], latents: Tensor) -> dict[str, Estimate]:
+    quantities = {name: _column(run, name, images) for name in run.quantities}
+    quantities |= {"prior_nll": prior_nll(latents), "score_norm": score_norm(latents)}
+    return {name: score for name, score in computed(quantities).items() if name in asked}
+
+
+def _of_denoiser(run: Run, images: tuple[Judged, ...], asked: Sequence[str]) -> dict[str, Estimate]:
+    """Every score at every noise level under its name there; what has no level as it is."""
+    found = computed({"pixel_energy": _column(run, "pixel_energy", images)})
+    for sigma in run.sigmas:
+        quantities = {name: _column(run, name, images, sigma) for name in run.quantities if name != "pixel_energy"}
+        found |= {at_level(name, sigma): score for name, score in computed(quantities).items()}
+    return {name: score for name, score in found.items() if of_level(name)[0] in asked}
+
+
+def _in_order(scores: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """In the order of the registry, and each by rising noise."""
+    places = {name: place for place, name in enumerate(SCORES)}
+    order = sorted(scores, key=lambda name: (places[of_level(name)[0]], of_level(name)[1] or 0.0))
+    return {name: scores[name] for name in order}
+
+
+def _column(run: Run, quantity: str, images: tuple[Judged, ...], sigma: float | None = None) -> Estimate:
     """A measured quantity in the order of the images; ``undefined`` where it is missing."""
-    column = run.column(quantity)
+    column = run.column(quantity, sigma)
     rows = {
         sample: (float(value), float(stderr), str(status))
         for sample, value, stderr, status in zip(*(column[name] for name in ("sample", "value", "stderr", "status")))

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError, path_of
-from theodolite.surveys.engine import Survey, checked_images, loaded
+from theodolite.surveys.detection_plan import HEADLINE, asked_of, planned, subject_of
+from theodolite.surveys.engine import Survey, checked_images
 from theodolite.surveys.images import ImageFile, ImageSet, find_images
 from theodolite.surveys.labels import read_labels
-from theodolite.surveys.plan import Plan, make_plan
+from theodolite.surveys.plan import Plan
 from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.sources import sources_of, spread
 from theodolite.surveys.store import RunFolder, read_info
@@ -23,20 +24,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from theodolite.maps import Autoencoder
+    from theodolite.maps.diffusion import Diffusion
     from theodolite.surveys.detected import Detection
     from theodolite.surveys.measure import Measured
+    from theodolite.surveys.noised import Noised
+    from theodolite.zoo import ConditionalDiffusion
 
 __all__ = ["HEADLINE", "detect"]
 
-HEADLINE = "departure"
-"""The score that orders the images when none is chosen."""
-
-_LEFT_OUT = ("curvature",)
-"""Scores that are left out by default: they cost as much as all others together."""
-
-_SMALLEST = 32
 _OPTIONS: Mapping[str, Any] = {
     "labels": None,
+    "sigma": None,
+    "output": None,
+    "condition": None,
     "limit": 24,
     "size": None,
     "budget": "quick",
@@ -54,12 +54,15 @@ _OPTIONS: Mapping[str, Any] = {
 
 
 def detect(
-    model: str | os.PathLike[str] | Autoencoder,
+    model: str | os.PathLike[str] | Autoencoder | Diffusion | ConditionalDiffusion,
     reference: str | os.PathLike[str],
     test: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
     labels: str | os.PathLike[str] | None = None,
+    sigma: Sequence[float] | None = None,
+    output: str | None = None,
+    condition: Any = None,
     limit: int | None = 24,
     size: int | None = None,
     budget: str = "quick",
@@ -76,27 +79,35 @@ def detect(
 ) -> Detection:
     """Score the images of a test folder against those of a reference folder, with thresholds from the reference alone.
 
-    Every image is encoded and the descriptors of the decoder are measured at its latent, as in a survey; scores and
-    baselines follow (`theodolite.detection.SCORES`, docs/detection.md). The headline is `departure`: how far out an
-    image lies in all descriptors, on either side. Thresholds and conformal p-values come from the reference images;
-    AUROC is that of test against reference, or of the labels when given. Errors are over source photographs.
+    With an autoencoder every image is encoded and the descriptors of the decoder are measured at its latent, as in a
+    survey. With a diffusion model every image (of a latent one: its latent) is noised at several levels, by one draw an
+    image, and the descriptors of the denoiser are measured there; scores then carry their level,
+    ``local_scaling@0.4``. Scores and baselines: `theodolite.detection.SCORES`, docs/detection.md. The headline is
+    `departure`: how far out an image lies in all descriptors, on either side. Thresholds and conformal p-values come
+    from the reference images; AUROC is that of test against reference, or of the labels when given. Errors are over
+    source photographs.
 
     Finished images are stored as they are made: the same call goes on where it stopped. On a complete run, `labels`,
     `group`, `level` and `score` may be changed; nothing is then measured again.
 
     Args:
-        model: what `theodolite.load` takes for an autoencoder, or an `Autoencoder`.
+        model: what `theodolite.load` takes for an autoencoder or a diffusion model, or one of those. Of a pipeline's
+            folder with an autoencoder it is the autoencoder, unless `subfolder` names the network.
         reference: folder of images that are normal, with its subfolders.
         test: folder of images to judge.
         out: the run folder: new, empty, or one of the same configuration.
         labels: CSV file with the columns `file` (a path inside the test folder) and `label` (0 or normal, 1 or
             unusual).
+        sigma: noise levels of a denoiser, two or more, in the units of its points; 0.1, 0.4 and 1.6 by default.
+        output: which map of the denoiser, ``eps`` (by default) or ``x0``: it decides the result and even its sign.
+        condition: of the denoiser, e.g. `(3, "red")` or ``"3-red"``, or a class; None for nothing in particular.
         limit: images of each folder, taken from its sources (and labels) in turn; None for all.
         size: centre square, resized to so many pixels; by default what the model takes, or four latents a side, at
             least 32 pixels.
         budget: ``quick``, ``standard`` or ``full``, as in a survey.
-        scores: names, in a list or separated by commas; by default all but `curvature`.
-        score: the one that orders images: `departure` or one of `scores`.
+        scores: names, in a list or separated by commas; by default all of a decoder but `curvature`, and of a denoiser
+            those that one spectrum gives.
+        score: the one that orders images: `departure` or one of `scores`, of a denoiser with its level.
         level: of the thresholds: the share of reference images below them.
         group: regular expression for the part of a file's path that tells its source photograph, the same for both
             folders; by default the name before crop coordinates, each folder on its own.
@@ -108,27 +119,29 @@ def detect(
         progress: called with (finished, total, sample).
 
     Returns:
-        `Detection`. Cost: a survey of both folders; about 170 decoder passes an image (``quick``, 32 pixels).
+        `Detection`. Cost: a survey of both folders; about 170 decoder passes an image (``quick``, 32 pixels), and of a
+        denoiser by default some 140 passes an image and level.
 
     Raises:
         InputError: before long work starts, when any argument cannot be used: a folder that is missing, empty or given
-            twice, one source of reference images only, labels of unknown files or of one kind, an unknown score.
+            twice, one source of reference images only, labels of unknown files or of one kind, an unknown score, noise
+            levels with a decoder, one level only, a level that is not positive.
         KeyboardInterrupt: on Ctrl-C; what is finished is kept.
     """
     from theodolite.surveys.detected import read_detection, write_tables
+    from theodolite.surveys.noised import view_of
 
     given = {name: value for name, value in locals().items() if name in _OPTIONS}
-    evaluation, plan = _planned(model, reference, test, given)
+    evaluation, settings = asked_of(model, reference, test, given)
     folder = RunFolder(path_of(out, "the run folder"))
     exists = folder.check()
     images, roles = _images(evaluation, limit)
-    autoencoder = loaded(model, plan)
-    plan = replace(plan, settings={**plan.settings, "size": _size(autoencoder, plan.settings["size"])})
-    checked_images(autoencoder, images, plan)
+    subject = subject_of(model, settings, given)
+    plan = planned(subject, settings, evaluation)
+    checked_images(view_of(subject), images, plan)
     command = _command(plan.settings["model"], evaluation, out, given)
-    _Work(plan, autoencoder, images, folder, roles, {"evaluation": evaluation, "command": command}).run(
-        exists, progress or silent
-    )
+    work = _Work(plan, subject, images, folder, roles, {"evaluation": evaluation, "command": command})
+    work.run(exists, progress or silent)
     folder.write_info({**read_info(folder.path), "evaluation": evaluation, "command": command})
     found = read_detection(folder.path)
     write_tables(found)
@@ -136,19 +149,21 @@ def detect(
 
 
 class _Work(Survey):
-    """A survey of both folders that stores the baselines too."""
+    """A survey of both folders, of a decoder or of a denoiser, that stores the baselines too."""
 
     def __init__(
         self,
         plan: Plan,
-        autoencoder: Autoencoder,
+        subject: Autoencoder | Noised,
         images: ImageSet,
         folder: RunFolder,
         roles: Mapping[str, str],
         more: Mapping[str, Any],
     ) -> None:
-        super().__init__(plan, autoencoder, images, folder)
-        self.roles, self.more = roles, more
+        from theodolite.surveys.noised import view_of
+
+        super().__init__(plan, view_of(subject), images, folder)
+        self.subject, self.roles, self.more = subject, roles, more
 
     def configuration(self) -> dict[str, Any]:
         """That of a survey, with which folder each image is from and how it will be judged."""
@@ -157,9 +172,12 @@ class _Work(Survey):
         return {**found, "kind": "detect", "data": {**found["data"], "files": files}, **self.more}
 
     def measured(self, picture: Tensor, sample: str, **exact: bool) -> Measured:
-        """The survey's rows, and those of the baselines that need the image."""
+        """The descriptors' rows, and those of the baselines that need the image."""
         from theodolite.detection import pixel_energy, reconstruction_error
+        from theodolite.surveys.noised import Noised, measure_noised
 
+        if isinstance(self.subject, Noised):
+            return measure_noised(self.subject, picture, sample, self.plan, **exact)
         found = super().measured(picture, sample, **exact)
         baselines = {"pixel_energy": pixel_energy(picture)}
         if ".reconstruction.png" in found.pictures:
@@ -171,48 +189,6 @@ class _Work(Survey):
             for name, one in baselines.items()
         ]
         return replace(found, rows=[*found.rows, *rows])
-
-
-def _planned(model: Any, reference: Any, test: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], Plan]:
-    """How images will be judged, and what will be measured of each."""
-    from theodolite.descriptors.registry import REGISTRY
-    from theodolite.detection.scores import SCORES, checked_scores, descriptors_for
-    from theodolite.surveys.engine import name_of
-
-    folders = [path_of(reference, "the reference folder"), path_of(test, "the test folder")]
-    if folders[0].resolve() == folders[1].resolve():
-        raise InputError(f"two folders expected, got {folders[0]} as reference and as test; give other images to judge")
-    asked = given["scores"]
-    if isinstance(asked, str):
-        asked = [name.strip() for name in asked.split(",") if name.strip()]
-    names = checked_scores([name for name in SCORES if name not in _LEFT_OUT] if asked is None else asked)
-    headline, level = given["score"], given["level"]
-    if headline not in (HEADLINE, *names):
-        raise InputError(f"`score` expected to be {HEADLINE} or one of {', '.join(names)}, got {headline!r}")
-    if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
-        raise InputError(f"`level` expected between 0 and 1, got {level!r}; 0.95 flags one reference image in twenty")
-    descriptors = descriptors_for(names)
-    if not descriptors:
-        raise InputError(f"a score of the decoder's geometry expected among scores, got only {', '.join(names)}")
-    settings = {
-        "model": name_of(model),
-        "data": str(folders[0]),
-        **{name: given[name] for name in ("limit", "size", "budget", "seed", "subfolder", "revision")},
-        "descriptors": descriptors,
-        "device": None if given["device"] is None else str(given["device"]),
-        "dtype": None if given["dtype"] is None else str(given["dtype"]).removeprefix("torch."),
-    }
-    evaluation = {
-        "reference": str(folders[0]),
-        "test": str(folders[1]),
-        "labels": None if given["labels"] is None else str(path_of(given["labels"], "the labels file")),
-        "labelled": None,
-        "scores": names,
-        "score": headline,
-        "level": float(level),
-        "group": given["group"],
-    }
-    return evaluation, make_plan(settings, list(REGISTRY))
 
 
 def _images(evaluation: dict[str, Any], limit: int | None) -> tuple[ImageSet, dict[str, str]]:
@@ -246,19 +222,18 @@ def _renamed(image: ImageFile, role: str) -> ImageFile:
     return replace(image, sample=f"{role}-{image.sample}")
 
 
-def _size(autoencoder: Autoencoder, size: int | None) -> int:
-    if size is not None:
-        return size
-    return min(autoencoder.image_size) if autoencoder.image_size else max(_SMALLEST, 4 * autoencoder.downsampling)
-
-
 def _command(model: str, evaluation: Mapping[str, Any], out: Any, given: Mapping[str, Any]) -> str:
     """The command line that repeats, and so resumes."""
+    from theodolite.surveys.conditions import word_of
+
     words = ["theodolite", "detect", model, "--reference", evaluation["reference"], "--test", evaluation["test"]]
     words += ["--out", os.fspath(out)]
+    texts = {"scores": ",".join(evaluation["scores"]), "condition": word_of(given["condition"])}
     for name, default in _OPTIONS.items():
         value = given[name]
-        if value != default:
-            text = ",".join(evaluation["scores"]) if name == "scores" else "0" if value is None else str(value)
+        if value == default:
+            continue
+        for one in value if name == "sigma" else [value]:
+            text = texts.get(name) or ("0" if one is None else str(one))
             words += [f"--{name}", text.removeprefix("torch.")]
     return shlex.join(words)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor
 from theodolite.descriptors.registry import REGISTRY
+from theodolite.detection.measuring import floored
 from theodolite.spectrum.estimate import worse
 from theodolite.surveys.images import picture
 from theodolite.surveys.plan import Plan, sample_seed
@@ -21,10 +23,21 @@ from theodolite.surveys.plan import Plan, sample_seed
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from theodolite.maps import Autoencoder
+    from theodolite.maps import Autoencoder, LatentMap
     from theodolite.spectrum.estimate import Estimate
 
-__all__ = ["Measured", "applicable", "decoded", "described", "encoded", "measure", "row_of"]
+__all__ = [
+    "AtPoint",
+    "Measured",
+    "applicable",
+    "decoded",
+    "described",
+    "encoded",
+    "measure",
+    "measure_at",
+    "notes_of",
+    "row_of",
+]
 
 _DOUBTED = "undetermined"
 _DOUBT = "the derivatives' self-check failed"
@@ -67,29 +80,83 @@ def measure(
     latents = encoded(autoencoder, image)
     output = decoded(autoencoder, latents)
     seed = sample_seed(plan.seed, sample)
-    chart = Chart(autoencoder.decoder, latents, effort=plan.effort, generator=seed, exact_second=exact_second)
-    rows, failed, messages = _rows(chart, applicable(plan.descriptors, output.shape[1:])[0], seed)
-    if not exact_first:
-        messages |= {row["quantity"]: _DOUBT for row in rows if worse(row["status"], _DOUBTED) != row["status"]}
-        rows = [{**row, "status": worse(row["status"], _DOUBTED)} for row in rows]
+    exact = {"exact_first": exact_first, "exact_second": exact_second}
+    there = measure_at(autoencoder.decoder, latents, output.shape[1:], plan, seed, **exact)
     common = {"model": autoencoder.name, "sample": sample, "map": "decoder", "sigma": None}
     pictures = {".png": picture(image[0])}
     if output.ndim == 4 and output.shape[1] in (1, 3):
         pictures[".reconstruction.png"] = picture(output[0], autoencoder.output_range)
-    arrays = _arrays(chart, latents)
-    notes = {
-        "way": chart.operator.way,
-        "status": chart.operator.status if exact_first else worse(chart.operator.status, _DOUBTED),
-        "passes": chart.operator.passes,
-        "seconds": round(time.perf_counter() - started, 3),
-        "messages": messages,
-        "failed": [{"sample": sample, **failure} for failure in failed],
+    arrays = _arrays(there.chart, latents)
+    notes = notes_of([there], sample, time.perf_counter() - started)
+    return Measured(sample, [{**common, **row} for row in there.rows], arrays, pictures, notes)
+
+
+@dataclass(frozen=True)
+class AtPoint:
+    """Every planned descriptor of one map at one point.
+
+    Attributes:
+        rows: quantities with their numbers, without model, sample and map.
+        failed: descriptors that failed, with the reason.
+        messages: of quantities that have one.
+        chart: of the map there.
+        status: of the derivatives.
+    """
+
+    rows: list[dict[str, Any]]
+    failed: list[dict[str, str]]
+    messages: dict[str, str]
+    chart: Chart
+    status: str
+
+
+def measure_at(
+    map: LatentMap,
+    point: Tensor,
+    output_shape: torch.Size,
+    plan: Plan,
+    seed: int,
+    *,
+    exact_first: bool = True,
+    exact_second: bool = True,
+    floor: float | None = None,
+) -> AtPoint:
+    """Every descriptor of `plan` of a map at one point `(1, *latent)`.
+
+    Args:
+        map: the map.
+        point: where.
+        output_shape: of one output.
+        plan: of the survey.
+        seed: of this sample.
+        exact_first: as for `measure`.
+        exact_second: as for `measure`.
+        floor: as for `theodolite.detection.map_scores`.
+    """
+    chart = Chart(map, point, effort=plan.effort, generator=seed, exact_second=exact_second)
+    rows, failed, messages = _rows(chart, applicable(plan.descriptors, output_shape)[0], seed, floor)
+    status = chart.operator.status
+    if not exact_first:
+        messages |= {row["quantity"]: _DOUBT for row in rows if worse(row["status"], _DOUBTED) != row["status"]}
+        rows = [{**row, "status": worse(row["status"], _DOUBTED)} for row in rows]
+        status = worse(status, _DOUBTED)
+    return AtPoint(rows, failed, messages, chart, status)
+
+
+def notes_of(there: Sequence[AtPoint], sample: str, seconds: float) -> dict[str, Any]:
+    """What a sample's shard says of how it was measured, over all its maps."""
+    return {
+        "way": there[0].chart.operator.way,
+        "status": reduce(worse, (one.status for one in there)),
+        "passes": sum(one.chart.operator.passes for one in there),
+        "seconds": round(seconds, 3),
+        "messages": {name: text for one in there for name, text in one.messages.items()},
+        "failed": [{"sample": sample, **failure} for one in there for failure in one.failed],
     }
-    return Measured(sample, [{**common, **row} for row in rows], arrays, pictures, notes)
 
 
 def _rows(
-    chart: Chart, descriptors: Iterable[str], seed: int
+    chart: Chart, descriptors: Iterable[str], seed: int, floor: float | None = None
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]], dict[str, str]]:
     """Rows of every descriptor, which descriptors failed and why, and the messages of quantities that have one."""
     rows: list[dict[str, Any]] = []
@@ -99,6 +166,7 @@ def _rows(
         function = REGISTRY[name].function
         try:
             named = function(chart.map, chart.latents, generator=seed, effort=chart.effort, chart=chart).named(name)
+            named |= {} if floor is None else floored(chart, named, floor)
             rows += [row_of(quantity, estimate) for quantity, estimate in named.items()]
             messages |= {quantity: estimate.message for quantity, estimate in named.items() if estimate.message}
         except Exception as error:  # one descriptor's failure must not cost the others their run

@@ -217,7 +217,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 def _shown(value: Any) -> str:
     if value is None:
         return "unset"
-    return ",".join(value) if isinstance(value, list) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _image_differences(there: Sequence[Mapping[str, str]], here: Sequence[Mapping[str, str]]) -> list[str]:

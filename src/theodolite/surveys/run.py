@@ -58,8 +58,17 @@ class Run:
         known = [name for name in self.info["quantities"] if name in there]
         return known + [name for name in there if name not in known]
 
-    def column(self, quantity: str) -> dict[str, np.ndarray[Any, Any]]:
+    @property
+    def sigmas(self) -> list[float]:
+        """Noise levels at which maps were measured, rising; none for a decoder."""
+        return sorted(level for level in self.table["sigma"].unique().to_pylist() if level is not None)
+
+    def column(self, quantity: str, sigma: float | None = None) -> dict[str, np.ndarray[Any, Any]]:
         """One quantity of every sample: arrays `sample`, `value`, `stderr` and `status` of equal length.
+
+        Args:
+            quantity: its name.
+            sigma: the noise level it was measured at, where the run has several.
 
         Raises:
             InputError: the quantity was not measured.
@@ -71,6 +80,8 @@ class Run:
                 f"measured are {measured or 'none'}"
             )
         rows = self.table.filter(pc.equal(self.table["quantity"], quantity))
+        if sigma is not None:
+            rows = rows.filter(pc.equal(rows["sigma"], sigma))
         return {name: rows[name].to_numpy() for name in ("sample", "value", "stderr", "status")}
 
     def arrays(self, sample: str) -> dict[str, Tensor]:

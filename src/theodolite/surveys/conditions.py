@@ -1,4 +1,4 @@
-"""The conditions of a decoupling experiment, from text and back."""
+"""Conditions of a diffusion model as they are written on a command line, and back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,31 @@ from typing import Any
 
 from theodolite.errors import InputError
 
-__all__ = ["prompts_of", "text_of", "word_of"]
+__all__ = ["condition_of", "prompts_of", "text_of", "word_of"]
+
+
+def condition_of(text: str) -> Any:
+    """``207`` is a class; ``3-red`` a digit in a colour, ``3-red+8-red`` the mean of two.
+
+    Raises:
+        InputError: the text is none of these.
+    """
+    if "+" in text:
+        mixed = tuple(condition_of(part) for part in text.split("+"))
+        if not all(isinstance(part, tuple) for part in mixed):
+            raise InputError(f"a mix of the zoo's conditions expected, e.g. 3-red+8-red, got {text.strip()!r}")
+        return mixed
+    first, dash, second = text.strip().partition("-")
+    if not first.isdigit():
+        raise InputError(f"a condition expected to be a class, e.g. 207, or of the zoo as 3-red, got {text.strip()!r}")
+    return (int(first), second) if dash else int(first)
+
+
+def word_of(condition: Any) -> str:
+    """A condition as `condition_of` reads it."""
+    if isinstance(condition, tuple) and isinstance(condition[0], tuple):
+        return "+".join(word_of(part) for part in condition)
+    return "-".join(str(part) for part in condition) if isinstance(condition, tuple) else str(condition)
 
 
 def prompts_of(model: Any, conditions: str | Sequence[tuple[Any, Any]] | None) -> list[tuple[Any, Any]]:
@@ -25,30 +49,11 @@ def prompts_of(model: Any, conditions: str | Sequence[tuple[Any, Any]] | None) -
     if not isinstance(conditions, str):
         found = [tuple(pair) for pair in conditions]
     else:
-        found = [tuple(_condition(side) for side in pair.split("/")) for pair in conditions.split(",") if pair.strip()]
+        words = [pair.split("/") for pair in conditions.split(",") if pair.strip()]
+        found = [tuple(condition_of(side) for side in sides) for sides in words]
     if not found or any(len(pair) != 2 for pair in found):
         raise InputError(f"conditions expected as NORMAL/UNUSUAL,..., e.g. 3-red/3-yellow or 207/360, got {conditions}")
     return [(pair[0], pair[1]) for pair in found]
-
-
-def _condition(text: str) -> Any:
-    """``207`` is a class; ``3-red`` a digit in a colour, ``3-red+8-red`` the mean of two."""
-    if "+" in text:
-        mixed = tuple(_condition(part) for part in text.split("+"))
-        if not all(isinstance(part, tuple) for part in mixed):
-            raise InputError(f"a mix of the zoo's conditions expected, e.g. 3-red+8-red, got {text.strip()!r}")
-        return mixed
-    first, dash, second = text.strip().partition("-")
-    if not first.isdigit():
-        raise InputError(f"a condition expected to be a class, e.g. 207, or of the zoo as 3-red, got {text.strip()!r}")
-    return (int(first), second) if dash else int(first)
-
-
-def word_of(condition: Any) -> str:
-    """A condition as `prompts_of` reads it."""
-    if isinstance(condition, tuple) and isinstance(condition[0], tuple):
-        return "+".join(word_of(part) for part in condition)
-    return "-".join(str(part) for part in condition) if isinstance(condition, tuple) else str(condition)
 
 
 def text_of(prompts: Sequence[tuple[Any, Any]]) -> str:
