@@ -12,8 +12,8 @@ import torch
 
 from theodolite import InputError, decouple
 from theodolite.maps.diffusion import Diffusion
+from theodolite.surveys.conditions import prompts_of
 from theodolite.surveys.decoupled import read_decoupling
-from theodolite.surveys.decoupling import prompts_of
 from theodolite.surveys.decoupling_claims import Columns, claims
 
 LEVELS = {"steps": 2, "dimension": 4, "neighbours": 2}

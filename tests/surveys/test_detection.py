@@ -12,8 +12,8 @@ import torch
 from theodolite.errors import InputError
 from theodolite.surveys import detect, read_run
 from theodolite.surveys.detected import read_detection
-from theodolite.surveys.detection import _spread
 from theodolite.surveys.images import ImageFile
+from theodolite.surveys.sources import spread
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny
@@ -95,9 +95,9 @@ def test_a_score_that_is_often_no_number_is_left_out(folders, tmp_path):
 def test_limits_take_from_every_source_in_turn():
     files = [ImageFile(name, name, Path(name), "", (1, 1)) for name in ("a0", "a1", "a2", "b0", "c0", "c1")]
     keys = [file.file[0] for file in files]
-    assert [file.file for file in _spread(files, keys, 4)] == ["a0", "a1", "b0", "c0"]
-    assert _spread(files, keys, None) == files
-    assert len(_spread(files, keys, 99)) == 6
+    assert [file.file for file in spread(files, keys, 4)] == ["a0", "a1", "b0", "c0"]
+    assert spread(files, keys, None) == files
+    assert len(spread(files, keys, 99)) == 6
 
 
 @pytest.mark.parametrize("option", [{"level": "high"}, {"level": True}, {"score": 3}, {"limit": 0}, {"labels": ""}])

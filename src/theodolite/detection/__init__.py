@@ -8,6 +8,7 @@ from theodolite.detection.baselines import (
     score_norm,
 )
 from theodolite.detection.calibration import Threshold, conformal_p, threshold
+from theodolite.detection.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from theodolite.detection.curves import DetectionCurves, curves
 from theodolite.detection.departure import departure
 from theodolite.detection.evaluation import DetectionTable, evaluate
@@ -16,13 +17,16 @@ from theodolite.detection.scores import BASELINES, SCORES, Score, computed
 
 __all__ = [
     "BASELINES",
+    "CORRUPTIONS",
     "SCORES",
+    "SEVERITIES",
     "DetectionCurves",
     "DetectionTable",
     "Score",
     "Threshold",
     "computed",
     "conformal_p",
+    "corrupt",
     "curves",
     "departure",
     "evaluate",

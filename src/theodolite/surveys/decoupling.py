@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import theodolite
 from theodolite.errors import InputError, path_of
+from theodolite.surveys.conditions import MODEL, loaded_diffusion, pictures_of, prompts_of, text_of, word_of
 from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.store import FORMAT, RunFolder, read_info, read_rows
 
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
     from theodolite.maps import LatentMap
     from theodolite.surveys.decoupled import Decoupled
 
-__all__ = ["MODEL", "decouple", "prompts_of"]
-
-MODEL = "zoo:coloured-latent"
-"""The model of the demonstration."""
+__all__ = ["decouple"]
 
 _BATCH = 14
 _DEFAULTS: Mapping[str, Any] = {
@@ -102,7 +100,7 @@ def decouple(
     _check_settings(settings)
     folder = RunFolder(path_of(out, "the run folder"))
     exists = folder.check()
-    loaded = _loaded(model, device, dtype)
+    loaded = loaded_diffusion(model, device, dtype)
     work = _Experiment(loaded, prompts_of(loaded, conditions), settings)
     name = os.fspath(model) if isinstance(model, str | os.PathLike) else getattr(model, "name", type(model).__name__)
     return work.run(folder, exists, _command(name, out, settings), progress or silent)
@@ -123,7 +121,7 @@ class _Experiment:
         from theodolite.spectrum import Seeds
 
         self.model, self.prompts = model, prompts
-        self.settings = {**settings, "conditions": _text(prompts)}
+        self.settings = {**settings, "conditions": text_of(prompts)}
         self.samples = [f"pair-{place:04d}" for place in range(settings["pairs"])]
         self.seeds = Seeds(settings["seed"], settings["pairs"]).base
         self._check_sampler()
@@ -203,7 +201,7 @@ class _Experiment:
             with torch.no_grad():
                 measured = self._decoupling(side.sampler, z, batch)
                 more = {**_overlap(measured), **self._paths(side.sampler, z), **self._recognised(side, batch, measured)}
-            pictures = self._pictures(measured.outputs)
+            pictures = pictures_of(self.model, measured.outputs)
             for row, place in enumerate(batch):
                 rows, arrays, images = found[self.samples[place]]
                 common = {"model": self.name, "sample": self.samples[place], "map": side.kind, "sigma": None}
@@ -244,16 +242,6 @@ class _Experiment:
             return {}
         asked = self.prompts[self.prompt(batch[0])][side.kind == "unusual"]
         return {"recognised": recognised(measured.outputs, asked).double().cpu()}
-
-    def _pictures(self, outputs: Tensor) -> list[Any]:
-        from theodolite.surveys.images import picture
-
-        decode = getattr(self.model, "decode", None)
-        if decode is None:
-            autoencoder = getattr(self.model, "autoencoder", None)
-            decode = autoencoder.decode if autoencoder is not None else lambda points: points
-        images = decode(outputs)
-        return [picture(image) for image in images] if images.shape[1] in (1, 3) and images.ndim == 4 else []
 
     def _sides(self, prompt: int) -> Iterator[_Side]:
         normal, unusual = self.prompts[prompt]
@@ -322,7 +310,7 @@ class _Experiment:
             "created": now(),
             "settings": self.settings,
             "model": {"name": self.name, "fingerprint": self.first.fingerprint(), "shape": shape},
-            "prompts": [[_word(side) for side in prompts] for prompts in self.prompts],
+            "prompts": [[word_of(side) for side in prompts] for prompts in self.prompts],
             "data": {"samples": self.samples, "prompts": [self.prompt(place) for place in range(len(self.samples))]},
             "precision": None,
             "versions": versions(),
@@ -357,52 +345,6 @@ def _overlap(measured: Decoupling) -> dict[str, Tensor]:
     top = detail.topk(max(1, detail.shape[1] // 10), dim=1).indices
     mass = rotation.gather(1, top).sum(1) / rotation.sum(1).clamp_min(1e-300)
     return {"map_correlation": spearman(rotation, detail), "mass_on_detail": mass}
-
-
-def prompts_of(model: Any, conditions: str | Sequence[tuple[Any, Any]] | None) -> list[tuple[Any, Any]]:
-    """Pairs of a normal and an unusual condition, from text, from a list, or from what the model says was held out.
-
-    Raises:
-        InputError: none can be had, or the text says none.
-    """
-    if conditions is None:
-        held_out = getattr(model, "held_out", ())
-        if not held_out:
-            raise InputError("conditions expected, since this model names none held out; e.g. --conditions 207/360")
-        seen = {first: [one for one in model.conditions if one[0] == first] for first, _ in held_out}
-        return [(seen[one[0]][place % len(seen[one[0]])], one) for place, one in enumerate(held_out)]
-    if not isinstance(conditions, str):
-        found = [tuple(pair) for pair in conditions]
-    else:
-        found = [tuple(_condition(side) for side in pair.split("/")) for pair in conditions.split(",") if pair.strip()]
-    if not found or any(len(pair) != 2 for pair in found):
-        raise InputError(f"conditions expected as NORMAL/UNUSUAL,..., e.g. 3-red/3-yellow or 207/360, got {conditions}")
-    return [(pair[0], pair[1]) for pair in found]
-
-
-def _condition(text: str) -> Any:
-    """``207`` is a class; ``3-red`` a digit in a colour."""
-    first, dash, second = text.strip().partition("-")
-    if not first.isdigit():
-        raise InputError(f"a condition expected to be a class, e.g. 207, or of the zoo as 3-red, got {text.strip()!r}")
-    return (int(first), second) if dash else int(first)
-
-
-def _word(condition: Any) -> str:
-    return "-".join(str(part) for part in condition) if isinstance(condition, tuple) else str(condition)
-
-
-def _text(prompts: Sequence[tuple[Any, Any]]) -> str:
-    return ",".join("/".join(_word(side) for side in pair) for pair in prompts)
-
-
-def _loaded(model: Any, device: Any, dtype: Any) -> Any:
-    from theodolite.maps import Autoencoder, load
-
-    loaded = load(model, device=device, dtype=dtype) if isinstance(model, str | os.PathLike) else model
-    if isinstance(loaded, Autoencoder):
-        raise InputError(f"a conditional diffusion model expected, got the autoencoder {loaded.name}; e.g. {MODEL}")
-    return loaded
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:
@@ -441,6 +383,6 @@ def _command(model: str, out: Any, settings: Mapping[str, Any]) -> str:
         else:
             words += [
                 f"--{name}",
-                value if isinstance(value, str) else _text(value) if name == "conditions" else str(value),
+                value if isinstance(value, str) else text_of(value) if name == "conditions" else str(value),
             ]
     return shlex.join(words)

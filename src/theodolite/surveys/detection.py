@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from theodolite.surveys.images import ImageFile, ImageSet, find_images
 from theodolite.surveys.labels import read_labels
 from theodolite.surveys.plan import Plan, make_plan
 from theodolite.surveys.progress import Progress, silent
-from theodolite.surveys.sources import sources_of
+from theodolite.surveys.sources import sources_of, spread
 from theodolite.surveys.store import RunFolder, read_info
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from theodolite.surveys.detected import Detection
     from theodolite.surveys.measure import Measured
 
-__all__ = ["HEADLINE", "detect"]
+__all__ = ["HEADLINE", "detect", "usual_size"]
 
 HEADLINE = "departure"
 """The score that orders the images when none is chosen."""
@@ -123,7 +123,7 @@ def detect(
     exists = folder.check()
     images, roles = _images(evaluation, limit)
     autoencoder = loaded(model, plan)
-    plan = replace(plan, settings={**plan.settings, "size": _size(autoencoder, plan.settings["size"])})
+    plan = replace(plan, settings={**plan.settings, "size": usual_size(autoencoder, plan.settings["size"])})
     checked_images(autoencoder, images, plan)
     command = _command(plan.settings["model"], evaluation, out, given)
     _Work(plan, autoencoder, images, folder, roles, {"evaluation": evaluation, "command": command}).run(
@@ -227,7 +227,7 @@ def _images(evaluation: dict[str, Any], limit: int | None) -> tuple[ImageSet, di
         )
     labels = read_labels(evaluation["labels"], test)
     keys = [(labels.get(image.file), source) for image, source in zip(test.files, sources[1])]
-    chosen = {"reference": _spread(reference.files, sources[0], limit), "test": _spread(test.files, keys, limit)}
+    chosen = {"reference": spread(reference.files, sources[0], limit), "test": spread(test.files, keys, limit)}
     if labels:
         kept = {image.file: labels[image.file] for image in chosen["test"] if image.file in labels}
         if len(set(kept.values())) < 2:
@@ -246,18 +246,8 @@ def _renamed(image: ImageFile, role: str) -> ImageFile:
     return replace(image, sample=f"{role}-{image.sample}")
 
 
-def _spread(files: Sequence[ImageFile], keys: Sequence[Hashable], limit: int | None) -> list[ImageFile]:
-    """At most `limit` files, the first of every key, then the second of every key, ..., in the order of their paths."""
-    seen: dict[Hashable, int] = {}
-    turns = []
-    for key in keys:
-        turns.append(seen.setdefault(key, 0))
-        seen[key] += 1
-    order = sorted(range(len(files)), key=lambda place: turns[place])
-    return [files[place] for place in sorted(order[:limit])]
-
-
-def _size(autoencoder: Autoencoder, size: int | None) -> int:
+def usual_size(autoencoder: Autoencoder, size: int | None) -> int:
+    """The side of images that is asked for; otherwise what the model takes, or four latents, at least 32 pixels."""
     if size is not None:
         return size
     return min(autoencoder.image_size) if autoencoder.image_size else max(_SMALLEST, 4 * autoencoder.downsampling)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from theodolite.maps import Autoencoder
     from theodolite.spectrum.estimate import Estimate
 
-__all__ = ["Measured", "applicable", "decoded", "described", "encoded", "measure"]
+__all__ = ["Measured", "applicable", "decoded", "described", "encoded", "measure", "rows_at"]
 
 _DOUBTED = "undetermined"
 _DOUBT = "the derivatives' self-check failed"
@@ -68,7 +68,7 @@ def measure(
     output = decoded(autoencoder, latents)
     seed = sample_seed(plan.seed, sample)
     chart = Chart(autoencoder.decoder, latents, effort=plan.effort, generator=seed, exact_second=exact_second)
-    rows, failed, messages = _rows(chart, applicable(plan.descriptors, output.shape[1:])[0], seed)
+    (rows,), failed, messages = rows_at(chart, applicable(plan.descriptors, output.shape[1:])[0], seed)
     if not exact_first:
         messages |= {row["quantity"]: _DOUBT for row in rows if worse(row["status"], _DOUBTED) != row["status"]}
         rows = [{**row, "status": worse(row["status"], _DOUBTED)} for row in rows]
@@ -88,22 +88,25 @@ def measure(
     return Measured(sample, [{**common, **row} for row in rows], arrays, pictures, notes)
 
 
-def _rows(
-    chart: Chart, descriptors: Iterable[str], seed: int
-) -> tuple[list[dict[str, Any]], list[dict[str, str]], dict[str, str]]:
-    """Rows of every descriptor, which descriptors failed and why, and the messages of quantities that have one."""
-    rows: list[dict[str, Any]] = []
+def rows_at(
+    chart: Chart, descriptors: Iterable[str], seed: int | Sequence[int]
+) -> tuple[list[list[dict[str, Any]]], list[dict[str, str]], dict[str, str]]:
+    """Rows of every descriptor at each latent, which failed and why, and the messages of quantities that have one."""
+    rows: list[list[dict[str, Any]]] = [[] for _ in range(chart.n)]
     failed: list[dict[str, str]] = []
     messages: dict[str, str] = {}
     for name in descriptors:
         function = REGISTRY[name].function
         try:
             named = function(chart.map, chart.latents, generator=seed, effort=chart.effort, chart=chart).named(name)
-            rows += [_row(quantity, estimate) for quantity, estimate in named.items()]
-            messages |= {quantity: estimate.message for quantity, estimate in named.items() if estimate.message}
         except Exception as error:  # one descriptor's failure must not cost the others their run
-            rows += _undefined(REGISTRY[name])
+            for own in rows:
+                own += _undefined(REGISTRY[name])
             failed.append({"descriptor": name, "reason": described(error)})
+            continue
+        for place, own in enumerate(rows):
+            own += [_row(quantity, estimate, place) for quantity, estimate in named.items()]
+        messages |= {quantity: estimate.message for quantity, estimate in named.items() if estimate.message}
     return rows, failed, messages
 
 
@@ -133,14 +136,14 @@ def described(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def _row(quantity: str, estimate: Estimate) -> dict[str, Any]:
+def _row(quantity: str, estimate: Estimate, place: int) -> dict[str, Any]:
     return {
         "quantity": quantity,
-        "value": float(estimate.value[0]),
-        "stderr": float(estimate.stderr[0]),
+        "value": float(estimate.value[place]),
+        "stderr": float(estimate.stderr[place]),
         "passes": int(estimate.passes),
         "n": int(estimate.n),
-        "status": estimate.statuses[0],
+        "status": estimate.statuses[place],
     }
 
 

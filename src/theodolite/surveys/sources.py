@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from theodolite.errors import InputError
 
-__all__ = ["DEFAULT", "sources_of"]
+if TYPE_CHECKING:
+    from theodolite.surveys.images import ImageFile
+
+__all__ = ["DEFAULT", "sources_of", "spread"]
 
 DEFAULT = r"^(.+?)(?:[_-]\d+){2,}$"
 """The part of a file's name before its crop coordinates: two or more whole numbers at its end."""
@@ -39,6 +43,17 @@ def sources_of(files: Sequence[str], pattern: str | None = None) -> list[str]:
             f"`group` expected to be a regular expression, got {pattern!r} ({error}); e.g. --group '^[a-z]+'"
         ) from error
     return [_source(PurePosixPath(file), expression, pattern) for file in files]
+
+
+def spread(files: Sequence[ImageFile], keys: Sequence[Hashable], limit: int | None) -> list[ImageFile]:
+    """At most `limit` files, the first of every key, then the second of every key, ..., in the order of their paths."""
+    seen: dict[Hashable, int] = {}
+    turns = []
+    for key in keys:
+        turns.append(seen.setdefault(key, 0))
+        seen[key] += 1
+    order = sorted(range(len(files)), key=lambda place: turns[place])
+    return [files[place] for place in sorted(order[:limit])]
 
 
 def _source(file: PurePosixPath, expression: re.Pattern[str], pattern: str | None) -> str:

@@ -1,0 +1,83 @@
+"""What a conditional diffusion model is asked for: the model, its conditions as text, and its samples as pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from theodolite.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+__all__ = ["MODEL", "loaded_diffusion", "pictures_of", "prompts_of", "text_of", "word_of"]
+
+MODEL = "zoo:coloured-latent"
+"""The model of the demonstrations."""
+
+
+def prompts_of(model: Any, conditions: str | Sequence[tuple[Any, Any]] | None) -> list[tuple[Any, Any]]:
+    """Pairs of a normal and an unusual condition, from text, from a list, or from what the model says was held out.
+
+    Raises:
+        InputError: none can be had, or the text says none.
+    """
+    if conditions is None:
+        held_out = getattr(model, "held_out", ())
+        if not held_out:
+            raise InputError("conditions expected, since this model names none held out; e.g. --conditions 207/360")
+        seen = {first: [one for one in model.conditions if one[0] == first] for first, _ in held_out}
+        return [(seen[one[0]][place % len(seen[one[0]])], one) for place, one in enumerate(held_out)]
+    if not isinstance(conditions, str):
+        found = [tuple(pair) for pair in conditions]
+    else:
+        found = [tuple(_condition(side) for side in pair.split("/")) for pair in conditions.split(",") if pair.strip()]
+    if not found or any(len(pair) != 2 for pair in found):
+        raise InputError(f"conditions expected as NORMAL/UNUSUAL,..., e.g. 3-red/3-yellow or 207/360, got {conditions}")
+    return [(pair[0], pair[1]) for pair in found]
+
+
+def _condition(text: str) -> Any:
+    """``207`` is a class; ``3-red`` a digit in a colour."""
+    first, dash, second = text.strip().partition("-")
+    if not first.isdigit():
+        raise InputError(f"a condition expected to be a class, e.g. 207, or of the zoo as 3-red, got {text.strip()!r}")
+    return (int(first), second) if dash else int(first)
+
+
+def word_of(condition: Any) -> str:
+    """A condition as a command line has it."""
+    return "-".join(str(part) for part in condition) if isinstance(condition, tuple) else str(condition)
+
+
+def text_of(prompts: Sequence[tuple[Any, Any]]) -> str:
+    """Pairs of conditions as a command line has them."""
+    return ",".join("/".join(word_of(side) for side in pair) for pair in prompts)
+
+
+def loaded_diffusion(model: Any, device: Any, dtype: Any) -> Any:
+    """A diffusion model that is named, or the one that was given.
+
+    Raises:
+        InputError: an autoencoder.
+    """
+    from theodolite.maps import Autoencoder, load
+
+    loaded = load(model, device=device, dtype=dtype) if isinstance(model, str | os.PathLike) else model
+    if isinstance(loaded, Autoencoder):
+        raise InputError(f"a conditional diffusion model expected, got the autoencoder {loaded.name}; e.g. {MODEL}")
+    return loaded
+
+
+def pictures_of(model: Any, points: Tensor) -> list[Image]:
+    """Samples decoded by the model, where it has a decoder; none where they are no images."""
+    from theodolite.surveys.images import picture
+
+    decode = getattr(model, "decode", None)
+    if decode is None:
+        autoencoder = getattr(model, "autoencoder", None)
+        decode = autoencoder.decode if autoencoder is not None else lambda points: points
+    images = decode(points)
+    return [picture(image) for image in images] if images.ndim == 4 and images.shape[1] in (1, 3) else []
