@@ -70,6 +70,12 @@ def _paths(run: str, out: Path | None) -> Path:
     return write_paths_report(run, out)
 
 
+def _traverse(run: str, out: Path | None) -> Path:
+    from theodolite.report import write_traverse_report
+
+    return write_traverse_report(run, out)
+
+
 def _guidance(run: str, out: Path | None) -> Path:
     raise InputError(f"{run} holds a guidance run, which has no report; use theodolite show {run}")
 
@@ -81,5 +87,6 @@ _WRITERS = {
     "phases": _phases,
     "path": _paths,
     "guide": _guidance,
+    "traverse": _traverse,
 }
 """How the report of a kind of run is written; that of a survey otherwise."""

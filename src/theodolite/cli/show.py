@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from theodolite.cli import decoupled, detected, guide, mapped, ranked, terminal
+from theodolite.cli import decoupled, detected, guide, mapped, ranked, terminal, traverse
 
 __all__ = ["show"]
 
@@ -102,6 +102,10 @@ def _show_guidance(run: str, as_json: bool, _: str | None) -> None:
     guide.print_guidance(run, as_json)
 
 
+def _show_traverse(run: str, as_json: bool, _: str | None) -> None:
+    traverse.print_traverse(run, as_json)
+
+
 _SHOWN = {
     "rank": _show_ranking,
     "detect": _show_detection,
@@ -109,5 +113,6 @@ _SHOWN = {
     "phases": _show_phases,
     "path": _show_paths,
     "guide": _show_guidance,
+    "traverse": _show_traverse,
 }
 """How a kind of run is shown; as a survey otherwise."""
