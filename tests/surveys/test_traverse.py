@@ -146,7 +146,8 @@ def photographs(folder, tiny):
 
 
 def test_corruptions_change_nothing_of_a_linear_decoder(tiny, tmp_path):
-    found = traverse_corruptions(model(), photographs(tmp_path / "photos", tiny), tmp_path / "run")
+    found = traverse_corruptions(model(), photographs(tmp_path / "photos", tiny), tmp_path / "run", limit=None)
+    assert "--limit 0 --data " in found.info["command"]
     for name in ("local_scaling", "local_rank"):
         changes = found.chosen(quantity=name, measure="change")
         assert len(changes) == 6 * 4

@@ -112,7 +112,7 @@ class _Corruptions(Work):
         self.autoencoder, self.images = autoencoder, images
         self.side = usual_size(autoencoder, settings["size"])
         autoencoder.check_size(self.side, self.side)
-        self.settings = {**settings, "data": str(images.folder)}
+        self.settings = {**settings, "limit": settings["limit"] or 0, "data": str(images.folder)}
         self.words = [word]
         self.files = {image.sample: image for image in images.files}
         names = sources_of([image.file for image in images.files], settings["group"])

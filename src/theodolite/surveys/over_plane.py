@@ -41,7 +41,7 @@ def traverse_plane(
     model: str | os.PathLike[str] | Autoencoder,
     out: str | os.PathLike[str],
     *,
-    anchor: Sequence[str],
+    anchor: Sequence[str | os.PathLike[str]],
     grid: int = 13,
     margin: float = 0.25,
     size: int | None = None,
@@ -81,7 +81,7 @@ def traverse_plane(
         KeyboardInterrupt: on Ctrl-C; finished rows are kept.
     """
     given = {name: value for name, value in locals().items() if name in _DEFAULTS}
-    settings = checked_settings({**given, "anchor": list(anchor)}, {"grid": 2, "size": 1})
+    settings = checked_settings({**given, "anchor": [os.fspath(one) for one in anchor]}, {"grid": 2, "size": 1})
     if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin < math.inf:
         raise InputError(f"`margin` expected to be 0 or more, in sides of the triangle, got {margin!r}")
     if len(anchor) != 3:

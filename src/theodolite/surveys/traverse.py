@@ -38,6 +38,9 @@ DESCRIPTORS = ("local_scaling", "local_rank", "local_complexity")
 
 _DOUBTED = "undetermined"
 
+_FREE = ("device", "data")
+"""Settings that a run may go on without: images are compared by content."""
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -206,7 +209,7 @@ def run_traverse(work: Work, folder: RunFolder, exists: bool, progress: Progress
         done = set(read_rows(folder.path)[1])
         folder.write_info({**info, "status": "running", "finished": None})
         try:
-            _measure(work, folder, done, check.first_order_holds, progress or silent)
+            _measure(work, folder, info["model"]["name"], done, check.first_order_holds, progress or silent)
         except BaseException:
             _finish(folder, info, "interrupted")
             raise
@@ -214,7 +217,7 @@ def run_traverse(work: Work, folder: RunFolder, exists: bool, progress: Progress
     return read_traverse(folder.path)
 
 
-def _measure(work: Work, folder: RunFolder, done: set[str], holds: bool, progress: Progress) -> None:
+def _measure(work: Work, folder: RunFolder, model: str, done: set[str], holds: bool, progress: Progress) -> None:
     finished, total = len(done), len(work.units)
     progress(finished, total, "")
     for unit in work.units:
@@ -222,7 +225,7 @@ def _measure(work: Work, folder: RunFolder, done: set[str], holds: bool, progres
             continue
         started = time.monotonic()
         found = work.measured(unit)
-        rows = [{"model": work.words[0], **row} for row in found.rows]
+        rows = [{"model": model, **row} for row in found.rows]
         if not holds:
             rows = [{**row, "status": worse(row["status"], _DOUBTED)} for row in rows]
         notes = {"seconds": round(time.monotonic() - started, 3), "points": found.points, "failed": found.failed}
@@ -281,7 +284,7 @@ def _self_checked(work: Work) -> SelfCheck:
 def _refuse_another(folder: RunFolder, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Raise `InputError` unless the run there has the configuration of this one."""
     settings = there.get("settings") or {}
-    pairs = {name: (settings.get(name), value) for name, value in here["settings"].items() if name != "device"}
+    pairs = {name: (settings.get(name), value) for name, value in here["settings"].items() if name not in _FREE}
     pairs |= {name: (there.get(name), here[name]) for name in ("over", "theodolite", "design")}
     pairs["model"] = ((there.get("model") or {}).get("fingerprint"), here["model"]["fingerprint"])
     found = [name for name, (old, new) in pairs.items() if old != new]
