@@ -74,7 +74,7 @@ def test_words_say_what_the_tables_hold(runs):
         for table in tables(found):
             assert {len(row) for row in table.rows} == {len(table.columns)}
     (sure, *_) = readings(read_traverse(runs / "denoising"))
-    assert "0 of 2 noise levels at guidance 2" in sure  # two pairs cannot say it
+    assert "by the x0 map at 0 of 2 noise levels" in sure  # two pairs cannot say it
 
 
 def test_another_kind_of_run_is_refused(tmp_path):

@@ -134,7 +134,7 @@ def _cells(found: Traversed) -> tuple[tuple[str, list[tuple[str, str]]], ...]:
         columns = [int(file.name.split(".")[1]) for file in files]
         pictures = [(data_uri(file, 128), f"a = {places[c]:.3g}, b = {b:.3g}") for file, c in zip(files, columns)]
         if pictures:
-            rows.append((f"b = {b:.2g}", pictures))
+            rows.append((f"b = {b:.2g}".replace("-", "−"), pictures))
     return tuple(rows)
 
 

@@ -99,7 +99,7 @@ def of_severity(found: Traversed, quantity: str) -> Figure:
             name.replace("_", " "),
         )
     ]
-    axis = {**plain_axis(), "title": {"text": f"{LABELS[quantity]}: change / spread of clean images"}}
+    axis = {**plain_axis(), "title": {"text": "change / spread of clean images"}}
     return _figure(traces, {**plain_axis(), "title": {"text": "severity"}, "dtick": 1}, axis, 0.0)
 
 
@@ -149,7 +149,7 @@ def _figure(traces: list[dict[str, Any]], x: dict[str, Any], y: dict[str, Any], 
 
 def _noise_axis() -> dict[str, Any]:
     """From much noise on the left to little, as the sampler goes."""
-    return {**plain_axis(), "type": "log", "autorange": "reversed", "nticks": 6, "title": {"text": "noise level σ"}}
+    return {**plain_axis(), "type": "log", "autorange": "reversed", "dtick": 1, "title": {"text": "noise level σ"}}
 
 
 def _scales(found: Traversed) -> list[float]:

@@ -138,18 +138,18 @@ def _denoising_readings(found: Traversed) -> Iterator[str]:
         yield "One kind of condition only: there is nothing to tell apart."
     for quantity in _HEADS if judged else ():
         rows = [row for row in judged if row["quantity"] == quantity]
+        scales = sorted({row["guidance"] for row in rows})
         outputs = dict.fromkeys(row["output"] for row in rows)
-        yield f"{LABELS[quantity]}: {'; '.join(_told(rows, output) for output in outputs)}."
+        words = "; ".join(_told([row for row in rows if row["output"] == output], output, scales) for output in outputs)
+        given = ", ".join(f"{scale:g}" for scale in scales)
+        yield f"{LABELS[quantity]} tells unusual conditions from normal ones {words} (at guidance {given})."
 
 
-def _told(rows: Sequence[Row], output: str) -> str:
+def _told(rows: Sequence[Row], output: str, scales: Sequence[float]) -> str:
     """At how many levels of each guidance scale an interval leaves chance out."""
-    counts = []
-    for guidance in sorted({row["guidance"] for row in rows}):
-        own = [row for row in rows if row["output"] == output and row["guidance"] == guidance]
-        sure = sum(row["low"] > 0.5 or row["high"] < 0.5 for row in own)
-        counts.append(f"{sure} of {len(own)} noise levels at guidance {guidance:g}")
-    return f"by the {output} map unusual conditions are told from normal ones at {', '.join(counts)}"
+    of_scale = {scale: [row for row in rows if row["guidance"] == scale] for scale in scales}
+    sure = [str(sum(row["low"] > 0.5 or row["high"] < 0.5 for row in own)) for own in of_scale.values()]
+    return f"by the {output} map at {', '.join(sure)} of {max(map(len, of_scale.values()))} noise levels"
 
 
 def _corruption_tables(found: Traversed) -> Iterator[Table]:
