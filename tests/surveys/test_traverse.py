@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from theodolite.errors import InputError
 from theodolite.maps import Autoencoder, karras_levels
+from theodolite.spectrum import Seeds
 from theodolite.surveys import read_traverse, traverse_corruptions, traverse_denoising, traverse_plane
 from theodolite.surveys.store import read_parquet
 from theodolite.surveys.traversed import summarised
@@ -137,6 +138,10 @@ def test_guidance_mixes_both_jacobians_and_sides_are_told_apart(tmp_path):
         (row,) = found.chosen(measure="auroc", guidance=guidance, step=0, quantity="local_scaling")
         assert (row["value"], row["n"]) == (1.0, 3)
         assert row["low"] < 0.6  # three pairs say little, however clear
+    here = {"quantity": "condition_norm", "seed": 0, "step": 0, "side": "unusual", "guidance": 3.0}
+    (gap,) = [row["value"] for row in found.points if here.items() <= row.items()]
+    x = sigma * Seeds([Seeds(0, 3).base[0]], 1).normal("noise", 3)[0]
+    assert gap == pytest.approx(float(((one - nothing) * x / sigma).norm()), rel=1e-6)
     (row,) = found.chosen(measure="mean", guidance=0.0, step=0, quantity="local_scaling")
     assert (row["side"], row["value"]) == ("none", pytest.approx(float(nothing.log().sum()), rel=1e-6))
 

@@ -144,7 +144,8 @@ def _denoising(found: Traversed) -> Iterator[_Section]:
     pairs = any(row["side"] == "unusual" for row in found.points)
     dashes = [(palette.INK, "solid", "normal"), (palette.INK, "dashed", "unusual")] if pairs else []
     outputs = list(dict.fromkeys(row["output"] for row in found.points))
-    chosen = [(q, o) for q in HEADLINES for o in outputs if found.chosen(measure="mean", quantity=q, output=o)]
+    shown = (*HEADLINES, "score_norm", "condition_norm")
+    chosen = [(q, o) for q in shown for o in outputs if found.chosen(measure="mean", quantity=q, output=o)]
     lines = {
         f"mean-{q}-{o}": (
             f"{LABELS[q]}, {o} map",

@@ -26,6 +26,8 @@ LABELS = {
     "null_dimension": "null dimension",
     "reconstruction_error": "reconstruction error",
     "pixel_energy": "pixel energy",
+    "score_norm": "norm of the score",
+    "condition_norm": "shift by the condition",
 }
 """What the quantities of a traverse are called."""
 
@@ -94,7 +96,7 @@ def _plane_readings(found: Traversed) -> Iterator[str]:
 def _denoising_tables(found: Traversed) -> Iterator[Table]:
     judged = found.chosen(measure="auroc")
     for output in dict.fromkeys(row["output"] for row in judged):
-        rows = [row for row in judged if row["output"] == output and row["quantity"] in _HEADS]
+        rows = [row for row in judged if row["output"] == output and row["quantity"] in _ORDER]
         caption = "Of unusual against normal conditions with the same noise; 0.5 is chance, below it: lower there."
         yield _over_levels(f"AUROC, map {output}", rows, ("guidance", "quantity"), caption, _interval)
     means = [row for row in found.chosen(measure="mean") if row["quantity"] in _HEADS]
@@ -104,6 +106,7 @@ def _denoising_tables(found: Traversed) -> Iterator[Table]:
 
 
 _HEADS = ("local_scaling", "local_rank", "local_complexity_fraction")
+_ORDER = (*_HEADS, "score_norm", "condition_norm")
 
 
 def _over_levels(
@@ -125,7 +128,7 @@ def _over_levels(
 
 def _order(item: tuple[tuple[Any, ...], Any]) -> tuple[Any, ...]:
     *first, quantity = item[0]
-    return (_HEADS.index(quantity), *first)
+    return (_ORDER.index(quantity), *first)
 
 
 def _word(value: Any) -> str:
@@ -136,8 +139,10 @@ def _denoising_readings(found: Traversed) -> Iterator[str]:
     judged = found.chosen(measure="auroc")
     if not judged:
         yield "One kind of condition only: there is nothing to tell apart."
-    for quantity in _HEADS if judged else ():
+    for quantity in _ORDER if judged else ():
         rows = [row for row in judged if row["quantity"] == quantity]
+        if not rows:
+            continue
         scales = sorted({row["guidance"] for row in rows})
         outputs = dict.fromkeys(row["output"] for row in rows)
         words = "; ".join(_told([row for row in rows if row["output"] == output], output, scales) for output in outputs)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from theodolite.descriptors.chart import Chart
+from theodolite.detection.baselines import score_norm
 from theodolite.errors import InputError
 from theodolite.maps.denoisers import Output, as_denoiser, denoiser_map, jacobians_of
 from theodolite.maps.denoising import Denoiser, Guided
@@ -64,6 +65,9 @@ def traverse_denoising(
     `(I - J) / sigma` of `x0`'s `J`: which output is asked decides the result. The hyperplanes that `local_complexity`
     counts are those of the networks whatever the output, so it is measured once, with the first output; at guidance
     other than 0 and 1 they are those of two networks at once, whatever the scale: compare its fraction.
+
+    Beside the descriptors stand two plain numbers: `score_norm`, `||D - x|| / sigma²`, and `condition_norm`,
+    `||c - u|| / sigma`, how far the condition moves the predicted noise (after Wen et al. 2024).
 
     Finished seeds of a scale are stored: the same call goes on where it stopped.
 
@@ -173,6 +177,7 @@ class _Denoising(Work):
             ids = [f"{unit}-{side or 'none'}-{step:02d}-{output}" for output in self.settings["output"]]
             shard.points.update({i: {**about, **where, "output": o} for i, o in zip(ids, self.settings["output"])})
             self._measure(shard, denoiser, level, point, ids, self.seeds[seed])
+            shard.rows.extend(self._plain(ids[0], denoiser, self._both(side, seed), level, point))
         pictures = pictures_of(self.model, ways[-1][1])
         shard.pictures.update({f".{side or 'none'}.png": one for one in pictures})
 
@@ -188,14 +193,41 @@ class _Denoising(Work):
                 chart.jacobians = jacobians_of(output, denoised.jacobians, level)
             self.add(shard, chart, [sample], DESCRIPTORS if place == 0 else DESCRIPTORS[:2], output, level)
 
+    def _plain(
+        self, sample: str, denoiser: Denoiser, both: Guided | None, level: float, point: Tensor
+    ) -> Iterator[dict[str, Any]]:
+        """What geometry has to beat: the norm of the score, and how far the condition moves the predicted noise."""
+        with torch.no_grad():
+            found = {"score_norm": score_norm((denoiser(point, level) - point) / level**2)}
+            if both is not None:
+                gap = both.conditioned(point, level) - both.unconditioned(point, level)
+                found["condition_norm"] = score_norm(gap / level)
+        common = {"sample": sample, "map": self.settings["output"][0], "sigma": level}
+        for passes, (name, one) in enumerate(found.items(), 1):
+            yield {
+                **common,
+                "quantity": name,
+                "value": float(one.value),
+                "stderr": 0.0,
+                "passes": passes,
+                "n": 1,
+                "status": "ok",
+            }
+
+    def _both(self, side: str | None, seed: int) -> Guided | None:
+        """The denoiser with and without the condition of a side; None where there is none."""
+        if not self.prompts or side is None:
+            return None
+        found = as_denoiser(self.model, condition=self._condition(side, seed), guidance=0.0)
+        assert isinstance(found, Guided)
+        return found
+
     def _denoiser(self, side: str | None, seed: int, guidance: float) -> tuple[Denoiser, list[float]]:
         """The denoiser of one side, with its own noise levels; of one network where the scale needs one."""
-        condition = None if side is None and not self.prompts else self._condition(side or "normal", seed)
-        if condition is None:
+        both = self._both(side or "normal", seed)
+        if both is None:
             found = as_denoiser(self.model)
         else:
-            both = as_denoiser(self.model, condition=condition, guidance=0.0)
-            assert isinstance(both, Guided)
             alone = {0.0: both.unconditioned, 1.0: both.conditioned}
             found = alone.get(guidance) or Guided(both.conditioned, both.unconditioned, guidance)
         return found, found.levels(self.settings["steps"])

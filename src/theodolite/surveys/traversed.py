@@ -58,7 +58,7 @@ _NUMBER = (
     ("status", pa.string()),
 )
 
-_JUDGED = (*HEADLINES, "local_scaling_floored", "local_rank_p2")
+_JUDGED = (*HEADLINES, "local_scaling_floored", "local_rank_p2", "score_norm", "condition_norm")
 """What AUROC is computed of."""
 
 _LEAST_SHARE = 0.9
