@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from theodolite.descriptors import EFFORTS, local_complexity
 from theodolite.errors import InputError
 from theodolite.maps import Autoencoder, karras_levels
 from theodolite.spectrum import Seeds
@@ -78,6 +80,18 @@ def test_a_linear_decoder_is_the_same_all_over_the_plane(anchors, tmp_path):
     assert table.column_names == [
         *("anchor", "a", "b", "measure", "quantity", "value", "stderr", "low", "high", "passes", "n", "status")
     ]
+
+
+def test_complexity_has_one_radius_all_over_the_plane(anchors, tmp_path):
+    found = traverse_plane(model(0.0), tmp_path / "run", anchor=anchors, grid=2, margin=0.0)
+    z = torch.stack([load_file(file)["latent"] for file in anchors])
+    radius = 0.02 * z.square().mean((1, 2, 3)).sqrt().mean() * 2 / z.flatten(1).norm(dim=1)
+    for place, part in enumerate(radius.tolist()):
+        seed = list(Seeds(0, 1).base)
+        effort = replace(EFFORTS["quick"], axes=4)
+        one = local_complexity(model(0.0).decoder, z[place][None], radius=part, generator=seed, effort=effort)
+        row = found.chosen(measure="anchor", quantity="local_complexity")[place]
+        assert row["value"] == pytest.approx(one.value.item())
 
 
 def test_exchanged_anchors_transpose_the_plane(anchors, tmp_path):
@@ -247,8 +261,6 @@ def test_planes_refuse_before_anything_is_written(tmp_path, settings, message):
 
 
 def test_anchors_on_a_line_are_refused(anchors, tmp_path):
-    from safetensors.torch import load_file
-
     one, other = (load_file(file)["latent"] for file in anchors[:2])
     save_file({"latent": 2 * other - one}, anchors[2])
     with pytest.raises(InputError, match="on one line"):

@@ -186,7 +186,7 @@ def _samples(found: Traversed) -> tuple[tuple[str, list[tuple[str, str]]], ...]:
             ]
             shown = [(data_uri(file, 128), f"guidance {guidance:g}, {side}") for file in files if file.is_file()]
             if shown:
-                rows.append((f"{guidance:g} {'' if side == 'none' else side}".strip(), shown))
+                rows.append((f"g = {guidance:g} {'' if side == 'none' else side}".strip(), shown))
     return tuple(rows)
 
 

@@ -54,7 +54,8 @@ def traverse_plane(
     """Local scaling, rank and complexity of a decoder over `z = z0 + a (z1 - z0) + b (z2 - z0)`.
 
     `a` and `b` run over `grid` places each from `-margin` to `1 + margin`. All points share their random draws, so
-    that differences over the plane are known better than the error of a cell says. The plane is that of Humayun et al.
+    that differences over the plane are known better than the error of a cell says, and the radius of local complexity:
+    0.02 times the mean norm of the anchors. The plane is that of Humayun et al.
     2025 (arXiv 2408.08307), whose anchors, box and axes were not at hand.
 
     Finished rows of the grid are stored: the same call goes on where it stopped.
@@ -101,6 +102,8 @@ class _Plane(Work):
         self.plane = Plane(autoencoder, settings["anchor"], settings["size"])
         low, high = -settings["margin"], 1 + settings["margin"]
         self.places = torch.linspace(low, high, settings["grid"], dtype=torch.float64)
+        sizes = [float(end.latent.double().square().mean().sqrt()) for end in self.plane.ends]
+        self.size = math.fsum(sizes) / 3  # the same in any order
         self.units = ["anchors", *(f"row-{row:03d}" for row in range(settings["grid"]))]
 
     @property
@@ -134,7 +137,7 @@ class _Plane(Work):
         )
         seed = Seeds(self.settings["seed"], 1).base[0]
         seeds = [seed] * len(theta)
-        self.rows(self.autoencoder.decoder, self.plane.latents(theta), names, seeds, shard)
+        self.rows(self.autoencoder.decoder, self.plane.latents(theta), names, seeds, shard, self.size)
         if self.autoencoder.image_channels in (1, 3) and len(shown):
             pictures = self.plane.pictures(theta[list(shown)], 128)
             shard.pictures.update({f".{place:03d}.png": one for place, one in zip(shown, pictures)})

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor
 
 import theodolite
@@ -95,8 +96,12 @@ class Work(ABC):
         found = EFFORTS[self.settings["budget"]]
         return replace(found, radii=found.radii[:1])
 
-    def rows(self, map: LatentMap, points: Tensor, samples: Sequence[str], seeds: Sequence[int], shard: Shard) -> None:
+    def rows(
+        self, map: LatentMap, points: Tensor, samples: Sequence[str], seeds: Sequence[int], shard: Shard, size: float
+    ) -> None:
         """Add the rows of psi, nu and delta at points `(n, *latent)` to a unit, in groups that fit in memory.
+
+        Delta's radius is a part of `size`, not of each point's own: with that, it would follow the norm of the points.
 
         Args:
             map: the map.
@@ -104,11 +109,13 @@ class Work(ABC):
             samples: their ids.
             seeds: one a point; points that are compared share theirs.
             shard: what is added to.
+            size: root mean square of the entries of a latent, in which the radius is stated; 0 for one.
         """
-        size = group_size(map, points, self.effort, None)
-        for start in range(0, len(points), size):
-            part = slice(start, start + size)
+        together = group_size(map, points, self.effort, None)
+        for start in range(0, len(points), together):
+            part = slice(start, start + together)
             chart = Chart(map, points[part], generator=seeds[part], effort=self.effort)
+            chart.rms = torch.full_like(chart.rms, size or 1.0)
             self.add(shard, chart, samples[part])
 
     def add(
