@@ -310,12 +310,12 @@ def test_corruptions_refuse_before_anything_is_written(tiny, tmp_path, settings,
 def test_a_real_decoder_is_traversed(shared, tmp_path):
     photos = shared / "images" / "photos"
     anchor = [str(photos / f"{name}.png") for name in ("china_0128_0512", "flower_0128_0128", "coffee_0000_0000")]
-    found = traverse_plane(shared / "models" / "taesd", tmp_path / "plane", anchor=anchor, grid=2, margin=0.0, size=32)
+    found = traverse_plane(shared / "models" / "taesd", tmp_path / "plane", anchor=anchor, grid=2, margin=0.0, size=16)
     scaling = values(found, "local_scaling", "cell")
     torch.testing.assert_close(scaling[:3], values(found, "local_scaling", "anchor"), rtol=1e-4, atol=1e-3)
     assert scaling.isfinite().all()
     assert all(row["value"] > 0 for row in found.chosen(quantity="local_complexity", measure="cell"))
     worse = traverse_corruptions(
-        shared / "models" / "taesd", photos, tmp_path / "worse", corruption=["gaussian_blur"], limit=2, size=32
+        shared / "models" / "taesd", photos, tmp_path / "worse", corruption=["gaussian_blur"], limit=2, size=16
     )
     assert {row["severity"] for row in worse.chosen(measure="change")} == {1, 2, 3, 4}

@@ -43,7 +43,13 @@ def traverse() -> None:
     """Local scaling (psi), rank (nu) and complexity (delta) at points of a design, as maps and lines.
 
     Finished parts are kept: after Ctrl-C the same command goes on.
-    """
+
+    \b
+    Examples:
+      theodolite traverse plane zoo:digits --anchor seed:1 --anchor seed:2 --anchor seed:3 --out runs/plane
+      theodolite traverse denoising zoo:coloured-latent --guidance 0 1 2 4 --out runs/denoising
+      theodolite traverse corruptions ./my-vae --data photos --out runs/worse
+    """  # noqa: D301
 
 
 @traverse.command(short_help="Of a decoder, over a plane through three latents.")
