@@ -8,6 +8,7 @@ import torch
 import theodolite
 from theodolite import InputError, denoiser_map, jacobian
 from theodolite.fisher import GaussianMixtureScore, GaussianScore, MixtureScore
+from theodolite.maps.denoisers import jacobians_of
 from theodolite.maps.denoising import Denoiser, FunctionDenoiser
 from theodolite.zoo import MixtureDiffusion
 
@@ -48,6 +49,13 @@ def test_jacobians_follow_from_that_of_the_score():
     torch.testing.assert_close(J["eps"], -sigma * H)
     torch.testing.assert_close(J["v"], -(sigma * eye + sigma * (1 + t) * H) / (1 + t) ** 0.5)
     assert (torch.linalg.eigvalsh(J["x0"]) > 0).all()  # a covariance
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_jacobians_follow_from_that_of_the_denoised_point(output):
+    torch.testing.assert_close(jacobians_of(output, closed("x0", 0.7), 0.7), closed(output, 0.7))
+    with pytest.raises(InputError, match="one of x0"):
+        jacobians_of("x1", closed("x0", 0.7), 0.7)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from theodolite.cli import terminal
+from theodolite.cli.listed import listed
 
 __all__ = ["guide", "print_guidance"]
 
@@ -23,29 +24,7 @@ _COLUMNS = {
 }
 
 
-class _Listed(click.Command):
-    """A command whose `--rho` takes all the numbers that follow it: `--rho -1 0 1`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        spread: list[str] = []
-        listing = False
-        for word in args:
-            listing = word == "--rho" or (listing and _is_number(word))
-            if listing and word != "--rho" and spread[-1] != "--rho":
-                spread.append("--rho")
-            spread.append(word)
-        return super().parse_args(ctx, spread)
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
-@click.command(cls=_Listed, short_help="Guide a diffusion model by its local scaling, beside controls.")
+@click.command(cls=listed("--rho"), short_help="Guide a diffusion model by its local scaling, beside controls.")
 @click.argument("model")
 @click.option("--out", required=True, metavar="FOLDER", help="Run folder; a guidance run in it is replaced.")
 @click.option(

@@ -20,6 +20,7 @@ from theodolite.cli.rank import rank
 from theodolite.cli.report import report
 from theodolite.cli.show import show
 from theodolite.cli.survey import survey
+from theodolite.cli.traverse import traverse
 from theodolite.errors import InputError
 
 __all__ = ["main"]
@@ -62,6 +63,7 @@ def main() -> None:
       theodolite phases zoo:ising --out runs/ising
       theodolite path ./my-vae cat.png dog.png --out runs/cat-dog
       theodolite guide zoo:coloured-latent --rho -0.4 -0.2 0.2 0.4 --out runs/guided
+      theodolite traverse plane ./my-vae --anchor a.png --anchor b.png --anchor c.png --out runs/plane
       theodolite show runs/first
 
     Exit codes: 0 done (also when the reader of a pipe stops early, as `head` does), 1 a bug, 2 bad input or a disk
@@ -69,5 +71,19 @@ def main() -> None:
     """  # noqa: D301
 
 
-for verb in (survey, rank, diffusability, detect, decouple, hotspots, phases, path, guide, demo, report, show):
+for verb in (
+    survey,
+    rank,
+    diffusability,
+    detect,
+    decouple,
+    hotspots,
+    traverse,
+    phases,
+    path,
+    guide,
+    demo,
+    report,
+    show,
+):
     main.add_command(verb)

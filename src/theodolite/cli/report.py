@@ -69,6 +69,12 @@ def _paths(run: str, out: Path | None) -> Path:
     return write_paths_report(run, out)
 
 
+def _traverse(run: str, out: Path | None) -> Path:
+    from theodolite.report import write_traverse_report
+
+    return write_traverse_report(run, out)
+
+
 def _guidance(run: str, out: Path | None) -> Path:
     from theodolite.report import write_guidance_report
 
@@ -90,5 +96,6 @@ _WRITERS = {
     "path": _paths,
     "guide": _guidance,
     "hotspots": _hotspots,
+    "traverse": _traverse,
 }
 """How the report of a kind of run is written; that of a survey otherwise."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from theodolite.cli import decoupled, detected, guide, hotspots, mapped, ranked, terminal
+from theodolite.cli import decoupled, detected, guide, hotspots, mapped, ranked, terminal, traverse
 
 __all__ = ["show"]
 
@@ -106,6 +106,10 @@ def _show_hotspots(run: str, as_json: bool, _: str | None) -> None:
     hotspots.show(run, as_json=as_json)
 
 
+def _show_traverse(run: str, as_json: bool, _: str | None) -> None:
+    traverse.print_traverse(run, as_json)
+
+
 _SHOWN = {
     "rank": _show_ranking,
     "detect": _show_detection,
@@ -114,5 +118,6 @@ _SHOWN = {
     "path": _show_paths,
     "guide": _show_guidance,
     "hotspots": _show_hotspots,
+    "traverse": _show_traverse,
 }
 """How a kind of run is shown; as a survey otherwise."""

@@ -9,6 +9,7 @@ from theodolite.detection.baselines import (
     score_norm,
 )
 from theodolite.detection.calibration import Threshold, conformal_p, threshold
+from theodolite.detection.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from theodolite.detection.curves import DetectionCurves, curves
 from theodolite.detection.departure import departure
 from theodolite.detection.evaluation import DetectionTable, evaluate
@@ -18,7 +19,9 @@ from theodolite.detection.scores import BASELINES, SCORES, Score, at_level, comp
 
 __all__ = [
     "BASELINES",
+    "CORRUPTIONS",
     "SCORES",
+    "SEVERITIES",
     "DetectionCurves",
     "DetectionTable",
     "Hotspots",
@@ -28,6 +31,7 @@ __all__ = [
     "at_level",
     "computed",
     "conformal_p",
+    "corrupt",
     "curves",
     "denoising_error",
     "departure",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from theodolite.errors import InputError
@@ -11,7 +12,7 @@ from theodolite.maps.denoising import Denoiser, FunctionDenoiser, Guided, ScoreD
 from theodolite.maps.diffusion import DiffusersDenoiser, Diffusion, is_network
 from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["Output", "as_denoiser", "denoiser_map"]
+__all__ = ["Output", "as_denoiser", "denoiser_map", "jacobians_of"]
 
 Output = Literal["x0", "eps", "v", "score"]
 
@@ -111,6 +112,23 @@ def as_denoiser(
     if condition is None:
         raise InputError(f"a condition expected with guidance {guidance:g}, got none; leave out one of them")
     return Guided(bound(condition), bound(unconditional, null=True), float(guidance))
+
+
+def jacobians_of(output: Output, denoised: Tensor, sigma: float) -> Tensor:
+    """Jacobians of an output from those of the denoised point, `(n, d, d)`: all outputs are affine in it and `x`.
+
+    Raises:
+        InputError: another output.
+    """
+    if output not in get_args(Output):
+        raise InputError(f"`output` expected to be one of {', '.join(get_args(Output))}, got {output!r}")
+    if output == "x0":
+        return denoised
+    eye = torch.eye(denoised.shape[-1], dtype=denoised.dtype, device=denoised.device)
+    eps = (eye - denoised) / sigma
+    if output == "score":
+        return -eps / sigma
+    return eps if output == "eps" else (eps - sigma * denoised) / (1 + sigma**2) ** 0.5
 
 
 def _bound(model: Any, condition: Any, scheduler: Any, shape: tuple[int | None, ...] | None, null: bool) -> Denoiser:

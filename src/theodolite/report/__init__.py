@@ -8,6 +8,7 @@ from theodolite.report.html import write_report
 from theodolite.report.paths import write_paths_report
 from theodolite.report.phases import write_phases_report
 from theodolite.report.ranking import write_ranking_report
+from theodolite.report.traverse import write_traverse_report
 
 __all__ = [
     "write_decoupling_report",
@@ -18,4 +19,5 @@ __all__ = [
     "write_phases_report",
     "write_ranking_report",
     "write_report",
+    "write_traverse_report",
 ]

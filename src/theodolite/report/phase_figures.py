@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from theodolite.hessian import ParameterGrid
     from theodolite.surveys.phase_store import Curve, Level
 
-__all__ = ["COLOURS", "determinant", "errors", "potential", "regions"]
+__all__ = ["COLOURS", "COLOURSCALE", "anchors_at", "determinant", "errors", "potential", "regions"]
 
 COLOURS = palette.MODELS
 """Colours of regions, the largest first; a region keeps its colour."""
+
+COLOURSCALE = [[place / (len(palette.SCALE) - 1), tone] for place, tone in enumerate(palette.SCALE)]
+"""Of fields."""
 
 Array = NDArray[np.float64]
 
@@ -31,7 +34,7 @@ def determinant(level: Level, names: Sequence[str], anchors: Mapping[str, tuple[
     values = np.where([status == "undetermined" for status in found.statuses], np.nan, found.value.numpy())
     about = np.array(found.stderr.numpy())
     traces = [_field(level.grid, values, names, "log det g", about), _ridges(level), *_curves(level.curves)]
-    return _figure([*traces, *_anchors(anchors)], level.grid, names)
+    return _figure([*traces, *anchors_at(anchors)], level.grid, names)
 
 
 def errors(level: Level, names: Sequence[str]) -> Figure:
@@ -72,7 +75,7 @@ def regions(level: Level, names: Sequence[str], anchors: Mapping[str, tuple[floa
         "text": labels.reshape(level.grid.shape).T.tolist(),
         "hovertemplate": f"{names[0]} %{{x:.4g}}<br>{names[1]} %{{y:.4g}}<br>region %{{text}}<extra></extra>",
     }
-    return _figure([trace, _ridges(level), *_curves(level.curves), *_anchors(anchors)], level.grid, names)
+    return _figure([trace, _ridges(level), *_curves(level.curves), *anchors_at(anchors)], level.grid, names)
 
 
 def _field(
@@ -83,7 +86,7 @@ def _field(
         **_over(grid, values),
         "type": "heatmap",
         **_range(values),
-        "colorscale": [[place / (len(palette.SCALE) - 1), tone] for place, tone in enumerate(palette.SCALE)],
+        "colorscale": COLOURSCALE,
         "customdata": None if stderr is None else _rounded(stderr, grid),
         "colorbar": {"title": {"text": title, "side": "right"}, "thickness": 10, "outlinewidth": 0, "len": 0.9},
         "hovertemplate": f"{names[0]} %{{x:.4g}}<br>{names[1]} %{{y:.4g}}<br>{title} %{{z:.4g}}{about}<extra></extra>",
@@ -147,7 +150,8 @@ def _curves(curves: Sequence[Curve]) -> list[dict[str, Any]]:
     return traces
 
 
-def _anchors(anchors: Mapping[str, tuple[float, float]]) -> list[dict[str, Any]]:
+def anchors_at(anchors: Mapping[str, tuple[float, float]]) -> list[dict[str, Any]]:
+    """Diamonds at the anchors of a plane, by name; nothing without any."""
     if not anchors:
         return []
     marker = {"size": 10, "color": palette.PAPER, "symbol": "diamond", "line": {"width": 2, "color": palette.INK}}

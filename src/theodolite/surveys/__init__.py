@@ -1,4 +1,4 @@
-"""Many latents: a folder of images measured into one run folder, and the run read back; phase maps and paths too."""
+"""Many latents: images measured into one run folder, and the run read back; phase maps, paths and traverses."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ from theodolite.surveys.run import Run, read_run
 
 if TYPE_CHECKING:
     from theodolite.surveys.hotspots import find_hotspots
+    from theodolite.surveys.over_corruptions import traverse_corruptions
+    from theodolite.surveys.over_denoising import traverse_denoising
+    from theodolite.surveys.over_plane import traverse_plane
     from theodolite.surveys.paths import interpolate
     from theodolite.surveys.phase_maps import map_phases
+    from theodolite.surveys.traversed import Traversed, read_traverse
 
 __all__ = [
     "Forecast",
     "Run",
+    "Traversed",
     "decouple",
     "detect",
     "find_hotspots",
@@ -29,12 +34,25 @@ __all__ = [
     "map_phases",
     "rank",
     "read_run",
+    "read_traverse",
     "survey",
     "survey_forecast",
+    "traverse_corruptions",
+    "traverse_denoising",
+    "traverse_plane",
 ]
 
-_LATE = {"find_hotspots": "hotspots", "interpolate": "paths", "map_phases": "phase_maps"}
-"""Loaded on first use: few need them."""
+_LATE = {
+    "Traversed": "traversed",
+    "find_hotspots": "hotspots",
+    "interpolate": "paths",
+    "map_phases": "phase_maps",
+    "read_traverse": "traversed",
+    "traverse_corruptions": "over_corruptions",
+    "traverse_denoising": "over_denoising",
+    "traverse_plane": "over_plane",
+}
+"""Loaded on first use: they need the rooms of metrics and of models."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,13 +1,21 @@
-"""Conditions of a diffusion model as they are written on a command line, and back."""
+"""What a conditional diffusion model is asked for: the model, its conditions as text, and its samples as pictures."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError
 
-__all__ = ["condition_of", "prompts_of", "text_of", "word_of"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+__all__ = ["MODEL", "condition_of", "loaded_diffusion", "pictures_of", "prompts_of", "text_of", "word_of"]
+
+MODEL = "zoo:coloured-latent"
+"""The model of the demonstrations."""
 
 
 def condition_of(text: str) -> Any:
@@ -59,3 +67,32 @@ def prompts_of(model: Any, conditions: str | Sequence[tuple[Any, Any]] | None) -
 def text_of(prompts: Sequence[tuple[Any, Any]]) -> str:
     """Pairs of conditions as `prompts_of` reads them."""
     return ",".join("/".join(word_of(side) for side in pair) for pair in prompts)
+
+
+def loaded_diffusion(model: Any, **options: Any) -> Any:
+    """A diffusion model that is named, with `options` of `theodolite.load`, or the one that was given.
+
+    Raises:
+        InputError: an autoencoder.
+    """
+    from theodolite.maps import Autoencoder, load
+
+    loaded = load(model, **options) if isinstance(model, str | os.PathLike) else model
+    if isinstance(loaded, Autoencoder):
+        raise InputError(
+            f"a conditional diffusion model expected, got the autoencoder {loaded.name}; e.g. {MODEL}, or name the "
+            "network's folder with subfolder="
+        )
+    return loaded
+
+
+def pictures_of(model: Any, points: Tensor) -> list[Image]:
+    """Samples decoded by the model, where it has a decoder; none where they are no images."""
+    from theodolite.surveys.images import picture
+
+    decode = getattr(model, "decode", None)
+    if decode is None:
+        autoencoder = getattr(model, "autoencoder", None)
+        decode = autoencoder.decode if autoencoder is not None else lambda points: points
+    images = decode(points)
+    return [picture(image) for image in images] if images.ndim == 4 and images.shape[1] in (1, 3) else []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import theodolite
 from theodolite.errors import InputError, path_of
-from theodolite.surveys.conditions import prompts_of, text_of, word_of
+from theodolite.surveys.conditions import MODEL, loaded_diffusion, pictures_of, prompts_of, text_of, word_of
 from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.store import FORMAT, RunFolder, read_info, read_rows
 
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     from theodolite.maps import LatentMap
     from theodolite.surveys.decoupled import Decoupled
 
-__all__ = ["MODEL", "decouple"]
-
-MODEL = "zoo:coloured-latent"
-"""The model of the demonstration."""
+__all__ = ["decouple"]
 
 _BATCH = 14
 _DEFAULTS: Mapping[str, Any] = {
@@ -110,7 +107,7 @@ def decouple(
     _check_settings(settings)
     folder = RunFolder(path_of(out, "the run folder"))
     exists = folder.check()
-    loaded = _loaded(model, subfolder=subfolder, revision=revision, device=device, dtype=dtype)
+    loaded = loaded_diffusion(model, subfolder=subfolder, revision=revision, device=device, dtype=dtype)
     work = _Experiment(loaded, prompts_of(loaded, conditions), settings)
     name = os.fspath(model) if isinstance(model, str | os.PathLike) else getattr(model, "name", type(model).__name__)
     return work.run(folder, exists, _command(name, out, settings), progress or silent)
@@ -211,7 +208,7 @@ class _Experiment:
             with torch.no_grad():
                 measured = self._decoupling(side.sampler, z, batch)
                 more = {**_overlap(measured), **self._paths(side.sampler, z), **self._recognised(side, batch, measured)}
-            pictures = self._pictures(measured.outputs)
+            pictures = pictures_of(self.model, measured.outputs)
             for row, place in enumerate(batch):
                 rows, arrays, images = found[self.samples[place]]
                 common = {"model": self.name, "sample": self.samples[place], "map": side.kind, "sigma": None}
@@ -252,16 +249,6 @@ class _Experiment:
             return {}
         asked = self.prompts[self.prompt(batch[0])][side.kind == "unusual"]
         return {"recognised": recognised(measured.outputs, asked).double().cpu()}
-
-    def _pictures(self, outputs: Tensor) -> list[Any]:
-        from theodolite.surveys.images import picture
-
-        decode = getattr(self.model, "decode", None)
-        if decode is None:
-            autoencoder = getattr(self.model, "autoencoder", None)
-            decode = autoencoder.decode if autoencoder is not None else lambda points: points
-        images = decode(outputs)
-        return [picture(image) for image in images] if images.shape[1] in (1, 3) and images.ndim == 4 else []
 
     def _sides(self, prompt: int) -> Iterator[_Side]:
         normal, unusual = self.prompts[prompt]
@@ -364,18 +351,6 @@ def _overlap(measured: Decoupling) -> dict[str, Tensor]:
 
     rotation, detail = (measured.maps[name].flatten(1).double().cpu() for name in ("lc_map", "phfe_map"))
     return {"map_correlation": spearman(rotation, detail), "mass_on_detail": mass_on_detail(rotation, detail)}
-
-
-def _loaded(model: Any, **options: Any) -> Any:
-    from theodolite.maps import Autoencoder, load
-
-    loaded = load(model, **options) if isinstance(model, str | os.PathLike) else model
-    if isinstance(loaded, Autoencoder):
-        raise InputError(
-            f"a conditional diffusion model expected, got the autoencoder {loaded.name}; e.g. {MODEL}, or name the "
-            "network's folder with subfolder="
-        )
-    return loaded
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError, path_of
-from theodolite.surveys.plan import Plan, make_plan
+from theodolite.surveys.plan import Plan, make_plan, usual_size
 
 if TYPE_CHECKING:
     from theodolite.maps import Autoencoder
@@ -40,8 +40,6 @@ _FOREIGN = {
 """Scores that such a model does not have."""
 
 _LEVEL_FREE = ("nearest_neighbour", "pixel_energy")
-
-_SMALLEST = 32
 
 
 def asked_of(model: Any, reference: Any, test: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -139,7 +137,7 @@ def planned(subject: Autoencoder | Noised, settings: Mapping[str, Any], evaluati
         raise InputError(f"a score of the {kind}'s geometry expected among scores, got only {', '.join(names)}")
     evaluation["scores"] = names
     plan = make_plan({**settings, "descriptors": descriptors}, list(REGISTRY))
-    size = _size(view_of(subject), plan.settings["size"])
+    size = usual_size(view_of(subject), plan.settings["size"])
     return replace(plan, settings={**plan.settings, **_levels(subject), "size": size})
 
 
@@ -160,9 +158,3 @@ def _levelled(names: Sequence[str], sigmas: Sequence[float]) -> list[str]:
 
     levelled = [at_level(name, sigma) for name in names if name not in _LEVEL_FREE for sigma in sigmas]
     return [*levelled, *(name for name in names if name in _LEVEL_FREE)]
-
-
-def _size(autoencoder: Autoencoder, size: int | None) -> int:
-    if size is not None:
-        return size
-    return min(autoencoder.image_size) if autoencoder.image_size else max(_SMALLEST, 4 * autoencoder.downsampling)

@@ -37,6 +37,7 @@ __all__ = [
     "measure_at",
     "notes_of",
     "row_of",
+    "rows_at",
 ]
 
 _DOUBTED = "undetermined"
@@ -134,7 +135,7 @@ def measure_at(
         floor: as for `theodolite.detection.map_scores`.
     """
     chart = Chart(map, point, effort=plan.effort, generator=seed, exact_second=exact_second)
-    rows, failed, messages = _rows(chart, applicable(plan.descriptors, output_shape)[0], seed, floor)
+    (rows,), failed, messages = rows_at(chart, applicable(plan.descriptors, output_shape)[0], seed, floor)
     status = chart.operator.status
     if not exact_first:
         messages |= {row["quantity"]: _DOUBT for row in rows if worse(row["status"], _DOUBTED) != row["status"]}
@@ -155,11 +156,11 @@ def notes_of(there: Sequence[AtPoint], sample: str, seconds: float) -> dict[str,
     }
 
 
-def _rows(
-    chart: Chart, descriptors: Iterable[str], seed: int, floor: float | None = None
-) -> tuple[list[dict[str, Any]], list[dict[str, str]], dict[str, str]]:
-    """Rows of every descriptor, which descriptors failed and why, and the messages of quantities that have one."""
-    rows: list[dict[str, Any]] = []
+def rows_at(
+    chart: Chart, descriptors: Iterable[str], seed: int | Sequence[int], floor: float | None = None
+) -> tuple[list[list[dict[str, Any]]], list[dict[str, str]], dict[str, str]]:
+    """Rows of every descriptor at each latent, which failed and why, and the messages of quantities that have one."""
+    rows: list[list[dict[str, Any]]] = [[] for _ in range(chart.n)]
     failed: list[dict[str, str]] = []
     messages: dict[str, str] = {}
     for name in descriptors:
@@ -167,11 +168,14 @@ def _rows(
         try:
             named = function(chart.map, chart.latents, generator=seed, effort=chart.effort, chart=chart).named(name)
             named |= {} if floor is None else floored(chart, named, floor)
-            rows += [row_of(quantity, estimate) for quantity, estimate in named.items()]
-            messages |= {quantity: estimate.message for quantity, estimate in named.items() if estimate.message}
         except Exception as error:  # one descriptor's failure must not cost the others their run
-            rows += _undefined(REGISTRY[name])
+            for own in rows:
+                own += _undefined(REGISTRY[name])
             failed.append({"descriptor": name, "reason": described(error)})
+            continue
+        for place, own in enumerate(rows):
+            own += [row_of(quantity, estimate, place) for quantity, estimate in named.items()]
+        messages |= {quantity: estimate.message for quantity, estimate in named.items() if estimate.message}
     return rows, failed, messages
 
 
@@ -201,15 +205,15 @@ def described(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def row_of(quantity: str, estimate: Estimate) -> dict[str, Any]:
-    """The row of a quantity of one latent."""
+def row_of(quantity: str, estimate: Estimate, place: int = 0) -> dict[str, Any]:
+    """The row of a quantity of one of its latents."""
     return {
         "quantity": quantity,
-        "value": float(estimate.value[0]),
-        "stderr": float(estimate.stderr[0]),
+        "value": float(estimate.value[place]),
+        "stderr": float(estimate.stderr[place]),
         "passes": int(estimate.passes),
         "n": int(estimate.n),
-        "status": estimate.statuses[0],
+        "status": estimate.statuses[place],
     }
 
 

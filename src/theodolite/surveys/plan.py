@@ -16,6 +16,7 @@ from theodolite.errors import InputError
 
 if TYPE_CHECKING:
     from theodolite.descriptors.effort import Effort
+    from theodolite.maps import Autoencoder
 
 __all__ = [
     "Plan",
@@ -25,10 +26,14 @@ __all__ = [
     "rank_command",
     "rank_settings",
     "sample_seed",
+    "usual_size",
     "verb_command",
 ]
 
 _BY_CONTENT = ("model", "data")
+
+_SMALLEST = 32
+"""Side of the images of a model that takes any."""
 
 _DEFAULTS: Mapping[str, Any] = {
     "limit": None,
@@ -230,3 +235,10 @@ def _image_differences(there: Sequence[Mapping[str, str]], here: Sequence[Mappin
     }
     words = [f"{count} {what}" for what, count in counts.items() if count]
     return [f"images {', '.join(words)}"] if words else []
+
+
+def usual_size(autoencoder: Autoencoder, size: int | None) -> int:
+    """The side of images that is asked for; otherwise what the model takes, or four latents, at least 32 pixels."""
+    if size is not None:
+        return size
+    return min(autoencoder.image_size) if autoencoder.image_size else max(_SMALLEST, 4 * autoencoder.downsampling)

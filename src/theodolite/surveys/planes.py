@@ -22,10 +22,66 @@ if TYPE_CHECKING:
 
     from theodolite.maps import Autoencoder
 
-__all__ = ["EMBEDDINGS", "PlaneFamily", "embedding_of"]
+__all__ = ["EMBEDDINGS", "Plane", "PlaneFamily", "embedding_of"]
 
 _COLLINEAR = 1e-3
 """Sine of the angle between two sides of the triangle of anchors, below which they count as one line."""
+
+
+class Plane:
+    """`z = z0 + a (z1 - z0) + b (z2 - z0)` through three latents of a model.
+
+    Args:
+        autoencoder: whose latents they are.
+        anchors: three latents (see `theodolite.surveys.ends`), at (0, 0), (1, 0) and (0, 1).
+        size: of images that are encoded.
+
+    Attributes:
+        ends: the anchors.
+        shape: of a latent.
+
+    Raises:
+        InputError: other than three anchors, some that are equal or on one line.
+    """
+
+    def __init__(self, autoencoder: Autoencoder, anchors: Sequence[str], size: int | None) -> None:
+        if len(anchors) != 3:
+            raise InputError(f"three anchors expected, got {len(anchors)}; give --anchor three times")
+        self.autoencoder = autoencoder
+        self.ends = read_ends(anchors, autoencoder, size)
+        self.origin, first, second = (end.latent for end in self.ends)
+        self.sides = (first - self.origin, second - self.origin)
+        self.shape = tuple(self.origin.shape)
+        self._check_triangle()
+
+    def latents(self, theta: Tensor) -> Tensor:
+        """Latents at `(n, 2)`."""
+        a, b = (part.to(self.origin).reshape(-1, *[1] * self.origin.ndim) for part in theta.unbind(-1))
+        return self.origin + a * self.sides[0] + b * self.sides[1]
+
+    def pictures(self, points: Tensor, longest: int = 160) -> list[Image]:
+        """Decoded at `(n, 2)`, at most `longest` pixels a side."""
+        with torch.no_grad():
+            images = torch.cat([self.autoencoder.decoder(self.latents(part)) for part in points.split(16)])
+        return [picture(image, self.autoencoder.output_range, longest) for image in images]
+
+    def described(self) -> list[dict[str, Any]]:
+        """The anchors for `run.json`."""
+        return [{"name": end.name, **end.source} for end in self.ends]
+
+    def _check_triangle(self) -> None:
+        first, second = (side.flatten().double() for side in self.sides)
+        third = second - first
+        scale = self.origin.double().norm().clamp_min(1e-12)
+        pairs = ((first, 0, 1), (second, 0, 2), (third, 1, 2))
+        for side, one, other in pairs:
+            if float(side.norm() / scale) < 1e-6:
+                raise InputError(
+                    f"three different anchors expected, {self.ends[one].name} and {self.ends[other].name} are the same"
+                )
+        cosine = first @ second / (first.norm() * second.norm())
+        if float(1 - cosine.square()) < _COLLINEAR**2:
+            raise InputError("anchors that span a plane expected, got three on one line; replace one of them")
 
 
 class PlaneFamily:
@@ -54,16 +110,11 @@ class PlaneFamily:
     def __init__(
         self, autoencoder: Autoencoder, anchors: Sequence[str], embedding: str, size: int | None, noise: float
     ) -> None:
-        if len(anchors) != 3:
-            raise InputError(f"three anchors expected, got {len(anchors)}; give --anchor three times")
         if not (0 <= noise < 1):
             raise InputError(f"noise in [0, 1) expected, as a part of the anchors' size, got {noise}")
         self.embed = embedding_of(embedding)
         self.autoencoder, self.embedding, self.noise = autoencoder, embedding, noise
-        self.ends = read_ends(anchors, autoencoder, size)
-        self.origin, first, second = (end.latent for end in self.ends)
-        self.sides = (first - self.origin, second - self.origin)
-        self._check_triangle()
+        self.plane = Plane(autoencoder, anchors, size)
         self.name = f"{autoencoder.name}, a plane through three latents"
 
     def posterior(self, grid: ParameterGrid, samples: int, bundle: int | None, seed: int, tell: Tell) -> Posterior:
@@ -88,14 +139,11 @@ class PlaneFamily:
 
     def latents(self, theta: Tensor) -> Tensor:
         """Latents at `(n, 2)`."""
-        a, b = (part.to(self.origin).reshape(-1, *[1] * self.origin.ndim) for part in theta.unbind(-1))
-        return self.origin + a * self.sides[0] + b * self.sides[1]
+        return self.plane.latents(theta)
 
     def pictures(self, points: Tensor, seed: int) -> list[Image]:
         """Decoded without noise."""
-        with torch.no_grad():
-            images = torch.cat([self.autoencoder.decoder(self.latents(part)) for part in points.split(16)])
-        return [picture(image, self.autoencoder.output_range, 160) for image in images]
+        return self.plane.pictures(points)
 
     def describe(self) -> dict[str, Any]:
         """For `run.json`."""
@@ -104,14 +152,14 @@ class PlaneFamily:
             "posterior": "features",
             "embedding": self.embedding,
             "noise": self.noise,
-            "anchors": [{"name": end.name, **end.source} for end in self.ends],
-            "latent_shape": list(self.origin.shape),
+            "anchors": self.plane.described(),
+            "latent_shape": list(self.plane.shape),
             "model": self.autoencoder.describe(),
         }
 
     def _noisy(self, theta: Tensor, seeds: Seeds) -> Tensor:
         latents = self.latents(theta)
-        size = torch.stack([end.latent.square().mean() for end in self.ends]).mean().sqrt()
+        size = torch.stack([end.latent.square().mean() for end in self.plane.ends]).mean().sqrt()
         noise = seeds.normal("latent noise", *latents.shape)[0].to(latents)
         return latents + self.noise * size * noise
 
@@ -123,20 +171,6 @@ class PlaneFamily:
             raise InputError(f"an embedding of {len(latents)} images expected as ({len(latents)}, D), got {got}")
         flat = found.flatten(1).double().cpu()
         return flat / flat.shape[1] ** 0.5
-
-    def _check_triangle(self) -> None:
-        first, second = (side.flatten().double() for side in self.sides)
-        third = second - first
-        scale = self.origin.double().norm().clamp_min(1e-12)
-        pairs = ((first, 0, 1), (second, 0, 2), (third, 1, 2))
-        for side, one, other in pairs:
-            if float(side.norm() / scale) < 1e-6:
-                raise InputError(
-                    f"three different anchors expected, {self.ends[one].name} and {self.ends[other].name} are the same"
-                )
-        cosine = first @ second / (first.norm() * second.norm())
-        if float(1 - cosine.square()) < _COLLINEAR**2:
-            raise InputError("anchors that span a plane expected, got three on one line; replace one of them")
 
 
 def embedding_of(name: str) -> Callable[[Tensor], Tensor]:

@@ -1,0 +1,321 @@
+"""Traverses against closed forms: linear decoders and Gaussian data; invariances, intervals, resuming, refusals."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from theodolite.descriptors import EFFORTS, local_complexity
+from theodolite.errors import InputError
+from theodolite.maps import Autoencoder, karras_levels
+from theodolite.spectrum import Seeds
+from theodolite.surveys import read_traverse, traverse_corruptions, traverse_denoising, traverse_plane
+from theodolite.surveys.store import read_parquet
+from theodolite.surveys.traversed import summarised
+
+D = torch.float64
+STRETCH = torch.tensor([3.0, 2.0, 1.0, 0.5], dtype=D)
+
+
+class Decoder(torch.nn.Module):
+    """Four stretches, then a rectifier that is always on (a large offset) or has its kink at zero."""
+
+    def __init__(self, offset: float) -> None:
+        super().__init__()
+        self.offset = offset
+
+    def forward(self, z):
+        s = STRETCH.to(z)[:, None, None]
+        return torch.relu(s * z + self.offset) - self.offset
+
+
+def model(offset: float = 100.0) -> Autoencoder:
+    """Means over the quarters of a grey image as latents `(4, 1, 1)`, and four stretches."""
+    encode = torch.nn.AdaptiveAvgPool2d(2)
+    return Autoencoder(
+        lambda x: encode(x).reshape(len(x), 4, 1, 1),
+        Decoder(offset).eval(),
+        name="linear",
+        latent_shape=(4, 1, 1),
+        image_channels=1,
+        image_size=(32, 32),
+        downsampling=32,
+    )
+
+
+@pytest.fixture
+def anchors(tmp_path):
+    """Three latents that span a plane."""
+    g = torch.Generator().manual_seed(0)
+    files = [str(tmp_path / f"{place}.safetensors") for place in range(3)]
+    for file in files:
+        save_file({"latent": torch.randn(4, 1, 1, generator=g, dtype=D)}, file)
+    return files
+
+
+def values(found, quantity, measure):
+    return torch.tensor([row["value"] for row in found.chosen(quantity=quantity, measure=measure)], dtype=D)
+
+
+def test_a_linear_decoder_is_the_same_all_over_the_plane(anchors, tmp_path):
+    found = traverse_plane(model(), tmp_path / "run", anchor=anchors, grid=4)
+    share = STRETCH / STRETCH.sum()
+    expected = {"local_scaling": STRETCH.log().sum(), "local_rank": (-(share * share.log()).sum()).exp()}
+    for name, value in expected.items():
+        for measure, count in (("cell", 16), ("anchor", 3)):
+            torch.testing.assert_close(values(found, name, measure), value.expand(count).to(D))
+    rows = found.chosen(quantity="local_complexity", measure="cell")
+    assert {(row["value"], row["status"]) for row in rows} == {(0.0, "undetermined")}  # fewer than one unit is cut
+    assert {row["n"] for row in found.chosen(quantity="local_scaling")} == {1}
+    places = torch.linspace(-0.25, 1.25, 4, dtype=D).tolist()
+    assert [(row["a"], row["b"]) for row in found.chosen(quantity="local_rank", measure="cell")] == [
+        (a, b) for b in places for a in places
+    ]
+    table = read_parquet(tmp_path / "run" / "traverse.parquet")
+    assert table.column_names == [
+        *("anchor", "a", "b", "measure", "quantity", "value", "stderr", "low", "high", "passes", "n", "status")
+    ]
+
+
+def test_complexity_has_one_radius_all_over_the_plane(anchors, tmp_path):
+    found = traverse_plane(model(0.0), tmp_path / "run", anchor=anchors, grid=2, margin=0.0)
+    z = torch.stack([load_file(file)["latent"] for file in anchors])
+    radius = 0.02 * z.square().mean((1, 2, 3)).sqrt().mean() * 2 / z.flatten(1).norm(dim=1)
+    for place, part in enumerate(radius.tolist()):
+        seed = list(Seeds(0, 1).base)
+        effort = replace(EFFORTS["quick"], axes=4)
+        one = local_complexity(model(0.0).decoder, z[place][None], radius=part, generator=seed, effort=effort)
+        row = found.chosen(measure="anchor", quantity="local_complexity")[place]
+        assert row["value"] == pytest.approx(one.value.item())
+
+
+def test_exchanged_anchors_transpose_the_plane(anchors, tmp_path):
+    found = [
+        traverse_plane(model(0.0), tmp_path / str(place), anchor=order, grid=3, margin=0.5)
+        for place, order in enumerate((anchors, [anchors[0], anchors[2], anchors[1]]))
+    ]
+    for name in ("local_scaling", "local_rank", "local_complexity", "null_dimension"):
+        one, other = (values(run, name, "cell").reshape(3, 3) for run in found)
+        torch.testing.assert_close(one.T, other, equal_nan=True)
+    assert values(found[0], "null_dimension", "cell").unique().numel() > 1  # the kink is somewhere on this plane
+
+
+class Gaussian:
+    """The denoiser of independent normal data with these deviations: `D(x) = x s² / (s² + sigma²)`."""
+
+    deviations = torch.tensor([2.0, 1.0, 0.5], dtype=D)
+    shape = (3,)
+    name = "gaussian"
+    conditions = (0, 1)
+
+    def __call__(self, x, sigma, condition=None):
+        s = self.deviations * (1 + (condition or 0))
+        return x * s**2 / (s**2 + sigma**2)
+
+    def levels(self, steps):
+        return karras_levels(steps, 0.1, 10.0)
+
+
+def test_a_gaussian_denoiser_has_its_known_spectrum_along_the_way(tmp_path):
+    found = traverse_denoising(Gaussian(), tmp_path / "run", guidance=[1], steps=4, seeds=2)
+    assert len(found.info["design"]["levels"]) == 5
+    for output in ("x0", "eps"):
+        for row in found.chosen(measure="mean", output=output):
+            s, sigma = Gaussian.deviations, row["level"]
+            singular = s**2 / (s**2 + sigma**2) if output == "x0" else sigma / (s**2 + sigma**2)
+            share = singular / singular.sum()
+            known = {"local_scaling": singular.log().sum(), "local_rank": (-(share * share.log()).sum()).exp()}
+            if row["quantity"] in known:
+                assert row["value"] == pytest.approx(float(known[row["quantity"]]), rel=1e-6)
+                assert row["stderr"] < 1e-6
+                assert (row["n"], row["side"]) == (2, "none")
+    (delta,) = {row["status"] for row in found.points if row["quantity"] == "local_complexity"}
+    assert delta == "undefined"  # no activation with a kink
+
+
+def test_guidance_mixes_both_jacobians_and_sides_are_told_apart(tmp_path):
+    found = traverse_denoising(
+        Gaussian(), tmp_path / "run", guidance=[0, 1, 3], conditions=[(0, 1)], steps=2, seeds=3, output=["x0"]
+    )
+    sigma = found.info["design"]["levels"][0]
+    c, u = ((w * Gaussian.deviations) ** 2 for w in (2, 1))
+    one, nothing = c / (c + sigma**2), u / (u + sigma**2)
+    for guidance in (1.0, 3.0):
+        expected = (nothing + guidance * (one - nothing)).log().sum()
+        (row,) = found.chosen(measure="mean", guidance=guidance, side="unusual", step=0, quantity="local_scaling")
+        assert row["value"] == pytest.approx(float(expected), rel=1e-6)
+        (row,) = found.chosen(measure="auroc", guidance=guidance, step=0, quantity="local_scaling")
+        assert (row["value"], row["n"]) == (1.0, 3)
+        assert row["low"] < 0.6  # three pairs say little, however clear
+    here = {"quantity": "condition_norm", "seed": 0, "step": 0, "side": "unusual", "guidance": 3.0}
+    (gap,) = [row["value"] for row in found.points if here.items() <= row.items()]
+    x = sigma * Seeds([Seeds(0, 3).base[0]], 1).normal("noise", 3)[0]
+    assert gap == pytest.approx(float(((one - nothing) * x / sigma).norm()), rel=1e-6)
+    (row,) = found.chosen(measure="mean", guidance=0.0, step=0, quantity="local_scaling")
+    assert (row["side"], row["value"]) == ("none", pytest.approx(float(nothing.log().sum()), rel=1e-6))
+
+
+def photographs(folder, tiny):
+    return tiny.write_images(folder, 5, 32)
+
+
+def test_corruptions_change_nothing_of_a_linear_decoder(tiny, tmp_path):
+    found = traverse_corruptions(model(), photographs(tmp_path / "photos", tiny), tmp_path / "run", limit=None)
+    assert "--limit 0 --data " in found.info["command"]
+    for name in ("local_scaling", "local_rank"):
+        changes = found.chosen(quantity=name, measure="change")
+        assert len(changes) == 6 * 4
+        assert max(abs(row["value"]) for row in changes) < 1e-6
+        for measure in ("sensitivity", "rank_correlation"):
+            assert {row["status"] for row in found.chosen(quantity=name, measure=measure)} == {"undefined"}
+    energy = [row["value"] for row in found.chosen(quantity="pixel_energy", measure="change", corruption="contrast")]
+    assert energy == sorted(energy, reverse=True)
+    assert energy[-1] < 0
+    (one,) = found.chosen(quantity="pixel_energy", measure="rank_correlation", corruption="contrast")
+    assert (one["value"], one["low"]) == (-1.0, -1.0)
+    assert -1 < one["high"] < -0.9  # five photographs that agree
+    assert {row["n"] for row in found.chosen(measure="change", quantity="pixel_energy")} == {5}
+
+
+def test_points_do_not_depend_on_their_group(tiny, tmp_path, monkeypatch):
+    folder = photographs(tmp_path / "photos", tiny)
+    settings = {"corruption": ["jpeg"], "limit": 2, "size": 16}
+    whole = traverse_corruptions(tiny.make(), folder, tmp_path / "whole", **settings)
+    monkeypatch.setattr("theodolite.surveys.traverse.group_size", lambda *_: 2)
+    parts = traverse_corruptions(tiny.make(), folder, tmp_path / "parts", **settings)
+    for one, other in zip(whole.points, parts.points):
+        assert one["sample"] == other["sample"]
+        assert one["value"] == pytest.approx(other["value"], rel=1e-5, nan_ok=True)
+
+
+def test_intervals_of_sensitivities_and_correlations_hold_the_truth():
+    """Images whose quantity moves by 0.5 ± 0.3 a step of severity, clean ones spread by 2: sensitivity 0.25 a step."""
+    scores = []
+    for seed in range(200):
+        g = torch.Generator().manual_seed(seed)
+        points = []
+        for image in range(10):
+            clean = 2 * torch.randn(1, generator=g, dtype=D).item()
+            steps = 0.5 * torch.arange(3) + 0.3 * torch.randn(3, generator=g, dtype=D)
+            for severity, step in enumerate((steps - steps[0] * (torch.arange(3) == 0)).tolist()):
+                kind = "jpeg" if severity else None
+                points.append(
+                    {"corruption": kind, "severity": severity, "image": str(image), "source": str(image)}
+                    | {"quantity": "x", "value": clean + step, "passes": 1, "status": "ok"}
+                )
+        (row,) = [r for r in summarised("corruptions", points) if (r["measure"], r["severity"]) == ("sensitivity", 2)]
+        scores.append((row["value"] - 0.5) / row["stderr"])
+    z = torch.tensor(scores)
+    assert abs(z.mean().item()) < 0.25
+    assert 0.7 < z.std().item() < 1.3
+
+
+def test_an_interrupted_run_is_there_and_goes_on(anchors, tmp_path):
+    def stop(done, total, what):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        traverse_plane(model(), tmp_path / "run", anchor=anchors, grid=3, progress=stop)
+    kept = read_traverse(tmp_path / "run")
+    assert kept.info["status"] == "interrupted"
+    assert len(kept.chosen(quantity="local_rank")) == 3 + 3
+    done = []
+    found = traverse_plane(
+        model(), tmp_path / "run", anchor=anchors, grid=3, progress=lambda *step: done.append(step[0])
+    )
+    assert done[0] == 2
+    assert found.info["status"] == "complete"
+    whole = traverse_plane(model(), tmp_path / "whole", anchor=anchors, grid=3)
+    assert [row["value"] for row in found.rows] == pytest.approx([row["value"] for row in whole.rows], nan_ok=True)
+    with pytest.raises(InputError, match=r"another configuration \(grid, design differ\)"):
+        traverse_plane(model(), tmp_path / "run", anchor=anchors, grid=4)
+    with pytest.raises(InputError, match="another configuration"):
+        traverse_plane(model(3.0), tmp_path / "run", anchor=["seed:1", "seed:2", "seed:3"], grid=3)
+    command = json.loads((tmp_path / "run" / "run.json").read_text())["command"]
+    assert command.startswith("theodolite traverse plane linear --out ")
+    assert command.count("--anchor") == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"anchor": ["seed:1", "seed:2"]}, "three anchors expected, got 2"),
+        ({"anchor": ["seed:1", "seed:2", "seed:2"]}, "are the same"),
+        ({"grid": 1}, "`grid` expected"),
+        ({"margin": -1}, "`margin` expected"),
+        ({"margin": math.nan}, "`margin` expected"),
+        ({"budget": "ful"}, "did you mean 'full'"),
+    ],
+)
+def test_planes_refuse_before_anything_is_written(tmp_path, settings, message):
+    given = {"anchor": ["seed:1", "seed:2", "seed:3"], **settings}
+    with pytest.raises(InputError, match=message):
+        traverse_plane(model(), tmp_path / "run", **given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_anchors_on_a_line_are_refused(anchors, tmp_path):
+    one, other = (load_file(file)["latent"] for file in anchors[:2])
+    save_file({"latent": 2 * other - one}, anchors[2])
+    with pytest.raises(InputError, match="on one line"):
+        traverse_plane(model(), tmp_path / "run", anchor=anchors)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"guidance": [0, 2]}, "conditions expected with guidance 0, 2"),
+        ({"guidance": [-1]}, "scales of 0 or more"),
+        ({"guidance": [1, 1]}, "different scales"),
+        ({"guidance": []}, "different scales"),
+        ({"output": ["x1"]}, "outputs expected"),
+        ({"conditions": "red"}, "a condition expected"),
+        ({"seeds": 1}, "`seeds` expected"),
+        ({"model": "zoo:digits"}, "a conditional diffusion model expected"),
+    ],
+)
+def test_denoising_refuses_before_anything_is_written(tmp_path, settings, message):
+    given = {"guidance": [1], **settings}
+    with pytest.raises(InputError, match=message):
+        traverse_denoising(given.pop("model", Gaussian()), tmp_path / "run", **given)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"corruption": ["fog"]}, "a corruption among"),
+        ({"corruption": []}, "one or more different"),
+        ({"group": "^."}, "two photographs or more"),
+        ({"limit": 1}, "`limit` expected"),
+        ({"model": "zoo:coloured-latent"}, "autoencoder"),
+    ],
+)
+def test_corruptions_refuse_before_anything_is_written(tiny, tmp_path, settings, message):
+    given = dict(settings)
+    with pytest.raises(InputError, match=message):
+        traverse_corruptions(
+            given.pop("model", model()), photographs(tmp_path / "photos", tiny), tmp_path / "run", **given
+        )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.real
+def test_a_real_decoder_is_traversed(shared, tmp_path):
+    photos = shared / "images" / "photos"
+    anchor = [str(photos / f"{name}.png") for name in ("china_0128_0512", "flower_0128_0128", "coffee_0000_0000")]
+    found = traverse_plane(shared / "models" / "taesd", tmp_path / "plane", anchor=anchor, grid=2, margin=0.0, size=16)
+    scaling = values(found, "local_scaling", "cell")
+    torch.testing.assert_close(scaling[:3], values(found, "local_scaling", "anchor"), rtol=1e-4, atol=1e-3)
+    assert scaling.isfinite().all()
+    assert all(row["value"] > 0 for row in found.chosen(quantity="local_complexity", measure="cell"))
+    worse = traverse_corruptions(
+        shared / "models" / "taesd", photos, tmp_path / "worse", corruption=["gaussian_blur"], limit=2, size=16
+    )
+    assert {row["severity"] for row in worse.chosen(measure="change")} == {1, 2, 3, 4}
