@@ -204,7 +204,9 @@ def _potential(family: Family, posterior: Posterior, seed: int) -> Potential:
     if family.exponential:
         return fit_potential(posterior, network=ConvexNetwork(), generator=seed)
     known = None if posterior.parameters is None else posterior.parameters[:_BUNDLES]
-    some = replace(posterior, log_probability=posterior.log_probability[:_BUNDLES], parameters=known)
+    members = None if posterior.members is None else posterior.members[:, :_BUNDLES]
+    logs = posterior.log_probability[:_BUNDLES]
+    some = replace(posterior, log_probability=logs, parameters=known, members=members)
     first, second = (min(_INTERVALS, size - 4) for size in posterior.grid.shape)
     return fit_potential(some, intervals=(first, second), generator=seed)
 

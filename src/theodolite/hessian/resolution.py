@@ -1,0 +1,30 @@
+"""Errors of resolution: from how much a metric changes when it is seen less sharply, into the replicates."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, pad
+
+__all__ = ["around", "widened"]
+
+
+def around(squares: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The root of the mean of squares over a cell and its neighbours: `(cells, 2, 2)` to `(cells, 2, 2)`.
+
+    A difference of two estimates crosses zero where their errors do not; its neighbours know better.
+    """
+    entries = squares.flatten(1).mT.reshape(1, 4, *shape)
+    means = avg_pool2d(pad(entries, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return means.reshape(4, -1).mT.reshape(-1, 2, 2).sqrt()
+
+
+def widened(replicates: Tensor, resolution: Tensor) -> Tensor:
+    """Replicates `(R, cells, 2, 2)` that hold an error of resolution `(cells, 2, 2)` in their spread.
+
+    To each is added the resolution times a standard normal number, one for each of the three entries and the same in
+    all cells: errors of entries are taken as independent, those along a curve as one.
+    """
+    draws = torch.randn(len(replicates), 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    scores = ((draws - draws.mean(0)) / draws.std(0)).to(replicates)
+    return replicates + scores[:, [0, 1, 1, 2]].unflatten(-1, (2, 2))[:, None] * resolution
