@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from theodolite.errors import InputError
+from theodolite.hessian.cells import between, blended, interpolating
 from theodolite.hessian.grid import ParameterGrid, checked_points
 from theodolite.hessian.posterior import Posterior
 from theodolite.hessian.resampling import resampled_shares
 from theodolite.hessian.resolution import around, widened
-from theodolite.hessian.splines import TensorSplines
 from theodolite.spectrum.seeds import Seeding
 
 __all__ = ["DirectMetric", "direct_metric"]
@@ -38,7 +37,8 @@ class DirectMetric:
         replicates: for resamples, `(R, cells, 2, 2)`; not made positive.
         support: bundles or samples a cell had, relative to an even spread over the grid, `(cells,)`.
         learned: whether a learned likelihood stands behind it.
-        resolution: a standard error for what the grid does not resolve, `(cells, 2, 2)`; none where it is not known.
+        resolution: a standard error for what the grid does not resolve at the centres, `(cells, 2, 2)`, to which that
+            of the splines is added; none where it is not known.
     """
 
     grid: ParameterGrid
@@ -50,42 +50,29 @@ class DirectMetric:
 
     def metric(self, theta: Tensor) -> Tensor:
         """The metric of one sample at `theta: (..., 2)`: `(..., 2, 2)`; differentiable in `theta`."""
-        return self._blended(self._positive, checked_points(theta, self.grid)).reshape(*theta.shape, 2)
+        return blended(self.grid, self._positive, checked_points(theta, self.grid)).reshape(*theta.shape, 2)
 
     def metric_replicates(self, theta: Tensor) -> Tensor:
         """The metric by every replicate: `(R, ..., 2, 2)`; their spread holds sampling and resolution."""
         flat = checked_points(theta, self.grid)
-        return self._blended(self._widened, flat).reshape(-1, *theta.shape, 2)
+        return blended(self.grid, self._widened, flat).reshape(-1, *theta.shape, 2)
 
     def sampling_replicates(self, theta: Tensor) -> Tensor:
         """The same without the error of resolution."""
         flat = checked_points(theta, self.grid)
-        return self._blended(self._interpolating(self.replicates), flat).reshape(-1, *theta.shape, 2)
+        return blended(self.grid, interpolating(self.grid, self.replicates), flat).reshape(-1, *theta.shape, 2)
 
     @functools.cached_property
     def _positive(self) -> Tensor:
-        return _positive(self._interpolating(self.matrices))
+        return _positive(interpolating(self.grid, self.matrices))
 
     @functools.cached_property
     def _widened(self) -> Tensor:
-        missed = self._blended(self._positive, self.grid.points) - self.matrices
-        known = torch.zeros_like(missed) if self.resolution is None else self.resolution
-        return self._interpolating(widened(self.replicates, torch.hypot(known, missed)))
-
-    def _interpolating(self, matrices: Tensor) -> Tensor:
-        """The coefficients of splines through `(..., cells, 2, 2)`."""
-        rows, columns = (_weights(size).to(matrices) for size in self.grid.shape)
-        table = matrices.flatten(-2).movedim(-1, 0).unflatten(-1, self.grid.shape)
-        found = torch.linalg.solve(rows, torch.linalg.solve(columns, table.mT).mT)
-        return found.flatten(-2).movedim(0, -1).unflatten(-1, (2, 2))
-
-    def _blended(self, coefficients: Tensor, flat: Tensor) -> Tensor:
-        """`(..., cells, 2, 2)` at `(n, 2)`: `(..., n, 2, 2)`."""
-        splines = TensorSplines(self.grid.low, self.grid.high, self.grid.shape, degree=2)
-        entries = coefficients.flatten(-2).movedim(-1, 0).reshape(4, -1, *self.grid.shape)
-        padded = pad(entries, (1, 1, 1, 1), mode="replicate").flatten(-2)
-        found = splines.evaluate(padded, flat.to(coefficients))
-        return found.movedim(0, -1).reshape(*coefficients.shape[:-3], len(flat), 2, 2)
+        if self.resolution is None:
+            return interpolating(self.grid, self.replicates)
+        missed = blended(self.grid, self._positive, self.grid.points) - self.matrices
+        total = torch.stack([self.resolution, missed, between(self.grid, self.matrices)]).square().sum(0).sqrt()
+        return interpolating(self.grid, widened(self.replicates, total, self.grid.shape))
 
 
 def direct_metric(posterior: Posterior, *, replicates: int = 30, generator: Seeding = None) -> DirectMetric:
@@ -156,7 +143,7 @@ def _information(logs: Tensor, grid: ParameterGrid, width: int) -> tuple[Tensor,
 
 
 def _differences(size: int, order: int, width: int) -> Tensor:
-    """The derivative on a unit grid by polynomials through `width` points, shifted inwards at the edges: `(size, size)`."""
+    """Derivatives on a unit grid by polynomials through `width` points, shifted inwards at edges: `(size, size)`."""
     starts = (torch.arange(size) - width // 2).clamp(0, size - width)
     columns = starts[:, None] + torch.arange(width)
     offsets = (columns - torch.arange(size)[:, None]).double()
@@ -164,14 +151,6 @@ def _differences(size: int, order: int, width: int) -> Tensor:
     wanted = torch.zeros(size, width, dtype=torch.float64)
     wanted[:, order] = math.factorial(order)
     return torch.zeros(size, size, dtype=torch.float64).scatter(1, columns, torch.linalg.solve(powers, wanted))
-
-
-def _weights(size: int) -> Tensor:
-    """What quadratic splines with these coefficients are at the centres of cells, `(size, size)`."""
-    full = torch.diag(torch.full((size,), 0.75, dtype=torch.float64))
-    beside = torch.diag(torch.full((size - 1,), 0.125, dtype=torch.float64), 1)
-    full[0, 0] = full[-1, -1] = 0.875
-    return full + beside + beside.mT
 
 
 def _positive(matrices: Tensor) -> Tensor:

@@ -19,12 +19,14 @@ def around(squares: Tensor, shape: tuple[int, int]) -> Tensor:
     return means.reshape(4, -1).mT.reshape(-1, 2, 2).sqrt()
 
 
-def widened(replicates: Tensor, resolution: Tensor) -> Tensor:
+def widened(replicates: Tensor, resolution: Tensor, shape: tuple[int, int]) -> Tensor:
     """Replicates `(R, cells, 2, 2)` that hold an error of resolution `(cells, 2, 2)` in their spread.
 
-    To each is added the resolution times a standard normal number, one for each of the three entries and the same in
-    all cells: errors of entries are taken as independent, those along a curve as one.
+    To each is added the resolution times normal numbers of variance one, independent for the three entries and smooth
+    over three cells: what is not resolved changes its sign from cell to cell, so that along a curve it averages.
     """
-    draws = torch.randn(len(replicates), 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    scores = ((draws - draws.mean(0)) / draws.std(0)).to(replicates)
-    return replicates + scores[:, [0, 1, 1, 2]].unflatten(-1, (2, 2))[:, None] * resolution
+    draws = torch.Generator().manual_seed(1)
+    noise = torch.randn(len(replicates), 3, *shape, generator=draws, dtype=torch.float64)
+    smooth = avg_pool2d(pad(noise, (1, 1, 1, 1), mode="replicate"), 3, 1).flatten(2)
+    scores = ((smooth - smooth.mean(0)) / smooth.std(0)).mT.to(replicates)
+    return replicates + scores[..., [0, 1, 1, 2]].unflatten(-1, (2, 2)) * resolution

@@ -79,8 +79,7 @@ def map_phases(
 
     Samples are drawn at parameters spread evenly over the box; their posteriors over a grid of cells are exact for the
     families of the zoo with a likelihood, and from features elsewhere. The metric in use is the Hessian of the fitted
-    potential for an exponential family in natural parameters (Ising), otherwise the direct one; geodesics always run in
-    the direct one; the potential is fitted
+    potential for an exponential family in natural parameters (Ising), otherwise the direct one. The potential is fitted
     in any case, and the Codazzi residual says whether it means anything.
 
     Args:
