@@ -147,8 +147,8 @@ def codazzi_residual(
     A metric is locally the Hessian of a function of its coordinates if and only if `∂_k g_ij` is symmetric in all
     three indices (Codazzi; Shima 2007, Prop. 2.1). The residual is the root mean square of `∂_2 g_1j - ∂_1 g_2j` over
     that of `∂_k g_ij`, over the points, in the frame where their mean metric is the identity, so that an affine change
-    of parameters does not change it. Derivatives are central differences. The variance of replicates is taken off both
-    squares, and a negative rest is 0.
+    of parameters does not change it. Derivatives are central differences. The variance that sampling adds is taken off
+    both squares, and a negative rest is 0.
 
     Args:
         source: a fitted `DirectMetric` (a `Potential` has residual zero by construction) or a metric in closed form.
@@ -157,7 +157,8 @@ def codazzi_residual(
         step: of the differences; by default a cell of the grid along each parameter, or 1e-4.
 
     Returns:
-        One value; its error is the spread over replicates, 0 for a metric in closed form.
+        One value; its error is the root mean square by which replicates with the error of resolution differ from it,
+        0 for a metric in closed form.
 
     Raises:
         InputError: points of another shape, or outside the box after a step.
@@ -174,13 +175,20 @@ def codazzi_residual(
         return Estimate(ratio.sqrt()[None], torch.zeros_like(ratio)[None], 0, 1, method="central differences")
     steps = source.grid.spacing if step is None else torch.full((2,), step, dtype=torch.float64)
     mean = source.metric(points).mean(0)
-    value = torch.stack(_squares(_slopes(source.metric, points, steps), mean)).mean(-1)
-    each = torch.stack(_squares(_slopes(source.metric_replicates, points, steps), mean)).mean(-1)
-    noise = (each.mean(-1) - value).clamp_min(0)
-    ratio = ((value - noise)[0].clamp_min(0) / (value - noise)[1].clamp_min(1e-300)).sqrt()
-    ratios = ((each - 2 * noise[:, None])[0].clamp_min(0) / (each - 2 * noise[:, None])[1].clamp_min(1e-300)).sqrt()
+    value, sampled, whole = (
+        torch.stack(_squares(_slopes(field, points, steps), mean)).mean(-1)
+        for field in (source.metric, source.sampling_replicates, source.metric_replicates)
+    )
+    noise = (sampled.mean(-1) - value).clamp_min(0)
+    ratio, ratios = _ratio(value - noise), _ratio(whole - 2 * noise[:, None])
+    error = (ratios - ratio).square().mean().sqrt()
     statuses = ("learned",) if source.learned else ()
-    return Estimate(ratio[None], ratios.std()[None], 0, each.shape[-1], statuses, method="bootstrap")
+    return Estimate(ratio[None], error[None], 0, whole.shape[-1], statuses, method="bootstrap")
+
+
+def _ratio(squares: Tensor) -> Tensor:
+    """The root of the first over the second, none below zero."""
+    return (squares[0].clamp_min(0) / squares[1].clamp_min(1e-300)).sqrt()
 
 
 def _slopes(metric: Metric, points: Tensor, steps: Tensor) -> Tensor:
