@@ -37,6 +37,48 @@ def test_the_squared_kernel_gives_the_metric_of_the_feature_map():
         assert error < 0.05
 
 
+def curved(t: Tensor) -> Tensor:
+    x, y = t.unbind(-1)
+    return torch.stack([8 * x + 3 * x * y, 6 * y - 2 * x**2, 2 * x + 4 * y**2, 3 * y], -1)
+
+
+def pulled_back(t: Tensor) -> Tensor:
+    x, y = t.unbind(-1)
+    zero = torch.zeros_like(x)
+    J = torch.stack([8 + 3 * y, 3 * x, -4 * x, zero + 6, zero + 2, 8 * y, zero, zero + 3], -1).unflatten(-1, (4, 2))
+    return J.mT @ J
+
+
+@pytest.mark.parametrize("noise", [0.05, 1.0])
+def test_errors_are_honest_over_seeds(noise: float):
+    """Curved features with scatter, which is taken off the metric; the errors are those of their regression."""
+    grid, points = ParameterGrid((0.0, 0.0), (1.0, 1.0), (8, 8)), ParameterGrid((0.0, 0.0), (1.0, 1.0), (4, 4)).points
+    z = []
+    for seed in range(24):
+        draws = torch.Generator().manual_seed(seed)
+        t = torch.rand(800, 2, dtype=D, generator=draws)
+        features = curved(t) + noise * torch.randn(800, 4, dtype=D, generator=draws)
+        found = direct_metric(feature_posterior(features, t, grid, anchors=20), generator=seed)
+        z.append((found.metric(points) - pulled_back(points)) / found.metric_replicates(points).std(0))
+    scores = torch.stack(z)[..., [0, 0, 1], [0, 1, 1]]
+    assert scores.mean().abs() < 0.2
+    assert 0.75 < scores.std() < 1.25
+    assert (scores.abs() <= 1.96).double().mean() > 0.9
+
+
+def test_the_bandwidth_does_not_move_the_metric():
+    """Exactly for features that are polynomials of the degree of the regression, within the errors for others."""
+    t = parameters()[:1500]
+    narrow, wide = (direct_metric(feature_posterior(curved(t), t, GRID, anchors=20, bandwidth=b)) for b in (0.8, 2.0))
+    torch.testing.assert_close(narrow.metric(INNER), pulled_back(INNER), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(wide.metric(INNER), pulled_back(INNER), rtol=1e-6, atol=1e-6)
+    waves = torch.stack([(9 * t[:, 0]).sin(), (7 * t[:, 1] + 3 * t[:, 0]).cos()], -1)
+    narrow, wide = (direct_metric(feature_posterior(waves, t, GRID, anchors=20, bandwidth=b)) for b in (0.8, 1.6))
+    apart = (narrow.metric(INNER) - wide.metric(INNER)).abs()
+    assert (apart <= 2.5 * wide.metric_replicates(INNER).std(0)).double().mean() > 0.9
+    assert wide.metric_replicates(INNER).std(0).mean() > 2 * narrow.metric_replicates(INNER).std(0).mean()
+
+
 def test_the_number_of_samples_makes_posteriors_narrow_and_leaves_the_metric():
     t = parameters()
     one, four = (feature_posterior(t @ A.T / 2, t, GRID, kernel=Squared(n), bandwidth=0.5) for n in (1, 4))

@@ -13,15 +13,17 @@ from theodolite.hessian import (
     DirectMetric,
     ParameterGrid,
     Potential,
+    Squared,
     curve_length,
     direct_metric,
+    feature_posterior,
     fit_potential,
     geodesic,
     grid_posterior,
     noise_free_posterior,
     shoot,
 )
-from theodolite.zoo import TASEP, Ising
+from theodolite.zoo import TASEP, Ising, MixtureDiffusion
 
 D = torch.float64
 
@@ -137,6 +139,51 @@ def test_a_curve_that_wants_to_leave_stays_and_says_so():
 def test_too_few_points_are_reported():
     found = geodesic(half_plane, at(-1, 0.02), at(1, 0.02), segments=4)
     assert found.status == "coarse"
+
+
+def ridge(x: Tensor) -> Tensor:
+    """Narrower than a segment; flat in `u = ∫ (1 + 50 exp(-((x - 1/2) / w)²)) dx`, `w = 0.01`."""
+    stretch = 1 + 50 * torch.exp(-(((x[:, 0] - 0.5) / 0.01) ** 2))
+    return torch.diag_embed(torch.stack([stretch.square(), torch.ones_like(stretch)], -1))
+
+
+def test_a_narrow_ridge_is_seen_and_crossed_where_it_is_cheapest():
+    box = ParameterGrid((0.0, 0.0), (1.0, 1.0), (2, 2))
+    found = geodesic(ridge, at(0.1, 0.2), at(0.9, 0.8), box=box)
+    exact = math.hypot(0.8 + 0.5 * math.sqrt(math.pi), 0.6)
+    assert found.status == "ok"
+    assert abs(found.length.value.item() - exact) < 0.005 * exact
+    assert found.length.value < found.straight_length
+
+
+def test_geodesics_of_a_diffusion_model_are_straight_inside_a_phase_and_bend_across():
+    """The sampler maps the plane one to one onto the plane: the exact length is the distance between the samples."""
+    model, grid = MixtureDiffusion.three_phases(0.35), ParameterGrid((-2.0, -2.0), (2.0, 2.0), (24, 24))
+    sampler, s = model.sampler(40), torch.linspace(0, 1, 17, dtype=D)[:, None]
+    draws = torch.Generator().manual_seed(0)
+    z = 4 * torch.rand(4000, 2, generator=draws, dtype=D) - 2
+    fitted = direct_metric(feature_posterior(sampler(z), z, grid, kernel=Squared(16), anchors=50, bandwidth=0.8))
+    a, b = 3.2 * torch.rand(2, 400, 2, generator=draws, dtype=D) - 1.6
+    a, b = a[(b - a).norm(dim=1) > 1], b[(b - a).norm(dim=1) > 1]
+    phases = model.basins(sampler((a[:, None] + s * (b - a)[:, None]).flatten(0, 1))).unflatten(0, (len(a), 17))
+    inside, across = (phases == phases[:, :1]).all(1), phases[:, 0] != phases[:, -1]
+    picks = torch.cat([inside.nonzero()[:16, 0], across.nonzero()[:16, 0]])
+    found = geodesic(fitted, a[picks], b[picks])
+    assert found.statuses == ("ok",) * 32
+    exact = (sampler(b[picks]) - sampler(a[picks])).norm(dim=1)
+    assert ((found.length.value - exact).abs() <= 1.96 * found.length.stderr).double().mean() > 0.9
+    bends = bent(found.points).unflatten(0, (2, 16))
+    means, errors = bends.mean(1), bends.std(1) / 16**0.5
+    assert means[0] < 0.045
+    assert means[1] - means[0] > 3 * errors.norm()
+
+
+def bent(curves: Tensor) -> Tensor:
+    """The largest distance from the straight line, as a part of it, `(m,)`."""
+    moved = curves - curves[:, :1]
+    chord = moved[:, -1:]
+    along = (moved * chord).sum(-1, keepdim=True) / chord.square().sum(-1, keepdim=True)
+    return (moved - along * chord).norm(dim=-1).amax(1) / chord[:, 0].norm(dim=1)
 
 
 @pytest.fixture(scope="module")

@@ -159,7 +159,7 @@ def test_errors_from_bundles_are_honest_over_seeds():
 
     many = torch.stack([fitted(seed, 2).metric(inner) for seed in range(100, 112)])
     runs = [fitted(seed, 20) for seed in range(12)]
-    z = torch.stack([(run.metric(inner) - many.mean(0)) / run.metric_replicates(inner).std(0) for run in runs])
+    z = torch.stack([(run.metric(inner) - many.mean(0)) / run.sampling_replicates(inner).std(0) for run in runs])
     z = z.flatten(2)[..., [0, 1, 3]]
     assert runs[0].misfit > 0.01
     assert z.mean().abs() < 0.3

@@ -131,7 +131,7 @@ def test_networks_of_a_learned_likelihood_have_their_share_in_errors_and_a_statu
         z, overconfident = ((one.matrices - exact) / one.stderr for one in (whole, part))
         assert z.square().mean() < overconfident.square().mean() / 4
         assert whole.largest_eigenvalue.status == whole.log_determinant.status == "learned"
-        assert part.largest_eigenvalue.status == "ok"
+        assert part.largest_eigenvalue.status in ("ok", "truncated")
 
 
 def test_what_is_learned_follows_the_seed():

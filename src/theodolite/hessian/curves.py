@@ -37,7 +37,7 @@ class Geodesic:
         speed_variation: standard deviation of the speed over its mean, `(m,)`.
         straight_length: of the straight lines between the same points, `(m,)`.
         statuses: one word a pair, from `STATUSES`.
-        evaluations: of the energy with its gradient; each costs `n` evaluations of the metric or `n + 1` of the map.
+        evaluations: of the energy with its gradient; each costs `4 n` evaluations of the metric or `n + 1` of the map.
     """
 
     points: Tensor

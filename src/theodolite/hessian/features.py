@@ -11,6 +11,8 @@ from torch import Tensor
 from theodolite.errors import InputError
 from theodolite.hessian.grid import ParameterGrid
 from theodolite.hessian.posterior import Posterior
+from theodolite.hessian.pullback import Pullback
+from theodolite.hessian.regression import LocalPolynomials
 
 __all__ = ["Chordal", "FeatureKernel", "Squared", "feature_posterior"]
 
@@ -19,6 +21,9 @@ _CHORD = 10.0
 
 _ROWS = 2**22
 """Similarities computed together."""
+
+_MEMBERS = 6
+"""Resamples of the features whose posteriors are kept."""
 
 
 class FeatureKernel(ABC):
@@ -29,6 +34,11 @@ class FeatureKernel(ABC):
     @abstractmethod
     def log_weights(self, anchors: Tensor, features: Tensor) -> Tensor:
         """Of `features: (n, D)` for each of `anchors: (m, D)`: `(m, n)`, at most 0."""
+
+    def regressed(self, anchors: Tensor, features: Tensor, regression: LocalPolynomials) -> Tensor:
+        """The log-weights of samples as a function of their parameters, in every cell: `(m, cells)`."""
+        rows = anchors.split(max(1, _ROWS // len(features)))
+        return torch.cat([self.log_weights(part, features) @ regression.smoother.mT for part in rows])
 
 
 class Squared(FeatureKernel):
@@ -46,6 +56,11 @@ class Squared(FeatureKernel):
     def log_weights(self, anchors: Tensor, features: Tensor) -> Tensor:
         """`(m, n)`."""
         return -self.samples / 2 * torch.cdist(anchors, features).square()
+
+    def regressed(self, anchors: Tensor, features: Tensor, regression: LocalPolynomials) -> Tensor:
+        """`-N/2 (|f|² - 2 <f, E f'> + E |f'|²)`, `(m, cells)`."""
+        mean, square = regression.values(features), regression.values(features.square().sum(1, keepdim=True))
+        return -self.samples / 2 * (anchors.square().sum(1, keepdim=True) - 2 * anchors @ mean.mT + square.mT)
 
 
 class Chordal(FeatureKernel):
@@ -74,11 +89,15 @@ def feature_posterior(
 ) -> Posterior:
     """The posterior of the parameters of each of some samples, from how alike the features of all samples are.
 
-    `P_i(t) ∝ sum_j w_ij K(t - t_j) / sum_j K(t - t_j)`, `w_ij` the kernel between features and `K` a normal law over
-    parameters: the weights are regressed on the parameters (Nadaraya and Watson), which takes the density of samples
-    out; the published recipe adds them up in cells, and puts mass where samples are many. Smoothing adds about
-    `bandwidth²` squared cells to the covariance of every posterior: keep them several cells wide. All posteriors share
-    the same samples, so resampling them (`fit_potential`, `direct_metric`) understates errors.
+    `log P_i(t) = E over x ~ p(. | t) of log w(x_i, x)` up to a constant, `w` the kernel between features: the
+    log-weights are regressed on the parameters by local cubics, which takes the density of samples out and adds
+    nothing to the width of posteriors. (The published recipe adds weights up in cells, which puts mass where samples
+    are many; a mean of weights in place of their logarithms widens posteriors by the bandwidth, and by the scatter of
+    features, which for features of unit variance halves the metric.)
+
+    With the squared kernel the result knows the regressed features: `direct_metric` is then their pullback metric, with
+    errors from resampled residuals and from the resolution, and `fit_potential` takes resamples in turn. Without them
+    (`Chordal`) all posteriors share the same samples, so that resampling the bundles understates errors.
 
     Args:
         features: an embedding of each sample, `(n, D)`.
@@ -86,28 +105,24 @@ def feature_posterior(
         grid: the parameters to weigh.
         kernel: `Squared()` by default, whose `samples` make posteriors narrower; `Chordal()` for replication.
         anchors: samples, the first ones, whose posteriors are returned; all when there are fewer.
-        bandwidth: standard deviation of `K` in cells, positive.
+        bandwidth: of the regression in cells, positive; wider where samples are few (see `LocalPolynomials`).
 
     Raises:
-        InputError: shapes that do not fit, parameters outside the box, values that are not finite, cells so far from
-            every sample (more than eight bandwidths) that nothing is known there.
+        InputError: shapes that do not fit, parameters outside the box, values that are not finite, cells with too few
+            samples around them.
     """
     kernel = kernel or Squared()
     x, t = features.double(), parameters.to(features.device).double()
     _check(x, t, grid, bandwidth)
-    spacing, points = grid.spacing.to(t), grid.points.to(t)
-    smooth = -torch.cdist(points / spacing, t / spacing).square() / (2 * bandwidth**2)
-    if bool((smooth.amax(1) < -32).any()):
-        empty = tuple(points[smooth.amax(1) < -32][0].tolist())
-        raise InputError(
-            f"samples near every cell expected, got none within eight bandwidths of {empty}; draw more parameters, "
-            "take fewer cells or a smaller box"
-        )
-    smooth = smooth.softmax(1)
-    rows = x[:anchors].split(max(1, _ROWS // len(x)))
-    weights = torch.cat([kernel.log_weights(part, x).exp() @ smooth.mT for part in rows])
-    logs = weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
-    return Posterior(grid, logs.log_softmax(-1), kernel.samples, t[:anchors])
+    pullback = Pullback(grid, x - x.mean(0), t, bandwidth)
+    regression = pullback.regression()
+    if not isinstance(kernel, Squared):
+        logs = kernel.regressed(x[:anchors], x, regression).log_softmax(-1)
+        return Posterior(grid, logs, kernel.samples, t[:anchors])
+    whole = pullback.features
+    resamples = torch.stack([whole, *pullback.resampled(regression, _MEMBERS)])
+    logs = torch.stack([kernel.regressed(whole[:anchors], own, regression).log_softmax(-1) for own in resamples])
+    return Posterior(grid, logs[0], kernel.samples, t[:anchors], logs[1:], pullback)
 
 
 def _check(x: Tensor, t: Tensor, grid: ParameterGrid, bandwidth: float) -> None:

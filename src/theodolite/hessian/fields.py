@@ -24,7 +24,7 @@ def extended(metric: Metric, box: ParameterGrid) -> Metric:
         inside = box.clamped(points)
         low, high = box.corners.to(points)
         beyond = ((points - inside) / (high - low)).square().sum(-1)
-        return metric(inside) * (1 + _OUTSIDE * beyond + _OUTSIDE * ((beyond + 1e-12).sqrt() - 1e-6))[:, None, None]
+        return metric(inside) * (1 + _OUTSIDE * beyond + _OUTSIDE * ((beyond + 1e-6).sqrt() - 1e-3))[:, None, None]
 
     return everywhere
 

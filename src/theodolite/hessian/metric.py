@@ -25,6 +25,11 @@ SINGULAR = 1e-10
 """Ratio of eigenvalues below which a matrix counts as singular."""
 
 
+_ROUNDING = 1e-9
+"""Relative errors below this are rounding."""
+
+_UNRESOLVED = "what the grid or the fit does not resolve exceeds sampling error; it is inside the standard error"
+
 _THIN = "next to no bundle had its posterior here; spread the parameters over the box"
 
 
@@ -47,7 +52,10 @@ class MetricSource(Protocol):
         """`(..., 2)` to `(..., 2, 2)`."""
 
     def metric_replicates(self, theta: Tensor) -> Tensor:
-        """By every replicate, `(R, ..., 2, 2)`."""
+        """By every replicate, `(R, ..., 2, 2)`; their spread is the whole error."""
+
+    def sampling_replicates(self, theta: Tensor) -> Tensor:
+        """Likewise, without the error of resolution."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +85,11 @@ def metric_map(source: MetricSource, points: Tensor | None = None) -> MetricMap:
         points: `(n, 2)` in its box; the centres of its cells by default.
 
     Returns:
-        A `MetricMap`. Status ``undetermined`` where next to no bundle had its posterior, else ``learned`` where the
-        likelihood was: the error is then a lower bound of the true one. The log-determinant is ``rank-deficient`` where
-        the matrix is singular and nothing worse, and is then that of the matrix with its least eigenvalue raised
-        to 1e-10 of the largest.
+        A `MetricMap`, errors of sampling and of resolution in quadrature; its two numbers have the part ``sampling``.
+        Status ``undetermined`` where next to no bundle had its posterior, else ``learned`` where the likelihood was
+        (the error is then a lower bound of the true one), else ``truncated`` where resolution exceeds sampling. The
+        log-determinant is ``rank-deficient`` where the matrix is singular and nothing worse, and is then that of the
+        matrix with its least eigenvalue raised to 1e-10 of the largest.
 
     Raises:
         InputError: points of another shape or outside the box.
@@ -91,25 +100,43 @@ def metric_map(source: MetricSource, points: Tensor | None = None) -> MetricMap:
     g, replicates = source.metric(points).detach(), source.metric_replicates(points).detach()
     values, vectors = torch.linalg.eigh(g)
     floored = torch.maximum(values, SINGULAR * values[:, -1:].clamp_min(1e-300))
-    inverse = vectors @ (vectors / floored[:, None]).mT
-    shifts = torch.einsum("nab,rnab->rn", inverse, replicates - replicates.mean(0))
-    along = torch.einsum("na,rnab,nb->rn", vectors[..., -1], replicates, vectors[..., -1])
-    thin = [bool(flag) for flag in _support(source, points) < _SUPPORTED]
-    singular = [bool(flag) for flag in values[:, 0] <= floored[:, 0] * (1 - 1e-9)]
-    sound = "learned" if source.learned else "ok"
-    statuses = tuple("undetermined" if bad else sound for bad in thin)
+    shifts, along = _shifts(replicates, vectors, floored)
+    sampled = [part.std(0) for part in _shifts(source.sampling_replicates(points).detach(), vectors, floored)]
+    thin = _support(source, points) < _SUPPORTED
+    singular = (values[:, 0] <= floored[:, 0] * (1 - 1e-9)).tolist()
+    coarse = along.var(0) > 2 * sampled[1].square() + (_ROUNDING * values[:, -1]).square()
+    sound = ["learned" if source.learned else "truncated" if rough else "ok" for rough in coarse.tolist()]
+    statuses = tuple("undetermined" if bad else word for bad, word in zip(thin.tolist(), sound))
     determinant_statuses = tuple(
-        "rank-deficient" if flat and status == "ok" else status for flat, status in zip(singular, statuses)
+        "rank-deficient" if flat and status in ("ok", "truncated") else status
+        for flat, status in zip(singular, statuses)
     )
-    message = _THIN if any(thin) else STATUSES["learned"] if source.learned else ""
+    message = _message(statuses)
     n = len(replicates)
+
+    def estimate(value: Tensor, each: Tensor, chance: Tensor, words: tuple[str, ...]) -> Estimate:
+        part = {"sampling": Estimate(value, chance, 0, n, method="bootstrap")}
+        return Estimate(value, each.std(0), 0, n, words, message, "bootstrap", part)
+
     return MetricMap(
         points,
         g,
         replicates.std(0),
-        Estimate(floored.log().sum(-1), shifts.std(0), 0, n, determinant_statuses, message, "bootstrap"),
-        Estimate(values[:, -1], along.std(0), 0, n, statuses, message, "bootstrap"),
+        estimate(floored.log().sum(-1), shifts, sampled[0], determinant_statuses),
+        estimate(values[:, -1], along, sampled[1], statuses),
     )
+
+
+def _shifts(replicates: Tensor, vectors: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """What log-determinant and largest eigenvalue move by, to first order: `(R, n)` each."""
+    inverse = vectors @ (vectors / values[:, None]).mT
+    shifts = torch.einsum("nab,rnab->rn", inverse, replicates - replicates.mean(0))
+    return shifts, torch.einsum("na,rnab,nb->rn", vectors[..., -1], replicates, vectors[..., -1])
+
+
+def _message(statuses: tuple[str, ...]) -> str:
+    words = {"undetermined": _THIN, "learned": STATUSES["learned"], "truncated": _UNRESOLVED}
+    return next((words[status] for status in words if status in statuses), "")
 
 
 def codazzi_residual(
@@ -120,8 +147,8 @@ def codazzi_residual(
     A metric is locally the Hessian of a function of its coordinates if and only if `∂_k g_ij` is symmetric in all
     three indices (Codazzi; Shima 2007, Prop. 2.1). The residual is the root mean square of `∂_2 g_1j - ∂_1 g_2j` over
     that of `∂_k g_ij`, over the points, in the frame where their mean metric is the identity, so that an affine change
-    of parameters does not change it. Derivatives are central differences. The variance of replicates is taken off both
-    squares, and a negative rest is 0.
+    of parameters does not change it. Derivatives are central differences. The variance that sampling adds is taken off
+    both squares, and a negative rest is 0.
 
     Args:
         source: a fitted `DirectMetric` (a `Potential` has residual zero by construction) or a metric in closed form.
@@ -130,7 +157,8 @@ def codazzi_residual(
         step: of the differences; by default a cell of the grid along each parameter, or 1e-4.
 
     Returns:
-        One value; its error is the spread over replicates, 0 for a metric in closed form.
+        One value; its error is the root mean square by which replicates with the error of resolution differ from it,
+        0 for a metric in closed form.
 
     Raises:
         InputError: points of another shape, or outside the box after a step.
@@ -147,13 +175,20 @@ def codazzi_residual(
         return Estimate(ratio.sqrt()[None], torch.zeros_like(ratio)[None], 0, 1, method="central differences")
     steps = source.grid.spacing if step is None else torch.full((2,), step, dtype=torch.float64)
     mean = source.metric(points).mean(0)
-    value = torch.stack(_squares(_slopes(source.metric, points, steps), mean)).mean(-1)
-    each = torch.stack(_squares(_slopes(source.metric_replicates, points, steps), mean)).mean(-1)
-    noise = (each.mean(-1) - value).clamp_min(0)
-    ratio = ((value - noise)[0].clamp_min(0) / (value - noise)[1].clamp_min(1e-300)).sqrt()
-    ratios = ((each - 2 * noise[:, None])[0].clamp_min(0) / (each - 2 * noise[:, None])[1].clamp_min(1e-300)).sqrt()
+    value, sampled, whole = (
+        torch.stack(_squares(_slopes(field, points, steps), mean)).mean(-1)
+        for field in (source.metric, source.sampling_replicates, source.metric_replicates)
+    )
+    noise = (sampled.mean(-1) - value).clamp_min(0)
+    ratio, ratios = _ratio(value - noise), _ratio(whole - 2 * noise[:, None])
+    error = (ratios - ratio).square().mean().sqrt()
     statuses = ("learned",) if source.learned else ()
-    return Estimate(ratio[None], ratios.std()[None], 0, each.shape[-1], statuses, method="bootstrap")
+    return Estimate(ratio[None], error[None], 0, whole.shape[-1], statuses, method="bootstrap")
+
+
+def _ratio(squares: Tensor) -> Tensor:
+    """The root of the first over the second, none below zero."""
+    return (squares[0].clamp_min(0) / squares[1].clamp_min(1e-300)).sqrt()
 
 
 def _slopes(metric: Metric, points: Tensor, steps: Tensor) -> Tensor:

@@ -13,6 +13,9 @@ __all__ = ["Minimum", "minimise"]
 _MEMORY = 12
 """Pairs of steps and gradient changes kept."""
 
+_WINDOW = 25
+"""Steps whose mean decrease may stand for the promise of the next, where the function has a kink."""
+
 _HALVINGS = 25
 """Of one step."""
 
@@ -38,13 +41,15 @@ def minimise(
         function: values `(m,)` and gradients `(m, k)` at `(m, k)`, row by row; an infinite value is stepped back from.
         x: where to start, `(m, k)`.
         steps: at most.
-        tolerance: decrease, relative to the value, that the quadratic model promises when a problem is done.
+        tolerance: decrease, relative to the value, that the quadratic model promises when a problem is done, or that
+            its last steps made on average.
     """
     value, gradient = function(x)
     evaluations = 1
     memory: list[tuple[Tensor, Tensor, Tensor]] = []
     done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     stuck = torch.zeros_like(done)
+    values = [value]
     for _ in range(steps):
         direction = -_two_loop(gradient, memory)
         slope = (direction * gradient).sum(-1)
@@ -52,6 +57,8 @@ def minimise(
         direction = torch.where(uphill[:, None], -gradient, direction)
         slope = torch.where(uphill, -gradient.square().sum(-1), slope)
         done = done | (-slope <= tolerance * value.abs())
+        if len(values) > _WINDOW:
+            done = done | (values[-_WINDOW - 1] - value <= _WINDOW * tolerance * value.abs()) & ~stuck
         if bool((done | stuck).all()):
             break
         if not memory:
@@ -71,6 +78,7 @@ def minimise(
         x = torch.where(keep[:, None], new_x, x)
         value = torch.where(keep, new_value, value)
         gradient = torch.where(keep[:, None], new_gradient, gradient)
+        values.append(value)
     return Minimum(x, value, done, evaluations)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from theodolite.errors import InputError
 from theodolite.hessian.grid import ParameterGrid
 from theodolite.hessian.likelihood import LearnedLikelihood, Likelihood
+from theodolite.hessian.pullback import Pullback
 
 __all__ = ["ExponentialFamily", "Posterior", "grid_posterior", "noise_free_posterior"]
 
@@ -38,8 +39,10 @@ class Posterior:
         log_probability: `log` of the probability of every cell, `(m, cells)` float64; rows sum to one.
         samples: `N`, samples in a bundle; `-log_probability / N` tends to the Bregman divergence of `log Z`.
         parameters: the parameters behind each bundle, `(m, 2)`, where they are known.
-        members: the same log-probabilities by each network of a learned likelihood, `(M, m, cells)`: their spread is
-            its error, and goes into those of what is fitted. None where the likelihood has no error.
+        members: the same log-probabilities by each network of a learned likelihood, or for resampled features,
+            `(M, m, cells)`: their spread is its error, and goes into those of what is fitted. None where the likelihood
+            has no error.
+        pullback: the features regressed on the parameters behind them, for posteriors from features.
     """
 
     grid: ParameterGrid
@@ -47,11 +50,12 @@ class Posterior:
     samples: int
     parameters: Tensor | None = None
     members: Tensor | None = None
+    pullback: Pullback | None = None
 
     @property
     def learned(self) -> bool:
         """Whether a learned likelihood stands behind it."""
-        return self.members is not None
+        return self.members is not None and self.pullback is None
 
     def mean(self) -> Tensor:
         """The posterior mean, `(m, 2)`."""

@@ -40,7 +40,7 @@ def determinant(level: Level, names: Sequence[str], anchors: Mapping[str, tuple[
 def errors(level: Level, names: Sequence[str]) -> Figure:
     """Standard error of the log-determinant; blank where it has none that can be used."""
     found = level.metric.log_determinant
-    stderr = np.where([status == "ok" for status in found.statuses], found.stderr.numpy(), np.nan)
+    stderr = np.where([status in ("ok", "truncated") for status in found.statuses], found.stderr.numpy(), np.nan)
     return _figure([_field(level.grid, stderr, names, "± log det g")], level.grid, names)
 
 

@@ -134,6 +134,7 @@ def _reading(level: Level, info: Mapping[str, Any]) -> list[str]:
     if not info["family"]["exponential"]:
         size = float(residual.value)
         word = "can nearly have" if size < 0.1 else "cannot quite have" if size < 0.3 else "cannot have"
+        word = "may or may not have" if 0.1 <= size < 2 * float(residual.stderr) else word
         sentences.append(
             f"A potential {word} this metric in these parameters (Codazzi residual {shown_estimate(residual)}): maps, "
             "lengths and regions below are those of the direct metric."

@@ -23,8 +23,8 @@ _SIDE = 96
 _WIDTH = 2.5
 """Cells in a standard deviation of a posterior that a bundle size is chosen for."""
 
-_BANDWIDTH = 0.6
-"""Smoothing of feature posteriors, in cells."""
+_BANDWIDTH = 0.8
+"""Of the regression of features, in cells."""
 
 Tell = Callable[[str], None]
 

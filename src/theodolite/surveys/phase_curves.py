@@ -28,16 +28,15 @@ _FINE = 256
 def phase_curves(
     direct: DirectMetric, potential: Potential | None, level: Level, asked: Sequence[tuple[str, Tensor]]
 ) -> tuple[Curve, ...]:
-    """Geodesics inside the largest regions, between their middles, and those that were asked for.
+    """Geodesics inside the largest regions, between their middles, and those that were asked for, in the metric in use.
 
-    In the direct metric always: in the Hessian of a potential the minimiser did not settle across Ising's narrow ridge
-    (curves longer than the straight line, status ``not converged``); in the direct metric it did.
+    That is the Hessian of the potential where there is one, else the direct metric.
     """
     pairs = [*_inside(level), *_across(level), *asked]
     if not pairs:
         return ()
     ends = torch.stack([pair for _, pair in pairs])
-    found = geodesic(direct, ends[:, 0], ends[:, 1], segments=_SEGMENTS, steps=_PATIENCE)
+    found = geodesic(potential or direct, ends[:, 0], ends[:, 1], segments=_SEGMENTS, steps=_PATIENCE)
     numbers = [
         {**_curve_numbers(direct, potential, points), "speed_variation": single(float(variation))}
         for points, variation in zip(found.points, found.speed_variation)
@@ -51,8 +50,8 @@ def _curve_numbers(direct: DirectMetric, potential: Potential | None, points: Te
 
     With a potential of the same metric, what the two fits differ by is inside the errors.
     """
-    found = _measured(direct, points)
-    other = found if potential is None else _measured(potential, points)
+    found = _measured(potential or direct, points)
+    other = _measured(direct, points)
     low, high = torch.tensor([direct.grid.low, direct.grid.high], dtype=points.dtype)
     offset = (points - points[0]) / (high - low)
     along = offset[-1] / offset[-1].norm()

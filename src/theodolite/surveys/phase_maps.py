@@ -79,8 +79,7 @@ def map_phases(
 
     Samples are drawn at parameters spread evenly over the box; their posteriors over a grid of cells are exact for the
     families of the zoo with a likelihood, and from features elsewhere. The metric in use is the Hessian of the fitted
-    potential for an exponential family in natural parameters (Ising), otherwise the direct one; geodesics always run in
-    the direct one; the potential is fitted
+    potential for an exponential family in natural parameters (Ising), otherwise the direct one. The potential is fitted
     in any case, and the Codazzi residual says whether it means anything.
 
     Args:
@@ -204,7 +203,9 @@ def _potential(family: Family, posterior: Posterior, seed: int) -> Potential:
     if family.exponential:
         return fit_potential(posterior, network=ConvexNetwork(), generator=seed)
     known = None if posterior.parameters is None else posterior.parameters[:_BUNDLES]
-    some = replace(posterior, log_probability=posterior.log_probability[:_BUNDLES], parameters=known)
+    members = None if posterior.members is None else posterior.members[:, :_BUNDLES]
+    logs = posterior.log_probability[:_BUNDLES]
+    some = replace(posterior, log_probability=logs, parameters=known, members=members)
     first, second = (min(_INTERVALS, size - 4) for size in posterior.grid.shape)
     return fit_potential(some, intervals=(first, second), generator=seed)
 
