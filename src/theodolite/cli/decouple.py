@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from theodolite.cli import decoupled, terminal
+from theodolite.cli import decoupled, options, terminal
 from theodolite.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,14 +45,7 @@ def _number(name: str, default: int | None, metavar: str, text: str, least: int 
     "--no-null", "null", is_flag=True, flag_value=False, default=True, help="Leave out runs without condition."
 )
 @click.option("--out", default="runs/decouple", show_default=True, metavar="FOLDER", help="New, or one to resume.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
-@click.option("--subfolder", help="Of the model's folder or hub repository, e.g. transformer.")
-@click.option("--revision", help="Of the hub repository.")
-@click.option("--device", help="As in torch, e.g. cuda or cuda:1; cpu by default.")
-@click.option("--dtype", help="float32 or float64; by default as stored.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, nothing else.")
-@click.option("--quiet", is_flag=True, help="Print errors only.")
-@click.option("--no-report", is_flag=True, help="Leave report.html out.")
+@options.chosen(options.SEED, *options.MODEL, *options.ANSWER)
 def decouple(model: str, out: str, as_json: bool, quiet: bool, no_report: bool, **settings: Any) -> None:
     """Do scaling, rotation and detail of a sampler come apart under conditions it never saw?
 

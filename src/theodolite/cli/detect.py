@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from theodolite.cli import detected, terminal
+from theodolite.cli import detected, options, terminal
 from theodolite.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,14 +32,7 @@ _GROUP = (
 @click.option("--output", type=click.Choice(["eps", "x0"]), help="Which map of a denoiser; eps by default.")
 @click.option("--condition", metavar="C", help="Of a denoiser: 3-red, or a class; by default nothing in particular.")
 @click.option("--out", required=True, metavar="FOLDER", help="Run folder: new, or one to resume.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=0),
-    default=24,
-    show_default=True,
-    metavar="N",
-    help="Images of each folder, from its sources in turn; 0 for all.",
-)
+@options.LIMIT
 @click.option(
     "--size",
     type=click.IntRange(min=1),
@@ -51,14 +44,7 @@ _GROUP = (
 @click.option("--score", default="departure", show_default=True, metavar="NAME", help="The one that orders the images.")
 @click.option("--level", type=float, default=0.95, show_default=True, help="Share of the reference below a threshold.")
 @click.option("--group", metavar="REGEX", help=_GROUP)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
-@click.option("--device", help="As in torch, e.g. cuda or cuda:1; cpu by default.")
-@click.option("--dtype", help="float32 or float64; by default as stored, half precision up-cast to float32.")
-@click.option("--subfolder", help="Of the model's folder or hub repository, e.g. vae.")
-@click.option("--revision", help="Of the hub repository.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, nothing else.")
-@click.option("--quiet", is_flag=True, help="Print errors only.")
-@click.option("--no-report", is_flag=True, help="Leave report.html out.")
+@options.chosen(options.SEED, *options.MODEL, *options.ANSWER)
 def detect(
     model: str,
     reference: str,

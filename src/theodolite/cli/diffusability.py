@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from theodolite.cli.rank import conduct, options
+from theodolite.cli.rank import conduct, shared
 
 __all__ = ["diffusability"]
 
 
 @click.command(short_help="How differently a model's latents and its images give way to noise.")
 @click.argument("model")
-@options
+@shared
 def diffusability(
     model: str, data: str | None, out: str | None, as_json: bool, quiet: bool, no_report: bool, **settings: Any
 ) -> None:

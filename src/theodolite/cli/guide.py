@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from theodolite.cli import terminal
+from theodolite.cli import options, terminal
 from theodolite.cli.listed import listed
 
 __all__ = ["guide", "print_guidance"]
@@ -57,13 +57,7 @@ _COLUMNS = {
     show_default=True,
     help="Of pixel models: noise at which the denoiser is the map.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
-@click.option("--subfolder", help="Of the model's folder or hub repository, e.g. unet.")
-@click.option("--revision", help="Of the hub repository.")
-@click.option("--device", help="As in torch, e.g. cuda; cpu by default.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, nothing else.")
-@click.option("--quiet", is_flag=True, help="Print errors only.")
-@click.option("--no-report", is_flag=True, help="Leave report.html out.")
+@options.chosen(options.SEED, options.DEVICE, *options.REPOSITORY, *options.ANSWER)
 def guide(model: str, out: str, as_json: bool, quiet: bool, no_report: bool, **settings: Any) -> None:
     """Fit a reward of local scaling to samples of MODEL, guide it at every scale, and measure what came of it.
 

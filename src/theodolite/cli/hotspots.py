@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from theodolite.cli import terminal
+from theodolite.cli import options, terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,14 +29,7 @@ _GROUP = (
 @click.option("--data", required=True, metavar="FOLDER", help="Images, with its subfolders.")
 @click.option("--reference", metavar="FOLDER", help="Images that thresholds come from; those of --data by default.")
 @click.option("--out", required=True, metavar="FOLDER", help="Run folder: new, or one to resume.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=0),
-    default=24,
-    show_default=True,
-    metavar="N",
-    help="Images of each folder, from its sources in turn; 0 for all.",
-)
+@options.LIMIT
 @click.option("--size", type=click.IntRange(min=1), metavar="PIXELS", help="Centre square of images, resized.")
 @click.option("--grid", type=click.Choice(["output", "latent"]), default="output", show_default=True, help=_GRID)
 @click.option(
@@ -45,14 +38,7 @@ _GROUP = (
 @click.option("--neighbours", type=click.IntRange(min=1), default=4, show_default=True, help="Of the curvature.")
 @click.option("--subspaces", type=click.IntRange(min=1), default=1, show_default=True, help="Whose maps are averaged.")
 @click.option("--group", metavar="REGEX", help=_GROUP)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
-@click.option("--device", help="As in torch, e.g. cuda or cuda:1; cpu by default.")
-@click.option("--dtype", help="float32 or float64; by default as stored, half precision up-cast to float32.")
-@click.option("--subfolder", help="Of the model's folder or hub repository, e.g. vae.")
-@click.option("--revision", help="Of the hub repository.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, nothing else.")
-@click.option("--quiet", is_flag=True, help="Print errors only.")
-@click.option("--no-report", is_flag=True, help="Leave report.html out.")
+@options.chosen(options.SEED, *options.MODEL, *options.ANSWER)
 def hotspots(
     model: str, data: str, out: str, limit: int, as_json: bool, quiet: bool, no_report: bool, **settings: Any
 ) -> None:

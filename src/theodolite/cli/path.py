@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from theodolite.cli import mapped, terminal
+from theodolite.cli import mapped, options, terminal
 
 __all__ = ["path"]
 
@@ -26,10 +26,7 @@ __all__ = ["path"]
 )
 @click.option("--steps", type=click.IntRange(min=4), default=12, show_default=True, help="From one end to the other.")
 @click.option("--size", type=click.IntRange(min=1), metavar="PIXELS", help="Centre square of images, resized.")
-@click.option("--device", help="As in torch, e.g. cuda; cpu by default.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, nothing else.")
-@click.option("--quiet", is_flag=True, help="Print errors only.")
-@click.option("--no-report", is_flag=True, help="Leave report.html out.")
+@options.chosen(options.DEVICE, *options.ANSWER)
 def path(
     model: str, first: str, second: str, out: str, as_json: bool, quiet: bool, no_report: bool, **settings: Any
 ) -> None:

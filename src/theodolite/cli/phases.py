@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from theodolite.cli import mapped, terminal
+from theodolite.cli import mapped, options, terminal
 
 __all__ = ["phases"]
 
@@ -50,11 +50,7 @@ def _four(context: click.Context, option: click.Parameter, value: Any) -> Any:
 )
 @click.option("--zoom", type=float, metavar="FACTOR", help="Map again around the steepest cell, so many times smaller.")
 @click.option("--between", callback=_four, multiple=True, metavar="A1,A2,B1,B2", help="One more geodesic; repeatable.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
-@click.option("--device", help="As in torch, e.g. cuda; cpu by default.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, nothing else.")
-@click.option("--quiet", is_flag=True, help="Print errors only.")
-@click.option("--no-report", is_flag=True, help="Leave report.html out.")
+@options.chosen(options.SEED, options.DEVICE, *options.ANSWER)
 def phases(source: str, out: str, as_json: bool, quiet: bool, no_report: bool, **settings: Any) -> None:
     """Fit the Fisher metric of a family of samples over two parameters, and map its phases, ridges and geodesics.
 

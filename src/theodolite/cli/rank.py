@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from theodolite.cli import ranked, terminal
+from theodolite.cli import options, ranked, terminal
 from theodolite.errors import InputError
 
 if TYPE_CHECKING:
     from theodolite.fisher import Ranking
 
-__all__ = ["conclude", "conduct", "options", "rank"]
+__all__ = ["conclude", "conduct", "rank", "shared"]
 
 _DEMO: dict[str, Any] = {
     "models": ["zoo:patches-plain", "zoo:patches-kl", "zoo:patches-smooth"],
@@ -28,38 +28,28 @@ _GROUP = (
     "match. By default the name before crop coordinates: cat_0128_0256.png is from cat."
 )
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def options(function: Function) -> Function:
-    """The options that `rank` and `diffusability` share."""
-    for option in reversed(
-        (
-            click.option("--data", metavar="FOLDER", help="Folder of images, with its subfolders."),
-            click.option("--out", metavar="FOLDER", help="Run folder: new, or one to go on with."),
-            click.option("--limit", type=click.IntRange(min=2), metavar="N", help="Only the first N images, by path."),
-            click.option(
-                "--size",
-                type=click.IntRange(min=1),
-                metavar="PIXELS",
-                help="Centre square, resized to so many pixels; by default images keep their size, cut to what fits.",
-            ),
-            click.option("--group", metavar="REGEX", help=_GROUP),
-            click.option("--budget", default="standard", show_default=True, metavar="NAME", help=_BUDGET),
-            click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw."),
-            click.option("--device", help="As in torch, e.g. cuda or cuda:1; cpu by default."),
-            click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, nothing else."),
-            click.option("--quiet", is_flag=True, help="Print errors only."),
-            click.option("--no-report", is_flag=True, help="Leave report.html out."),
-        )
-    ):
-        function = option(function)
-    return function
+shared = options.chosen(
+    click.option("--data", metavar="FOLDER", help="Folder of images, with its subfolders."),
+    click.option("--out", metavar="FOLDER", help="Run folder: new, or one to go on with."),
+    click.option("--limit", type=click.IntRange(min=2), metavar="N", help="Only the first N images, by path."),
+    click.option(
+        "--size",
+        type=click.IntRange(min=1),
+        metavar="PIXELS",
+        help="Centre square, resized to so many pixels; by default images keep their size, cut to what fits.",
+    ),
+    click.option("--group", metavar="REGEX", help=_GROUP),
+    click.option("--budget", default="standard", show_default=True, metavar="NAME", help=_BUDGET),
+    options.SEED,
+    options.DEVICE,
+    *options.ANSWER,
+)
+"""The options that `rank` and `diffusability` share."""
 
 
 @click.command(short_help="Rank autoencoders by how well diffusion should train in their latents.")
 @click.argument("models", nargs=-1, metavar="MODEL MODEL...")
-@options
+@shared
 @click.option("--demo", is_flag=True, help="Rank the patch autoencoders that ship with the package on bundled images.")
 def rank(
     models: tuple[str, ...],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from theodolite.cli import terminal
+from theodolite.cli import options, terminal
 from theodolite.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,15 +54,8 @@ _RTOL = (
 @click.option("--budget", default="standard", show_default=True, metavar="NAME", help=_BUDGET)
 @click.option("--rtol", type=float, metavar="ERROR", help=_RTOL)
 @click.option("--descriptors", metavar="A,B", help=f"Of {', '.join(DESCRIPTORS)}; all by default.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
-@click.option("--device", help="As in torch, e.g. cuda or cuda:1; cpu by default.")
-@click.option("--dtype", help="float32 or float64; by default as stored, half precision up-cast to float32.")
-@click.option("--subfolder", help="Of the model's folder or hub repository, e.g. vae.")
-@click.option("--revision", help="Of the hub repository.")
 @click.option("--dry-run", is_flag=True, help="Print what it would cost, in passes and seconds, and measure nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object, and nothing else.")
-@click.option("--quiet", is_flag=True, help="Print errors only.")
-@click.option("--no-report", is_flag=True, help="Leave report.html out.")
+@options.chosen(options.SEED, *options.MODEL, *options.ANSWER)
 def survey(
     out: str | None, dry_run: bool, as_json: bool, quiet: bool, no_report: bool, model: str, data: str, **settings: Any
 ) -> None:

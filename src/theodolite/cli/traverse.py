@@ -5,37 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from theodolite.cli import terminal
+from theodolite.cli import options, terminal
 from theodolite.cli.listed import listed
 
 __all__ = ["print_traverse", "traverse"]
 
-_Verb = TypeVar("_Verb", bound=Callable[..., object])
 
-
-def _common(budget: str) -> Callable[[_Verb], _Verb]:
+def _common(budget: str) -> Callable[[Any], Any]:
     """Options of all three."""
-    options = (
+    return options.chosen(
         click.option("--out", required=True, metavar="FOLDER", help="New, or one to go on with."),
         click.option("--budget", default=budget, show_default=True, metavar="NAME", help="quick, standard or full."),
-        click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw."),
-        click.option("--device", help="As in torch, e.g. cuda; cpu by default."),
-        click.option("--dtype", help="float32 or float64; by default as stored."),
-        click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, nothing else."),
-        click.option("--quiet", is_flag=True, help="Print errors only."),
-        click.option("--no-report", is_flag=True, help="Leave report.html out."),
+        options.SEED,
+        *options.MODEL,
+        *options.ANSWER,
     )
-
-    def decorate(verb: _Verb) -> _Verb:
-        for option in reversed(options):
-            verb = option(verb)
-        return verb
-
-    return decorate
 
 
 @click.group(short_help="Follow psi, nu and delta over a plane, over denoising, over corruptions.")

@@ -34,6 +34,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "seed": 0,
     "device": None,
     "dtype": None,
+    "subfolder": None,
+    "revision": None,
 }
 
 
@@ -50,6 +52,8 @@ def traverse_corruptions(
     seed: int = 0,
     device: str | torch.device | None = None,
     dtype: str | None = None,
+    subfolder: str | None = None,
+    revision: str | None = None,
     progress: Progress | None = None,
 ) -> Traversed:
     """Local scaling, rank and complexity of a decoder at the latents of images that get worse.
@@ -76,6 +80,8 @@ def traverse_corruptions(
         seed: of every random draw.
         device: as in torch, for a model that is named.
         dtype: ``float32`` or ``float64``, for a model that is named.
+        subfolder: of the model's folder or hub repository.
+        revision: of the hub repository.
         progress: called with (images done, all, what is done).
 
     Returns:
@@ -96,7 +102,7 @@ def traverse_corruptions(
     settings = checked_settings({**given, "corruption": tuple(corruption)}, {"limit": 2, "size": 2})
     folder, exists = opened(out)
     images = _images(path_of(data, "the image folder"), limit, group)
-    autoencoder, word = opened_autoencoder(model, device, dtype)
+    autoencoder, word = opened_autoencoder(model, subfolder=subfolder, revision=revision, device=device, dtype=dtype)
     return run_traverse(_Corruptions(autoencoder, word, images, settings), folder, exists, progress)
 
 

@@ -38,6 +38,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "seed": 0,
     "device": None,
     "dtype": None,
+    "subfolder": None,
+    "revision": None,
 }
 _SIDES = ("normal", "unusual")
 
@@ -55,6 +57,8 @@ def traverse_denoising(
     seed: int = 0,
     device: str | torch.device | None = None,
     dtype: str | None = None,
+    subfolder: str | None = None,
+    revision: str | None = None,
     progress: Progress | None = None,
 ) -> Traversed:
     """Local scaling, rank and complexity of the guided denoiser at every step of its deterministic sampler (DDIM).
@@ -84,6 +88,8 @@ def traverse_denoising(
         seed: of noise and of random draws.
         device: as in torch, for a model that is named.
         dtype: ``float32`` or ``float64``, for a model that is named.
+        subfolder: of the model's folder or hub repository.
+        revision: of the hub repository.
         progress: called with (done, all, what is done).
 
     Returns:
@@ -100,7 +106,7 @@ def traverse_denoising(
         {**given, "guidance": _scales(guidance), "output": _outputs(output)}, {"steps": 1, "seeds": 2}
     )
     folder, exists = opened(out)
-    loaded = loaded_diffusion(model, device=device, dtype=dtype)
+    loaded = loaded_diffusion(model, subfolder=subfolder, revision=revision, device=device, dtype=dtype)
     name = os.fspath(model) if isinstance(model, str | os.PathLike) else getattr(model, "name", type(model).__name__)
     return run_traverse(_Denoising(loaded, str(name), settings, conditions), folder, exists, progress)
 

@@ -32,6 +32,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "seed": 0,
     "device": None,
     "dtype": None,
+    "subfolder": None,
+    "revision": None,
 }
 _PICTURES = 7
 """Decoded images along a side, at most."""
@@ -49,6 +51,8 @@ def traverse_plane(
     seed: int = 0,
     device: str | torch.device | None = None,
     dtype: str | None = None,
+    subfolder: str | None = None,
+    revision: str | None = None,
     progress: Progress | None = None,
 ) -> Traversed:
     """Local scaling, rank and complexity of a decoder over `z = z0 + a (z1 - z0) + b (z2 - z0)`.
@@ -71,6 +75,8 @@ def traverse_plane(
         seed: of every random draw.
         device: as in torch, for a model that is named.
         dtype: ``float32`` or ``float64``, for a model that is named.
+        subfolder: of the model's folder or hub repository.
+        revision: of the hub repository.
         progress: called with (rows done, all, what is done).
 
     Returns:
@@ -88,7 +94,7 @@ def traverse_plane(
     if len(anchor) != 3:
         raise InputError(f"three anchors expected, got {len(anchor)}; give --anchor three times")
     folder, exists = opened(out)
-    autoencoder, word = opened_autoencoder(model, device, dtype)
+    autoencoder, word = opened_autoencoder(model, subfolder=subfolder, revision=revision, device=device, dtype=dtype)
     return run_traverse(_Plane(autoencoder, word, settings), folder, exists, progress)
 
 

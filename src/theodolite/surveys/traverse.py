@@ -158,8 +158,8 @@ def opened(out: str | os.PathLike[str]) -> tuple[RunFolder, bool]:
     return folder, exists
 
 
-def opened_autoencoder(model: Any, device: Any, dtype: Any) -> tuple[Autoencoder, str]:
-    """An autoencoder that is named or was given, and what the command line calls it.
+def opened_autoencoder(model: Any, **options: Any) -> tuple[Autoencoder, str]:
+    """An autoencoder that is named, with `options` of `theodolite.load`, or was given; what the command line calls it.
 
     Raises:
         InputError: something else is named, or has no encoder and decoder.
@@ -169,7 +169,7 @@ def opened_autoencoder(model: Any, device: Any, dtype: Any) -> tuple[Autoencoder
 
     if isinstance(model, Autoencoder):
         return model, model.name
-    return load_autoencoder(model, device=device, dtype=dtype), os.fspath(model)
+    return load_autoencoder(model, **options), os.fspath(model)
 
 
 def checked_settings(settings: Mapping[str, Any], whole: Mapping[str, int]) -> dict[str, Any]:
