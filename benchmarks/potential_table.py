@@ -241,7 +241,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--bundles", type=int, default=1000)
     parser.add_argument("--together", type=int, default=4, help="samples in a bundle")
     parser.add_argument("--samples", type=int, default=30_000)
-    parser.add_argument("--steps", type=int, default=2000, help="of the training of networks")
+    parser.add_argument("--steps", type=int, default=3000, help="of the training of networks")
     parser.add_argument("--side", type=int, default=6)
     parser.add_argument("--sites", type=int, default=14)
     parser.add_argument("--threads", type=int, default=2)
