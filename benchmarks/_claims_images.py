@@ -29,7 +29,7 @@ __all__ = ["classes", "complexity", "guided"]
 
 
 def complexity(n: int, folder: Path | None) -> list[Row]:
-    """C7: ψ, ν and δ of decoders against total variation and size as PNG, also given contrast."""
+    """C7: ψ, ν and δ of decoders against total variation and size as PNG, also given contrast and brightness."""
     labels = labels_of(list(CONDITIONS)).repeat(-(-n // len(CONDITIONS)), 1)[:n]
     digits = coloured_digits(labels, held_out=True, generator=0)[0]
     rows = _followed("coloured digits", conditional_diffusion().autoencoder, digits, range(n))
@@ -53,15 +53,19 @@ def _followed(kind: str, model: Autoencoder, images: Tensor, groups: Sequence[Ha
     with torch.no_grad():
         latents = model.encode(images)
     found = described(model.decoder, latents)
-    contrast, count = PROPERTIES["contrast"](images), len(set(groups))
-    rows = []
+    plain = [PROPERTIES[name](images) for name in ("contrast", "brightness")]
+    controls = {"": [], " given contrast": plain[:1], " given contrast and brightness": plain}
+    count, rows = len(set(groups)), []
     for what, measure in (("TV", _variation(images)), ("PNG size", _png_sizes(images))):
         for name, symbol in DESCRIPTORS.items():
             x = found[name].value.double()
-            plain = bootstrapped(lambda at: spearman(x[at], measure[at]), len(x), groups)  # noqa: B023
-            given = bootstrapped(lambda at: partial_spearman(x[at], measure[at], contrast[at]), len(x), groups)  # noqa: B023
-            rows.append(above("C7", f"Spearman of {symbol} and {what}, {kind}", count, plain, 0))
-            rows.append(above("C7", f"the same given contrast: {symbol}, {what}, {kind}", count, given, 0))
+            for words, given in controls.items():
+                number = bootstrapped(
+                    lambda at: partial_spearman(x[at], measure[at], *(one[at] for one in given)),  # noqa: B023
+                    len(x),
+                    groups,
+                )
+                rows.append(above("C7", f"Spearman of {symbol} and {what}{words}, {kind}", count, number, 0))
     return rows
 
 

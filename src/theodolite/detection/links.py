@@ -74,9 +74,15 @@ def spearman(x: Tensor, y: Tensor) -> Tensor:
     return _correlation(_centred(ranks(x)), _centred(ranks(y)))
 
 
-def partial_spearman(x: Tensor, y: Tensor, given: Tensor) -> Tensor:
-    """`(r_xy - r_xg r_yg) / sqrt((1 - r_xg²) (1 - r_yg²))` of rank correlations: what `given` leaves of a link."""
-    xy, xg, yg = spearman(x, y), spearman(x, given), spearman(y, given)
+def partial_spearman(x: Tensor, y: Tensor, *given: Tensor) -> Tensor:
+    """`(r_xy - r_xg r_yg) / sqrt((1 - r_xg²) (1 - r_yg²))` of rank correlations: what `given` leaves of a link.
+
+    Several are taken off one after the other, by the same formula on what the others leave.
+    """
+    if not given:
+        return spearman(x, y)
+    *others, last = given
+    xy, xg, yg = (partial_spearman(*pair, *others) for pair in ((x, y), (x, last), (y, last)))
     scale = ((1 - xg.square()) * (1 - yg.square())).clamp_min(0).sqrt()
     return torch.where(scale > _TINY, (xy - xg * yg) / scale, torch.nan)
 
