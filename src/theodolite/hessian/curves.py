@@ -9,7 +9,16 @@ from torch import Tensor
 
 from theodolite.spectrum.estimate import Estimate
 
-__all__ = ["COARSE", "STATUSES", "Geodesic", "denser", "resampled", "speed_variation", "straight_lines"]
+__all__ = [
+    "COARSE",
+    "STATUSES",
+    "Geodesic",
+    "denser",
+    "resampled",
+    "speed_variation",
+    "straight_lines",
+    "tiny_at_least",
+]
 
 STATUSES = {
     "ok": "a stationary curve of the energy",
@@ -50,13 +59,19 @@ class Geodesic:
 
     @property
     def gap(self) -> Tensor:
-        """How much shorter than the straight line, as a part of it, `(m,)`."""
-        return 1 - self.length.value / self.straight_length.clamp_min(1e-300)
+        """How much shorter than the straight line, as a part of it, `(m,)`; 0 where that has no length."""
+        straight = self.straight_length
+        return torch.where(straight > 0, 1 - self.length.value / tiny_at_least(straight), 0.0)
 
     @property
     def status(self) -> str:
         """The worst of `statuses`."""
         return max(self.statuses, key=list(STATUSES).index)
+
+
+def tiny_at_least(values: Tensor) -> Tensor:
+    """Values that can be divided by, whatever the dtype."""
+    return values.clamp_min(torch.finfo(values.dtype).tiny)
 
 
 def straight_lines(start: Tensor, end: Tensor, segments: int) -> Tensor:
@@ -77,12 +92,12 @@ def denser(curves: Tensor) -> Tensor:
 
 def speed_variation(pieces: Tensor) -> Tensor:
     """Standard deviation over mean of lengths of pieces, `(m, n)`: `(m,)`."""
-    return pieces.std(1, correction=0) / pieces.mean(1).clamp_min(1e-300)
+    return pieces.std(1, correction=0) / tiny_at_least(pieces.mean(1))
 
 
 def resampled(curves: Tensor, pieces: Tensor) -> Tensor:
     """Points moved along polygons `(m, n + 1, d)` to equal lengths, by `pieces: (m, n)`, the lengths of their sides."""
-    floor = _UNEQUAL * pieces.mean(1, keepdim=True).clamp_min(1e-300)
+    floor = tiny_at_least(_UNEQUAL * pieces.mean(1, keepdim=True))
     travelled = torch.cat([torch.zeros_like(pieces[:, :1]), (pieces + floor).cumsum(1)], 1)
     n = pieces.shape[1]
     asked = travelled[:, -1:] * torch.arange(n + 1, dtype=curves.dtype, device=curves.device) / n

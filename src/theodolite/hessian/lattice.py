@@ -33,6 +33,8 @@ def lattice_paths(metric: Metric, start: Tensor, end: Tensor, box: ParameterGrid
     curves = []
     for row in range(len(start)):
         path, here = [], int(last[row])
+        if not bool(torch.isfinite(distance[row].flatten()[here])):
+            here = int(first[row])  # there is no way on the lattice: the straight line
         while here != int(first[row]):
             path.append(here)
             i, j = _MOVES[int(parent[row].flatten()[here])]

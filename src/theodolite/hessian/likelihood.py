@@ -92,8 +92,9 @@ def learn_likelihood(
     Raises:
         InputError: too few samples, shapes that do not fit, values that are not finite, parameters that do not vary.
     """
-    x, t = _flat(features(states)), parameters.double()
-    _check(x, t, batch, members, rank)
+    x = _flat(features(states))
+    t = parameters.to(x.device).double()
+    _check(x, t, batch, members, rank, steps)
     seed = Seeds(generator, 1).base[0]
     draws = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(x), generator=draws)
@@ -173,13 +174,13 @@ def _flat(features: Tensor) -> Tensor:
     return features.reshape(len(features), -1).double()
 
 
-def _check(x: Tensor, t: Tensor, batch: int, members: int, rank: int) -> None:
+def _check(x: Tensor, t: Tensor, batch: int, members: int, rank: int, steps: int) -> None:
     if t.shape != (len(x), 2):
         raise InputError(f"parameters ({len(x)}, 2) expected, one pair a sample, got {tuple(t.shape)}")
     if batch < 2 or len(x) * 9 // 10 < batch:
         raise InputError(f"at least {batch * 10 // 9 + 1} samples expected for batches of {batch}, got {len(x)}")
-    if rank < 1:
-        raise InputError(f"a rank of at least one expected, got {rank}")
+    if rank < 1 or steps < 1:
+        raise InputError(f"a rank and steps of at least one expected, got {rank} and {steps}")
     if members < 2:
         raise InputError(f"at least two members expected, whose spread is an error, got {members}")
     if not bool(torch.isfinite(x).all()) or not bool(torch.isfinite(t).all()):

@@ -29,6 +29,8 @@ _ROUNDING = 1e-9
 """Relative errors below this are rounding."""
 
 _UNRESOLVED = "what the grid or the fit does not resolve exceeds sampling error; it is inside the standard error"
+_NOUGHT = 1e-100
+"""Of the largest eigenvalue anywhere, or of one: a matrix without one as large is nought."""
 
 _THIN = "next to no bundle had its posterior here; spread the parameters over the box"
 
@@ -99,7 +101,8 @@ def metric_map(source: MetricSource, points: Tensor | None = None) -> MetricMap:
         raise InputError(f"points (n, 2) expected, got {tuple(points.shape)}")
     g, replicates = source.metric(points).detach(), source.metric_replicates(points).detach()
     values, vectors = torch.linalg.eigh(g)
-    floored = torch.maximum(values, SINGULAR * values[:, -1:].clamp_min(1e-300))
+    floored = torch.maximum(values, SINGULAR * values[:, -1:].clamp_min(_NOUGHT * float(values.max())))
+    floored = floored.clamp_min(_NOUGHT)
     shifts, along = _shifts(replicates, vectors, floored)
     sampled = [part.std(0) for part in _shifts(source.sampling_replicates(points).detach(), vectors, floored)]
     thin = _support(source, points) < _SUPPORTED
@@ -199,7 +202,10 @@ def _slopes(metric: Metric, points: Tensor, steps: Tensor) -> Tensor:
 
 def _squares(slopes: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     """Squared norms of what is not symmetric and of all, `(..., n)`, in the frame where `mean` is the identity."""
-    frame = torch.linalg.inv(torch.linalg.cholesky(mean)).mT
+    factor, failed = torch.linalg.cholesky_ex(mean)
+    if bool(failed):
+        raise InputError("a metric of full rank in the mean expected, got a singular one; it is that of one parameter")
+    frame = torch.linalg.inv(factor).mT
     local = torch.einsum("...ijk,ia,jb,kc->...abc", slopes, frame, frame, frame)
     residual = local[..., 0, :, 1] - local[..., 1, :, 0]
     return residual.square().sum(-1), local.square().sum((-1, -2, -3))

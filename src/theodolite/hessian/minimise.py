@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from theodolite.hessian.curves import tiny_at_least
+
 __all__ = ["Minimum", "minimise"]
 
 _MEMORY = 12
@@ -84,7 +86,7 @@ def minimise(
 
 def _first(direction: Tensor, slope: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     """A first step of the length that would use up a tenth of the value."""
-    scale = (0.1 * value / -slope.clamp_max(-1e-300)).clamp_max(1)
+    scale = (0.1 * value / tiny_at_least(-slope)).clamp_max(1)
     return direction * scale[:, None], slope * scale
 
 
@@ -113,5 +115,5 @@ def _scale(memory: list[tuple[Tensor, Tensor, Tensor]], gradient: Tensor) -> Ten
     scale = torch.ones_like(gradient[:, 0])
     for _, y, rho in memory:
         squared = (y * y).sum(-1)
-        scale = torch.where(rho > 0, 1 / (rho * squared).clamp_min(1e-300), scale)
+        scale = torch.where(rho > 0, 1 / tiny_at_least(rho * squared), scale)
     return scale

@@ -45,7 +45,9 @@ class Potential:
         misfit: mean Kullback-Leibler divergence of the fitted posteriors from the given ones, nats: zero for an
             exponential family in these parameters; what it is not, no potential can give.
         support: bundles a cell had, relative to an even spread over the grid, `(cells,)`.
-        converged: whether the optimum was reached, with a positive definite Hessian everywhere.
+        converged: whether the optimum was reached, with a positive definite Hessian everywhere; of a network, whether
+            it was, or ten steps lowered the misfit by less than a thousandth. Where no potential fits the posteriors
+            well its metric can still move then, by about the sampling error.
         learned: whether a learned likelihood stands behind it.
         resolution: a standard error of the metric in cells for what the fit does not resolve or cannot have: what it
             differs by from the direct metric of the same posteriors, beyond chance, with the resolution of that,

@@ -22,7 +22,7 @@ _FARTHEST = 8.0
 """How many times wider than asked a bandwidth may get."""
 
 _LEAST_FREEDOM = 0.1
-"""Of one less a leverage."""
+"""Of the variance of a residual, in units of that of the scatter."""
 
 _CHUNK = 2**23
 """Gathered values held together."""
@@ -55,7 +55,10 @@ class LocalPolynomials:
         near, self.indices = distances.topk(self.count, 1, largest=False)
         weights = (-(near / width[:, None]).square() / 2).exp()[:, None]
         B = self._monomials(places[self.indices] - centres[:, None])
-        self.operator = torch.linalg.solve(B.mT * weights @ B, B.mT * weights)
+        self.operator, singular = torch.linalg.solve_ex(B.mT * weights @ B, B.mT * weights)
+        if bool(singular.any()):
+            where = tuple(grid.points[int(singular.argmax())].tolist())
+            raise InputError(f"parameters spread over the box expected, got those near {where} on one line")
         self._nearest = distances.argmin(0)
         self._offsets = self._monomials(places - centres[self._nearest])
 
@@ -76,11 +79,12 @@ class LocalPolynomials:
     def residuals(self, values: Tensor) -> Tensor:
         """What the polynomial of the nearest cell leaves of every sample, `(n, D)`.
 
-        Over the root of one less the sample's own weight in it, so that their squares have the mean of the scatter.
+        Over the root of `1 - 2 l + |w|²`, `w` the weights of all samples in it and `l` its own, which is their variance
+        in units of that of the scatter.
         """
         found = self.coefficients(values)
         left = values - torch.einsum("nq,nqd->nd", self._offsets, found[self._nearest])
-        return left / (1 - self._leverages()).clamp_min(_LEAST_FREEDOM).sqrt()[:, None]
+        return left / self._freedoms().clamp_min(_LEAST_FREEDOM).sqrt()[:, None]
 
     @functools.cached_property
     def smoother(self) -> Tensor:
@@ -92,12 +96,11 @@ class LocalPolynomials:
         """The matrix of `slopes`, `(cells, 2, n)`."""
         return self._dense(slice(1, 3)) / self.spacing[:, None]
 
-    def _leverages(self) -> Tensor:
-        """The weight of every sample in the polynomial of the nearest cell at its own place, `(n,)`."""
+    def _freedoms(self) -> Tensor:
+        """`1 - 2 l + |w|²` of every sample, `(n,)`, `w` of the polynomial of the nearest cell at its place."""
+        weights = torch.einsum("nq,nqk->nk", self._offsets, self.operator[self._nearest])
         own = self.indices[self._nearest] == torch.arange(self.samples, device=self.indices.device)[:, None]
-        rows, places = own.nonzero(as_tuple=True)
-        columns = self.operator[self._nearest[rows], :, places]
-        return torch.zeros_like(self._offsets[:, 0]).index_put((rows,), (columns * self._offsets[rows]).sum(1))
+        return 1 - 2 * (weights * own).sum(1) + weights.square().sum(1)
 
     def _dense(self, rows: slice) -> Tensor:
         part = self.operator[:, rows]

@@ -21,7 +21,11 @@ NUMBER_WORDS = {
         "Codazzi residual", "", "0: the direct metric is the Hessian of a function of these parameters; 1: not at all"
     ),
     "misfit": Word("misfit", "nats", "divergence of the posteriors that the potential gives from those of the samples"),
-    "potential_converged": Word("potential converged", "", "1: the convex programme reached its optimum"),
+    "potential_converged": Word(
+        "potential converged",
+        "",
+        "1: its fit reached the optimum, or hardly got better any more",
+    ),
     "posterior_width": Word(
         "posterior width", "cells", "median of the narrowest standard deviation; below 1 the grid does not resolve them"
     ),
