@@ -118,3 +118,18 @@ def test_within_a_phase_of_a_diffusion_model_it_bends_less_than_across():
 def test_bad_input_is_refused_in_one_line(call, message: str):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, D])
+@pytest.mark.parametrize("decode", [lambda z: z.clamp(-1, 1), lambda z: 0 * z])
+def test_curves_without_a_length_are_numbers(decode, dtype: torch.dtype):
+    """A saturated and a constant decoder; the other pair is not disturbed."""
+    start, end = (
+        torch.tensor([[2.0, 2.0], [0.0, 0.0]], dtype=dtype),
+        torch.tensor([[3.0, 5.0], [0.5, 0.5]], dtype=dtype),
+    )
+    found = decoder_geodesic(decode, start, end, segments=8)
+    assert torch.isfinite(found.points).all()
+    assert torch.isfinite(found.gap).all()
+    assert found.gap[0] == 0
+    assert float(found.length.value[0]) == 0

@@ -23,6 +23,7 @@ from theodolite.hessian import (
     noise_free_posterior,
     shoot,
 )
+from theodolite.hessian.lattice import lattice_paths
 from theodolite.zoo import TASEP, Ising, MixtureDiffusion
 
 D = torch.float64
@@ -269,3 +270,25 @@ def test_shooting_follows_great_circles_and_stops_at_a_box(ising: Potential):
 def test_bad_input_is_refused_in_one_line(call, message: str):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_an_end_that_the_lattice_cannot_reach_starts_from_the_straight_line():
+    box = ParameterGrid((0.0, 0.0), (1.0, 1.0), (4, 4))
+
+    def metric(t: Tensor) -> Tensor:
+        lost = (t[:, 0] - 0.5).square() + (t[:, 1] - 0.2).square() < 0.03
+        return (
+            torch.eye(2, dtype=D).expand(len(t), 2, 2) * torch.where(lost, torch.nan, 1 + 0 * t.sum(-1))[:, None, None]
+        )
+
+    start, end = torch.tensor([0.1, 0.9], dtype=D), torch.tensor([0.9, 0.9], dtype=D)
+    found = geodesic(metric, start, end, box=box)
+    assert torch.isfinite(found.points).all()
+    around = lattice_paths(metric, start[None], torch.tensor([[0.5, 0.2]], dtype=D), box, 20, 8)
+    assert torch.isfinite(around).all()
+
+
+def test_equal_ends_have_no_gap():
+    found = geodesic(lambda t: torch.eye(2, dtype=D).expand(len(t), 2, 2), *torch.tensor([[[0.3, 0.3]]] * 2, dtype=D))
+    assert float(found.gap) == 0
+    assert torch.isfinite(found.points).all()

@@ -179,3 +179,33 @@ def test_a_singular_metric_has_a_status():
 def test_bad_input_is_refused_in_one_line(call, message: str):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_a_smooth_field_is_met_up_to_the_edge_of_its_box():
+    """Between centres and beyond the outermost ones, and its slope there."""
+    grid = ParameterGrid((0.0, 0.0), (1.0, 1.0), (12, 12))
+
+    def exact(t: Tensor) -> Tensor:
+        a, b = (1 + t[:, 0]).square() + t[:, 1], 0.3 * t[:, 0] * t[:, 1]
+        return torch.stack([a, b, b, (0.5 * t[:, 1]).exp()], -1).reshape(-1, 2, 2)
+
+    field = exact(grid.points)
+    found = DirectMetric(grid, field, field[None].repeat(3, 1, 1, 1), torch.ones(144))
+    edge = torch.stack([torch.zeros(7, dtype=D), torch.linspace(0, 1, 7, dtype=D)], -1).requires_grad_()
+    torch.testing.assert_close(found.metric(edge).detach(), exact(edge).detach(), rtol=1e-3, atol=1e-3)
+    (slope,) = torch.autograd.grad(found.metric(edge)[:, 0, 0].sum(), edge)
+    torch.testing.assert_close(slope[:, 0], torch.full((7,), 2.0, dtype=D), rtol=0.03, atol=0)
+    torch.testing.assert_close(found.metric(grid.points), field)
+
+
+def test_a_field_that_is_nought_somewhere_has_no_error_that_is_no_number():
+    grid = ParameterGrid((0.0, 0.0), (1.0, 1.0), (6, 6))
+    field = torch.zeros(36, 2, 2, dtype=D)
+    found = metric_map(DirectMetric(grid, field, field[None].repeat(3, 1, 1, 1), torch.ones(36)))
+    assert torch.isfinite(found.log_determinant.stderr).all()
+    assert set(found.log_determinant.statuses) == {"rank-deficient"}
+
+
+def test_the_codazzi_residual_of_one_parameter_is_refused():
+    with pytest.raises(InputError, match="full rank"):
+        codazzi_residual(lambda t: torch.ones(len(t), 2, 2, dtype=D), torch.rand(5, 2, dtype=D))

@@ -179,3 +179,27 @@ def test_another_kind_of_run_is_not_overwritten(run):
     out, _, _ = run
     with pytest.raises(InputError, match="theodolite phases"):
         interpolate(identity(), "seed:1", "seed:2", out=out)
+
+
+def test_a_run_that_cannot_be_made_leaves_the_one_before(tmp_path):
+    out = tmp_path / "run"
+    map_phases("zoo:ising", out=out, **TINY)
+    before = (out / "run.json").read_bytes()
+    with pytest.raises(InputError, match="cells"):
+        map_phases("zoo:ising", out=out, **{**TINY, "bundle": 3000})
+    assert (out / "run.json").read_bytes() == before
+    assert len(read_phases(out)[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"zoom": float("inf")}, "zoom"),
+        ({"between": [(0.1, 0.1, 0.1, 0.1)]}, "two ends"),
+        ({"device": "nonsense"}, "device"),
+    ],
+)
+def test_what_would_fail_late_is_refused_early(tmp_path, settings, message):
+    with pytest.raises(InputError, match=message):
+        map_phases("zoo:ising", out=tmp_path / "run", **TINY, **settings)
+    assert not (tmp_path / "run").exists()

@@ -32,7 +32,7 @@ NUMBER_WORDS = {
     "edge_mass": Word("edge mass", "", "mean probability in the outermost cells, where the box cuts posteriors off"),
     "bundle": Word("bundle", "samples", "samples in a bundle N; of features, the sharpness of their kernel"),
     "error_median": Word(
-        "error, median", "", "relative Frobenius error of the metric against the exact one, over cells"
+        "error, median", "", "relative Frobenius error against the exact metric, its norm at least 1 % of its median"
     ),
     "error_p95": Word("error, 95 %", "", "its 95th percentile"),
     "coverage": Word(

@@ -23,6 +23,9 @@ _SIDE = 96
 _WIDTH = 2.5
 """Cells in a standard deviation of a posterior that a bundle size is chosen for."""
 
+_ANCHORS = 1500
+"""Samples whose posteriors are taken, at most."""
+
 _BANDWIDTH = 0.8
 """Of the regression of features, in cells."""
 
@@ -231,7 +234,7 @@ def generated_posterior(
     x = torch.cat(found)
     tell("posteriors")
     return feature_posterior(
-        x, truth, grid, kernel=Squared(bundle or _suited(x, truth, grid)), anchors=1500, bandwidth=_BANDWIDTH
+        x, truth, grid, kernel=Squared(bundle or _suited(x, truth, grid)), anchors=_ANCHORS, bandwidth=_BANDWIDTH
     )
 
 

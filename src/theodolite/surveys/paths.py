@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +81,7 @@ def interpolate(
         refuse_another_kind(folder.path, "path")
     autoencoder = _opened(model, device)
     ends = read_ends([first, second], autoencoder, size)
-    _check_ends(ends)
+    _check_ends(ends, autoencoder, routes)
     settings = {"via": via, "steps": steps, "size": size, "device": device}
     info = _record(model, autoencoder, ends, settings, folder.path)
     tell = progress or silent
@@ -95,8 +95,9 @@ def interpolate(
                 count = functools.partial(_count, tell, place, routes)
                 made.append(_route(name, autoencoder, ends, steps, count))
                 write_paths(folder, Paths(info, tuple(made)), "running")
-        except KeyboardInterrupt:
-            write_paths(folder, Paths(info, tuple(made)), "interrupted")
+        except (KeyboardInterrupt, InputError):
+            if made:  # otherwise what was there before stays
+                write_paths(folder, Paths(info, tuple(made)), "interrupted")
             raise
         tell(len(routes), len(routes), "")
         return write_paths(folder, Paths(info, tuple(made)), "complete")
@@ -189,10 +190,19 @@ def _estimate(value: Tensor, stderr: Tensor | None = None, status: str = "ok") -
     return Estimate(value, error, 0, 1, (status,))
 
 
-def _check_ends(ends: list[End]) -> None:
+def _check_ends(ends: list[End], autoencoder: Autoencoder, routes: Sequence[str]) -> None:
+    """What would fail after long work: ends that are one, that have no arc between them, or decode to nothing."""
+    import torch
+
     a, b = (end.latent for end in ends)
     if bool((a == b).all()):
         raise InputError(f"two different latents expected, got the same from {ends[0].name} and {ends[1].name}")
+    if "slerp" in routes:
+        slerp(a, b, torch.tensor([0.5], dtype=torch.float64, device=a.device))
+    with torch.no_grad():
+        decoded = autoencoder.decoder(torch.stack([a, b]))
+    if not bool(decoded.isfinite().all()):
+        raise InputError(f"finite outputs expected at {ends[0].name} and {ends[1].name}, got NaN or infinity")
 
 
 def _opened(model: Any, device: str | None) -> Autoencoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -67,6 +68,9 @@ _INTERVALS = 16
 
 _PICTURES = 8
 
+_FLOOR = 0.01
+"""Of the median norm of the exact metric: what its norm counts as at least, where errors are relative to it."""
+
 
 def map_phases(
     source: str | os.PathLike[str] | Autoencoder | Family,
@@ -99,7 +103,8 @@ def map_phases(
     Raises:
         InputError: before long work: an unknown source, settings of another one, other than three anchors, some that
             are equal or on one line, a box the family does not know, ends of geodesics outside it, too few samples for
-            the cells; samples that are not finite, at the first of them.
+            the cells; samples that are not finite, at the first of them. A map that was in `out` stays until the first
+            level of the new one is finished.
         KeyboardInterrupt: on Ctrl-C; finished levels are kept.
     """
     unknown = set(settings) - set(DEFAULTS)
@@ -120,7 +125,6 @@ def map_phases(
         folder.tidy()
         levels: list[Level] = []
         try:
-            folder.write_info({**info, "status": "running", "finished": None, "levels": []})
             while True:
                 level, direct, potential = _mapped(family, grid, samples, asked, steps)
                 levels.append(level)
@@ -134,8 +138,9 @@ def map_phases(
                 if asked["zoom"] is None or len(levels) == 2:
                     break
                 grid = zoom(grid, level.phases.steepest(), asked["zoom"])
-        except KeyboardInterrupt:
-            write_phases(folder, info, levels, "interrupted")
+        except (KeyboardInterrupt, InputError):
+            if levels:  # otherwise what was there before stays
+                write_phases(folder, info, levels, "interrupted")
             raise
         steps.end()
         return levels, write_phases(folder, info, levels, "complete")
@@ -152,7 +157,7 @@ def open_family(source: Any, settings: Mapping[str, Any]) -> Family:
     name = source if isinstance(source, Autoencoder) else os.fspath(source)
     own = {"zoo:ising": ("side",), "zoo:tasep": ("sites",), "zoo:mixture-diffusion": ()}
     known = own.get(name) if isinstance(name, str) else None
-    theirs = ("side", "sites") if known is None else ("anchor", "embedding", "size", "noise", "side", "sites")
+    theirs = ("side", "sites") if known is None else ("anchor", "embedding", "size", "noise", "side", "sites", "device")
     for setting in theirs:
         if setting not in (known or ()) and settings[setting] not in (DEFAULTS[setting], []):
             raise InputError(f"--{setting} does not belong to {source}, which takes {_taken(known)}; leave it out")
@@ -245,10 +250,10 @@ def _residual(direct: DirectMetric) -> Estimate:
 def _scores(found: MetricMap, exact: Tensor) -> dict[str, Estimate]:
     """How far the fitted metric is from the exact one.
 
-    Relative to the Frobenius norm of the exact one, taken as no less than a thousandth of the largest in the box.
+    Relative to the Frobenius norm of the exact one, taken as no less than a hundredth of its median.
     """
     sizes = torch.linalg.matrix_norm(exact)
-    relative = torch.linalg.matrix_norm(found.matrices - exact) / sizes.clamp_min(1e-3 * float(sizes.max()))
+    relative = torch.linalg.matrix_norm(found.matrices - exact) / sizes.clamp_min(_FLOOR * float(sizes.median()))
     errors = (found.matrices - exact).abs()[:, (0, 0, 1), (0, 1, 1)]
     covered = errors <= 1.96 * found.stderr[:, (0, 0, 1), (0, 1, 1)]
     return {
@@ -279,7 +284,7 @@ def _grid(family: Family, asked: Mapping[str, Any]) -> ParameterGrid:
     cells = asked["grid"] or family.cells
     if cells < 7:
         raise InputError(f"at least 7 cells along a side expected, got {cells}; give a larger --grid")
-    if asked["zoom"] is not None and not asked["zoom"] > 1:
+    if asked["zoom"] is not None and not 1 < asked["zoom"] < math.inf:
         raise InputError(f"a zoom above 1 expected, got {asked['zoom']}")
     grid = ParameterGrid(low, high, (cells, cells))
     check = getattr(family, "check", None)
@@ -296,6 +301,8 @@ def _ends(between: Sequence[Sequence[float]], grid: ParameterGrid) -> list[tuple
                 f"ends of a geodesic in the box {grid.low} to {grid.high} expected as four numbers, got "
                 f"{tuple(pair.tolist())}"
             )
+        if torch.equal(*pair.unflatten(0, (2, 2))):
+            raise InputError(f"two ends of a geodesic expected, got {tuple(pair[:2].tolist())} twice")
     return [("asked", pair.unflatten(0, (2, 2))) for pair in pairs]
 
 
