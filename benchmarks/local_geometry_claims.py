@@ -17,7 +17,7 @@ outside its interval, on either side, and fails with the whole interval within 0
 beside the others: baselines, and what was gained over them. Intervals are over samples or whole groups of them, not
 over trainings: every network is trained once. `--data` is a folder with `fashion_mnist_test.npz`, `--images` one of
 photographs; by default `../shared/...`, and without them C5 and C10 leave Fashion-MNIST out and C7 takes the
-photographs that ship. Meant for about ten minutes of two cores; `--smoke` runs in seconds and says nothing.
+photographs that ship. It takes about three quarters of an hour of two cores; `--smoke` takes seconds and says nothing.
 """
 
 from __future__ import annotations
