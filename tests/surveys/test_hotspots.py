@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 import torch
 
 from theodolite import InputError, find_hotspots
+from theodolite.derivatives import SelfCheck
 from theodolite.detection import hotspots
+from theodolite.surveys.engine import Survey
 from theodolite.surveys.hotspots_store import HotspotRun, read_hotspots
 from theodolite.surveys.store import read_parquet
 
@@ -81,6 +84,27 @@ def test_thresholds_are_those_of_the_reference(tiny: Any, photos: Path, tmp_path
     roles = [file["role"] for file in found.run.info["data"]["files"]]
     assert roles == ["image"] + ["reference"] * 4
     assert f"--reference {photos}" in found.run.info["command"]
+
+
+def test_doubted_derivatives_doubt_every_share(
+    tiny: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("plotly")
+    from theodolite.report import write_hotspots_report
+
+    whole = Survey._self_checked
+
+    def failed(self: Survey, latents: torch.Tensor) -> SelfCheck:
+        return replace(whole(self, latents), passed=False, first_order_holds=False, message="cut off")
+
+    monkeypatch.setattr(Survey, "_self_checked", failed)
+    found = find_hotspots(tiny.make(), photos, tmp_path / "run", **QUICK)
+    rows = read_parquet(found.run.path / "hotspots.parquet").to_pylist()
+    assert not {row["status"] for row in rows} & {"ok", "approximate"}
+    assert {one.status for one in found.found.thresholds.values()} == {"undetermined"}
+    page = write_hotspots_report(found).read_text()
+    assert "Doubt every number below: cut off" in page
+    assert "of chance" not in page
 
 
 @pytest.mark.parametrize(
