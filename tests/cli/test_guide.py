@@ -76,6 +76,8 @@ def test_a_run_has_a_table_pictures_and_the_reward(invoke, quick, reward, tmp_pa
         (("--rho", 0), "one at least besides zero"),
         (("--control", "colour"), "controls among"),
         (("--measured", 1), "`measured`"),
+        (("--guidance", "nan"), "`guidance`"),
+        (("--level", 0), "`level`"),
         (("--norm", "l2"), "unit or raw"),
         (("--reward", "nowhere.safetensors"), "is not there"),
     ],

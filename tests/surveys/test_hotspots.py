@@ -117,6 +117,7 @@ def test_doubted_derivatives_doubt_every_share(
         ("make", {"group": "^"}, "two sources"),
         ("make", {"data": "nowhere"}, "does not exist"),
         ("make", {"limit": -1}, "limit"),
+        ("make", {"limit": 1}, "a larger --limit"),
         ("to_vectors", {}, "spatial axes"),
     ],
 )

@@ -196,10 +196,11 @@ def _images(evaluation: dict[str, Any], limit: int | None) -> tuple[ImageSet, di
     reference, test = (find_images(Path(evaluation[role])) for role in ("reference", "test"))
     group = evaluation["group"]
     sources = [sources_of([image.file for image in one.files], group) for one in (reference, test)]
-    if len(set(sources[0])) < 2:
+    if len(used := set(spread(sources[0], sources[0], limit))) < 2:
         raise InputError(
-            f"reference images of two sources or more expected, since crops of one photograph are not independent; "
-            f"{reference.folder} holds one, {sources[0][0]!r}; give more images, or tell sources apart with --group"
+            f"reference images of two sources or more expected, since crops of one photograph are not independent; got "
+            f"one of {reference.folder}, {used.pop()!r}, of at most {limit or 'all'} images; give more images, a "
+            "larger --limit, or tell sources apart with --group"
         )
     labels = read_labels(evaluation["labels"], test)
     keys = [(labels.get(image.file), source) for image, source in zip(test.files, sources[1])]

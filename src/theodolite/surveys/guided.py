@@ -209,6 +209,10 @@ def _check(asked: Mapping[str, Any]) -> None:
     for name, least in (("clean", 40), ("training", 1), ("samples", 8), ("measured", 3), ("steps", 1)):
         if not isinstance(asked[name], int) or asked[name] < least:
             raise InputError(f"`{name}` expected to be a whole number, {least} or more, got {asked[name]!r}")
+    if not math.isfinite(asked["guidance"]):
+        raise InputError(f"`guidance` expected to be a finite number, got {asked['guidance']!r}; 1 stands for none")
+    if not 0 < asked["level"] < math.inf:
+        raise InputError(f"`level` expected to be a noise level above zero and finite, got {asked['level']!r}")
     if asked["norm"] not in ("unit", "raw"):
         raise InputError(f"`norm` expected to be unit or raw, got {asked['norm']!r}")
 

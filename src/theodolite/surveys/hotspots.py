@@ -220,12 +220,13 @@ def _images(folders: list[Path], limit: int | None, group: str | None) -> tuple[
     """The images of both folders as one set, and the role of each sample: ``image`` or ``reference``."""
     sets = [find_images(folder) for folder in folders]
     sources = [sources_of([image.file for image in one.files], group) for one in sets]
-    if len(set(sources[-1])) < 2:
+    kept = [spread(one.files, names, limit) for one, names in zip(sets, sources)]
+    if len(used := set(spread(sources[-1], sources[-1], limit))) < 2:
         raise InputError(
             f"images of two sources or more expected in {folders[-1]}, since thresholds come from them and crops of "
-            f"one photograph are not independent; got one, {sources[-1][0]!r}; give more images, --reference or --group"
+            f"one photograph are not independent; got one, {used.pop()!r}, of at most {limit or 'all'} images; give "
+            "more images, a larger --limit, --reference or --group"
         )
-    kept = [spread(one.files, names, limit) for one, names in zip(sets, sources)]
     if len(folders) == 1:
         return replace(sets[0], files=tuple(kept[0])), {image.sample: "image" for image in kept[0]}
     named = [_renamed(image, role) for role, files in zip(_ROLES, kept) for image in files]
