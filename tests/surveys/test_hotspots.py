@@ -16,7 +16,7 @@ from theodolite.derivatives import SelfCheck
 from theodolite.detection import hotspots
 from theodolite.surveys.engine import Survey
 from theodolite.surveys.hotspots_store import HotspotRun, read_hotspots
-from theodolite.surveys.store import read_parquet
+from theodolite.surveys.store import RunFolder, read_parquet
 
 QUICK: dict[str, Any] = {"dimension": 3, "neighbours": 2}
 
@@ -84,6 +84,14 @@ def test_thresholds_are_those_of_the_reference(tiny: Any, photos: Path, tmp_path
     roles = [file["role"] for file in found.run.info["data"]["files"]]
     assert roles == ["image"] + ["reference"] * 4
     assert f"--reference {photos}" in found.run.info["command"]
+
+
+def test_a_folder_that_another_process_holds_is_left_as_it_is(tiny: Any, photos: Path, found: HotspotRun) -> None:
+    table = found.run.path / "hotspots.parquet"
+    before = (table.stat().st_ino, found.overlay("01").stat().st_ino)
+    with RunFolder(found.run.path).locked(), pytest.raises(InputError, match="another survey is writing"):
+        find_hotspots(tiny.make(), photos, found.run.path, **QUICK)
+    assert (table.stat().st_ino, found.overlay("01").stat().st_ino) == before
 
 
 def test_doubted_derivatives_doubt_every_share(

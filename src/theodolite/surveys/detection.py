@@ -128,7 +128,6 @@ def detect(
             levels with a decoder, one level only, a level that is not positive.
         KeyboardInterrupt: on Ctrl-C; what is finished is kept.
     """
-    from theodolite.surveys.detected import read_detection, write_tables
     from theodolite.surveys.noised import view_of
 
     given = {name: value for name, value in locals().items() if name in _OPTIONS}
@@ -142,14 +141,13 @@ def detect(
     command = _command(plan.settings["model"], evaluation, out, given)
     work = _Work(plan, subject, images, folder, roles, {"evaluation": evaluation, "command": command})
     work.run(exists, progress or silent)
-    folder.write_info({**read_info(folder.path), "evaluation": evaluation, "command": command})
-    found = read_detection(folder.path)
-    write_tables(found)
-    return found
+    return work.found
 
 
 class _Work(Survey):
     """A survey of both folders, of a decoder or of a denoiser, that stores the baselines too."""
+
+    found: Detection
 
     def __init__(
         self,
@@ -170,6 +168,14 @@ class _Work(Survey):
         found = super().configuration()
         files = [{**file, "role": self.roles[file["sample"]]} for file in found["data"]["files"]]
         return {**found, "kind": "detect", "data": {**found["data"], "files": files}, **self.more}
+
+    def derive(self) -> None:
+        """How the finished images are judged now: scores, thresholds and tables."""
+        from theodolite.surveys.detected import read_detection, write_tables
+
+        self.folder.write_info({**read_info(self.folder.path), **self.more})
+        self.found = read_detection(self.folder.path)
+        write_tables(self.found)
 
     def measured(self, picture: Tensor, sample: str, **exact: bool) -> Measured:
         """The descriptors' rows, and those of the baselines that need the image."""

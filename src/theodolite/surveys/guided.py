@@ -19,7 +19,7 @@ from theodolite.steering.guidance import Reward, random_direction
 from theodolite.steering.properties import PROPERTIES
 from theodolite.steering.reward import LearnedReward, fit_reward
 from theodolite.steering.sweep import Sweep, sweep
-from theodolite.surveys.guided_store import write_guidance
+from theodolite.surveys.guided_store import clear_guidance, write_guidance
 from theodolite.surveys.guided_subject import Subject, subject_of
 from theodolite.surveys.plan import verb_command
 from theodolite.surveys.progress import Progress, silent
@@ -96,6 +96,9 @@ def measure_guidance(
         folder.tidy()
         try:
             folder.write_info({**info, "status": "running"})
+            clear_guidance(folder)
+            if reward is not None:  # it may be the one that was there
+                reward.save(folder.path / "reward.safetensors")
             info = _measured(folder, info, subject, reward, asked, progress or silent)
         except BaseException:
             folder.write_info({**read_info(folder.path), "status": "interrupted"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,8 +104,6 @@ def find_hotspots(
             reference images, latents without locations on the grid of latents, another run in `out`.
         KeyboardInterrupt: on Ctrl-C; what is finished is kept, with its overlays.
     """
-    from theodolite.surveys.hotspots_store import read_hotspots, write_hotspots
-
     given = {name: value for name, value in locals().items() if name in _DEFAULTS}
     given |= {name: None if given[name] is None else str(given[name]).removeprefix("torch.") for name in _TEXTS}
     folders = _folders(data, reference)
@@ -120,19 +117,14 @@ def find_hotspots(
     _check_locations(autoencoder, grid)
     images = checked_images(autoencoder, images, plan)
     work = _Work(plan, autoencoder, images, folder, roles, _command(plan, folder.path, given))
-    try:
-        work.run(exists, progress or silent)
-    except BaseException:
-        with suppress(InputError):  # too few are finished
-            write_hotspots(read_hotspots(folder.path))
-        raise
-    found = read_hotspots(folder.path)
-    write_hotspots(found)
-    return found
+    work.run(exists, progress or silent)
+    return work.found
 
 
 class _Work(Survey):
     """A survey of both folders that measures maps in place of descriptors."""
+
+    found: HotspotRun
 
     def __init__(
         self,
@@ -151,6 +143,13 @@ class _Work(Survey):
         found = super().configuration()
         files = [{**file, "role": self.roles[file["sample"]]} for file in found["data"]["files"]]
         return {**found, "kind": "hotspots", "command": self.command, "data": {**found["data"], "files": files}}
+
+    def derive(self) -> None:
+        """Shares and overlays of what is finished."""
+        from theodolite.surveys.hotspots_store import read_hotspots, write_hotspots
+
+        self.found = read_hotspots(self.folder.path)
+        write_hotspots(self.found)
 
     def _self_checked(self, latents: Tensor) -> SelfCheck:
         from theodolite.descriptors.decoupling import subspace_dimension
