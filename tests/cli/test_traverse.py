@@ -53,6 +53,17 @@ def test_corruptions_are_chosen_by_name(invoke, photos, tmp_path):
     assert len(list((tmp_path / "run" / "thumbnails").iterdir())) == 1 + 2 * 4
 
 
+def test_damaged_images_are_told_on_the_terminal_in_json_and_on_the_page(invoke, photos, tmp_path):
+    (photos / "bad.png").write_bytes(b"")
+    words = ("--corruption", "contrast", "--limit", 2, "--size", 16, "--out", tmp_path / "run")
+    result = invoke("traverse", "corruptions", "tiny:make", "--data", photos, *words, "--json")
+    found = json.loads(result.stdout)
+    assert [one["file"] for one in found["skipped"]] == ["bad.png"]
+    assert (found["failed"], found["self_check"]["passed"]) == ([], True)
+    assert result.stderr.startswith("theodolite: skipped bad.png: ")
+    assert "<dt>bad.png</dt>" in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_an_interrupt_is_told_and_keeps_what_is_finished(invoke, monkeypatch, tmp_path):
     from theodolite.surveys import over_plane
 

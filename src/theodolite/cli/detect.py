@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from theodolite.cli import detected, options, terminal
+from theodolite.cli import detected, notices, options, terminal
 from theodolite.errors import InputError
 
 if TYPE_CHECKING:
@@ -112,24 +112,20 @@ def _conclude(out: str, *, as_json: bool, quiet: bool, with_report: bool) -> Non
 
     found = read_detection(out)
     report = _written(found) if with_report else None
+    if not quiet:
+        _tell(found)
     if as_json:
         terminal.say(detected.as_json(found, report))
     elif not quiet:
-        _tell(found)
         detected.print_summary(found)
         terminal.say(out if report is None else report)
 
 
 def _tell(found: Detection) -> None:
     """What the user should know before reading the numbers."""
-    info = found.run.info
-    for skipped in info["data"]["skipped"]:
-        terminal.notice(f"skipped {skipped['file']}: {skipped['reason']}")
-    for failed in info["failed"]:
-        terminal.notice(f"failed {failed['sample']}, {failed['descriptor'] or 'every descriptor'}: {failed['reason']}")
+    notices.tell(found.run.info)
     if found.repeated:
         terminal.notice(f"{len(found.repeated)} test images are reference images too, e.g. {found.repeated[0]}")
-    terminal.warn(found.run)
 
 
 def _written(found: Detection) -> Path | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from theodolite.cli import options, terminal
+from theodolite.cli import notices, options, terminal
 from theodolite.cli.listed import listed
 
 __all__ = ["print_traverse", "traverse"]
@@ -142,7 +142,9 @@ def _run(work: Callable[[Any], Any], out: str, as_json: bool, quiet: bool, no_re
 def _conclude(out: str, as_json: bool, quiet: bool, with_report: bool) -> None:
     from theodolite.surveys import read_traverse
 
-    read_traverse(out)  # an interrupted run may have nothing to show yet
+    found = read_traverse(out)  # an interrupted run may have nothing to show yet
+    if not quiet:
+        notices.tell(found.info)
     report = None
     if with_report and not terminal.lacks_for_reports(out):
         from theodolite.report import write_traverse_report
@@ -161,6 +163,7 @@ def print_traverse(run: str, as_json: bool, report: Path | None = None) -> None:
     found = read_traverse(run)
     if as_json:
         kept = {name: found.info[name] for name in ("over", "status", "model", "settings", "design")}
+        kept |= notices.caveats(found.info)
         content = {"run": run, **kept, "report": None if report is None else str(report), "rows": found.rows}
         terminal.say(json.dumps(terminal.as_plain(content), indent=1))
         return
