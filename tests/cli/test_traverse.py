@@ -35,12 +35,13 @@ def test_a_plane_is_mapped_shown_and_reported(invoke, tmp_path):
 
 
 def test_denoising_takes_several_scales(invoke, tmp_path):
-    words = ("--guidance", 0, 2, "--steps", 1, "--seeds", 2, "--output", "x0", "--no-report")
+    words = ("--guidance", 0, 2, "--steps", 1, "--seeds", 2, "--output", "x0", "eps", "--no-report")
     result = invoke("traverse", "denoising", "zoo:coloured-latent", *words, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert "AUROC, map x0" in result.stdout
     info = json.loads((tmp_path / "run" / "run.json").read_text())
     assert info["settings"]["guidance"] == [0.0, 2.0]
+    assert info["settings"]["output"] == ["x0", "eps"]
     assert "--guidance 0.0 --guidance 2.0" in info["command"]
     assert (tmp_path / "run" / "thumbnails" / "seed-001-guidance-2.unusual.png").exists()
 
@@ -92,6 +93,7 @@ def test_an_interrupt_is_told_and_keeps_what_is_finished(invoke, monkeypatch, tm
         (("plane", "zoo:nothing", *ANCHORS), "got 'nothing'"),
         (("denoising", "zoo:digits"), "a conditional diffusion model expected"),
         (("denoising", "zoo:coloured-latent", "--output", "x1"), "outputs expected"),
+        (("denoising", "zoo:coloured-latent", "--output", "x0", "x1"), "x1"),
         (("denoising", "zoo:coloured-latent", "--conditions", "3-mauve/3-red"), "mauve"),
         (("corruptions", "zoo:digits", "--data", "nowhere"), "does not exist"),
         (("corruptions", "zoo:digits", "--data", "nowhere", "--corruption", "fog"), "a corruption among"),
