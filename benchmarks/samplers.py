@@ -145,11 +145,11 @@ def _once(options: argparse.Namespace) -> None:
 
 
 def _sampler(model: str, steps: int) -> LatentMap:
-    levels = karras_levels(steps, *_LEVELS)
     if model != "unet":
-        return theodolite.sampler_map(theodolite.load(f"zoo:{model}"), levels, condition=(3, "red"), guidance=2.0)
+        return theodolite.sampler_map(theodolite.load(f"zoo:{model}"), steps, condition=(3, "red"), guidance=2.0)
     from diffusers import DDIMScheduler, UNet2DModel
 
+    levels = karras_levels(steps, *_LEVELS)
     torch.manual_seed(0)
     network = UNet2DModel(
         sample_size=32,

@@ -34,7 +34,7 @@ def pipeline(tmp_path):
 
 def test_a_pixel_pipeline_is_measured_at_every_level(invoke, folders, pipeline, tmp_path):
     pytest.importorskip("plotly")
-    words = ("--sigma", 0.4, "--sigma", 1.6, "--scores", "local_scaling,score_norm,pixel_energy")
+    words = ("--sigma", 0.4, 1.6, "--scores", "local_scaling,score_norm,pixel_energy")
     result = invoke("detect", pipeline, *folders, *words, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -60,6 +60,7 @@ def test_a_pixel_pipeline_is_measured_at_every_level(invoke, folders, pipeline, 
         ("tiny:make", ("--sigma", 0.1, "--sigma", 0.4), "--sigma belongs to a denoiser"),
         ("zoo:coloured-pixels", ("--sigma", 0.1), "two or more different noise levels"),
         ("zoo:coloured-pixels", ("--sigma", 0.1, "--sigma", 0), "above zero and finite"),
+        ("zoo:coloured-pixels", ("--sigma", 0.1, 1e9), "between 0.01 and 10"),
         ("zoo:coloured-pixels", ("--size", 32), "images of 16x16 pixels expected"),
         ("zoo:coloured-pixels", ("--condition", "red"), "a class, e.g. 207"),
     ],

@@ -76,6 +76,8 @@ def test_a_run_has_a_table_pictures_and_the_reward(invoke, quick, reward, tmp_pa
         (("--rho", 0), "one at least besides zero"),
         (("--control", "colour"), "controls among"),
         (("--measured", 1), "`measured`"),
+        (("--guidance", "nan"), "`guidance`"),
+        (("--level", 0), "`level`"),
         (("--norm", "l2"), "unit or raw"),
         (("--reward", "nowhere.safetensors"), "is not there"),
     ],
@@ -93,11 +95,16 @@ def test_ctrl_c_leaves_an_interrupted_run(invoke, quick, reward, tmp_path, monke
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
+    (tmp_path / "run" / "strips").mkdir(parents=True)
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"format": 1, "kind": "guide"}))
+    for name in ("guidance.parquet", "report.html", "strips/scaling_+1.png"):
+        (tmp_path / "run" / name).touch()  # of a run before
     monkeypatch.setattr(guided, "sweep", stopped)
     result = invoke("guide", MODEL, "--reward", reward, "--control", "random", "--out", tmp_path / "run")
     assert result.exit_code == 130
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"
     assert (tmp_path / "run" / "reward.safetensors").is_file()
+    assert sorted(file.name for file in (tmp_path / "run").iterdir()) == ["reward.safetensors", "run.json"]
     refused(invoke("show", tmp_path / "run"), "run its command again")
 
 

@@ -24,6 +24,17 @@ def test_hotspots_are_found_shown_and_reported(invoke, photos, tmp_path):
     assert "--dimension 3 --neighbours 1" in json.loads((out / "run.json").read_text())["command"]
 
 
+def test_damaged_images_are_told_in_json_and_not_when_quiet(invoke, photos, tmp_path):
+    (photos / "bad.png").write_bytes(b"")
+    words = ("hotspots", "tiny:make", "--data", photos, "--out", tmp_path / "run", *SMALL, "--no-report")
+    assert invoke(*words, "--quiet").output == ""
+    result = invoke(*words, "--json")
+    found = json.loads(result.stdout)
+    assert [one["file"] for one in found["skipped"]] == ["bad.png"]
+    assert (found["failed"], found["self_check"]["passed"]) == ([], True)
+    assert result.stderr.startswith("theodolite: skipped bad.png: ")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

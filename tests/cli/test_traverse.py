@@ -35,12 +35,13 @@ def test_a_plane_is_mapped_shown_and_reported(invoke, tmp_path):
 
 
 def test_denoising_takes_several_scales(invoke, tmp_path):
-    words = ("--guidance", 0, 2, "--steps", 1, "--seeds", 2, "--output", "x0", "--no-report")
+    words = ("--guidance", 0, 2, "--steps", 1, "--seeds", 2, "--output", "x0", "eps", "--no-report")
     result = invoke("traverse", "denoising", "zoo:coloured-latent", *words, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert "AUROC, map x0" in result.stdout
     info = json.loads((tmp_path / "run" / "run.json").read_text())
     assert info["settings"]["guidance"] == [0.0, 2.0]
+    assert info["settings"]["output"] == ["x0", "eps"]
     assert "--guidance 0.0 --guidance 2.0" in info["command"]
     assert (tmp_path / "run" / "thumbnails" / "seed-001-guidance-2.unusual.png").exists()
 
@@ -51,6 +52,17 @@ def test_corruptions_are_chosen_by_name(invoke, photos, tmp_path):
     assert result.exit_code == 0, result.output
     assert "sensitivity at severity 4" in result.stdout
     assert len(list((tmp_path / "run" / "thumbnails").iterdir())) == 1 + 2 * 4
+
+
+def test_damaged_images_are_told_on_the_terminal_in_json_and_on_the_page(invoke, photos, tmp_path):
+    (photos / "bad.png").write_bytes(b"")
+    words = ("--corruption", "contrast", "--limit", 2, "--size", 16, "--out", tmp_path / "run")
+    result = invoke("traverse", "corruptions", "tiny:make", "--data", photos, *words, "--json")
+    found = json.loads(result.stdout)
+    assert [one["file"] for one in found["skipped"]] == ["bad.png"]
+    assert (found["failed"], found["self_check"]["passed"]) == ([], True)
+    assert result.stderr.startswith("theodolite: skipped bad.png: ")
+    assert "<dt>bad.png</dt>" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_an_interrupt_is_told_and_keeps_what_is_finished(invoke, monkeypatch, tmp_path):
@@ -81,6 +93,7 @@ def test_an_interrupt_is_told_and_keeps_what_is_finished(invoke, monkeypatch, tm
         (("plane", "zoo:nothing", *ANCHORS), "got 'nothing'"),
         (("denoising", "zoo:digits"), "a conditional diffusion model expected"),
         (("denoising", "zoo:coloured-latent", "--output", "x1"), "outputs expected"),
+        (("denoising", "zoo:coloured-latent", "--output", "x0", "x1"), "x1"),
         (("denoising", "zoo:coloured-latent", "--conditions", "3-mauve/3-red"), "mauve"),
         (("corruptions", "zoo:digits", "--data", "nowhere"), "does not exist"),
         (("corruptions", "zoo:digits", "--data", "nowhere", "--corruption", "fog"), "a corruption among"),

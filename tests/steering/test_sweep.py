@@ -60,6 +60,28 @@ def test_how_far_the_first_reward_is_ahead_is_paired(found):
     assert ("scaling", 1.0, "local_scaling_lead") not in found.estimates
 
 
+def test_means_carry_the_worst_status_of_their_samples(found):
+    flat = LatentMap(lambda z: torch.stack([z[:, 0].exp(), z[:, 1] * (z[:, 0] > 0.5)], 1), (2,))
+    noise = torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    options = {"steps": LEVELS, "norm": "raw", "shape": (2,)}
+    half = sweep(standard, flat, {"scaling": uphill}, [0.1], noise, Judge(lambda x: x), **options)
+    assert half.estimates["scaling", 0.1, "local_scaling_change"].status == "rank-deficient"
+    ends = {row["status"] for row in half.rows() if row["quantity"] == "local_scaling"}
+    assert ends == {"rank-deficient"}
+    assert {row["status"] for row in found.rows() if row["reward"] == "scaling"} == {"ok"}
+
+
+def test_what_has_no_number_is_said_so_and_does_not_rise():
+    broken = LatentMap(lambda z: z * (z[:, :1] < 0.5), (2,))
+    noise = torch.tensor([[-1.0, 0.0], [0.0, 1.0], [2.0, 0.0]], dtype=torch.float64)
+    options = {"steps": LEVELS, "norm": "raw", "shape": (2,)}
+    judge = Judge(lambda x: x, scores={"first": lambda x: x[:, 0] / 0})
+    found = sweep(standard, broken, {"scaling": uphill}, [1.0], noise, judge, **options)
+    status = {name: one.status for (_, rho, name), one in found.estimates.items() if rho}
+    assert status["local_scaling_step"] == status["first"] == "undefined"
+    assert not found.rises("scaling")
+
+
 def test_finished_rewards_are_told_one_by_one():
     noise, told = torch.randn(4, 2, generator=torch.Generator().manual_seed(0)), []
     rewards = {"scaling": uphill, "random": random_direction(4, (2,), generator=1)}

@@ -108,6 +108,12 @@ def test_bad_input_is_one_error_before_work(tmp_path: Path) -> None:
         decouple(model(), tmp_path / "run", conditions="red/blue")
     with pytest.raises(InputError, match="pairs"):
         decouple(model(), tmp_path / "run", conditions="0/1", pairs=1)
+    with pytest.raises(InputError, match="between 1 and 16"):
+        decouple(model(), tmp_path / "run", conditions="0/1", pairs=2, dimension=999)
+    with pytest.raises(InputError, match="`guidance`"):
+        decouple(model(), tmp_path / "run", conditions="0/1", pairs=2, guidance=float("nan"))
+    with pytest.raises(InputError, match="condition expected to be a class"):
+        decouple(model(), tmp_path / "run", conditions="²/3")
     with pytest.raises(InputError, match="autoencoder"):
         decouple("zoo:digits", tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -100,7 +100,10 @@ def test_limits_take_from_every_source_in_turn():
     assert len(spread(files, keys, 99)) == 6
 
 
-@pytest.mark.parametrize("option", [{"level": "high"}, {"level": True}, {"score": 3}, {"limit": 0}, {"labels": ""}])
+@pytest.mark.parametrize(
+    "option",
+    [{"level": "high"}, {"level": True}, {"score": 3}, {"limit": 0}, {"limit": 1}, {"labels": ""}],
+)
 def test_mistakes(folders, tmp_path, option):
     with pytest.raises(InputError):
         detect(tiny.make(), *folders, tmp_path / "run", **{**OPTIONS, **option})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 import torch
 
 from theodolite import InputError, find_hotspots
+from theodolite.derivatives import SelfCheck
 from theodolite.detection import hotspots
+from theodolite.surveys.engine import Survey
 from theodolite.surveys.hotspots_store import HotspotRun, read_hotspots
-from theodolite.surveys.store import read_parquet
+from theodolite.surveys.store import RunFolder, read_parquet
 
 QUICK: dict[str, Any] = {"dimension": 3, "neighbours": 2}
 
@@ -83,6 +86,35 @@ def test_thresholds_are_those_of_the_reference(tiny: Any, photos: Path, tmp_path
     assert f"--reference {photos}" in found.run.info["command"]
 
 
+def test_a_folder_that_another_process_holds_is_left_as_it_is(tiny: Any, photos: Path, found: HotspotRun) -> None:
+    table = found.run.path / "hotspots.parquet"
+    before = (table.stat().st_ino, found.overlay("01").stat().st_ino)
+    with RunFolder(found.run.path).locked(), pytest.raises(InputError, match="another survey is writing"):
+        find_hotspots(tiny.make(), photos, found.run.path, **QUICK)
+    assert (table.stat().st_ino, found.overlay("01").stat().st_ino) == before
+
+
+def test_doubted_derivatives_doubt_every_share(
+    tiny: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("plotly")
+    from theodolite.report import write_hotspots_report
+
+    whole = Survey._self_checked
+
+    def failed(self: Survey, latents: torch.Tensor) -> SelfCheck:
+        return replace(whole(self, latents), passed=False, first_order_holds=False, message="cut off")
+
+    monkeypatch.setattr(Survey, "_self_checked", failed)
+    found = find_hotspots(tiny.make(), photos, tmp_path / "run", **QUICK)
+    rows = read_parquet(found.run.path / "hotspots.parquet").to_pylist()
+    assert not {row["status"] for row in rows} & {"ok", "approximate"}
+    assert {one.status for one in found.found.thresholds.values()} == {"undetermined"}
+    page = write_hotspots_report(found).read_text()
+    assert "Doubt every number below: cut off" in page
+    assert "of chance" not in page
+
+
 @pytest.mark.parametrize(
     ("make", "change", "message"),
     [
@@ -93,6 +125,7 @@ def test_thresholds_are_those_of_the_reference(tiny: Any, photos: Path, tmp_path
         ("make", {"group": "^"}, "two sources"),
         ("make", {"data": "nowhere"}, "does not exist"),
         ("make", {"limit": -1}, "limit"),
+        ("make", {"limit": 1}, "a larger --limit"),
         ("to_vectors", {}, "spatial axes"),
     ],
 )

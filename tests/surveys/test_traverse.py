@@ -140,19 +140,19 @@ def test_a_gaussian_denoiser_has_its_known_spectrum_along_the_way(tmp_path):
 
 def test_guidance_mixes_both_jacobians_and_sides_are_told_apart(tmp_path):
     found = traverse_denoising(
-        Gaussian(), tmp_path / "run", guidance=[0, 1, 3], conditions=[(0, 1)], steps=2, seeds=3, output=["x0"]
+        Gaussian(), tmp_path / "run", guidance=[0, 1, 3.23456789], conditions=[(0, 1)], steps=2, seeds=3, output=["x0"]
     )
     sigma = found.info["design"]["levels"][0]
     c, u = ((w * Gaussian.deviations) ** 2 for w in (2, 1))
     one, nothing = c / (c + sigma**2), u / (u + sigma**2)
-    for guidance in (1.0, 3.0):
+    for guidance in (1.0, 3.23456789):  # not rounded to six digits on the way
         expected = (nothing + guidance * (one - nothing)).log().sum()
         (row,) = found.chosen(measure="mean", guidance=guidance, side="unusual", step=0, quantity="local_scaling")
         assert row["value"] == pytest.approx(float(expected), rel=1e-6)
         (row,) = found.chosen(measure="auroc", guidance=guidance, step=0, quantity="local_scaling")
         assert (row["value"], row["n"]) == (1.0, 3)
         assert row["low"] < 0.6  # three pairs say little, however clear
-    here = {"quantity": "condition_norm", "seed": 0, "step": 0, "side": "unusual", "guidance": 3.0}
+    here = {"quantity": "condition_norm", "seed": 0, "step": 0, "side": "unusual", "guidance": 3.23456789}
     (gap,) = [row["value"] for row in found.points if here.items() <= row.items()]
     x = sigma * Seeds([Seeds(0, 3).base[0]], 1).normal("noise", 3)[0]
     assert gap == pytest.approx(float(((one - nothing) * x / sigma).norm()), rel=1e-6)
@@ -273,6 +273,7 @@ def test_anchors_on_a_line_are_refused(anchors, tmp_path):
         ({"guidance": [0, 2]}, "conditions expected with guidance 0, 2"),
         ({"guidance": [-1]}, "scales of 0 or more"),
         ({"guidance": [1, 1]}, "different scales"),
+        ({"guidance": [2, 2.0000001]}, "different scales"),
         ({"guidance": []}, "different scales"),
         ({"output": ["x1"]}, "outputs expected"),
         ({"conditions": "red"}, "a condition expected"),

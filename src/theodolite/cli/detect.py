@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from theodolite.cli import detected, options, terminal
+from theodolite.cli import detected, notices, options, terminal
+from theodolite.cli.listed import listed
 from theodolite.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,19 +17,19 @@ if TYPE_CHECKING:
 __all__ = ["detect"]
 
 _SCORES = "Of those in docs/detection.md; by default all of a decoder but curvature, and the cheap ones of a denoiser."
-_SIGMA = "Noise level of a denoiser, in units of its points; give two or more. By default 0.1, 0.4 and 1.6."
+_SIGMA = "Noise levels of a denoiser, two or more, in units of its points; by default 0.1 0.4 1.6."
 _GROUP = (
     "Regular expression for the part of a file's path that tells its source photograph, in both folders; by default "
     "the name before crop coordinates, each folder on its own."
 )
 
 
-@click.command(short_help="Score images of one folder against those of another.")
+@click.command(cls=listed("--sigma"), short_help="Score images of one folder against those of another.")
 @click.argument("model")
 @click.option("--reference", required=True, metavar="FOLDER", help="Images that are normal, with its subfolders.")
 @click.option("--test", required=True, metavar="FOLDER", help="Images to judge.")
 @click.option("--labels", metavar="FILE.csv", help="Columns file,label of test images: 0 normal, 1 unusual.")
-@click.option("--sigma", type=float, multiple=True, metavar="S", help=_SIGMA)
+@click.option("--sigma", type=float, multiple=True, metavar="NUMBERS", help=_SIGMA)
 @click.option("--output", type=click.Choice(["eps", "x0"]), help="Which map of a denoiser; eps by default.")
 @click.option("--condition", metavar="C", help="Of a denoiser: 3-red, or a class; by default nothing in particular.")
 @click.option("--out", required=True, metavar="FOLDER", help="Run folder: new, or one to resume.")
@@ -74,7 +75,7 @@ def detect(
       theodolite detect ./my-vae --reference photos --test others --out runs/odd
       theodolite detect ./my-vae --reference photos --test mixed --labels labels.csv --out runs/labelled --limit 0
       theodolite detect ./my-vae --reference photos --test others --out runs/odd --score lc_over_phfe --level 0.9
-      theodolite detect zoo:coloured-pixels --reference digits --test odd --out runs/noise --sigma 0.1 --sigma 0.4
+      theodolite detect zoo:coloured-pixels --reference digits --test odd --out runs/noise --sigma 0.1 0.4
       theodolite detect ./my-vae --reference photos --test others --out runs/large --size 128 --budget standard --json
     """  # noqa: D301
     from theodolite.surveys import detect as measure
@@ -112,24 +113,20 @@ def _conclude(out: str, *, as_json: bool, quiet: bool, with_report: bool) -> Non
 
     found = read_detection(out)
     report = _written(found) if with_report else None
+    if not quiet:
+        _tell(found)
     if as_json:
         terminal.say(detected.as_json(found, report))
     elif not quiet:
-        _tell(found)
         detected.print_summary(found)
         terminal.say(out if report is None else report)
 
 
 def _tell(found: Detection) -> None:
     """What the user should know before reading the numbers."""
-    info = found.run.info
-    for skipped in info["data"]["skipped"]:
-        terminal.notice(f"skipped {skipped['file']}: {skipped['reason']}")
-    for failed in info["failed"]:
-        terminal.notice(f"failed {failed['sample']}, {failed['descriptor'] or 'every descriptor'}: {failed['reason']}")
+    notices.tell(found.run.info)
     if found.repeated:
         terminal.notice(f"{len(found.repeated)} test images are reference images too, e.g. {found.repeated[0]}")
-    terminal.warn(found.run)
 
 
 def _written(found: Detection) -> Path | None:

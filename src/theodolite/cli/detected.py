@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from theodolite.cli import terminal
+from theodolite.cli import notices, terminal
 from theodolite.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ def _print_images(found: Detection, score: str) -> None:
 
 def as_json(found: Detection, report: Path | None = None) -> str:
     """The detection in one JSON object."""
-    info = found.run.info
     alone, grouped = found.p_values(found.headline)
     above, values = found.flagged(found.headline), found.scores[found.headline].value
     content = {
@@ -91,8 +90,7 @@ def as_json(found: Detection, report: Path | None = None) -> str:
         ],
         "left_out": dict(found.left_out),
         "no_auroc": found.why_no_table or None,
-        "skipped": info["data"]["skipped"],
-        "failed": info["failed"],
+        **notices.caveats(found.run.info),
         "report": None if report is None else str(report),
     }
     return json.dumps(terminal.as_plain(content), indent=1)

@@ -131,7 +131,13 @@ def _print_reward(title: str, name: str, cells: Mapping[tuple[str, float, str], 
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:
-    return "" if row is None else f"{row['value']:.3g} ± {row['stderr']:.2g}"
+    from theodolite.surveys.run import NOT_NUMBERS
+
+    if row is None:
+        return ""
+    if row["status"] in NOT_NUMBERS:
+        return f"– ({row['status']})"
+    return f"{row['value']:.3g} ± {row['stderr']:.2g}"
 
 
 def _read_from_noise(held_out: Mapping[str, Sequence[float]]) -> str:

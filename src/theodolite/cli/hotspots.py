@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from theodolite.cli import options, terminal
+from theodolite.cli import notices, options, terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +82,8 @@ def _conclude(out: str, *, as_json: bool, quiet: bool, with_report: bool) -> Non
     from theodolite.surveys.hotspots_store import read_hotspots
 
     found = read_hotspots(out)
-    _tell(found)
+    if not quiet:
+        _tell(found)
     report = None
     if with_report and not terminal.lacks_for_reports(out):
         from theodolite.report import write_hotspots_report
@@ -97,13 +98,9 @@ def _conclude(out: str, *, as_json: bool, quiet: bool, with_report: bool) -> Non
 
 def _tell(found: HotspotRun) -> None:
     """What the user should know before reading the numbers."""
-    for skipped in found.run.info["data"]["skipped"]:
-        terminal.notice(f"skipped {skipped['file']}: {skipped['reason']}")
-    for failed in found.run.info["failed"]:
-        terminal.notice(f"failed {failed['sample']}: {failed['reason']}")
+    notices.tell(found.run.info)
     if found.left_out:
         terminal.notice(f"left out, without a leading direction: {', '.join(found.left_out)}")
-    terminal.warn(found.run)
 
 
 def _print(found: HotspotRun) -> None:
@@ -148,6 +145,7 @@ def _as_json(found: HotspotRun, report: Path | None) -> str:
         "images": len(found.samples),
         "reference": found.reference,
         "left_out": list(found.left_out),
+        **notices.caveats(found.run.info),
         "thresholds": {name: _plain(one) for name, one in found.found.thresholds.items()},
         "shares": shares,
         "samples": {

@@ -143,11 +143,12 @@ def conclude(out: str, *, as_json: bool, quiet: bool, with_report: bool) -> None
 
     ranking, info = read_ranking(out)
     report = _written(ranking, info, out) if with_report else None
+    if not quiet:
+        for skipped in info["data"]["skipped"]:
+            terminal.notice(f"skipped {skipped['file']}: {skipped['reason']}")
     if as_json:
         terminal.say(ranked.as_json(ranking, info, out, report))
     elif not quiet:
-        for skipped in info["data"]["skipped"]:
-            terminal.notice(f"skipped {skipped['file']}: {skipped['reason']}")
         ranked.print_summary(ranking, info)
         terminal.say(out if report is None else report)
 

@@ -32,7 +32,7 @@ def _survey(run: str, out: Path | None) -> Path:
     from theodolite.surveys import read_run
 
     results = read_run(run)
-    terminal.warn(results)
+    terminal.warn(results.info)
     return write_report(results, out)
 
 

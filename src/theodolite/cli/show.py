@@ -37,7 +37,7 @@ def _show_survey(run: str, as_json: bool, sort: str | None) -> None:
     from theodolite.surveys import read_run
 
     results = read_run(run)
-    terminal.warn(results)
+    terminal.warn(results.info)
     if as_json:
         by = {"samples_by": {sort: terminal.samples_by(results, sort)}} if sort else {}
         terminal.say(terminal.as_json(results, **by))
@@ -61,7 +61,7 @@ def _show_detection(run: str, as_json: bool, sort: str | None) -> None:
     from theodolite.surveys.detected import read_detection
 
     judged = read_detection(run)
-    terminal.warn(judged.run)
+    terminal.warn(judged.run.info)
     if as_json:
         terminal.say(detected.as_json(judged))
     else:

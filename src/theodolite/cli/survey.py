@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from theodolite.cli import options, terminal
+from theodolite.cli import notices, options, terminal
 from theodolite.errors import InputError
 
 if TYPE_CHECKING:
@@ -158,10 +158,6 @@ def _tell(run: Run, measured: bool) -> None:
     """What the user should know before reading the numbers."""
     if not measured:
         terminal.notice(f"{run.path} is complete already: nothing was measured")
-    for skipped in run.info["data"]["skipped"]:
-        terminal.notice(f"skipped {skipped['file']}: {skipped['reason']}")
     for left_out in run.info["left_out"]:
         terminal.notice(f"left out {left_out['descriptor']}: {left_out['reason']}")
-    for failed in run.info["failed"]:
-        terminal.notice(f"failed {failed['sample']}, {failed['descriptor'] or 'every descriptor'}: {failed['reason']}")
-    terminal.warn(run)
+    notices.tell(run.info)

@@ -125,9 +125,9 @@ def progress_bar(quiet: bool) -> Iterator[Callable[[int, int, str], None] | None
         yield draw
 
 
-def warn(run: Run) -> None:
-    """What makes a run's numbers doubtful, on stderr."""
-    check = run.info.get("self_check") or {}
+def warn(info: Mapping[str, Any]) -> None:
+    """What makes the numbers of a run doubtful, from its `run.json`, on stderr."""
+    check = info.get("self_check") or {}
     if check.get("passed") is False:
         notice(f"the derivatives' self-check failed: {check.get('message')}")
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import click
 
-from theodolite.cli import options, terminal
+from theodolite.cli import notices, options, terminal
 from theodolite.cli.listed import listed
 
 __all__ = ["print_traverse", "traverse"]
+
+_OUTPUTS = ("x0", "eps", "v", "score")
 
 
 def _common(budget: str) -> Callable[[Any], Any]:
@@ -62,7 +64,9 @@ def plane(model: str, out: str, as_json: bool, quiet: bool, no_report: bool, **s
     _run(lambda tell: traverse_plane(model, out, progress=tell, **settings), out, as_json, quiet, no_report)
 
 
-@traverse.command(cls=listed("--guidance"), short_help="Of a denoiser, along its sampler at several guidance scales.")
+@traverse.command(
+    cls=listed("--guidance", output=_OUTPUTS), short_help="Of a denoiser, along its sampler at several guidance scales."
+)
 @click.argument("model")
 @click.option(
     "--guidance",
@@ -76,7 +80,7 @@ def plane(model: str, out: str, as_json: bool, quiet: bool, no_report: bool, **s
     "--conditions", metavar="A/B,...", help="Normal and unusual, e.g. 3-red/3-yellow; as `decouple` has them."
 )
 @click.option(
-    "--output", multiple=True, default=("x0", "eps"), metavar="NAME", help="x0, eps, v or score; x0 and eps by default."
+    "--output", multiple=True, default=("x0", "eps"), metavar="NAMES", help="x0, eps, v, score; x0 eps by default."
 )
 @click.option("--steps", type=click.IntRange(min=1), default=10, show_default=True, help="Of the sampler.")
 @click.option("--seeds", type=click.IntRange(min=2), default=8, show_default=True, help="Noises, each under both.")
@@ -89,7 +93,7 @@ def denoising(model: str, out: str, as_json: bool, quiet: bool, no_report: bool,
     \b
     Examples:
       theodolite traverse denoising zoo:coloured-latent --guidance 0 1 2 4 --out runs/denoising
-      theodolite traverse denoising ./my-dit --conditions 207/360 --guidance 1 4 --seeds 4 --out runs/dit
+      theodolite traverse denoising ./my-dit --conditions 207/360 --guidance 1 4 --output x0 v --seeds 4 --out runs/dit
     """  # noqa: D301
     from theodolite.surveys import traverse_denoising
 
@@ -142,7 +146,9 @@ def _run(work: Callable[[Any], Any], out: str, as_json: bool, quiet: bool, no_re
 def _conclude(out: str, as_json: bool, quiet: bool, with_report: bool) -> None:
     from theodolite.surveys import read_traverse
 
-    read_traverse(out)  # an interrupted run may have nothing to show yet
+    found = read_traverse(out)  # an interrupted run may have nothing to show yet
+    if not quiet:
+        notices.tell(found.info)
     report = None
     if with_report and not terminal.lacks_for_reports(out):
         from theodolite.report import write_traverse_report
@@ -161,6 +167,7 @@ def print_traverse(run: str, as_json: bool, report: Path | None = None) -> None:
     found = read_traverse(run)
     if as_json:
         kept = {name: found.info[name] for name in ("over", "status", "model", "settings", "design")}
+        kept |= notices.caveats(found.info)
         content = {"run": run, **kept, "report": None if report is None else str(report), "rows": found.rows}
         terminal.say(json.dumps(terminal.as_plain(content), indent=1))
         return

@@ -49,6 +49,8 @@ def denoiser_map(
             - anything with `score(x, t)` on flat points and a variance, such as the scores of `theodolite.fisher`;
             - a diffusers UNet or transformer, with its `scheduler`, or a `Diffusion` that `theodolite.load` returned;
             - an object whose `denoiser` is a module of the first kind, as the zoo's diffusion models.
+
+            A callable that has `known_levels`, its least and its largest, is asked at no other level.
         sigma: standard deviation of the noise over that of the data's units; for a model trained on
             `alpha x_0 + s eps` it is `s / alpha`.
         output: what the map returns: ``x0``, ``eps``, ``v`` or ``score``.

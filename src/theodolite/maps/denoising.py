@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from theodolite.errors import InputError
 
 __all__ = ["Denoiser", "FunctionDenoiser", "Guided", "ScoreDenoiser", "same_shape"]
+
+_ROUNDING = 1e-6
 
 
 class Denoiser(nn.Module, ABC):
@@ -72,6 +75,16 @@ class FunctionDenoiser(Denoiser):
         """One call of the model."""
         denoised = self.model(x, sigma, self.condition) if self.conditioned else self.model(x, sigma)
         return same_shape(denoised, x, _name(self.model))
+
+    def check_level(self, sigma: float) -> None:
+        """Raise `InputError` outside the model's own `known_levels`, its least and its largest, if it has these."""
+        super().check_level(sigma)
+        low, high = getattr(self.model, "known_levels", (0.0, math.inf))
+        if not low * (1 - _ROUNDING) <= sigma <= high * (1 + _ROUNDING):
+            raise InputError(
+                f"a noise level sigma between {low:.4g} and {high:.4g}, which {_name(self.model)} knows, expected, "
+                f"got {sigma:.4g}"
+            )
 
     def levels(self, steps: int) -> list[float]:
         """Those of the model's own `levels(steps)`, if it has that."""

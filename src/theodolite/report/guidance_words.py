@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from theodolite.report.mapped_words import Word
@@ -62,12 +63,16 @@ def _controls(found: Guided) -> list[str]:
     if not controls:
         return ["Nothing was guided by anything else, so that it cannot be told what is particular to local scaling."]
     shares = {name: _share(found, name) for name in controls}
-    said = ", ".join(f"{REWARDS[name]} {100 * share:.0f} %" for name, share in shares.items()).replace("-", "−")
+    said = ", ".join(f"{REWARDS[name]} {_percent(share)}" for name, share in shares.items())
     sentences = [f"Of that, the same push gives: {said}. {_lead(found, max(shares, key=shares.__getitem__))}"]
     plain = [name for name in controls if name != "random"]
     if any(shares[name] >= _MOST for name in plain):
         sentences.append("A plain property of images does most of what guidance by local scaling does here.")
     return sentences
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %".replace("-", "−") if math.isfinite(share) else "–"
 
 
 def _share(found: Guided, name: str) -> float:

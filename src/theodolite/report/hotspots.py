@@ -70,6 +70,8 @@ def _reading(found: HotspotRun) -> list[str]:
     mass, waste = shares["wasted_mass"], shares["wasted_share"]
     if mass.value.status == "undefined":
         return ["Nothing bends: there are no hotspots."]
+    if mass.value.status == "undetermined":
+        return [f"Curvature on cells of low detail is no number here: {mass.value.message}."]
     sentences = [f"Cells of low detail hold {percent(mass.value)} % of the curvature, {_against(mass)}."]
     if waste.value.status == "ok":
         sentences.append(f"Of the hotspots {percent(waste.value)} % are wasted, {_against(waste)}.")

@@ -14,10 +14,13 @@ from theodolite.errors import InputError
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.samplers import Method, sampler_map
 from theodolite.spectrum import Estimate, student_mean
+from theodolite.spectrum.estimate import worse
 from theodolite.steering.guidance import Norm, Reward, guide
 from theodolite.steering.quality import diversity, frechet_distance
 
 __all__ = ["Judge", "Sweep", "sweep"]
+
+_NOT_NUMBERS = ("undetermined", "undefined")
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Sweep:
             none), `local_scaling_lead` how far the first reward is ahead at the same scale; their errors are those of
             paired samples. The others are those of the `Judge`.
         scaling: local scaling of every sample that was measured, by reward and scale.
+        statuses: the worst status of these samples; means and differences carry it.
     """
 
     rewards: tuple[str, ...]
@@ -66,11 +70,12 @@ class Sweep:
     samples: Mapping[tuple[str, float], Tensor]
     estimates: Mapping[tuple[str, float, str], Estimate]
     scaling: Mapping[tuple[str, float], Tensor]
+    statuses: Mapping[tuple[str, float], str] = field(default_factory=dict)
 
     def rises(self, reward: str) -> bool:
         """Whether true local scaling rises at every step of the scale, each with a 95 % interval above zero."""
         steps = [self.estimates[reward, rho, "local_scaling_step"] for rho in self.rhos[1:]]
-        return all(float(step.interval()[0]) > 0 for step in steps)
+        return all(step.status not in _NOT_NUMBERS and float(step.interval()[0]) > 0 for step in steps)
 
     def rows(self) -> list[dict[str, Any]]:
         """The estimates as rows `reward, rho, quantity, value, stderr, n, status`."""
@@ -138,10 +143,10 @@ def sweep(
     runs = [(next(iter(rewards)), 0.0), *((name, rho) for name in rewards for rho in scales if rho)]
     guided = {(name, rho): guide(model, rewards[name], rho, norm=norm, **options) for name, rho in runs}
 
-    def run(name: str, rho: float) -> tuple[Tensor, Tensor]:
+    def run(name: str, rho: float) -> tuple[Tensor, Estimate]:
         with torch.no_grad():
             points = sampler_map(guided[name, rho], steps, method)(noise)
-        psi = local_scaling(map, points[:count]).value
+        psi = local_scaling(map, points[:count])
         if progress is not None:
             progress(runs.index((name, rho)) + 1, len(runs), f"{name} {rho:+g}" if rho else "unguided")
         return points, psi
@@ -155,11 +160,12 @@ def sweep(
     return found
 
 
-def _joined(found: Sweep, name: str, runs: Mapping[float, tuple[Tensor, Tensor]], judge: Judge) -> Sweep:
+def _joined(found: Sweep, name: str, runs: Mapping[float, tuple[Tensor, Estimate]], judge: Judge) -> Sweep:
     """A sweep with one more reward."""
     samples = {**found.samples, **{(name, rho): points for rho, (points, _) in runs.items()}}
-    scaling = {**found.scaling, **{(name, rho): psi for rho, (_, psi) in runs.items()}}
-    more = Sweep((*found.rewards, name), found.rhos, samples, found.estimates, scaling)
+    scaling = {**found.scaling, **{(name, rho): psi.value for rho, (_, psi) in runs.items()}}
+    statuses = {**found.statuses, **{(name, rho): psi.status for rho, (_, psi) in runs.items()}}
+    more = Sweep((*found.rewards, name), found.rhos, samples, found.estimates, scaling, statuses)
     return replace(more, estimates={**found.estimates, **dict(_estimates(more, name, judge))})
 
 
@@ -167,18 +173,26 @@ def _estimates(found: Sweep, name: str, judge: Judge) -> Iterator[tuple[tuple[st
     """What one reward did at every scale."""
     first = found.rewards[0]
     for before, rho in zip((None, *found.rhos), found.rhos):
-        psi = found.scaling[name, rho]
-        yield (name, rho, "local_scaling"), _mean(psi)
-        yield (name, rho, "local_scaling_change"), _mean(psi - found.scaling[name, 0.0])
+        here = (name, rho)
+        yield (*here, "local_scaling"), _mean(found.scaling[here], found.statuses[here])
+        yield (*here, "local_scaling_change"), _less(found, here, (name, 0.0))
         if before is not None:
-            yield (name, rho, "local_scaling_step"), _mean(psi - found.scaling[name, before])
+            yield (*here, "local_scaling_step"), _less(found, here, (name, before))
         if name != first:
-            yield (name, rho, "local_scaling_lead"), _mean(found.scaling[first, rho] - psi)
+            yield (*here, "local_scaling_lead"), _less(found, (first, rho), here)
         with torch.no_grad():
             for quantity, one in judge(found.samples[name, rho]):
                 yield (name, rho, quantity), one
 
 
-def _mean(values: Tensor) -> Estimate:
+def _less(found: Sweep, one: tuple[str, float], other: tuple[str, float]) -> Estimate:
+    """The mean difference of local scaling between two runs from the same noise."""
+    status = worse(found.statuses[one], found.statuses[other])
+    return _mean(found.scaling[one] - found.scaling[other], status)
+
+
+def _mean(values: Tensor, status: str = "ok") -> Estimate:
+    """With the worst status of the samples, ``undefined`` where one of them is no number."""
     mean, stderr = student_mean(values.double())
-    return Estimate(mean.reshape(1), stderr.reshape(1), 0, len(values), method="mean over samples")
+    status = status if bool(values.isfinite().all()) else worse(status, "undefined")
+    return Estimate(mean.reshape(1), stderr.reshape(1), 0, len(values), (status,), method="mean over samples")

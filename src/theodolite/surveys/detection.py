@@ -128,7 +128,6 @@ def detect(
             levels with a decoder, one level only, a level that is not positive.
         KeyboardInterrupt: on Ctrl-C; what is finished is kept.
     """
-    from theodolite.surveys.detected import read_detection, write_tables
     from theodolite.surveys.noised import view_of
 
     given = {name: value for name, value in locals().items() if name in _OPTIONS}
@@ -142,14 +141,13 @@ def detect(
     command = _command(plan.settings["model"], evaluation, out, given)
     work = _Work(plan, subject, images, folder, roles, {"evaluation": evaluation, "command": command})
     work.run(exists, progress or silent)
-    folder.write_info({**read_info(folder.path), "evaluation": evaluation, "command": command})
-    found = read_detection(folder.path)
-    write_tables(found)
-    return found
+    return work.found
 
 
 class _Work(Survey):
     """A survey of both folders, of a decoder or of a denoiser, that stores the baselines too."""
+
+    found: Detection
 
     def __init__(
         self,
@@ -170,6 +168,14 @@ class _Work(Survey):
         found = super().configuration()
         files = [{**file, "role": self.roles[file["sample"]]} for file in found["data"]["files"]]
         return {**found, "kind": "detect", "data": {**found["data"], "files": files}, **self.more}
+
+    def derive(self) -> None:
+        """How the finished images are judged now: scores, thresholds and tables."""
+        from theodolite.surveys.detected import read_detection, write_tables
+
+        self.folder.write_info({**read_info(self.folder.path), **self.more})
+        self.found = read_detection(self.folder.path)
+        write_tables(self.found)
 
     def measured(self, picture: Tensor, sample: str, **exact: bool) -> Measured:
         """The descriptors' rows, and those of the baselines that need the image."""
@@ -196,10 +202,11 @@ def _images(evaluation: dict[str, Any], limit: int | None) -> tuple[ImageSet, di
     reference, test = (find_images(Path(evaluation[role])) for role in ("reference", "test"))
     group = evaluation["group"]
     sources = [sources_of([image.file for image in one.files], group) for one in (reference, test)]
-    if len(set(sources[0])) < 2:
+    if len(used := set(spread(sources[0], sources[0], limit))) < 2:
         raise InputError(
-            f"reference images of two sources or more expected, since crops of one photograph are not independent; "
-            f"{reference.folder} holds one, {sources[0][0]!r}; give more images, or tell sources apart with --group"
+            f"reference images of two sources or more expected, since crops of one photograph are not independent; got "
+            f"one of {reference.folder}, {used.pop()!r}, of at most {limit or 'all'} images; give more images, a "
+            "larger --limit, or tell sources apart with --group"
         )
     labels = read_labels(evaluation["labels"], test)
     keys = [(labels.get(image.file), source) for image, source in zip(test.files, sources[1])]

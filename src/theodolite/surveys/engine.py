@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,13 +169,26 @@ class Survey:
             self.folder.make()
         with self.folder.locked():
             self.folder.tidy()
-            pending = self._pending()
-            if pending:
-                self.folder.write_info({**info, "status": "running", "finished": None})
-                self._measure_all(info, pending, progress)
-            elif info["status"] != "complete":
-                self._finish(info, "complete")
+            try:
+                self._complete(info, progress)
+            except KeyboardInterrupt:
+                with suppress(InputError):  # too few are finished
+                    self.derive()
+                raise
+            self.derive()
         return read_run(self.folder.path)
+
+    def derive(self) -> None:
+        """Write what follows from the finished samples, while the folder is held; of a plain survey nothing does."""
+
+    def _complete(self, info: dict[str, Any], progress: Progress) -> None:
+        """Measure what is missing."""
+        pending = self._pending()
+        if pending:
+            self.folder.write_info({**info, "status": "running", "finished": None})
+            self._measure_all(info, pending, progress)
+        elif info["status"] != "complete":
+            self._finish(info, "complete")
 
     def configuration(self) -> dict[str, Any]:
         """The part of the record that decides the numbers."""

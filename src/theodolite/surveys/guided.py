@@ -19,7 +19,7 @@ from theodolite.steering.guidance import Reward, random_direction
 from theodolite.steering.properties import PROPERTIES
 from theodolite.steering.reward import LearnedReward, fit_reward
 from theodolite.steering.sweep import Sweep, sweep
-from theodolite.surveys.guided_store import write_guidance
+from theodolite.surveys.guided_store import clear_guidance, write_guidance
 from theodolite.surveys.guided_subject import Subject, subject_of
 from theodolite.surveys.plan import verb_command
 from theodolite.surveys.progress import Progress, silent
@@ -96,6 +96,9 @@ def measure_guidance(
         folder.tidy()
         try:
             folder.write_info({**info, "status": "running"})
+            clear_guidance(folder)
+            if reward is not None:  # it may be the one that was there
+                reward.save(folder.path / "reward.safetensors")
             info = _measured(folder, info, subject, reward, asked, progress or silent)
         except BaseException:
             folder.write_info({**read_info(folder.path), "status": "interrupted"})
@@ -209,6 +212,10 @@ def _check(asked: Mapping[str, Any]) -> None:
     for name, least in (("clean", 40), ("training", 1), ("samples", 8), ("measured", 3), ("steps", 1)):
         if not isinstance(asked[name], int) or asked[name] < least:
             raise InputError(f"`{name}` expected to be a whole number, {least} or more, got {asked[name]!r}")
+    if not math.isfinite(asked["guidance"]):
+        raise InputError(f"`guidance` expected to be a finite number, got {asked['guidance']!r}; 1 stands for none")
+    if not 0 < asked["level"] < math.inf:
+        raise InputError(f"`level` expected to be a noise level above zero and finite, got {asked['level']!r}")
     if asked["norm"] not in ("unit", "raw"):
         raise InputError(f"`norm` expected to be unit or raw, got {asked['norm']!r}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from theodolite.steering.sweep import Sweep
 
-__all__ = ["GUIDANCE_SCHEMA", "Guided", "read_guidance", "write_guidance"]
+__all__ = ["GUIDANCE_SCHEMA", "Guided", "clear_guidance", "read_guidance", "write_guidance"]
 
 GUIDANCE_SCHEMA = pa.schema([("reward", pa.string()), ("rho", pa.float64()), ("quantity", pa.string()), *NUMBER])
 """Columns of `guidance.parquet`: one row a reward, scale and quantity (`theodolite.steering.Sweep`)."""
@@ -87,6 +88,13 @@ def write_guidance(
     written = {**info, "rises": rises, "status": status, "finished": None if status == "running" else now()}
     folder.write_info(written)
     return written
+
+
+def clear_guidance(folder: RunFolder) -> None:
+    """Remove what an earlier run left, which would speak of this one."""
+    shutil.rmtree(folder.path / "strips", ignore_errors=True)
+    for name in ("guidance.parquet", "reward.safetensors", "report.html"):
+        (folder.path / name).unlink(missing_ok=True)
 
 
 def read_guidance(path: str | Path) -> Guided:

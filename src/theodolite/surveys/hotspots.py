@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,8 +104,6 @@ def find_hotspots(
             reference images, latents without locations on the grid of latents, another run in `out`.
         KeyboardInterrupt: on Ctrl-C; what is finished is kept, with its overlays.
     """
-    from theodolite.surveys.hotspots_store import read_hotspots, write_hotspots
-
     given = {name: value for name, value in locals().items() if name in _DEFAULTS}
     given |= {name: None if given[name] is None else str(given[name]).removeprefix("torch.") for name in _TEXTS}
     folders = _folders(data, reference)
@@ -120,19 +117,14 @@ def find_hotspots(
     _check_locations(autoencoder, grid)
     images = checked_images(autoencoder, images, plan)
     work = _Work(plan, autoencoder, images, folder, roles, _command(plan, folder.path, given))
-    try:
-        work.run(exists, progress or silent)
-    except BaseException:
-        with suppress(InputError):  # too few are finished
-            write_hotspots(read_hotspots(folder.path))
-        raise
-    found = read_hotspots(folder.path)
-    write_hotspots(found)
-    return found
+    work.run(exists, progress or silent)
+    return work.found
 
 
 class _Work(Survey):
     """A survey of both folders that measures maps in place of descriptors."""
+
+    found: HotspotRun
 
     def __init__(
         self,
@@ -151,6 +143,13 @@ class _Work(Survey):
         found = super().configuration()
         files = [{**file, "role": self.roles[file["sample"]]} for file in found["data"]["files"]]
         return {**found, "kind": "hotspots", "command": self.command, "data": {**found["data"], "files": files}}
+
+    def derive(self) -> None:
+        """Shares and overlays of what is finished."""
+        from theodolite.surveys.hotspots_store import read_hotspots, write_hotspots
+
+        self.found = read_hotspots(self.folder.path)
+        write_hotspots(self.found)
 
     def _self_checked(self, latents: Tensor) -> SelfCheck:
         from theodolite.descriptors.decoupling import subspace_dimension
@@ -220,12 +219,13 @@ def _images(folders: list[Path], limit: int | None, group: str | None) -> tuple[
     """The images of both folders as one set, and the role of each sample: ``image`` or ``reference``."""
     sets = [find_images(folder) for folder in folders]
     sources = [sources_of([image.file for image in one.files], group) for one in sets]
-    if len(set(sources[-1])) < 2:
+    kept = [spread(one.files, names, limit) for one, names in zip(sets, sources)]
+    if len(used := set(spread(sources[-1], sources[-1], limit))) < 2:
         raise InputError(
             f"images of two sources or more expected in {folders[-1]}, since thresholds come from them and crops of "
-            f"one photograph are not independent; got one, {sources[-1][0]!r}; give more images, --reference or --group"
+            f"one photograph are not independent; got one, {used.pop()!r}, of at most {limit or 'all'} images; give "
+            "more images, a larger --limit, --reference or --group"
         )
-    kept = [spread(one.files, names, limit) for one, names in zip(sets, sources)]
     if len(folders) == 1:
         return replace(sets[0], files=tuple(kept[0])), {image.sample: "image" for image in kept[0]}
     named = [_renamed(image, role) for role, files in zip(_ROLES, kept) for image in files]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from theodolite.detection import Hotspots, hotspots
+from theodolite.descriptors.modes import flagged
+from theodolite.detection import Hotspots, Share, hotspots
 from theodolite.errors import InputError
+from theodolite.spectrum.estimate import worse
 from theodolite.surveys.overlays import overlay
 from theodolite.surveys.run import NOT_NUMBERS, Run, read_run
 from theodolite.surveys.sources import sources_of
@@ -36,6 +38,8 @@ HOTSPOTS_SCHEMA = pa.schema(
 )
 """Columns of `hotspots.parquet`: one row a share of all images (`sample` is null), then one an image and share."""
 
+_IN_DOUBT = "the self-check found derivatives of this map wrong"
+
 
 @dataclass(frozen=True)
 class HotspotRun:
@@ -47,7 +51,7 @@ class HotspotRun:
         sources: the photograph of each.
         reference: how many images the thresholds are from.
         left_out: images and reference images without a leading direction.
-        found: masks and shares, in the order of `samples`.
+        found: masks and shares, in the order of `samples`; ``undetermined`` where the self-check doubts derivatives.
     """
 
     run: Run
@@ -100,7 +104,7 @@ def read_hotspots(path: str | Path) -> HotspotRun:
         )
     side = None if is_own else _maps(run, reference)
     options = {"reference_groups": None if is_own else kept, "seed": run.info["settings"]["seed"]}
-    found = hotspots(*_maps(run, images), reference=side, groups=sources, **options)
+    found = _doubted(hotspots(*_maps(run, images), reference=side, groups=sources, **options), _status(run))
     samples = tuple(file["sample"] for file in images)
     return HotspotRun(run, samples, tuple(sources), len(images if is_own else reference), lost, found)
 
@@ -124,6 +128,28 @@ def _known(run: Run) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     files = [file for file in run.info["data"]["files"] if file["sample"] in notes]
     lost = tuple(file["sample"] for file in files if notes[file["sample"]]["leading"] in NOT_NUMBERS)
     return [file for file in files if file["sample"] not in lost], lost
+
+
+def _status(run: Run) -> str:
+    """The worst that the derivatives under any finished map are."""
+    return reduce(worse, (str(note["status"]) for note in read_rows(run.path)[1].values()), "ok")
+
+
+def _doubted(found: Hotspots, status: str) -> Hotspots:
+    """With every number at this status, where it is worse."""
+
+    def lowered(one: Estimate) -> Estimate:
+        return flagged(one, torch.full(one.value.shape, status != "ok"), status, _IN_DOUBT)
+
+    return replace(
+        found,
+        thresholds={name: lowered(one) for name, one in found.thresholds.items()},
+        shares={
+            name: Share(lowered(one.value), lowered(one.null), lowered(one.excess), lowered(one.change))
+            for name, one in found.shares.items()
+        },
+        images={name: lowered(one) for name, one in found.images.items()},
+    )
 
 
 def _maps(run: Run, files: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:

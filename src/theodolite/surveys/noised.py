@@ -107,7 +107,7 @@ def checked_levels(sigmas: Sequence[float] | None) -> tuple[float, ...]:
     if len({f"{sigma:g}" for sigma in found}) < max(2, len(found)):
         raise InputError(
             f"two or more different noise levels expected, since one level can show anything, got "
-            f"{', '.join(f'{sigma:g}' for sigma in found)}; give --sigma several times"
+            f"{', '.join(f'{sigma:g}' for sigma in found)}; e.g. --sigma 0.1 0.4"
         )
     return tuple(sorted(float(sigma) for sigma in found))
 

@@ -125,7 +125,8 @@ class _Denoising(Work):
         self.settings = {**settings, "conditions": text_of(self.prompts) if self.prompts else None}
         self.seeds = Seeds(settings["seed"], settings["seeds"]).base
         self.levels = self._denoiser(None, 0, scales[0])[1]
-        self.units = [f"seed-{seed:03d}-guidance-{g:g}" for seed in range(settings["seeds"]) for g in scales]
+        self.parts = {f"seed-{seed:03d}-guidance-{g:g}": (seed, g) for seed in range(settings["seeds"]) for g in scales}
+        self.units = [*self.parts]
         self._check_conditions()
 
     @cached_property
@@ -164,10 +165,10 @@ class _Denoising(Work):
 
     def measured(self, unit: str) -> Shard:
         """One seed at one guidance scale, under both conditions."""
-        seed, scale = (part for part in unit.removeprefix("seed-").split("-guidance-"))
+        seed, scale = self.parts[unit]
         shard = Shard()
-        for side in self._sides(float(scale)):
-            self._follow(shard, unit, side, int(seed), float(scale))
+        for side in self._sides(scale):
+            self._follow(shard, unit, side, seed, scale)
         return shard
 
     def _follow(self, shard: Shard, unit: str, side: str | None, seed: int, guidance: float) -> None:
@@ -283,8 +284,11 @@ def _way(denoiser: Denoiser, levels: Sequence[float], noise: Tensor) -> Iterator
 
 def _scales(guidance: Sequence[float]) -> tuple[float, ...]:
     found = tuple(float(one) for one in guidance)
-    if not found or len(set(found)) < len(found) or not all(math.isfinite(one) and one >= 0 for one in found):
-        raise InputError(f"guidance expected as one or more different scales of 0 or more, got {list(guidance)}")
+    told_apart = len({f"{one:g}" for one in found}) == len(found)  # in names of units and of pictures
+    if not found or not told_apart or not all(math.isfinite(one) and one >= 0 for one in found):
+        raise InputError(
+            f"guidance expected as one or more different scales of 0 or more, to six digits, got {list(guidance)}"
+        )
     return found
 
 

@@ -71,7 +71,12 @@ class ConditionalUNet(nn.Module):
 
     def levels(self, steps: int) -> list[float]:
         """Noise levels for a sampler of so many steps, from 20 to 0.02 times the deviation of the data, and 0."""
-        return karras_levels(steps, 0.02 * self.data, 20.0 * self.data)
+        return karras_levels(steps, *self.known_levels)
+
+    @property
+    def known_levels(self) -> tuple[float, float]:
+        """The least and the largest noise level that the network is used at."""
+        return 0.02 * self.data, 20.0 * self.data
 
     def _level(self, sigma: Tensor) -> Tensor:
         angles = sigma.log()[:, None] / 4 * self.waves * math.pi
