@@ -23,7 +23,10 @@ def print_summary(found: Decoupled) -> None:
         (one.id, one.text, str(one.n), "" if one.number is None else str(one.number), one.verdict)
         for one in found.claims
     ]
-    caption = "Number: what decides the claim, with its 95 % interval over pairs; the tests are in docs/decoupling.md."
+    caption = (
+        f"Number: what decides the claim, with its 95 % interval over {found.columns.drawn}. The tests are in "
+        "docs/decoupling.md."
+    )
     terminal.print_table(title, ("claim", "what it says", "n", "number", "verdict"), rows, caption)
     for claim in found.claims:
         if claim.why:
@@ -43,6 +46,7 @@ def as_json(found: Decoupled, report: Path | None = None) -> str:
         "pairs": len(found.samples),
         "undetermined": found.undetermined,
         "precision": found.info["precision"],
+        "intervals_over": found.columns.drawn,
         "claims": [asdict(claim) for claim in found.claims],
         "hotspots": _hotspots(found),
         "report": None if report is None else str(report),
