@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from theodolite import InputError, decouple
+from theodolite.derivatives import SelfCheck
 from theodolite.maps.diffusion import Diffusion
+from theodolite.report import write_decoupling_report
 from theodolite.surveys import decoupling_claims
 from theodolite.surveys.conditions import prompts_of, text_of
 from theodolite.surveys.decoupled import read_decoupling
@@ -120,6 +122,25 @@ def test_bad_input_is_one_error_before_work(tmp_path: Path) -> None:
     (tmp_path / "other" / "run.json").write_text(json.dumps({"format": 1, "kind": "rank"}))
     with pytest.raises(InputError, match="another kind"):
         decouple(model(), tmp_path / "other", conditions="0/1", pairs=2, **LEVELS)
+
+
+def test_derivatives_are_checked_first_and_numbers_of_wrong_ones_settle_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"conditions": "0/1", "pairs": 4, "null": False, **LEVELS}
+    checked = decouple(model(), tmp_path / "checked", **options)
+    assert checked.info["self_check"]["passed"]
+    wrong = SelfCheck(False, "float64", "linearised", 1.0, 0.0, None, True, True, "wrong by 1", False)
+    monkeypatch.setattr("theodolite.derivatives.self_check", lambda map, point: wrong)
+    found = decouple(model(), tmp_path / "run", **options)
+    statuses = {row["quantity"]: row["status"] for row in found.table.to_pylist()}
+    assert statuses.pop("jump") == statuses.pop("tortuosity") == "undefined"  # of the second pair of a path
+    assert set(statuses.values()) == {"undetermined"}
+    assert found.values["normal"]["tortuosity"][0] == checked.values["normal"]["tortuosity"][0]
+    assert {claim.verdict for claim in found.claims} == {"undecided"}
+    page = write_decoupling_report(found).read_text()
+    assert "wrong by 1" in page
+    assert "their spectral gap closes" not in page
 
 
 def test_a_class_conditional_transformer_of_diffusers_is_taken_with_its_own_null_class(tmp_path: Path) -> None:

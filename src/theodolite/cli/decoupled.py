@@ -17,7 +17,10 @@ __all__ = ["as_json", "print_summary"]
 
 def print_summary(found: Decoupled) -> None:
     """The claims, one a row, on stdout."""
+    from theodolite.surveys.self_checked import doubted
+
     settings = found.info["settings"]
+    terminal.warn_of(found.info)
     title = f"{found.info['model']['name']}, {len(found.samples)} pairs, {settings['steps']} steps"
     rows = [
         (one.id, one.text, str(one.n), "" if one.number is None else str(one.number), one.verdict)
@@ -31,7 +34,7 @@ def print_summary(found: Decoupled) -> None:
     for claim in found.claims:
         if claim.why:
             terminal.say(f"{claim.id}: {claim.why}")
-    lost = {kind: count for kind, count in found.undetermined.items() if count}
+    lost = {} if doubted(found.info) else {kind: count for kind, count in found.undetermined.items() if count}
     for kind, count in lost.items():
         terminal.say(f"{count} of {len(found.samples)} {kind} samples have no leading direction and are left out of LC")
 
@@ -46,6 +49,7 @@ def as_json(found: Decoupled, report: Path | None = None) -> str:
         "pairs": len(found.samples),
         "undetermined": found.undetermined,
         "precision": found.info["precision"],
+        "self_check": found.info.get("self_check"),
         "intervals_over": found.columns.drawn,
         "claims": [asdict(claim) for claim in found.claims],
         "hotspots": _hotspots(found),

@@ -127,7 +127,12 @@ def progress_bar(quiet: bool) -> Iterator[Callable[[int, int, str], None] | None
 
 def warn(run: Run) -> None:
     """What makes a run's numbers doubtful, on stderr."""
-    check = run.info.get("self_check") or {}
+    warn_of(run.info)
+
+
+def warn_of(info: Mapping[str, Any]) -> None:
+    """The same, from the record of a run."""
+    check = info.get("self_check") or {}
     if check.get("passed") is False:
         notice(f"the derivatives' self-check failed: {check.get('message')}")
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["decouple"]
 
 _BATCH = 14
+_CHECKED_AT = 3
 _DEFAULTS: Mapping[str, Any] = {
     "conditions": None,
     "pairs": 24,
@@ -150,7 +151,8 @@ class _Experiment:
         if exists:
             there = read_info(folder.path)
             _refuse_another(folder, there, info)
-            info = {**info, "created": there["created"], "precision": there.get("precision")}
+            info |= {name: there.get(name) for name in ("created", "precision", "self_check")}
+        info["self_check"] = info["self_check"] or self._self_checked()
         folder.make()
         with folder.locked():
             folder.tidy()
@@ -160,7 +162,7 @@ class _Experiment:
             folder.write_info({**info, "status": "running"})
             try:
                 info["precision"] = info["precision"] or self._precision()
-                self._measure(folder, set(done), progress)
+                self._measure(folder, info, set(done), progress)
             except BaseException:
                 self._finish(folder, info, "interrupted")
                 raise
@@ -175,7 +177,15 @@ class _Experiment:
         timing = {"seconds": round(sum(note["seconds"] for note in notes), 3)}
         folder.write_info({**info, "status": status, "finished": now(), "timing": timing})
 
-    def _measure(self, folder: RunFolder, done: set[str], progress: Progress) -> None:
+    def _self_checked(self) -> dict[str, Any] | None:
+        """Of the first sampler at up to three noises; None for the paper's forward differences."""
+        from theodolite.surveys.self_checked import self_checked
+
+        if self.settings["paper"]:
+            return None
+        return self_checked(self.first, self._noise(range(min(_CHECKED_AT, len(self.samples)))), self.name).as_dict()
+
+    def _measure(self, folder: RunFolder, info: Mapping[str, Any], done: set[str], progress: Progress) -> None:
         finished, total = len(done), len(self.samples)
         progress(finished, total, "")
         for batch in self._batches():
@@ -183,7 +193,7 @@ class _Experiment:
             if not missing:
                 continue
             started = time.monotonic()
-            found = self._measured(batch)
+            found = self._measured(batch, info)
             seconds = (time.monotonic() - started) / len(batch)
             for sample in missing:
                 rows, arrays, pictures = found[sample]
@@ -198,21 +208,27 @@ class _Experiment:
             for start in range(0, len(places), _BATCH):
                 yield places[start : start + _BATCH]
 
-    def _measured(self, batch: Sequence[int]) -> dict[str, tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]]:
+    def _measured(
+        self, batch: Sequence[int], info: Mapping[str, Any]
+    ) -> dict[str, tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]]:
         """Rows, maps and pictures of every pair of a batch, under all conditions."""
         import torch
+
+        from theodolite.surveys.self_checked import worsened
 
         z = self._noise(batch)
         found: dict[str, Any] = {self.samples[place]: ([], {}, {}) for place in batch}
         for side in self._sides(self.prompt(batch[0])):
             with torch.no_grad():
                 measured = self._decoupling(side.sampler, z, batch)
-                more = {**_overlap(measured), **self._paths(side.sampler, z), **self._recognised(side, batch, measured)}
+                overlap, more = _overlap(measured), self._paths(side.sampler, z)
+                more |= self._recognised(side, batch, measured)
             pictures = pictures_of(self.model, measured.outputs)
             for row, place in enumerate(batch):
                 rows, arrays, images = found[self.samples[place]]
                 common = {"model": self.name, "sample": self.samples[place], "map": side.kind, "sigma": None}
-                rows += [{**common, **entry} for entry in _rows(measured, more, row)]
+                entries = [*worsened(_rows(measured, overlap, row), info), *_plain_rows(more, row)]
+                rows += [{**common, **entry} for entry in entries]
                 arrays |= {f"{side.kind}/{name}": values[row].float() for name, values in measured.maps.items()}
                 images |= {f".{side.kind}.png": pictures[row]} if pictures else {}
         return found
@@ -320,6 +336,7 @@ class _Experiment:
             "prompts": [[word_of(side) for side in prompts] for prompts in self.prompts],
             "data": {"samples": self.samples, "prompts": [self.prompt(place) for place in range(len(self.samples))]},
             "precision": None,
+            "self_check": None,
             "versions": versions(),
             "machine": machine(self.first.device),
         }
@@ -339,6 +356,11 @@ def _rows(measured: Decoupling, more: Mapping[str, Tensor], row: int) -> Iterato
             "n": one.n,
             "status": one.statuses[row],
         }
+    yield from _plain_rows(more, row)
+
+
+def _plain_rows(more: Mapping[str, Tensor], row: int) -> Iterator[dict[str, Any]]:
+    """The same of numbers without an error."""
     for name, values in more.items():
         status = "ok" if bool(values[row].isfinite()) else "undefined"
         yield {"quantity": name, "value": float(values[row]), "stderr": 0.0, "passes": 0, "n": 1, "status": status}
