@@ -112,6 +112,10 @@ def test_bad_input_is_one_error_before_work(tmp_path: Path) -> None:
         decouple(model(), tmp_path / "run", conditions="red/blue")
     with pytest.raises(InputError, match="pairs"):
         decouple(model(), tmp_path / "run", conditions="0/1", pairs=1)
+    with pytest.raises(InputError, match="dimension"):
+        decouple(model(), tmp_path / "run", conditions="0/1", pairs=2, **{**LEVELS, "dimension": 999})
+    with pytest.raises(InputError, match="guidance"):
+        decouple(model(), tmp_path / "run", conditions="0/1", pairs=2, guidance=float("nan"), **LEVELS)
     with pytest.raises(InputError, match="autoencoder"):
         decouple("zoo:digits", tmp_path / "run")
     assert not (tmp_path / "run").exists()

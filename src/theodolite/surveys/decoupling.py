@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import time
@@ -310,9 +311,12 @@ class _Experiment:
         return found
 
     def _check_sampler(self) -> None:
+        from theodolite.descriptors.decoupling import subspace_dimension
+
         shape = self.first.latent_shape
         if len(shape) < 2 or None in shape:
             raise InputError(f"a sampler of points (channels, *space) of known size expected, got {shape}")
+        subspace_dimension(self.settings["dimension"], self._noise([0]).numel())
         for condition in (condition for prompts in self.prompts for condition in prompts):
             self._sampler(condition)(self._noise([0]))
 
@@ -380,6 +384,9 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
         value = settings[name]
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise InputError(f"`{name}` expected to be a number of {least} or more, got {value!r}")
+    guidance = settings["guidance"]
+    if isinstance(guidance, bool) or not isinstance(guidance, int | float) or not math.isfinite(guidance):
+        raise InputError(f"`guidance` expected to be a finite number, got {guidance!r}; 1 is none")
 
 
 def _refuse_another(folder: RunFolder, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
