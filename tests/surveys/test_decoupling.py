@@ -108,8 +108,9 @@ def test_paper_mode_records_what_its_step_does(tmp_path: Path) -> None:
 def test_bad_input_is_one_error_before_work(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="conditions expected"):
         decouple(model(), tmp_path / "run", pairs=2)
-    with pytest.raises(InputError, match="condition expected to be a class"):
-        decouple(model(), tmp_path / "run", conditions="red/blue")
+    for word in ("red/blue", "²/3"):  # a superscript is a digit and no number
+        with pytest.raises(InputError, match="condition expected to be a class"):
+            decouple(model(), tmp_path / "run", conditions=word)
     with pytest.raises(InputError, match="pairs"):
         decouple(model(), tmp_path / "run", conditions="0/1", pairs=1)
     with pytest.raises(InputError, match="dimension"):

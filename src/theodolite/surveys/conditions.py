@@ -30,7 +30,7 @@ def condition_of(text: str) -> Any:
             raise InputError(f"a mix of the zoo's conditions expected, e.g. 3-red+8-red, got {text.strip()!r}")
         return mixed
     first, dash, second = text.strip().partition("-")
-    if not first.isdigit():
+    if not first.isdecimal():
         raise InputError(f"a condition expected to be a class, e.g. 207, or of the zoo as 3-red, got {text.strip()!r}")
     return (int(first), second) if dash else int(first)
 
