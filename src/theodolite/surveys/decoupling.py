@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import theodolite
 from theodolite.errors import InputError, path_of
 from theodolite.surveys.conditions import MODEL, loaded_diffusion, pictures_of, prompts_of, text_of, word_of
+from theodolite.surveys.decoupling_rows import overlap_of, plain_rows, rows_of
 from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.store import FORMAT, RunFolder, read_info, read_rows
 
@@ -98,10 +99,12 @@ def decouple(
 
     Returns:
         `Decoupled`. Cost of a condition of a pair: `k + 6 neighbours + 19` runs of the sampler (``paper``
-        `2 (k + 1) + 19`).
+        `2 (k + 1) + 19`). Before them the derivatives of the first sampler are checked in float64, about 50 runs of it,
+        150 where they fail; where they are wrong no number that rests on them is better than ``undetermined``.
 
     Raises:
-        InputError: before long work starts: no diffusion model, conditions it does not take, no free run folder.
+        InputError: before long work starts: no diffusion model, conditions it does not take, no free run folder,
+            a sampler that cannot be differentiated.
         KeyboardInterrupt: on Ctrl-C; what is finished is kept.
     """
     settings = {name: value for name, value in locals().items() if name in _DEFAULTS}
@@ -222,13 +225,13 @@ class _Experiment:
         for side in self._sides(self.prompt(batch[0])):
             with torch.no_grad():
                 measured = self._decoupling(side.sampler, z, batch)
-                overlap, more = _overlap(measured), self._paths(side.sampler, z)
+                overlap, more = overlap_of(measured), self._paths(side.sampler, z)
                 more |= self._recognised(side, batch, measured)
             pictures = pictures_of(self.model, measured.outputs)
             for row, place in enumerate(batch):
                 rows, arrays, images = found[self.samples[place]]
                 common = {"model": self.name, "sample": self.samples[place], "map": side.kind, "sigma": None}
-                entries = [*worsened(_rows(measured, overlap, row), info), *_plain_rows(more, row)]
+                entries = [*worsened(rows_of(measured, overlap, row), info), *plain_rows(more, row)]
                 rows += [{**common, **entry} for entry in entries]
                 arrays |= {f"{side.kind}/{name}": values[row].float() for name, values in measured.maps.items()}
                 images |= {f".{side.kind}.png": pictures[row]} if pictures else {}
@@ -347,36 +350,6 @@ class _Experiment:
 
 
 _CHECKED = ("ls_max", "lc", "phfe")
-
-
-def _rows(measured: Decoupling, more: Mapping[str, Tensor], row: int) -> Iterator[dict[str, Any]]:
-    """Quantities of one pair under one condition, as the run folder stores them."""
-    for name, one in measured.quantities.items():
-        yield {
-            "quantity": name,
-            "value": float(one.value[row]),
-            "stderr": float(one.stderr[row]),
-            "passes": one.passes,
-            "n": one.n,
-            "status": one.statuses[row],
-        }
-    yield from _plain_rows(more, row)
-
-
-def _plain_rows(more: Mapping[str, Tensor], row: int) -> Iterator[dict[str, Any]]:
-    """The same of numbers without an error."""
-    for name, values in more.items():
-        status = "ok" if bool(values[row].isfinite()) else "undefined"
-        yield {"quantity": name, "value": float(values[row]), "stderr": 0.0, "passes": 0, "n": 1, "status": status}
-
-
-def _overlap(measured: Decoupling) -> dict[str, Tensor]:
-    """How the map of LC lies on that of PHFE: their rank correlation, and LC's mass on the top tenth of PHFE."""
-    from theodolite.descriptors.hotspots import mass_on_detail
-    from theodolite.detection.links import spearman
-
-    rotation, detail = (measured.maps[name].flatten(1).double().cpu() for name in ("lc_map", "phfe_map"))
-    return {"map_correlation": spearman(rotation, detail), "mass_on_detail": mass_on_detail(rotation, detail)}
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:
