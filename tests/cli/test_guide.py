@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from theodolite import LatentMap
+from theodolite.derivatives import SelfCheck
 from theodolite.steering import LearnedReward, fit_reward
 from theodolite.surveys import guided
 
@@ -137,3 +138,18 @@ def test_a_model_is_opened_where_its_options_say(invoke, quick, reward, tmp_path
     assert asked == [("owner/pipe", {"subfolder": "unet", "revision": "v2", "device": None})]
     assert "--subfolder unet --revision v2" in json.loads((tmp_path / "run" / "run.json").read_text())["command"]
     assert not (tmp_path / "run" / "report.html").exists()
+
+
+def test_wrong_derivatives_are_said_and_settle_nothing(invoke, quick, reward, tmp_path, monkeypatch):
+    wrong = SelfCheck(False, "float64", "linearised", 1.0, 0.0, None, True, True, "wrong by 1", False)
+    monkeypatch.setattr("theodolite.derivatives.self_check", lambda map, point: wrong)
+    words = ("--reward", reward, "--samples", 8, "--measured", 3, "--steps", 1, "--control", "random")
+    result = invoke("guide", MODEL, "--rho", 0.3, *words, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "wrong by 1" in result.stderr
+    shown = json.loads(invoke("show", tmp_path / "run", "--json").stdout)
+    assert not any(shown["rises"].values())
+    assert not shown["self_check"]["first_order_holds"]
+    statuses = {(row["quantity"].startswith("local_scaling"), row["status"]) for row in shown["quantities"]}
+    assert statuses == {(True, "undetermined"), (False, "ok")}
+    assert "wrong by 1" in (tmp_path / "run" / "report.html").read_text()

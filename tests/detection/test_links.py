@@ -48,6 +48,21 @@ def test_intervals_cover_as_they_say_and_differences_are_paired() -> None:
     assert 0.89 <= covered / misses <= 0.99
 
 
+def test_whole_groups_are_drawn_however_large_they_are() -> None:
+    groups = ["a", "b", "b", "b", "c", "c"]
+    draws, values = PairedDraws(6, 50, groups=groups), torch.arange(6.0)
+    assert draws.independent == 3
+    for row in draws(values):
+        kept = row[~row.isnan()].tolist()
+        assert all(kept.count(1) == kept.count(other) for other in (2, 3))
+        assert kept.count(4) == kept.count(5)
+    assert draws(values)[0].nanmean() == values.mean()
+    x, y = normal(6), normal(6, seed=1)
+    assert abs(float(spearman(draws(x), draws(y))[0]) - spearmanr(x.numpy(), y.numpy()).statistic) < 1e-12
+    with pytest.raises(InputError, match="two groups"):
+        PairedDraws(4, groups=["a"] * 4)
+
+
 def test_two_pairs_are_the_least() -> None:
     with pytest.raises(InputError, match="two pairs"):
         PairedDraws(1)

@@ -11,11 +11,15 @@ import pytest
 import torch
 
 from theodolite import InputError, decouple
+from theodolite.derivatives import SelfCheck
 from theodolite.maps.diffusion import Diffusion
+from theodolite.report import write_decoupling_report
+from theodolite.surveys import decoupling_claims
 from theodolite.surveys.conditions import prompts_of, text_of
 from theodolite.surveys.decoupled import read_decoupling
 from theodolite.surveys.decoupled_hotspots import paired_hotspots
-from theodolite.surveys.decoupling_claims import Claim, Columns, claims
+from theodolite.surveys.decoupling_claims import Claim, claims
+from theodolite.surveys.decoupling_columns import Columns, auroc_within
 
 LEVELS = {"steps": 2, "dimension": 4, "neighbours": 2}
 
@@ -104,16 +108,15 @@ def test_paper_mode_records_what_its_step_does(tmp_path: Path) -> None:
 def test_bad_input_is_one_error_before_work(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="conditions expected"):
         decouple(model(), tmp_path / "run", pairs=2)
-    with pytest.raises(InputError, match="condition expected to be a class"):
-        decouple(model(), tmp_path / "run", conditions="red/blue")
+    for word in ("red/blue", "²/3"):  # a superscript is a digit and no number
+        with pytest.raises(InputError, match="condition expected to be a class"):
+            decouple(model(), tmp_path / "run", conditions=word)
     with pytest.raises(InputError, match="pairs"):
         decouple(model(), tmp_path / "run", conditions="0/1", pairs=1)
-    with pytest.raises(InputError, match="between 1 and 16"):
-        decouple(model(), tmp_path / "run", conditions="0/1", pairs=2, dimension=999)
-    with pytest.raises(InputError, match="`guidance`"):
-        decouple(model(), tmp_path / "run", conditions="0/1", pairs=2, guidance=float("nan"))
-    with pytest.raises(InputError, match="condition expected to be a class"):
-        decouple(model(), tmp_path / "run", conditions="²/3")
+    with pytest.raises(InputError, match="dimension"):
+        decouple(model(), tmp_path / "run", conditions="0/1", pairs=2, **{**LEVELS, "dimension": 999})
+    with pytest.raises(InputError, match="guidance"):
+        decouple(model(), tmp_path / "run", conditions="0/1", pairs=2, guidance=float("nan"), **LEVELS)
     with pytest.raises(InputError, match="autoencoder"):
         decouple("zoo:digits", tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -124,6 +127,25 @@ def test_bad_input_is_one_error_before_work(tmp_path: Path) -> None:
     (tmp_path / "other" / "run.json").write_text(json.dumps({"format": 1, "kind": "rank"}))
     with pytest.raises(InputError, match="another kind"):
         decouple(model(), tmp_path / "other", conditions="0/1", pairs=2, **LEVELS)
+
+
+def test_derivatives_are_checked_first_and_numbers_of_wrong_ones_settle_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"conditions": "0/1", "pairs": 4, "null": False, **LEVELS}
+    checked = decouple(model(), tmp_path / "checked", **options)
+    assert checked.info["self_check"]["passed"]
+    wrong = SelfCheck(False, "float64", "linearised", 1.0, 0.0, None, True, True, "wrong by 1", False)
+    monkeypatch.setattr("theodolite.derivatives.self_check", lambda map, point: wrong)
+    found = decouple(model(), tmp_path / "run", **options)
+    statuses = {row["quantity"]: row["status"] for row in found.table.to_pylist()}
+    assert statuses.pop("jump") == statuses.pop("tortuosity") == "undefined"  # of the second pair of a path
+    assert set(statuses.values()) == {"undetermined"}
+    assert found.values["normal"]["tortuosity"][0] == checked.values["normal"]["tortuosity"][0]
+    assert {claim.verdict for claim in found.claims} == {"undecided"}
+    page = write_decoupling_report(found).read_text()
+    assert "wrong by 1" in page
+    assert "their spectral gap closes" not in page
 
 
 def test_a_class_conditional_transformer_of_diffusers_is_taken_with_its_own_null_class(tmp_path: Path) -> None:
@@ -217,8 +239,61 @@ def test_detection_is_told_apart_by_what_the_classifier_saw(judged: dict[str, Cl
     high = outcomes[f"LC / PHFE, {failed} pairs failed"]
     low = outcomes[f"LC / PHFE, {240 - failed} pairs recognised"]
     assert low.high < 0.5 < high.low  # the classifier of `drawn` recognises what has a low score
+    assert judged["C8"].prompts == 0
     assert set(judged["C8"].others) == {"LC", "LS", "−LS", "1 / PHFE", "LC / LS²", "LC / q"}
     assert f"{failed} of 240" in judged["C8"].why
+
+
+def of_prompts(seed: int, prompts: int = 8, seeds: int = 8, **options: Any) -> Columns:
+    """Nothing is linked or differs between conditions, but every prompt has effects and failures of its own."""
+    generator, n = torch.Generator().manual_seed(seed), prompts * seeds
+
+    def side() -> dict[str, torch.Tensor]:
+        own = torch.randn(5, prompts, generator=generator, dtype=torch.float64).repeat_interleave(seeds, 1)
+        a, b, c, d, e = own + torch.randn(5, n, generator=generator, dtype=torch.float64)
+        lengths = {"lc": a.exp(), "phfe": b.exp(), "q": c.exp(), "gap": c.exp(), "ls_max": c.exp()}
+        return {**lengths, "map_correlation": d, "mass_on_detail": d, "recognised": (e > 0).double()}
+
+    names = tuple(str(place // seeds) for place in range(n))
+    return Columns(side(), side(), torch.empty(0, 2, dtype=torch.int64), 16, names, **options)
+
+
+def test_intervals_hold_what_differs_between_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoupling_claims, "RESAMPLES", 200)
+    truths = {"_linked": 0.0, "_off_detail": 0.0, "_visible": 0.5}
+
+    def covered(**options: Any) -> float:
+        hits = []
+        for seed in range(40):
+            columns = of_prompts(seed, **options)
+            numbers = {name: getattr(decoupling_claims, name)(columns, seed).number for name in truths}
+            hits += [one.low <= truths[name] <= one.high for name, one in numbers.items() if one is not None]
+        return sum(hits) / len(hits)
+
+    assert 0.88 <= covered() <= 0.99
+    assert covered(over_prompts=False) < 0.85  # seeds of the same prompts are no replication
+
+
+def test_prompts_are_drawn_whole_where_there_are_five() -> None:
+    few, many = of_prompts(0, prompts=4), of_prompts(0, prompts=5)
+    assert few.units == tuple(range(32))
+    assert "these prompts alone" in few.drawn
+    assert many.units == many.pairs
+    assert many.among(torch.arange(40) < 16).units == many.pairs[:16]  # two prompts of five are drawn whole too
+    assert [decoupling_claims._off_detail(one, 0).prompts for one in (few, many)] == [0, 5]
+
+
+def test_auroc_within_prompts_does_not_see_what_differs_between_them() -> None:
+    failed = torch.tensor([1, 1, 1, 0, 1, 0, 0, 0] * 4).bool()
+    prompts = [str(place // 4) for place in range(32)]
+    between = torch.tensor([5.0, 5.0, 5.0, 5.0, 1.0, 1.0, 1.0, 1.0] * 4)
+    found = auroc_within(between, failed, prompts)
+    assert found is not None
+    assert (found[0].value, found[1]) == (0.5, 8)
+    above = auroc_within(between + failed, failed, prompts)
+    assert above is not None
+    assert above[0].value == 1.0
+    assert auroc_within(between[:12], failed[:12], prompts[:12]) is None
 
 
 def test_a_model_is_opened_where_its_options_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

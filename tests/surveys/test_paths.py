@@ -121,6 +121,7 @@ def test_seeds_are_latents_and_the_same_each_time(model, tmp_path):
     [
         (("seed:1", "seed:1"), {}, "two different latents"),
         (("seed:1", "seed:x"), {}, "seed:3"),
+        (("seed:1", "seed:²"), {}, "seed:3"),
         (("seed:1", "nowhere.png"), {}, "no file"),
         (("seed:1", "seed:2"), {"via": "sideways"}, "linear, slerp, geodesic"),
         (("seed:1", "seed:2"), {"steps": 3}, "at least 4"),

@@ -17,18 +17,24 @@ __all__ = ["as_json", "print_summary"]
 
 def print_summary(found: Decoupled) -> None:
     """The claims, one a row, on stdout."""
+    from theodolite.surveys.self_checked import doubted
+
     settings = found.info["settings"]
+    terminal.warn(found.info)
     title = f"{found.info['model']['name']}, {len(found.samples)} pairs, {settings['steps']} steps"
     rows = [
         (one.id, one.text, str(one.n), "" if one.number is None else str(one.number), one.verdict)
         for one in found.claims
     ]
-    caption = "Number: what decides the claim, with its 95 % interval over pairs; the tests are in docs/decoupling.md."
+    caption = (
+        f"Number: what decides the claim, with its 95 % interval over {found.columns.drawn}. The tests are in "
+        "docs/decoupling.md."
+    )
     terminal.print_table(title, ("claim", "what it says", "n", "number", "verdict"), rows, caption)
     for claim in found.claims:
         if claim.why:
             terminal.say(f"{claim.id}: {claim.why}")
-    lost = {kind: count for kind, count in found.undetermined.items() if count}
+    lost = {} if doubted(found.info) else {kind: count for kind, count in found.undetermined.items() if count}
     for kind, count in lost.items():
         terminal.say(f"{count} of {len(found.samples)} {kind} samples have no leading direction and are left out of LC")
 
@@ -43,6 +49,8 @@ def as_json(found: Decoupled, report: Path | None = None) -> str:
         "pairs": len(found.samples),
         "undetermined": found.undetermined,
         "precision": found.info["precision"],
+        "self_check": found.info.get("self_check"),
+        "intervals_over": found.columns.drawn,
         "claims": [asdict(claim) for claim in found.claims],
         "hotspots": _hotspots(found),
         "report": None if report is None else str(report),

@@ -109,9 +109,14 @@ def print_guidance(run: str, as_json: bool, report: Path | None = None) -> None:
     info = found.info
     if as_json:
         kept = {name: info[name] for name in ("model", "settings", "status", "rises", "held_out")}
-        more = {"quantities": found.rows, "report": None if report is None else str(report)}
+        more = {
+            "self_check": info.get("self_check"),
+            "quantities": found.rows,
+            "report": None if report is None else str(report),
+        }
         terminal.say(json.dumps(terminal.as_plain({"run": run, **kept, **more}), indent=1))
         return
+    terminal.warn(info)
     cells = {(row["reward"], row["rho"], row["quantity"]): row for row in found.rows}
     for name, rises in info["rises"].items():
         verdict = (

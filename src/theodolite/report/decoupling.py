@@ -16,7 +16,8 @@ from theodolite.report.hotspot_words import hotspot_section
 from theodolite.report.html import environment, script_json, sources, write, year_of
 from theodolite.report.pictures import data_uri
 from theodolite.report.rounding import Shown, shown
-from theodolite.surveys.decoupling_claims import LABELS, detection_table
+from theodolite.surveys.decoupling_columns import LABELS, detection_table
+from theodolite.surveys.self_checked import doubted
 
 if TYPE_CHECKING:
     from theodolite.detection.links import Number
@@ -59,6 +60,7 @@ def _context(found: Decoupled) -> dict[str, Any]:
         "claims": [
             {**vars(claim), "number": _number(claim.number), "others": _others(claim.others)} for claim in found.claims
         ],
+        "drawn": found.columns.drawn,
         "reading": _reading(found),
         "rows": [_row(found, name) for name in MEANINGS if name in found.values["normal"]],
         "kinds": list(found.values),
@@ -66,6 +68,7 @@ def _context(found: Decoupled) -> dict[str, Any]:
         "cards": [_card(found, sample) for sample in found.samples[: 2 * _CARDS : 2]],
         "hotspots": hotspot_section(found),
         "undetermined": found.undetermined,
+        "doubted": doubted(found.info),
         "precision": [_step(entry) for entry in found.info["precision"] or []],
         "figures": script_json({name: json.loads(str(figure.to_json())) for name, figure in figures.items()}),
         "names": list(figures),

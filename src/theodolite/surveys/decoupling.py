@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import theodolite
 from theodolite.errors import InputError, path_of
 from theodolite.surveys.conditions import MODEL, loaded_diffusion, pictures_of, prompts_of, text_of, word_of
+from theodolite.surveys.decoupling_rows import overlap_of, plain_rows, rows_of
 from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.store import FORMAT, RunFolder, read_info, read_rows
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["decouple"]
 
 _BATCH = 14
+_CHECKED_AT = 3
 _DEFAULTS: Mapping[str, Any] = {
     "conditions": None,
     "pairs": 24,
@@ -97,10 +99,12 @@ def decouple(
 
     Returns:
         `Decoupled`. Cost of a condition of a pair: `k + 6 neighbours + 19` runs of the sampler (``paper``
-        `2 (k + 1) + 19`).
+        `2 (k + 1) + 19`). Before them the derivatives of the first sampler are checked in float64, about 50 runs of it,
+        150 where they fail; where they are wrong no number that rests on them is better than ``undetermined``.
 
     Raises:
-        InputError: before long work starts: no diffusion model, conditions it does not take, no free run folder.
+        InputError: before long work starts: no diffusion model, conditions it does not take, no free run folder,
+            a sampler that cannot be differentiated.
         KeyboardInterrupt: on Ctrl-C; what is finished is kept.
     """
     settings = {name: value for name, value in locals().items() if name in _DEFAULTS}
@@ -151,7 +155,8 @@ class _Experiment:
         if exists:
             there = read_info(folder.path)
             _refuse_another(folder, there, info)
-            info = {**info, "created": there["created"], "precision": there.get("precision")}
+            info |= {name: there.get(name) for name in ("created", "precision", "self_check")}
+        info["self_check"] = info["self_check"] or self._self_checked()
         folder.make()
         with folder.locked():
             folder.tidy()
@@ -161,7 +166,7 @@ class _Experiment:
             folder.write_info({**info, "status": "running"})
             try:
                 info["precision"] = info["precision"] or self._precision()
-                self._measure(folder, set(done), progress)
+                self._measure(folder, info, set(done), progress)
             except BaseException:
                 self._finish(folder, info, "interrupted")
                 raise
@@ -176,7 +181,15 @@ class _Experiment:
         timing = {"seconds": round(sum(note["seconds"] for note in notes), 3)}
         folder.write_info({**info, "status": status, "finished": now(), "timing": timing})
 
-    def _measure(self, folder: RunFolder, done: set[str], progress: Progress) -> None:
+    def _self_checked(self) -> dict[str, Any] | None:
+        """Of the first sampler at up to three noises; None for the paper's forward differences."""
+        from theodolite.surveys.self_checked import self_checked
+
+        if self.settings["paper"]:
+            return None
+        return self_checked(self.first, self._noise(range(min(_CHECKED_AT, len(self.samples)))), self.name).as_dict()
+
+    def _measure(self, folder: RunFolder, info: Mapping[str, Any], done: set[str], progress: Progress) -> None:
         finished, total = len(done), len(self.samples)
         progress(finished, total, "")
         for batch in self._batches():
@@ -184,7 +197,7 @@ class _Experiment:
             if not missing:
                 continue
             started = time.monotonic()
-            found = self._measured(batch)
+            found = self._measured(batch, info)
             seconds = (time.monotonic() - started) / len(batch)
             for sample in missing:
                 rows, arrays, pictures = found[sample]
@@ -199,21 +212,27 @@ class _Experiment:
             for start in range(0, len(places), _BATCH):
                 yield places[start : start + _BATCH]
 
-    def _measured(self, batch: Sequence[int]) -> dict[str, tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]]:
+    def _measured(
+        self, batch: Sequence[int], info: Mapping[str, Any]
+    ) -> dict[str, tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]]:
         """Rows, maps and pictures of every pair of a batch, under all conditions."""
         import torch
+
+        from theodolite.surveys.self_checked import worsened
 
         z = self._noise(batch)
         found: dict[str, Any] = {self.samples[place]: ([], {}, {}) for place in batch}
         for side in self._sides(self.prompt(batch[0])):
             with torch.no_grad():
                 measured = self._decoupling(side.sampler, z, batch)
-                more = {**_overlap(measured), **self._paths(side.sampler, z), **self._recognised(side, batch, measured)}
+                overlap, more = overlap_of(measured), self._paths(side.sampler, z)
+                more |= self._recognised(side, batch, measured)
             pictures = pictures_of(self.model, measured.outputs)
             for row, place in enumerate(batch):
                 rows, arrays, images = found[self.samples[place]]
                 common = {"model": self.name, "sample": self.samples[place], "map": side.kind, "sigma": None}
-                rows += [{**common, **entry} for entry in _rows(measured, more, row)]
+                entries = [*worsened(rows_of(measured, overlap, row), info), *plain_rows(more, row)]
+                rows += [{**common, **entry} for entry in entries]
                 arrays |= {f"{side.kind}/{name}": values[row].float() for name, values in measured.maps.items()}
                 images |= {f".{side.kind}.png": pictures[row]} if pictures else {}
         return found
@@ -324,6 +343,7 @@ class _Experiment:
             "prompts": [[word_of(side) for side in prompts] for prompts in self.prompts],
             "data": {"samples": self.samples, "prompts": [self.prompt(place) for place in range(len(self.samples))]},
             "precision": None,
+            "self_check": None,
             "versions": versions(),
             "machine": machine(self.first.device),
         }
@@ -332,38 +352,14 @@ class _Experiment:
 _CHECKED = ("ls_max", "lc", "phfe")
 
 
-def _rows(measured: Decoupling, more: Mapping[str, Tensor], row: int) -> Iterator[dict[str, Any]]:
-    """Quantities of one pair under one condition, as the run folder stores them."""
-    for name, one in measured.quantities.items():
-        yield {
-            "quantity": name,
-            "value": float(one.value[row]),
-            "stderr": float(one.stderr[row]),
-            "passes": one.passes,
-            "n": one.n,
-            "status": one.statuses[row],
-        }
-    for name, values in more.items():
-        status = "ok" if bool(values[row].isfinite()) else "undefined"
-        yield {"quantity": name, "value": float(values[row]), "stderr": 0.0, "passes": 0, "n": 1, "status": status}
-
-
-def _overlap(measured: Decoupling) -> dict[str, Tensor]:
-    """How the map of LC lies on that of PHFE: their rank correlation, and LC's mass on the top tenth of PHFE."""
-    from theodolite.descriptors.hotspots import mass_on_detail
-    from theodolite.detection.links import spearman
-
-    rotation, detail = (measured.maps[name].flatten(1).double().cpu() for name in ("lc_map", "phfe_map"))
-    return {"map_correlation": spearman(rotation, detail), "mass_on_detail": mass_on_detail(rotation, detail)}
-
-
 def _check_settings(settings: Mapping[str, Any]) -> None:
     for name, least in (("pairs", 2), ("steps", 1), ("neighbours", 1)):
         value = settings[name]
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise InputError(f"`{name}` expected to be a number of {least} or more, got {value!r}")
-    if not math.isfinite(settings["guidance"]):
-        raise InputError(f"`guidance` expected to be a finite number, got {settings['guidance']!r}; 1 stands for none")
+    guidance = settings["guidance"]
+    if isinstance(guidance, bool) or not isinstance(guidance, int | float) or not math.isfinite(guidance):
+        raise InputError(f"`guidance` expected to be a finite number, got {guidance!r}; 1 is none")
 
 
 def _refuse_another(folder: RunFolder, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:

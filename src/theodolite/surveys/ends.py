@@ -116,7 +116,7 @@ def _drawn(spec: str, shape: tuple[int, ...], autoencoder: Autoencoder) -> Tenso
     import torch
 
     number = spec.removeprefix(_SEED)
-    if not number.isdigit():
+    if not number.isdecimal():
         raise InputError(f"{_FORMS} expected, got {spec!r}; write e.g. seed:3")
     draws = torch.Generator().manual_seed(int(number))
     return _placed(torch.randn(shape, generator=draws, dtype=torch.float64), autoencoder)

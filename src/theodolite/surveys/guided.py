@@ -24,6 +24,7 @@ from theodolite.surveys.guided_subject import Subject, subject_of
 from theodolite.surveys.plan import verb_command
 from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.record import machine, now, versions
+from theodolite.surveys.self_checked import self_checked
 from theodolite.surveys.store import FORMAT, RunFolder, read_info, refuse_another_kind
 
 __all__ = ["CONTROLS", "DEFAULTS", "measure_guidance"]
@@ -50,7 +51,7 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """Settings of a guidance run."""
 
-_GROUP, _CONDITIONS = 16, 8
+_GROUP, _CONDITIONS, _CHECKED_AT = 16, 8, 3
 
 
 def measure_guidance(
@@ -77,7 +78,8 @@ def measure_guidance(
         The content of `run.json`.
 
     Raises:
-        InputError: before long work: no diffusion model, unknown settings or controls, a reward of another shape.
+        InputError: before long work: no diffusion model, unknown settings or controls, a reward of another shape, a
+            map of local scaling that cannot be differentiated.
         KeyboardInterrupt: on Ctrl-C; the reward is kept once the controls are fitted too, and so is all that was
             measured of the rewards that were done at every scale.
     """
@@ -90,7 +92,8 @@ def measure_guidance(
     _check(asked)
     subject = subject_of(load(model, **{name: asked[name] for name in ("subfolder", "revision", "device")}), asked)
     reward = None if asked["reward"] is None else _loaded(asked["reward"], subject)
-    info = _record(os.fspath(model), subject, asked, folder.path)
+    check = self_checked(subject.map, subject.noise(_CHECKED_AT, asked["seed"]), subject.name)
+    info = {**_record(os.fspath(model), subject, asked, folder.path), "self_check": check.as_dict()}
     folder.make()
     with folder.locked():
         folder.tidy()

@@ -15,6 +15,7 @@ from theodolite.errors import InputError, path_of
 from theodolite.spectrum.estimate import Estimate
 from theodolite.surveys.numbers import NUMBER, estimate_of
 from theodolite.surveys.record import now
+from theodolite.surveys.self_checked import doubted, worsened
 from theodolite.surveys.store import (
     RunFolder,
     parquet,
@@ -82,9 +83,11 @@ def write_guidance(
         with torch.no_grad():
             images = decode(samples[:_COLUMNS])
         write_atomically(_strip(folder.path, name, rho), [_png(images)])
-    table = pa.Table.from_pylist(found.rows(), GUIDANCE_SCHEMA)
+    by_derivatives = [row["quantity"].startswith("local_scaling") for row in found.rows()]
+    rows = [worsened([row], info)[0] if is_by else row for row, is_by in zip(found.rows(), by_derivatives)]
+    table = pa.Table.from_pylist(rows, GUIDANCE_SCHEMA)
     write_atomically(folder.path / "guidance.parquet", [parquet(table)])
-    rises = {name: found.rises(name) for name in found.rewards}
+    rises = {name: found.rises(name) and not doubted(info) for name in found.rewards}
     written = {**info, "rises": rises, "status": status, "finished": None if status == "running" else now()}
     folder.write_info(written)
     return written

@@ -14,16 +14,15 @@ import torch
 from torch import Tensor
 
 import theodolite
-from theodolite.derivatives import SelfCheck, self_check
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.effort import EFFORTS, Effort
 from theodolite.descriptors.groups import group_size
 from theodolite.errors import InputError
-from theodolite.spectrum.estimate import worse
-from theodolite.surveys.measure import described, rows_at
+from theodolite.surveys.measure import rows_at
 from theodolite.surveys.plan import closest, verb_command
 from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.record import machine, now, versions
+from theodolite.surveys.self_checked import self_checked, worsened
 from theodolite.surveys.store import FORMAT, RunFolder, read_info, read_rows, refuse_another_kind
 from theodolite.surveys.traversed import Traversed, read_traverse, write_tables
 
@@ -36,8 +35,6 @@ __all__ = ["DESCRIPTORS", "Shard", "Work", "checked_settings", "opened", "opened
 
 DESCRIPTORS = ("local_scaling", "local_rank", "local_complexity")
 """Psi, nu and delta."""
-
-_DOUBTED = "undetermined"
 
 _FREE = ("device", "data")
 """Settings that a run may go on without: images are compared by content."""
@@ -208,7 +205,7 @@ def run_traverse(work: Work, folder: RunFolder, exists: bool, progress: Progress
         there = read_info(folder.path)
         _refuse_another(folder, there, info)
         info = {**info, "created": there["created"]}
-    check = _self_checked(work)
+    check = self_checked(*work.first, work.words[0])
     info = {**info, "self_check": check.as_dict()}
     folder.make()
     with folder.locked():
@@ -216,7 +213,7 @@ def run_traverse(work: Work, folder: RunFolder, exists: bool, progress: Progress
         done = set(read_rows(folder.path)[1])
         folder.write_info({**info, "status": "running", "finished": None})
         try:
-            _measure(work, folder, info["model"]["name"], done, check.first_order_holds, progress or silent)
+            _measure(work, folder, info, done, progress or silent)
         except BaseException:
             _finish(folder, info, "interrupted")
             raise
@@ -224,7 +221,7 @@ def run_traverse(work: Work, folder: RunFolder, exists: bool, progress: Progress
     return read_traverse(folder.path)
 
 
-def _measure(work: Work, folder: RunFolder, model: str, done: set[str], holds: bool, progress: Progress) -> None:
+def _measure(work: Work, folder: RunFolder, info: Mapping[str, Any], done: set[str], progress: Progress) -> None:
     finished, total = len(done), len(work.units)
     progress(finished, total, "")
     for unit in work.units:
@@ -232,9 +229,7 @@ def _measure(work: Work, folder: RunFolder, model: str, done: set[str], holds: b
             continue
         started = time.monotonic()
         found = work.measured(unit)
-        rows = [{"model": model, **row} for row in found.rows]
-        if not holds:
-            rows = [{**row, "status": worse(row["status"], _DOUBTED)} for row in rows]
+        rows = worsened(({"model": info["model"]["name"], **row} for row in found.rows), info)
         notes = {"seconds": round(time.monotonic() - started, 3), "points": found.points, "failed": found.failed}
         folder.write_shard(unit, rows, {}, found.pictures, notes)
         finished += 1
@@ -266,26 +261,6 @@ def _record(work: Work, folder: RunFolder) -> dict[str, Any]:
         "versions": versions(),
         "machine": machine(work.first[1].device),
     }
-
-
-def _self_checked(work: Work) -> SelfCheck:
-    """At the first point where the derivatives hold; at the last where they hold at none.
-
-    Close to a kink central differences fail although the derivative is right; a wrong derivative is wrong everywhere.
-    """
-    map, points = work.first
-    try:
-        for point in points.split(1):
-            check = self_check(map, point)
-            if check.first_order_holds:
-                break
-    except InputError:
-        raise
-    except Exception as error:  # whatever the user's model raises
-        raise InputError(
-            f"{work.words[0]} cannot be differentiated ({described(error)}); its map must consist of torch operations"
-        ) from error
-    return check
 
 
 def _refuse_another(folder: RunFolder, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
