@@ -67,7 +67,7 @@ def test_the_page_of_a_phase_map(phases):
     page = write_phases_report(phases).read_text()
     levels, info = read_phases(phases)
     places = checked(page)
-    assert len(places.pictures) == sum(level.places.numel() for level in levels)
+    assert len(places.pictures) == sum(level.places.numel() + len(level.curves) for level in levels)
     assert all(NUMBER_WORDS[name].label in page for name in levels[0].numbers)
     assert info["command"].split(" --out")[0] in page
     assert "region" in page

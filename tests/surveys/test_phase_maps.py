@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from theodolite.errors import InputError
@@ -12,7 +13,7 @@ from theodolite.maps import Autoencoder
 from theodolite.surveys import map_phases
 from theodolite.surveys.families import spread_parameters
 from theodolite.surveys.phase_maps import DEFAULTS, open_family
-from theodolite.surveys.phase_store import read_phases
+from theodolite.surveys.phase_store import read_phases, strip_path
 from theodolite.surveys.store import read_parquet
 
 D = torch.float64
@@ -62,6 +63,18 @@ def test_the_folder_gives_back_what_was_measured(run):
         }
         assert torch.equal(one.places, other.places)
     assert len(read_parquet(out / "cells.parquet")) == 2 * 64
+
+
+def test_samples_along_every_curve_are_stored(run):
+    out, levels, _ = run
+    for n, level in enumerate(levels):
+        files = [strip_path(out, n, place) for place in range(len(level.curves))]
+        assert files
+        assert len(level.strips) == len(files)
+        for file, strip in zip(files, level.strips):
+            with Image.open(file) as stored:
+                assert stored.size == strip.size
+                assert stored.width > 7 * stored.height
 
 
 def test_zoom_is_a_smaller_box_inside(run):

@@ -15,7 +15,7 @@ from theodolite.report.mapped_words import CURVE_WORDS, NUMBER_WORDS
 from theodolite.report.pictures import data_uri
 from theodolite.report.rounding import Shown, shown
 from theodolite.spectrum.estimate import STATUSES
-from theodolite.surveys.phase_store import picture_path, read_phases
+from theodolite.surveys.phase_store import picture_path, read_phases, strip_path
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -87,8 +87,9 @@ def _shown_level(folder: Path, n: int, level: Level) -> dict[str, Any]:
                 "status": curve.status,
                 "ends": [", ".join(_signed(x, 3) for x in point) for point in curve.points[[0, -1]].tolist()],
                 "numbers": [shown_estimate(curve.numbers[name]) for name in CURVE_WORDS],
+                "strip": data_uri(strip_path(folder, n, place), 1300),
             }
-            for curve in level.curves
+            for place, curve in enumerate(level.curves)
         ],
         "strips": [_strip(folder, n, row, places, cells, level) for row, places in enumerate(level.places.tolist())],
     }

@@ -8,7 +8,7 @@ import re
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,17 @@ from theodolite.errors import InputError, path_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["SUFFIXES", "ImageFile", "ImageSet", "Skipped", "find_images", "load_image", "load_images", "picture"]
+__all__ = [
+    "SUFFIXES",
+    "ImageFile",
+    "ImageSet",
+    "Skipped",
+    "find_images",
+    "load_image",
+    "load_images",
+    "picture",
+    "side_by_side",
+]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """What counts as an image, by the end of its name in any case."""
@@ -299,3 +309,12 @@ def picture(image: Tensor, value_range: tuple[float, float] = (-1.0, 1.0), longe
     result = Image.fromarray(planes[0] if len(planes) == 1 else np.moveaxis(planes[:3], 0, -1))
     result.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     return result
+
+
+def side_by_side(pictures: Sequence[Image.Image], gap: int = 2) -> Image.Image:
+    """Pictures of one size as one, `gap` white pixels between them."""
+    width, height = pictures[0].size
+    page = Image.new("RGB", (len(pictures) * (width + gap) - gap, height), "white")
+    for place, one in enumerate(pictures):
+        page.paste(one.convert("RGB"), (place * (width + gap), 0))
+    return page

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from theodolite.errors import InputError, path_of
 from theodolite.spectrum.estimate import Estimate
-from theodolite.surveys.images import picture
+from theodolite.surveys.images import picture, side_by_side
 from theodolite.surveys.numbers import NUMBER, estimate_of, number_rows
 from theodolite.surveys.record import now
 from theodolite.surveys.store import (
@@ -130,14 +130,7 @@ def read_paths(path: str | Path) -> Paths:
 
 def strip(images: Tensor, value_range: tuple[float, float], longest: int = 160, gap: int = 2) -> Image:
     """Images `(n, channels, height, width)` side by side."""
-    from PIL import Image
-
-    pictures = [picture(image, value_range, longest).convert("RGB") for image in images]
-    width, height = pictures[0].size
-    page = Image.new("RGB", (len(pictures) * (width + gap) - gap, height), "white")
-    for place, one in enumerate(pictures):
-        page.paste(one, (place * (width + gap), 0))
-    return page
+    return side_by_side([picture(image, value_range, longest) for image in images], gap)
 
 
 def _strip(folder: Path, name: str) -> Path:

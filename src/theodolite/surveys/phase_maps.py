@@ -32,7 +32,8 @@ from theodolite.hessian import (
 from theodolite.maps import Autoencoder
 from theodolite.spectrum.estimate import Estimate
 from theodolite.surveys.families import Family, IsingFamily, MixtureFamily, TasepFamily
-from theodolite.surveys.phase_curves import MOST_REGIONS, phase_curves, single
+from theodolite.surveys.phase_curves import phase_curves, single
+from theodolite.surveys.phase_pictures import with_pictures
 from theodolite.surveys.phase_store import Level, write_phases
 from theodolite.surveys.plan import verb_command
 from theodolite.surveys.planes import PlaneFamily
@@ -65,8 +66,6 @@ _BUNDLES = 300
 
 _INTERVALS = 16
 """Of its splines there, at most."""
-
-_PICTURES = 8
 
 _FLOOR = 0.01
 """Of the median norm of the exact metric: what its norm counts as at least, where errors are relative to it."""
@@ -134,7 +133,7 @@ def map_phases(
                 levels[-1] = level
                 write_phases(folder, info, levels, "running")
                 steps.begin("pictures")
-                levels[-1] = _with_pictures(family, level, asked["seed"])
+                levels[-1] = with_pictures(family, level, asked["seed"])
                 if asked["zoom"] is None or len(levels) == 2:
                     break
                 grid = zoom(grid, level.phases.steepest(), asked["zoom"])
@@ -261,18 +260,6 @@ def _scores(found: MetricMap, exact: Tensor) -> dict[str, Estimate]:
         "error_p95": single(float(relative.quantile(0.95))),
         "coverage": single(float(covered.double().mean())),
     }
-
-
-def _with_pictures(family: Family, level: Level, seed: int) -> Level:
-    """Samples from cells of every large region, from its floor up to its boundary."""
-    rows = []
-    for region in range(min(level.phases.count, MOST_REGIONS)):
-        cells = (level.phases.regions == region).nonzero()[:, 0]
-        order = cells[level.phases.height[cells].argsort()]
-        rows.append(order[torch.linspace(0, len(order) - 1, _PICTURES).round().long()])
-    places = torch.stack(rows)
-    pictures = [tuple(family.pictures(level.grid.points[row], seed)) for row in places]
-    return replace(level, places=places, pictures=tuple(pictures))
 
 
 def _grid(family: Family, asked: Mapping[str, Any]) -> ParameterGrid:

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-__all__ = ["CELLS_SCHEMA", "CURVES_SCHEMA", "NUMBERS_SCHEMA", "Curve", "Level", "read_phases", "write_phases"]
+__all__ = [
+    "CELLS_SCHEMA",
+    "CURVES_SCHEMA",
+    "NUMBERS_SCHEMA",
+    "Curve",
+    "Level",
+    "picture_path",
+    "read_phases",
+    "strip_path",
+    "write_phases",
+]
 
 _TABLES = ("cells", "geodesics", "quantities")
 _FIELDS = ("potential", "log_determinant", "largest_eigenvalue")
@@ -83,7 +93,8 @@ class Level:
         numbers: one value each, by name.
         curves: geodesics.
         places: cells of each region of which there are pictures, `(regions shown, pictures)`.
-        pictures: rows of pictures, one a region; as they are stored where the run was read.
+        pictures: rows of pictures, one a region; none where the run was read, see `picture_path`.
+        strips: samples along each curve, side by side; likewise, see `strip_path`.
     """
 
     grid: ParameterGrid
@@ -94,6 +105,7 @@ class Level:
     curves: tuple[Curve, ...] = ()
     places: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.long))
     pictures: tuple[tuple[Image, ...], ...] = ()
+    strips: tuple[Image, ...] = ()
 
 
 def write_phases(folder: RunFolder, info: Mapping[str, Any], levels: Sequence[Level], status: str) -> dict[str, Any]:
@@ -118,6 +130,8 @@ def write_phases(folder: RunFolder, info: Mapping[str, Any], levels: Sequence[Le
         for row, pictures in enumerate(level.pictures):
             for column, one in enumerate(pictures):
                 write_atomically(picture_path(folder.path, n, row, column), [png_bytes(one)])
+        for place, one in enumerate(level.strips):
+            write_atomically(strip_path(folder.path, n, place), [png_bytes(one)])
     done = {
         **info,
         "status": status,
@@ -148,6 +162,11 @@ def read_phases(path: str | Path) -> tuple[list[Level], dict[str, Any]]:
 def picture_path(folder: Path, level: int, row: int, column: int) -> Path:
     """Where a picture of a region is."""
     return folder / "pictures" / f"{level}.{row}.{column}.png"
+
+
+def strip_path(folder: Path, level: int, curve: int) -> Path:
+    """Where the samples along a curve are."""
+    return folder / "strips" / f"{level}.{curve}.png"
 
 
 def _level(
