@@ -110,6 +110,18 @@ def test_the_published_kernel():
     torch.testing.assert_close(found, exact)
 
 
+def test_more_features_than_samples_change_nothing():
+    """They are held in their span: posteriors, metric and its errors are those of the few that carry them."""
+    t = parameters()[:300]
+    grid, frame = ParameterGrid((0.0, 0.0), (1.0, 1.0), (8, 8)), torch.linalg.qr(parameters()[:1000].reshape(500, 4))[0]
+    runs = [feature_posterior(x, t, grid, anchors=50) for x in (curved(t), curved(t) @ frame.T)]
+    first, second = (direct_metric(run, generator=0) for run in runs)
+    torch.testing.assert_close(runs[0].log_probability, runs[1].log_probability)
+    torch.testing.assert_close(first.matrices, second.matrices)
+    torch.testing.assert_close(first.replicates, second.replicates)
+    assert runs[1].pullback.features.shape == (300, 300)
+
+
 @pytest.mark.parametrize("kernel", [Squared(2), Chordal()])
 def test_turned_and_permuted_features_change_nothing(kernel):
     t = parameters()[:1200]

@@ -114,7 +114,7 @@ def feature_posterior(
     kernel = kernel or Squared()
     x, t = features.double(), parameters.to(features.device).double()
     _check(x, t, grid, bandwidth)
-    pullback = Pullback(grid, x - x.mean(0), t, bandwidth)
+    pullback = Pullback(grid, _in_their_span(x - x.mean(0)), t, bandwidth)
     regression = pullback.regression()
     if not isinstance(kernel, Squared):
         logs = kernel.regressed(x[:anchors], x, regression).log_softmax(-1)
@@ -123,6 +123,11 @@ def feature_posterior(
     resamples = torch.stack([whole, *pullback.resampled(regression, _MEMBERS)])
     logs = torch.stack([kernel.regressed(whole[:anchors], own, regression).log_softmax(-1) for own in resamples])
     return Posterior(grid, logs[0], kernel.samples, t[:anchors], logs[1:], pullback)
+
+
+def _in_their_span(x: Tensor) -> Tensor:
+    """Features `(n, D)` turned into as few coordinates as hold them, `(n, min(n, D))`: their products stay the same."""
+    return x if x.shape[1] <= len(x) else torch.linalg.qr(x.mT, mode="r").R.mT
 
 
 def _check(x: Tensor, t: Tensor, grid: ParameterGrid, bandwidth: float) -> None:
