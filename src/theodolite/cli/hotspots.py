@@ -12,7 +12,6 @@ from theodolite.cli import notices, options, terminal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from theodolite.spectrum import Estimate
     from theodolite.surveys.hotspots_store import HotspotRun
 
 __all__ = ["hotspots", "show"]
@@ -134,7 +133,7 @@ def _print(found: HotspotRun) -> None:
 def _as_json(found: HotspotRun, report: Path | None) -> str:
     """The run in one JSON object."""
     shares = {
-        name: {part: _plain(getattr(share, part)) for part in ("value", "null", "excess", "change")}
+        name: {part: getattr(share, part).entry() for part in ("value", "null", "excess", "change")}
         for name, share in found.found.shares.items()
     }
     content = {
@@ -146,17 +145,12 @@ def _as_json(found: HotspotRun, report: Path | None) -> str:
         "reference": found.reference,
         "left_out": list(found.left_out),
         **notices.caveats(found.run.info),
-        "thresholds": {name: _plain(one) for name, one in found.found.thresholds.items()},
+        "thresholds": {name: one.entry() for name, one in found.found.thresholds.items()},
         "shares": shares,
         "samples": {
-            found.samples[place]: {name: _plain(one, place) for name, one in found.found.images.items()}
+            found.samples[place]: {name: one.entry(place) for name, one in found.found.images.items()}
             for place in found.order
         },
         "report": None if report is None else str(report),
     }
     return json.dumps(terminal.as_plain(content), indent=1)
-
-
-def _plain(found: Estimate, place: int = 0) -> dict[str, Any]:
-    value, stderr = float(found.value[place]), float(found.stderr[place])
-    return {"value": value, "stderr": stderr, "n": found.n, "status": found.statuses[place]}

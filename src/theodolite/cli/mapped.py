@@ -60,9 +60,9 @@ def phases_as_json(levels: Sequence[Level], info: Mapping[str, Any], run: str, r
             {
                 "low": list(level.grid.low),
                 "high": list(level.grid.high),
-                "numbers": {name: _plain(one) for name, one in level.numbers.items()},
+                "numbers": {name: one.entry() for name, one in level.numbers.items()},
                 "geodesics": [
-                    {"kind": curve.kind, "status": curve.status, **{k: _plain(v) for k, v in curve.numbers.items()}}
+                    {"kind": curve.kind, "status": curve.status, **{k: v.entry() for k, v in curve.numbers.items()}}
                     for curve in level.curves
                 ],
             }
@@ -81,7 +81,7 @@ def paths_as_json(found: Paths, run: str, report: Path | None) -> str:
             route.name: {
                 "status": route.status,
                 "jumps": route.jumps.tolist(),
-                **{name: _plain(one) for name, one in route.numbers.items()},
+                **{name: one.entry() for name, one in route.numbers.items()},
             }
             for route in found.routes
         },
@@ -101,7 +101,3 @@ def _cells(found: Estimate) -> tuple[str, str, str]:
 def _pair(found: Estimate) -> str:
     value, error, status = _cells(found)
     return f"{'≥ ' if status == 'lower-bound' else ''}{value} {error}".strip()
-
-
-def _plain(found: Estimate) -> dict[str, Any]:
-    return {"value": float(found.value), "stderr": float(found.stderr), "n": found.n, "status": found.status}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,6 +79,11 @@ class Estimate:
         below = torch.tensor([s == "upper-bound" for s in self.statuses], device=self.value.device)
         above = torch.tensor([s == "lower-bound" for s in self.statuses], device=self.value.device)
         return torch.where(above, self.value, low), torch.where(below, self.value, high)
+
+    def entry(self, place: int = 0) -> dict[str, Any]:
+        """`value`, `stderr`, `n` and `status` of one latent, as a row of a table holds them."""
+        value, stderr = float(self.value[place]), float(self.stderr[place])
+        return {"value": value, "stderr": stderr, "n": self.n, "status": self.statuses[place]}
 
     def named(self, name: str) -> dict[str, Estimate]:
         """This estimate under `name`, and its parts under theirs."""

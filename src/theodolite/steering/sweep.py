@@ -80,15 +80,7 @@ class Sweep:
     def rows(self) -> list[dict[str, Any]]:
         """The estimates as rows `reward, rho, quantity, value, stderr, n, status`."""
         return [
-            {
-                "reward": reward,
-                "rho": rho,
-                "quantity": quantity,
-                "value": float(found.value),
-                "stderr": float(found.stderr),
-                "n": found.n,
-                "status": found.status,
-            }
+            {"reward": reward, "rho": rho, "quantity": quantity, **found.entry()}
             for (reward, rho, quantity), found in self.estimates.items()
         ]
 

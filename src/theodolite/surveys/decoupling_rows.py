@@ -15,15 +15,10 @@ __all__ = ["overlap_of", "plain_rows", "rows_of"]
 
 def rows_of(measured: Decoupling, more: Mapping[str, Tensor], row: int) -> Iterator[dict[str, Any]]:
     """Quantities of one pair under one condition, as the run folder stores them."""
+    from theodolite.surveys.measure import row_of
+
     for name, one in measured.quantities.items():
-        yield {
-            "quantity": name,
-            "value": float(one.value[row]),
-            "stderr": float(one.stderr[row]),
-            "passes": one.passes,
-            "n": one.n,
-            "status": one.statuses[row],
-        }
+        yield row_of(name, one, row)
     yield from plain_rows(more, row)
 
 

@@ -180,6 +180,7 @@ class _Work(Survey):
     def measured(self, picture: Tensor, sample: str, **exact: bool) -> Measured:
         """The descriptors' rows, and those of the baselines that need the image."""
         from theodolite.detection import pixel_energy, reconstruction_error
+        from theodolite.surveys.measure import row_of
         from theodolite.surveys.noised import Noised, measure_noised
 
         if isinstance(self.subject, Noised):
@@ -188,12 +189,8 @@ class _Work(Survey):
         baselines = {"pixel_energy": pixel_energy(picture)}
         if ".reconstruction.png" in found.pictures:
             baselines["reconstruction_error"] = reconstruction_error(self.autoencoder, picture)
-        common: dict[str, Any] = {"model": self.autoencoder.name, "sample": sample, "map": "decoder", "sigma": None}
-        common |= {"stderr": 0.0, "n": 1, "status": "ok"}
-        rows = [
-            {**common, "quantity": name, "value": float(one.value), "passes": one.passes}
-            for name, one in baselines.items()
-        ]
+        common = {"model": self.autoencoder.name, "sample": sample, "map": "decoder", "sigma": None}
+        rows = [{**common, **row_of(name, one)} for name, one in baselines.items()]
         return replace(found, rows=[*found.rows, *rows])
 
 

@@ -74,13 +74,13 @@ class HotspotRun:
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows of `hotspots.parquet`."""
         for name, share in self.found.shares.items():
-            row = {"sample": None, "quantity": name, **_number(share.value, 0), "null": float(share.null.value)}
+            row = {"sample": None, "quantity": name, **share.value.entry(), "null": float(share.null.value)}
             for what, one in (("excess", share.excess), ("change", share.change)):
                 row |= {what: float(one.value), f"{what}_stderr": float(one.stderr)}
             yield row
         for place, sample in enumerate(self.samples):
             for name, one in self.found.images.items():
-                yield {"sample": sample, "quantity": name, **_number(one, place)}
+                yield {"sample": sample, "quantity": name, **one.entry(place)}
 
 
 def read_hotspots(path: str | Path) -> HotspotRun:
@@ -156,8 +156,3 @@ def _maps(run: Run, files: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
     arrays = [run.arrays(file["sample"]) for file in files]
     curvature, detail = (torch.stack([one[name] for one in arrays]) for name in ("curvature", "detail"))
     return curvature, detail
-
-
-def _number(found: Estimate, place: int) -> dict[str, Any]:
-    value, stderr = float(found.value[place]), float(found.stderr[place])
-    return {"value": value, "stderr": stderr, "n": found.n, "status": found.statuses[place]}

@@ -207,14 +207,7 @@ def described(error: Exception) -> str:
 
 def row_of(quantity: str, estimate: Estimate, place: int = 0) -> dict[str, Any]:
     """The row of a quantity of one of its latents."""
-    return {
-        "quantity": quantity,
-        "value": float(estimate.value[place]),
-        "stderr": float(estimate.stderr[place]),
-        "passes": int(estimate.passes),
-        "n": int(estimate.n),
-        "status": estimate.statuses[place],
-    }
+    return {"quantity": quantity, **estimate.entry(place), "passes": estimate.passes}
 
 
 def _undefined(descriptor: Descriptor) -> Iterator[dict[str, Any]]:

@@ -21,12 +21,12 @@ from theodolite.spectrum import Seeds
 from theodolite.surveys import engine
 from theodolite.surveys.conditions import condition_of
 from theodolite.surveys.images import picture
-from theodolite.surveys.measure import AtPoint, Measured, encoded, measure_at, notes_of
+from theodolite.surveys.measure import AtPoint, Measured, encoded, measure_at, notes_of, row_of
 from theodolite.surveys.plan import Plan, sample_seed
 from theodolite.zoo import ConditionalDiffusion
 
 if TYPE_CHECKING:
-    from theodolite.spectrum import Estimate
+    pass
 
 __all__ = ["SIGMAS", "Noised", "checked_levels", "measure_noised", "name_of", "noised", "opened", "view_of"]
 
@@ -183,7 +183,7 @@ def measure_noised(subject: Noised, image: Tensor, sample: str, plan: Plan, **ex
     seed = sample_seed(plan.seed, sample)
     e = Seeds(seed, 1).normal("detection", *points.shape[1:]).to(points)
     common = {"model": subject.view.name, "sample": sample, "map": subject.output}
-    rows, there = [{**common, "sigma": None, **_row("pixel_energy", pixel_energy(image))}], []
+    rows, there = [{**common, "sigma": None, **row_of("pixel_energy", pixel_energy(image))}], []
     for sigma in subject.sigmas:
         noisy = points + sigma * e
         found = measure_at(subject.map(sigma), noisy, points.shape[1:], plan, seed, floor=FLOOR, **exact)
@@ -202,14 +202,9 @@ def _baselines(subject: Noised, clean: Tensor, noisy: Tensor, sigma: float) -> l
         denoised = subject.map(sigma, "x0")(noisy)
     score = (denoised - noisy) / sigma**2
     return [
-        _row("denoising_error", denoising_error(denoised, clean)),
-        _row("score_norm", score_norm(score)),
+        row_of("denoising_error", denoising_error(denoised, clean)),
+        row_of("score_norm", score_norm(score)),
     ]
-
-
-def _row(quantity: str, found: Estimate) -> dict[str, Any]:
-    value = float(found.value)
-    return {"quantity": quantity, "value": value, "stderr": 0.0, "passes": found.passes, "n": 1, "status": "ok"}
 
 
 def _named(found: AtPoint, sigma: float) -> AtPoint:

@@ -18,8 +18,7 @@ NUMBER = (("value", pa.float64()), ("stderr", pa.float64()), ("n", pa.int64()), 
 def number_rows(numbers: Mapping[str, Estimate]) -> Iterator[dict[str, Any]]:
     """A row for each: its name as `quantity`, and `NUMBER`."""
     for quantity, found in numbers.items():
-        number = {"value": float(found.value), "stderr": float(found.stderr), "n": found.n, "status": found.status}
-        yield {"quantity": quantity, **number}
+        yield {"quantity": quantity, **found.entry()}
 
 
 def estimate_of(row: Mapping[str, Any]) -> Estimate:

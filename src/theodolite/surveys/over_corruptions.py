@@ -14,6 +14,7 @@ from torch import Tensor
 from theodolite.detection import CORRUPTIONS, SEVERITIES, corrupt, pixel_energy, reconstruction_error
 from theodolite.errors import InputError, path_of
 from theodolite.surveys.images import ImageFile, ImageSet, find_images, load_image, picture
+from theodolite.surveys.measure import row_of
 from theodolite.surveys.plan import closest, sample_seed, usual_size
 from theodolite.surveys.progress import Progress
 from theodolite.surveys.sources import sources_of, spread
@@ -170,10 +171,8 @@ class _Corruptions(Work):
         found = {"pixel_energy": pixel_energy(image)}
         if self.autoencoder.image_channels == image.shape[1]:
             found["reconstruction_error"] = reconstruction_error(self.autoencoder, image)
-        common = {"sample": sample, "map": "decoder", "sigma": None, "stderr": 0.0, "n": 1, "status": "ok"}
-        return [
-            {**common, "quantity": name, "value": float(one.value), "passes": one.passes} for name, one in found.items()
-        ]
+        common = {"sample": sample, "map": "decoder", "sigma": None}
+        return [{**common, **row_of(name, one)} for name, one in found.items()]
 
     def _image(self, file: ImageFile) -> Tensor:
         return load_image(file.path, channels=self.autoencoder.image_channels, size=self.side)

@@ -19,6 +19,7 @@ from theodolite.maps.denoising import Denoiser, Guided
 from theodolite.maps.samplers import Sampler
 from theodolite.spectrum import Seeds
 from theodolite.surveys.conditions import loaded_diffusion, pictures_of, prompts_of, text_of, word_of
+from theodolite.surveys.measure import row_of
 from theodolite.surveys.progress import Progress
 from theodolite.surveys.traverse import DESCRIPTORS, Shard, Work, checked_settings, opened, run_traverse
 
@@ -211,15 +212,7 @@ class _Denoising(Work):
                 found["condition_norm"] = score_norm(gap / level)
         common = {"sample": sample, "map": self.settings["output"][0], "sigma": level}
         for passes, (name, one) in enumerate(found.items(), 1):
-            yield {
-                **common,
-                "quantity": name,
-                "value": float(one.value),
-                "stderr": 0.0,
-                "passes": passes,
-                "n": 1,
-                "status": "ok",
-            }
+            yield {**common, **row_of(name, one), "passes": passes}
 
     def _both(self, side: str | None, seed: int) -> Guided | None:
         """The denoiser with and without the condition of a side; None where there is none."""

@@ -58,8 +58,8 @@ def write_ranked(path: Path, ranked: Ranked) -> None:
     config = {
         "name": ranked.name,
         "description": ranked.description,
-        "quality": {name: _plain(estimate) for name, estimate in ranked.quality.items()},
-        "penalties": {name: _plain(estimate) for name, estimate in ranked.penalties.items()},
+        "quality": {name: _told(estimate) for name, estimate in ranked.quality.items()},
+        "penalties": {name: _told(estimate) for name, estimate in ranked.penalties.items()},
         "space": {name: value for name, value in asdict(space).items() if name not in _TENSORS},
     }
     write_tensors(path, _KIND, tensors, config)
@@ -125,14 +125,14 @@ def _rows(space: Space, denoiser: str, curves: Mapping[str, Estimate]) -> Iterat
     for quantity, curve in curves.items():
         for place, (tau, t) in enumerate(zip(space.tau.tolist(), space.t.tolist())):
             where = {"space": space.name, "quantity": quantity, "denoiser": denoiser, "tau": tau, "t": t}
-            yield {**where, **_plain(curve, place, plain=True)}
+            yield {**where, **curve.entry(place)}
 
 
 def _model_rows(ranking: Ranking) -> Iterator[dict[str, Any]]:
     for model, gap in zip(ranking.models, ranking.gaps):
         scalars = {"gap": gap, "shift": gap["shift"], "gap_gaussian": gap["gaussian"]}
         for name, estimate in {**scalars, **model.quality, **model.penalties}.items():
-            yield {"model": model.name, "quantity": name, **_plain(estimate, plain=True)}
+            yield {"model": model.name, "quantity": name, **estimate.entry()}
 
 
 def _pair_rows(ranking: Ranking) -> Iterator[dict[str, Any]]:
@@ -150,14 +150,8 @@ def _pair_rows(ranking: Ranking) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _plain(estimate: Estimate, place: int = 0, *, plain: bool = False) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "value": float(estimate.value[place]),
-        "stderr": float(estimate.stderr[place]),
-        "n": estimate.n,
-        "status": estimate.statuses[place],
-    }
-    return found if plain else {**found, "message": estimate.message, "method": estimate.method}
+def _told(estimate: Estimate) -> dict[str, Any]:
+    return {**estimate.entry(), "message": estimate.message, "method": estimate.method}
 
 
 def _estimate(entry: Mapping[str, Any]) -> Estimate:
