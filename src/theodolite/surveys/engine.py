@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,10 +116,12 @@ def survey_forecast(model: str | os.PathLike[str] | Autoencoder, data: str | Pat
     Raises:
         InputError: whatever `survey` would refuse.
     """
+    from theodolite.surveys.measure import refusing
+
     plan = _planned(model, data, **settings)
     autoencoder, images = _opened(model, data, plan)
     latents, _ = _first_pass(autoencoder, plan, images)
-    with _refusing(autoencoder, *_NOT_DIFFERENTIABLE):
+    with refusing(autoencoder.name, *_NOT_DIFFERENTIABLE):
         return forecast_of(plan, autoencoder.decoder, latents, len(images.files))
 
 
@@ -234,8 +236,9 @@ class Survey:
 
     def _self_checked(self, latents: torch.Tensor) -> SelfCheck:
         from theodolite.derivatives import self_check
+        from theodolite.surveys.measure import refusing
 
-        with _refusing(self.autoencoder, *_NOT_DIFFERENTIABLE):
+        with refusing(self.autoencoder.name, *_NOT_DIFFERENTIABLE):
             return self_check(self.autoencoder.decoder, latents)
 
     def _pending(self) -> list[ImageFile]:
@@ -297,25 +300,12 @@ def image_of(autoencoder: Autoencoder, plan: Plan, image: ImageFile) -> torch.Te
 
 def _first_pass(autoencoder: Autoencoder, plan: Plan, images: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
     """Latent and output of the first image."""
-    from theodolite.surveys.measure import decoded, encoded
+    from theodolite.surveys.measure import decoded, encoded, refusing
 
     image = image_of(autoencoder, plan, images.files[0])
-    with _refusing(autoencoder, f"failed on the first image, of shape {tuple(image.shape)}", "try another --size"):
+    with refusing(autoencoder.name, f"failed on the first image, of shape {tuple(image.shape)}", "try another --size"):
         latents = encoded(autoencoder, image)
         return latents, decoded(autoencoder, latents)
-
-
-@contextmanager
-def _refusing(autoencoder: Autoencoder, what: str, fix: str) -> Iterator[None]:
-    """Whatever the user's model raises, in one line."""
-    from theodolite.surveys.measure import described
-
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{autoencoder.name} {what} ({described(error)}); {fix}") from error
 
 
 def loaded(model: str | os.PathLike[str] | Autoencoder, plan: Plan) -> Autoencoder:

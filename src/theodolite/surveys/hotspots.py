@@ -162,9 +162,8 @@ class _Work(Survey):
         import torch
 
         from theodolite.descriptors.hotspots import hotspot_maps
-        from theodolite.spectrum.estimate import worse
         from theodolite.surveys import images
-        from theodolite.surveys.measure import Measured, encoded, row_of
+        from theodolite.surveys.measure import DOUBTED, Measured, encoded, lowered, row_of
 
         started, model = time.perf_counter(), self.autoencoder
         latents = encoded(model, picture)
@@ -173,8 +172,7 @@ class _Work(Survey):
             found = hotspot_maps(model.decoder, latents, generator=sample_seed(self.plan.seed, sample), **options)
         common = {"model": model.name, "sample": sample, "map": "decoder", "sigma": None}
         rows = [{**common, **row_of(name, one)} for name, one in found.quantities.items()]
-        status = "ok" if exact_first else "undetermined"
-        rows = [{**row, "status": worse(row["status"], status)} for row in rows]
+        rows = rows if exact_first else lowered(rows)
         maps = {name: getattr(found, name)[0].float() for name in ("gain", "curvature", "detail")}
         pictures = {".png": images.picture(picture[0])}
         if found.outputs.ndim == 4 and found.outputs.shape[1] in (1, 3):
@@ -182,7 +180,7 @@ class _Work(Survey):
         passes = found.passes * options["subspaces"]
         notes = {
             "way": "",
-            "status": status,
+            "status": "ok" if exact_first else DOUBTED,
             "passes": passes,
             "seconds": round(time.perf_counter() - started, 3),
             "messages": {},

@@ -19,7 +19,7 @@ from theodolite.spectrum.estimate import worse
 from theodolite.surveys.overlays import overlay
 from theodolite.surveys.run import NOT_NUMBERS, Run, read_run
 from theodolite.surveys.sources import sources_of
-from theodolite.surveys.store import kind_of, parquet, png_bytes, read_rows, write_atomically
+from theodolite.surveys.store import Notes, kind_of, parquet, png_bytes, read_rows, write_atomically
 
 if TYPE_CHECKING:
     from theodolite.spectrum import Estimate
@@ -92,7 +92,8 @@ def read_hotspots(path: str | Path) -> HotspotRun:
     run = read_run(path)
     if kind_of(path) != "hotspots":
         raise InputError(f"the run folder of `theodolite hotspots` expected at {path}, got that of a {kind_of(path)}")
-    known, lost = _known(run)
+    notes = read_rows(run.path)[1]
+    known, lost = _known(run, notes)
     images, reference = ([file for file in known if file["role"] == role] for role in ("image", "reference"))
     group = run.info["settings"]["group"]
     sources, kept = (sources_of([file["file"] for file in side], group) for side in (images, reference))
@@ -104,7 +105,7 @@ def read_hotspots(path: str | Path) -> HotspotRun:
         )
     side = None if is_own else _maps(run, reference)
     options = {"reference_groups": None if is_own else kept, "seed": run.info["settings"]["seed"]}
-    found = _doubted(hotspots(*_maps(run, images), reference=side, groups=sources, **options), _status(run))
+    found = _doubted(hotspots(*_maps(run, images), reference=side, groups=sources, **options), _status(notes))
     samples = tuple(file["sample"] for file in images)
     return HotspotRun(run, samples, tuple(sources), len(images if is_own else reference), lost, found)
 
@@ -122,17 +123,16 @@ def write_hotspots(found: HotspotRun) -> None:
                 write_atomically(found.overlay(sample), [png_bytes(overlay(picture, mask, wasted))])
 
 
-def _known(run: Run) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+def _known(run: Run, notes: Notes) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     """The finished files whose maps are numbers, and the samples whose leading direction is undetermined."""
-    notes = read_rows(run.path)[1]
     files = [file for file in run.info["data"]["files"] if file["sample"] in notes]
     lost = tuple(file["sample"] for file in files if notes[file["sample"]]["leading"] in NOT_NUMBERS)
     return [file for file in files if file["sample"] not in lost], lost
 
 
-def _status(run: Run) -> str:
+def _status(notes: Notes) -> str:
     """The worst that the derivatives under any finished map are."""
-    return reduce(worse, (str(note["status"]) for note in read_rows(run.path)[1].values()), "ok")
+    return reduce(worse, (str(note["status"]) for note in notes.values()), "ok")
 
 
 def _doubted(found: Hotspots, status: str) -> Hotspots:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor
 from theodolite.descriptors.registry import REGISTRY
 from theodolite.detection.measuring import floored
+from theodolite.errors import InputError
 from theodolite.spectrum.estimate import worse
 from theodolite.surveys.images import picture
 from theodolite.surveys.plan import Plan, sample_seed
@@ -27,20 +29,25 @@ if TYPE_CHECKING:
     from theodolite.spectrum.estimate import Estimate
 
 __all__ = [
+    "DOUBTED",
     "AtPoint",
     "Measured",
     "applicable",
     "decoded",
     "described",
     "encoded",
+    "lowered",
     "measure",
     "measure_at",
     "notes_of",
+    "refusing",
     "row_of",
     "rows_at",
 ]
 
-_DOUBTED = "undetermined"
+DOUBTED = "undetermined"
+"""The best status of a number that rests on derivatives which were found wrong."""
+
 _DOUBT = "the derivatives' self-check failed"
 
 
@@ -138,9 +145,8 @@ def measure_at(
     (rows,), failed, messages = rows_at(chart, applicable(plan.descriptors, output_shape)[0], seed, floor)
     status = chart.operator.status
     if not exact_first:
-        messages |= {row["quantity"]: _DOUBT for row in rows if worse(row["status"], _DOUBTED) != row["status"]}
-        rows = [{**row, "status": worse(row["status"], _DOUBTED)} for row in rows]
-        status = worse(status, _DOUBTED)
+        messages |= {row["quantity"]: _DOUBT for row in rows if worse(row["status"], DOUBTED) != row["status"]}
+        rows, status = lowered(rows), worse(status, DOUBTED)
     return AtPoint(rows, failed, messages, chart, status)
 
 
@@ -203,6 +209,22 @@ def applicable(descriptors: tuple[str, ...], output_shape: torch.Size) -> tuple[
 def described(error: Exception) -> str:
     """An unexpected error in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+@contextmanager
+def refusing(name: str, what: str, fix: str) -> Iterator[None]:
+    """Whatever the user's model raises, in one line: its name, what went wrong, and what to do."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{name} {what} ({described(error)}); {fix}") from error
+
+
+def lowered(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows whose status is no better than `DOUBTED`."""
+    return [{**row, "status": worse(row["status"], DOUBTED)} for row in rows]
 
 
 def row_of(quantity: str, estimate: Estimate, place: int = 0) -> dict[str, Any]:

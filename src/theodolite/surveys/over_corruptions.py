@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -128,7 +129,7 @@ class _Corruptions(Work):
 
     defaults: ClassVar[Mapping[str, Any]] = {**_DEFAULTS, "corruption": list(CORRUPTIONS)}
 
-    @property
+    @cached_property
     def first(self) -> tuple[LatentMap, Tensor]:
         """The decoder at the latents of a few clean images."""
         few = torch.cat([self._image(file) for file in self.images.files[:3]])

@@ -149,7 +149,7 @@ class _Denoising(Work):
     def _lowest(self) -> float:
         return min(level for level in self.levels if level > 0)
 
-    @property
+    @cached_property
     def first(self) -> tuple[LatentMap, Tensor]:
         """The map of the least noise, at noises of that size."""
         return self._first_map, torch.cat([self._noise(seed) for seed in range(2)]) * self._lowest

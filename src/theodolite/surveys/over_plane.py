@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -112,7 +113,7 @@ class _Plane(Work):
         self.size = math.fsum(sizes) / 3  # the same in any order
         self.units = ["anchors", *(f"row-{row:03d}" for row in range(settings["grid"]))]
 
-    @property
+    @cached_property
     def first(self) -> tuple[LatentMap, Tensor]:
         """The decoder at the anchors."""
         return self.autoencoder.decoder, torch.stack([end.latent for end in self.plane.ends])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError, path_of
@@ -101,20 +100,9 @@ def encoded(autoencoder: Autoencoder, images: Tensor) -> Tensor:
     import torch
 
     from theodolite.fisher.clouds import checked_cloud
+    from theodolite.surveys.measure import refusing
 
-    with _refusing(autoencoder.name), torch.no_grad():
+    with refusing(autoencoder.name, "failed to encode the images", "try another --size"), torch.no_grad():
         latents = torch.cat([autoencoder.encode(part) for part in images.split(_BATCH)]).float()
     checked_cloud(latents, f"latents of {autoencoder.name}")
     return latents
-
-
-@contextmanager
-def _refusing(name: str) -> Iterator[None]:
-    from theodolite.surveys.measure import described
-
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{name} failed to encode the images ({described(error)}); try another --size") from error

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from theodolite.errors import InputError
-from theodolite.spectrum.estimate import worse
-from theodolite.surveys.measure import described
+from theodolite.surveys.measure import lowered, refusing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,10 +13,7 @@ if TYPE_CHECKING:
     from theodolite.derivatives import SelfCheck
     from theodolite.maps import LatentMap
 
-__all__ = ["DOUBTED", "doubted", "self_checked", "worsened"]
-
-DOUBTED = "undetermined"
-"""The best status of a number that rests on derivatives which were found wrong."""
+__all__ = ["doubted", "self_checked", "worsened"]
 
 
 def self_checked(map: LatentMap, points: Tensor, name: str) -> SelfCheck:
@@ -36,17 +31,11 @@ def self_checked(map: LatentMap, points: Tensor, name: str) -> SelfCheck:
     """
     from theodolite.derivatives import self_check
 
-    try:
+    with refusing(name, "cannot be differentiated", "its map must consist of torch operations"):
         for point in points.split(1):
             check = self_check(map, point)
             if check.first_order_holds:
                 break
-    except InputError:
-        raise
-    except Exception as error:  # whatever the user's model raises
-        raise InputError(
-            f"{name} cannot be differentiated ({described(error)}); its map must consist of torch operations"
-        ) from error
     return check
 
 
@@ -56,7 +45,5 @@ def doubted(info: Mapping[str, Any]) -> bool:
 
 
 def worsened(rows: Iterable[Mapping[str, Any]], info: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of numbers that rest on derivatives: none is better than `DOUBTED` where these are wrong."""
-    if not doubted(info):
-        return [dict(row) for row in rows]
-    return [{**row, "status": worse(row["status"], DOUBTED)} for row in rows]
+    """Rows of numbers that rest on derivatives: none is better than ``undetermined`` where these are wrong."""
+    return lowered(rows) if doubted(info) else [dict(row) for row in rows]

@@ -204,9 +204,9 @@ def run_traverse(work: Work, folder: RunFolder, exists: bool, progress: Progress
     if exists:
         there = read_info(folder.path)
         _refuse_another(folder, there, info)
-        info = {**info, "created": there["created"]}
-    check = self_checked(*work.first, work.words[0])
-    info = {**info, "self_check": check.as_dict()}
+        info |= {name: there[name] for name in ("created", "self_check")}
+    else:
+        info["self_check"] = self_checked(*work.first, work.words[0]).as_dict()
     folder.make()
     with folder.locked():
         folder.tidy()
