@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError, path_of
 from theodolite.surveys.detection_plan import HEADLINE, asked_of, planned, subject_of
-from theodolite.surveys.engine import Survey, checked_images
-from theodolite.surveys.images import ImageFile, ImageSet, find_images
+from theodolite.surveys.engine import checked_images
+from theodolite.surveys.images import ImageSet, find_images
 from theodolite.surveys.labels import read_labels
 from theodolite.surveys.plan import Plan
 from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.sources import sources_of, spread
 from theodolite.surveys.store import RunFolder, read_info
+from theodolite.surveys.two_folders import RoledSurvey, in_one
 
 if TYPE_CHECKING:
     import torch
@@ -139,12 +140,12 @@ def detect(
     plan = planned(subject, settings, evaluation)
     checked_images(view_of(subject), images, plan)
     command = _command(plan.settings["model"], evaluation, out, given)
-    work = _Work(plan, subject, images, folder, roles, {"evaluation": evaluation, "command": command})
+    work = _Work(plan, subject, images, folder, roles, {"kind": "detect", "evaluation": evaluation, "command": command})
     work.run(exists, progress or silent)
     return work.found
 
 
-class _Work(Survey):
+class _Work(RoledSurvey):
     """A survey of both folders, of a decoder or of a denoiser, that stores the baselines too."""
 
     found: Detection
@@ -160,14 +161,8 @@ class _Work(Survey):
     ) -> None:
         from theodolite.surveys.noised import view_of
 
-        super().__init__(plan, view_of(subject), images, folder)
-        self.subject, self.roles, self.more = subject, roles, more
-
-    def configuration(self) -> dict[str, Any]:
-        """That of a survey, with which folder each image is from and how it will be judged."""
-        found = super().configuration()
-        files = [{**file, "role": self.roles[file["sample"]]} for file in found["data"]["files"]]
-        return {**found, "kind": "detect", "data": {**found["data"], "files": files}, **self.more}
+        super().__init__(plan, view_of(subject), images, folder, roles, more)
+        self.subject = subject
 
     def derive(self) -> None:
         """How the finished images are judged now: scores, thresholds and tables."""
@@ -216,14 +211,7 @@ def _images(evaluation: dict[str, Any], limit: int | None) -> tuple[ImageSet, di
                 f"{'only ' + str(*set(kept.values())) if kept else 'none'} in {evaluation['labels']}"
             )
         evaluation["labelled"] = kept
-    files = {role: [_renamed(image, role) for image in images] for role, images in chosen.items()}
-    skipped = [*reference.skipped, *test.skipped]
-    together = ImageSet(reference.folder, (*files["reference"], *files["test"]), tuple(skipped))
-    return together, {image.sample: role for role, images in files.items() for image in images}
-
-
-def _renamed(image: ImageFile, role: str) -> ImageFile:
-    return replace(image, sample=f"{role}-{image.sample}")
+    return in_one([reference, test], chosen)
 
 
 def _command(model: str, evaluation: Mapping[str, Any], out: Any, given: Mapping[str, Any]) -> str:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError, path_of
-from theodolite.surveys.engine import Survey, checked_images, loaded, name_of
-from theodolite.surveys.images import ImageFile, ImageSet, find_images
+from theodolite.surveys.engine import checked_images, loaded, name_of
+from theodolite.surveys.images import ImageSet, find_images
 from theodolite.surveys.plan import Plan, make_plan, sample_seed, verb_command
 from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.sources import sources_of, spread
 from theodolite.surveys.store import RunFolder, refuse_another_kind
+from theodolite.surveys.two_folders import RoledSurvey, in_one
 
 if TYPE_CHECKING:
     import torch
@@ -116,33 +117,16 @@ def find_hotspots(
     autoencoder = loaded(model, plan)
     _check_locations(autoencoder, grid)
     images = checked_images(autoencoder, images, plan)
-    work = _Work(plan, autoencoder, images, folder, roles, _command(plan, folder.path, given))
+    more = {"kind": "hotspots", "command": _command(plan, folder.path, given)}
+    work = _Work(plan, autoencoder, images, folder, roles, more)
     work.run(exists, progress or silent)
     return work.found
 
 
-class _Work(Survey):
+class _Work(RoledSurvey):
     """A survey of both folders that measures maps in place of descriptors."""
 
     found: HotspotRun
-
-    def __init__(
-        self,
-        plan: Plan,
-        autoencoder: Autoencoder,
-        images: ImageSet,
-        folder: RunFolder,
-        roles: Mapping[str, str],
-        command: str,
-    ) -> None:
-        super().__init__(plan, autoencoder, images, folder)
-        self.roles, self.command = roles, command
-
-    def configuration(self) -> dict[str, Any]:
-        """That of a survey, with which folder each image is from."""
-        found = super().configuration()
-        files = [{**file, "role": self.roles[file["sample"]]} for file in found["data"]["files"]]
-        return {**found, "kind": "hotspots", "command": self.command, "data": {**found["data"], "files": files}}
 
     def derive(self) -> None:
         """Shares and overlays of what is finished."""
@@ -226,14 +210,7 @@ def _images(folders: list[Path], limit: int | None, group: str | None) -> tuple[
         )
     if len(folders) == 1:
         return replace(sets[0], files=tuple(kept[0])), {image.sample: "image" for image in kept[0]}
-    named = [_renamed(image, role) for role, files in zip(_ROLES, kept) for image in files]
-    roles = {image.sample: image.sample.split("-")[0] for image in named}
-    skipped = tuple(one for each in sets for one in each.skipped)
-    return ImageSet(folders[0], tuple(named), skipped), roles
-
-
-def _renamed(image: ImageFile, role: str) -> ImageFile:
-    return replace(image, sample=f"{role}-{image.sample}")
+    return in_one(sets, dict(zip(_ROLES, kept)))
 
 
 def _check_locations(autoencoder: Autoencoder, grid: str) -> None:
