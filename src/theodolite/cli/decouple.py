@@ -106,9 +106,7 @@ def _conclude(out: str, *, as_json: bool, quiet: bool, with_report: bool) -> Non
 
 
 def _written(found: Decoupled) -> Path | None:
-    if missing := terminal.missing_for_reports():
-        wanted = 'pip install "theodolite[report]"'
-        terminal.notice(f"no report without {missing}: {wanted}, then theodolite report {found.path}")
+    if terminal.lacks_for_reports(found.path):
         return None
     from theodolite.report import write_decoupling_report
 

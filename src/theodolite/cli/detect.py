@@ -130,9 +130,7 @@ def _tell(found: Detection) -> None:
 
 
 def _written(found: Detection) -> Path | None:
-    if missing := terminal.missing_for_reports():
-        wanted = 'pip install "theodolite[report]"'
-        terminal.notice(f"no report without {missing}: {wanted}, then theodolite report {found.run.path}")
+    if terminal.lacks_for_reports(found.run.path):
         return None
     from theodolite.report import write_detection_report
 

@@ -154,9 +154,7 @@ def conclude(out: str, *, as_json: bool, quiet: bool, with_report: bool) -> None
 
 
 def _written(ranking: Ranking, info: dict[str, Any], out: str) -> Path | None:
-    missing = terminal.missing_for_reports()
-    if missing:
-        terminal.notice(f'no report without {missing}: pip install "theodolite[report]", then theodolite report {out}')
+    if terminal.lacks_for_reports(out):
         return None
     from theodolite.report import write_ranking_report
 

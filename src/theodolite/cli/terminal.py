@@ -30,7 +30,6 @@ __all__ = [
     "as_plain",
     "interruptible",
     "lacks_for_reports",
-    "missing_for_reports",
     "notice",
     "print_forecast",
     "print_samples",
@@ -138,16 +137,11 @@ def _pace(seconds: float, done: int, left: int) -> str:
     return f"{60 / each:.3g} a minute, {timedelta(seconds=round(left * each))} left"
 
 
-def missing_for_reports() -> str:
-    """The packages that reports need and that are not installed, in words; empty where all are."""
-    from importlib.util import find_spec
-
-    return " and ".join(package for package in ("plotly", "jinja2") if find_spec(package) is None)
-
-
 def lacks_for_reports(run: object) -> bool:
     """Whether packages that reports need are missing; a notice says which."""
-    missing = missing_for_reports()
+    from importlib.util import find_spec
+
+    missing = " and ".join(package for package in ("plotly", "jinja2") if find_spec(package) is None)
     if missing:
         notice(f'no report without {missing}: pip install "theodolite[report]", then theodolite report {run}')
     return bool(missing)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from theodolite.cli import notices, options, terminal
 from theodolite.cli.listed import listed
+
+if TYPE_CHECKING:
+    from theodolite.surveys import Traversed
 
 __all__ = ["print_traverse", "traverse"]
 
@@ -154,23 +157,32 @@ def _conclude(out: str, as_json: bool, quiet: bool, with_report: bool) -> None:
         from theodolite.report import write_traverse_report
 
         report = write_traverse_report(out)
-    if as_json or not quiet:
-        print_traverse(out, as_json, report)
-        if not as_json:
-            terminal.say(out if report is None else report)
+    if as_json:
+        terminal.say(_as_json(found, out, report))
+    elif not quiet:
+        _print(found)
+        terminal.say(out if report is None else report)
 
 
-def print_traverse(run: str, as_json: bool, report: Path | None = None) -> None:
+def print_traverse(run: str, as_json: bool) -> None:
     """What a traverse found, as tables or as one JSON object."""
     from theodolite.surveys import read_traverse
 
     found = read_traverse(run)
     if as_json:
-        kept = {name: found.info[name] for name in ("over", "status", "model", "settings", "design")}
-        kept |= notices.caveats(found.info)
-        content = {"run": run, **kept, "report": None if report is None else str(report), "rows": found.rows}
-        terminal.say(json.dumps(terminal.as_plain(content), indent=1))
-        return
+        terminal.say(_as_json(found, run, None))
+    else:
+        _print(found)
+
+
+def _as_json(found: Traversed, run: str, report: Path | None) -> str:
+    kept = {name: found.info[name] for name in ("over", "status", "model", "settings", "design")}
+    kept |= notices.caveats(found.info)
+    content = {"run": run, **kept, "report": None if report is None else str(report), "rows": found.rows}
+    return json.dumps(terminal.as_plain(content), indent=1)
+
+
+def _print(found: Traversed) -> None:
     from theodolite.report.traverse_words import readings, tables
 
     for sentence in readings(found):

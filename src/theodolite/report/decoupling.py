@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from theodolite.descriptors.decoupling import MEANINGS
 from theodolite.errors import path_of
 from theodolite.report import decoupling_figures as drawing
 from theodolite.report.hotspot_words import hotspot_section
-from theodolite.report.html import environment, script_json, sources, write, year_of
+from theodolite.report.html import environment, plots_json, sources, write, year_of
 from theodolite.report.pictures import data_uri
 from theodolite.report.rounding import Shown, shown
 from theodolite.surveys.decoupling_columns import LABELS, detection_table
@@ -70,7 +69,7 @@ def _context(found: Decoupled) -> dict[str, Any]:
         "undetermined": found.undetermined,
         "doubted": doubted(found.info),
         "precision": [_step(entry) for entry in found.info["precision"] or []],
-        "figures": script_json({name: json.loads(str(figure.to_json())) for name, figure in figures.items()}),
+        "figures": plots_json(figures),
         "names": list(figures),
         "year": year_of(found.info.get("created")),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from theodolite.detection import SCORES, Threshold, of_level
 from theodolite.errors import path_of
 from theodolite.report import detection_figures as drawing
-from theodolite.report.html import environment, script_json, sources, write, year_of
+from theodolite.report.html import environment, plots_json, sources, write, year_of
 from theodolite.report.pictures import data_uri, largest_side
 from theodolite.report.rounding import rounded, shown
 from theodolite.spectrum.estimate import STATUSES
@@ -70,7 +69,7 @@ def _context(found: Detection) -> dict[str, Any]:
         "sigmas": ", ".join(f"{sigma:g}" for sigma in found.run.sigmas),
         "planned": len(found.run.info["data"]["files"]),
         "finished": len(found.images),
-        "figures": script_json({name: json.loads(str(figure.to_json())) for name, figure in figures.items()}),
+        "figures": plots_json(figures),
         "names": list(figures),
         "statuses": STATUSES,
         "year": year_of(found.run.info.get("created")),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import path_of
 from theodolite.report import guidance_figures as drawing
 from theodolite.report.guidance_words import QUANTITIES, REWARDS, guidance_reading
-from theodolite.report.html import environment, script_json, sources, write, year_of
+from theodolite.report.html import environment, plots_json, sources, write, year_of
 from theodolite.report.phases import shown_estimate
 from theodolite.report.pictures import data_uri
 from theodolite.report.rounding import Shown
@@ -64,7 +63,7 @@ def _context(found: Guided) -> dict[str, Any]:
         "drawn": [name for name in _DRAWN if name in figures],
         "levels": found.info.get("levels"),
         "settings": {key: value for key, value in found.info["settings"].items() if value is not None},
-        "figures": script_json({name: json.loads(str(figure.to_json())) for name, figure in figures.items()}),
+        "figures": plots_json(figures),
         "year": year_of(found.info.get("created")),
     }
 

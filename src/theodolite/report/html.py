@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from theodolite.surveys import Run
 
-__all__ = ["environment", "script_json", "sources", "write", "write_report", "year_of"]
+__all__ = ["environment", "plots_json", "script_json", "sources", "write", "write_report", "year_of"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _ON_THE_CARD = ("local_scaling_per_dimension", "local_rank", "leading_singular_value")
@@ -103,7 +103,7 @@ def _context(content: Content) -> dict[str, Any]:
         "brittle_definition": brittle_definition(content),
         "density": density,
         "drawn": drawn,
-        "figures": script_json({name: json.loads(str(figure.to_json())) for name, figure in drawn.items()}),
+        "figures": plots_json(drawn),
         "card": script_json([quantity.name for quantity in _on_the_card(content)]),
         "card_quantities": _on_the_card(content),
         "pair": _pair(content),
@@ -181,6 +181,11 @@ def _troubles(info: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]
     ]
     found = {"Skipped files": skipped, "Descriptors left out": left_out, "Failed measurements": failed}
     return [(title, [(str(what), str(why)) for what, why in rows]) for title, rows in found.items() if rows]
+
+
+def plots_json(figures: Mapping[str, Figure]) -> Markup:
+    """Figures by name, as the page's script draws them."""
+    return script_json({name: json.loads(str(figure.to_json())) for name, figure in figures.items()})
 
 
 def script_json(value: Any) -> Markup:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from theodolite.errors import path_of
 from theodolite.hessian.curves import STATUSES as CURVE_STATUSES
 from theodolite.report import palette
 from theodolite.report.figures import figure_of, layout_of, plain_axis, short
-from theodolite.report.html import environment, script_json, sources, write, year_of
+from theodolite.report.html import environment, plots_json, sources, write, year_of
 from theodolite.report.mapped_words import PATH_WORDS
 from theodolite.report.phases import shown_estimate
 from theodolite.report.pictures import embedded
@@ -72,7 +71,7 @@ def _context(paths: Paths) -> dict[str, Any]:
         "words": PATH_WORDS,
         "curve_statuses": CURVE_STATUSES,
         "settings": {key: value for key, value in paths.info["settings"].items() if value is not None},
-        "figures": script_json({name: json.loads(str(figure.to_json())) for name, figure in figures.items()}),
+        "figures": plots_json(figures),
         "year": year_of(paths.info.get("created")),
     }
 

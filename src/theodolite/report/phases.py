@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from theodolite.errors import path_of
 from theodolite.hessian.curves import STATUSES as CURVE_STATUSES
 from theodolite.report import phase_figures as drawing
-from theodolite.report.html import environment, script_json, sources, write, year_of
+from theodolite.report.html import environment, plots_json, sources, write, year_of
 from theodolite.report.mapped_words import CURVE_WORDS, NUMBER_WORDS
 from theodolite.report.pictures import data_uri
 from theodolite.report.rounding import Shown, shown
@@ -64,7 +63,7 @@ def _context(folder: Path, levels: Sequence[Level], info: Mapping[str, Any]) -> 
         "names": names,
         "levels": [_shown_level(folder, n, level) for n, level in enumerate(levels)],
         "reading": _reading(levels[0], info),
-        "figures": script_json({name: json.loads(str(figure.to_json())) for name, figure in figures.items()}),
+        "figures": plots_json(figures),
         "words": {**NUMBER_WORDS, **CURVE_WORDS},
         "curve_words": CURVE_WORDS,
         "statuses": STATUSES,

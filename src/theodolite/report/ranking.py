@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from theodolite.report import ranking_figures as drawing
-from theodolite.report.html import environment, script_json, sources, write, year_of
+from theodolite.report.html import environment, plots_json, sources, write, year_of
 from theodolite.report.ranking_figures import Drawn
 from theodolite.report.rounding import Shown, shown
 from theodolite.spectrum.estimate import STATUSES
@@ -94,7 +93,7 @@ def _context(ranking: Ranking, info: Mapping[str, Any]) -> dict[str, Any]:
         "probability": ranking.probability.tolist(),
         "ties": [[ranking.is_tie(i, j) for j in range(len(ranking.models))] for i in range(len(ranking.models))],
         "message": ranking.message,
-        "figures": script_json({name: json.loads(str(figure.to_json())) for name, figure in figures.items()}),
+        "figures": plots_json(figures),
         "names": list(figures),
         "alternative": _FIGURES,
         "penalties": {name: words for name, words in PENALTY_WORDS.items() if f"penalty-{name}" in figures},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from theodolite.errors import path_of
 from theodolite.report import palette
 from theodolite.report import traverse_figures as drawing
-from theodolite.report.html import environment, script_json, sources, write, year_of
+from theodolite.report.html import environment, plots_json, sources, write, year_of
 from theodolite.report.pictures import data_uri
 from theodolite.report.traverse_words import LABELS, readings, tables
 from theodolite.spectrum.estimate import STATUSES
@@ -88,7 +87,7 @@ def _context(found: Traversed) -> dict[str, Any]:
         "labels": LABELS,
         "statuses": STATUSES,
         "settings": {key: value for key, value in found.info["settings"].items() if value not in (None, [], ())},
-        "figures": script_json({name: json.loads(str(figure.to_json())) for name, figure in figures.items()}),
+        "figures": plots_json(figures),
         "year": year_of(found.info.get("created")),
     }
 
