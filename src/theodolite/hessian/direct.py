@@ -90,9 +90,8 @@ def direct_metric(posterior: Posterior, *, replicates: int = 30, generator: Seed
 
     Indefinite matrices lose their negative part.
 
-    Measured on TASEP(8), 20 x 20 cells, 1000 bundles of four, three boxes and two seeds: relative error 0.01 to 0.02 in
-    the median and 0.03 to 0.06 at the 95th percentile on the inner 80 % of the box, 97 % of entries within 1.96
-    standard errors.
+    Measured on TASEP(8), 20 x 20 cells, 1000 bundles of four (`benchmarks/coverage.py`): relative error 0.013 in the
+    median, 96 % of entries within 1.96 standard errors.
 
     Args:
         posterior: of `m >= 4` bundles whose parameters are spread evenly over the box.
