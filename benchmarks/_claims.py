@@ -11,8 +11,8 @@ from torch import Tensor
 from theodolite.descriptors import REGISTRY, Effort
 from theodolite.detection import DetectionTable
 from theodolite.detection.links import Number
+from theodolite.estimates import Estimate
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum import Estimate
 
 __all__ = ["DESCRIPTORS", "Row", "above", "auroc", "bootstrapped", "described", "inside", "margin", "off", "print_rows"]
 

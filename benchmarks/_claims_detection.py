@@ -16,8 +16,8 @@ from _levels import both, peers, report
 from theodolite.derivatives import jacobian
 from theodolite.detection import DetectionTable, evaluate, pixel_energy, reconstruction_error, score_norm
 from theodolite.detection.links import spearman
-from theodolite.fisher import NetworkScore
 from theodolite.maps import denoiser_map
+from theodolite.scores import NetworkScore
 from theodolite.zoo import load_autoencoder, memorised_set, pixel_diffusion
 
 __all__ = ["memorised", "memorised_zoo", "redundant", "unseen"]

@@ -14,8 +14,8 @@ from _claims import DESCRIPTORS, Row, above, bootstrapped, described
 from theodolite import local_scaling, sampler_map
 from theodolite.descriptors import Effort
 from theodolite.detection.links import Number, partial_spearman, spearman
+from theodolite.estimates import Estimate
 from theodolite.maps import Autoencoder
-from theodolite.spectrum import Estimate
 from theodolite.steering import fit_reward, sweep
 from theodolite.steering.properties import PROPERTIES
 from theodolite.steering.quality import diversity

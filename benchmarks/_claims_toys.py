@@ -14,8 +14,8 @@ from theodolite import LatentMap, denoiser_map, local_complexity, local_rank
 from theodolite.descriptors import Effort
 from theodolite.detection import negative_log_likelihood
 from theodolite.detection.links import Number, spearman
-from theodolite.fisher import NetworkScore, ScoreSource
-from theodolite.spectrum import Seeds
+from theodolite.estimates import Seeds
+from theodolite.scores import NetworkScore, ScoreSource
 
 __all__ = ["dimension", "hyperplanes", "likelihood", "manifold", "rank_over_noise"]
 

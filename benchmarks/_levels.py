@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from theodolite.detection import DetectionCurves, curves
-from theodolite.fisher import GaussianMixtureScore, ScoreSource
 from theodolite.maps import denoiser_map
 from theodolite.maps.latent_map import LatentMap
+from theodolite.scores import GaussianMixtureScore, ScoreSource
 
 __all__ = ["RADIUS", "both", "circle", "even_ring", "peers", "posterior", "report"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from theodolite.hessian import ParameterGrid
+from theodolite.families import ParameterGrid
 
 __all__ = ["detached_geodesics", "network_hessian", "relu_potential", "trained_posterior"]
 

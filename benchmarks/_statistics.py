@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from theodolite.hessian import Posterior
-from theodolite.hessian.splines import TensorSplines
-from theodolite.hessian.surfaces import SplineSurface
+from theodolite.families import Posterior
+from theodolite.families.splines import TensorSplines
+from theodolite.families.surfaces import SplineSurface
 
 __all__ = ["integrated", "mean_statistic", "vae_statistic"]
 

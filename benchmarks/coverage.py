@@ -16,7 +16,7 @@ import argparse
 import torch
 from torch import Tensor
 
-from theodolite.hessian import (
+from theodolite.families import (
     ConvexNetwork,
     ParameterGrid,
     direct_metric,

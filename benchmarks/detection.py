@@ -25,8 +25,8 @@ from torch import Tensor
 from _levels import both, circle, even_ring, peers, posterior, report
 from theodolite.descriptors import Effort
 from theodolite.detection import curves
-from theodolite.fisher import NetworkScore
 from theodolite.maps import denoiser_map
+from theodolite.scores import NetworkScore
 
 D = torch.float64
 UNSEEN = (8, 9)

@@ -27,7 +27,8 @@ import theodolite
 from _models import autoencoder
 from theodolite.derivatives import JacobianOperator, LinearOperator
 from theodolite.descriptors.preconditioning import location_blocks
-from theodolite.spectrum import Seeds, log_volume, log_volume_within, singular_spectrum
+from theodolite.estimates import Seeds
+from theodolite.spectrum import log_volume, log_volume_within, singular_spectrum
 from theodolite.surveys.images import load_image
 
 _PROBES = 6

@@ -23,7 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from theodolite.fisher import MixtureScore, information
+from theodolite.information import information
+from theodolite.scores import MixtureScore
 
 _LEAST, _MOST = 0.1, 10.0
 """Noise variances; the largest variance of the latents is one."""

@@ -24,16 +24,9 @@ import torch
 from torch import Tensor
 
 from _recipe import detached_geodesics, network_hessian, relu_potential, trained_posterior
-from theodolite.hessian import (
-    ConvexNetwork,
-    ParameterGrid,
-    curve_length,
-    fit_potential,
-    geodesic,
-    grid_posterior,
-    learn_likelihood,
-)
-from theodolite.hessian.surfaces import LogSumExp
+from theodolite.families import ConvexNetwork, ParameterGrid, fit_potential, grid_posterior, learn_likelihood
+from theodolite.families.surfaces import LogSumExp
+from theodolite.geodesics import curve_length, geodesic
 from theodolite.zoo import Ising
 from theodolite.zoo.ising.enumeration import level_counts
 

@@ -20,16 +20,9 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from theodolite.fisher import (
-    GaussianMixtureScore,
-    GaussianScore,
-    InformationCurve,
-    NetworkScore,
-    gaussian_information,
-    information,
-    mixture_information,
-)
-from theodolite.fisher.preconditioning import Preconditioning
+from theodolite.information import InformationCurve, gaussian_information, information, mixture_information
+from theodolite.scores import GaussianMixtureScore, GaussianScore, NetworkScore
+from theodolite.scores.preconditioning import Preconditioning
 
 LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 3.0)
 VARIANCES = (2.0, 1.5, 1.0, 1.0, 0.5, 0.5, 0.1, 0.1)

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from theodolite.hessian import (
+from theodolite.families import (
     ConvexNetwork,
     LearnedLikelihood,
     MetricSource,
@@ -46,7 +46,7 @@ from theodolite.hessian import (
     grid_posterior,
     learn_likelihood,
 )
-from theodolite.hessian.splines import TensorSplines
+from theodolite.families.splines import TensorSplines
 from theodolite.zoo import TASEP, Ising
 
 Function = Callable[[Tensor], Tensor]

@@ -22,8 +22,8 @@ from torch import Tensor
 
 import theodolite
 from theodolite.descriptors.decoupling import SubspaceSpectrum, applied_step, subspace_spectrum
+from theodolite.estimates import Seeds
 from theodolite.maps import LatentMap
-from theodolite.spectrum import Seeds
 from theodolite.zoo import conditional_diffusion
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -20,7 +20,8 @@ from torch import Tensor
 import curves
 from curves import Panel
 from theodolite import local_scaling, sampler_map
-from theodolite.steering import LearnedReward, Sweep, fit_reward, random_direction, spearman, sweep
+from theodolite.estimates import spearman
+from theodolite.steering import LearnedReward, Sweep, fit_reward, random_direction, sweep
 from theodolite.steering.properties import PROPERTIES
 from theodolite.surveys.coloured_judge import coloured_judge
 from theodolite.zoo import ConditionalDiffusion, conditional_diffusion

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 import vae
-from theodolite.fisher import penalties
-from theodolite.spectrum import student_mean
+from theodolite.diffusability import penalties
+from theodolite.estimates import student_mean
 from theodolite.steering import encoder_curvature_loss, fir_loss, tangential_loss, tangents
 
 T = 3.0

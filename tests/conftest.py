@@ -1,4 +1,4 @@
-"""What every test shares: one torch thread a worker, and the folder of real models beside the checkout."""
+"""One torch thread a worker, the folder of real models beside the checkout, densities with known information."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import pathlib
 
 import pytest
 import torch
+
+from theodolite.scores import GaussianMixtureScore, GaussianScore
 
 torch.set_num_threads(1)
 SHARED = pathlib.Path(__file__).resolve().parents[1].parent / "shared"
@@ -26,3 +28,71 @@ def shared() -> pathlib.Path:
     if not SHARED.is_dir():
         pytest.skip("the folder `shared` with real models and images is not next to this checkout")
     return SHARED
+
+
+D = torch.float64
+
+
+def tensor(*rows):
+    return torch.tensor(rows, dtype=D)
+
+
+@pytest.fixture
+def eight():
+    """The Gaussian in eight dimensions."""
+    return GaussianScore(torch.zeros(8, dtype=D), tensor(2, 1.5, 1, 1, 0.5, 0.5, 0.1, 0.1))
+
+
+@pytest.fixture
+def three():
+    """Three Gaussians in the plane."""
+    covs = torch.stack([tensor([0.5, 0.2], [0.2, 0.3]), tensor(0.2, 0.6).diag(), tensor(0.1, 0.1).diag()])
+    return GaussianMixtureScore(tensor(0.5, 0.3, 0.2), tensor([0, 0], [2, 1], [-1, 2]), covs)
+
+
+@pytest.fixture
+def two():
+    """Half a mass at each of -1 and 1."""
+    return GaussianMixtureScore(tensor(1, 1), tensor([-1], [1]), tensor([0], [0]))
+
+
+def _hermite(order, dimension):
+    k = torch.arange(1, order, dtype=D)
+    nodes, vectors = torch.linalg.eigh(k.sqrt().diag(1) + k.sqrt().diag(-1))
+    grids = torch.cartesian_prod(*(nodes,) * dimension).reshape(-1, dimension)
+    weights = torch.cartesian_prod(*(vectors[0].square(),) * dimension).reshape(-1, dimension).prod(-1)
+    return grids, weights
+
+
+def _shape_information(points, weights, t, outer, order=14, reach=12.0):
+    """`J`, `F` and the block traces of points standing for a smooth curve or surface, by Gauss-Hermite quadrature.
+
+    `points: (K, D)` with spacing well below `sqrt(t)`; `outer` picks those whose noise is averaged over; only points
+    within `reach` standard deviations of it count. Returns `J`, `F` as floats.
+    """
+    dimension = points.shape[1]
+    noise, share = _hermite(order, dimension)
+    total = torch.zeros(2, dtype=D)
+    for index in outer:
+        Y = points - points[index]
+        near = Y.square().sum(-1) < (reach**2) * t
+        Y, w = Y[near], weights[near]
+        x = t**0.5 * noise
+        r = ((x @ Y.T - Y.square().sum(-1) / 2) / t + w.log()).softmax(-1)
+        mean = r @ Y
+        second = (r @ (Y[:, :, None] * Y[:, None]).flatten(1)).unflatten(1, (dimension, dimension))
+        C = second - mean[:, :, None] * mean[:, None]
+        H = (C / t - torch.eye(dimension, dtype=D)) / t
+        both = torch.stack([(mean - x).square().sum(-1) / t**2, H.square().sum((-2, -1))])
+        total += weights[index] * (both @ share)
+    return (total / weights[list(outer)].sum()).tolist()
+
+
+@pytest.fixture
+def shape_information():
+    return _shape_information
+
+
+@pytest.fixture
+def hermite():
+    return _hermite

@@ -15,30 +15,26 @@ from theodolite.descriptors import REGISTRY
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "theodolite"
+_GEOMETRY = {"estimates", "maps", "derivatives", "spectrum", "descriptors"}
+_CLOUDS = {"scores", "information", "diffusability"}
+_BELOW = {*_GEOMETRY, *_CLOUDS, "families", "geodesics", "detection", "steering", "files"}
 ABOVE = {
-    "maps": set(),
-    "derivatives": {"maps"},
-    "spectrum": {"maps", "derivatives"},
-    "descriptors": {"maps", "derivatives", "spectrum"},
-    "fisher": {"maps", "derivatives", "spectrum", "files"},
-    "detection": {"maps", "derivatives", "spectrum", "descriptors", "fisher"},
-    "steering": {"maps", "derivatives", "spectrum", "descriptors", "fisher"},
-    "training": {"maps", "spectrum", "fisher"},
-    "surveys": {
-        "maps",
-        "derivatives",
-        "spectrum",
-        "descriptors",
-        "fisher",
-        "hessian",
-        "zoo",
-        "files",
-        "detection",
-        "steering",
-    },
-    "report": {"maps", "derivatives", "spectrum", "descriptors", "fisher", "hessian", "detection", "surveys"},
-    "hessian": {"derivatives", "spectrum"},
-    "zoo": {"maps", "derivatives", "spectrum", "fisher"},
+    "estimates": set(),
+    "maps": {"estimates"},
+    "derivatives": {"estimates", "maps"},
+    "spectrum": {"estimates", "maps", "derivatives"},
+    "descriptors": _GEOMETRY,
+    "scores": {"estimates", "maps", "derivatives", "files"},
+    "information": {"estimates", "scores"},
+    "diffusability": {"estimates", "maps", "derivatives", "spectrum", "scores", "information"},
+    "families": {"estimates", "derivatives"},
+    "geodesics": {"estimates", "derivatives", "families"},
+    "detection": _GEOMETRY,
+    "steering": {*_GEOMETRY, "scores"},
+    "training": {"estimates", "maps", *_CLOUDS},
+    "zoo": {"estimates", "maps", "derivatives", "scores"},
+    "surveys": {*_BELOW, "zoo"},
+    "report": {*_BELOW, "surveys"},
 }
 
 

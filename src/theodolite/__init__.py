@@ -23,9 +23,10 @@ if TYPE_CHECKING:
         location_map,
     )
     from theodolite.errors import InputError
+    from theodolite.estimates import Estimate
     from theodolite.maps import Autoencoder, LatentMap, denoiser_map, load, sampler_map
     from theodolite.report import write_report
-    from theodolite.spectrum import Estimate, singular_spectrum
+    from theodolite.spectrum import singular_spectrum
     from theodolite.surveys import Run, decouple, detect, load_images, rank, read_run, survey
 
 __version__ = "0.1.0"
@@ -46,10 +47,15 @@ _HOMES = {
     ),
     "detection": (),
     "errors": ("InputError",),
-    "fisher": (),
+    "diffusability": (),
+    "estimates": ("Estimate",),
+    "families": (),
+    "geodesics": (),
+    "information": (),
+    "scores": (),
     "maps": ("Autoencoder", "LatentMap", "denoiser_map", "load", "sampler_map"),
     "report": ("write_report",),
-    "spectrum": ("Estimate", "singular_spectrum"),
+    "spectrum": ("singular_spectrum",),
     "steering": (),
     "surveys": ("Run", "decouple", "detect", "find_hotspots", "load_images", "rank", "read_run", "survey"),
     "training": (),

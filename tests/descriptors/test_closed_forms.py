@@ -92,11 +92,11 @@ def test_the_axis_of_a_quadratic_map_turns_as_its_matrix_does():
         return torch.linalg.svd(MATRIX + torch.einsum("mij,j->mi", B, point)).Vh[0]
 
     found = theodolite.axis_rotation(map, z, generator=4)
-    near = theodolite.spectrum.Seeds(4, 1).unit("axis_rotation", 8, 4)[:, 0]
+    near = theodolite.estimates.Seeds(4, 1).unit("axis_rotation", 8, 4)[:, 0]
     step = 1e-3 * z.norm()
     v = axis(z[0])
     turns = [min((axis(z[0] + step * n) - v).norm(), (axis(z[0] + step * n) + v).norm()) / step for n in near]
-    mean, _ = theodolite.spectrum.student_mean(torch.stack(turns)[:, None], skewed=True)
+    mean, _ = theodolite.estimates.student_mean(torch.stack(turns)[:, None], skewed=True)
     torch.testing.assert_close(found.value, mean, rtol=1e-5, atol=0)
 
 
@@ -123,7 +123,7 @@ def test_complexity_of_one_layer_counts_the_cuts():
     net = nn.Sequential(nn.Linear(6, 300), nn.ReLU(inplace=True), nn.Linear(300, 4)).double().eval()
     effort = theodolite.descriptors.Effort(frames=2, axes=6, radii=(0.1,))
     found = theodolite.local_complexity(LatentMap(net, (6,)), Z[:1], effort=effort, generator=2)
-    seeds, counts = theodolite.spectrum.Seeds(2, 1), []
+    seeds, counts = theodolite.estimates.Seeds(2, 1), []
     for index in range(2):
         frame = seeds.frame(f"complexity{index}", 6, 6)[:, 0]
         reach = 0.1 * Z[0].norm() * (net[0].weight @ frame.T).abs().amax(1)
@@ -160,7 +160,7 @@ def test_unknown_modes_are_refused(descriptor):
 def test_paper_modes_follow_the_recipes():
     map = LatentMap(NET, (6,))
     found = theodolite.leading_singular_value(map, Z, mode="paper")
-    W = theodolite.spectrum.Seeds(None, 2).frame("subspace", 6, 6)
+    W = theodolite.estimates.Seeds(None, 2).frame("subspace", 6, 6)
     J = torch.stack([(NET(Z + 0.02 * w) - NET(Z)) / 0.02 for w in W], -1)
     torch.testing.assert_close(found.value, torch.linalg.svdvals(J)[:, 0].detach())
     assert theodolite.axis_rotation(map, Z, mode="paper").value.max() <= math.sqrt(2) / 0.02

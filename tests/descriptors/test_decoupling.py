@@ -17,8 +17,8 @@ from theodolite.descriptors.decoupling import (
     subspace_spectrum,
 )
 from theodolite.descriptors.detail import laplacian
+from theodolite.estimates import Seeds, student_mean
 from theodolite.maps import LatentMap
-from theodolite.spectrum import Seeds, student_mean
 
 SHAPE, D, K = (2, 6, 6), 72, 18
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import theodolite
 from theodolite import InputError, LatentMap
-from theodolite.spectrum import Seeds
+from theodolite.estimates import Seeds
 
 F64 = torch.float64
 STEP = 0.02

@@ -10,7 +10,7 @@ import theodolite
 from theodolite import InputError, LatentMap, local_scaling
 from theodolite.descriptors import EFFORTS
 from theodolite.descriptors.preconditioning import location_blocks
-from theodolite.spectrum import Seeds
+from theodolite.estimates import Seeds
 
 RTOL = 0.03
 SEEDS = 24

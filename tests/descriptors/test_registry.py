@@ -11,7 +11,7 @@ import torch
 import theodolite
 from theodolite import LatentMap
 from theodolite.descriptors import REGISTRY, Descriptor, Quantity, registry
-from theodolite.spectrum import Estimate
+from theodolite.estimates import Estimate
 
 
 def test_names_are_those_of_the_functions_and_of_the_package():

@@ -10,9 +10,9 @@ import torch
 
 from theodolite.detection import evaluate
 from theodolite.detection.resampling import Draws
-from theodolite.detection.roc import Masses, auroc, average_precision, true_positive_rate
 from theodolite.errors import InputError
-from theodolite.spectrum import Estimate
+from theodolite.estimates import Estimate
+from theodolite.estimates.roc import Masses, auroc, average_precision, true_positive_rate
 
 
 def brute_auroc(normal, unusual):

@@ -13,8 +13,8 @@ import torch
 from theodolite.derivatives import jacobian
 from theodolite.detection import curves, map_scores
 from theodolite.errors import InputError
-from theodolite.fisher import GaussianMixtureScore
 from theodolite.maps import denoiser_map
+from theodolite.scores import GaussianMixtureScore
 
 LEVELS = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0)
 NAMES = ("local_scaling", "local_rank")

@@ -23,8 +23,8 @@ from theodolite.detection import (
 )
 from theodolite.detection.scores import BASELINES, descriptors_for
 from theodolite.errors import InputError
+from theodolite.estimates import Estimate
 from theodolite.maps import LatentMap
-from theodolite.spectrum import Estimate
 from theodolite.zoo.toys import linear
 
 

@@ -7,9 +7,9 @@ import torch
 
 import theodolite
 from theodolite import InputError, denoiser_map, jacobian
-from theodolite.fisher import GaussianMixtureScore, GaussianScore, MixtureScore
 from theodolite.maps.denoisers import jacobians_of
 from theodolite.maps.denoising import Denoiser, FunctionDenoiser
+from theodolite.scores import GaussianMixtureScore, GaussianScore, MixtureScore
 from theodolite.zoo import MixtureDiffusion
 
 D = torch.float64

@@ -10,8 +10,8 @@ from torch import nn
 
 from theodolite import InputError, LatentMap, jacobian, sampler_map
 from theodolite.derivatives import ChainOperator, JacobianOperator, self_check
-from theodolite.fisher import GaussianScore
 from theodolite.maps import karras_levels
+from theodolite.scores import GaussianScore
 from theodolite.zoo import MixtureDiffusion
 
 D = torch.float64

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from theodolite.spectrum import Estimate
+from theodolite.estimates import Estimate
 from theodolite.steering.sweep import Sweep
 from theodolite.surveys import Run, read_run
 from theodolite.surveys.guided_store import write_guidance

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from theodolite import find_hotspots
+from theodolite.estimates import Estimate
 from theodolite.report.hotspot_words import SHARE_WORDS, interval, percent
-from theodolite.spectrum import Estimate
 from theodolite.zoo import bundled_images
 
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from theodolite.errors import InputError
+from theodolite.estimates.estimate import STATUSES
 from theodolite.report import write_report
-from theodolite.spectrum.estimate import STATUSES
 from theodolite.surveys.store import RunFolder
 
 HOSTILE = '</script><img src=x onerror=alert(1)>&".png'

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import theodolite
-from theodolite.fisher.space import CURVES
+from theodolite.diffusability.space import CURVES
 from theodolite.report import write_ranking_report
 from theodolite.report.ranking import PENALTY_WORDS
 from theodolite.surveys.quality import PENALTIES

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from theodolite.derivatives import LinearOperator
-from theodolite.spectrum import Seeds, golub_kahan
+from theodolite.estimates import Seeds
+from theodolite.spectrum import golub_kahan
 from theodolite.spectrum.bidiagonal import deepened, side_by_side
 
 D = torch.float64

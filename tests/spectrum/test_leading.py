@@ -6,15 +6,8 @@ import pytest
 import torch
 
 from theodolite.derivatives import LinearOperator
-from theodolite.spectrum import (
-    Estimate,
-    Seeds,
-    dense_triplet,
-    golub_kahan,
-    refine,
-    ritz_triplet,
-    student_mean,
-)
+from theodolite.estimates import Estimate, Seeds, student_mean
+from theodolite.spectrum import dense_triplet, golub_kahan, refine, ritz_triplet
 
 
 def matrices(s, n=20, rows=90):

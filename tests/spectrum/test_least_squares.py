@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from theodolite.derivatives import LinearOperator
-from theodolite.spectrum import Seeds, bidiagonalise, dense_normal_norm, normal_norm, spectral_measure
+from theodolite.estimates import Seeds
+from theodolite.spectrum import bidiagonalise, dense_normal_norm, normal_norm, spectral_measure
 
 SEEDS = 100
 

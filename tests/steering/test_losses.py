@@ -9,8 +9,9 @@ from torch.func import hessian, jacrev, vmap
 
 import theodolite
 from theodolite.errors import InputError
-from theodolite.fisher import GaussianMixtureScore, gaussian_information, information
-from theodolite.fisher.clouds import normalised
+from theodolite.information import gaussian_information, information
+from theodolite.scores import GaussianMixtureScore
+from theodolite.scores.clouds import normalised
 from theodolite.steering import encoder_curvature_loss, fir_loss, tangential_loss, tangents
 from theodolite.steering.halves import Halves
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from theodolite import InputError
-from theodolite.steering.correlation import spearman
+from theodolite.estimates.correlation import spearman
 from theodolite.steering.quality import diversity, frechet_distance
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from theodolite.fisher.preconditioning import orthonormal_cosines
 from theodolite.maps import Autoencoder
+from theodolite.scores.preconditioning import orthonormal_cosines
 
 SIDE = 8
 

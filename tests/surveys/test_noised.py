@@ -13,7 +13,7 @@ from torch import nn
 from theodolite import LatentMap
 from theodolite.detection import of_level
 from theodolite.errors import InputError
-from theodolite.spectrum import Seeds
+from theodolite.estimates import Seeds
 from theodolite.surveys import detect
 from theodolite.surveys.detected import read_detection
 from theodolite.surveys.plan import sample_seed

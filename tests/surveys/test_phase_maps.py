@@ -8,7 +8,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from theodolite.errors import InputError
-from theodolite.hessian import ParameterGrid
+from theodolite.families import ParameterGrid
 from theodolite.maps import Autoencoder
 from theodolite.surveys import map_phases
 from theodolite.surveys.families import spread_parameters

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 import theodolite
+from theodolite.diffusability import cross_fitting as measured
 from theodolite.errors import InputError
-from theodolite.fisher import measured
 from theodolite.surveys import ranking as engine
 from theodolite.surveys.ranked_store import CURVES_SCHEMA, MODELS_SCHEMA, PAIRS_SCHEMA, read_ranking
 from theodolite.surveys.sources import sources_of

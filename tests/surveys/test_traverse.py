@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from theodolite.descriptors import EFFORTS, local_complexity
 from theodolite.errors import InputError
+from theodolite.estimates import Seeds
 from theodolite.maps import Autoencoder, karras_levels
-from theodolite.spectrum import Seeds
 from theodolite.surveys import read_traverse, traverse_corruptions, traverse_denoising, traverse_plane
 from theodolite.surveys.store import read_parquet
 from theodolite.surveys.traversed import summarised

@@ -13,7 +13,8 @@ import torch
 pytest.importorskip("torchmetrics", reason="torchmetrics is not installed (the `training` extra)")
 
 from theodolite.errors import InputError
-from theodolite.fisher import GaussianScore, gaussian_information
+from theodolite.information import gaussian_information
+from theodolite.scores import GaussianScore
 from theodolite.training import FisherInformation, FisherInformationRate, metrics
 
 LEVELS = [1.0, 3.0]

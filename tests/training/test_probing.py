@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import theodolite
+from theodolite.diffusability import penalties
 from theodolite.errors import InputError
-from theodolite.fisher import GaussianScore, penalties
 from theodolite.maps import Autoencoder
+from theodolite.scores import GaussianScore
 from theodolite.training import probe
 
 NAMES = {

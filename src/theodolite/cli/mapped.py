@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from theodolite.cli import terminal
 
 if TYPE_CHECKING:
-    from theodolite.spectrum import Estimate
+    from theodolite.estimates import Estimate
     from theodolite.surveys.paths_store import Paths
     from theodolite.surveys.phase_store import Level
 

@@ -12,7 +12,7 @@ from theodolite.cli import options, ranked, terminal
 from theodolite.errors import InputError
 
 if TYPE_CHECKING:
-    from theodolite.fisher import Ranking
+    from theodolite.diffusability import Ranking
 
 __all__ = ["conclude", "conduct", "rank", "shared"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from theodolite.cli import terminal
 
 if TYPE_CHECKING:
-    from theodolite.fisher import Ranking
+    from theodolite.diffusability import Ranking
 
 __all__ = ["as_json", "print_summary"]
 

@@ -9,12 +9,11 @@ from torch import Tensor
 
 from theodolite.derivatives import JacobianOperator, LinearOperator, jacobian
 from theodolite.descriptors.effort import STANDARD, Effort
+from theodolite.estimates import Seeding, Seeds
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import (
     Bidiagonalisation,
     LeadingTriplet,
-    Seeding,
-    Seeds,
     SpectralMeasure,
     bidiagonalise,
     bidiagonalise_within,
@@ -43,7 +42,7 @@ class Chart:
     Args:
         map: the map.
         latents: `(n, *latent)`.
-        generator: seeds of everything random (`theodolite.spectrum.Seeds`).
+        generator: seeds of everything random (`theodolite.estimates.Seeds`).
         effort: what may be spent.
         dense: True to build the Jacobians, False never to, None to build them where that costs no more passes than
             the probes would (`Effort.is_dense`).

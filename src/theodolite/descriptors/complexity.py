@@ -20,8 +20,8 @@ from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.modes import Mode, flagged, is_paper
 from theodolite.errors import InputError
+from theodolite.estimates import Estimate, Seeding, student_mean
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum import Estimate, Seeding, student_mean
 
 __all__ = ["DESCRIPTOR", "local_complexity"]
 

@@ -15,8 +15,8 @@ from theodolite.descriptors.detail import laplacian
 from theodolite.descriptors.modes import SUBSPACE_DIMENSION, SUBSPACE_STEP, TIED, Mode, flagged, is_paper
 from theodolite.descriptors.rotation import STEP
 from theodolite.errors import InputError
+from theodolite.estimates import Estimate, Seeding, Seeds, student_mean
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum import Estimate, Seeding, Seeds, student_mean
 
 __all__ = [
     "MEANINGS",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from theodolite.descriptors.effort import Effort
-from theodolite.spectrum import Estimate
+from theodolite.estimates import Estimate
 
 __all__ = ["Descriptor", "Quantity"]
 

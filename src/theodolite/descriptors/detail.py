@@ -13,8 +13,8 @@ from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.modes import SUBSPACE_STEP, TIED, Mode, flagged, is_paper, marked, subspace
 from theodolite.errors import InputError
+from theodolite.estimates import Estimate, Seeding
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum import Estimate, Seeding
 
 __all__ = ["DESCRIPTOR", "detail_energy", "laplacian"]
 

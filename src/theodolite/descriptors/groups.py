@@ -11,8 +11,8 @@ from torch import Tensor
 from theodolite.derivatives import jacobian
 from theodolite.derivatives.memory import available_bytes
 from theodolite.descriptors.effort import STANDARD, Effort
+from theodolite.estimates import Estimate, Seeds, joined
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum import Estimate, Seeds, joined
 
 __all__ = ["group_size", "in_groups"]
 

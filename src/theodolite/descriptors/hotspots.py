@@ -17,8 +17,8 @@ from theodolite.descriptors.decoupling import Decoupling, decoupling, subspace_d
 from theodolite.descriptors.modes import SUBSPACE_STEP, Mode, is_paper
 from theodolite.descriptors.rotation import STEP
 from theodolite.errors import InputError
+from theodolite.estimates import Estimate, Seeding, Seeds, joined, worst
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum import Estimate, Seeding, Seeds, joined, worst
 
 __all__ = ["Grid", "HotspotMaps", "check_settings", "hotspot_maps", "mass_on_detail"]
 

@@ -12,8 +12,9 @@ from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.modes import Mode, is_paper, marked, subspace
+from theodolite.estimates import Estimate, Seeding
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum import Estimate, LeadingTriplet, Seeding
+from theodolite.spectrum import LeadingTriplet
 
 __all__ = ["DESCRIPTOR", "leading_singular_value", "spectral_gap"]
 

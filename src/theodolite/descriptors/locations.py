@@ -15,9 +15,9 @@ from theodolite.descriptors.blocks import QUANTITIES, floored, measured
 from theodolite.descriptors.colour_draws import draw, standard_errors
 from theodolite.descriptors.colouring import Colouring, colouring, has_locations
 from theodolite.errors import InputError
+from theodolite.estimates import Estimate, Seeding, Seeds
+from theodolite.estimates.estimate import worse
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum import Estimate, Seeding, Seeds
-from theodolite.spectrum.estimate import worse
 
 __all__ = ["LocationField", "LocationMap", "location_map"]
 

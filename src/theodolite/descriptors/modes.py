@@ -10,7 +10,8 @@ from torch import Tensor
 
 from theodolite.descriptors.chart import Chart
 from theodolite.errors import InputError
-from theodolite.spectrum import Estimate, SpectralMeasure, dense_measure, worse
+from theodolite.estimates import Estimate, worse
+from theodolite.spectrum import SpectralMeasure, dense_measure
 
 __all__ = ["TIED", "Mode", "Subspace", "flagged", "is_paper", "marked", "projected_measure", "subspace"]
 

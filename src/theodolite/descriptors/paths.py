@@ -7,8 +7,8 @@ from torch import Tensor
 
 from theodolite.descriptors.modes import flagged
 from theodolite.errors import InputError
+from theodolite.estimates import Estimate
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum import Estimate
 
 __all__ = ["slerp", "tortuosity"]
 

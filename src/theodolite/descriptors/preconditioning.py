@@ -7,7 +7,8 @@ import torch
 from theodolite.derivatives import JacobianOperator, jacobian
 from theodolite.descriptors.colour_draws import draw
 from theodolite.descriptors.colouring import colouring, has_locations
-from theodolite.spectrum import BlockPreconditioner, Estimate, Seeds, check_rtol, forecast, log_volume_within
+from theodolite.estimates import Estimate, Seeds
+from theodolite.spectrum import BlockPreconditioner, check_rtol, forecast, log_volume_within
 
 __all__ = ["location_blocks", "log_volume_of"]
 

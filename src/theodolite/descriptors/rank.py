@@ -11,8 +11,9 @@ from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.modes import Mode, is_paper, marked, projected_measure
+from theodolite.estimates import Estimate, Seeding
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum import Estimate, Seeding, effective_rank
+from theodolite.spectrum import effective_rank
 
 __all__ = ["DESCRIPTOR", "local_rank"]
 

@@ -14,8 +14,9 @@ from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.leading import spectral_gap
 from theodolite.descriptors.modes import SUBSPACE_STEP, TIED, Mode, flagged, is_paper, marked, subspace
+from theodolite.estimates import Estimate, Seeding, student_mean
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum import Estimate, LeadingTriplet, Seeding, converge, refine, student_mean
+from theodolite.spectrum import LeadingTriplet, converge, refine
 
 __all__ = ["DESCRIPTOR", "axis_rotation"]
 

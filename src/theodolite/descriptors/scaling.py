@@ -13,8 +13,9 @@ from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.modes import Mode, is_paper, marked, projected_measure
 from theodolite.descriptors.preconditioning import log_volume_of
 from theodolite.errors import InputError
+from theodolite.estimates import Estimate, Seeding
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum import Estimate, Seeding, log_volume, null_dimension
+from theodolite.spectrum import log_volume, null_dimension
 
 __all__ = ["DESCRIPTOR", "local_scaling"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.spectrum import Estimate
+from theodolite.estimates import Estimate
 
 if TYPE_CHECKING:
     from theodolite.maps import Autoencoder

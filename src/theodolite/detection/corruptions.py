@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.spectrum import Seeding, Seeds
+from theodolite.estimates import Seeding, Seeds
 
 __all__ = ["CORRUPTIONS", "SEVERITIES", "Corruption", "corrupt"]
 

@@ -13,8 +13,8 @@ from theodolite.descriptors import Effort
 from theodolite.detection.evaluation import DetectionTable, evaluate
 from theodolite.detection.measuring import map_scores
 from theodolite.errors import InputError
+from theodolite.estimates import Estimate, Seeding, Seeds
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum import Estimate, Seeding, Seeds
 
 __all__ = ["DetectionCurves", "curves"]
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from theodolite.detection.resampling import Draws
-from theodolite.detection.roc import Masses, auroc, average_precision, true_positive_rate
 from theodolite.errors import InputError
-from theodolite.fisher.resampling import student_cdf
-from theodolite.spectrum import Estimate, student_quantile
+from theodolite.estimates import Estimate, student_quantile
+from theodolite.estimates.bootstrap import student_cdf
+from theodolite.estimates.roc import Masses, auroc, average_precision, true_positive_rate
 
 __all__ = ["DetectionTable", "Scores", "evaluate"]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from theodolite.descriptors.hotspots import mass_on_detail
 from theodolite.descriptors.modes import flagged
 from theodolite.errors import InputError
-from theodolite.fisher.resampling import Resamples
-from theodolite.spectrum import Estimate
+from theodolite.estimates import Estimate
+from theodolite.estimates.bootstrap import Resamples
 
 __all__ = ["LEVEL", "TOP", "Hotspots", "Share", "hotspots"]
 

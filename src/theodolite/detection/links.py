@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.spectrum import student_quantile
+from theodolite.estimates import student_quantile
 
 __all__ = ["Number", "PairedDraws", "partial_spearman", "ranks", "spearman"]
 

@@ -14,8 +14,8 @@ from theodolite.descriptors.groups import group_size
 from theodolite.detection.baselines import prior_nll
 from theodolite.detection.scores import SCORES, checked_scores, computed, descriptors_for
 from theodolite.errors import InputError
+from theodolite.estimates import Estimate, Seeding, Seeds, joined
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum import Estimate, Seeding, Seeds, joined
 
 __all__ = ["floored", "map_scores", "negative_log_likelihood"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.fisher.resampling import Resamples
+from theodolite.estimates.bootstrap import Resamples
 
 __all__ = ["Draws"]
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from theodolite.descriptors.registry import REGISTRY
 from theodolite.errors import InputError
-from theodolite.spectrum import Estimate
-from theodolite.spectrum.estimate import worst
+from theodolite.estimates import Estimate
+from theodolite.estimates.estimate import worst
 
 __all__ = ["BASELINES", "SCORES", "Score", "at_level", "checked_scores", "computed", "descriptors_for", "of_level"]
 

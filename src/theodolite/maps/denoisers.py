@@ -46,7 +46,7 @@ def denoiser_map(
 
             - a callable `model(x, sigma, condition) -> x_0` on `x: (n, *shape)` and the number `sigma`, in `eval()`
               mode; without conditions `model(x, sigma)`;
-            - anything with `score(x, t)` on flat points and a variance, such as the scores of `theodolite.fisher`;
+            - anything with `score(x, t)` on flat points and a variance, such as the scores of `theodolite.scores`;
             - a diffusers UNet or transformer, with its `scheduler`, or a `Diffusion` that `theodolite.load` returned;
             - an object whose `denoiser` is a module of the first kind, as the zoo's diffusion models.
 

@@ -96,7 +96,7 @@ class ScoreDenoiser(Denoiser):
     """What has a score: `D = x + sigma² s(x, sigma²)` (Tweedie).
 
     Args:
-        source: `source.score(x, t)` on flat points `(n, D)` and the variance `t`, as a `theodolite.fisher.ScoreSource`.
+        source: `source.score(x, t)` on flat points `(n, D)` and the variance `t`, as a `theodolite.scores.ScoreSource`.
         shape: shape of one point; the source's own `shape` or `dimension` when None.
 
     Raises:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from theodolite.detection import SCORES, Threshold, of_level
 from theodolite.errors import path_of
+from theodolite.estimates.estimate import STATUSES
 from theodolite.report import detection_figures as drawing
 from theodolite.report.html import environment, plots_json, sources, write, year_of
 from theodolite.report.pictures import data_uri, largest_side
 from theodolite.report.rounding import rounded, shown
-from theodolite.spectrum.estimate import STATUSES
 
 if TYPE_CHECKING:
     from theodolite.surveys.detected import Detection

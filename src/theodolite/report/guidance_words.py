@@ -9,7 +9,7 @@ from theodolite.report.mapped_words import Word
 from theodolite.report.phases import shown_estimate
 
 if TYPE_CHECKING:
-    from theodolite.spectrum import Estimate
+    from theodolite.estimates import Estimate
     from theodolite.surveys.guided_store import Guided
 
 __all__ = ["QUANTITIES", "REWARDS", "guidance_reading"]

@@ -14,7 +14,7 @@ from theodolite.surveys.store import png_bytes
 
 if TYPE_CHECKING:
     from theodolite.detection import Share
-    from theodolite.spectrum import Estimate
+    from theodolite.estimates import Estimate
     from theodolite.surveys.decoupled import Decoupled
     from theodolite.surveys.decoupled_hotspots import PairedHotspots
 

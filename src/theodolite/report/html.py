@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError, path_of
+from theodolite.estimates.estimate import STATUSES
 from theodolite.report import figures, palette
 from theodolite.report.content import AT_EACH_END, Content, Quantity, Sample, read_content
 from theodolite.report.density import MeanDensity
 from theodolite.report.reading import brittle_definition, reading
 from theodolite.report.rounding import EXACT_DIGITS, rounded
-from theodolite.spectrum.estimate import STATUSES
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import path_of
-from theodolite.hessian.curves import STATUSES as CURVE_STATUSES
+from theodolite.geodesics.curves import STATUSES as CURVE_STATUSES
 from theodolite.report import palette
 from theodolite.report.figures import figure_of, layout_of, plain_axis, short
 from theodolite.report.html import environment, plots_json, sources, write, year_of

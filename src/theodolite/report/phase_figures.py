@@ -14,7 +14,7 @@ from theodolite.report.figures import figure_of, layout_of, plain_axis, short
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from theodolite.hessian import ParameterGrid
+    from theodolite.families import ParameterGrid
     from theodolite.surveys.phase_store import Curve, Level
 
 __all__ = ["COLOURS", "COLOURSCALE", "anchors_at", "determinant", "errors", "potential", "regions"]

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import path_of
-from theodolite.hessian.curves import STATUSES as CURVE_STATUSES
+from theodolite.estimates.estimate import STATUSES
+from theodolite.geodesics.curves import STATUSES as CURVE_STATUSES
 from theodolite.report import phase_figures as drawing
 from theodolite.report.html import environment, plots_json, sources, write, year_of
 from theodolite.report.mapped_words import CURVE_WORDS, NUMBER_WORDS
 from theodolite.report.pictures import data_uri
 from theodolite.report.rounding import Shown, shown
-from theodolite.spectrum.estimate import STATUSES
 from theodolite.surveys.phase_store import picture_path, read_phases, strip_path
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from theodolite.spectrum import Estimate
+    from theodolite.estimates import Estimate
     from theodolite.surveys.phase_store import Level
 
 __all__ = ["shown_estimate", "write_phases_report"]

@@ -7,17 +7,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from theodolite.estimates.estimate import STATUSES
 from theodolite.report import ranking_figures as drawing
 from theodolite.report.html import environment, plots_json, sources, write, year_of
 from theodolite.report.ranking_figures import Drawn
 from theodolite.report.rounding import Shown, shown
-from theodolite.spectrum.estimate import STATUSES
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from theodolite.fisher import Ranking, Space
-    from theodolite.spectrum import Estimate
+    from theodolite.diffusability import Ranking, Space
+    from theodolite.estimates import Estimate
 
 __all__ = ["PENALTY_WORDS", "write_ranking_report"]
 

@@ -16,9 +16,9 @@ from theodolite.report.framing import decades
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from theodolite.fisher import Space
-    from theodolite.fisher.resampling import Resamples
-    from theodolite.spectrum import Estimate
+    from theodolite.diffusability import Space
+    from theodolite.estimates import Estimate
+    from theodolite.estimates.bootstrap import Resamples
 
 __all__ = ["Drawn", "bars", "curves", "deviation", "escaped", "gaps"]
 

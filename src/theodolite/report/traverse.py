@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import path_of
+from theodolite.estimates.estimate import STATUSES
 from theodolite.report import palette
 from theodolite.report import traverse_figures as drawing
 from theodolite.report.html import environment, plots_json, sources, write, year_of
 from theodolite.report.pictures import data_uri
 from theodolite.report.traverse_words import LABELS, readings, tables
-from theodolite.spectrum.estimate import STATUSES
 from theodolite.surveys.traversed import HEADLINES, read_traverse
 
 if TYPE_CHECKING:

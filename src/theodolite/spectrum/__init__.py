@@ -1,7 +1,6 @@
 """Numbers from an operator, each an `Estimate`."""
 
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, golub_kahan
-from theodolite.spectrum.estimate import STATUSES, Estimate, joined, student_mean, student_quantile, worse, worst
 from theodolite.spectrum.leading import LeadingTriplet, converge, dense_triplet, refine, ritz_triplet
 from theodolite.spectrum.least_squares import dense_normal_norm, normal_norm
 from theodolite.spectrum.measure import (
@@ -14,7 +13,6 @@ from theodolite.spectrum.measure import (
 )
 from theodolite.spectrum.preconditioner import BlockPreconditioner
 from theodolite.spectrum.quadrature import density, effective_rank, log_volume, null_dimension
-from theodolite.spectrum.seeds import Seeding, Seeds
 from theodolite.spectrum.tolerance import (
     Forecast,
     bidiagonalise_within,
@@ -26,14 +24,10 @@ from theodolite.spectrum.tolerance import (
 
 __all__ = [
     "NULL_SHARE",
-    "STATUSES",
     "Bidiagonalisation",
     "BlockPreconditioner",
-    "Estimate",
     "Forecast",
     "LeadingTriplet",
-    "Seeding",
-    "Seeds",
     "SpectralMeasure",
     "bidiagonalise",
     "bidiagonalise_within",
@@ -47,7 +41,6 @@ __all__ = [
     "falls_short",
     "forecast",
     "golub_kahan",
-    "joined",
     "log_volume",
     "log_volume_within",
     "normal_norm",
@@ -56,8 +49,4 @@ __all__ = [
     "ritz_triplet",
     "singular_spectrum",
     "spectral_measure",
-    "student_mean",
-    "student_quantile",
-    "worse",
-    "worst",
 ]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from theodolite.derivatives import LinearOperator
+from theodolite.estimates.estimate import Estimate
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, golub_kahan
-from theodolite.spectrum.estimate import Estimate
 
 __all__ = ["LeadingTriplet", "dense_triplet", "refine", "ritz_triplet"]
 

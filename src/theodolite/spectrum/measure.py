@@ -11,8 +11,8 @@ from torch import Tensor
 
 from theodolite.derivatives import LinearOperator
 from theodolite.errors import InputError
+from theodolite.estimates.streams import Seeding, Seeds
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, golub_kahan
-from theodolite.spectrum.seeds import Seeding, Seeds
 
 __all__ = [
     "NULL_SHARE",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from theodolite.derivatives import LinearOperator
-from theodolite.spectrum.estimate import Estimate
+from theodolite.estimates.estimate import Estimate
 
 __all__ = ["BlockPreconditioner"]
 

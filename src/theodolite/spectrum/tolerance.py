@@ -11,12 +11,12 @@ from torch import Tensor
 from theodolite.derivatives import LinearOperator
 from theodolite.derivatives.memory import available_bytes
 from theodolite.errors import InputError
+from theodolite.estimates.estimate import Estimate
+from theodolite.estimates.streams import Seeding, Seeds
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, deepened, golub_kahan, side_by_side
-from theodolite.spectrum.estimate import Estimate
 from theodolite.spectrum.measure import SpectralMeasure, bidiagonalise, dense_measure, spectral_measure
 from theodolite.spectrum.preconditioner import BlockPreconditioner
 from theodolite.spectrum.quadrature import log_volume, log_volume_errors, null_dimension
-from theodolite.spectrum.seeds import Seeding, Seeds
 
 __all__ = ["PROBES", "Forecast", "bidiagonalise_within", "check_rtol", "falls_short", "forecast", "log_volume_within"]
 

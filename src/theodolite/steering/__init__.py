@@ -1,7 +1,6 @@
 """Using the geometry: losses that shape a latent space in training, and samplers guided by what samples will score."""
 
 from theodolite.steering.callback import GuidanceCallback, guidance_callback
-from theodolite.steering.correlation import spearman
 from theodolite.steering.guidance import GuidedByReward, guide, random_direction
 from theodolite.steering.losses import encoder_curvature_loss, fir_loss, tangential_loss
 from theodolite.steering.quality import diversity, frechet_distance
@@ -24,7 +23,6 @@ __all__ = [
     "guidance_callback",
     "guide",
     "random_direction",
-    "spearman",
     "sweep",
     "tangential_loss",
     "tangents",

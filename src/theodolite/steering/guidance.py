@@ -11,9 +11,9 @@ from torch import Tensor
 
 from theodolite.derivatives.scalars import differentiable_gradients
 from theodolite.errors import InputError
+from theodolite.estimates import Seeding, Seeds
 from theodolite.maps.denoisers import as_denoiser
 from theodolite.maps.denoising import Denoiser
-from theodolite.spectrum import Seeding, Seeds
 
 __all__ = ["GuidedByReward", "Norm", "Push", "guide", "random_direction"]
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from theodolite.derivatives.trainable import metric_products, second_derivatives, second_differences
 from theodolite.errors import InputError
-from theodolite.fisher.clouds import checked_cloud, checked_levels
-from theodolite.fisher.mixture import ENOUGH_FOR_FI
 from theodolite.maps.autoencoders import Autoencoder, mean_of, read_images
+from theodolite.scores.clouds import checked_cloud, checked_levels
+from theodolite.scores.mixture import ENOUGH_FOR_FI
 from theodolite.steering.draws import Draws, normal, signs
 from theodolite.steering.halves import Halves
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.spectrum import Estimate
+from theodolite.estimates import Estimate
 
 __all__ = ["diversity", "frechet_distance"]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from theodolite.fisher.networks import DILATIONS, NoiseLevel, SpatialBlock, VectorBlock, initialised
-from theodolite.fisher.preconditioning import is_spatial
+from theodolite.scores.architectures import DILATIONS, NoiseLevel, SpatialBlock, VectorBlock, initialised
+from theodolite.scores.preconditioning import is_spatial
 
 __all__ = ["SpatialRegressor", "VectorRegressor", "regressor"]
 
@@ -52,6 +52,6 @@ class VectorRegressor(nn.Module):
 
 
 def regressor(shape: tuple[int, ...], width: int, depth: int, generator: torch.Generator | None = None) -> nn.Module:
-    """A network for points of this shape, its weights as `theodolite.fisher.networks.initialised` draws them."""
+    """A network for points of this shape, its weights as `theodolite.scores.architectures.initialised` draws them."""
     make = SpatialRegressor if is_spatial(torch.Size(shape)) else VectorRegressor
     return initialised(lambda: make(shape, width, depth), generator)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from theodolite.descriptors import local_scaling
 from theodolite.errors import InputError
-from theodolite.fisher.asked import split
-from theodolite.fisher.clouds import checked_cloud
-from theodolite.fisher.stored import read_tensors, write_tensors
+from theodolite.estimates import Estimate, Seeding, Seeds
+from theodolite.estimates.correlation import spearman
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum import Estimate, Seeding, Seeds
-from theodolite.steering.correlation import spearman
+from theodolite.scores.clouds import checked_cloud
+from theodolite.scores.files import read_tensors, write_tensors
+from theodolite.scores.requests import split
 from theodolite.steering.regressor import regressor
 from theodolite.steering.reward_training import train
 

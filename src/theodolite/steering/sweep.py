@@ -11,10 +11,10 @@ from torch import Tensor
 
 from theodolite.descriptors import local_scaling
 from theodolite.errors import InputError
+from theodolite.estimates import Estimate, student_mean
+from theodolite.estimates.estimate import worse
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.samplers import Method, sampler_map
-from theodolite.spectrum import Estimate, student_mean
-from theodolite.spectrum.estimate import worse
 from theodolite.steering.guidance import Norm, Reward, guide
 from theodolite.steering.quality import diversity, frechet_distance
 

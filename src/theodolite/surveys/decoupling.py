@@ -130,7 +130,7 @@ class _Experiment:
     """A model, prompts and settings that were checked."""
 
     def __init__(self, model: Any, prompts: list[tuple[Any, Any]], settings: dict[str, Any]) -> None:
-        from theodolite.spectrum import Seeds
+        from theodolite.estimates import Seeds
 
         self.model, self.prompts = model, prompts
         self.settings = {**settings, "conditions": text_of(prompts)}
@@ -288,7 +288,7 @@ class _Experiment:
         return sampler_map(self.model, self.settings["steps"], self.settings["method"], **options)
 
     def _noise(self, batch: Sequence[int]) -> Tensor:
-        from theodolite.spectrum import Seeds
+        from theodolite.estimates import Seeds
 
         shape: Any = self.first.latent_shape
         draws = Seeds([self.seeds[place] for place in batch], len(batch)).normal("noise", *shape)

@@ -28,7 +28,7 @@ from theodolite.detection import (
     threshold,
 )
 from theodolite.errors import InputError
-from theodolite.spectrum import Estimate
+from theodolite.estimates import Estimate
 from theodolite.surveys.run import Run, read_run
 from theodolite.surveys.sources import sources_of
 from theodolite.surveys.store import kind_of, parquet, write_atomically

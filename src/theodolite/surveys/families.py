@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.hessian import ParameterGrid, Posterior, Squared, feature_posterior, grid_posterior
-from theodolite.spectrum.seeds import Seeds
+from theodolite.estimates.streams import Seeds
+from theodolite.families import ParameterGrid, Posterior, Squared, feature_posterior, grid_posterior
 
 if TYPE_CHECKING:
     from PIL.Image import Image

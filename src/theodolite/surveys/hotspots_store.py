@@ -15,14 +15,14 @@ from torch import Tensor
 from theodolite.descriptors.modes import flagged
 from theodolite.detection import Hotspots, Share, hotspots
 from theodolite.errors import InputError
-from theodolite.spectrum.estimate import worse
+from theodolite.estimates.estimate import worse
 from theodolite.surveys.overlays import overlay
 from theodolite.surveys.run import NOT_NUMBERS, Run, read_run
 from theodolite.surveys.sources import sources_of
 from theodolite.surveys.store import Notes, kind_of, parquet, png_bytes, read_rows, write_atomically
 
 if TYPE_CHECKING:
-    from theodolite.spectrum import Estimate
+    from theodolite.estimates import Estimate
 
 __all__ = ["HOTSPOTS_SCHEMA", "HotspotRun", "read_hotspots", "write_hotspots"]
 

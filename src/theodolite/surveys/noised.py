@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from theodolite.detection import denoising_error, pixel_energy, score_norm
 from theodolite.detection.curves import FLOOR
 from theodolite.errors import InputError
+from theodolite.estimates import Seeds
 from theodolite.maps import Autoencoder, LatentMap, denoiser_map, load
 from theodolite.maps.denoisers import Output
 from theodolite.maps.diffusion import Diffusion
-from theodolite.spectrum import Seeds
 from theodolite.surveys import engine
 from theodolite.surveys.conditions import condition_of
 from theodolite.surveys.images import picture

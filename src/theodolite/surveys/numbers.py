@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from theodolite.spectrum.estimate import Estimate
+from theodolite.estimates.estimate import Estimate
 
 __all__ = ["NUMBER", "estimate_of", "number_rows"]
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from theodolite.descriptors.chart import Chart
 from theodolite.detection.baselines import score_norm
 from theodolite.errors import InputError
+from theodolite.estimates import Seeds
 from theodolite.maps.denoisers import Output, as_denoiser, denoiser_map, jacobians_of
 from theodolite.maps.denoising import Denoiser, Guided
 from theodolite.maps.samplers import Sampler
-from theodolite.spectrum import Seeds
 from theodolite.surveys.conditions import loaded_diffusion, pictures_of, prompts_of, text_of, word_of
 from theodolite.surveys.measure import row_of
 from theodolite.surveys.progress import Progress

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.spectrum import Seeds
+from theodolite.estimates import Seeds
 from theodolite.surveys.planes import Plane
 from theodolite.surveys.progress import Progress
 from theodolite.surveys.traverse import Shard, Work, checked_settings, opened, opened_autoencoder, run_traverse

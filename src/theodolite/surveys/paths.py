@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import theodolite
 from theodolite.errors import InputError, path_of
-from theodolite.spectrum.estimate import Estimate
+from theodolite.estimates.estimate import Estimate
 from theodolite.surveys.ends import End, read_ends
 from theodolite.surveys.paths_store import Paths, Route, write_paths
 from theodolite.surveys.plan import verb_command
@@ -51,8 +51,8 @@ def interpolate(
     """Go from one latent to another in `steps` steps, and say how far the decoder's images move on the way.
 
     `linear` is the straight line of latents, `slerp` the arc that keeps angles (Shoemake 1985) with norms between those
-    of the ends, `geodesic` the curve of least chord energy of images (`theodolite.hessian.decoder_geodesic`). Distances
-    are root mean squares over pixels, images as the model gives them (mostly in [-1, 1]).
+    of the ends, `geodesic` the curve of least chord energy of images (`theodolite.geodesics.decoder_geodesic`).
+    Distances are root mean squares over pixels, images as the model gives them (mostly in [-1, 1]).
 
     Args:
         model: what `theodolite.load` takes, or an `Autoencoder`.
@@ -130,7 +130,7 @@ def _route(name: str, autoencoder: Autoencoder, ends: list[End], steps: int, cou
     """One way, with its images and its numbers."""
     import torch
 
-    from theodolite.hessian import decoded_length, decoder_geodesic
+    from theodolite.geodesics import decoded_length, decoder_geodesic
 
     calls = [0]
 

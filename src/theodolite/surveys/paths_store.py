@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from theodolite.errors import InputError, path_of
-from theodolite.spectrum.estimate import Estimate
+from theodolite.estimates.estimate import Estimate
 from theodolite.surveys.images import picture, side_by_side
 from theodolite.surveys.numbers import NUMBER, estimate_of, number_rows
 from theodolite.surveys.record import now
@@ -48,7 +48,7 @@ class Route:
             last image), `tortuosity` (length over chord), `gap` (how much shorter than the straight line of latents,
             as a part of it), `largest_jump`, `jump_variation` (standard deviation over mean of the jumps),
             `latent_length`.
-        status: of the curve, from `theodolite.hessian.curves.STATUSES`.
+        status: of the curve, from `theodolite.geodesics.curves.STATUSES`.
         evaluations: of the energy, for a geodesic.
     """
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from theodolite.hessian import DirectMetric, ParameterGrid, Potential, geodesic
-from theodolite.spectrum.estimate import Estimate
+from theodolite.estimates.estimate import Estimate
+from theodolite.families import DirectMetric, ParameterGrid, Potential
+from theodolite.geodesics import geodesic
 from theodolite.surveys.phase_store import Curve, Level
 
 __all__ = ["MOST_REGIONS", "phase_curves", "single"]

@@ -14,7 +14,8 @@ from torch import Tensor
 
 import theodolite
 from theodolite.errors import InputError, path_of
-from theodolite.hessian import (
+from theodolite.estimates.estimate import Estimate
+from theodolite.families import (
     ConvexNetwork,
     DirectMetric,
     MetricMap,
@@ -30,7 +31,6 @@ from theodolite.hessian import (
     zoom,
 )
 from theodolite.maps import Autoencoder
-from theodolite.spectrum.estimate import Estimate
 from theodolite.surveys.families import Family, IsingFamily, MixtureFamily, TasepFamily
 from theodolite.surveys.phase_curves import phase_curves, single
 from theodolite.surveys.phase_pictures import with_pictures

@@ -11,8 +11,8 @@ import pyarrow as pa
 import torch
 
 from theodolite.errors import InputError, path_of
-from theodolite.hessian import MetricMap, ParameterGrid, PhaseMap
-from theodolite.spectrum.estimate import Estimate
+from theodolite.estimates.estimate import Estimate
+from theodolite.families import MetricMap, ParameterGrid, PhaseMap
 from theodolite.surveys.numbers import NUMBER, estimate_of, number_rows
 from theodolite.surveys.record import now
 from theodolite.surveys.store import RunFolder, parquet, png_bytes, read_info_of, read_parquet, write_atomically
@@ -72,7 +72,7 @@ class Curve:
         points: `(n + 1, 2)`.
         numbers: `length`, `straight_length`, `gap` (how much shorter, as a part of the straight line), `bend` (largest
             distance from the straight line, in sides of the box), `speed_variation`.
-        status: from `theodolite.hessian.curves.STATUSES`.
+        status: from `theodolite.geodesics.curves.STATUSES`.
     """
 
     kind: str

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from theodolite.errors import InputError
-from theodolite.hessian import ParameterGrid, Posterior
-from theodolite.spectrum.seeds import Seeds
+from theodolite.estimates.streams import Seeds
+from theodolite.families import ParameterGrid, Posterior
 from theodolite.surveys.ends import read_ends
 from theodolite.surveys.families import Tell, generated_posterior
 from theodolite.surveys.images import picture

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.spectrum import Estimate, student_mean
+from theodolite.estimates import Estimate, student_mean
 
 if TYPE_CHECKING:
-    from theodolite.fisher import Penalties
+    from theodolite.diffusability import Penalties
     from theodolite.maps import Autoencoder
 
 __all__ = ["PENALTIES", "crop_side", "one_a_source", "penalised", "reconstruction"]
@@ -86,7 +86,7 @@ def _fits(autoencoders: Sequence[Autoencoder], side: int) -> bool:
 
 def penalised(autoencoder: Autoencoder, images: Tensor, side: int | None, seed: int) -> tuple[dict[str, Estimate], str]:
     """`PENALTIES` on some images or their central crops; none, and the reason, where they are refused."""
-    from theodolite.fisher import penalties
+    from theodolite.diffusability import penalties
 
     if side is not None:
         top, left = ((whole - side) // 2 for whole in images.shape[2:])

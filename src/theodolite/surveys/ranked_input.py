@@ -99,7 +99,7 @@ def encoded(autoencoder: Autoencoder, images: Tensor) -> Tensor:
     """All latents in float32; whatever the user's encoder raises, in one line."""
     import torch
 
-    from theodolite.fisher.clouds import checked_cloud
+    from theodolite.scores.clouds import checked_cloud
     from theodolite.surveys.measure import refusing
 
     with refusing(autoencoder.name, "failed to encode the images", "try another --size"), torch.no_grad():

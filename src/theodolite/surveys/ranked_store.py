@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from theodolite.diffusability.gap import DEVIATIONS
+from theodolite.diffusability.ranking import Ranked, Ranking
+from theodolite.diffusability.space import Space
 from theodolite.errors import InputError, path_of
-from theodolite.fisher.diffusability import DEVIATIONS
-from theodolite.fisher.ranking import Ranked, Ranking
-from theodolite.fisher.resampling import Resamples
-from theodolite.fisher.space import Space
-from theodolite.fisher.stored import read_tensors, write_tensors
-from theodolite.spectrum import Estimate
+from theodolite.estimates import Estimate
+from theodolite.estimates.bootstrap import Resamples
+from theodolite.scores.files import read_tensors, write_tensors
 from theodolite.surveys.store import is_held, parquet, read_info, write_atomically
 
 __all__ = [

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from theodolite.fisher.held_out import Effort
-    from theodolite.fisher.ranking import Ranked, Ranking
+    from theodolite.diffusability.held_out import Effort
+    from theodolite.diffusability.ranking import Ranked, Ranking
     from theodolite.maps import Autoencoder
 
 __all__ = ["rank"]
@@ -50,11 +50,11 @@ def rank(
 ) -> Ranking:
     """Put autoencoders in the order in which diffusion should train well in their latents, and say how sure it is.
 
-    The scalar is `theodolite.fisher.diffusability`: half the area between the MMSE rates of latents and images over
-    relative noise, 0 for an isometric embedding, 1 at most, smaller is better. Latents and images are normalised by one
-    scalar each. Denoisers are asked only about sources they never saw, and every error is over sources, since crops of
-    one photograph are not independent: models are resampled on the same ones, so that their order can be surer than
-    either number. Differences below 0.95 in probability are ties.
+    The scalar is `theodolite.diffusability.diffusability`: half the area between the MMSE rates of latents and images
+    over relative noise, 0 for an isometric embedding, 1 at most, smaller is better. Latents and images are normalised
+    by one scalar each. Denoisers are asked only about sources they never saw, and every error is over sources, since
+    crops of one photograph are not independent: models are resampled on the same ones, so that their order can be
+    surer than either number. Differences below 0.95 in probability are ties.
 
     Args:
         models: one or more, each what `theodolite.load` takes, or an `Autoencoder`.
@@ -71,7 +71,7 @@ def rank(
         progress: called with (steps begun, about how many in all, what begins).
 
     Returns:
-        `theodolite.fisher.Ranking`, best first. Cost: an encoder and two decoder passes an image, three network
+        `theodolite.diffusability.Ranking`, best first. Cost: an encoder and two decoder passes an image, three network
         trainings a space (``standard``), and some hundred Jacobian passes for penalties on small crops.
 
     Raises:
@@ -111,8 +111,8 @@ class _Work:
         sources: Sequence[str],
         settings: Mapping[str, Any],
     ) -> None:
-        from theodolite.fisher.held_out import checked_effort, without_networks
-        from theodolite.fisher.measured import checked_groups, noise_grid
+        from theodolite.diffusability.cross_fitting import checked_groups, noise_grid
+        from theodolite.diffusability.held_out import checked_effort, without_networks
         from theodolite.surveys.quality import crop_side
 
         self.autoencoders, self.given, self.images, self.settings = autoencoders, given, images, settings
@@ -172,8 +172,8 @@ class _Work:
         steps.end()
 
     def _one(self, name: str, autoencoder: Autoencoder | None, cloud: Tensor, tell: Callable[[str], None]) -> Ranked:
-        from theodolite.fisher.measured import measured_space
-        from theodolite.fisher.ranking import Ranked
+        from theodolite.diffusability.cross_fitting import measured_space
+        from theodolite.diffusability.ranking import Ranked
         from theodolite.surveys.quality import one_a_source, penalised, reconstruction
 
         seed = self.settings["seed"]
@@ -191,8 +191,8 @@ class _Work:
         return Ranked(name, space, quality, penalties, described)
 
     def _ranking(self, measured: Sequence[Ranked]) -> Ranking:
-        from theodolite.fisher.ranking import Ranking
-        from theodolite.fisher.resampling import Resamples
+        from theodolite.diffusability.ranking import Ranking
+        from theodolite.estimates.bootstrap import Resamples
 
         images, *models = measured
         resamples = Resamples(len(self.names), self.effort.resamples, self.settings["seed"])

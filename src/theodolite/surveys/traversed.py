@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from theodolite.errors import InputError, path_of
-from theodolite.spectrum.estimate import worse
+from theodolite.estimates.estimate import worse
 from theodolite.surveys.run import NOT_NUMBERS
 from theodolite.surveys.store import parquet, read_info_of, read_parquet, read_rows, write_atomically
 
@@ -248,7 +248,7 @@ def _mean(
     key: Row, rows: Sequence[Row], floor: float = 0.0, within: tuple[float, float] = (-math.inf, math.inf)
 ) -> Row:
     """Mean over seeds or source photographs with Student's interval; samples without a number are left out."""
-    from theodolite.spectrum.estimate import student_mean
+    from theodolite.estimates.estimate import student_mean
 
     passes = max((row["passes"] for row in rows), default=0)
     values = _by_source(rows)

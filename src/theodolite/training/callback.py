@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.fisher.clouds import checked_levels
-from theodolite.spectrum import Estimate
+from theodolite.estimates import Estimate
+from theodolite.scores.clouds import checked_levels
 from theodolite.training.probing import LEVELS, check_images, probe
 
 __all__ = ["TheodoliteCallback"]

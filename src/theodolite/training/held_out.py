@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError, RefusalError
-from theodolite.fisher import MixtureScore, ScoreSource, information
-from theodolite.fisher.clouds import checked_cloud, normalised
-from theodolite.spectrum import Estimate
+from theodolite.estimates import Estimate
+from theodolite.information import information
+from theodolite.scores import MixtureScore, ScoreSource
+from theodolite.scores.clouds import checked_cloud, normalised
 
 __all__ = ["FEWEST", "QUANTITIES", "Scoring", "curve"]
 

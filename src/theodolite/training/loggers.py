@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from theodolite.errors import InputError
-from theodolite.spectrum import Estimate
+from theodolite.estimates import Estimate
 from theodolite.training.held_out import QUANTITIES
 
 __all__ = ["check_log", "scalars", "send"]

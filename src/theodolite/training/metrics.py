@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.fisher.clouds import checked_levels
-from theodolite.spectrum import Estimate
+from theodolite.estimates import Estimate
+from theodolite.scores.clouds import checked_levels
 from theodolite.training.held_out import FEWEST, Scoring, curve
 from theodolite.training.reservoir import sample
 
@@ -164,7 +164,7 @@ class FisherInformation(_InformationMetric):
     Raises:
         InputError: a level that is not positive, a capacity below eight, or what is no score; see `update`.
 
-    Source: `theodolite.fisher.information`; the sample is a bottom-k sample by hashes of the latents.
+    Source: `theodolite.information.information`; the sample is a bottom-k sample by hashes of the latents.
 
     Example:
         >>> metric = FisherInformation([1.0, 3.0])

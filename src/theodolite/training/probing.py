@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from theodolite.diffusability import penalties
+from theodolite.diffusability.dimension import filled_dimension
 from theodolite.errors import InputError
-from theodolite.fisher import penalties
-from theodolite.fisher.clouds import checked_cloud, checked_levels
-from theodolite.fisher.spread import filled_dimension
+from theodolite.estimates import Estimate
 from theodolite.maps.autoencoders import Autoencoder, mean_of
-from theodolite.spectrum import Estimate
+from theodolite.scores.clouds import checked_cloud, checked_levels
 from theodolite.training.held_out import FEWEST, Scoring, curve
 from theodolite.training.loggers import check_log, send
 from theodolite.training.reservoir import distinct, sample

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.fisher.gaussian import GaussianMixtureScore
+from theodolite.estimates.streams import Seeding
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum.seeds import Seeding
+from theodolite.scores.gaussian import GaussianMixtureScore
 from theodolite.zoo.families import checked_count, stream
 
 __all__ = ["MixtureDiffusion"]
@@ -39,7 +39,7 @@ class MixtureDiffusion:
         weights: `(K,)`, divided by their sum; equal when None.
 
     Attributes:
-        mixture: the score at every noise variance, with its Jacobian: a score for `theodolite.fisher`.
+        mixture: the score at every noise variance, with its Jacobian: a score for `theodolite.scores`.
 
     Raises:
         InputError: shapes that do not fit, values that are not finite, a `std` that is not positive.

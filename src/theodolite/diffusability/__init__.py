@@ -1,0 +1,17 @@
+"""What the curves of a latent space say of training diffusion in it: gaps, penalties, rankings."""
+
+from theodolite.diffusability.gap import diffusability
+from theodolite.diffusability.penalties import penalties
+from theodolite.diffusability.penalty_table import Penalties, ThreePenalties
+from theodolite.diffusability.ranking import Ranked, Ranking
+from theodolite.diffusability.space import Space
+
+__all__ = [
+    "Penalties",
+    "Ranked",
+    "Ranking",
+    "Space",
+    "ThreePenalties",
+    "diffusability",
+    "penalties",
+]

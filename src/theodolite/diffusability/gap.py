@@ -1,0 +1,147 @@
+"""The distance between how a latent space and its images give way to noise: one number, with its curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from theodolite.diffusability.cross_fitting import checked_groups, measured_space, noise_grid
+from theodolite.diffusability.held_out import checked_effort, without_networks
+from theodolite.diffusability.space import Space
+from theodolite.errors import InputError
+from theodolite.estimates import Estimate
+from theodolite.estimates.bootstrap import Resamples
+from theodolite.scores.clouds import checked_cloud
+
+__all__ = ["DEVIATIONS", "compared", "deviations", "diffusability", "few_groups", "gap"]
+
+DEVIATIONS = ("fi_deviation", "fi_deviation_raw", "fir_deviation", "fir_deviation_raw")
+"""How far Fisher information and its rate are from those of the images, see `deviations`."""
+
+
+def gap(space: Space, images: Space, weights: Tensor) -> Tensor:
+    """`1/2 sum_k |Δ_k Z - Δ_k X|`, with `Δ_k` the rise of `MMSE / V` over a step of noise: `(B,)`, in [0, 1].
+
+    See `diffusability`.
+    """
+    rises = [_rises(one.unresolved(weights)) for one in (space, images)]
+    return (rises[0] - rises[1]).abs().sum(-1) / 2
+
+
+def shift(space: Space, images: Space, weights: Tensor) -> Tensor:
+    """Mean over the variance of `log10 tau` at which it is hidden, latents less images, in decades: `(B,)`.
+
+    Negative where latents hide at a smaller share of noise, as when their variance is spread over many directions.
+    """
+    difference = images.unresolved(weights) - space.unresolved(weights)
+    return torch.trapezoid(difference, space.tau.log10(), dim=-1)
+
+
+def deviations(space: Space, images: Space, weights: Tensor) -> dict[str, Tensor]:
+    """`|J_Z - J_X| / J_X` at equal relative noise, raw and with `(D - m) / t` added to `J_Z`; the same for the rates.
+
+    For group weights `(B, G)`, `(B, T)` each; both spaces are taken at the scale where their variance is one.
+    """
+    (fi, fir), (fi_x, fir_x) = (_information(one, weights) for one in (space, images))
+    lost = images.dimension - space.dimension
+    return {
+        "fi_deviation_raw": (fi - fi_x).abs() / fi_x,
+        "fi_deviation": (fi + lost - fi_x).abs() / fi_x,
+        "fir_deviation_raw": (fir - fir_x).abs() / fir_x.abs(),
+        "fir_deviation": (fir + lost - fir_x).abs() / fir_x.abs(),
+    }
+
+
+def diffusability(
+    latents: Tensor,
+    images: Tensor,
+    groups: Sequence[str] | None = None,
+    *,
+    budget: str = "standard",
+    seed: int = 0,
+    name: str = "latents",
+) -> Estimate:
+    """How differently a latent space and its images give way to noise: 0 for an isometric embedding, at most 1.
+
+    With `V = E|z - mean|²` and noise of variance `t = tau V`, the share of variance that the best denoiser cannot tell
+    is `MMSE(tau V) / V`; it grows from 0 to 1, and its slope in `tau` is the MMSE rate `dMMSE/dt`, whatever the scale
+    and however many empty dimensions are added. The scalar is half the area between the two rates,
+
+        gap = 1/2 ∫ |rate_Z(tau) - rate_X(tau)| d tau = 1/2 ∫ |tau rate_Z - tau rate_X| d log tau,
+
+    the total variation between the two ways to spread variance over noise levels, taken in steps of a third of a
+    decade (which can only lower it). The rise of the MMSE over a step is measured, not a Jacobian, and each MMSE is the
+    lowest loss of several denoisers on samples whose group they never saw: an upper bound. See docs/diffusability.md.
+
+    Args:
+        latents: `(n, *latent)`, of any scale.
+        images: `(n, ...)`, the images they encode.
+        groups: what each sample was cut from; samples of one group are not independent. By default each its own.
+        budget: ``quick`` (Gaussian and mixture denoisers), ``standard`` (networks too, where both sides can have
+            one) or ``full``.
+        seed: of noise, training and resampling.
+        name: of the latents.
+
+    Returns:
+        `Estimate` with one entry; its error is over groups. Parts: `shift` (decades), `gaussian` (the same for the
+        Gaussian denoiser on both sides), `fi_deviation`, `fi_deviation_raw`, `fir_deviation` and `fir_deviation_raw`
+        (relative, with and without the missing dimensions) and the curves of `CURVES` as `latents/NAME`, `images/NAME`.
+
+    Raises:
+        InputError: clouds that cannot be used or do not belong together, fewer than two groups, an unknown budget.
+
+    Source: the distance named by Gu et al. 2026 (arXiv 2604.02751) between MMSE rates; this form derived here.
+
+    Example:
+        >>> x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+        >>> found = diffusability(3 * x, torch.cat([x, torch.zeros_like(x)], 1), budget="quick")
+        >>> round(found.value.item(), 2)  # scale and empty dimensions do not count
+        0.0
+    """
+    whole = checked_effort(budget)
+    if len(latents) != len(images):
+        raise InputError(f"one latent an image expected, got {len(latents)} latents of {len(images)} images")
+    own = [f"{place:06d}" for place in range(len(latents))] if groups is None else list(groups)
+    if len(own) != len(latents):
+        raise InputError(f"one group a sample expected, got {len(own)} groups of {len(latents)} samples")
+    dimensions = [checked_cloud(latents).shape[1], checked_cloud(images, "images").shape[1]]
+    names, index = checked_groups(own)
+    tau = noise_grid(*dimensions)
+    effort, _ = without_networks([tuple(one.shape[1:]) for one in (latents, images)], index, whole)
+    one = measured_space(name, latents, names, index, tau, effort, seed)
+    other = measured_space("images", images, names, index, tau, effort, seed)
+    return compared(one, other, Resamples(len(names), effort.resamples, seed))
+
+
+def compared(space: Space, images: Space, resamples: Resamples) -> Estimate:
+    """The scalar of a space against its images, with its parts."""
+    parts = {
+        "shift": resamples.estimate(shift(space, images, resamples.weights)),
+        "gaussian": resamples.estimate(gap(space.gaussian, images.gaussian, resamples.weights)),
+    }
+    for side, one in (("latents", space), ("images", images)):
+        parts |= {f"{side}/{name}": curve for name, curve in one.curves(resamples).items()}
+    differing = deviations(space, images, resamples.weights)
+    parts |= {name: resamples.estimate(values) for name, values in differing.items()}
+    whole = resamples.estimate(gap(space, images, resamples.weights))
+    message = few_groups(resamples.groups)
+    return Estimate(whole.value, whole.stderr, 0, whole.n, ("ok",), message, whole.method, parts)
+
+
+def few_groups(count: int) -> str:
+    """What to know about errors over so many groups."""
+    return f"errors rest on {count} independent sources only: more of them narrow every interval" if count < 10 else ""
+
+
+def _information(space: Space, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """`t J` and `t² F`."""
+    curve = space.curve(weights)
+    return space.dimension * (1 - curve["a"]), space.dimension * curve["b"]
+
+
+def _rises(hidden: Tensor) -> Tensor:
+    """Rises of `(B, T)` over all steps, with what lies below the first and above the last level: they sum to one."""
+    ends = hidden.new_zeros(len(hidden), 1)
+    return torch.cat([ends, hidden, ends + 1], -1).diff(dim=-1)

@@ -1,0 +1,104 @@
+"""`Ranking`: autoencoders in the order of their diffusability, with the probability that each pair is ordered right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from theodolite.diffusability.gap import compared, few_groups, gap
+from theodolite.diffusability.space import Space
+from theodolite.estimates import Estimate
+from theodolite.estimates.bootstrap import Resamples
+
+__all__ = ["SURE", "Ranked", "Ranking"]
+
+SURE = 0.95
+"""Probability of an order below which two models are tied."""
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One autoencoder of a ranking.
+
+    Attributes:
+        name: what the user called it.
+        space: its latents as denoisers saw them.
+        quality: `psnr` (dB) and, where scikit-image is installed, `ssim`, of its reconstructions.
+        penalties: by name, of one entry each; see `theodolite.diffusability.penalties`.
+        description: what a run records of the model.
+    """
+
+    name: str
+    space: Space
+    quality: Mapping[str, Estimate] = field(default_factory=dict)
+    penalties: Mapping[str, Estimate] = field(default_factory=dict)
+    description: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Autoencoders by their diffusability, the best (the smallest gap to the images) first.
+
+    Attributes:
+        images: the images as denoisers saw them.
+        models: in the order of the ranking.
+        resamples: the groups drawn again, the same for every model.
+    """
+
+    images: Space
+    models: tuple[Ranked, ...]
+    resamples: Resamples
+
+    @classmethod
+    def of(cls, images: Space, models: list[Ranked], resamples: Resamples) -> Ranking:
+        """Put models in order."""
+        gaps = [float(gap(model.space, images, resamples.weights[:1])) for model in models]
+        order = sorted(range(len(models)), key=lambda place: (gaps[place], models[place].name))
+        return cls(images, tuple(models[place] for place in order), resamples)
+
+    @cached_property
+    def gaps(self) -> tuple[Estimate, ...]:
+        """The scalar of each model, with parts; see `diffusability`."""
+        return tuple(compared(model.space, self.images, self.resamples) for model in self.models)
+
+    @cached_property
+    def replicates(self) -> Tensor:
+        """The scalar of each model in every resample, `(k, 1 + B)`."""
+        return torch.stack([gap(model.space, self.images, self.resamples.weights) for model in self.models])
+
+    @cached_property
+    def probability(self) -> Tensor:
+        """Probability that the model of a row has a smaller gap than that of a column, `(k, k)`; 0.5 on the diagonal.
+
+        From Student's law of their paired difference over its error: both are resampled on the same groups.
+        """
+        rows = [[self.resamples.below(one, other) for other in self.replicates] for one in self.replicates]
+        return torch.tensor(rows, dtype=torch.float64)
+
+    def differences(self, first: int, second: int) -> Estimate:
+        """The gap of the second model less that of the first, with its paired error."""
+        return self.resamples.estimate(self.replicates[second] - self.replicates[first], "paired bootstrap over groups")
+
+    @property
+    def ranks(self) -> list[str]:
+        """The place of each model; models tied with the one before carry its place and ``=``."""
+        tied = [self.is_tie(place, place + 1) for place in range(len(self.models) - 1)]
+        places: list[int] = []
+        for place, with_last in enumerate([False, *tied]):
+            places.append(places[-1] if with_last else place + 1)
+        marked = ["=" if before or after else "" for before, after in zip([False, *tied], [*tied, False])]
+        return [f"{place}{mark}" for place, mark in zip(places, marked)]
+
+    def is_tie(self, first: int, second: int) -> bool:
+        """Whether the order of two models is less sure than `SURE`."""
+        own = float(self.probability[first, second])
+        return max(own, 1 - own) < SURE
+
+    @property
+    def message(self) -> str:
+        """What to know about all errors; empty where there are sources enough."""
+        return few_groups(self.resamples.groups)

@@ -1,0 +1,148 @@
+"""A space of latents, or of images, as denoisers saw it, and its curves over relative noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from theodolite.estimates import Estimate
+from theodolite.estimates.bootstrap import Resamples
+
+__all__ = ["CURVES", "Space"]
+
+_TINY = 1e-30
+
+CURVES = ("mmse", "a", "r", "b", "fi", "fir", "local_dimension", "resolved", "share", "r_jacobian", "calibration")
+"""The curves of a space, see `Space.curves`."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """A space of latents, or of images, as denoisers saw it: everything that its curves are made of.
+
+    Latents are normalised by one scalar, `C (z - mean)` with `C² V = m`. The variance `V` is held out like all else:
+    the loss of a denoiser that answers the mean of the other folds, where every group counts the same. Noise is told as
+    `tau = t / V`, its share of the whole variance, and as `t` in normalised units (an entry has variance one).
+
+    Attributes:
+        name: of the model, or ``images``.
+        shape: of one sample.
+        scale: the scalar `C`.
+        groups: names of the `G` sources that the samples come from.
+        counts: samples of each.
+        tau: `(T,)`.
+        candidates: the denoisers tried, the Gaussian first.
+        loss: mean over each group of `|x_0 - D(x_t)|²`, `(c, T, G)`; infinite where a candidate was not asked.
+        rate: the same of the denoisers' Jacobians; NaN where they were not taken.
+        calibration: the same of `t² (|s|² - m / t) + loss`, zero for a calibrated score.
+        spread: the loss of answering the mean, `(G,)`; its mean over groups is `m`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    scale: float
+    groups: tuple[str, ...]
+    counts: tuple[int, ...]
+    tau: Tensor
+    candidates: tuple[str, ...]
+    loss: Tensor
+    rate: Tensor
+    calibration: Tensor
+    spread: Tensor
+
+    @property
+    def dimension(self) -> int:
+        """`m`."""
+        return math.prod(self.shape)
+
+    @property
+    def t(self) -> Tensor:
+        """Noise variances in units of an entry's variance, `(T,)`."""
+        return self.tau * self.dimension
+
+    @property
+    def gaussian(self) -> Space:
+        """The same space seen by the Gaussian denoiser alone: the floor."""
+        first = {name: getattr(self, name)[:1] for name in ("candidates", "loss", "rate", "calibration")}
+        return replace(self, **first)
+
+    @cached_property
+    def winners(self) -> tuple[str, ...]:
+        """The denoiser with the lowest loss at each level."""
+        return tuple(self.candidates[place] for place in self.loss.mean(-1).argmin(0).tolist())
+
+    def unresolved(self, weights: Tensor) -> Tensor:
+        """`MMSE(tau V) / V`, the share of the whole variance `V` that noise of variance `tau V` hides, `(B, T)`.
+
+        For group weights `(B, G)`. At each level the lowest of the candidates' losses, of `V` (answering the mean) and
+        of `m t` (answering the noised sample), and never above what more noise hides: each of these bounds the MMSE
+        from above. `V` is taken with the same weights; the loss is moved to its noise along `log t`.
+        """
+        loss = torch.einsum("ctg,bg->bct", self.loss.nan_to_num(posinf=1e300), weights).amin(1).clamp_min(_TINY)
+        V = weights @ self.spread
+        identity = self.dimension * self.t
+        bounded = torch.minimum(loss, identity).flip(-1).cummin(-1).values.flip(-1)
+        level, height = self.t.log(), bounded.log()
+        wanted = self.tau.log() + V.log()[:, None]
+        moved = _interpolated(wanted, level, height).exp() / V[:, None]
+        return torch.minimum(moved, self.dimension * self.tau).clamp_max(1)
+
+    def curve(self, weights: Tensor) -> dict[str, Tensor]:
+        """The curves for group weights `(B, G)`, `(B, T)` each.
+
+        `mmse` in normalised units; `a = MMSE / (m t)`, `r = (dMMSE/dt) / m` (the slope of the loss over `log t`),
+        `b = t² F / m = r - 1 + 2 (1 - a)`; `fi = m (1 - a) / t`, `fir = m b / t²`; `local_dimension = MMSE / t`;
+        `resolved = 1 - MMSE / V`; `share = dMMSE / (V d log tau)`, whose integral over `log tau` is one.
+        """
+        hidden, tau, m, t = self.unresolved(weights), self.tau, self.dimension, self.t
+        a = hidden / (m * tau)
+        slope = _slopes(tau.log(), hidden.log())
+        r = a * slope
+        b = r + 1 - 2 * a
+        return {
+            "mmse": hidden * m,
+            "a": a,
+            "r": r,
+            "b": b,
+            "fi": m * (1 - a) / t,
+            "fir": m * b / t.square(),
+            "local_dimension": hidden / tau,
+            "resolved": 1 - hidden,
+            "share": hidden * slope,
+        }
+
+    def _checks(self, weights: Tensor) -> dict[str, Tensor]:
+        """What the denoiser with the lowest loss says of itself at each level, `(B, T)`; NaN where it was not asked.
+
+        `r_jacobian = E||J||² / m` of its Jacobian, to be compared with `r`; `calibration = (E1 - E2) t / m`, zero in
+        expectation for a denoiser that no rescaling improves.
+        """
+        best, levels = self.loss.mean(-1).argmin(0), torch.arange(len(self.tau))
+        rate, calibration = self.rate[best, levels], self.calibration[best, levels]
+        return {
+            "r_jacobian": weights @ rate.T / self.dimension,
+            "calibration": weights @ calibration.T / (self.dimension * self.t),
+        }
+
+    def curves(self, resamples: Resamples) -> dict[str, Estimate]:
+        """The curves with their errors over groups, by name."""
+        found = self.curve(resamples.weights) | self._checks(resamples.weights)
+        return {name: resamples.estimate(values, ", ".join(self.candidates)) for name, values in found.items()}
+
+
+def _slopes(x: Tensor, y: Tensor) -> Tensor:
+    """Derivatives of `y: (B, T)` at `x: (T,)` by central differences, one-sided at the ends."""
+    return torch.gradient(y, spacing=(x,), dim=-1)[0]
+
+
+def _interpolated(x: Tensor, at: Tensor, y: Tensor) -> Tensor:
+    """`y: (B, T)`, known at an even grid `at: (T,)`, read at `x: (B, T)` by straight lines, beyond the ends too."""
+    step = (at[-1] - at[0]) / (len(at) - 1)
+    place = ((x - at[0]) / step).clamp(-len(at), 2 * len(at))
+    below = place.floor().clamp(0, len(at) - 2).long()
+    low, high = y.gather(-1, below), y.gather(-1, below + 1)
+    return low + (place - below) * (high - low)

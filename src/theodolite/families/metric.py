@@ -1,0 +1,219 @@
+"""What a metric field says at points: its size, its error, and whether a potential can have it as its Hessian."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from theodolite.errors import InputError
+from theodolite.estimates.estimate import STATUSES, Estimate
+from theodolite.families.grid import ParameterGrid
+
+__all__ = ["SINGULAR", "Metric", "MetricMap", "MetricSource", "codazzi_residual", "metric_map"]
+
+Metric = Callable[[Tensor], Tensor]
+"""A metric in closed form: `(n, d)` to `(n, d, d)`, symmetric, differentiable in the points."""
+
+_SUPPORTED = 0.02
+"""Bundles a cell had, relative to an even spread, below which its metric is undetermined."""
+
+SINGULAR = 1e-10
+"""Ratio of eigenvalues below which a matrix counts as singular."""
+
+
+_ROUNDING = 1e-9
+"""Relative errors below this are rounding."""
+
+_UNRESOLVED = "what the grid or the fit does not resolve exceeds sampling error; it is inside the standard error"
+_NOUGHT = 1e-100
+"""Of the largest eigenvalue anywhere, or of one: a matrix without one as large is nought."""
+
+_THIN = "next to no bundle had its posterior here; spread the parameters over the box"
+
+
+class MetricSource(Protocol):
+    """A fitted metric: `Potential` or `DirectMetric`."""
+
+    @property
+    def grid(self) -> ParameterGrid:
+        """The box it is known on."""
+
+    @property
+    def support(self) -> Tensor:
+        """Bundles a cell had, relative to an even spread, `(cells,)`."""
+
+    @property
+    def learned(self) -> bool:
+        """Whether a learned likelihood stands behind it, of whose error replicates hold a part only."""
+
+    def metric(self, theta: Tensor) -> Tensor:
+        """`(..., 2)` to `(..., 2, 2)`."""
+
+    def metric_replicates(self, theta: Tensor) -> Tensor:
+        """By every replicate, `(R, ..., 2, 2)`; their spread is the whole error."""
+
+    def sampling_replicates(self, theta: Tensor) -> Tensor:
+        """Likewise, without the error of resolution."""
+
+
+@dataclass(frozen=True)
+class MetricMap:
+    """A metric at `n` points.
+
+    Attributes:
+        points: `(n, 2)`.
+        matrices: `(n, 2, 2)`.
+        stderr: of their entries, `(n, 2, 2)`.
+        log_determinant: twice the log-density of distinguishable parameters (Jeffreys' prior), nats.
+        largest_eigenvalue: the squared steepest change, in squared units of distance a unit of parameter.
+    """
+
+    points: Tensor
+    matrices: Tensor
+    stderr: Tensor
+    log_determinant: Estimate
+    largest_eigenvalue: Estimate
+
+
+def metric_map(source: MetricSource, points: Tensor | None = None) -> MetricMap:
+    """Evaluate a fitted metric with its errors, to first order in them.
+
+    Args:
+        source: a `Potential` or a `DirectMetric`.
+        points: `(n, 2)` in its box; the centres of its cells by default.
+
+    Returns:
+        A `MetricMap`, errors of sampling and of resolution in quadrature; its two numbers have the part ``sampling``.
+        Status ``undetermined`` where next to no bundle had its posterior, else ``learned`` where the likelihood was
+        (the error is then a lower bound of the true one), else ``truncated`` where resolution exceeds sampling. The
+        log-determinant is ``rank-deficient`` where the matrix is singular and nothing worse, and is then that of the
+        matrix with its least eigenvalue raised to 1e-10 of the largest.
+
+    Raises:
+        InputError: points of another shape or outside the box.
+    """
+    points = source.grid.points if points is None else points
+    if points.ndim != 2:
+        raise InputError(f"points (n, 2) expected, got {tuple(points.shape)}")
+    g, replicates = source.metric(points).detach(), source.metric_replicates(points).detach()
+    values, vectors = torch.linalg.eigh(g)
+    floored = torch.maximum(values, SINGULAR * values[:, -1:].clamp_min(_NOUGHT * float(values.max())))
+    floored = floored.clamp_min(_NOUGHT)
+    shifts, along = _shifts(replicates, vectors, floored)
+    sampled = [part.std(0) for part in _shifts(source.sampling_replicates(points).detach(), vectors, floored)]
+    thin = _support(source, points) < _SUPPORTED
+    singular = (values[:, 0] <= floored[:, 0] * (1 - 1e-9)).tolist()
+    coarse = along.var(0) > 2 * sampled[1].square() + (_ROUNDING * values[:, -1]).square()
+    sound = ["learned" if source.learned else "truncated" if rough else "ok" for rough in coarse.tolist()]
+    statuses = tuple("undetermined" if bad else word for bad, word in zip(thin.tolist(), sound))
+    determinant_statuses = tuple(
+        "rank-deficient" if flat and status in ("ok", "truncated") else status
+        for flat, status in zip(singular, statuses)
+    )
+    message = _message(statuses)
+    n = len(replicates)
+
+    def estimate(value: Tensor, each: Tensor, chance: Tensor, words: tuple[str, ...]) -> Estimate:
+        part = {"sampling": Estimate(value, chance, 0, n, method="bootstrap")}
+        return Estimate(value, each.std(0), 0, n, words, message, "bootstrap", part)
+
+    return MetricMap(
+        points,
+        g,
+        replicates.std(0),
+        estimate(floored.log().sum(-1), shifts, sampled[0], determinant_statuses),
+        estimate(values[:, -1], along, sampled[1], statuses),
+    )
+
+
+def _shifts(replicates: Tensor, vectors: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """What log-determinant and largest eigenvalue move by, to first order: `(R, n)` each."""
+    inverse = vectors @ (vectors / values[:, None]).mT
+    shifts = torch.einsum("nab,rnab->rn", inverse, replicates - replicates.mean(0))
+    return shifts, torch.einsum("na,rnab,nb->rn", vectors[..., -1], replicates, vectors[..., -1])
+
+
+def _message(statuses: tuple[str, ...]) -> str:
+    words = {"undetermined": _THIN, "learned": STATUSES["learned"], "truncated": _UNRESOLVED}
+    return next((words[status] for status in words if status in statuses), "")
+
+
+def codazzi_residual(
+    source: MetricSource | Metric, points: Tensor | None = None, *, step: float | None = None
+) -> Estimate:
+    """How far a metric is from being a Hessian in these parameters: 0 for one, about 1 for none at all.
+
+    A metric is locally the Hessian of a function of its coordinates if and only if `∂_k g_ij` is symmetric in all
+    three indices (Codazzi; Shima 2007, Prop. 2.1). The residual is the root mean square of `∂_2 g_1j - ∂_1 g_2j` over
+    that of `∂_k g_ij`, over the points, in the frame where their mean metric is the identity, so that an affine change
+    of parameters does not change it. Derivatives are central differences. The variance that sampling adds is taken off
+    both squares, and a negative rest is 0.
+
+    Args:
+        source: a fitted `DirectMetric` (a `Potential` has residual zero by construction) or a metric in closed form.
+        points: `(n, 2)`, at least a step inside the box; of a fitted metric, by default, the cells that are three or
+            more from its edge.
+        step: of the differences; by default a cell of the grid along each parameter, or 1e-4.
+
+    Returns:
+        One value; its error is the root mean square by which replicates with the error of resolution differ from it,
+        0 for a metric in closed form.
+
+    Raises:
+        InputError: points of another shape, or outside the box after a step.
+    """
+    if points is None and not callable(source):
+        cells = source.grid.points.reshape(*source.grid.shape, 2)
+        points = cells[3:-3, 3:-3].reshape(-1, 2)
+    if points is None or points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:
+        raise InputError(f"points (n, 2) expected, got {None if points is None else tuple(points.shape)}")
+    if callable(source):
+        steps = torch.full((2,), step or 1e-4, dtype=torch.float64)
+        squares = _squares(_slopes(source, points, steps), source(points).mean(0))
+        ratio = squares[0].mean() / squares[1].mean()
+        return Estimate(ratio.sqrt()[None], torch.zeros_like(ratio)[None], 0, 1, method="central differences")
+    steps = source.grid.spacing if step is None else torch.full((2,), step, dtype=torch.float64)
+    mean = source.metric(points).mean(0)
+    value, sampled, whole = (
+        torch.stack(_squares(_slopes(field, points, steps), mean)).mean(-1)
+        for field in (source.metric, source.sampling_replicates, source.metric_replicates)
+    )
+    noise = (sampled.mean(-1) - value).clamp_min(0)
+    ratio, ratios = _ratio(value - noise), _ratio(whole - 2 * noise[:, None])
+    error = (ratios - ratio).square().mean().sqrt()
+    statuses = ("learned",) if source.learned else ()
+    return Estimate(ratio[None], error[None], 0, whole.shape[-1], statuses, method="bootstrap")
+
+
+def _ratio(squares: Tensor) -> Tensor:
+    """The root of the first over the second, none below zero."""
+    return (squares[0].clamp_min(0) / squares[1].clamp_min(1e-300)).sqrt()
+
+
+def _slopes(metric: Metric, points: Tensor, steps: Tensor) -> Tensor:
+    """`∂_k g_ij`, `(..., n, i, j, k)`."""
+    moves = torch.diag(steps.to(points))
+    return torch.stack([(metric(points + m) - metric(points - m)) / (2 * m.sum()) for m in moves], -1)
+
+
+def _squares(slopes: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared norms of what is not symmetric and of all, `(..., n)`, in the frame where `mean` is the identity."""
+    factor, failed = torch.linalg.cholesky_ex(mean)
+    if bool(failed):
+        raise InputError("a metric of full rank in the mean expected, got a singular one; it is that of one parameter")
+    frame = torch.linalg.inv(factor).mT
+    local = torch.einsum("...ijk,ia,jb,kc->...abc", slopes, frame, frame, frame)
+    residual = local[..., 0, :, 1] - local[..., 1, :, 0]
+    return residual.square().sum(-1), local.square().sum((-1, -2, -3))
+
+
+def _support(source: MetricSource, points: Tensor) -> Tensor:
+    """Of the cell that each point is in, `(n,)`."""
+    grid = source.grid
+    cells = ((points - grid.corners[0].to(points)) / grid.spacing.to(points)).long()
+    rows, columns = (cells[:, axis].clamp(0, size - 1) for axis, size in enumerate(grid.shape))
+    return source.support[rows * grid.shape[1] + columns]

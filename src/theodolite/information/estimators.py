@@ -1,0 +1,232 @@
+"""Fisher information of a cloud of latents over noise levels, by estimators that check one another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from theodolite.errors import InputError, RefusalError
+from theodolite.estimates import Estimate, Seeding
+from theodolite.estimates.means import ENOUGH_FREEDOM, mean_over_latents
+from theodolite.information.bias import Bias, reference_bias, scale_bias
+from theodolite.information.curve import InformationCurve, warn_few
+from theodolite.information.differences import Fall, draw_with_fall
+from theodolite.information.draws import Draws, draw
+from theodolite.information.floor import GaussianFloor
+from theodolite.scores.clouds import checked_cloud, checked_levels
+from theodolite.scores.mixture import MixtureScore
+from theodolite.scores.source import ScoreSource
+
+__all__ = ["information"]
+
+_MESSAGES = {
+    "undetermined": "a few latents carry nearly all of the sampling error: survey more latents, or ask at more noise",
+    "miscalibrated": "the error of the score (its calibration, or too few references) exceeds sampling error",
+}
+
+
+def information(
+    latents: Tensor,
+    t: Tensor | Sequence[float] | float,
+    score: ScoreSource,
+    *,
+    differences: bool = False,
+    generator: Seeding = None,
+) -> InformationCurve:
+    """MMSE, Fisher information and its rate of a cloud of latents at noise variances `t`, each with its error.
+
+    Each latent `x_0` is noised once, `x_t = x_0 + sqrt(t) eps`, with the same `eps` and the same Rademacher probe `v`
+    at all levels. With `D(x) = x + t s(x)` the denoiser of the score, `H` the score's Jacobian, means over latents:
+
+    - `E1 = |s|²`; `E2 = m / t - |x_0 - D|² / t²`, never above the truth in expectation; `E3 = -v·H v` (Hutchinson);
+    - `R1 = (|H v|² + Hᵀv·H v) / 2`, the symmetric part; `R2 = (|J_D v|² - 2 v·J_D v + m) / t²`, `J_D = 1 + t H`;
+    - `mmse = |x_0 - D|²`, never below the truth in expectation; `rate = |J_D v|²`, its symmetric part as for R1.
+
+    `fi` is E3 and `fir` is R1. For any smooth score `E3 = (E1 + E2) / 2` in expectation: the part `self_check` is their
+    difference. `E1 - E2` (part `calibration`) and `E3 - E2` (part `above_bound`) are zero in expectation for a score
+    that no rescaling improves; where either is beyond three standard errors it is taken for an error of scale, which
+    joins the standard errors (`scale_bias`), as does the error of a finite number of references (`reference_bias`).
+    Where these dominate the status is ``miscalibrated``. A score that is off by `e` in another way is not seen: its
+    `fi` and `denoising` are both below the truth, by `E|e|²`.
+
+    Standard errors are over latents, widened where few of them carry the variance (``undetermined`` below ten degrees
+    of freedom); means of squares with long tails are moved up by the fraction of a standard error that centres them
+    (`mean_over_latents`).
+
+    Two remarks on redundancy: with Rademacher probes R1 and R2 are the same number, since they differ by `(m - |v|²) /
+    t²`, so R2 checks rounding only (what checks R1 is R3, with `differences`); and since `self_check` is zero for any
+    score, it checks the noise and the derivative, not the score.
+
+    Args:
+        latents: `(n, *latent)`, held out from whatever the score was made of. Normalise clouds that are to be compared
+            (`normalised`).
+        t: variances `sigma²`, positive, `(T,)`, in squared units of the latents.
+        score: the score, for points of the latents' dimension `m`.
+        differences: estimate the rate as the fall of E3 between noise 5 % below and above each level too: R3, which
+            `fir` then has as part `difference`. Costs twice as much again. NaN with the reason where that is outside
+            a trained score's range, or refused.
+        generator: a `torch.Generator`, a seed, or one seed a latent.
+
+    Returns:
+        `InformationCurve`; value and standard error over `n` latents. `fi` has parts `norm` (E1), `denoising` (E2, a
+        lower bound), `self_check`, `calibration`, `above_bound`, `score_error` (what of the standard error comes from
+        the score) and, for a score made of samples, `effective_sample_size`; `fir` has `denoising` (R2), `asymmetry`
+        (`||H - Hᵀ||² / 2`) and `score_error`. Levels that the score refuses hold NaN with status ``undetermined`` and
+        the reason. Cost: two model passes a latent and level (three where `H` is not symmetric).
+
+    Raises:
+        InputError: latents that are no cloud, a level that is not positive, a score of another dimension or with
+            outputs of the wrong shape, references that hold the latents, or a score that refuses every level.
+
+    Source: Tweedie; Hyvärinen 2005 (E3); Hutchinson 1990; Guo, Wu, Shamai and Verdú (arXiv 1004.3332) for the rate;
+    the framework of Gu et al. (arXiv 2604.02751); identities checked here.
+
+    Example:
+        >>> from theodolite.scores import GaussianScore
+        >>> latents = torch.randn(2000, 3, generator=torch.Generator().manual_seed(0))
+        >>> curve = information(latents, [1.0], GaussianScore(torch.zeros(3), torch.eye(3)))
+        >>> round(curve.fi.value.item(), 4), round(curve.rate.value.item(), 4)  # 3 / (1 + t) and 3 / (1 + t)²
+        (1.5, 0.75)
+    """
+    flat, levels = checked_cloud(latents), checked_levels(t)
+    _check_score(score, flat)
+    warn_few(*flat.shape)
+    fall = None
+    if differences:
+        draws, fall = draw_with_fall(flat, levels, score, generator)
+    else:
+        draws = draw(flat, levels, score, generator)
+    reader = _Reader(draws, flat, levels.to(flat.device), score, fall)
+    if all(reader.refusals["fi"]):
+        raise RefusalError(f"{score.name} refused at every level: {reader.reason('fi')}")
+    return reader.curve()
+
+
+def _check_score(score: ScoreSource, flat: Tensor) -> None:
+    if not isinstance(score, ScoreSource):
+        raise InputError(
+            f"`score` expected to be a ScoreSource, got {type(score).__name__}; wrap a function as "
+            "`FunctionScore(function, shape)`"
+        )
+    if score.dimension != flat.shape[1]:
+        raise InputError(
+            f"latents of {score.dimension} dimensions expected by {score.name}, got {flat.shape[1]}; the score must be "
+            "made for the same latents"
+        )
+    if isinstance(score, MixtureScore) and score.holds_any(flat):
+        raise InputError(
+            "held-out latents expected, got some that are references of the mixture, which hides that it remembers "
+            "them; split the latents in two"
+        )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Estimates from draws: means over latents, the error of the score's scale, and what the score refuses."""
+
+    draws: Draws
+    flat: Tensor
+    t: Tensor
+    score: ScoreSource
+    fall: Fall | None = None
+
+    @cached_property
+    def refusals(self) -> dict[str, list[str]]:
+        """Why `fi`, `fir` and the difference must not be read at each level; empty where they may be."""
+        typical = self.draws.support.median(-1).values.tolist()
+        found = {name: [self.score.refusal(support, name) for support in typical] for name in ("fi", "fir")}
+        return found if self.fall is None else {**found, "difference": self.fall.refusals}
+
+    def refused(self, quantity: str) -> Tensor:
+        """The levels whose `quantity` must not be read, `(T,)`."""
+        return torch.tensor([bool(reason) for reason in self.refusals[quantity]], device=self.t.device)
+
+    def reason(self, quantity: str) -> str:
+        """The refusal at the most noise, in words."""
+        reasons = self.refusals[quantity]
+        refused = [(level, reason) for level, reason in zip(self.t.tolist(), reasons) if reason]
+        if not refused:
+            return ""
+        level, reason = max(refused)
+        return f"refused at {len(refused)} of {len(reasons)} levels; at t = {level:.4g}: {reason}"
+
+    def curve(self) -> InformationCurve:
+        """All quantities with their parts."""
+        d, t = self.draws, self.t[:, None]
+        lower = d.lower(self.t)
+        again = (d.rate - d.dimension + 2 * t * d.divergence) / t.square()
+        first = {
+            "norm": self.read(d.norm, "fi"),
+            "denoising": self.read(lower, "fi"),
+            "self_check": self.read(d.divergence - (d.norm + lower) / 2, "fi"),
+            "calibration": self.read(d.norm - lower, "fi"),
+            "above_bound": self.read(d.divergence - lower, "fi"),
+            "score_error": self.score_error("fi"),
+            **self.support(),
+        }
+        second = {
+            "denoising": self.read(again, "fir", skewed=True),
+            "asymmetry": self.read(d.skew, "fir"),
+            "score_error": self.score_error("fir"),
+        }
+        if self.fall is not None:
+            read = self.read(self.fall.samples, "difference", self.fall.bias)
+            second["difference"] = replace(read, stderr=torch.hypot(read.stderr, self.fall.step_error.to(read.stderr)))
+        return InformationCurve(
+            self.t.to(self.flat),
+            self.read(d.error, "fi", self.bias["mmse"], skewed=True),
+            replace(self.read(d.divergence, "fi", self.bias["fi"]), parts=first),
+            replace(self.read(d.square, "fir", self.bias["fir"], skewed=True), parts=second),
+            self.read(d.rate, "fir", self.bias["rate"], skewed=True),
+            d.dimension,
+            d.divergence.masked_fill(self.refused("fi")[:, None], torch.nan),
+            d.square.masked_fill(self.refused("fir")[:, None], torch.nan),
+            GaussianFloor(self.flat),
+        )
+
+    @cached_property
+    def bias(self) -> Bias:
+        """The error of the score in each quantity: of its scale, and of its finite number of references."""
+        scale, references = scale_bias(self.draws, self.t), reference_bias(self.draws, self.t, self.score.count)
+        return {name: torch.hypot(scale[name], references[name]) for name in scale}
+
+    def score_error(self, quantity: str) -> Estimate:
+        """The part of the standard error of `fi` or `fir` that no number of latents takes away."""
+        size = self.bias[quantity].masked_fill(self.refused(quantity), torch.nan).to(self.flat)
+        statuses = tuple("undetermined" if no else "ok" for no in self.refused(quantity).tolist())
+        message = self.reason(quantity) or "the expected size of an error, of either sign"
+        return Estimate(size, torch.zeros_like(size), 0, len(self.flat), statuses, message, self.score.name)
+
+    def read(self, samples: Tensor, quantity: str, bias: Tensor | None = None, *, skewed: bool = False) -> Estimate:
+        """Mean over latents of `samples: (T, n)`; NaN where the score refuses `quantity`."""
+        mean = mean_over_latents(samples, skewed=skewed)
+        bias = torch.zeros_like(mean.value) if bias is None else bias
+        refused = self.refused(quantity)
+        few = mean.freedom < min(ENOUGH_FREEDOM, len(self.flat) - 1)
+        statuses = tuple(
+            "undetermined" if no or rare else "miscalibrated" if biased else "ok"
+            for no, rare, biased in zip(refused.tolist(), few.tolist(), (bias > mean.stderr).tolist())
+        )
+        return Estimate(
+            mean.value.masked_fill(refused, torch.nan).to(self.flat),
+            torch.hypot(mean.stderr, bias).masked_fill(refused, torch.nan).to(self.flat),
+            2 if self.score.symmetric else 3,
+            len(self.flat),
+            statuses,
+            self.reason(quantity) or next((_MESSAGES[status] for status in statuses if status != "ok"), ""),
+            self.score.name,
+        )
+
+    def support(self) -> dict[str, Estimate]:
+        """The median effective sample size at each level, for a score made of samples."""
+        support = self.draws.support
+        if not bool(torch.isfinite(support).all()):
+            return {}
+        median = support.median(-1).values.to(self.flat)
+        spread = support.std(-1).to(self.flat) * (math.pi / 2 / len(self.flat)) ** 0.5
+        return {"effective_sample_size": Estimate(median, spread, 2, len(self.flat), method=self.score.name)}

@@ -1,0 +1,266 @@
+"""Training of a denoiser network on a cloud of latents, at all noise levels at once."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from theodolite.scores.preconditioning import Preconditioning
+
+__all__ = ["Budget", "TrainingRecord", "train"]
+
+_MEMORY = 6.94
+"""Power of the weight average: it remembers about a tenth of the training so far (Karras et al. 2024)."""
+
+_WARM_UP = 100
+"""Steps until the full learning rate."""
+
+_EXAMS = 20
+"""Times that the held-out loss is measured."""
+
+_LEVELS = 12
+"""Noise levels at which it is measured."""
+
+_EXAM_LATENTS = (64, 2048)
+"""Least and most held-out latents that it is measured on, at each level."""
+
+_EXAM_ENTRIES = 2**17
+"""Numbers in these, between the two."""
+
+_CHANCE = 2.0
+"""Standard errors by which a held-out loss may exceed the lowest one."""
+
+_WORTH = 0.25
+"""Share of noised latents that must have several likely origins for posterior means to be worth their cost."""
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """How a training went.
+
+    Attributes:
+        steps: optimiser steps taken.
+        seconds: wall-clock time.
+        kept_step: the step whose weights were kept: the latest with a held-out loss as low as any, but for chance.
+        samples: latents trained on.
+        held_out: latents held out.
+        t: noise variances of `loss`, in squared units of the latents.
+        loss: held-out loss of the kept weights at each of `t`, in units of the preconditioned target: 1 for the best
+            denoiser of a Gaussian cloud, less for what was learnt beyond.
+        history: `(step, seconds, held-out loss over all levels)`.
+        interrupted: Ctrl-C ended it before its time.
+    """
+
+    steps: int
+    seconds: float
+    kept_step: int
+    samples: int
+    held_out: int
+    t: tuple[float, ...]
+    loss: tuple[float, ...]
+    history: tuple[tuple[int, float, float], ...]
+    interrupted: bool = False
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> TrainingRecord:
+        """From what `dataclasses.asdict` gave, after a way through JSON."""
+        history = tuple(tuple(entry) for entry in fields["history"])
+        return cls(**{**fields, "t": tuple(fields["t"]), "loss": tuple(fields["loss"]), "history": history})
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long and how hard to train.
+
+    Attributes:
+        steps: optimiser steps; None for no limit.
+        seconds: wall-clock limit; None for none.
+        batch: latents a step, each noised twice.
+        rate: largest learning rate.
+    """
+
+    steps: int | None
+    seconds: float | None
+    batch: int
+    rate: float
+
+    def spent(self, step: int, seconds: float) -> float:
+        """The share that is spent, in [0, 1]; the learning rate follows it."""
+        shares = (step / self.steps if self.steps else 0.0, seconds / self.seconds if self.seconds else 0.0)
+        return min(1.0, max(shares))
+
+
+def train(
+    network: nn.Module,
+    latents: Tensor,
+    held_out: Tensor,
+    scales: Preconditioning,
+    budget: Budget,
+    generator: torch.Generator,
+    progress: Callable[[float, float], None] | None = None,
+) -> TrainingRecord:
+    """Train `network` in place, leaving it with the latest averaged weights that held-out latents do not speak against.
+
+    Minimises the mean squared error of the preconditioned residual over log-uniform noise. Every latent is noised
+    twice, by `eps` and by `-eps`, so that most of the target's noise cancels where it is small. Where noised latents
+    have several likely origins the target is the mean over the posterior of the batch, `sum_j w_j x_j` with
+    `w = softmax(-|x_t - x_j|² / 2t)`: since the origin is one of the batch, each as likely as the others, this is the
+    conditional expectation of the clean latent given the batch, of the same mean and less variance (derived here; Xu et
+    al. 2023, arXiv 2302.00670, have it with a reference batch apart).
+
+    Args:
+        network: takes preconditioned latents `(n, *latent)` and levels `(n,)` in [-1, 1].
+        latents: `(N, *latent)`, normalised and turned (`Preconditioning.turned`).
+        held_out: `(M, *latent)`, the same.
+        scales: the preconditioning, of the latents' dtype and device.
+        budget: how long.
+        generator: of all draws, on the latents' device.
+        progress: called after every step with the share of the budget spent and the last held-out loss. Ctrl-C, there
+            or in a step, ends the training; what was learnt until then is kept.
+    """
+    trainer = _Trainer(network, latents, scales, budget, generator)
+    exam = _Exam(held_out, scales, generator)
+    started, history, kept = time.monotonic(), [], _Kept(network, exam)
+    seconds, loss, interrupted, due = 0.0, math.inf, False, 0.0
+    try:
+        while (spent := budget.spent(trainer.step, seconds)) < 1:
+            if spent >= due:
+                loss = kept.offer(trainer.average, trainer.step)
+                history.append((trainer.step, seconds, loss))
+                due += 1 / _EXAMS
+            trainer.advance(spent)
+            seconds = time.monotonic() - started
+            if progress is not None:
+                progress(budget.spent(trainer.step, seconds), loss)
+    except KeyboardInterrupt:
+        interrupted = True
+    history.append((trainer.step, seconds, kept.offer(trainer.average, trainer.step)))
+    network.load_state_dict(kept.weights)
+    return TrainingRecord(
+        trainer.step,
+        seconds,
+        kept.step,
+        len(latents),
+        len(held_out),
+        exam.variances,
+        tuple(exam.losses(network).mean(1).tolist()),
+        tuple(history),
+        interrupted,
+    )
+
+
+class _Trainer:
+    """Steps of Adam on a network, and the running average of its weights."""
+
+    def __init__(
+        self, network: nn.Module, latents: Tensor, scales: Preconditioning, budget: Budget, generator: torch.Generator
+    ) -> None:
+        self.network, self.latents, self.scales = network, latents, scales
+        self.budget, self.generator = budget, generator
+        self.average, self.step = copy.deepcopy(network), 0
+        self.optimiser = torch.optim.Adam(network.parameters(), lr=budget.rate, betas=(0.9, 0.99))
+        self.pooled = self._posteriors_overlap()
+
+    def advance(self, spent: float) -> None:
+        """One step, with `spent` of the budget behind."""
+        warm = min(1.0, (self.step + 1) / _WARM_UP)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.budget.rate * warm * (1 + math.cos(math.pi * spent)) / 2
+        x, clean, t, u = self._batch()
+        residual = self.scales.residual(self.network, x, t, u)
+        loss = (residual - self._target(x, clean, t)).square().mean()
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self.step += 1
+        with torch.no_grad():
+            share = 1 - (1 - 1 / self.step) ** (1 + _MEMORY)
+            for mean, weight in zip(self.average.parameters(), self.network.parameters()):
+                mean.lerp_(weight, share)
+
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Noised latents with `eps` and `-eps`, the clean ones, variances, and levels stratified over the range."""
+        n, device = min(self.budget.batch, len(self.latents)), self.latents.device
+        clean = self.latents[torch.randint(len(self.latents), (n,), generator=self.generator, device=device)]
+        places = torch.arange(n, device=device) + torch.rand(n, generator=self.generator, device=device)
+        u = 2 * places / n - 1
+        t = self.scales.levels(u)
+        noise = t.sqrt() * torch.randn(clean.shape, generator=self.generator, device=device)
+        return torch.cat([clean + noise, clean - noise]), clean, torch.cat([t, t]), torch.cat([u, u])
+
+    def _weights(self, x: Tensor, clean: Tensor, t: Tensor) -> Tensor:
+        """The posterior over the batch, `(2 n, n)`."""
+        Y = clean.flatten(1)
+        return ((x.flatten(1) @ Y.mT - Y.square().sum(-1) / 2) / t.flatten(1)).softmax(-1)
+
+    def _target(self, x: Tensor, clean: Tensor, t: Tensor) -> Tensor:
+        """What the network is asked for: from the posterior mean over the batch, or from the latent itself."""
+        origin = self._expected(x, clean, t) if self.pooled else torch.cat([clean, clean])
+        return self.scales.target(x, origin, t)
+
+    def _expected(self, x: Tensor, clean: Tensor, t: Tensor) -> Tensor:
+        """The posterior mean over the batch, `(2 n, *latent)`."""
+        return (self._weights(x, clean, t) @ clean.flatten(1)).reshape(x.shape)
+
+    def _posteriors_overlap(self) -> bool:
+        x, clean, t, _ = self._batch()
+        return float((self._weights(x, clean, t).amax(-1) < 0.9).float().mean()) > _WORTH
+
+
+class _Exam:
+    """The held-out loss, with the same noise at every asking."""
+
+    def __init__(self, held_out: Tensor, scales: Preconditioning, generator: torch.Generator) -> None:
+        self.scales = scales
+        least, most = _EXAM_LATENTS
+        self.clean = held_out[: min(most, max(least, _EXAM_ENTRIES // held_out[0].numel()))]
+        self.noise = torch.randn(
+            self.clean.shape, generator=generator, dtype=self.clean.dtype, device=self.clean.device
+        )
+        self.u = torch.linspace(-1, 1, _LEVELS, dtype=self.clean.dtype, device=self.clean.device)
+
+    @property
+    def variances(self) -> tuple[float, ...]:
+        """The noise variances, in squared units of the latents."""
+        return tuple((self.scales.levels(self.u).flatten().double() * self.scales.scale**2).tolist())
+
+    @torch.no_grad()
+    def losses(self, network: nn.Module) -> Tensor:
+        """The loss of each latent at each level, `(12, M)`."""
+        return torch.stack([self._loss(network, u[None]) for u in self.u]).double()
+
+    def _loss(self, network: nn.Module, u: Tensor) -> Tensor:
+        t, x0 = self.scales.levels(u), self.clean
+        x = x0 + t.sqrt() * self.noise
+        return (self.scales.residual(network, x, t, u) - self.scales.target(x, x0, t)).square().flatten(1).mean(1)
+
+
+class _Kept:
+    """The latest weights whose held-out loss is not above the lowest by more than chance explains.
+
+    The lowest itself would be a choice among noise: towards the end of a training, weights differ by less than the
+    error of any held-out loss, and the later ones are better.
+    """
+
+    def __init__(self, network: nn.Module, exam: _Exam) -> None:
+        self.exam = exam
+        self.step, self.weights = 0, copy.deepcopy(network.state_dict())
+        self.lowest = exam.losses(network).mean(0)
+
+    def offer(self, network: nn.Module, step: int) -> float:
+        """The held-out loss of `network`, and its weights are kept if it is good enough."""
+        losses = self.exam.losses(network).mean(0)
+        worse = losses - self.lowest
+        if bool(worse.mean() <= _CHANCE * worse.std() / len(worse) ** 0.5):
+            self.step, self.weights = step, copy.deepcopy(network.state_dict())
+        if losses.mean() < self.lowest.mean():
+            self.lowest = losses
+        return float(losses.mean())

@@ -1,0 +1,6 @@
+"""Tests of penalties share the autoencoders of `penalised.py`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

@@ -1,0 +1,50 @@
+"""Means of long-tailed contributions: degrees of freedom, widened errors, centred values."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from theodolite.estimates import student_mean, student_quantile
+from theodolite.estimates.means import mean_over_latents
+
+D = torch.float64
+
+
+def normal(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=D)
+
+
+def test_normal_draws_have_their_own_freedom():
+    mean = mean_over_latents(normal(200, 400))
+    assert mean.freedom.median().item() == pytest.approx(400, rel=0.1)
+    z = mean.value / mean.stderr
+    assert abs(z.mean()) < 0.2
+    assert 0.85 < z.std() < 1.15
+
+
+def test_one_latent_that_carries_all_leaves_no_freedom():
+    draws = 1e-3 * normal(1, 300)
+    draws[0, 7] = 5
+    mean = mean_over_latents(draws)
+    plain = student_mean(draws.T)[1]
+    assert mean.freedom.item() == pytest.approx(2, abs=0.05)
+    ratio = student_quantile(mean.freedom.item()) / student_quantile(299)
+    assert (mean.stderr / plain).item() == pytest.approx(ratio)
+    assert ratio > 2
+
+
+def test_long_tails_are_centred():
+    draws = normal(2000, 60).exp()
+    truth = torch.tensor(0.5, dtype=D).exp()
+    plain, centred = (mean_over_latents(draws, skewed=skewed) for skewed in (False, True))
+    z = [((mean.value - truth) / mean.stderr).mean().abs() for mean in (plain, centred)]
+    assert z[1] < 0.5 * z[0]
+
+
+def test_equal_contributions_are_exact():
+    draws = torch.tensor([[0.1], [0.3], [1e9]], dtype=D).expand(3, 7)
+    mean = mean_over_latents(draws, skewed=True)
+    torch.testing.assert_close(mean.value, draws[:, 0])
+    assert torch.isfinite(mean.freedom).all()
+    assert (mean.stderr < 1e-12 * mean.value).all()
