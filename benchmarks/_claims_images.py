@@ -12,6 +12,8 @@ from torch import Tensor
 
 from _claims import DESCRIPTORS, Row, above, bootstrapped, described
 from theodolite import local_scaling, sampler_map
+from theodolite.data.images import find_images, load_image
+from theodolite.data.sources import sources_of
 from theodolite.descriptors import Effort
 from theodolite.detection.links import Number, partial_spearman, spearman
 from theodolite.estimates import Estimate
@@ -20,8 +22,6 @@ from theodolite.steering import fit_reward, sweep
 from theodolite.steering.properties import PROPERTIES
 from theodolite.steering.quality import diversity
 from theodolite.surveys.coloured_judge import coloured_judge
-from theodolite.surveys.images import find_images, load_image
-from theodolite.surveys.sources import sources_of
 from theodolite.zoo import bundled_images, coloured_digits, conditional_diffusion, load_autoencoder
 from theodolite.zoo.coloured import CONDITIONS, labels_of
 

@@ -25,11 +25,11 @@ from torch import Tensor
 
 import theodolite
 from _models import autoencoder
+from theodolite.data.images import load_image
 from theodolite.derivatives import JacobianOperator, LinearOperator
 from theodolite.descriptors.preconditioning import location_blocks
 from theodolite.estimates import Seeds
 from theodolite.spectrum import log_volume, log_volume_within, singular_spectrum
-from theodolite.surveys.images import load_image
 
 _PROBES = 6
 

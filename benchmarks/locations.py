@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 import theodolite
+from theodolite.data.images import load_image
 from theodolite.maps import LatentMap
-from theodolite.surveys.images import load_image
 
 PLAIN_SPACING, PLAIN_REACH = 4, 2
 

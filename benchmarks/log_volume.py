@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 import theodolite
+from theodolite.data.images import load_image
 from theodolite.derivatives.repairs import repaired
 from theodolite.descriptors import EFFORTS
 from theodolite.maps import LatentMap
-from theodolite.surveys.images import load_image
 
 
 def main() -> None:

@@ -27,8 +27,8 @@ from torch import Tensor
 import theodolite
 from _models import autoencoder
 from theodolite import Estimate
+from theodolite.data.images import load_image
 from theodolite.maps import LatentMap
-from theodolite.surveys.images import load_image
 
 _Result = TypeVar("_Result")
 

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from theodolite.data import load_images
     from theodolite.derivatives import JacobianOperator, jacobian
     from theodolite.descriptors import (
         LocationMap,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from theodolite.maps import Autoencoder, LatentMap, denoiser_map, load, sampler_map
     from theodolite.report import write_report
     from theodolite.spectrum import singular_spectrum
-    from theodolite.surveys import Run, decouple, detect, load_images, rank, read_run, survey
+    from theodolite.surveys import Run, decouple, detect, rank, read_run, survey
 
 __version__ = "0.1.0"
 
@@ -46,6 +47,7 @@ _HOMES = {
         "location_map",
     ),
     "detection": (),
+    "data": ("load_images",),
     "errors": ("InputError",),
     "diffusability": (),
     "estimates": ("Estimate",),
@@ -57,7 +59,7 @@ _HOMES = {
     "report": ("write_report",),
     "spectrum": ("singular_spectrum",),
     "steering": (),
-    "surveys": ("Run", "decouple", "detect", "find_hotspots", "load_images", "rank", "read_run", "survey"),
+    "surveys": ("Run", "decouple", "detect", "find_hotspots", "rank", "read_run", "survey"),
     "training": (),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

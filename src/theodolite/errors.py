@@ -1,12 +1,14 @@
-"""The one exception a user's mistake raises, the shape of its message, and the check of a path that verbs share."""
+"""The one exception a user's mistake raises, the shape of its message, and guards that rooms share."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["InputError", "RefusalError", "path_of"]
+__all__ = ["DiskError", "InputError", "RefusalError", "in_one_line", "path_of", "refusing"]
 
 
 class InputError(ValueError):
@@ -22,6 +24,29 @@ class RefusalError(InputError):
 
     One that watches a training catches it and goes on.
     """
+
+
+class DiskError(InputError):
+    """The disk is full or refuses; what is finished is kept, and nothing else can be stored."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """An unexpected error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+@contextmanager
+def refusing(name: str, what: str, fix: str) -> Iterator[None]:
+    """Turn whatever a user's model raises into one line: its name, what went wrong, and what to do.
+
+    A factory that calls `sys.exit` would end the command without a word; that is an error like any other here.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{name} {what} ({in_one_line(error)}); {fix}") from error
 
 
 def path_of(value: Any, what: str) -> Path:

@@ -10,7 +10,7 @@ from torch import nn
 
 import theodolite
 from theodolite import InputError, LatentMap, location_map
-from theodolite.surveys.images import load_image
+from theodolite.data.images import load_image
 
 FIELDS = ("gain", "scaling", "rank")
 

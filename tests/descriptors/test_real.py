@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import theodolite
+from theodolite.data.images import load_image
 from theodolite.derivatives import LinearOperator
 from theodolite.descriptors import EFFORTS, Chart
 from theodolite.spectrum import dense_measure, effective_rank, log_volume, singular_spectrum
-from theodolite.surveys.images import load_image
 
 pytestmark = pytest.mark.real
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from theodolite import InputError, decouple
+from theodolite.data.conditions import prompts_of, text_of
 from theodolite.derivatives import SelfCheck
 from theodolite.maps.diffusion import Diffusion
 from theodolite.report import write_decoupling_report
 from theodolite.surveys import decoupling_claims
-from theodolite.surveys.conditions import prompts_of, text_of
 from theodolite.surveys.decoupled import read_decoupling
 from theodolite.surveys.decoupled_hotspots import paired_hotspots
 from theodolite.surveys.decoupling_claims import Claim, claims

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from theodolite.data.images import ImageFile
+from theodolite.data.sources import spread
 from theodolite.errors import InputError
 from theodolite.surveys import detect, read_run
 from theodolite.surveys.detected import read_detection
-from theodolite.surveys.images import ImageFile
-from theodolite.surveys.sources import spread
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny

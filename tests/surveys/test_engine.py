@@ -66,7 +66,7 @@ def test_a_run_folder_holds_what_the_house_promises(tiny, photos, tmp_path):
 
 
 def test_arrays_hold_the_latent_and_a_spectral_measure(tiny, whole, photos):
-    from theodolite.surveys.images import load_image
+    from theodolite.data.images import load_image
 
     found = whole.arrays("02")
     model = tiny.make()

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 import theodolite
+from theodolite.data.sources import sources_of
 from theodolite.diffusability import cross_fitting as measured
 from theodolite.errors import InputError
 from theodolite.surveys import ranking as engine
 from theodolite.surveys.ranked_store import CURVES_SCHEMA, MODELS_SCHEMA, PAIRS_SCHEMA, read_ranking
-from theodolite.surveys.sources import sources_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 linear = importlib.import_module("linear")

@@ -14,13 +14,13 @@ from theodolite.cli.detect import detect
 from theodolite.cli.diffusability import diffusability
 from theodolite.cli.guide import guide
 from theodolite.cli.hotspots import hotspots
-from theodolite.cli.path import path
 from theodolite.cli.phases import phases
 from theodolite.cli.rank import rank
 from theodolite.cli.report import report
 from theodolite.cli.show import show
 from theodolite.cli.survey import survey
 from theodolite.cli.traverse import traverse
+from theodolite.cli.verbs import verb_of
 from theodolite.errors import InputError
 
 __all__ = ["main"]
@@ -28,6 +28,32 @@ __all__ = ["main"]
 
 class _Theodolite(click.Group):
     """A group whose verbs end in one line, not a traceback, when the user made a mistake or pressed Ctrl-C."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The experiments, then what is done with their runs; none of them is imported for this."""
+        from theodolite.runs.registry import kinds
+
+        return list(dict.fromkeys([*kinds(), *self.commands]))
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The verb of an experiment, made when it is asked for."""
+        from theodolite.runs.registry import experiment_of, kinds
+
+        if name in kinds():
+            return verb_of(experiment_of(name))
+        return super().get_command(ctx, name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Names and summaries, without importing what they name."""
+        from theodolite.runs.registry import kinds
+
+        summaries = kinds()
+        rows = [
+            (name, summaries.get(name) or self.commands[name].get_short_help_str(90))
+            for name in self.list_commands(ctx)
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -71,19 +97,5 @@ def main() -> None:
     """  # noqa: D301
 
 
-for verb in (
-    survey,
-    rank,
-    diffusability,
-    detect,
-    decouple,
-    hotspots,
-    traverse,
-    phases,
-    path,
-    guide,
-    demo,
-    report,
-    show,
-):
+for verb in (survey, rank, diffusability, detect, decouple, hotspots, traverse, phases, guide, demo, report, show):
     main.add_command(verb)

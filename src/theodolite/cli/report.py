@@ -22,8 +22,15 @@ def report(run: str, out: str | None) -> None:
       theodolite report runs/first
       theodolite report runs/first --out first.html
     """  # noqa: D301
+    from theodolite.cli.show import _kind_of
+    from theodolite.experiments import SUMMARIES
     from theodolite.surveys.store import kind_of
 
+    if _kind_of(run) in SUMMARIES:
+        from theodolite.report.render import write_report as written
+
+        terminal.say(written(run, Path(out) if out else None))
+        return
     terminal.say(_WRITERS.get(kind_of(run), _survey)(run, Path(out) if out else None))
 
 

@@ -13,7 +13,8 @@ __all__ = ["show"]
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else.")
 @click.option("--sort", metavar="QUANTITY", help="List the samples too, by this quantity, the largest first.")
-def show(run: str, as_json: bool, sort: str | None) -> None:
+@click.option("--filter", "filters", multiple=True, metavar="COLUMN=VALUE", help="Only rows that hold; also !=, >, <.")
+def show(run: str, as_json: bool, sort: str | None, filters: tuple[str, ...]) -> None:
     """Print what RUN measured: the median and spread of every quantity, with its error.
 
     Of a ranking it prints the order, of a detection the AUROC of every score and the most suspicious images (with
@@ -28,9 +29,31 @@ def show(run: str, as_json: bool, sort: str | None) -> None:
       theodolite show runs/first --sort curvature
       theodolite show runs/first --json
     """  # noqa: D301
+    from theodolite.experiments import SUMMARIES
+    from theodolite.runs.run import read_run
     from theodolite.surveys.store import kind_of
 
+    if _kind_of(run) in SUMMARIES:
+        results = read_run(run)
+        terminal.caveats(results.info)
+        if as_json:
+            import json
+
+            terminal.say(json.dumps(terminal.answer(results, sort=sort or "", filters=filters), indent=1))
+        else:
+            terminal.print_run(results, sort or "", filters)
+        return
     _SHOWN.get(kind_of(run), _show_survey)(run, as_json, sort)
+
+
+def _kind_of(run: str) -> str:
+    import json
+    import pathlib
+
+    try:
+        return str(json.loads((pathlib.Path(run) / "run.json").read_text())["kind"])
+    except (OSError, ValueError, KeyError):
+        return "?"
 
 
 def _show_survey(run: str, as_json: bool, sort: str | None) -> None:

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,18 +24,27 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from theodolite.report.page import Cell
+    from theodolite.report.page import Table as PageTable
+    from theodolite.runs.run import Run as Results
     from theodolite.surveys import Forecast, Run
 
 __all__ = [
+    "answer",
     "as_json",
     "as_plain",
+    "caveats",
+    "chosen_tables",
+    "forecast_text",
     "interruptible",
     "lacks_for_reports",
     "notice",
     "print_forecast",
+    "print_run",
     "print_samples",
     "print_summary",
     "print_table",
+    "printable",
     "progress_bar",
     "run_with_progress",
     "say",
@@ -45,10 +55,20 @@ __all__ = [
 _WIDTH_WITHOUT_TERMINAL = 120
 
 
+def printable(text: object) -> str:
+    r"""The text with control characters written out: names of files and runs come from strangers.
+
+    Example:
+        >>> printable("a\x1b[31mb")
+        'a\\x1b[31mb'
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in str(text))
+
+
 def notice(message: str) -> None:
     """One line on stderr; where that takes nothing the work goes on without it."""
     with suppress(OSError):
-        click.echo(f"theodolite: {message}", err=True)
+        click.echo(f"theodolite: {printable(message)}", err=True)
 
 
 def say(text: object, end: str = "\n") -> None:
@@ -332,3 +352,146 @@ def _table(
 
 def _shortened(sample: str, longest: int = 24) -> str:
     return sample if len(sample) <= longest else f"{sample[: longest - 1]}…"
+
+
+_TOLD = 10
+"""Failures that are told one by one."""
+
+
+def caveats(info: Mapping[str, Any]) -> None:
+    """What the user should know before reading the numbers of a run, in lines on stderr."""
+    for skipped in (info.get("data") or {}).get("skipped") or []:
+        notice(f"skipped {skipped['file']}: {skipped['reason']}")
+    for entry in info.get("left_out") or []:
+        notice(f"left out {entry['what']}: {entry['reason']}")
+    for failed in info["failed"][:_TOLD]:
+        notice(
+            f"failed {', '.join(str(part) for part in (failed['unit'], failed['what']) if part)}: {failed['reason']}"
+        )
+    if len(info["failed"]) > _TOLD:
+        notice(f"failed {len(info['failed']) - _TOLD} more")
+    warn(info)
+
+
+def answer(run: Results, report: Path | None = None, sort: str = "", filters: Sequence[str] = ()) -> dict[str, Any]:
+    """A run of any kind for JSON: what is known of every run, the result in sentences, and the tables of its page."""
+    page = run.experiment.page(run) if run.units else None
+    chosen = [] if page is None else chosen_tables(page.tables, sort, filters, brief=False)
+    content = {
+        "run": str(run.path),
+        "kind": run.kind,
+        "status": run.status,
+        "units": len(run.units),
+        "seconds": run.seconds,
+        "failed": run.info["failed"],
+        "left_out": run.info.get("left_out") or [],
+        "skipped": (run.info.get("data") or {}).get("skipped") or [],
+        "self_check": run.info.get("self_check"),
+        "report": None if report is None else str(report),
+        "readings": [] if page is None else [*page.readings],
+        "tables": {table.name: table.as_json() for table in chosen},
+    }
+    return dict(as_plain(content))
+
+
+def print_run(run: Results, sort: str = "", filters: Sequence[str] = ()) -> None:
+    """The tables of a run's page on stdout, then what can be read off it."""
+    if not run.units:
+        say(f"nothing is finished yet; this run is {run.status}")
+        return
+    page = run.experiment.page(run)
+    for table in chosen_tables(page.tables, sort, filters):
+        _print(table)
+    for sentence in (*page.warnings, *page.readings):
+        say(printable(sentence))
+    if run.status != "complete":
+        say(f"this run is {run.status}: {len(run.units)} of {len(run.info['units'])} are finished")
+
+
+def chosen_tables(
+    tables: Sequence[PageTable], sort: str = "", filters: Sequence[str] = (), *, brief: bool = True
+) -> list[PageTable]:
+    """The tables that are printed: the brief ones; or those with the columns that are sorted and filtered by.
+
+    Args:
+        tables: of a page.
+        sort: a column, the largest first; what is no number to rank by comes last.
+        filters: conditions on columns, e.g. ``status=ok`` or ``value>3``; all must hold.
+        brief: leave out long tables that nobody asked for.
+
+    Raises:
+        InputError: no table has such a column.
+    """
+    conditions = [_condition(text) for text in filters]
+    wanted = [*([sort] if sort else []), *(name for name, _, _ in conditions)]
+    known = {column.name for table in tables for column in table.heads}
+    for name in wanted:
+        if name not in known:
+            from theodolite.runs.settings import closest
+
+            raise InputError(
+                f"a column of this run expected, got {name!r}{closest(name, sorted(known))}; known are "
+                f"{', '.join(sorted(known))}"
+            )
+    if not wanted:
+        return [table for table in tables if table.brief or not brief]
+    having = [table for table in tables if {*wanted} <= {column.name for column in table.heads}]
+    if not having:
+        raise InputError(f"one table with the columns {', '.join(wanted)} expected, got them in several; name fewer")
+    return [_arranged(table, sort, conditions) for table in having]
+
+
+_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
+    ">=": lambda a, b: a >= b,
+    "<=": lambda a, b: a <= b,
+    "!=": lambda a, b: a != b,
+    "=": lambda a, b: a == b,
+    ">": lambda a, b: a > b,
+    "<": lambda a, b: a < b,
+}
+
+
+def _condition(text: str) -> tuple[str, str, str]:
+    for sign in _OPERATORS:
+        name, there, value = text.partition(sign)
+        if there and name.strip() and value.strip():
+            return name.strip(), sign, value.strip()
+    raise InputError(f"a filter expected as COLUMN=VALUE (or !=, >, <, >=, <=), got {text!r}")
+
+
+def _arranged(table: PageTable, sort: str, conditions: Sequence[tuple[str, str, str]]) -> PageTable:
+    place = {column.name: index for index, column in enumerate(table.heads)}
+    rows = [row for row in table.body if all(_holds(row.cells[place[n]], sign, v) for n, sign, v in conditions)]
+    if sort:
+        keys = [row.cells[place[sort]].key for row in rows]
+        are_numbers = all(key is None or isinstance(key, int | float) for key in keys)
+        ranked = [i for i, key in enumerate(keys) if key is not None and key == key]
+        ranked.sort(key=lambda i: -keys[i] if are_numbers else str(keys[i]))
+        rows = [rows[i] for i in (*ranked, *(i for i in range(len(rows)) if i not in {*ranked}))]
+    return replace(table, rows=rows)
+
+
+def _holds(item: Cell, sign: str, wanted: str) -> bool:
+    value = item.key
+    if isinstance(item.value, Mapping) and wanted in item.value.get("status", ""):
+        value = item.value["status"]
+    if value is None:
+        return sign == "!="
+    try:
+        return _OPERATORS[sign](float(value), float(wanted))
+    except (TypeError, ValueError):
+        return _OPERATORS[sign](str(value), wanted)
+
+
+def _print(table: PageTable) -> None:
+    heads = table.heads
+    names = tuple(column.name for column in heads)
+    rows = [tuple(printable(item) for item in row.cells) for row in table.body]
+    print_table(table.title, names, rows, table.caption, spare=tuple(c.name for c in heads if c.spare or c.variant))
+
+
+def forecast_text(told: Mapping[str, Any]) -> str:
+    """What a run would cost, a line an entry."""
+    from theodolite.report.render import plain
+
+    return "\n".join(f"{name.replace('_', ' ')}: {plain(value)}" for name, value in told.items())

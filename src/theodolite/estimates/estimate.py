@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["STATUSES", "Estimate", "joined", "student_mean", "student_quantile", "worse", "worst"]
+__all__ = ["NOT_NUMBERS", "STATUSES", "Estimate", "joined", "student_mean", "student_quantile", "worse", "worst"]
 
 STATUSES = {
     "ok": "the value and its standard error can be used as they are",
@@ -24,6 +24,9 @@ STATUSES = {
     "undefined": "the quantity does not exist for this map or latent",
 }
 """Every status with its meaning, from the best to the worst."""
+
+NOT_NUMBERS = ("undetermined", "undefined")
+"""Statuses of values that are no numbers to rank by."""
 
 _SEVERITY = {status: rank for rank, status in enumerate(STATUSES)}
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from theodolite.report import palette
 from theodolite.report.content import Content, Quantity, is_wide
 from theodolite.report.density import MeanDensity, kernel_density, mean_density, silverman
+from theodolite.report.drawing import FONT, figure_of, layout_of, plain_axis, short
 from theodolite.report.framing import Frame, central, decades, framed
 
 if TYPE_CHECKING:
@@ -33,10 +34,6 @@ __all__ = [
     "spectrum_density",
 ]
 
-FONT = (
-    '-apple-system, BlinkMacSystemFont, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, '
-    "sans-serif"
-)
 _MOST_LINES = 60
 _FEWEST_FOR_OUTLINE = 8
 Array = NDArray[np.float64]
@@ -146,43 +143,6 @@ def scatter(content: Content, across: Quantity, up: Quantity) -> Figure | None:
         "yaxis": {**plain_axis(), **top.axis, "title": {"text": _titled(up)}},
     }
     return figure_of([points, _cut([*sideways, *upwards]), _ring()], layout)
-
-
-def figure_of(traces: Sequence[dict[str, Any]], layout: dict[str, Any]) -> Figure:
-    """A plotly figure of plain traces."""
-    from plotly.graph_objects import Figure
-
-    return Figure(data=list(traces), layout=layout)
-
-
-def layout_of(highlight: int) -> dict[str, Any]:
-    """What all figures look like; `highlight` is the trace in which the page's script marks a sample."""
-    return {
-        "template": "none",
-        "meta": {"highlight": highlight},
-        "font": {"family": FONT, "size": 12, "color": palette.MUTED},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "showlegend": False,
-        "separators": ".\u202f",
-        "hovermode": "closest",
-        "hoverdistance": 24,
-    }
-
-
-def plain_axis() -> dict[str, Any]:
-    """What all axes look like."""
-    return {
-        "gridcolor": palette.LINE,
-        "zeroline": False,
-        "ticks": "outside",
-        "ticklen": 4,
-        "tickcolor": palette.LINE,
-        "automargin": True,
-        "exponentformat": "power",
-        "minexponent": 5,
-        "separatethousands": True,
-    }
 
 
 def _titled(quantity: Quantity) -> str:
@@ -355,8 +315,3 @@ def _telling(values: Array) -> int:
     spread = float(values.max() - values.min())
     closeness = math.log10(float(np.abs(values).max()) / spread) if spread > 0 else 0.0
     return min(5 + max(0, math.ceil(closeness)), 16)
-
-
-def short(values: Any, digits: int = 5) -> list[float]:
-    """Plain numbers of a few significant digits: what a screen can show, a fifth of the bytes."""
-    return [float(f"{value:.{digits}g}") for value in values]

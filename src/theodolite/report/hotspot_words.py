@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from theodolite.data.overlays import HOT, WASTED
 from theodolite.report.decoupling_figures import COLOURS
 from theodolite.report.pictures import embedded
 from theodolite.report.rounding import Shown, shown
-from theodolite.surveys.overlays import HOT, WASTED
 from theodolite.surveys.store import png_bytes
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from theodolite.data.images import picture
 from theodolite.errors import path_of
 from theodolite.geodesics.curves import STATUSES as CURVE_STATUSES
 from theodolite.report import palette
@@ -14,7 +15,6 @@ from theodolite.report.html import environment, plots_json, sources, write, year
 from theodolite.report.mapped_words import PATH_WORDS
 from theodolite.report.phases import shown_estimate
 from theodolite.report.pictures import embedded
-from theodolite.surveys.images import picture
 from theodolite.surveys.paths_store import Paths, Route, read_paths
 from theodolite.surveys.store import png_bytes
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-__all__ = ["data_uri", "embedded", "heat_uri", "largest_side"]
+__all__ = ["data_uri", "embedded", "heat_uri", "image_uri", "largest_side"]
 
 
 def largest_side(count: int) -> int:
@@ -19,13 +19,25 @@ def largest_side(count: int) -> int:
     return 256 if count <= 100 else 128 if count <= 500 else 64
 
 
-def data_uri(path: Path, side: int = 256) -> str:
+def image_uri(image: Tensor, value_range: tuple[float, float] = (-1.0, 1.0), side: int = 192) -> str:
+    """An image `(channels, height, width)` with values in a range, as a data URI."""
+    from theodolite.data.images import picture
+
+    low, high = value_range
+    buffer = io.BytesIO()
+    picture(image, (low, high), side).save(buffer, "PNG")
+    return embedded(buffer.getvalue(), "image/png")
+
+
+def data_uri(path: Path | None, side: int = 256) -> str:
     """The picture at `path` as a data URI: as it is when it fits in `side` pixels, else reduced; empty if unreadable.
 
     A thumbnail is decoration: one that is missing or damaged leaves a gap in the report and does not stop it.
     """
     from PIL import Image, UnidentifiedImageError
 
+    if path is None:
+        return ""
     try:
         with Image.open(path) as image:
             image.load()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from theodolite.data.images import load_images
 from theodolite.surveys.decoupling import decouple
 from theodolite.surveys.detection import detect
 from theodolite.surveys.engine import survey, survey_forecast
 from theodolite.surveys.forecast import Forecast
-from theodolite.surveys.images import load_images
 from theodolite.surveys.ranking import rank
 from theodolite.surveys.run import Run, read_run
 

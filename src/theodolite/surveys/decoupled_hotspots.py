@@ -59,7 +59,7 @@ class PairedHotspots:
         """The picture of a pair under a condition with its hotspots; None where it has no picture or no plane grid."""
         from PIL import Image
 
-        from theodolite.surveys.overlays import overlay
+        from theodolite.data.overlays import overlay
 
         file, place, masks = self.found.picture(sample, kind), self.samples.index(sample), self.sides[kind]
         if not file.exists() or masks.mask.ndim != 3:

@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import theodolite
+from theodolite.data.conditions import MODEL, loaded_diffusion, pictures_of, prompts_of, text_of, word_of
 from theodolite.errors import InputError, path_of
-from theodolite.surveys.conditions import MODEL, loaded_diffusion, pictures_of, prompts_of, text_of, word_of
 from theodolite.surveys.decoupling_rows import overlap_of, plain_rows, rows_of
 from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.store import FORMAT, RunFolder, read_info, read_rows

@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from theodolite.data.sources import sources_of
 from theodolite.detection import (
     SCORES,
     DetectionTable,
@@ -30,7 +31,6 @@ from theodolite.detection import (
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 from theodolite.surveys.run import Run, read_run
-from theodolite.surveys.sources import sources_of
 from theodolite.surveys.store import kind_of, parquet, write_atomically
 
 __all__ = ["DETECTION_SCHEMA", "SCORES_SCHEMA", "Detection", "Judged", "read_detection", "write_tables"]

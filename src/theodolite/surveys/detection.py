@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from theodolite.data.images import ImageSet, find_images
+from theodolite.data.labels import read_labels
+from theodolite.data.sources import sources_of, spread
 from theodolite.errors import InputError, path_of
 from theodolite.surveys.detection_plan import HEADLINE, asked_of, planned, subject_of
 from theodolite.surveys.engine import checked_images
-from theodolite.surveys.images import ImageSet, find_images
-from theodolite.surveys.labels import read_labels
 from theodolite.surveys.plan import Plan
 from theodolite.surveys.progress import Progress, silent
-from theodolite.surveys.sources import sources_of, spread
 from theodolite.surveys.store import RunFolder, read_info
 from theodolite.surveys.two_folders import RoledSurvey, in_one
 
@@ -216,7 +216,7 @@ def _images(evaluation: dict[str, Any], limit: int | None) -> tuple[ImageSet, di
 
 def _command(model: str, evaluation: Mapping[str, Any], out: Any, given: Mapping[str, Any]) -> str:
     """The command line that repeats, and so resumes."""
-    from theodolite.surveys.conditions import word_of
+    from theodolite.data.conditions import word_of
 
     words = ["theodolite", "detect", model, "--reference", evaluation["reference"], "--test", evaluation["test"]]
     words += ["--out", os.fspath(out)]

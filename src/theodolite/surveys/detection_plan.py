@@ -107,7 +107,7 @@ def subject_of(model: Any, settings: Mapping[str, Any], given: Mapping[str, Any]
 
 def _levels(subject: Autoencoder | Noised) -> dict[str, Any]:
     """What a denoiser's run records beside a survey's settings."""
-    from theodolite.surveys.conditions import word_of
+    from theodolite.data.conditions import word_of
     from theodolite.surveys.noised import Noised
 
     if not isinstance(subject, Noised):

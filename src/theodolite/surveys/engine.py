@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from theodolite.data.images import ImageFile, ImageSet, find_images, load_image
 from theodolite.errors import InputError, path_of
 from theodolite.surveys.forecast import Forecast, forecast_of
-from theodolite.surveys.images import ImageFile, ImageSet, find_images, load_image
 from theodolite.surveys.plan import Plan, differences, make_plan
 from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.run import Run, read_run

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from theodolite.data.images import ImageSet, find_images
+from theodolite.data.sources import sources_of, spread
 from theodolite.errors import InputError, path_of
 from theodolite.surveys.engine import checked_images, loaded, name_of
-from theodolite.surveys.images import ImageSet, find_images
 from theodolite.surveys.plan import Plan, make_plan, sample_seed, verb_command
 from theodolite.surveys.progress import Progress, silent
-from theodolite.surveys.sources import sources_of, spread
 from theodolite.surveys.store import RunFolder, refuse_another_kind
 from theodolite.surveys.two_folders import RoledSurvey, in_one
 
@@ -145,8 +145,8 @@ class _Work(RoledSurvey):
         """Maps and the scalars beside them; these are ``undetermined`` where the self-check found derivatives wrong."""
         import torch
 
+        from theodolite.data import images
         from theodolite.descriptors.hotspots import hotspot_maps
-        from theodolite.surveys import images
         from theodolite.surveys.measure import DOUBTED, Measured, encoded, lowered, row_of
 
         started, model = time.perf_counter(), self.autoencoder

@@ -12,13 +12,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from theodolite.data.overlays import overlay
+from theodolite.data.sources import sources_of
 from theodolite.descriptors.modes import flagged
 from theodolite.detection import Hotspots, Share, hotspots
 from theodolite.errors import InputError
 from theodolite.estimates.estimate import worse
-from theodolite.surveys.overlays import overlay
 from theodolite.surveys.run import NOT_NUMBERS, Run, read_run
-from theodolite.surveys.sources import sources_of
 from theodolite.surveys.store import Notes, kind_of, parquet, png_bytes, read_rows, write_atomically
 
 if TYPE_CHECKING:

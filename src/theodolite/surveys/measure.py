@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from theodolite.data.images import picture
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor
 from theodolite.descriptors.registry import REGISTRY
 from theodolite.detection.measuring import floored
 from theodolite.errors import InputError
 from theodolite.estimates.estimate import worse
-from theodolite.surveys.images import picture
 from theodolite.surveys.plan import Plan, sample_seed
 
 if TYPE_CHECKING:

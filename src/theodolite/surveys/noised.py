@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from torch import Tensor, nn
 
+from theodolite.data.conditions import condition_of
+from theodolite.data.images import picture
 from theodolite.detection import denoising_error, pixel_energy, score_norm
 from theodolite.detection.curves import FLOOR
 from theodolite.errors import InputError
@@ -19,8 +21,6 @@ from theodolite.maps import Autoencoder, LatentMap, denoiser_map, load
 from theodolite.maps.denoisers import Output
 from theodolite.maps.diffusion import Diffusion
 from theodolite.surveys import engine
-from theodolite.surveys.conditions import condition_of
-from theodolite.surveys.images import picture
 from theodolite.surveys.measure import AtPoint, Measured, encoded, measure_at, notes_of, row_of
 from theodolite.surveys.plan import Plan, sample_seed
 from theodolite.zoo import ConditionalDiffusion

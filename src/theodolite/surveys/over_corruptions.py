@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from theodolite.data.images import ImageFile, ImageSet, find_images, load_image, picture
+from theodolite.data.sources import sources_of, spread
 from theodolite.detection import CORRUPTIONS, SEVERITIES, corrupt, pixel_energy, reconstruction_error
 from theodolite.errors import InputError, path_of
-from theodolite.surveys.images import ImageFile, ImageSet, find_images, load_image, picture
 from theodolite.surveys.measure import row_of
 from theodolite.surveys.plan import closest, sample_seed, usual_size
 from theodolite.surveys.progress import Progress
-from theodolite.surveys.sources import sources_of, spread
 from theodolite.surveys.traverse import Shard, Work, checked_settings, opened, opened_autoencoder, run_traverse
 
 if TYPE_CHECKING:

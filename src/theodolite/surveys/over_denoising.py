@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 import torch
 from torch import Tensor
 
+from theodolite.data.conditions import loaded_diffusion, pictures_of, prompts_of, text_of, word_of
 from theodolite.descriptors.chart import Chart
 from theodolite.detection.baselines import score_norm
 from theodolite.errors import InputError
@@ -18,7 +19,6 @@ from theodolite.estimates import Seeds
 from theodolite.maps.denoisers import Output, as_denoiser, denoiser_map, jacobians_of
 from theodolite.maps.denoising import Denoiser, Guided
 from theodolite.maps.samplers import Sampler
-from theodolite.surveys.conditions import loaded_diffusion, pictures_of, prompts_of, text_of, word_of
 from theodolite.surveys.measure import row_of
 from theodolite.surveys.progress import Progress
 from theodolite.surveys.traverse import DESCRIPTORS, Shard, Work, checked_settings, opened, run_traverse

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import theodolite
+from theodolite.data.latents import End, read_ends
 from theodolite.errors import InputError, path_of
 from theodolite.estimates.estimate import Estimate
-from theodolite.surveys.ends import End, read_ends
 from theodolite.surveys.paths_store import Paths, Route, write_paths
 from theodolite.surveys.plan import verb_command
 from theodolite.surveys.progress import Progress, silent

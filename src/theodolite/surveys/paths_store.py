@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from theodolite.data.images import picture, side_by_side
 from theodolite.errors import InputError, path_of
 from theodolite.estimates.estimate import Estimate
-from theodolite.surveys.images import picture, side_by_side
 from theodolite.surveys.numbers import NUMBER, estimate_of, number_rows
 from theodolite.surveys.record import now
 from theodolite.surveys.store import (

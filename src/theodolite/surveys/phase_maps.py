@@ -89,7 +89,7 @@ def map_phases(
         source: ``zoo:ising``, ``zoo:tasep``, ``zoo:mixture-diffusion``, what `theodolite.load` opens, or a `Family`.
         out: the run folder; a phase map in it is replaced.
         progress: called with (steps done, steps in all, what is under way).
-        settings: `anchor` (three latents of a generator, see `theodolite.surveys.ends`), `embedding` (``pixels``,
+        settings: `anchor` (three latents of a generator, see `theodolite.data.latents`), `embedding` (``pixels``,
             ``patches`` or a factory), `size` (of images), `noise` (of latents, as a part of their size), `side` (of
             the Ising torus), `sites` (of TASEP), `box` (low and high of the first parameter, then of the second),
             `grid` (cells along a side), `samples` (draws of the parameters), `bundle` (samples in each, or the

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from theodolite.data.images import side_by_side
 from theodolite.surveys.families import Family
-from theodolite.surveys.images import side_by_side
 from theodolite.surveys.phase_curves import MOST_REGIONS
 from theodolite.surveys.phase_store import Level
 

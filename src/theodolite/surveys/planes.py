@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from theodolite.data.images import picture
+from theodolite.data.latents import read_ends
 from theodolite.errors import InputError
 from theodolite.estimates.streams import Seeds
 from theodolite.families import ParameterGrid, Posterior
-from theodolite.surveys.ends import read_ends
 from theodolite.surveys.families import Tell, generated_posterior
-from theodolite.surveys.images import picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,7 +33,7 @@ class Plane:
 
     Args:
         autoencoder: whose latents they are.
-        anchors: three latents (see `theodolite.surveys.ends`), at (0, 0), (1, 0) and (0, 1).
+        anchors: three latents (see `theodolite.data.latents`), at (0, 0), (1, 0) and (0, 1).
         size: of images that are encoded.
 
     Attributes:
@@ -92,7 +92,7 @@ class PlaneFamily:
 
     Args:
         autoencoder: its decoder is the generator.
-        anchors: three latents (see `theodolite.surveys.ends`), at (0, 0), (1, 0) and (0, 1).
+        anchors: three latents (see `theodolite.data.latents`), at (0, 0), (1, 0) and (0, 1).
         embedding: ``pixels``, ``patches`` or ``package.module:factory``.
         size: of images that are encoded.
         noise: standard deviation of the noise as a part of the root mean square of the anchors.

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from theodolite.data.images import ImageSet, find_images, load_image
+from theodolite.data.sources import sources_of
 from theodolite.errors import InputError, path_of
-from theodolite.surveys.images import ImageSet, find_images, load_image
-from theodolite.surveys.sources import sources_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import theodolite
+from theodolite.data.images import ImageSet
 from theodolite.errors import InputError, path_of
-from theodolite.surveys.images import ImageSet
 from theodolite.surveys.plan import differences, rank_command, rank_settings
 from theodolite.surveys.progress import Progress, silent
 from theodolite.surveys.ranked_input import (

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import theodolite
+from theodolite.data.images import ImageSet
 from theodolite.estimates.estimate import worse
-from theodolite.surveys.images import ImageSet
 from theodolite.surveys.plan import Plan
 from theodolite.surveys.store import FORMAT
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from theodolite.errors import InputError, path_of
+from theodolite.estimates.estimate import NOT_NUMBERS
 from theodolite.surveys.plan import closest
 from theodolite.surveys.store import is_held, read_record, read_rows
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["NOT_NUMBERS", "Run", "read_run"]
-
-NOT_NUMBERS = ("undetermined", "undefined")
-"""Statuses of values that are no numbers to rank by."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from theodolite.data.images import ImageFile, ImageSet
 from theodolite.surveys.engine import Survey
-from theodolite.surveys.images import ImageFile, ImageSet
 
 if TYPE_CHECKING:
     from theodolite.maps import Autoencoder

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from theodolite.data.images import SUFFIXES, load_image
 from theodolite.errors import InputError, path_of
-from theodolite.surveys.images import SUFFIXES, load_image
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from theodolite.maps import Autoencoder
 
-__all__ = ["End", "read_ends"]
+__all__ = ["End", "check_ends", "read_ends"]
 
 _SEED = "seed:"
 _FORMS = "an image file, a .safetensors file with one latent, or seed:NUMBER"
@@ -35,6 +35,32 @@ class End(NamedTuple):
     source: dict[str, Any]
 
 
+def check_ends(specs: Sequence[str]) -> None:
+    """Refuse what can be seen to be no latent before a model is loaded.
+
+    Raises:
+        InputError: no regular file is there, of a suffix that is not read, or a seed that is no number.
+    """
+    for spec in specs:
+        if not isinstance(spec, str):
+            raise InputError(f"{_FORMS} expected, got {spec!r}")
+        if spec.startswith(_SEED):
+            _seed_of(spec)
+            continue
+        path = path_of(spec, "a latent")
+        if not path.is_file():
+            raise InputError(f"{_FORMS} expected, got {spec!r}, where there is no regular file; check the path")
+        if path.suffix != ".safetensors" and not path.name.lower().endswith(SUFFIXES):
+            raise InputError(f"{_FORMS} expected, got {path}; images end in {', '.join(SUFFIXES)}")
+
+
+def _seed_of(spec: str) -> int:
+    number = spec.removeprefix(_SEED)
+    if not (number.isascii() and number.isdecimal()):
+        raise InputError(f"{_FORMS} expected, got {spec!r}; write e.g. seed:3")
+    return int(number)
+
+
 def read_ends(specs: Sequence[str], autoencoder: Autoencoder, size: int | None = None) -> list[End]:
     """The latents that `specs` name, all of one shape, on the device of the model.
 
@@ -48,6 +74,7 @@ def read_ends(specs: Sequence[str], autoencoder: Autoencoder, size: int | None =
     Raises:
         InputError: a file that is missing or cannot be read, latents of several shapes, or values that are not finite.
     """
+    check_ends(specs)
     known: dict[int, Tensor] = {
         place: _read(spec, autoencoder, size) for place, spec in enumerate(specs) if not spec.startswith(_SEED)
     }
@@ -66,9 +93,7 @@ def read_ends(specs: Sequence[str], autoencoder: Autoencoder, size: int | None =
 
 
 def _read(spec: str, autoencoder: Autoencoder, size: int | None) -> Tensor:
-    path = path_of(spec, "a latent")
-    if not path.is_file():
-        raise InputError(f"{_FORMS} expected, got {spec!r}, where there is no file; check the path")
+    path = Path(spec)
     latent = _stored(path) if path.suffix == ".safetensors" else _encoded(path, autoencoder, size)
     if not bool(latent.isfinite().all()):
         raise InputError(f"finite latents expected, got NaN or infinity from {spec}")
@@ -89,8 +114,6 @@ def _stored(path: Path) -> Tensor:
 
 
 def _encoded(path: Path, autoencoder: Autoencoder, size: int | None) -> Tensor:
-    if not path.name.lower().endswith(SUFFIXES):
-        raise InputError(f"{_FORMS} expected, got {path}; images end in {', '.join(SUFFIXES)}")
     side = size if size is not None else min(autoencoder.image_size) if autoencoder.image_size else None
     try:
         image = load_image(path, channels=autoencoder.image_channels, size=side, multiple=autoencoder.downsampling)
@@ -115,10 +138,7 @@ def _shape(autoencoder: Autoencoder, size: int | None) -> tuple[int, ...]:
 def _drawn(spec: str, shape: tuple[int, ...], autoencoder: Autoencoder) -> Tensor:
     import torch
 
-    number = spec.removeprefix(_SEED)
-    if not number.isdecimal():
-        raise InputError(f"{_FORMS} expected, got {spec!r}; write e.g. seed:3")
-    draws = torch.Generator().manual_seed(int(number))
+    draws = torch.Generator().manual_seed(_seed_of(spec))
     return _placed(torch.randn(shape, generator=draws, dtype=torch.float64), autoencoder)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from theodolite.surveys.overlays import HOT, WASTED, overlay
+from theodolite.data.overlays import HOT, WASTED, overlay
 
 
 def rgb(colour: str) -> list[int]:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from theodolite.data.images import find_images, load_image, load_images, picture
 from theodolite.errors import InputError
-from theodolite.surveys.images import find_images, load_image, load_images, picture
 
 
 def save(path, pixels, **options):

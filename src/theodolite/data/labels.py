@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 
+from theodolite.data.images import ImageSet
 from theodolite.errors import InputError
-from theodolite.surveys.images import ImageSet
 
 __all__ = ["read_labels"]
 

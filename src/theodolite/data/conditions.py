@@ -88,7 +88,7 @@ def loaded_diffusion(model: Any, **options: Any) -> Any:
 
 def pictures_of(model: Any, points: Tensor) -> list[Image]:
     """Samples decoded by the model, where it has a decoder; none where they are no images."""
-    from theodolite.surveys.images import picture
+    from theodolite.data.images import picture
 
     decode = getattr(model, "decode", None)
     if decode is None:

@@ -1,0 +1,171 @@
+"""Verbs made from experiments: options, help, progress, the answer; nothing of an experiment is written here again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from theodolite.cli import terminal
+from theodolite.errors import InputError
+
+if TYPE_CHECKING:
+    from theodolite.runs.experiment import Experiment
+    from theodolite.runs.run import Run
+    from theodolite.runs.settings import Setting
+
+__all__ = ["conclude", "option_of", "verb_of"]
+
+_OUT = click.option("--out", metavar="FOLDER", help="Run folder: new, or one to go on with; needed unless --dry-run.")
+_ANSWER = (
+    click.option("--dry-run", is_flag=True, help="Print what it would cost, and measure nothing."),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, nothing else."),
+    click.option("--quiet", is_flag=True, help="Print errors only."),
+    click.option("--no-report", is_flag=True, help="Leave report.html out."),
+)
+
+
+class _Words(click.ParamType):  # type: ignore[type-arg]
+    """Anything, as text: the setting itself checks it, so that the command line and Python say the same."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def option_of(setting: Setting) -> Callable[[Any], Any]:
+    """A setting as an option of the command line; None stands for "not given"."""
+    name = f"--{setting.name.replace('_', '-')}"
+    text = setting.help if not setting.words else f"{setting.help} One of {', '.join(setting.words)}."
+    default = setting.as_words(setting.default) if setting.required else None
+    if setting.default not in (None, (), [], False) and default is None:
+        shown = (
+            ",".join(f"{v:g}" if isinstance(v, float) else str(v) for v in setting.default)
+            if setting.many
+            else (setting.default)
+        )
+        text = f"{text} [default: {shown}]"
+    if setting.required:
+        text = f"{text} [required]"
+    if setting.kind is bool:
+        return click.option(f"{name}/--no-{setting.name.replace('_', '-')}", default=None, help=text)
+    kind = _Words({int: "number", float: "number"}.get(setting.kind, "text"))
+    metavar = setting.metavar or {int: "N", float: "X"}.get(setting.kind, "NAME")
+    return click.option(
+        name, type=kind, multiple=setting.many, help=text, metavar=f"{metavar},..." if setting.many else metavar
+    )
+
+
+def verb_of(experiment: type[Experiment]) -> click.Command:
+    """The verb of an experiment."""
+
+    def run(out: str | None, dry_run: bool, as_json: bool, quiet: bool, no_report: bool, **given: Any) -> None:
+        arguments = [_argument(given.pop(argument.name)) for argument in experiment.arguments]
+        settings = {name: _value(value) for name, value in given.items() if value not in (None, ())}
+        if dry_run:
+            _foretell(experiment, arguments, settings, as_json)
+            return
+        if out is None:
+            raise click.UsageError("--out FOLDER expected, got none: where the run goes; or give --dry-run")
+        conduct(experiment, arguments, out, settings, as_json=as_json, quiet=quiet, report=not no_report)
+
+    decorated = run
+    for option in reversed((*(option_of(setting) for setting in experiment.settings), _OUT, *_ANSWER)):
+        decorated = option(decorated)
+    for argument in reversed(experiment.arguments):
+        nargs = -1 if argument.many else 1
+        decorated = click.argument(argument.name, nargs=nargs, required=True)(decorated)
+    return click.command(experiment.kind, short_help=experiment.summary, help=_help(experiment))(decorated)
+
+
+def _help(experiment: type[Experiment]) -> str:
+    """The docstring of the experiment up to its attributes, examples unwrapped."""
+    text = (experiment.__doc__ or "").split("\n    Attributes:")[0]
+    lines = [line.removeprefix("    ") for line in text.splitlines()]
+    about = [f"{argument.name.upper()}: {argument.help}\n" for argument in experiment.arguments]
+    at = next((n for n, line in enumerate(lines) if line.strip() == "Examples:"), len(lines))
+    lines = [*lines[:at], *about, *lines[at:]]
+    return "\n".join("\b\nExamples:" if line.strip() == "Examples:" else line for line in lines)
+
+
+def _argument(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _value(value: Any) -> Any:
+    """Of an option that was given several times, the entries of all."""
+    if not isinstance(value, tuple):
+        return value
+    from theodolite.runs.settings import split_list
+
+    return [part for text in value for part in split_list(text)]
+
+
+def _foretell(experiment: type[Experiment], arguments: Sequence[Any], settings: dict[str, Any], as_json: bool) -> None:
+    from theodolite.runs.conduct import forecast
+
+    with redirect_stdout(sys.stderr):
+        told = forecast(experiment, arguments, **settings)
+    terminal.say(json.dumps(terminal.as_plain(told)) if as_json else terminal.forecast_text(told))
+
+
+def conduct(
+    experiment: type[Experiment],
+    arguments: Sequence[Any],
+    out: str,
+    settings: dict[str, Any],
+    *,
+    as_json: bool = False,
+    quiet: bool = False,
+    report: bool = True,
+) -> None:
+    """Conduct with progress on stderr and the result on stdout; Ctrl-C ends with a usable run and code 130."""
+    from theodolite.runs.conduct import conduct as measure
+
+    answer = {"as_json": as_json, "quiet": quiet, "report": report}
+    try:
+        with terminal.interruptible() as check_interrupt, terminal.progress_bar(quiet) as draw:
+
+            def progress(done: int, total: int, what: str) -> None:
+                if draw is not None:
+                    draw(done, total, what)
+                check_interrupt()
+
+            with redirect_stdout(sys.stderr):  # what a model prints must not mix with the answer
+                measure(experiment, arguments, out, progress=progress, **settings)
+    except KeyboardInterrupt:
+        if not (Path(out) / "run.json").exists():
+            raise
+        terminal.notice("interrupted; what is finished is kept, and the same command goes on")
+        with suppress(InputError):  # too little is finished to be shown
+            conclude(out, **answer)
+        raise click.exceptions.Exit(130) from None
+    conclude(out, **answer)
+
+
+def conclude(out: str, *, as_json: bool = False, quiet: bool = False, report: bool = True) -> None:
+    """What a run came to: its caveats on stderr, then its tables or one JSON object; the report first, where wanted."""
+    from theodolite.runs.run import read_run
+
+    run = read_run(out)
+    if not quiet:
+        terminal.caveats(run.info)
+    written = _report(run) if report and run.units else None
+    if as_json:
+        terminal.say(json.dumps(terminal.answer(run, report=written), indent=1))
+    elif not quiet:
+        terminal.print_run(run)
+        if report:
+            terminal.say(written or out)
+
+
+def _report(run: Run) -> Path | None:
+    if terminal.lacks_for_reports(run.path):
+        return None
+    from theodolite.report.render import write_report
+
+    return write_report(run)

@@ -1,0 +1,205 @@
+"""`path`: routes between two latents of a decoder, as strips of pictures and as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from theodolite.errors import InputError
+from theodolite.experiments import SUMMARIES
+from theodolite.runs.experiment import Experiment, Piece, Sitting, number, numbers
+from theodolite.runs.settings import DEVICE, MODEL, SIZE, Argument, Setting
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from theodolite.estimates import Estimate
+    from theodolite.estimates.quantity import Quantity
+    from theodolite.report.page import Page
+    from theodolite.runs.run import Run
+
+__all__ = ["EXPERIMENT", "ROUTES", "jumps_of"]
+
+ROUTES = ("linear", "slerp", "geodesic")
+
+_END = "An image file, which is encoded, a .safetensors file with one latent, or seed:NUMBER, a standard normal latent."
+_PATIENCE, _LOOSE = 40, 1e-4
+"""Steps of the minimiser, and the relative fall of the energy at which it ends: beyond, pictures no longer change."""
+
+
+class Path(Experiment):
+    """Interpolate between two latents of MODEL: a strip of pictures and its length, jumps and straightness, by route.
+
+    `linear` is the straight line of latents, `slerp` the arc that keeps angles (Shoemake 1985) with norms between those
+    of the ends, `geodesic` the curve of least chord energy of images. Distances are root mean squares over pixels,
+    images as the model gives them (mostly in [-1, 1]).
+
+    Examples:
+      theodolite path ./my-vae cat.png dog.png --size 64 --out runs/cat-dog
+      theodolite path zoo:digits seed:1 seed:2 --via geodesic --steps 16 --out runs/digits
+    """
+
+    kind = "path"
+    summary = SUMMARIES["path"]
+    arguments = (MODEL, Argument("first", _END), Argument("second", _END))
+    settings = (
+        Setting(
+            name="via",
+            default="all",
+            choices=(*ROUTES, "all"),
+            help="The straight line, the arc, the shortest way of images, or all three.",
+            role="places",  # every route is a unit of its own: asking for another one adds it
+        ),
+        Setting(name="steps", default=12, kind=int, least=4, help="From one end to the other."),
+        SIZE,
+        DEVICE,
+    )
+    coordinates: ClassVar = {"route": str, "step": int}
+    requires: ClassVar = {"model": dict, "ends": list, "latent_shape": list}
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        from theodolite.data.latents import check_ends
+
+        super().__init__(given)
+        check_ends([given["first"], given["second"]])
+        self.units = ROUTES if given["via"] == "all" else (given["via"],)
+
+    def open(self) -> None:
+        """Load the model, and read both ends."""
+        from theodolite.data.latents import read_ends
+        from theodolite.data.models import opened_autoencoder
+
+        self.model = opened_autoencoder(self.given["model"], device=self.given["device"])
+        self.device = self.model.device
+        self.ends = read_ends([self.given["first"], self.given["second"]], self.model, self.given["size"])
+        self._check()
+
+    def _check(self) -> None:
+        """Refuse what would fail after long work: equal ends, ends without an arc, or that decode to nothing."""
+        import torch
+
+        from theodolite.geodesics.arc import slerp
+
+        a, b = (end.latent for end in self.ends)
+        names = " and ".join(end.name for end in self.ends)
+        if bool((a == b).all()):
+            raise InputError(f"two different latents expected, got the same from {names}")
+        if "slerp" in self.units:
+            slerp(a, b, torch.tensor([0.5], dtype=torch.float64, device=a.device))
+        with torch.no_grad():
+            decoded = self.model.decoder(torch.stack([a, b]))
+        if not bool(decoded.isfinite().all()):
+            raise InputError(f"finite outputs expected at {names}, got NaN or infinity")
+
+    def record(self) -> dict[str, Any]:
+        """The model, both ends, and the shape of latents."""
+        ends = [{"name": end.name, **end.source} for end in self.ends]
+        return {"model": self.model.describe(), "ends": ends, "latent_shape": [*self.ends[0].latent.shape]}
+
+    def content(self) -> dict[str, Any]:
+        """The model's fingerprint and where the ends are from."""
+        sources = [end.source.get("sha256", end.source.get("seed")) for end in self.ends]
+        return {"model": self.model.fingerprint(), "ends": sources}
+
+    def measure(self, unit: str, sitting: Sitting) -> Piece:
+        """One route: its latents and images, and its numbers."""
+        import torch
+
+        from theodolite.data.images import picture, side_by_side
+        from theodolite.geodesics import decoded_length
+
+        decode = _counted(self.model.decoder, sitting)
+        a, b = (end.latent for end in self.ends)
+        s = torch.arange(self.given["steps"] + 1, dtype=torch.float64, device=a.device) / self.given["steps"]
+        line = a + s.to(a).reshape(-1, *[1] * a.ndim) * (b - a)
+        latents, status = self._route(unit, decode, line, s)
+        with torch.no_grad():
+            images = torch.cat([self.model.decoder(part) for part in latents.split(8)])
+        if not bool(images.isfinite().all()):
+            raise InputError(f"finite outputs expected along the {unit} route, got NaN or infinity; check the latents")
+        straight = decoded_length(decode, line[None])
+        own = straight if unit == "linear" else decoded_length(decode, latents[None])
+        rows = numbers(_numbers(images, latents, own, straight), route=unit)
+        rows += [number("jump", _exact(jump), route=unit, step=n) for n, jump in enumerate(jumps_of(images), 1)]
+        strip = side_by_side([picture(image, self.model.output_range, 160) for image in images])
+        return Piece(rows, {"latents": latents, "images": images}, {"strip": strip}, {"curve": status})
+
+    def _route(self, unit: str, decode: Any, line: Tensor, s: Tensor) -> tuple[Tensor, str]:
+        from theodolite.geodesics import decoder_geodesic
+        from theodolite.geodesics.arc import slerp
+
+        a, b = (end.latent for end in self.ends)
+        if unit != "geodesic":
+            return (slerp(a, b, s) if unit == "slerp" else line), "ok"
+        curve = decoder_geodesic(decode, a[None], b[None], segments=len(s) - 1, steps=_PATIENCE, tolerance=_LOOSE)
+        return curve.points[0], curve.status
+
+    @classmethod
+    def page(cls, run: Run) -> Page:
+        """Strips, jumps and distances, and one row a route."""
+        from theodolite.experiments.path.page import page
+
+        return page(run)
+
+    @classmethod
+    def quantities(cls) -> Mapping[str, Quantity]:
+        """What the numbers of a route are called."""
+        from theodolite.experiments.path.page import QUANTITIES
+
+        return QUANTITIES
+
+
+def jumps_of(images: Tensor) -> list[Tensor]:
+    """Root mean square change of the image in each step."""
+    flat = images.detach().cpu().flatten(1).double()
+    return list(flat.diff(dim=0).norm(dim=1) / flat.shape[1] ** 0.5)
+
+
+def _counted(decoder: Any, sitting: Sitting) -> Any:
+    """The decoder in root mean squares over pixels, saying how many passes were made."""
+    passes = [0]
+
+    def decode(latents: Tensor) -> Tensor:
+        passes[0] += 1
+        sitting.tell(f"{passes[0]} passes")
+        outputs = decoder(latents)
+        return outputs / outputs[0].numel() ** 0.5
+
+    return decode
+
+
+def _numbers(images: Tensor, latents: Tensor, length: Estimate, straight: Estimate) -> dict[str, Estimate]:
+    """What a route is measured by, one value each."""
+    flat = images.flatten(1).double() / images[0].numel() ** 0.5
+    jumps = flat.diff(dim=0).norm(dim=1)
+    chord = (flat[-1] - flat[0]).norm()
+    latent = latents.flatten(1).double().diff(dim=0).norm(dim=1).sum() / latents[0].numel() ** 0.5
+    relative = float(length.stderr / length.value.clamp_min(1e-300))
+    tortuosity = length.value / chord.clamp_min(1e-300)
+    return {
+        "length": _exact(length.value, length.stderr, "lower-bound"),
+        "chord": _exact(chord),
+        "tortuosity": _exact(tortuosity, relative * tortuosity, "lower-bound"),
+        "gap": _gap(length, straight),
+        "largest_jump": _exact(jumps.max()),
+        "jump_variation": _exact(jumps.std(correction=0) / jumps.mean().clamp_min(1e-300)),
+        "latent_length": _exact(latent),
+    }
+
+
+def _gap(length: Estimate, straight: Estimate) -> Estimate:
+    """`1 - length / straight`; both fall short by their width, and the difference of those is the error."""
+    ratio = length.value / straight.value.clamp_min(1e-300)
+    corrected = (length.value + length.stderr) / (straight.value + straight.stderr).clamp_min(1e-300)
+    return _exact(1 - ratio, (corrected - ratio).abs())
+
+
+def _exact(value: Tensor, stderr: Tensor | None = None, status: str = "ok") -> Estimate:
+    from theodolite.estimates import Estimate
+
+    value = value.detach().double().cpu().reshape(1)
+    error = value * 0 if stderr is None else stderr.detach().double().cpu().reshape(1)
+    return Estimate(value, error, 0, 1, (status,))
+
+
+EXPERIMENT = Path

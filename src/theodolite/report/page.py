@@ -1,0 +1,415 @@
+"""One page for every experiment: a head, what can be read off it, sections of blocks, the method and a glossary.
+
+The blocks know no experiment. Tables are read by the terminal and by `--json` too, so that a number is written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from theodolite.report.rounding import Shown, shown
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure as Plot
+
+    from theodolite.estimates import Estimate
+
+__all__ = [
+    "Block",
+    "Card",
+    "Cards",
+    "Cell",
+    "Column",
+    "Details",
+    "Facts",
+    "Figure",
+    "Figures",
+    "Legend",
+    "Page",
+    "Pictures",
+    "Row",
+    "Section",
+    "Strip",
+    "Table",
+    "Term",
+    "Text",
+    "cell",
+    "number_cell",
+]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table, or one number of a card.
+
+    Attributes:
+        text: as it is shown.
+        value: as it sorts, filters and goes into JSON: a number with its error and status as a mapping.
+        note: what to know about it; shown behind a mark.
+        below: a second, smaller line.
+        swatch: a colour before it.
+        strong: whether it is stressed.
+    """
+
+    text: str | Shown
+    value: Any = None
+    note: str = ""
+    below: str = ""
+    swatch: str = ""
+    strong: bool = False
+
+    @property
+    def shown(self) -> Shown:
+        """The text with its error and power apart."""
+        return self.text if isinstance(self.text, Shown) else Shown(self.text)
+
+    @property
+    def key(self) -> Any:
+        """What it sorts by: the number alone, None where there is none to rank by."""
+        if not isinstance(self.value, Mapping):
+            return self.value
+        from theodolite.estimates.estimate import NOT_NUMBERS
+
+        return None if self.value.get("status") in NOT_NUMBERS else self.value.get("value")
+
+    def __str__(self) -> str:
+        return str(self.text)
+
+
+def number_cell(number: Mapping[str, Any] | Estimate | None, message: str = "", **more: Any) -> Cell:
+    """The cell of a row of a run's table, or of an estimate of one value; a dash where there is none.
+
+    Args:
+        number: with `value`, `stderr` and `status`.
+        message: what its estimator had to say, where its status is not ok.
+        more: of `Cell`.
+    """
+    if number is None:
+        return Cell("–", **more)
+    if not isinstance(number, Mapping):
+        number = number.entry()
+    from theodolite.estimates.estimate import STATUSES
+
+    value, stderr, status = number["value"], number["stderr"], str(number["status"])
+    note = "" if status == "ok" else ". ".join(part for part in (f"{status}: {STATUSES[status]}", message) if part)
+    entry = {name: number[name] for name in ("value", "stderr", "low", "high", "n", "status") if name in number}
+    return Cell(shown(value, stderr, status), entry, note=note, **more)
+
+
+def cell(value: Any) -> Cell:
+    """A cell of anything: text, a number without error, an estimate, a row of a run's table, or a cell."""
+    if isinstance(value, Cell):
+        return value
+    if value is None or value == "":
+        return Cell("" if value == "" else "–")
+    if isinstance(value, bool):
+        return Cell("yes" if value else "no", value)
+    if isinstance(value, int):
+        return Cell(str(value), value)
+    if isinstance(value, float):
+        return Cell(shown(value), value)
+    if isinstance(value, Shown):
+        return Cell(value, str(value))
+    return (
+        number_cell(value) if isinstance(value, Mapping) or hasattr(value, "stderr") else Cell(str(value), str(value))
+    )
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: of `--sort` and `--filter`, and the key in JSON.
+        label: its heading; the name in words where it is empty.
+        unit: below the heading.
+        spare: it may go where the table is too wide for a terminal.
+        about: the term of the glossary that explains it.
+        variant: hidden on the page until variants are asked for.
+    """
+
+    name: str
+    label: str = ""
+    unit: str = ""
+    spare: bool = False
+    about: str = ""
+    variant: bool = False
+
+    @property
+    def heading(self) -> str:
+        """The label, or the name in words."""
+        return self.label or self.name.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table that stands for something which figures and cards show too.
+
+    Attributes:
+        cells: one a column.
+        sample: the number by which marks in figures refer to it (`customdata`).
+        tone: its colour.
+        pictures: addresses with their texts.
+        variant: hidden on the page until variants are asked for.
+    """
+
+    cells: Sequence[Any]
+    sample: int | None = None
+    tone: str = ""
+    pictures: Sequence[tuple[str, str]] = ()
+    variant: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; the first column names the rows.
+
+    Attributes:
+        name: by which the terminal and JSON know it.
+        title: its heading, and its title in the terminal.
+        columns: names, or `Column`s.
+        rows: of `Cell`s or anything that `cell` takes; or `Row`s.
+        caption: below it.
+        brief: whether the terminal prints it without being asked for.
+        folded: whether the page hides it until it is asked for.
+        sortable: whether the page sorts it by a selected heading.
+        linked: whether marks in figures show the card of a row; one table of a page.
+        on_card: of a linked table: columns that the card shows.
+    """
+
+    name: str
+    title: str
+    columns: Sequence[str | Column]
+    rows: Sequence[Sequence[Any] | Row]
+    caption: str = ""
+    brief: bool = True
+    folded: bool = False
+    sortable: bool = False
+    linked: bool = False
+    on_card: Sequence[str] = ()
+    block = "table"
+
+    @property
+    def heads(self) -> tuple[Column, ...]:
+        """The columns as `Column`s."""
+        return tuple(item if isinstance(item, Column) else Column(item) for item in self.columns)
+
+    @property
+    def body(self) -> tuple[Row, ...]:
+        """The rows as `Row`s of `Cell`s."""
+        plain = (row if isinstance(row, Row) else Row(row) for row in self.rows)
+        return tuple(Row([cell(item) for item in r.cells], r.sample, r.tone, r.pictures, r.variant) for r in plain)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """One mapping a row, by names of columns."""
+        names = [column.name for column in self.heads]
+        return [dict(zip(names, (item.value for item in row.cells))) for row in self.body]
+
+
+@dataclass(frozen=True)
+class Text:
+    """Paragraphs."""
+
+    paragraphs: Sequence[str]
+    warning: bool = False
+    block = "text"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure, drawn when the page is written.
+
+    Attributes:
+        name: unique on the page.
+        label: what it shows, for those who do not see it.
+        draw: makes it; None where there is nothing to draw.
+        title: its heading.
+        unit: beside the heading.
+        caption: below it.
+        size: ``small``, ``mid``, ``tall`` or ``square``, or a height in pixels.
+        empty: what is said where there is nothing to draw.
+        of: the column of the linked table that it shows, which its card then begins with.
+    """
+
+    name: str
+    label: str
+    draw: Callable[[], Plot | None]
+    title: str = ""
+    unit: str = ""
+    caption: str = ""
+    size: str | int = "mid"
+    empty: str = ""
+    of: str = ""
+    block = "figure"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures side by side, as many as there is room for; `small` ones closer together."""
+
+    figures: Sequence[Figure]
+    small: bool = False
+    block = "figures"
+
+
+@dataclass(frozen=True)
+class Legend:
+    """Colours and dashes with their words, or the ends of a colour scale.
+
+    Attributes:
+        marks: colour, dash (``solid``, ``dash``, ``dot`` or ``square``) and word of each.
+        scale: colours of a scale, from its low end to its high one.
+        title: what the scale stands for.
+        ends: of the scale, as texts.
+        note: behind it.
+    """
+
+    marks: Sequence[tuple[str, str, str]] = ()
+    scale: Sequence[str] = ()
+    title: str = ""
+    ends: tuple[Any, Any] = ("", "")
+    note: str = ""
+    block = "legend"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Rows of pictures of equal size, each row with a word before it: addresses with their texts."""
+
+    rows: Sequence[tuple[str, Sequence[tuple[str, str]]]]
+    caption: str = ""
+    wide: bool = False
+    block = "pictures"
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pictures in one row, from one end of an order to the other: address, text, colour and row of the linked table."""
+
+    items: Sequence[tuple[str, str, str, int]]
+    block = "strip"
+
+
+@dataclass(frozen=True)
+class Card:
+    """One sample with its pictures and some numbers."""
+
+    title: str
+    pictures: Sequence[tuple[str, str]] = ()
+    facts: Sequence[tuple[str, Any]] = ()
+    tone: str = ""
+    note: str = ""
+    sample: int | None = None
+
+    @property
+    def cells(self) -> list[tuple[str, Cell]]:
+        """The facts, each as a cell."""
+        return [(label, cell(value)) for label, value in self.facts]
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Cards under a heading."""
+
+    cards: Sequence[Card]
+    title: str = ""
+    block = "cards"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names with what they are, under a heading; `mark` is ``good`` or ``bad`` with a word behind the heading."""
+
+    title: str
+    facts: Mapping[str, Any]
+    note: str = ""
+    mark: tuple[str, str] = ("", "")
+    block = "facts"
+
+
+@dataclass(frozen=True)
+class Details:
+    """Blocks that are hidden until they are asked for."""
+
+    summary: str
+    blocks: Sequence[Block]
+    block = "details"
+
+
+Block = Table | Text | Figure | Figures | Legend | Pictures | Strip | Cards | Facts | Details
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: an anchor, a heading, paragraphs beside it, and blocks."""
+
+    id: str
+    title: str
+    text: Sequence[str] = ()
+    blocks: Sequence[Block] = ()
+
+
+@dataclass(frozen=True)
+class Term:
+    """An entry of the glossary."""
+
+    name: str
+    meaning: str
+    unit: str = ""
+    formula: str = ""
+    source: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """The report of a run.
+
+    Attributes:
+        title: its heading.
+        facts: what is known at a glance, by name.
+        readings: the result in sentences, and no more than it says; the first is set larger.
+        sections: in order.
+        method: facts and texts on how it was measured; settings, versions and machine follow by themselves.
+        glossary: terms; statuses follow by themselves.
+        lead: blocks below the readings.
+        warnings: what makes the numbers doubtful, beside what every run says by itself.
+        cite: whether the papers are listed.
+    """
+
+    title: str
+    facts: Mapping[str, Any]
+    readings: Sequence[str]
+    sections: Sequence[Section]
+    method: Sequence[Facts | Text] = ()
+    glossary: Sequence[Term] = ()
+    lead: Sequence[Block] = ()
+    warnings: Sequence[str] = ()
+    cite: bool = False
+    kind: str = field(default="", kw_only=True)
+
+    @property
+    def tables(self) -> list[Table]:
+        """Every table, in order."""
+        return [block for block in self._blocks() if isinstance(block, Table)]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """Every figure, in order."""
+        found: list[Figure] = []
+        for block in self._blocks():
+            found += [block] if isinstance(block, Figure) else [*block.figures] if isinstance(block, Figures) else []
+        return found
+
+    def _blocks(self) -> list[Block]:
+        return _flat([*self.lead, *(block for section in self.sections for block in section.blocks)])
+
+
+def _flat(blocks: Sequence[Block]) -> list[Block]:
+    return [
+        inner
+        for block in blocks
+        for inner in ([block] if not isinstance(block, Details) else [block, *_flat(block.blocks)])
+    ]
