@@ -33,8 +33,11 @@ ABOVE = {
     "steering": {*_GEOMETRY, "scores"},
     "training": {"estimates", "maps", *_CLOUDS},
     "zoo": {"estimates", "maps", "derivatives", "scores"},
-    "surveys": {*_BELOW, "zoo"},
-    "report": {*_BELOW, "surveys"},
+    "data": {"maps", "estimates"},
+    "runs": {"estimates", "maps", "derivatives", "files", "report", "experiments"},
+    "experiments": {*_BELOW, "zoo", "data", "runs", "report"},
+    "surveys": {*_BELOW, "zoo", "data"},
+    "report": {*_BELOW, "surveys", "runs", "data"},
 }
 
 

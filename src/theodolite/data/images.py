@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import unicodedata
@@ -27,6 +28,7 @@ __all__ = [
     "ImageSet",
     "Skipped",
     "find_images",
+    "load_file",
     "load_image",
     "load_images",
     "picture",
@@ -132,8 +134,9 @@ def find_images(folder: Path, limit: int | None = None) -> ImageSet:
         if limit is not None and len(files) == limit:
             break
         try:
-            width, height = _decoded(path).size
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            content = _content(path)
+            width, height = _decoded(content).size
+            digest = hashlib.sha256(content).hexdigest()
             files.append(ImageFile(sample, _label(folder, path), path, digest, (height, width)))
         except Exception as error:  # image decoders raise almost any type on damaged bytes
             skipped.append(Skipped(_label(folder, path), _reason(error)))
@@ -141,6 +144,23 @@ def find_images(folder: Path, limit: int | None = None) -> ImageSet:
         first = f"{skipped[0].file}: {skipped[0].reason}"
         raise InputError(f"none of the {len(skipped)} images in {folder} can be read; the first is {first}")
     return ImageSet(folder, tuple(files), tuple(skipped))
+
+
+def load_file(file: ImageFile, *, channels: int, size: int | None = None, multiple: int = 1) -> Tensor:
+    """The image as `load_image` gives it, if its bytes are still those that were found.
+
+    Raises:
+        InputError: another image is there now, or it cannot be read any more.
+    """
+    try:
+        content = _content(file.path)
+    except OSError as error:
+        raise InputError(
+            f"{file.file} cannot be read any more ({_reason(error)}); put it back, or start anew"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise InputError(f"{file.file} is another image than when this run began; put it back, or give another --out")
+    return _as_tensor(_decoded(content), channels, size, multiple)
 
 
 def load_image(path: Path, *, channels: int, size: int | None = None, multiple: int = 1) -> Tensor:
@@ -155,9 +175,12 @@ def load_image(path: Path, *, channels: int, size: int | None = None, multiple: 
         OSError: the file cannot be read.
         ValueError: its pixels have no defined range (floating point or 32-bit integers).
     """
+    return _as_tensor(_decoded(_content(path)), channels, size, multiple)
+
+
+def _as_tensor(image: Image.Image, channels: int, size: int | None, multiple: int) -> Tensor:
     import torch
 
-    image = _decoded(path)
     if channels == 1 and image.mode == "RGB":
         image = image.convert("L")
     image = _cropped(image, multiple) if size is None else _resized(image, size)
@@ -261,11 +284,18 @@ def _reason(error: Exception) -> str:
     return "not an image, or damaged" if text.startswith("cannot identify") else text
 
 
-def _decoded(path: Path) -> Image.Image:
+def _content(path: Path) -> bytes:
+    """The bytes of a regular file: what is hashed is what is decoded."""
+    if not path.is_file():  # a fifo would hang for ever
+        raise OSError(None, "not a regular file")
+    return path.read_bytes()
+
+
+def _decoded(content: bytes) -> Image.Image:
     """Upright and opaque: mode ``RGB``, ``L``, or ``F`` with 0 to 255 for 16-bit grey."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about metadata and size; neither concerns the pixels
-        with Image.open(path) as opened:
+        with Image.open(io.BytesIO(content)) as opened:
             opened.load()
             image = ImageOps.exif_transpose(opened)
     if image.mode.startswith("I"):

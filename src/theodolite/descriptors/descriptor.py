@@ -7,29 +7,9 @@ from dataclasses import dataclass
 
 from theodolite.descriptors.effort import Effort
 from theodolite.estimates import Estimate
+from theodolite.estimates.quantity import Quantity
 
 __all__ = ["Descriptor", "Quantity"]
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A number that a descriptor returns.
-
-    Attributes:
-        name: in tables.
-        label: in pictures.
-        unit: of the value; empty for a pure number.
-        formula: in plain text.
-        source: author, year and identifier, or "derived here".
-        meaning: one sentence for a reader of the report.
-    """
-
-    name: str
-    label: str
-    unit: str
-    formula: str
-    source: str
-    meaning: str
 
 
 @dataclass(frozen=True)

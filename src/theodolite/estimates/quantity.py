@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 __all__ = ["Quantity", "described"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Quantity:
     """A number that something returns.
 

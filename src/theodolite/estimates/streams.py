@@ -11,7 +11,7 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 
-__all__ = ["Seeding", "Seeds"]
+__all__ = ["Seeding", "Seeds", "seed_of"]
 
 Seeding = torch.Generator | int | Sequence[int] | None
 """What a stochastic function takes: a generator, one seed, a seed for each latent, or None for seed 0."""
@@ -58,6 +58,17 @@ class Seeds:
 
     def _streams(self, purpose: str) -> list[torch.Generator]:
         return [torch.Generator().manual_seed(_mix(seed, purpose)) for seed in self.base]
+
+
+def seed_of(seed: int, name: str) -> int:
+    """The seed of one sample, below 2**63; it depends on the seed of the whole and the sample's name only.
+
+    Example:
+        >>> seed_of(0, "cat") == seed_of(0, "cat") != seed_of(1, "cat")
+        True
+    """
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def _mix(*parts: object) -> int:

@@ -1,0 +1,75 @@
+"""Several descriptors at the same latents, from one chart; the failure of one does not cost the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from theodolite.descriptors.chart import Chart
+from theodolite.descriptors.descriptor import Descriptor
+from theodolite.descriptors.registry import REGISTRY
+from theodolite.errors import in_one_line
+from theodolite.estimates import Estimate, worst
+
+__all__ = ["Measurements", "applicable", "measured_at"]
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Descriptors of a map at some latents.
+
+    Attributes:
+        estimates: every quantity by name, one entry a latent; ``undefined`` where its descriptor failed.
+        failed: `what` failed and the `reason`.
+        messages: what estimators had to say, by quantity.
+    """
+
+    estimates: dict[str, Estimate]
+    failed: tuple[dict[str, str], ...]
+    messages: dict[str, str]
+
+    def doubted(self, status: str, message: str) -> Measurements:
+        """The same with no number better than `status`."""
+        statuses = {name: worst(e.statuses, (status,) * len(e.statuses)) for name, e in self.estimates.items()}
+        estimates = {name: replace(e, statuses=statuses[name]) for name, e in self.estimates.items()}
+        return Measurements(estimates, self.failed, {**self.messages, **dict.fromkeys(estimates, message)})
+
+
+def measured_at(chart: Chart, descriptors: Iterable[str], seed: int | Sequence[int]) -> Measurements:
+    """Every quantity of some descriptors at the latents of a chart.
+
+    Args:
+        chart: of a map at `n` latents.
+        descriptors: names from the registry.
+        seed: of random draws; one, or one a latent.
+    """
+    estimates: dict[str, Estimate] = {}
+    failed: list[dict[str, str]] = []
+    for name in descriptors:
+        function = REGISTRY[name].function
+        try:
+            estimate = function(chart.map, chart.latents, generator=seed, effort=chart.effort, chart=chart)
+        except Exception as error:  # one descriptor's failure must not cost the others their run
+            estimates |= _undefined(REGISTRY[name], chart.n)
+            failed.append({"what": name, "reason": in_one_line(error)})
+            continue
+        estimates |= estimate.named(name)
+    messages = {quantity: estimate.message for quantity, estimate in estimates.items() if estimate.message}
+    return Measurements(estimates, tuple(failed), messages)
+
+
+def applicable(descriptors: Sequence[str], output_shape: Sequence[int]) -> tuple[list[str], list[dict[str, str]]]:
+    """The descriptors that have a meaning for outputs of this shape, and the others with the reason."""
+    is_spatial = len(output_shape) > 1
+    reason = f"needs outputs with spatial axes, (channels, *space), got {tuple(output_shape)}"
+    left_out = [name for name in descriptors if REGISTRY[name].spatial and not is_spatial]
+    chosen = [name for name in descriptors if name not in left_out]
+    return chosen, [{"what": name, "reason": reason} for name in left_out]
+
+
+def _undefined(descriptor: Descriptor, n: int) -> dict[str, Estimate]:
+    nothing = torch.full((n,), math.nan, dtype=torch.float64)
+    return {q.name: Estimate(nothing, nothing, 0, 0, ("undefined",) * n) for q in descriptor.quantities}
