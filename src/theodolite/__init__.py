@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from theodolite.data import load_images
     from theodolite.derivatives import JacobianOperator, jacobian
     from theodolite.descriptors import (
@@ -27,8 +29,12 @@ if TYPE_CHECKING:
     from theodolite.estimates import Estimate
     from theodolite.maps import Autoencoder, LatentMap, denoiser_map, load, sampler_map
     from theodolite.report import write_report
+    from theodolite.runs import Run, read_run
     from theodolite.spectrum import singular_spectrum
-    from theodolite.surveys import Run, decouple, detect, rank, read_run, survey
+    from theodolite.surveys import decouple, detect, rank
+
+    path: Callable[..., Run]
+    survey: Callable[..., Run]
 
 __version__ = "0.1.0"
 
@@ -57,9 +63,10 @@ _HOMES = {
     "scores": (),
     "maps": ("Autoencoder", "LatentMap", "denoiser_map", "load", "sampler_map"),
     "report": ("write_report",),
+    "runs": ("Run", "read_run"),
     "spectrum": ("singular_spectrum",),
     "steering": (),
-    "surveys": ("Run", "decouple", "detect", "find_hotspots", "rank", "read_run", "survey"),
+    "surveys": ("decouple", "detect", "find_hotspots", "rank"),
     "training": (),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -88,6 +95,7 @@ __all__ = [
     "local_rank",
     "local_scaling",
     "location_map",
+    "path",
     "rank",
     "read_run",
     "sampler_map",
@@ -98,6 +106,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    from theodolite.experiments import SUMMARIES
+
+    if name in SUMMARIES:
+        from theodolite.runs.functions import function_of
+
+        return function_of(name)
     if name in _HOME_OF:
         return getattr(importlib.import_module(f"theodolite.{_HOME_OF[name]}"), name)
     try:

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from theodolite.report import write_guidance_report, write_report
+from theodolite.report.guidance import write_guidance_report, write_report
 
 pytestmark = pytest.mark.browser
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from theodolite.detection import SCORES
-from theodolite.report import write_detection_report
+from theodolite.report.detection import write_detection_report
 from theodolite.report.detection_figures import KINDS
 from theodolite.surveys import detect
 from theodolite.surveys.detected import read_detection

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from theodolite.errors import InputError
-from theodolite.report import write_guidance_report
+from theodolite.report.guidance import write_guidance_report
 from theodolite.report.guidance_words import QUANTITIES, guidance_reading
 from theodolite.surveys.guided_store import read_guidance
 

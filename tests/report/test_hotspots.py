@@ -20,7 +20,7 @@ def estimate(value: float, stderr: float, status: str = "ok") -> Estimate:
 
 def test_the_page_shows_every_image_and_asks_for_nothing(tmp_path: Path) -> None:
     pytest.importorskip("plotly")
-    from theodolite.report import write_hotspots_report
+    from theodolite.report.hotspots import write_hotspots_report
 
     found = find_hotspots("zoo:digits", bundled_images(), tmp_path / "run", size=8, limit=4, neighbours=1)
     page = write_hotspots_report(found).read_text()

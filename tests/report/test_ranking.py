@@ -13,8 +13,7 @@ import pytest
 
 import theodolite
 from theodolite.diffusability.space import CURVES
-from theodolite.report import write_ranking_report
-from theodolite.report.ranking import PENALTY_WORDS
+from theodolite.report.ranking import PENALTY_WORDS, write_ranking_report
 from theodolite.surveys.quality import PENALTIES
 from theodolite.surveys.ranked_store import read_ranking
 

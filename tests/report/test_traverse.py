@@ -10,7 +10,7 @@ import torch
 
 from theodolite.errors import InputError
 from theodolite.maps import karras_levels
-from theodolite.report import write_traverse_report
+from theodolite.report.traverse import write_traverse_report
 from theodolite.report.traverse_words import readings, tables
 from theodolite.surveys import read_traverse, traverse_corruptions, traverse_denoising, traverse_plane
 from theodolite.zoo import bundled_images

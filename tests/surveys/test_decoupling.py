@@ -14,7 +14,7 @@ from theodolite import InputError, decouple
 from theodolite.data.conditions import prompts_of, text_of
 from theodolite.derivatives import SelfCheck
 from theodolite.maps.diffusion import Diffusion
-from theodolite.report import write_decoupling_report
+from theodolite.report.decoupling import write_decoupling_report
 from theodolite.surveys import decoupling_claims
 from theodolite.surveys.decoupled import read_decoupling
 from theodolite.surveys.decoupled_hotspots import paired_hotspots

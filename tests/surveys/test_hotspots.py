@@ -98,7 +98,7 @@ def test_doubted_derivatives_doubt_every_share(
     tiny: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("plotly")
-    from theodolite.report import write_hotspots_report
+    from theodolite.report.hotspots import write_hotspots_report
 
     whole = Survey._self_checked
 

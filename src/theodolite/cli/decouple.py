@@ -108,6 +108,6 @@ def _conclude(out: str, *, as_json: bool, quiet: bool, with_report: bool) -> Non
 def _written(found: Decoupled) -> Path | None:
     if terminal.lacks_for_reports(found.path):
         return None
-    from theodolite.report import write_decoupling_report
+    from theodolite.report.decoupling import write_decoupling_report
 
     return write_decoupling_report(found)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
-from theodolite.cli.survey import conduct
+from theodolite.cli.verbs import conduct
 
 __all__ = ["demo"]
-
-SETTINGS: dict[str, Any] = {"model": "zoo:patches-kl", "size": 32, "limit": None, "budget": "standard"}
 
 
 @click.command(short_help="Survey a small model on bundled images.")
@@ -27,6 +23,7 @@ def demo(out: str) -> None:
       theodolite demo
       theodolite demo --out runs/second
     """  # noqa: D301
+    from theodolite.runs.registry import experiment_of
     from theodolite.zoo import bundled_images
 
-    conduct(out, data=bundled_images(), **SETTINGS)
+    conduct(experiment_of("survey"), ["zoo:patches-kl"], out, {"data": str(bundled_images()), "size": 32})

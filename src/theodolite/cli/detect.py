@@ -132,6 +132,6 @@ def _tell(found: Detection) -> None:
 def _written(found: Detection) -> Path | None:
     if terminal.lacks_for_reports(found.run.path):
         return None
-    from theodolite.report import write_detection_report
+    from theodolite.report.detection import write_detection_report
 
     return write_detection_report(found)

@@ -96,7 +96,7 @@ def _written(out: str) -> Path | None:
     """The report, or a notice and None where the packages it needs are not installed."""
     if terminal.lacks_for_reports(out):
         return None
-    from theodolite.report import write_guidance_report
+    from theodolite.report.guidance import write_guidance_report
 
     return write_guidance_report(out)
 

@@ -85,7 +85,7 @@ def _conclude(out: str, *, as_json: bool, quiet: bool, with_report: bool) -> Non
         _tell(found)
     report = None
     if with_report and not terminal.lacks_for_reports(out):
-        from theodolite.report import write_hotspots_report
+        from theodolite.report.hotspots import write_hotspots_report
 
         report = write_hotspots_report(found)
     if as_json:

@@ -18,7 +18,6 @@ from theodolite.cli.phases import phases
 from theodolite.cli.rank import rank
 from theodolite.cli.report import report
 from theodolite.cli.show import show
-from theodolite.cli.survey import survey
 from theodolite.cli.traverse import traverse
 from theodolite.cli.verbs import verb_of
 from theodolite.errors import InputError
@@ -97,5 +96,5 @@ def main() -> None:
     """  # noqa: D301
 
 
-for verb in (survey, rank, diffusability, detect, decouple, hotspots, traverse, phases, guide, demo, report, show):
+for verb in (rank, diffusability, detect, decouple, hotspots, traverse, phases, guide, demo, report, show):
     main.add_command(verb)

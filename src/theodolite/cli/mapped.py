@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from theodolite.cli import terminal
 
 if TYPE_CHECKING:
+    from typing import Any as Paths
+
     from theodolite.estimates import Estimate
-    from theodolite.surveys.paths_store import Paths
     from theodolite.surveys.phase_store import Level
 
 __all__ = ["paths_as_json", "phases_as_json", "print_paths", "print_phases"]

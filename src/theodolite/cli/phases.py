@@ -95,6 +95,6 @@ def write(run: str, path: Path) -> Path | None:
     """The report of a phase map, or a notice and None where the packages it needs are not installed."""
     if terminal.lacks_for_reports(run):
         return None
-    from theodolite.report import write_phases_report
+    from theodolite.report.phases import write_phases_report
 
     return write_phases_report(run, path)

@@ -156,6 +156,6 @@ def conclude(out: str, *, as_json: bool, quiet: bool, with_report: bool) -> None
 def _written(ranking: Ranking, info: dict[str, Any], out: str) -> Path | None:
     if terminal.lacks_for_reports(out):
         return None
-    from theodolite.report import write_ranking_report
+    from theodolite.report.ranking import write_ranking_report
 
     return write_ranking_report(ranking, info, Path(out) / "report.html")

@@ -44,52 +44,52 @@ def _survey(run: str, out: Path | None) -> Path:
 
 
 def _ranking(run: str, out: Path | None) -> Path:
-    from theodolite.report import write_ranking_report
+    from theodolite.report.ranking import write_ranking_report
     from theodolite.surveys.ranked_store import read_ranking
 
     return write_ranking_report(*read_ranking(run), out or Path(run) / "report.html")
 
 
 def _detection(run: str, out: Path | None) -> Path:
-    from theodolite.report import write_detection_report
+    from theodolite.report.detection import write_detection_report
     from theodolite.surveys.detected import read_detection
 
     return write_detection_report(read_detection(run), out)
 
 
 def _decoupling(run: str, out: Path | None) -> Path:
-    from theodolite.report import write_decoupling_report
+    from theodolite.report.decoupling import write_decoupling_report
     from theodolite.surveys.decoupled import read_decoupling
 
     return write_decoupling_report(read_decoupling(run), out)
 
 
 def _phases(run: str, out: Path | None) -> Path:
-    from theodolite.report import write_phases_report
+    from theodolite.report.phases import write_phases_report
 
     return write_phases_report(run, out)
 
 
 def _paths(run: str, out: Path | None) -> Path:
-    from theodolite.report import write_paths_report
+    from theodolite.report import write_report as write_paths_report
 
     return write_paths_report(run, out)
 
 
 def _traverse(run: str, out: Path | None) -> Path:
-    from theodolite.report import write_traverse_report
+    from theodolite.report.traverse import write_traverse_report
 
     return write_traverse_report(run, out)
 
 
 def _guidance(run: str, out: Path | None) -> Path:
-    from theodolite.report import write_guidance_report
+    from theodolite.report.guidance import write_guidance_report
 
     return write_guidance_report(run, out)
 
 
 def _hotspots(run: str, out: Path | None) -> Path:
-    from theodolite.report import write_hotspots_report
+    from theodolite.report.hotspots import write_hotspots_report
     from theodolite.surveys.hotspots_store import read_hotspots
 
     return write_hotspots_report(read_hotspots(run), out)

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from theodolite.report.page import Cell
+    from theodolite.report.page import Row as PageRow
     from theodolite.report.page import Table as PageTable
     from theodolite.runs.run import Run as Results
-    from theodolite.surveys import Forecast, Run
+    from theodolite.surveys import Run
 
 __all__ = [
     "answer",
@@ -39,7 +40,6 @@ __all__ = [
     "interruptible",
     "lacks_for_reports",
     "notice",
-    "print_forecast",
     "print_run",
     "print_samples",
     "print_summary",
@@ -62,7 +62,9 @@ def printable(text: object) -> str:
         >>> printable("a\x1b[31mb")
         'a\\x1b[31mb'
     """
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in str(text))
+    return "".join(
+        c if c.isprintable() or c in "\n\t\u202f" else c.encode("unicode_escape").decode() for c in str(text)
+    )
 
 
 def notice(message: str) -> None:
@@ -264,19 +266,6 @@ def print_summary(run: Run) -> None:
     for entry in run.summary():
         if entry["flagged"]:
             say(f"{entry['quantity']}: {_why_flagged(run, entry['quantity'])}")
-
-
-def print_forecast(found: Forecast) -> None:
-    """What a survey would cost, on stdout."""
-    way = "dense" if found.dense else "stochastic"
-    say(f"{found.samples} samples, {found.latent_dim:,} latent and {found.output_dim:,} output dimensions, {way}")
-    total = found.passes_a_sample
-    rows = [(name, f"{count:,}", f"{100 * count / total:.0f} %") for name, count in found.passes.items() if count]
-    print_table("", ("part", "passes", "share"), rows, "")
-    for left_out in found.left_out:
-        say(f"left out {left_out['descriptor']}: {left_out['reason']}")
-    span = timedelta(seconds=round(found.seconds))
-    say(f"about {total:,} passes a sample, {1000 * found.seconds_a_pass:.3g} ms a pass: {span} in all")
 
 
 def _why_flagged(run: Run, quantity: str) -> str:
@@ -486,8 +475,14 @@ def _holds(item: Cell, sign: str, wanted: str) -> bool:
 def _print(table: PageTable) -> None:
     heads = table.heads
     names = tuple(column.name for column in heads)
-    rows = [tuple(printable(item) for item in row.cells) for row in table.body]
+    rows = [tuple(printable(text) for text in _texts(row)) for row in table.body]
     print_table(table.title, names, rows, table.caption, spare=tuple(c.name for c in heads if c.spare or c.variant))
+
+
+def _texts(row: PageRow) -> list[str]:
+    """The cells of a row; the first by the name that `--sort` and `--filter` know it by."""
+    first, *others = row.cells
+    return [first.value if isinstance(first.value, str) else str(first), *(str(item) for item in others)]
 
 
 def forecast_text(told: Mapping[str, Any]) -> str:

@@ -154,7 +154,7 @@ def _conclude(out: str, as_json: bool, quiet: bool, with_report: bool) -> None:
         notices.tell(found.info)
     report = None
     if with_report and not terminal.lacks_for_reports(out):
-        from theodolite.report import write_traverse_report
+        from theodolite.report.traverse import write_traverse_report
 
         report = write_traverse_report(out)
     if as_json:

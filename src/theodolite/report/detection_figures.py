@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from theodolite.detection import at_level
 from theodolite.report import palette
-from theodolite.report.content import is_wide
 from theodolite.report.figures import figure_of, layout_of, plain_axis, short
 from theodolite.report.framing import decades
 from theodolite.report.ranking_figures import escaped
+from theodolite.report.samples import is_wide
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

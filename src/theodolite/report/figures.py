@@ -1,4 +1,4 @@
-"""The figures, as plotly figures; every mark that stands for a sample carries the sample's index in `customdata`.
+"""Figures of samples; every mark that stands for a sample carries the sample's index in `customdata`.
 
 The page's own script draws them, shows a card with the images at the mark under the pointer, and rings the same sample
 in the other figures (`layout.meta` names the trace it may use for that).
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.report import palette
-from theodolite.report.content import Content, Quantity, is_wide
 from theodolite.report.density import MeanDensity, kernel_density, mean_density, silverman
 from theodolite.report.drawing import FONT, figure_of, layout_of, plain_axis, short
 from theodolite.report.framing import Frame, central, decades, framed
+from theodolite.report.samples import Listing, Quantities, is_wide
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -39,7 +39,7 @@ _FEWEST_FOR_OUTLINE = 8
 Array = NDArray[np.float64]
 
 
-def distribution(content: Content, quantity: Quantity) -> Figure | None:
+def distribution(listing: Listing, quantity: Quantities) -> Figure | None:
     """Every sample a point with its 95 % interval, inside the outline of their density; None without spread.
 
     Points of one value are moved apart sideways, by no more than the outline's width (a sina plot).
@@ -60,7 +60,7 @@ def distribution(content: Content, quantity: Quantity) -> Figure | None:
     y = width * _spread_out(len(values)) * 0.8
     digits = _telling(values[inside])
     points = {
-        **_markers(content, quantity, chosen, size=8.5),
+        **_markers(listing, quantity, chosen, size=8.5),
         "x": short(frame.places, digits),
         "y": short(y),
         "error_x": _bars(frame.below, frame.above),
@@ -84,21 +84,21 @@ def distribution(content: Content, quantity: Quantity) -> Figure | None:
     return figure_of([outline, points, _ring(), _cut(edges)], layout)
 
 
-def averaged_spectrum(content: Content) -> MeanDensity | None:
+def averaged_spectrum(listing: Listing) -> MeanDensity | None:
     """The density of log10 singular values over the listed samples; None when no spectrum was stored."""
-    if not content.spectra:
+    if not listing.spectra:
         return None
-    _, nodes, weights = zip(*content.spectra)
-    double = (content.info.get("model") or {}).get("dtype") == "float64"
+    _, nodes, weights = zip(*listing.spectra)
+    double = (listing.run.info.get("model") or {}).get("dtype") == "float64"
     return mean_density(nodes, weights, tolerance=1e-6 if double else 1e-5)
 
 
-def spectrum_density(content: Content, density: MeanDensity) -> Figure:
+def spectrum_density(listing: Listing, density: MeanDensity) -> Figure:
     """Mean density with its 95 % band over samples, and one faint line a sample (at most 60)."""
     sigma = short(10.0**density.grid, 6)
     every = max(1, math.ceil(len(density.curves) / _MOST_LINES))
     pairs = list(zip(density.kept, density.curves))[::every]
-    lines = [_spectrum_line(content, content.spectra[position][0], sigma, curve) for position, curve in pairs]
+    lines = [_spectrum_line(listing, listing.spectra[position][0], sigma, curve) for position, curve in pairs]
     mean = _line(sigma, density.mean, palette.INK, 2.6)
     bold = _line([], [], palette.ACCENT, 3.0)
     traces = [*lines, *_band(sigma, density), mean, bold]
@@ -116,17 +116,17 @@ def spectrum_density(content: Content, density: MeanDensity) -> Figure:
     return figure_of(traces, layout)
 
 
-def scatter(content: Content, across: Quantity, up: Quantity) -> Figure | None:
+def scatter(listing: Listing, across: Quantities, up: Quantities) -> Figure | None:
     """One quantity against another, one point a sample with 95 % intervals; None when no sample has both."""
     chosen = np.flatnonzero(across.usable & up.usable)
     if not len(chosen):
         return None
-    coloured = content.brittleness.quantity if content.brittleness else across
+    coloured = listing.order.quantity if listing.order else across
     x, y = across.values[chosen], up.values[chosen]
     right = framed(x, *_interval(across, chosen), most=across.most)
     top = framed(y, *_interval(up, chosen), most=up.most)
     points = {
-        **_markers(content, coloured, chosen, size=12, also=(across, up)),
+        **_markers(listing, coloured, chosen, size=12, also=(across, up)),
         "x": short(right.places, _telling(x)),
         "y": short(top.places, _telling(y)),
         "error_x": _bars(right.below, right.above),
@@ -145,14 +145,14 @@ def scatter(content: Content, across: Quantity, up: Quantity) -> Figure | None:
     return figure_of([points, _cut([*sideways, *upwards]), _ring()], layout)
 
 
-def _titled(quantity: Quantity) -> str:
+def _titled(quantity: Quantities) -> str:
     """Axis title; plotly reads a little HTML in it, so what comes from outside is escaped."""
     text = f"{quantity.label} ({quantity.unit})" if quantity.unit else quantity.label
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _markers(
-    content: Content, quantity: Quantity, chosen: NDArray[np.intp], *, size: float, also: Sequence[Quantity] = ()
+    listing: Listing, quantity: Quantities, chosen: NDArray[np.intp], *, size: float, also: Sequence[Quantities] = ()
 ) -> dict[str, Any]:
     """Points in their sample's colour, hollow where a status is not ok."""
     judged = (quantity, *also)
@@ -164,7 +164,7 @@ def _markers(
         "hoverinfo": "none",
         "marker": {
             "size": round(size * _crowding(len(chosen)), 1),
-            "color": [content.samples[i].colour for i in chosen],
+            "color": [listing.samples[i].colour for i in chosen],
             "symbol": ["circle-open" if item else "circle" for item in hollow],
             "line": {"width": [1.8 if item else 0.8 for item in hollow], "color": palette.PAPER},
             "opacity": 0.95,
@@ -184,7 +184,7 @@ def _ring() -> dict[str, Any]:
     return {"type": "scatter", "mode": "markers", "x": [], "y": [], "hoverinfo": "skip", "marker": marker}
 
 
-def _interval(quantity: Quantity, chosen: NDArray[np.intp]) -> tuple[Array, Array]:
+def _interval(quantity: Quantities, chosen: NDArray[np.intp]) -> tuple[Array, Array]:
     """Lengths of the 95 % interval below and above each value; one-sided where the value is a bound."""
     margin = 1.96 * np.nan_to_num(quantity.stderr[chosen], nan=0.0, posinf=0.0)
     statuses = np.array([quantity.statuses[i] for i in chosen])
@@ -271,9 +271,9 @@ def _line(x: Sequence[float], y: Any, colour: str, width: float) -> dict[str, An
     return {"type": "scatter", "mode": "lines", "x": list(x), "y": short(y, 4), "line": line, "hoverinfo": "skip"}
 
 
-def _spectrum_line(content: Content, index: int, sigma: Sequence[float], curve: Array) -> dict[str, Any]:
-    opacity = 0.55 if len(content.spectra) <= 24 else 0.28
-    line = _line(sigma, curve, palette.faded(content.samples[index].colour, opacity), 1.3)
+def _spectrum_line(listing: Listing, index: int, sigma: Sequence[float], curve: Array) -> dict[str, Any]:
+    opacity = 0.55 if len(listing.spectra) <= 24 else 0.28
+    line = _line(sigma, curve, palette.faded(listing.samples[index].colour, opacity), 1.3)
     return {**line, "hoverinfo": "none", "meta": {"sample": index}}
 
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from theodolite.data.images import load_images
 from theodolite.surveys.decoupling import decouple
 from theodolite.surveys.detection import detect
-from theodolite.surveys.engine import survey, survey_forecast
-from theodolite.surveys.forecast import Forecast
 from theodolite.surveys.ranking import rank
 from theodolite.surveys.run import Run, read_run
 
@@ -18,25 +16,20 @@ if TYPE_CHECKING:
     from theodolite.surveys.over_corruptions import traverse_corruptions
     from theodolite.surveys.over_denoising import traverse_denoising
     from theodolite.surveys.over_plane import traverse_plane
-    from theodolite.surveys.paths import interpolate
     from theodolite.surveys.phase_maps import map_phases
     from theodolite.surveys.traversed import Traversed, read_traverse
 
 __all__ = [
-    "Forecast",
     "Run",
     "Traversed",
     "decouple",
     "detect",
     "find_hotspots",
-    "interpolate",
     "load_images",
     "map_phases",
     "rank",
     "read_run",
     "read_traverse",
-    "survey",
-    "survey_forecast",
     "traverse_corruptions",
     "traverse_denoising",
     "traverse_plane",
@@ -45,7 +38,6 @@ __all__ = [
 _LATE = {
     "Traversed": "traversed",
     "find_hotspots": "hotspots",
-    "interpolate": "paths",
     "map_phases": "phase_maps",
     "read_traverse": "traversed",
     "traverse_corruptions": "over_corruptions",

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from theodolite.data.images import ImageFile, ImageSet, find_images, load_image
-from theodolite.errors import InputError, path_of
-from theodolite.surveys.forecast import Forecast, forecast_of
-from theodolite.surveys.plan import Plan, differences, make_plan
-from theodolite.surveys.progress import Progress, silent
+from theodolite.errors import InputError
+from theodolite.surveys.plan import Plan, differences
+from theodolite.surveys.progress import Progress
 from theodolite.surveys.run import Run, read_run
 from theodolite.surveys.store import RunFolder, read_record, read_rows
 
@@ -23,119 +22,13 @@ if TYPE_CHECKING:
     from theodolite.maps import Autoencoder
     from theodolite.surveys.measure import Measured
 
-__all__ = ["Survey", "checked_images", "image_of", "loaded", "name_of", "survey", "survey_forecast"]
+__all__ = ["Survey", "checked_images", "image_of", "loaded", "name_of"]
 
 _NOT_DIFFERENTIABLE = (
     "cannot be differentiated at the first image's latent",
     "its decoder must run at any latent near an image's, and in torch operations only (no numpy, no .item())",
 )
 """What went wrong, and what to do."""
-
-
-def survey(
-    model: str | os.PathLike[str] | Autoencoder,
-    data: str | Path,
-    out: str | Path,
-    *,
-    limit: int | None = None,
-    size: int | None = None,
-    budget: str = "standard",
-    rtol: float | None = None,
-    descriptors: str | Sequence[str] | None = None,
-    seed: int = 0,
-    device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
-    subfolder: str | None = None,
-    revision: str | None = None,
-    progress: Progress | None = None,
-) -> Run:
-    """Measure the local geometry of an autoencoder's decoder at the latent of every image of a folder.
-
-    Each sample has its own random stream, made of `seed` and its id: its numbers depend neither on the other samples
-    nor on their order. Finished samples are stored as they are made. Called again with the same arguments it goes on
-    where it stopped, whatever stopped it, and returns a complete run as it is.
-
-    Args:
-        model: what `theodolite.load` takes, or an `Autoencoder`.
-        data: folder of images, searched with its subfolders.
-        out: the run folder: new, empty, or one of the same configuration.
-        limit: only the first so many images, in the order of their paths.
-        size: centre square, resized to so many pixels (a smaller image is enlarged); when None the centre is cut to
-            what the model can take, and all images must then have one size.
-        budget: ``quick``, ``standard`` or ``full``: how much work one sample may cost.
-        rtol: of the spectrum, instead of what the budget says: as much work as it takes to this standard error of the
-            log-volume for each dimension, e.g. 0.01; see `theodolite.local_scaling`.
-        descriptors: names from the registry, in a list or separated by commas; all of them by default.
-        seed: of every random draw.
-        device: as in torch, e.g. ``cuda``.
-        dtype: ``float32`` or ``float64``.
-        subfolder: of the model's folder or hub repository.
-        revision: of the hub repository.
-        progress: called with (finished, total, sample) at the start and after every sample.
-
-    Returns:
-        The run, as `read_run` gives it.
-
-    Raises:
-        InputError: before long work starts, when any argument cannot be used or the folder holds another configuration;
-            during it, when the disk is full.
-        KeyboardInterrupt: on Ctrl-C, once what is finished is merged and the run says that it was interrupted.
-        RuntimeError: not one sample could be measured.
-    """
-    plan = _planned(
-        model,
-        data,
-        limit=limit,
-        size=size,
-        budget=budget,
-        rtol=rtol,
-        descriptors=descriptors,
-        seed=seed,
-        device=device,
-        dtype=dtype,
-        subfolder=subfolder,
-        revision=revision,
-    )
-    folder = RunFolder(path_of(out, "the run folder"))
-    exists = folder.check()
-    autoencoder, images = _opened(model, data, plan)
-    return Survey(plan, autoencoder, images, folder).run(exists, progress or silent)
-
-
-def survey_forecast(model: str | os.PathLike[str] | Autoencoder, data: str | Path, **settings: Any) -> Forecast:
-    """What `survey` would cost with the same arguments: passes of a sample by descriptor, and seconds; writes nothing.
-
-    The passes are counted from the plan, the seconds a pass measured at the latent of the first image.
-
-    Args:
-        model: as in `survey`.
-        data: as in `survey`.
-        settings: of `survey`: `limit`, `size`, `budget`, `rtol`, `descriptors`, `seed`, `device`, `dtype`, `subfolder`,
-            `revision`.
-
-    Raises:
-        InputError: whatever `survey` would refuse.
-    """
-    from theodolite.surveys.measure import refusing
-
-    plan = _planned(model, data, **settings)
-    autoencoder, images = _opened(model, data, plan)
-    latents, _ = _first_pass(autoencoder, plan, images)
-    with refusing(autoencoder.name, *_NOT_DIFFERENTIABLE):
-        return forecast_of(plan, autoencoder.decoder, latents, len(images.files))
-
-
-def _planned(model: Any, data: str | Path, *, device: Any = None, dtype: Any = None, **settings: Any) -> Plan:
-    from theodolite.descriptors.registry import REGISTRY
-
-    given = {
-        "model": name_of(model),
-        "data": str(path_of(data, "the image folder")),
-        **settings,
-        "device": None if device is None else str(device),
-        "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
-    }
-    return make_plan(given, list(REGISTRY))
 
 
 def _opened(model: Any, data: str | Path, plan: Plan) -> tuple[Autoencoder, ImageSet]:

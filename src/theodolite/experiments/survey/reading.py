@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from theodolite.report.content import Content, Quantity
 from theodolite.report.rounding import rounded
+from theodolite.report.samples import Listing, Quantities
 
 __all__ = ["brittle_definition", "reading"]
 
@@ -16,24 +16,25 @@ _DIGITS = 3
 """The most digits a sentence about medians over samples carries."""
 
 
-def reading(content: Content) -> list[str]:
+def reading(listing: Listing) -> list[str]:
     """Plain-language reading: how the map stretches around these latents, and whether the samples differ."""
-    if content.doubt and content.count:
-        return [f"No number of this report can be read as geometry: {content.doubt}."]
-    sentences = [_first(content), _second(content)]
+    check = listing.run.info.get("self_check") or {}
+    if check.get("first_order_holds") is False and listing.count:
+        return [f"No number of this report can be read as geometry: {check.get('message')}."]
+    sentences = [_first(listing), _second(listing)]
     return [sentence for sentence in sentences if sentence]
 
 
-def brittle_definition(content: Content) -> str:
+def brittle_definition(listing: Listing) -> str:
     """What this report calls brittle, in one place."""
-    if content.brittleness is None:
+    if listing.order is None:
         return ""
-    if content.brittleness.quantity.name == "curvature":
+    if listing.order.quantity.name == "curvature":
         return (
             "Brittle here means high curvature: where a small step in latent space bends the output most, relative to "
             "how far it moves it."
         )
-    measured = any(quantity.name == "curvature" for quantity in content.quantities)
+    measured = any(quantity.name == "curvature" for quantity in listing.quantities)
     curvature = "has no value that can be ranked here" if measured else "was not measured"
     return (
         "Brittle here means a high leading singular value: where the most sensitive direction of latent space changes "
@@ -41,39 +42,39 @@ def brittle_definition(content: Content) -> str:
     )
 
 
-def _first(content: Content) -> str:
-    if not content.count:
+def _first(listing: Listing) -> str:
+    if not listing.count:
         return "No sample has been measured yet."
-    parts = [part for part in (_stretch(content), _directions(content)) if part] or [_any_quantity(content)]
-    where = "Around the one latent surveyed" if content.count == 1 else f"Around the {content.count} latents surveyed"
+    parts = [part for part in (_stretch(listing), _directions(listing)) if part] or [_any_quantity(listing)]
+    where = "Around the one latent surveyed" if listing.count == 1 else f"Around the {listing.count} latents surveyed"
     return f"{where}, {' and '.join(part for part in parts if part)}." if any(parts) else ""
 
 
-def _stretch(content: Content) -> str:
-    quantity = content.quantity("local_scaling_per_dimension")
+def _stretch(listing: Listing) -> str:
+    quantity = listing.quantity("local_scaling_per_dimension")
     if quantity is None or not _finite(quantity.summary.get("median")):
         return ""
     summary = quantity.summary
     factors = [math.exp(min(summary[key], 700.0)) for key in ("median", "low", "high")]
     (median, low, high), _, power = rounded(factors, _error(quantity) * factors[0], most=_DIGITS)
     power = f" {power}" if power else ""
-    changes = f"the decoder of {content.model_name} changes lengths {median}{power}-fold"
+    changes = f"the decoder of {_name(listing)} changes lengths {median}{power}-fold"
     text = f"{changes} on geometric average over latent directions"
-    return text if content.count == 1 else f"{text} (median over samples; quartiles {low} to {high}{power})"
+    return text if listing.count == 1 else f"{text} (median over samples; quartiles {low} to {high}{power})"
 
 
-def _directions(content: Content) -> str:
-    quantity = content.quantity("local_rank")
+def _directions(listing: Listing) -> str:
+    quantity = listing.quantity("local_rank")
     if quantity is None or not _finite(quantity.summary.get("median")):
         return ""
     words = quantity.summarised(_DIGITS)
-    size = math.prod(content.latent_shape)
-    of = f" of {size} latent dimensions" if content.latent_shape else " latent dimensions"
+    shape = listing.run.info.get("latent_shape") or []
+    of = f" of {math.prod(shape)} latent dimensions" if shape else " latent dimensions"
     return f"spreads that response over about {words['median']}{of} (entropy rank)"
 
 
-def _any_quantity(content: Content) -> str:
-    quantity = next((item for item in content.quantities if item.usable.any()), None)
+def _any_quantity(listing: Listing) -> str:
+    quantity = next((item for item in listing.quantities if item.usable.any()), None)
     if quantity is None:
         return "no quantity came out as a finite number"
     words = quantity.summarised(_DIGITS)
@@ -82,15 +83,15 @@ def _any_quantity(content: Content) -> str:
     return f"the median of {_lower(quantity.label)} is {value}{unit}"
 
 
-def _second(content: Content) -> str:
-    brittleness = content.brittleness
-    if content.count == 1:
+def _second(listing: Listing) -> str:
+    order = listing.order
+    if listing.count == 1:
         return "With a single sample nothing can be said about how samples differ."
-    if brittleness is None or len(brittleness.order) < 2:
+    if order is None or len(order.places) < 2:
         return ""
-    quantity = brittleness.quantity
+    quantity = order.quantity
     unit = f" ({quantity.unit})" if quantity.unit else ""
-    least, most = (content.samples[i] for i in (brittleness.order[0], brittleness.order[-1]))
+    least, most = (listing.samples[i] for i in (order.places[0], order.places[-1]))
     ends = (
         f"{quantity.label}{unit} runs from {quantity.at(least.index)} ({least.file}) "
         f"to {quantity.at(most.index)} ({most.file})"
@@ -98,7 +99,7 @@ def _second(content: Content) -> str:
     return f"{ends}; {_verdict(quantity)}."
 
 
-def _verdict(quantity: Quantity) -> str:
+def _verdict(quantity: Quantities) -> str:
     error = _error(quantity)
     low, high = quantity.summary.get("low"), quantity.summary.get("high")
     if not (_finite(low) and _finite(high)):
@@ -116,13 +117,17 @@ def _verdict(quantity: Quantity) -> str:
     return "the errors are not small against the spread between samples, so close samples cannot be put in order"
 
 
-def _error(quantity: Quantity) -> float:
+def _error(quantity: Quantities) -> float:
     error = quantity.summary.get("median_stderr")
     return float(error) if error is not None and math.isfinite(error) else 0.0
 
 
 def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
+
+
+def _name(listing: Listing) -> str:
+    return str(listing.run.info["model"].get("name") or "the model")
 
 
 def _lower(label: str) -> str:

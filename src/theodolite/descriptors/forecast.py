@@ -1,9 +1,9 @@
-"""What a survey will cost, told before it starts."""
+"""What descriptors will cost, told before they are measured."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from theodolite.descriptors.effort import Effort
     from theodolite.maps import LatentMap
-    from theodolite.surveys.plan import Plan
 
 __all__ = ["Forecast", "forecast_of"]
 
@@ -57,23 +57,30 @@ class Forecast:
         return {**asdict(self), "passes_a_sample": self.passes_a_sample, "seconds": round(self.seconds, 3)}
 
 
-def forecast_of(plan: Plan, map: LatentMap, latents: Tensor, samples: int) -> Forecast:
-    """The cost of a plan for `samples` latents like the first one, `latents: (1, *latent)`; some fifteen passes.
+def forecast_of(descriptors: Sequence[str], effort: Effort, map: LatentMap, latents: Tensor, samples: int) -> Forecast:
+    """The cost of descriptors at `samples` latents like this one; some fifteen passes.
+
+    Args:
+        descriptors: names from the registry.
+        effort: what may be spent.
+        map: the map.
+        latents: `(1, *latent)`, at which a pass is timed.
+        samples: how many latents there are.
 
     Raises:
         InputError: the map cannot be differentiated there.
     """
     from theodolite.derivatives import jacobian
     from theodolite.descriptors.registry import REGISTRY
-    from theodolite.surveys.measure import applicable
+    from theodolite.descriptors.together import applicable
 
     operator = jacobian(map, latents)
     dimension = min(operator.latent_dim, operator.output_dim)
-    chosen, left_out = applicable(plan.descriptors, operator.outputs.shape[1:])
-    dense = plan.effort.is_dense(dimension)
-    passes = {name: REGISTRY[name].passes(plan.effort, dense) for name in chosen}
+    chosen, left_out = applicable(descriptors, operator.outputs.shape[1:])
+    dense = effort.is_dense(dimension)
+    passes = {name: REGISTRY[name].passes(effort, dense) for name in chosen}
     if any(REGISTRY[name].needs_spectrum for name in chosen):
-        passes = {"spectrum": plan.effort.spectrum_passes(dimension), **passes}
+        passes = {"spectrum": effort.spectrum_passes(dimension), **passes}
     V = latents.expand(_VECTORS, *latents.shape)
     work: tuple[Callable[[], object], ...] = (
         lambda: operator.matvec(V),

@@ -1,0 +1,141 @@
+"""What experiments on images of folders have in common: the images, a model that takes them, and each as a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from theodolite.data.models import check_model
+from theodolite.errors import InputError, path_of, refusing
+from theodolite.runs.experiment import Experiment
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from theodolite.data.images import ImageFile, ImageSet
+    from theodolite.maps import Autoencoder
+
+__all__ = ["ImageExperiment", "fitting", "usual_size"]
+
+_SMALLEST = 32
+"""Side of the images of a model that takes any: the least at which photographs still show something."""
+
+
+class ImageExperiment(Experiment):
+    """An experiment with an autoencoder on the images of folders; every image is a unit.
+
+    Attributes:
+        model: the autoencoder.
+        images: those that are measured; their samples are the units.
+        roles: of each sample, where folders have roles.
+    """
+
+    requires: ClassVar[Mapping[str, type]] = {"model": dict, "data.files": list, "data.skipped": list}
+    model: Autoencoder
+    images: ImageSet
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        super().__init__(given)
+        check_model(given["model"], **self.loading())
+        self.roles: Mapping[str, str] = {}
+        self.images = self.find()
+        self.units = [image.sample for image in self.images.files]
+
+    def find(self) -> ImageSet:
+        """The images, before any model is loaded."""
+        from theodolite.data.images import find_images
+
+        return find_images(path_of(self.given["data"], "the image folder"), self.given["limit"])
+
+    def loading(self) -> dict[str, Any]:
+        """How a model that is named is loaded."""
+        return {name: self.given[name] for name in ("subfolder", "revision", "device", "dtype") if name in self.given}
+
+    def side(self) -> int | None:
+        """Pixels that images are resized to; None where they keep their size."""
+        side = self.given["size"]
+        return None if side is None else int(side)
+
+    def open(self) -> None:
+        """Load the model, and keep the images that it can take."""
+        from theodolite.data.models import opened_autoencoder
+
+        self.model = opened_autoencoder(self.given["model"], **self.loading())
+        self.device = self.model.device
+        self.accept(self.model)
+
+    def accept(self, model: Autoencoder) -> None:
+        """Keep the images that the model can take."""
+        self.images = fitting(model, self.images, self.side())
+        self.by_sample = {image.sample: image for image in self.images.files}
+        self.units = [*self.by_sample]
+
+    def picture_of(self, sample: str) -> Tensor:
+        """An image as the model takes it, `(1, channels, height, width)` in [-1, 1].
+
+        Raises:
+            InputError: it is another image than when the run began.
+        """
+        from theodolite.data.images import load_file
+
+        model = self.model
+        return load_file(
+            self.by_sample[sample], channels=model.image_channels, size=self.side(), multiple=model.downsampling
+        )
+
+    def first_pass(self) -> tuple[Tensor, Tensor]:
+        """Latent and output of the first image: what the model cannot do is told before anything is written."""
+        import torch
+
+        image = self.picture_of(self.units[0])
+        fix = "try another --size, and see that encode and decode belong together"
+        with (
+            refusing(self.model.name, f"failed on the first image, of shape {tuple(image.shape)}", fix),
+            torch.no_grad(),
+        ):
+            latents = self.model.encode(image)
+            return latents, self.model.decode(latents)
+
+    def record(self) -> dict[str, Any]:
+        """Model and images."""
+        files = [self._entry(image) for image in self.images.files]
+        skipped = [asdict(image) for image in self.images.skipped]
+        folder = str(self.images.folder)
+        return {"model": self.model.describe(), "data": {"folder": folder, "files": files, "skipped": skipped}}
+
+    def _entry(self, image: ImageFile) -> dict[str, str]:
+        entry = {"sample": image.sample, "file": image.file}
+        return {**entry, "role": self.roles[image.sample]} if self.roles else entry
+
+    def content(self) -> dict[str, Any]:
+        """The model's fingerprint, and the images by hash."""
+        hashes = {image.sample: image.sha256 for image in self.images.files}
+        return {"model": self.model.fingerprint(), "images": hashes, **({"roles": self.roles} if self.roles else {})}
+
+
+def fitting(model: Autoencoder, images: ImageSet, size: int | None) -> ImageSet:
+    """The images that this model can take.
+
+    Raises:
+        InputError: the model takes neither grey nor RGB images, or not this size, or they have several sizes.
+    """
+    if model.image_channels not in (1, 3):
+        raise InputError(
+            f"a model of 1-channel (grey) or 3-channel (RGB) images expected, got {model.name} with "
+            f"{model.image_channels} channels; measure its latents in Python (`theodolite.local_scaling`, ...)"
+        )
+    if size is not None:
+        model.check_size(size, size)
+        return images
+    if model.image_size is not None:
+        height, width = model.image_size
+        raise InputError(f"{model.name} takes {height}x{width} pixels only; give --size {height} to resize to them")
+    return images.at_least(model.downsampling).of_one_size(model.downsampling)
+
+
+def usual_size(model: Autoencoder, size: int | None) -> int:
+    """The side of images that is given; otherwise what the model takes, or four latents, at least 32 pixels."""
+    if size is not None:
+        return size
+    return min(model.image_size) if model.image_size else max(_SMALLEST, 4 * model.downsampling)
