@@ -30,9 +30,13 @@ def record(name: str) -> dict[str, Any]:
 
 
 def close(new: Any, old: Any, scale: float = 0.0, rtol: float = RTOL) -> bool:
-    if isinstance(new, bool) or not (isinstance(new, (int, float)) and isinstance(old, (int, float))):
+    if not (_numeric(new) and _numeric(old)):
         return type(new) is type(old) and new == old
     return abs(new - old) <= rtol * max(abs(new), abs(old)) + scale + ATOL
+
+
+def _numeric(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def agrees(new: Number, old: Number) -> bool:
