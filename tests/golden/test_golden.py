@@ -1,6 +1,7 @@
 """The numbers, records, tables, words and pages of every verb are those that were stored.
 
-A change that is meant is stored with `python tests/golden/capture.py --write` and listed in the CHANGELOG.
+A change that is meant is stored with `python tests/golden/capture.py --write` and listed in the CHANGELOG. On one
+machine records are equal to the byte: there, that command and `git diff tests/golden` say more than these tolerances.
 """
 
 from __future__ import annotations
@@ -20,7 +21,23 @@ from cases import REFUSALS, RUNS
 RTOL = 2e-3
 ATOL = 1e-6
 STDERR_OF_VALUE = 1e-5
-_TOKEN = re.compile(r"(?<![\w.])[-−+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
+# Wider where rounding is magnified, by what was seen with vector instructions switched off (ATEN_CPU_CAPABILITY=default
+# ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2), doubled.
+LOOSE = (
+    # Second differences in float32 of a leading direction that is hardly ahead of the next one.
+    (re.compile(r"quantity=(lc|lc_over_\w+)$"), 0.01),
+    # Ranks of cells of such maps, and shares of cells above a threshold in them: one cell more or less of 64.
+    (re.compile(r"quantity=map_correlation$|^answer=claims\.C5\.|^answer=hotspots\."), 0.2),
+    # The spread of steps that are equal up to the tolerance of the geodesic.
+    (re.compile(r"route=geodesic\|quantity=jump_variation$"), 0.02),
+    # A change of 0.01 between local scalings of a hundred, each a float32 determinant.
+    (re.compile(r"quantity=local_scaling_(change|step|lead)$"), 0.2),
+    # At noise of a thousandth of the data's variance, a quotient of two differences of nearly equal numbers.
+    (re.compile(r"level=0\|quantity=fir_deviation_raw$"), 0.3),
+)
+# Of a table's printed numbers, those that may differ by more than one in their last digit: what `LOOSE` names.
+LOOSE_PRINTS = 0.1
+_TOKEN = re.compile(r"(?<![\w.])[-−+]?\d+(?:\.\d+)?(?:e[-−+]?\d+)?(?![\w])")
 
 
 @functools.cache
@@ -29,34 +46,34 @@ def record(name: str) -> dict[str, Any]:
         return record_of(name, pathlib.Path(folder))
 
 
-def close(new: Any, old: Any, scale: float = 0.0, rtol: float = RTOL) -> bool:
+def agrees(key: str, new: Number, old: Number) -> bool:
+    """Values to a part of the value or its error, the larger; errors to a part of their own; the rest exactly."""
+    if len(new) != len(old) or new[2:] != old[2:]:
+        return False
+    rtol = next((loose for pattern, loose in LOOSE if pattern.search(key)), RTOL)
+    value, stderr = (*old, None)[:2]
+    spread = rtol * stderr if _numeric(stderr) else 0.0
+    rounding = STDERR_OF_VALUE * abs(value) if _numeric(value) else 0.0
+    return _close(new[0], value, rtol, spread) and (len(old) < 2 or _close(new[1], stderr, rtol, rounding))
+
+
+def _close(new: Any, old: Any, rtol: float, more: float) -> bool:
     if not (_numeric(new) and _numeric(old)):
         return type(new) is type(old) and new == old
-    return abs(new - old) <= rtol * max(abs(new), abs(old)) + scale + ATOL
+    return abs(new - old) <= rtol * max(abs(new), abs(old)) + more + ATOL
 
 
 def _numeric(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def agrees(new: Number, old: Number) -> bool:
-    """Values to `RTOL` of the value or its error, the larger; errors to `RTOL` of their own; the rest exactly."""
-    if len(new) != len(old) or new[2:] != old[2:]:
-        return False
-    value, stderr = (*old, None)[:2]
-    if not close(new[0], value, scale=RTOL * stderr if isinstance(stderr, float) else 0.0):
-        return False
-    return len(old) < 2 or close(
-        new[1], stderr, scale=STDERR_OF_VALUE * abs(value) if isinstance(value, float) else 0.0
-    )
-
-
 def same_words(new: list[str], old: list[str]) -> bool:
-    """Whether words agree, and printed numbers differ by one in their last digit at most; lines may break elsewhere."""
+    """Whether words agree, and nearly all printed numbers, to one in their last digit; lines may break elsewhere."""
     now, then = " ".join(new), " ".join(old)
     if _TOKEN.sub("#", now) != _TOKEN.sub("#", then):
         return False
-    return all(map(_same_print, _TOKEN.findall(now), _TOKEN.findall(then)))
+    same = [*map(_same_print, _TOKEN.findall(now), _TOKEN.findall(then))]
+    return same.count(False) <= LOOSE_PRINTS * len(same)
 
 
 def _same_print(new: str, old: str) -> bool:
@@ -76,7 +93,7 @@ class TestRuns:
     def test_numbers(self, name):
         new, old = record(name)["numbers"], stored(name)["numbers"]
         assert sorted(new) == sorted(old)
-        assert {key: (new[key], old[key]) for key in old if not agrees(new[key], old[key])} == {}
+        assert {key: (new[key], old[key]) for key in old if not agrees(key, new[key], old[key])} == {}
 
     def test_record_keys(self, name):
         new, old = record(name), stored(name)
@@ -99,7 +116,10 @@ class TestRuns:
             assert same_words(now["stdout"], then["stdout"]), "\n".join([*now["stdout"], "stored:", *then["stdout"]])
 
     def test_page(self, name):
-        assert record(name)["page"] == stored(name)["page"]
+        new, old = record(name)["page"], stored(name)["page"]
+        for part in ("sections", "figures", "tables"):
+            assert new[part] == old[part]
+        assert same_words(new["headings"], old["headings"]), new["headings"]
 
 
 @pytest.mark.parametrize("verb", REFUSALS)
@@ -129,12 +149,13 @@ class TestTheComparisonItself:
             ([1.0, 0.1, "ok", 6], [1.0, 0.1, "ok", 5], False),
             (["nan", "nan", "undefined", 0], ["nan", "nan", "undefined", 0], True),
             (["nan", 0.1], [1.0, 0.1], False),
+            ([1.001], [1.0], True),
             ([True], [False], False),
             ([1.0], [True], False),
         ],
     )
     def test_of_numbers(self, new, old, same):
-        assert agrees(new, old) == same
+        assert agrees("quantity=gap", new, old) == same
 
     @pytest.mark.parametrize(
         ("new", "old", "same"),
