@@ -32,8 +32,9 @@ LOOSE = (
     (re.compile(r"route=geodesic\|quantity=jump_variation$"), 0.02),
     # A change of 0.01 between local scalings of a hundred, each a float32 determinant.
     (re.compile(r"quantity=local_scaling_(change|step|lead)$"), 0.2),
-    # At noise of a thousandth of the data's variance, a quotient of two differences of nearly equal numbers.
-    (re.compile(r"level=0\|quantity=fir_deviation_raw$"), 0.3),
+    # At noise of a thousandth of the data's variance, a quotient of two differences of nearly equal numbers,
+    # which may be infinite or no number.
+    (re.compile(r"level=0\|quantity=fir?_deviation_raw$"), 0.3),
 )
 # Of a table's printed numbers, those that may differ by more than one in their last digit: what `LOOSE` names.
 LOOSE_PRINTS = 0.1
@@ -58,6 +59,8 @@ def agrees(key: str, new: Number, old: Number) -> bool:
 
 
 def _close(new: Any, old: Any, rtol: float, more: float) -> bool:
+    if rtol > RTOL and {new, old} <= {"nan", "inf", "-inf"}:
+        return True
     if not (_numeric(new) and _numeric(old)):
         return type(new) is type(old) and new == old
     return abs(new - old) <= rtol * max(abs(new), abs(old)) + more + ATOL
