@@ -8,7 +8,6 @@ that knows the layout of a run folder's tables stands in `numbers` and the funct
 
 from __future__ import annotations
 
-import html.parser
 import json
 import pathlib
 import re
@@ -21,6 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from cases import REFUSALS, RUNS, prepare
 from click.testing import CliRunner, Result
+from outline import outline_of
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -143,37 +143,37 @@ def _rows(run: pathlib.Path, table: str) -> list[dict[str, Any]]:
 
 def _long(rows: Iterable[Row], coordinates: Iterable[str], more: Iterable[str] = ()) -> dict[str, Number]:
     """Numbers of rows with a quantity and its value; each of the columns `more` is a number of its own."""
-    found: dict[str, Number] = {}
+    entries: dict[str, Number] = {}
     for row in rows:
         key = _key(row, (*coordinates, "quantity"))
-        _put(found, key, _number(*(row.get(name) for name in ("value", "stderr", "status", "n", "passes"))))
+        _put(entries, key, _number(*(row.get(name) for name in ("value", "stderr", "status", "n", "passes"))))
         for column in more:
-            _put(found, f"{key}.{column}", _number(row[column]))
-    return found
+            _put(entries, f"{key}.{column}", _number(row[column]))
+    return entries
 
 
 def _wide(rows: Iterable[Row], coordinates: Iterable[str], columns: Iterable[str]) -> dict[str, Number]:
     """Numbers of rows with several quantities, `X` beside its `X_stderr` and `X_status`."""
-    found: dict[str, Number] = {}
+    entries: dict[str, Number] = {}
     for row in rows:
         for column in columns:
             stderr = row.get(f"{column}_stderr", row.get("stderr") if column in ("value", "difference") else None)
             number = _number(row[column], stderr, row.get(f"{column}_status", row.get("status")))
-            _put(found, f"{_key(row, coordinates)}|quantity={column}", number)
-    return found
+            _put(entries, f"{_key(row, coordinates)}|quantity={column}", number)
+    return entries
 
 
 def _merged(*parts: Mapping[str, Number]) -> dict[str, Number]:
-    found: dict[str, Number] = {}
+    entries: dict[str, Number] = {}
     for part in parts:
         for key, number in part.items():
-            _put(found, key, number)
-    return found
+            _put(entries, key, number)
+    return entries
 
 
 def _key(row: Row, coordinates: Iterable[str]) -> str:
-    given = ((name, row.get(name)) for name in coordinates)
-    return "|".join(f"{name}={_short(value)}" for name, value in given if value is not None)
+    values = ((name, row.get(name)) for name in coordinates)
+    return "|".join(f"{name}={_short(value)}" for name, value in values if value is not None)
 
 
 def _put(into: dict[str, Number], key: str, number: Number) -> None:
@@ -196,25 +196,24 @@ def _short(value: Any) -> Any:
 
 
 def _of_arrays(run: pathlib.Path) -> dict[str, Number]:
-    found: dict[str, Number] = {}
+    entries: dict[str, Number] = {}
     for name, array in _arrays(run):
         finite = array[np.isfinite(array)].astype(np.float64)
         rms = float(np.sqrt(np.mean(finite**2))) if finite.size else None
-        found[f"array={name}|quantity=rms"] = _number(rms)
-    return found
+        entries[f"array={name}|quantity=rms"] = _number(rms)
+    return entries
 
 
 def _arrays(run: pathlib.Path) -> list[tuple[str, np.ndarray]]:
-    found = []
+    """Arrays by file and name; models whose masked fingerprints are alike are told apart by a number."""
+    counts: dict[str, int] = {}
+    arrays = []
     for file in sorted(run.rglob("*.safetensors")):
-        for name, array in sorted(load_file(file).items()):
-            found.append((f"{_masked(file.relative_to(run).as_posix())}:{_masked(name)}", array))
-    places: dict[str, int] = {}  # two models whose fingerprints are masked share a name
-    for place, (name, array) in enumerate(found):
-        places[name] = places.get(name, 0) + 1
-        if places[name] > 1:
-            found[place] = (f"{name}#{places[name]}", array)
-    return found
+        for key, array in sorted(load_file(file).items()):
+            name = f"{_masked(file.relative_to(run).as_posix())}:{_masked(key)}"
+            counts[name] = counts.get(name, 0) + 1
+            arrays.append((name if counts[name] == 1 else f"{name}#{counts[name]}", array))
+    return arrays
 
 
 # ---- the rest of a record -----------------------------------------------------------------------------------------
@@ -222,34 +221,39 @@ def _arrays(run: pathlib.Path) -> list[tuple[str, np.ndarray]]:
 
 def record_of(name: str, folder: pathlib.Path) -> dict[str, Any]:
     """What the golden command `name` prints and leaves, run in the empty folder `folder`."""
-    places, out = prepare(folder, RUNS[name]), folder / "out"
-    words = [word.format(**places) for word in RUNS[name].split()]
-    result = _call(*words, "--out", out)
+    folders, out = prepare(folder, RUNS[name]), folder / "out"
+    arguments = [word.format(**folders) for word in RUNS[name].split()]
+    result = _call(*arguments, "--out", out)
     info = json.loads((out / "run.json").read_text())
     return {
-        "terminal": _terminal(result, places, out) | {"show": _terminal(_call("show", out), places, out)},
+        "terminal": _terminal(result, folders, out) | {"show": _terminal(_call("show", out), folders, out)},
         "run.json": _key_paths(info),
-        "settings": _masked_tree({**info["settings"], "command": info["command"]}, places, out),
+        "settings": _masked_tree({**info["settings"], "command": info["command"]}, folders, out),
         "show --json": _key_paths(json.loads(_call("show", out, "--json").stdout)),
         "tables": _tables(out),
         "files": _files(out),
-        "page": _page(out / "report.html"),
+        "page": outline_of((out / "report.html").read_text()),
         "numbers": numbers(out),
     }
 
 
 def refusals_of(verb: str, folder: pathlib.Path) -> dict[str, list[Any]]:
     """Exit code, stderr, and whether anything was left, of every mistake that `verb` refuses."""
-    places, found = prepare(folder, " ".join(REFUSALS[verb])), {}
-    for place, words in enumerate(REFUSALS[verb]):
-        out = folder / f"out-{place}"
-        given = [word.format(**places) for word in words.split()]
+    folders, entries = prepare(folder, " ".join(REFUSALS[verb])), {}
+    for index, words in enumerate(REFUSALS[verb]):
+        out = folder / f"out-{index}"
+        arguments = [word.format(**folders) for word in words.split()]
         before = _contents(folder)
-        result = _call(*verb.split(), *given, *(() if "--out" in given else ("--out", out)))
+        result = _call(*verb.split(), *arguments, *(() if "--out" in arguments else ("--out", out)))
         left = out.exists() or _contents(folder) != before
-        said = _terminal(result, places, out)
-        found[words] = [said["exit"], said["stdout"], said["stderr"], "something left" if left else "nothing left"]
-    return found
+        answer = _terminal(result, folders, out)
+        entries[words] = [
+            answer["exit"],
+            answer["stdout"],
+            answer["stderr"],
+            "something left" if left else "nothing left",
+        ]
+    return entries
 
 
 def _contents(folder: pathlib.Path) -> dict[pathlib.Path, bytes]:
@@ -263,27 +267,27 @@ def _call(*words: object) -> Result:
     return result
 
 
-def _terminal(result: Result, places: Mapping[str, str], out: pathlib.Path) -> dict[str, Any]:
-    said = {name: _lines(getattr(result, name), places, out) for name in ("stdout", "stderr")}
-    return {"exit": result.exit_code, **said}
+def _terminal(result: Result, folders: Mapping[str, str], out: pathlib.Path) -> dict[str, Any]:
+    answer = {name: _lines(getattr(result, name), folders, out) for name in ("stdout", "stderr")}
+    return {"exit": result.exit_code, **answer}
 
 
-def _lines(text: str, places: Mapping[str, str], out: pathlib.Path) -> list[str]:
+def _lines(text: str, folders: Mapping[str, str], out: pathlib.Path) -> list[str]:
     """Lines without the rules of tables and the widths of columns, which follow from the numbers' digits."""
-    spaced = (" ".join(line.replace("─", " ").split()) for line in _masked(text, places, out).splitlines())
+    spaced = (" ".join(line.replace("─", " ").split()) for line in _masked(text, folders, out).splitlines())
     return [line for line in spaced if line]
 
 
-def _masked(text: str, places: Mapping[str, str] | None = None, out: pathlib.Path | None = None) -> str:
-    for path, name in [(out, "out"), *((path, name) for name, path in (places or {}).items())]:
+def _masked(text: str, folders: Mapping[str, str] | None = None, out: pathlib.Path | None = None) -> str:
+    for path, name in [(out, "out"), *((path, name) for name, path in (folders or {}).items())]:
         text = text.replace(str(path), f"<{name}>") if path else text
     for pattern, name in _MASKS:
         text = pattern.sub(name, text)
     return text
 
 
-def _masked_tree(tree: Any, places: Mapping[str, str], out: pathlib.Path) -> Any:
-    return json.loads(_masked(json.dumps(tree, ensure_ascii=False), places, out))
+def _masked_tree(tree: Any, folders: Mapping[str, str], out: pathlib.Path) -> Any:
+    return json.loads(_masked(json.dumps(tree, ensure_ascii=False), folders, out))
 
 
 def _leaves(tree: Any, path: str = "", items: bool = True) -> Iterable[tuple[str, Any]]:
@@ -292,8 +296,8 @@ def _leaves(tree: Any, path: str = "", items: bool = True) -> Iterable[tuple[str
         for key, value in tree.items():
             yield from _leaves(value, f"{path}.{key}" if path else key, items)
     elif isinstance(tree, list) and tree:
-        for place, value in enumerate(tree):
-            yield from _leaves(value, f"{path}[{place if items else ''}]", items)
+        for index, value in enumerate(tree):
+            yield from _leaves(value, f"{path}[{index if items else ''}]", items)
     else:
         yield path, _short(tree) if not isinstance(tree, (dict, list)) else None
 
@@ -303,65 +307,27 @@ def _key_paths(tree: Any) -> list[str]:
 
 
 def _tables(run: pathlib.Path) -> dict[str, Any]:
-    found = {}
+    entries = {}
     for file in sorted(run.rglob("*.parquet")):
         table = pq.read_table(file)
         columns = [f"{field.name}: {field.type}" for field in table.schema]
-        found[file.relative_to(run).as_posix()] = {"rows": table.num_rows, "columns": columns}
-    return found
+        entries[file.relative_to(run).as_posix()] = {"rows": table.num_rows, "columns": columns}
+    return entries
 
 
 def _files(run: pathlib.Path) -> dict[str, Any]:
     """Names of all files; pictures with width and height, arrays with dtype and shape."""
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for file in sorted(path for path in run.rglob("*") if path.is_file()):
         name = _masked(file.relative_to(run).as_posix())
         if file.suffix == ".png":
             with Image.open(file) as picture:
-                found[name] = list(picture.size)
+                entries[name] = list(picture.size)
         elif file.suffix != ".safetensors":
-            found[name] = None
+            entries[name] = None
     for name, array in _arrays(run):
-        found[name] = [str(array.dtype), *array.shape]
-    return found
-
-
-class _Outline(html.parser.HTMLParser):
-    """Ids of sections and figures, headings, and the heads of tables."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.outline: dict[str, list[str]] = {"sections": [], "headings": [], "figures": [], "tables": []}
-        self._into: list[str] | None = None
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag == "section":
-            self.outline["sections"].append(given.get("id") or "")
-        elif tag in ("h1", "h2", "h3"):
-            self.outline["headings"].append(f"{tag} ")
-            self._into = self.outline["headings"]
-        elif tag == "thead":
-            self.outline["tables"].append("")
-        elif tag == "th" and self.outline["tables"] and given.get("scope") != "row":
-            self.outline["tables"][-1] += " | "
-            self._into = self.outline["tables"]
-        elif "plot" in (given.get("class") or "").split():
-            self.outline["figures"].append(given.get("id") or "")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("h1", "h2", "h3", "th"):
-            self._into = None
-
-    def handle_data(self, data: str) -> None:
-        if self._into is not None:
-            self._into[-1] += data
-
-
-def _page(report: pathlib.Path) -> dict[str, list[str]]:
-    parser = _Outline()
-    parser.feed(report.read_text())
-    return {name: [" ".join(text.split()) for text in texts] for name, texts in parser.outline.items()}
+        entries[name] = [str(array.dtype), *array.shape]
+    return entries
 
 
 # ---- the stored records -------------------------------------------------------------------------------------------

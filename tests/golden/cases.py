@@ -147,11 +147,11 @@ REFUSALS = {
 def prepare(folder: pathlib.Path, words: str) -> dict[str, str]:
     """Make the folders that `words` name in braces; every call draws the same images and fits the same reward."""
     names = ("odd", "empty", "survey", "nowhere", "reward")
-    places = {name: folder / name for name in names}
+    folders = {name: folder / name for name in names}
     for name, make in (("odd", _odd), ("empty", pathlib.Path.mkdir), ("survey", _survey), ("reward", _reward)):
         if f"{{{name}}}" in words:
-            make(places[name])
-    return {"photos": str(bundled_images()), **{name: str(path) for name, path in places.items()}}
+            make(folders[name])
+    return {"photos": str(bundled_images()), **{name: str(path) for name, path in folders.items()}}
 
 
 def _odd(folder: pathlib.Path) -> None:

@@ -30,9 +30,9 @@ LOOSE = (
     (re.compile(r"quantity=map_correlation$|^answer=claims\.C5\.|^answer=hotspots\."), 0.2),
     # The spread of steps that are equal up to the tolerance of the geodesic.
     (re.compile(r"route=geodesic\|quantity=jump_variation$"), 0.02),
-    # A change of 0.01 between local scalings of a hundred, each a float32 determinant.
+    # A change of 0.01 between local scalings of four hundred nats, each a float32 determinant.
     (re.compile(r"quantity=local_scaling_(change|step|lead)$"), 0.2),
-    # At noise of a thousandth of the data's variance, a quotient of two differences of nearly equal numbers,
+    # At the least noise (tau of 1e-5), a quotient of two differences of nearly equal numbers,
     # which may be infinite or no number.
     (re.compile(r"level=0\|quantity=fir?_deviation_raw$"), 0.3),
 )
