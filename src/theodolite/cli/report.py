@@ -26,21 +26,12 @@ def report(run: str, out: str | None) -> None:
     from theodolite.experiments import SUMMARIES
     from theodolite.surveys.store import kind_of
 
-    if _kind_of(run) in SUMMARIES:
+    if _kind_of(run) in {*SUMMARIES, "?"}:
         from theodolite.report.render import write_report as written
 
         terminal.say(written(run, Path(out) if out else None))
         return
-    terminal.say(_WRITERS.get(kind_of(run), _survey)(run, Path(out) if out else None))
-
-
-def _survey(run: str, out: Path | None) -> Path:
-    from theodolite.report import write_report
-    from theodolite.surveys import read_run
-
-    results = read_run(run)
-    terminal.warn(results.info)
-    return write_report(results, out)
+    terminal.say(_WRITERS[kind_of(run)](run, Path(out) if out else None))
 
 
 def _ranking(run: str, out: Path | None) -> Path:
@@ -70,12 +61,6 @@ def _phases(run: str, out: Path | None) -> Path:
     return write_phases_report(run, out)
 
 
-def _paths(run: str, out: Path | None) -> Path:
-    from theodolite.report import write_report as write_paths_report
-
-    return write_paths_report(run, out)
-
-
 def _traverse(run: str, out: Path | None) -> Path:
     from theodolite.report.traverse import write_traverse_report
 
@@ -100,7 +85,6 @@ _WRITERS = {
     "detect": _detection,
     "decouple": _decoupling,
     "phases": _phases,
-    "path": _paths,
     "guide": _guidance,
     "hotspots": _hotspots,
     "traverse": _traverse,

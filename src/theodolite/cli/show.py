@@ -33,7 +33,7 @@ def show(run: str, as_json: bool, sort: str | None, filters: tuple[str, ...]) ->
     from theodolite.runs.run import read_run
     from theodolite.surveys.store import kind_of
 
-    if _kind_of(run) in SUMMARIES:
+    if _kind_of(run) in {*SUMMARIES, "?"}:
         results = read_run(run)
         terminal.caveats(results.info)
         if as_json:
@@ -43,7 +43,7 @@ def show(run: str, as_json: bool, sort: str | None, filters: tuple[str, ...]) ->
         else:
             terminal.print_run(results, sort or "", filters)
         return
-    _SHOWN.get(kind_of(run), _show_survey)(run, as_json, sort)
+    _SHOWN[kind_of(run)](run, as_json, sort)
 
 
 def _kind_of(run: str) -> str:
@@ -54,20 +54,6 @@ def _kind_of(run: str) -> str:
         return str(json.loads((pathlib.Path(run) / "run.json").read_text())["kind"])
     except (OSError, ValueError, KeyError):
         return "?"
-
-
-def _show_survey(run: str, as_json: bool, sort: str | None) -> None:
-    from theodolite.surveys import read_run
-
-    results = read_run(run)
-    terminal.warn(results.info)
-    if as_json:
-        by = {"samples_by": {sort: terminal.samples_by(results, sort)}} if sort else {}
-        terminal.say(terminal.as_json(results, **by))
-        return
-    terminal.print_summary(results)
-    if sort:
-        terminal.print_samples(results, sort)
 
 
 def _show_ranking(run: str, as_json: bool, _: str | None) -> None:
@@ -111,16 +97,6 @@ def _show_phases(run: str, as_json: bool, _: str | None) -> None:
         mapped.print_phases(levels, info)
 
 
-def _show_paths(run: str, as_json: bool, _: str | None) -> None:
-    from theodolite.surveys.paths_store import read_paths
-
-    found = read_paths(run)
-    if as_json:
-        terminal.say(mapped.paths_as_json(found, run, None))
-    else:
-        mapped.print_paths(found)
-
-
 def _show_guidance(run: str, as_json: bool, _: str | None) -> None:
     guide.print_guidance(run, as_json)
 
@@ -138,7 +114,6 @@ _SHOWN = {
     "detect": _show_detection,
     "decouple": _show_decoupling,
     "phases": _show_phases,
-    "path": _show_paths,
     "guide": _show_guidance,
     "hotspots": _show_hotspots,
     "traverse": _show_traverse,

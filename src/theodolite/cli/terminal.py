@@ -49,7 +49,6 @@ __all__ = [
     "run_with_progress",
     "say",
     "warn",
-    "write_report",
 ]
 
 _WIDTH_WITHOUT_TERMINAL = 120
@@ -202,15 +201,6 @@ def run_with_progress(
             conclude()
         raise click.exceptions.Exit(130) from None
     conclude()
-
-
-def write_report(run: Run, out: Path | None = None) -> Path | None:
-    """The report of `run`, or a notice and None where the packages it needs are not installed."""
-    if lacks_for_reports(run.path):
-        return None
-    from theodolite.report import write_report as write
-
-    return write(run, out)
 
 
 def as_json(run: Run, **more: Any) -> str:
