@@ -11,8 +11,7 @@ from torch import Tensor
 from theodolite.descriptors.hotspots import mass_on_detail
 from theodolite.descriptors.modes import flagged
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate
-from theodolite.estimates.bootstrap import Resamples
+from theodolite.estimates import Estimate, Resamples
 
 __all__ = ["LEVEL", "TOP", "Hotspots", "Share", "hotspots"]
 
@@ -24,7 +23,6 @@ TOP = 0.1
 
 _MIDDLE = 0.5
 _ROUNDING = 1e-12
-_UNKNOWN = "one independent image tells no error: give more, or tell sources apart"
 _NEVER = "it did not happen once, so the resamples tell no error"
 _NONE = "there is no curvature, or no hotspot, to take a share of"
 
@@ -128,9 +126,9 @@ def hotspots(
     names = groups if paired else reference_groups
     kept = images if reference is None else _Images("the reference", *reference, names)
     _check(images, kept, paired, level)
-    draws = [Resamples(images.groups, resamples, 2 * seed)]
-    draws.append(draws[0] if paired or kept is images else Resamples(kept.groups, resamples, 2 * seed + 1))
-    weights, kept_weights = draws[0].weights[:, images.of], draws[1].weights[:, kept.of]
+    draws = [Resamples(images.labels, resamples, 2 * seed)]
+    draws.append(draws[0] if paired or kept is images else Resamples(kept.labels, resamples, 2 * seed + 1))
+    weights, kept_weights = draws[0].samples, draws[1].samples
     limits = kept.limits(kept_weights, level)
     found = images.columns(limits) | (images.overlap(kept, limits) if paired else {})
     there = found if kept is images else kept.columns(limits)
@@ -158,9 +156,12 @@ class _Images:
         names = list(range(len(curvature))) if groups is None else list(groups)
         if len(names) != len(curvature):
             raise InputError(f"one group for each of {what} expected ({len(curvature)}), got {len(names)}")
-        places = {group: place for place, group in enumerate(dict.fromkeys(names))}
-        self.cells = self.curvature.shape[1]
-        self.of, self.groups = torch.tensor([places[group] for group in names]), len(places)
+        self.cells, self.labels = self.curvature.shape[1], names
+
+    @property
+    def groups(self) -> int:
+        """How many independent images there are."""
+        return len(set(self.labels))
 
     def limits(self, weights: Tensor, level: float) -> Tensor:
         """The thresholds of curvature and detail with these weights of images `(B, n)`, `(B, 2)`."""
@@ -245,12 +246,9 @@ def _share(value: Tensor, null: Tensor, usual: Tensor, draws: Resamples) -> Shar
 
 def _estimate(replicates: Tensor, draws: Resamples) -> Estimate:
     """The first of the replicates `(1 + B, n)`, with their spread."""
-    first = replicates[0]
-    if draws.groups < 2:
-        return Estimate(first, first * torch.nan, 0, 1, ("undetermined",) * len(first), _UNKNOWN)
-    found = draws.estimate(torch.where(replicates.isfinite(), replicates, first))
-    found = replace(found, stderr=found.stderr * (found.stderr > _ROUNDING))
-    return flagged(found, first.isnan(), "undefined", _NONE)
+    share = draws.estimate(replicates)
+    share = replace(share, stderr=share.stderr * (share.stderr > _ROUNDING))
+    return flagged(share, replicates[0].isnan(), "undefined", _NONE)
 
 
 def _check(images: _Images, kept: _Images, paired: bool, level: float) -> None:
@@ -263,7 +261,7 @@ def _check(images: _Images, kept: _Images, paired: bool, level: float) -> None:
         raise InputError(f"`level` expected between 0 and 1, got {level!r}; 0.95 calls one cell in twenty hot")
     if images.curvature.shape[1] != kept.curvature.shape[1]:
         raise InputError("maps of one shape expected for images and reference, got two; measure both at one size")
-    if paired and (kept is images or len(images.of) != len(kept.of)):
+    if paired and (kept is images or len(images.labels) != len(kept.labels)):
         raise InputError("pairs expected: as many reference images as images, in the same order")
 
 

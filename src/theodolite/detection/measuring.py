@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import torch
 from torch import Tensor
 
 from theodolite.derivatives import jacobian
@@ -98,7 +97,7 @@ def negative_log_likelihood(
         InputError: fewer outputs than latents, or a prior of another length.
 
     Example:
-        >>> import math
+        >>> import math, torch
         >>> double = LatentMap(lambda z: 2 * z, (1,))
         >>> found = negative_log_likelihood(double, torch.zeros(1, 1)).value.item()
         >>> abs(found - math.log(2) - math.log(2 * math.pi) / 2) < 1e-6
@@ -118,7 +117,7 @@ def negative_log_likelihood(
 def _given(log_prior: Tensor, n: int) -> Estimate:
     if log_prior.shape != (n,):
         raise InputError(f"`log_prior` expected one value for each of {n} latents, got {tuple(log_prior.shape)}")
-    return Estimate(-log_prior.double(), torch.zeros(n, dtype=torch.float64, device=log_prior.device), 0, 1)
+    return Estimate.of(-log_prior.double())
 
 
 def _quantities(chart: Chart, names: Iterable[str], floor: float | None) -> dict[str, Estimate]:

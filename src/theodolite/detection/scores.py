@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from theodolite.descriptors.registry import REGISTRY
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate
-from theodolite.estimates.estimate import worst
+from theodolite.estimates import Estimate, worst
 
 __all__ = ["BASELINES", "SCORES", "Score", "at_level", "checked_scores", "computed", "descriptors_for", "of_level"]
 
@@ -166,9 +165,7 @@ def computed(quantities: Quantities, names: Iterable[str] | None = None) -> dict
 
 def _ranked(score: Estimate) -> Estimate:
     """Values that are no numbers to rank by as NaN."""
-    bad = torch.tensor([status in ("undefined", "undetermined") for status in score.statuses])
-    value = score.value.masked_fill(bad.to(score.value.device), torch.nan)
-    return Estimate(value, score.stderr, score.passes, score.n, score.statuses)
+    return replace(score, value=score.value.masked_fill(~score.is_number(), torch.nan), parts={})
 
 
 def checked_scores(names: Iterable[str] | None) -> list[str]:

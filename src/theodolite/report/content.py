@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.estimates.estimate import STATUSES
+from theodolite.estimates import NOT_NUMBERS, STATUSES
 from theodolite.report import palette, pictures
 from theodolite.report.rounding import MOST_DIGITS, Shown, rounded, shown
-from theodolite.surveys.run import NOT_NUMBERS
 
 if TYPE_CHECKING:
     from theodolite.surveys import Run

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from theodolite.detection import SCORES, Threshold, of_level
 from theodolite.errors import path_of
-from theodolite.estimates.estimate import STATUSES
+from theodolite.estimates import STATUSES
 from theodolite.report import detection_figures as drawing
 from theodolite.report.html import environment, plots_json, sources, write, year_of
 from theodolite.report.pictures import data_uri, largest_side

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from theodolite.estimates import is_number
 from theodolite.report.decoupling_figures import COLOURS
 from theodolite.report.pictures import embedded
 from theodolite.report.rounding import Shown, shown
@@ -69,7 +70,7 @@ def percent(found: Estimate, place: int = 0) -> Shown:
 
 def interval(found: Estimate) -> str:
     """The 95 % interval of a difference of shares in percent."""
-    if found.status in ("undefined", "undetermined"):
+    if not is_number(found.status):
         return "–"
     low, high = (100 * float(end) for end in found.interval())
     if high - low < 1e-9:

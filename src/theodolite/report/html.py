@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError, path_of
-from theodolite.estimates.estimate import STATUSES
+from theodolite.estimates import STATUSES
 from theodolite.report import figures, palette
 from theodolite.report.content import AT_EACH_END, Content, Quantity, Sample, read_content
 from theodolite.report.density import MeanDensity

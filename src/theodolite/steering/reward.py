@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from theodolite.descriptors import local_scaling
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, Seeding, Seeds
-from theodolite.estimates.correlation import spearman
+from theodolite.estimates import Estimate, Seeding, Seeds, spearman
 from theodolite.maps.latent_map import LatentMap
 from theodolite.scores.clouds import checked_cloud
 from theodolite.scores.files import read_tensors, write_tensors

@@ -11,16 +11,13 @@ from torch import Tensor
 
 from theodolite.descriptors import local_scaling
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, student_mean
-from theodolite.estimates.estimate import worse
+from theodolite.estimates import Estimate, is_number, student_mean, worse
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.samplers import Method, sampler_map
 from theodolite.steering.guidance import Norm, Reward, guide
 from theodolite.steering.quality import diversity, frechet_distance
 
 __all__ = ["Judge", "Sweep", "sweep"]
-
-_NOT_NUMBERS = ("undetermined", "undefined")
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ class Sweep:
     def rises(self, reward: str) -> bool:
         """Whether true local scaling rises at every step of the scale, each with a 95 % interval above zero."""
         steps = [self.estimates[reward, rho, "local_scaling_step"] for rho in self.rhos[1:]]
-        return all(step.status not in _NOT_NUMBERS and float(step.interval()[0]) > 0 for step in steps)
+        return all(is_number(step.status) and float(step.interval()[0]) > 0 for step in steps)
 
     def rows(self) -> list[dict[str, Any]]:
         """The estimates as rows `reward, rho, quantity, value, stderr, n, status`."""

@@ -15,9 +15,9 @@ from torch import Tensor
 from theodolite.descriptors.modes import flagged
 from theodolite.detection import Hotspots, Share, hotspots
 from theodolite.errors import InputError
-from theodolite.estimates.estimate import worse
+from theodolite.estimates import NOT_NUMBERS, worse
 from theodolite.surveys.overlays import overlay
-from theodolite.surveys.run import NOT_NUMBERS, Run, read_run
+from theodolite.surveys.run import Run, read_run
 from theodolite.surveys.sources import sources_of
 from theodolite.surveys.store import Notes, kind_of, parquet, png_bytes, read_rows, write_atomically
 

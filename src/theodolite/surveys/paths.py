@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import theodolite
 from theodolite.errors import InputError, path_of
-from theodolite.estimates.estimate import Estimate
+from theodolite.estimates import Estimate
 from theodolite.surveys.ends import End, read_ends
 from theodolite.surveys.paths_store import Paths, Route, write_paths
 from theodolite.surveys.plan import verb_command

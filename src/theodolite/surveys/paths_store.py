@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from theodolite.errors import InputError, path_of
-from theodolite.estimates.estimate import Estimate
+from theodolite.estimates import Estimate
 from theodolite.surveys.images import picture, side_by_side
 from theodolite.surveys.numbers import NUMBER, estimate_of, number_rows
 from theodolite.surveys.record import now

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from theodolite.errors import InputError
-from theodolite.estimates.streams import Seeds
+from theodolite.estimates import Seeds
 from theodolite.families import ParameterGrid, Posterior
 from theodolite.surveys.ends import read_ends
 from theodolite.surveys.families import Tell, generated_posterior

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import theodolite
-from theodolite.estimates.estimate import worse
+from theodolite.estimates import worse
 from theodolite.surveys.images import ImageSet
 from theodolite.surveys.plan import Plan
 from theodolite.surveys.store import FORMAT
