@@ -1,9 +1,9 @@
-"""What a score means, told from a reference set alone: a threshold with its interval, and conformal p-values."""
+"""What a score means beside a reference set: a threshold with its interval, p-values, and the departure of all."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 
-__all__ = ["Threshold", "conformal_p", "threshold"]
+__all__ = ["Threshold", "conformal_p", "departure", "threshold"]
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,38 @@ def conformal_p(
     """
     known = _reference(reference)
     weights = _weights(_checked(groups, len(known)))
-    asked = torch.as_tensor(scores).double()
-    above = ((known >= asked[:, None]) * weights).sum(-1)
-    return torch.where(asked.isnan(), asked, (1 + above) / (1 + float(weights.sum())))
+    values = torch.as_tensor(scores).double()
+    above = ((known >= values[:, None]) * weights).sum(-1)
+    return torch.where(values.isnan(), values, (1 + above) / (1 + float(weights.sum())))
+
+
+def departure(quantities: Mapping[str, Tensor], reference: Tensor, groups: Sequence[Hashable]) -> Tensor:
+    """`-mean_q log p_q`: how far out a sample lies among the reference ones, on either side, over all quantities.
+
+    `p_q = min(1, 2 min(p_up, p_down))` with `p_up` the share of reference samples of other groups at or above the
+    sample, itself included, and `p_down` likewise below. The score needs no orientation, no scale and no training, and
+    sees no label. Quantities that move together count as often as they occur. Derived here.
+
+    Args:
+        quantities: `(n,)` each; a quantity with NaN at a sample is left out there.
+        reference: `(n,)` bool, which samples are normal.
+        groups: one for each sample; a sample is never compared with its own group.
+
+    Returns:
+        `(n,)`; NaN where no quantity is left.
+
+    Raises:
+        InputError: no quantity, or reference samples of one group only.
+    """
+    if not quantities:
+        raise InputError("at least one quantity expected, got none")
+    if len({group for group, known in zip(groups, reference.tolist()) if known}) < 2:
+        raise InputError("reference samples of two groups or more expected, got one; give more, or other groups")
+    names = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+    of = torch.tensor([names[group] for group in groups])
+    others = (of[:, None] != of[None, :]) & reference
+    depths = torch.stack([_depth(values.double().cpu(), others) for values in quantities.values()])
+    return -depths.log().nanmean(0)
 
 
 def _weights(groups: Sequence[Hashable]) -> Tensor:
@@ -156,3 +185,12 @@ def _at(ordered: Tensor, share: float) -> float:
     if share <= 0:
         return -math.inf
     return math.inf if share > 1 else float(ordered[math.ceil(share * len(ordered) - 1e-9) - 1])
+
+
+def _depth(values: Tensor, others: Tensor) -> Tensor:
+    """Two-sided p-value of each value among the references it may be compared with."""
+    known = others & ~values.isnan()
+    total = 1 + known.sum(-1)
+    up = (1 + (known & (values >= values[:, None])).sum(-1)) / total
+    down = (1 + (known & (values <= values[:, None])).sum(-1)) / total
+    return (2 * torch.minimum(up, down)).clamp_max(1).masked_fill(values.isnan(), torch.nan)

@@ -124,23 +124,23 @@ def hotspots(
     """
     images = _Images("images", curvature, detail, groups)
     names = groups if paired else reference_groups
-    kept = images if reference is None else _Images("the reference", *reference, names)
-    _check(images, kept, paired, level)
+    known = images if reference is None else _Images("the reference", *reference, names)
+    _check(images, known, paired, level)
     draws = [Resamples(images.labels, resamples, 2 * seed)]
-    draws.append(draws[0] if paired or kept is images else Resamples(kept.labels, resamples, 2 * seed + 1))
-    weights, kept_weights = draws[0].samples, draws[1].samples
-    limits = kept.limits(kept_weights, level)
-    found = images.columns(limits) | (images.overlap(kept, limits) if paired else {})
-    there = found if kept is images else kept.columns(limits)
-    usual = _pairs(there, kept_weights, _mean(there["area"], kept_weights))
-    pairs = usual if kept is images else _pairs(found, weights, usual["area"][0])
-    fewest, mask = min(draws, key=lambda one: one.groups), images.curvature > limits[0, 0]
+    draws.append(draws[0] if paired or known is images else Resamples(known.labels, resamples, 2 * seed + 1))
+    weights, known_weights = draws[0].samples, draws[1].samples
+    limits = known.limits(known_weights, level)
+    columns = images.columns(limits) | (images.overlap(known, limits) if paired else {})
+    known_columns = columns if known is images else known.columns(limits)
+    known_pairs = _pairs(known_columns, known_weights, _mean(known_columns["area"], known_weights))
+    pairs = known_pairs if known is images else _pairs(columns, weights, known_pairs["area"][0])
+    fewest, mask = min(draws, key=lambda drawn: drawn.groups), images.curvature > limits[0, 0]
     return Hotspots(
         mask.reshape(curvature.shape),
         (mask & (images.detail <= limits[0, 1])).reshape(curvature.shape),
-        {name: _estimate(limits[:, [place]], draws[1]) for place, name in enumerate(("curvature", "detail"))},
-        {name: _share(*pair, usual.get(name, pair)[0], fewest) for name, pair in pairs.items()},
-        {name: _estimate(found[name], draws[1]) for name in _OF_AN_IMAGE if name in found},
+        {name: _estimate(limits[:, [column]], draws[1]) for column, name in enumerate(("curvature", "detail"))},
+        {name: _share(*pair, known_pairs.get(name, pair)[0], fewest) for name, pair in pairs.items()},
+        {name: _estimate(columns[name], draws[1]) for name in _OF_AN_IMAGE if name in columns},
     )
 
 
@@ -206,28 +206,28 @@ class _Pool:
     def quantile(self, weights: Tensor) -> Tensor:
         """The least value at or below which `level` of the weight lies."""
         reached = weights[self.owner].cumsum(0)
-        place = int(torch.searchsorted(reached, self.level * reached[-1] * (1 - 1e-12)))
-        return self.sorted[min(place, len(self.sorted) - 1)]
+        reached_at = int(torch.searchsorted(reached, self.level * reached[-1] * (1 - 1e-12)))
+        return self.sorted[min(reached_at, len(self.sorted) - 1)]
 
 
-def _pairs(found: Mapping[str, Tensor], weights: Tensor, usual: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+def _pairs(columns: Mapping[str, Tensor], weights: Tensor, usual: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """Every share and its chance value, `(B,)` each; `usual` is the area of the reference."""
 
     def mean(values: Tensor) -> Tensor:
         return _mean(values, weights)
 
-    area, plain, wasted, mass = (found[name] for name in ("area", "plain", "wasted_area", "wasted_mass"))
+    area, plain, wasted, mass = (columns[name] for name in ("area", "plain", "wasted_area", "wasted_mass"))
     pairs = {
         "area": (mean(area), usual),
         "wasted_area": (mean(wasted), mean(area * plain)),
         "wasted_share": (mean(wasted) / mean(area), mean(area * plain) / mean(area)),
         "wasted_mass": (mean(mass), mean(torch.where(mass.isnan(), torch.nan, plain))),
-        "mass_on_detail": (mean(found["mass_on_detail"]), mean(found["top"])),
+        "mass_on_detail": (mean(columns["mass_on_detail"]), mean(columns["top"])),
     }
-    if "both" in found:
-        other = found["there"]
+    if "both" in columns:
+        other = columns["there"]
         by_chance = mean(area * other) / mean(area + other - area * other)
-        pairs["overlap"] = (mean(found["both"]) / mean(found["either"]), by_chance)
+        pairs["overlap"] = (mean(columns["both"]) / mean(columns["either"]), by_chance)
     return pairs
 
 
@@ -238,10 +238,10 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def _share(value: Tensor, null: Tensor, usual: Tensor, draws: Resamples) -> Share:
-    found, *others = (_estimate(each[:, None], draws) for each in (value, null, value - null, value - usual))
+    share, *rest = (_estimate(each[:, None], draws) for each in (value, null, value - null, value - usual))
     never = (value[:1] == 0) & (value.nan_to_num().amax() == 0) & (null[:1] > 0)
-    found, excess, change = (flagged(one, never, "undetermined", _NEVER) for one in (found, *others[1:]))
-    return Share(found, others[0], excess, change)
+    share, excess, change = (flagged(estimate, never, "undetermined", _NEVER) for estimate in (share, *rest[1:]))
+    return Share(share, rest[0], excess, change)
 
 
 def _estimate(replicates: Tensor, draws: Resamples) -> Estimate:
@@ -251,17 +251,17 @@ def _estimate(replicates: Tensor, draws: Resamples) -> Estimate:
     return flagged(share, replicates[0].isnan(), "undefined", _NONE)
 
 
-def _check(images: _Images, kept: _Images, paired: bool, level: float) -> None:
-    if kept.groups < 2:
+def _check(images: _Images, known: _Images, paired: bool, level: float) -> None:
+    if known.groups < 2:
         raise InputError(
             f"a reference of two independent images or more expected, since its spread is the error of the thresholds, "
-            f"got {kept.groups}; give more, or tell sources apart"
+            f"got {known.groups}; give more, or tell sources apart"
         )
     if not 0 < level < 1:
         raise InputError(f"`level` expected between 0 and 1, got {level!r}; 0.95 calls one cell in twenty hot")
-    if images.curvature.shape[1] != kept.curvature.shape[1]:
+    if images.curvature.shape[1] != known.curvature.shape[1]:
         raise InputError("maps of one shape expected for images and reference, got two; measure both at one size")
-    if paired and (kept is images or len(images.labels) != len(kept.labels)):
+    if paired and (known is images or len(images.labels) != len(known.labels)):
         raise InputError("pairs expected: as many reference images as images, in the same order")
 
 

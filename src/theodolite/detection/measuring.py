@@ -56,9 +56,9 @@ def map_scores(
     if floor is not None and floor <= 0:
         raise InputError(f"`floor` expected a positive singular value, got {floor}; leave it out for none")
     effort, seeds = effort or STANDARD, Seeds(generator, len(points)).base
-    asked = checked_scores(scores)
+    wanted = checked_scores(scores)
     spatial = jacobian(map, points[:1]).outputs.ndim > 2
-    chosen = [name for name in descriptors_for(asked) if scores is not None or spatial or not REGISTRY[name].spatial]
+    chosen = [name for name in descriptors_for(wanted) if scores is not None or spatial or not REGISTRY[name].spatial]
     size = group_size(map, points, effort, dense)
     groups = []
     for start in range(0, len(points), size):
@@ -121,24 +121,31 @@ def _given(log_prior: Tensor, n: int) -> Estimate:
 
 
 def _quantities(chart: Chart, names: Iterable[str], floor: float | None) -> dict[str, Estimate]:
-    found: dict[str, Estimate] = {}
+    measured: dict[str, Estimate] = {}
     for name in names:
         function = REGISTRY[name].function
-        found |= function(chart.map, chart.latents, generator=chart.seeds.base, effort=chart.effort, chart=chart).named(
-            name
-        )
-    return found if floor is None else found | floored(chart, found, floor)
+        measured |= function(
+            chart.map, chart.latents, generator=chart.seeds.base, effort=chart.effort, chart=chart
+        ).named(name)
+    return measured if floor is None else measured | floored(chart, measured, floor)
 
 
-def floored(chart: Chart, found: Mapping[str, Estimate], floor: float) -> dict[str, Estimate]:
-    """Local scaling with every singular value at least `floor`, and a rank of zero where none is above it."""
+def floored(chart: Chart, measured: Mapping[str, Estimate], floor: float) -> dict[str, Estimate]:
+    """Local scaling with every singular value at least `floor`, and a rank of zero where none is above it.
+
+    With a floor a map of zeros and one with a null space have a volume like any other: only these two statuses go.
+    """
     measure, replaced = chart.spectrum, {}
-    if "local_scaling" in found:
+    if "local_scaling" in measured:
+        plain = measured["local_scaling"]
         psi = measure.dimension * measure.expect(lambda s: s.clamp_min(floor).log())
-        replaced["local_scaling"] = Estimate(psi, found["local_scaling"].stderr.nan_to_num(0.0), measure.passes, 1)
-    if "local_rank" in found:
-        rank, empty = found["local_rank"], measure.largest() <= floor
-        statuses = tuple("ok" if none else status for none, status in zip(empty.tolist(), rank.statuses))
+        statuses = ["ok" if status in ("undefined", "rank-deficient") else status for status in plain.statuses]
+        # where every value is zero, and the error of their logarithms undefined, the floored volume is exact
+        stderr = plain.stderr.masked_fill(measure.largest() == 0, 0.0)
+        replaced["local_scaling"] = Estimate(psi, stderr, measure.passes, plain.n, statuses, plain.message)
+    if "local_rank" in measured:
+        rank, empty = measured["local_rank"], measure.largest() <= floor
+        statuses = ["ok" if is_empty else status for is_empty, status in zip(empty.tolist(), rank.statuses)]
         value, stderr = (part.masked_fill(empty, 0.0) for part in (rank.value, rank.stderr))
         replaced["local_rank"] = Estimate(value, stderr, rank.passes, rank.n, statuses)
     return replaced

@@ -6,7 +6,7 @@ from theodolite.estimates.estimate import Estimate, joined
 from theodolite.estimates.means import ENOUGH_FREEDOM, Mean, mean_over_latents
 from theodolite.estimates.roc import Roc, share_estimate
 from theodolite.estimates.statuses import NOT_NUMBERS, STATUS_TABLE, STATUSES, Status, is_number, worse, worst
-from theodolite.estimates.streams import Seeding, Seeds
+from theodolite.estimates.streams import Draws, Seeding, Seeds, normal_like, permutation_like, signs_like, stream_of
 from theodolite.estimates.student import student_cdf, student_mean, student_quantile
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "NOT_NUMBERS",
     "STATUSES",
     "STATUS_TABLE",
+    "Draws",
     "Estimate",
     "Mean",
     "Resamples",
@@ -25,10 +26,14 @@ __all__ = [
     "jackknife",
     "joined",
     "mean_over_latents",
+    "normal_like",
+    "permutation_like",
     "rank_correlation",
     "ranks",
     "share_estimate",
+    "signs_like",
     "spearman",
+    "stream_of",
     "student_cdf",
     "student_mean",
     "student_quantile",
