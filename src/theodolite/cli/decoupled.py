@@ -77,12 +77,14 @@ def _hotspots(found: Decoupled) -> dict[str, dict[str, dict[str, float]]] | None
     pairs = paired_hotspots(found)
     if pairs is None:
         return None
-    parts = {"value": "value", "stderr": "value", "null": "null", "change": "change", "change_stderr": "change"}
     return {
         kind: {
             name: {
-                part: float(getattr(getattr(share, of), "stderr" if part.endswith("stderr") else "value"))
-                for part, of in parts.items()
+                "value": share.item(),
+                "stderr": float(share.stderr),
+                "null": share["null"].item(),
+                "change": share["change"].item(),
+                "change_stderr": float(share["change"].stderr),
             }
             for name, share in masks.shares.items()
         }

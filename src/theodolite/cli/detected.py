@@ -41,7 +41,7 @@ def _print_scores(found: Detection) -> None:
         rate = found.table[name] if found.table else None
         interval = f"{rate['auroc_low']:.3f} … {rate['auroc_high']:.3f}" if rate else ""
         value = f"{rate['auroc']:.3f}" if rate else "–"
-        rows.append((name, value, interval, f"{limit.value:.4g}", f"{above} of {images - known}"))
+        rows.append((name, value, interval, f"{limit.item():.4g}", f"{above} of {images - known}"))
     positive = "labels" if any(image.label is not None for image in found.images) else "test against reference"
     caption = (
         f"AUROC of {positive}, with its 95 % interval over sources; below 0.5 the score is lower there. "

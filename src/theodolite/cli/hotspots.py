@@ -110,10 +110,10 @@ def _print(found: HotspotRun) -> None:
     rows = [
         (
             *SHARE_WORDS[name],
-            *(str(percent(one)) for one in (share.value, share.null)),
-            interval(share.excess),
-            "" if is_own or name == "overlap" else interval(share.change),
-            share.value.status,
+            *(str(percent(one)) for one in (share, share["null"])),
+            interval(share["excess"]),
+            "" if is_own or name == "overlap" else interval(share["change"]),
+            share.status,
         )
         for name, share in found.found.shares.items()
     ]
@@ -133,7 +133,7 @@ def _print(found: HotspotRun) -> None:
 def _as_json(found: HotspotRun, report: Path | None) -> str:
     """The run in one JSON object."""
     shares = {
-        name: {part: getattr(share, part).entry() for part in ("value", "null", "excess", "change")}
+        name: {"value": share.entry(), **{part: share[part].entry() for part in ("null", "excess", "change")}}
         for name, share in found.found.shares.items()
     }
     content = {

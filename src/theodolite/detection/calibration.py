@@ -4,40 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
+from theodolite.estimates import Estimate
 
-__all__ = ["Threshold", "conformal_p", "departure", "threshold"]
+__all__ = ["conformal_p", "departure", "threshold"]
 
 
-@dataclass(frozen=True)
-class Threshold:
-    """The quantile of a score that a share of what is normal stays below.
-
-    Attributes:
-        level: that share.
-        value: the quantile of the reference scores, each sample counted once.
-        low: lower end of its 95 % interval; minus infinity where the reference set cannot tell.
-        high: upper end; infinity where it cannot tell, as for the 95 % quantile of fewer than 72 independent samples.
-        n: reference samples.
-        effective: independent samples that they are worth.
-    """
-
-    level: float
-    value: float
-    low: float
-    high: float
-    n: int
-    effective: float
+_OPEN_END = "the reference set is too small to tell both ends: give more independent samples"
 
 
 def threshold(
     reference: Sequence[float] | Tensor, level: float = 0.95, groups: Sequence[Hashable] | None = None
-) -> Threshold:
+) -> Estimate:
     """The `level` quantile of reference scores: a sample above it scores as few normal ones do.
 
     The interval is that of order statistics (Clopper and Pearson 1934), free of the distribution. Samples of one group
@@ -50,12 +32,17 @@ def threshold(
         level: share of normal samples below it, between 0 and 1.
         groups: what is not independent, one entry a sample.
 
+    Returns:
+        The quantile, each sample counted once, with its interval in `ends`; the part `effective` is how many
+        independent samples the `n` are worth. Status ``undetermined`` where the reference set cannot tell an end, which
+        is then infinite, as for the upper one of the 95 % quantile of fewer than 72 independent samples.
+
     Raises:
         InputError: no scores, NaN, a level outside (0, 1), or another number of groups.
 
     Example:
-        >>> found = threshold(range(1, 101), 0.5)
-        >>> found.value, found.low, found.high
+        >>> median = threshold(range(1, 101), 0.5)
+        >>> median.item(), median.low.item(), median.high.item()
         (50.0, 40.0, 61.0)
     """
     scores = _reference(reference)
@@ -65,8 +52,11 @@ def threshold(
     value = float(ordered[math.ceil(level * n - 1e-9) - 1])
     effective = _effective(scores <= value, _checked(groups, n))
     low, high = _ranks(int(effective), level)
-    ends = [_at(ordered, rank / int(effective)) for rank in (low, high)]
-    return Threshold(level, value, ends[0], ends[1], n, effective)
+    ends = _at(ordered, low / int(effective)), _at(ordered, high / int(effective))
+    reach = max(ends[1] - value, value - ends[0]) / 1.96
+    message = "" if math.isfinite(reach) else _OPEN_END
+    parts = {"effective": Estimate.of(effective)}
+    return Estimate.of(value, reach, n=n, message=message, method="order statistics", parts=parts, ends=ends)
 
 
 def conformal_p(

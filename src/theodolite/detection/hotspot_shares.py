@@ -13,7 +13,7 @@ from theodolite.descriptors.modes import flagged
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Resamples
 
-__all__ = ["LEVEL", "TOP", "Hotspots", "Share", "hotspots"]
+__all__ = ["LEVEL", "TOP", "Hotspots", "hotspots"]
 
 LEVEL = 0.95
 """Share of the reference's cells at or below the threshold of curvature."""
@@ -28,23 +28,6 @@ _NONE = "there is no curvature, or no hotspot, to take a share of"
 
 
 @dataclass(frozen=True)
-class Share:
-    """A share, one entry each: its value, what would come out by chance, and the difference.
-
-    Attributes:
-        value: over all images.
-        null: as curvature and detail that are independent within each image would give (of `area`: the reference's).
-        excess: `value - null`; the error is that of the difference, resample by resample.
-        change: the value less that of the reference, likewise; 0 for the reference itself and for `overlap`.
-    """
-
-    value: Estimate
-    null: Estimate
-    excess: Estimate
-    change: Estimate
-
-
-@dataclass(frozen=True)
 class Hotspots:
     """What `hotspots` found in `n` images.
 
@@ -52,14 +35,16 @@ class Hotspots:
         mask: the hotspots, `(n, *grid)` bool.
         wasted: those that lie off the detail.
         thresholds: `curvature` and `detail`, one entry each, from the reference.
-        shares: over all images by name, see `hotspots`.
+        shares: over all images by name, see `hotspots`; the parts of each are `null` (as curvature and detail that are
+            independent within each image would give; of `area` the reference's), `excess` (less `null`) and `change`
+            (less that of the reference; 0 for the reference itself and for `overlap`), resample by resample.
         images: the same of each image, `(n,)`; the error is that of the thresholds.
     """
 
     mask: Tensor
     wasted: Tensor
     thresholds: dict[str, Estimate]
-    shares: dict[str, Share]
+    shares: dict[str, Estimate]
     images: dict[str, Estimate]
 
 
@@ -237,11 +222,11 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
     return (known * values.nan_to_num()).sum(1) / known.sum(1)
 
 
-def _share(value: Tensor, null: Tensor, usual: Tensor, draws: Resamples) -> Share:
+def _share(value: Tensor, null: Tensor, usual: Tensor, draws: Resamples) -> Estimate:
     share, *rest = (_estimate(each[:, None], draws) for each in (value, null, value - null, value - usual))
     never = (value[:1] == 0) & (value.nan_to_num().amax() == 0) & (null[:1] > 0)
     share, excess, change = (flagged(estimate, never, "undetermined", _NEVER) for estimate in (share, *rest[1:]))
-    return Share(share, rest[0], excess, change)
+    return replace(share, parts={"null": rest[0], "excess": excess, "change": change})
 
 
 def _estimate(replicates: Tensor, draws: Resamples) -> Estimate:

@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from theodolite.detection import SCORES, Threshold, of_level
+from theodolite.detection import SCORES, of_level
 from theodolite.errors import path_of
-from theodolite.estimates import STATUSES
+from theodolite.estimates import STATUSES, Estimate
 from theodolite.report import detection_figures as drawing
 from theodolite.report.html import environment, plots_json, sources, write, year_of
 from theodolite.report.pictures import data_uri, largest_side
@@ -114,10 +114,10 @@ def _interval(rate: dict[str, Any], key: str) -> tuple[str, str]:
     return f"{value:.2f}", f"{low:.2f} to {high:.2f}"
 
 
-def _limit(limit: Threshold) -> tuple[str, str]:
+def _limit(limit: Estimate) -> tuple[str, str]:
     """The threshold and its interval; an end that the reference images cannot tell is open."""
-    low, high = (None if math.isinf(end) else end for end in (limit.low, limit.high))
-    (value, below, above), _, power = rounded([limit.value, low, high])
+    low, high = (None if math.isinf(end) else end for end in map(float, limit.interval()))
+    (value, below, above), _, power = rounded([limit.item(), low, high])
     ends = f"{below if low is not None else 'open'} to {above if high is not None else 'open'}"
     return f"{value} {power}".strip(), f"{ends} {power}".strip()
 

@@ -131,7 +131,7 @@ def strip(found: Detection, name: str, wide: bool = False) -> Figure:
     usable = np.isfinite(value)
     values = value[usable]
     logarithmic = bool(values.min() > 0) and is_wide(float(values.min()), float(values.max()))
-    limit = found.thresholds[name].value
+    limit = found.thresholds[name].item()
     above = found.flagged(name).numpy()
     traces = []
     for role, row in _ROWS.items():

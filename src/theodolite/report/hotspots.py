@@ -11,7 +11,7 @@ from theodolite.report.html import environment, script_json, sources, write, yea
 from theodolite.report.pictures import data_uri, heat_uri, largest_side
 
 if TYPE_CHECKING:
-    from theodolite.detection import Share
+    from theodolite.estimates import Estimate
     from theodolite.surveys.hotspots_store import HotspotRun
 
 __all__ = ["write_hotspots_report"]
@@ -68,25 +68,26 @@ def _reading(found: HotspotRun) -> list[str]:
     """The result in sentences, and no more than it says."""
     shares = found.found.shares
     mass, waste = shares["wasted_mass"], shares["wasted_share"]
-    if mass.value.status == "undefined":
+    if mass.status == "undefined":
         return ["Nothing bends: there are no hotspots."]
-    if mass.value.status == "undetermined":
-        return [f"Curvature on cells of low detail is no number here: {mass.value.message}."]
-    sentences = [f"Cells of low detail hold {percent(mass.value)} % of the curvature, {_against(mass)}."]
-    if waste.value.status == "ok":
-        sentences.append(f"Of the hotspots {percent(waste.value)} % are wasted, {_against(waste)}.")
+    if mass.status == "undetermined":
+        return [f"Curvature on cells of low detail is no number here: {mass.message}."]
+    sentences = [f"Cells of low detail hold {percent(mass)} % of the curvature, {_against(mass)}."]
+    if waste.status == "ok":
+        sentences.append(f"Of the hotspots {percent(waste)} % are wasted, {_against(waste)}.")
     return sentences
 
 
-def _against(share: Share) -> str:
+def _against(share: Estimate) -> str:
     """How a share compares with chance, by the interval of the difference."""
-    chance = f"the {percent(share.null)} % of chance"
-    if share.excess.status != "ok":
-        return f"where chance gives {percent(share.null)} %, without an error to compare by"
-    low, high = (float(end) for end in share.excess.interval())
+    null, excess = percent(share["null"]), share["excess"]
+    chance = f"the {null} % of chance"
+    if excess.status != "ok":
+        return f"where chance gives {null} %, without an error to compare by"
+    low, high = (float(end) for end in excess.interval())
     if low <= 0 <= high:
         return f"not told apart from {chance}"
-    return f"{'more' if low > 0 else 'less'} than {chance} (difference {interval(share.excess)})"
+    return f"{'more' if low > 0 else 'less'} than {chance} (difference {interval(excess)})"
 
 
 def _card(found: HotspotRun, place: int) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from torch import Tensor
 from theodolite.detection import (
     SCORES,
     DetectionTable,
-    Threshold,
     at_level,
     computed,
     conformal_p,
@@ -107,7 +106,7 @@ class Detection:
         return torch.tensor([image.role == "reference" for image in self.images])
 
     @cached_property
-    def thresholds(self) -> dict[str, Threshold]:
+    def thresholds(self) -> dict[str, Estimate]:
         """The threshold of every score, from reference images only."""
         found = {}
         for name, score in self.scores.items():
@@ -128,7 +127,7 @@ class Detection:
 
     def flagged(self, name: str) -> Tensor:
         """Images above the threshold, `(n,)` bool."""
-        return self.scores[name].value > self.thresholds[name].value
+        return self.scores[name].value > self.thresholds[name].item()
 
     @property
     def repeated(self) -> list[str]:
@@ -155,7 +154,7 @@ class Detection:
     def results(self) -> Iterator[dict[str, Any]]:
         """The rows of `detection.parquet`."""
         for name, limit in self.thresholds.items():
-            ends = (limit.value, limit.low, limit.high, limit.level, limit.effective)
+            ends = *(float(end) for end in (limit.value, *limit.interval())), self.level, limit["effective"].item()
             row = {"score": name, **dict(zip(_LIMITS, ends)), "status": "undefined"}
             yield row if self.table is None else {**row, **self.table[name]}
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from theodolite.descriptors.modes import flagged
-from theodolite.detection import Hotspots, Share, hotspots
+from theodolite.detection import Hotspots, hotspots
 from theodolite.errors import InputError
 from theodolite.estimates import NOT_NUMBERS, worse
 from theodolite.surveys.overlays import overlay
@@ -74,8 +74,8 @@ class HotspotRun:
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows of `hotspots.parquet`."""
         for name, share in self.found.shares.items():
-            row = {"sample": None, "quantity": name, **share.value.entry(), "null": float(share.null.value)}
-            for what, one in (("excess", share.excess), ("change", share.change)):
+            row = {"sample": None, "quantity": name, **share.entry(), "null": share["null"].item()}
+            for what, one in (("excess", share["excess"]), ("change", share["change"])):
                 row |= {what: float(one.value), f"{what}_stderr": float(one.stderr)}
             yield row
         for place, sample in enumerate(self.samples):
@@ -145,7 +145,7 @@ def _doubted(found: Hotspots, status: str) -> Hotspots:
         found,
         thresholds={name: lowered(one) for name, one in found.thresholds.items()},
         shares={
-            name: Share(lowered(one.value), lowered(one.null), lowered(one.excess), lowered(one.change))
+            name: replace(lowered(one), parts={part: lowered(number) for part, number in one.parts.items()})
             for name, one in found.shares.items()
         },
         images={name: lowered(one) for name, one in found.images.items()},
