@@ -72,7 +72,7 @@ def test_the_errors_of_shares_are_honest_over_draws() -> None:
             one = found[name]
             scores[name].append(float((one.value - truth[name].value) / one.stderr))
             for part in ("excess", "change") if name != "overlap" else ("excess",):
-                one, true = getattr(found[name], part), getattr(truth[name], part)
+                one, true = found[name][part], truth[name][part]
                 scores.setdefault(f"{name}, {part}", []).append(float((one.value - true.value) / one.stderr))
     for name, column in scores.items():
         z = torch.tensor(column)

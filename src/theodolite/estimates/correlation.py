@@ -20,7 +20,12 @@ FEWEST_PAIRS = 10
 _BLOCKS = 1000
 """Leave-out blocks at most: a jackknife of so many has an error of 2 %, and its cost stays linear in the pairs."""
 
+_ENTRIES = 1 << 21
+"""Weights held at once: 16 MiB each time they are used."""
+
 _TAIL = 0.025
+"""Probability on one side of a 95 % interval."""
+
 _ROUNDING = 1e-12
 _LEAST_LEFT = 1e-13
 """Share of a rank's variance that a given quantity must leave: less is rounding, for up to 10,000 pairs."""
@@ -36,7 +41,7 @@ def spearman(
 
     The interval is `tanh(z ± t s)`: `z = artanh r`, `s` its standard error by leaving out one group after the other
     (jackknife), which asks for no law of the pairs, and `t` Student's quantile with `2 G` degrees of freedom for `G`
-    groups, chosen by simulation. Measured coverage, 10 to 200 pairs, r = 0 to 0.9: 0.95 to 0.97 of normal pairs
+    groups, chosen by simulation. Measured coverage, 10 to 200 pairs, r = 0 to 0.9: 0.94 to 0.97 of normal pairs
     and of Student's with three degrees of freedom, under any monotone change; down to 0.91 of Cauchy's pairs with
     r = 0.9 and fewer than 50 of them. The standard error reaches the farther end of the interval.
 
@@ -66,9 +71,8 @@ def spearman(
     _check(rows, y, given, groups)
     labels = range(len(y)) if groups is None else list(groups)
     of = _blocks(labels)
-    leave = (of != torch.arange(int(of.max()) + 1)[:, None]).double()
     first, second, *others = (column.detach().cpu() for column in (rows, y, *given))
-    links = [_linked(row, second, others, leave, len(set(labels))) for row in first]
+    links = [_linked(row, second, others, of, len(set(labels))) for row in first]
     return joined(links) if x.ndim > 1 else links[0]
 
 
@@ -135,8 +139,8 @@ def _partial(centred: Sequence[Tensor], shares: Tensor, first: int, second: int,
     return torch.where(left > _LEAST_LEFT, (xy - xg * yg) / scale, torch.nan).clamp(-1, 1)
 
 
-def _linked(x: Tensor, y: Tensor, given: Sequence[Tensor], leave: Tensor, groups: int) -> Estimate:
-    """One correlation with its interval, from weights `(G, n)` that leave out one group each."""
+def _linked(x: Tensor, y: Tensor, given: Sequence[Tensor], of: Tensor, groups: int) -> Estimate:
+    """One correlation with its interval, by leaving out one block of pairs after the other; `of` is that of each."""
     r = float(rank_correlation(x, y, given))
     free = groups - len(given)
     if r != r:
@@ -145,7 +149,7 @@ def _linked(x: Tensor, y: Tensor, given: Sequence[Tensor], leave: Tensor, groups
         status, discordant = "upper-bound" if r > 0 else "lower-bound", 1 - _TAIL ** (1 / (groups // 2))
         width = min(3 * discordant, 2.0) / 1.96
         return Estimate.of(round(r), width, n=groups, statuses=status, message=_SAME_ORDER, method="ranks")
-    left = rank_correlation(x, y, given, leave)
+    left = _left_out(x, y, given, of)
     step = 6 / max(groups**3 - groups, 6)  # half of what one exchange of neighbours changes: artanh stays finite
     z, each = (torch.atanh(part.clamp(step - 1, 1 - step)) for part in (torch.tensor(r).double(), left))
     reach = student_quantile(2 * groups) * jackknife(each)
@@ -153,6 +157,12 @@ def _linked(x: Tensor, y: Tensor, given: Sequence[Tensor], leave: Tensor, groups
     few = free < FEWEST_PAIRS
     link = Estimate.between(r, min(low, r), max(high, r), n=groups, method="ranks, jackknife")
     return link if not few else _doubted(link)
+
+
+def _left_out(x: Tensor, y: Tensor, given: Sequence[Tensor], of: Tensor) -> Tensor:
+    """The correlation without each block, `(blocks,)`, a few at a time where there are many pairs."""
+    blocks = torch.arange(int(of.max()) + 1).split(max(1, _ENTRIES // len(of)))
+    return torch.cat([rank_correlation(x, y, given, (of != some[:, None]).double()) for some in blocks])
 
 
 def _doubted(link: Estimate) -> Estimate:

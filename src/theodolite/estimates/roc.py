@@ -18,7 +18,11 @@ _ROUNDING = 1e-9
 """Sums of weights that should reach a rate may miss it by so much."""
 
 _AT_END = 1e-12
+"""Shares so near 0 or 1 are these, but for rounding."""
+
 _TAIL = 0.025
+"""Probability on one side of a 95 % interval."""
+
 _PERFECT = "no sample on the wrong side: the truth is below, by the probability of seeing none of the fewest groups"
 
 
