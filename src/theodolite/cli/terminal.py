@@ -274,7 +274,7 @@ def samples_by(run: Run, quantity: str) -> list[dict[str, Any]]:
 
 
 def _is_ranked(row: Mapping[str, Any]) -> bool:
-    from theodolite.surveys.run import NOT_NUMBERS
+    from theodolite.estimates import NOT_NUMBERS
 
     return math.isfinite(row["value"]) and row["status"] not in NOT_NUMBERS
 

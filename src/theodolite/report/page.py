@@ -71,7 +71,7 @@ class Cell:
         """What it sorts by: the number alone, None where there is none to rank by."""
         if not isinstance(self.value, Mapping):
             return self.value
-        from theodolite.estimates.estimate import NOT_NUMBERS
+        from theodolite.estimates import NOT_NUMBERS
 
         return None if self.value.get("status") in NOT_NUMBERS else self.value.get("value")
 
@@ -91,7 +91,7 @@ def number_cell(number: Mapping[str, Any] | Estimate | None, message: str = "", 
         return Cell("–", **more)
     if not isinstance(number, Mapping):
         number = number.entry()
-    from theodolite.estimates.estimate import STATUSES
+    from theodolite.estimates import STATUSES
 
     value, stderr, status = number["value"], number["stderr"], str(number["status"])
     note = "" if status == "ok" else ". ".join(part for part in (f"{status}: {STATUSES[status]}", message) if part)
@@ -101,7 +101,7 @@ def number_cell(number: Mapping[str, Any] | Estimate | None, message: str = "", 
 
 def interval_cell(number: Mapping[str, Any] | None, digits: int = 2, **more: Any) -> Cell:
     """The cell of a row with an interval of its own, `low` to `high`; an open end is said."""
-    from theodolite.estimates.estimate import NOT_NUMBERS
+    from theodolite.estimates import NOT_NUMBERS
 
     if number is None or number["status"] in NOT_NUMBERS or number["value"] is None:
         return Cell("–", None if number is None else {"value": None, "status": number["status"]}, **more)

@@ -132,7 +132,7 @@ def strip(judgement: Judgement, name: str, wide: bool = False) -> Figure:
     usable = np.isfinite(value)
     values = value[usable]
     logarithmic = bool(values.min() > 0) and is_wide(float(values.min()), float(values.max()))
-    limit = judgement.thresholds[name].value
+    limit = judgement.thresholds[name].item()
     above = judgement.flagged(name).numpy()
     traces = []
     for role, row in _ROWS.items():

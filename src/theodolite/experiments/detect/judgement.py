@@ -14,7 +14,6 @@ from theodolite.data.sources import sources_of
 from theodolite.detection import (
     SCORES,
     DetectionTable,
-    Threshold,
     at_level,
     computed,
     conformal_p,
@@ -100,7 +99,7 @@ class Judgement:
         return torch.tensor([image.role == "reference" for image in self.images])
 
     @cached_property
-    def thresholds(self) -> dict[str, Threshold]:
+    def thresholds(self) -> dict[str, Estimate]:
         """The threshold of every score, from reference images only."""
         limits = {}
         for name, score in self.scores.items():
@@ -120,7 +119,7 @@ class Judgement:
 
     def flagged(self, name: str) -> Tensor:
         """Images above the threshold, `(n,)` bool."""
-        return self.scores[name].value > self.thresholds[name].value
+        return self.scores[name].value > self.thresholds[name].item()
 
     @property
     def repeated(self) -> list[str]:
@@ -156,17 +155,18 @@ class Judgement:
     def _limits(self, name: str) -> Iterator[Row]:
         """The threshold that was applied, a number like any other; and how well it is that of all such images."""
         limit = self.thresholds[name]
-        plain = {"value": limit.value, "stderr": 0.0, "low": limit.value, "high": limit.value}
+        applied = limit.item()
+        plain = {"value": applied, "stderr": 0.0, "low": applied, "high": applied}
         yield {"quantity": "threshold", **plain, "n": limit.n, "status": "ok"}
-        low, high = (end if math.isfinite(end) else None for end in (limit.low, limit.high))
-        n = max(1, round(limit.effective))
+        low, high = (end if math.isfinite(end) else None for end in (limit.low.item(), limit.high.item()))
+        n = max(1, round(limit["effective"].item()))
         common = {"quantity": "quantile", "low": low, "high": high, "n": n}
         if low is not None and high is not None:
-            yield {**common, "value": limit.value, "stderr": (high - low) / (2 * 1.96), "status": "ok"}
+            yield {**common, "value": applied, "stderr": (high - low) / (2 * 1.96), "status": "ok"}
         elif low is not None:  # too few reference images to bound it from above
             yield {**common, "value": low, "stderr": 0.0, "status": "lower-bound"}
         else:
-            yield {**common, "value": limit.value, "stderr": None, "status": "undetermined"}
+            yield {**common, "value": applied, "stderr": None, "status": "undetermined"}
 
     def _of_images(self, name: str) -> Iterator[Row]:
         score = self.scores[name]

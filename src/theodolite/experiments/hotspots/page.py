@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from theodolite.data.overlays import HOT, WASTED
-from theodolite.estimates.estimate import NOT_NUMBERS
+from theodolite.estimates import NOT_NUMBERS
 from theodolite.experiments.hotspots.shares import QUANTITIES, SHARES, HotspotRun, hotspots_of
 from theodolite.report.page import Card, Cards, Cell, Column, Facts, Legend, Page, Section, Table, Term, number_cell
 from theodolite.report.pictures import data_uri, heat_uri, largest_side
 
 if TYPE_CHECKING:
-    from theodolite.detection import Share
     from theodolite.estimates import Estimate
     from theodolite.runs.run import Run
 
@@ -68,33 +67,33 @@ def _readings(hot: HotspotRun) -> list[str]:
     """The result in sentences, and no more than it says."""
     shares = hot.hotspots.shares
     mass, waste = shares["wasted_mass"], shares["wasted_share"]
-    if mass.value.status == "undefined":
+    if mass.status == "undefined":
         return ["Nothing bends: there are no hotspots."]
-    if mass.value.status == "undetermined":
-        return [f"Curvature on cells of low detail is no number here: {mass.value.message}."]
-    sentences = [f"Cells of low detail hold {percent(mass.value)} % of the curvature, {_against(mass)}."]
-    if waste.value.status == "ok":
-        sentences.append(f"Of the hotspots {percent(waste.value)} % are wasted, {_against(waste)}.")
+    if mass.status == "undetermined":
+        return [f"Curvature on cells of low detail is no number here: {mass.message}."]
+    sentences = [f"Cells of low detail hold {percent(mass)} % of the curvature, {_against(mass)}."]
+    if waste.status == "ok":
+        sentences.append(f"Of the hotspots {percent(waste)} % are wasted, {_against(waste)}.")
     return sentences
 
 
-def _against(share: Share) -> str:
+def _against(share: Estimate) -> str:
     """How a share compares with chance, by the interval of the difference."""
-    chance = f"the {percent(share.null)} % of chance"
-    if share.excess.status != "ok":
-        return f"where chance gives {percent(share.null)} %, without an error to compare by"
-    low, high = (float(end) for end in share.excess.interval())
+    chance = f"the {percent(share['null'])} % of chance"
+    if share["excess"].status != "ok":
+        return f"where chance gives {percent(share['null'])} %, without an error to compare by"
+    low, high = (float(end) for end in share["excess"].interval())
     if low <= 0 <= high:
         return f"not told apart from {chance}"
-    return f"{'more' if low > 0 else 'less'} than {chance} (difference {difference(share.excess)})"
+    return f"{'more' if low > 0 else 'less'} than {chance} (difference {difference(share['excess'])})"
 
 
 def _shares(hot: HotspotRun) -> Section:
     rows = []
     for name, share in hot.hotspots.shares.items():
-        change = Cell("") if hot.is_own or name == "overlap" else difference(share.change)
+        change = Cell("") if hot.is_own or name == "overlap" else difference(share["change"])
         first = Cell(QUANTITIES[name].label, name, below=QUANTITIES[name].unit)
-        rows.append([first, percent(share.value), percent(share.null), difference(share.excess), change])
+        rows.append([first, percent(share), percent(share["null"]), difference(share["excess"]), change])
     columns = [
         Column("share"),
         Column("percent"),

@@ -13,9 +13,9 @@ from torch import Tensor
 from theodolite.data.overlays import overlay
 from theodolite.data.sources import sources_of
 from theodolite.descriptors.modes import flagged
-from theodolite.detection import Hotspots, Share, hotspots
+from theodolite.detection import Hotspots, hotspots
 from theodolite.errors import InputError
-from theodolite.estimates.estimate import NOT_NUMBERS
+from theodolite.estimates import NOT_NUMBERS
 from theodolite.estimates.quantity import Quantity
 from theodolite.runs.experiment import Row, number
 
@@ -82,7 +82,7 @@ class HotspotRun:
         """Thresholds, then shares of all images with their parts, then those of each image."""
         rows = [number(f"{name}_threshold", one, part="value") for name, one in self.hotspots.thresholds.items()]
         for name, share in self.hotspots.shares.items():
-            rows += [number(name, getattr(share, part), part=part) for part in PARTS]
+            rows += [number(name, share[part] if part != "value" else share, part=part) for part in PARTS]
         for place, sample in enumerate(self.samples):
             rows += [number(name, e, place, sample=sample, part="value") for name, e in self.hotspots.images.items()]
         return rows
@@ -135,13 +135,14 @@ def _doubted(made: Hotspots) -> Hotspots:
     """The same with every number ``undetermined``."""
 
     def lowered(estimate: Estimate) -> Estimate:
-        return flagged(estimate, torch.ones(estimate.value.shape, dtype=torch.bool), "undetermined", _IN_DOUBT)
+        parts = {name: lowered(part) for name, part in estimate.parts.items()}
+        everywhere = torch.ones(estimate.value.shape, dtype=torch.bool)
+        return replace(flagged(estimate, everywhere, "undetermined", _IN_DOUBT), parts=parts)
 
     def each(estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
         return {name: lowered(estimate) for name, estimate in estimates.items()}
 
-    shares = {n: Share(*(lowered(getattr(share, part)) for part in PARTS)) for n, share in made.shares.items()}
-    return replace(made, thresholds=each(made.thresholds), shares=shares, images=each(made.images))
+    return replace(made, thresholds=each(made.thresholds), shares=each(made.shares), images=each(made.images))
 
 
 def _maps(run: Run, files: Sequence[Mapping[str, str]]) -> tuple[Tensor, Tensor]:
