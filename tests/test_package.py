@@ -30,7 +30,7 @@ ABOVE = {
     "families": {"estimates", "derivatives"},
     "geodesics": {"estimates", "derivatives", "families"},
     "detection": _GEOMETRY,
-    "steering": {*_GEOMETRY, "scores"},
+    "steering": {*_GEOMETRY, "scores", "files"},
     "training": {"estimates", "maps", *_CLOUDS},
     "zoo": {"estimates", "maps", "derivatives", "scores"},
     "surveys": {*_BELOW, "zoo"},

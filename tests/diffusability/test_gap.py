@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from theodolite.diffusability import Space, diffusability
-from theodolite.diffusability.cross_fitting import checked_groups, measured_space, noise_grid
+from theodolite.diffusability.cross_fitting import EFFORTS, checked_groups, folds_of, measured_space, noise_grid
 from theodolite.diffusability.gap import gap
-from theodolite.diffusability.held_out import EFFORTS, folds_of
 from theodolite.errors import InputError
 from theodolite.estimates.bootstrap import Resamples
 from theodolite.scores import WienerScore
@@ -142,22 +141,22 @@ def test_folds_keep_groups_together_and_are_balanced():
 
 
 def test_networks_never_see_what_they_are_asked(monkeypatch):
-    from theodolite.diffusability import held_out
+    from theodolite.diffusability import cross_fitting
 
     seen = []
-    fit = held_out.NetworkScore.fit.__func__
+    fit = cross_fitting.NetworkScore.fit.__func__
 
     def spied(cls, latents, **options):
         seen.append((latents, options["held_out"]))
         return fit(cls, latents, **{**options, "steps": 2})
 
-    monkeypatch.setattr(held_out.NetworkScore, "fit", classmethod(spied))
+    monkeypatch.setattr(cross_fitting.NetworkScore, "fit", classmethod(spied))
     x = cloud((3.0, 1.0), 120, 5)
     index = [place // 20 for place in range(120)]
-    found = held_out.cross_fitted(x, index, torch.tensor([0.1, 1.0, 1e3]), EFFORTS["standard"], 0)
+    found = cross_fitting.cross_fitted(x, index, torch.tensor([0.1, 1.0, 1e3]), EFFORTS["standard"], 0)
     assert found.candidates == ("Gaussian", "MixtureScore", "NetworkScore")
     assert torch.isinf(found.loss[2, 2]).all()  # beyond the range it was trained at
-    fold = held_out.folds_of(index, EFFORTS["standard"].folds)
+    fold = cross_fitting.folds_of(index, EFFORTS["standard"].folds)
     for part, (learnt, judges) in enumerate(seen):
         asked = {tuple(row) for row, group in zip(x.tolist(), index) if fold[group] == part}
         learnt, judges = ({tuple(row) for row in some.tolist()} for some in (learnt, judges))

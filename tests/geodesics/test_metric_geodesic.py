@@ -21,7 +21,7 @@ from theodolite.families import (
     noise_free_posterior,
 )
 from theodolite.geodesics import curve_length, geodesic, shoot
-from theodolite.geodesics.lattice import lattice_paths
+from theodolite.geodesics.metric_geodesic import lattice_paths
 from theodolite.zoo import TASEP, Ising, MixtureDiffusion
 
 D = torch.float64

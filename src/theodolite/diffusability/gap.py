@@ -7,8 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from theodolite.diffusability.cross_fitting import checked_groups, measured_space, noise_grid
-from theodolite.diffusability.held_out import checked_effort, without_networks
+from theodolite.diffusability.cross_fitting import (
+    checked_effort,
+    checked_groups,
+    measured_space,
+    noise_grid,
+    without_networks,
+)
 from theodolite.diffusability.space import Space
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.families.losses import LOSSES, Loss
-from theodolite.families.newton import Elimination, Solution, eliminated
+from theodolite.families.newton import LOSSES, Elimination, Loss, Solution, eliminated
 from theodolite.families.surfaces import LogSumExp
 
 __all__ = ["ConvexNetwork", "NetworkFit"]

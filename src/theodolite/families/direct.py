@@ -11,11 +11,9 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.estimates.streams import Seeding
-from theodolite.families.cells import between, blended, interpolating
 from theodolite.families.grid import ParameterGrid, checked_points
+from theodolite.families.matrices import around, between, blended, interpolating, resampled_shares, widened
 from theodolite.families.posterior import Posterior
-from theodolite.families.resampling import resampled_shares
-from theodolite.families.resolution import around, widened
 
 __all__ = ["DirectMetric", "direct_metric"]
 

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.families.grid import ParameterGrid
-from theodolite.families.local_polynomials import LocalPolynomials
 from theodolite.families.posterior import Posterior
-from theodolite.families.pullback import Pullback
+from theodolite.families.pullback import LocalPolynomials, Pullback
 
 __all__ = ["Chordal", "FeatureKernel", "Squared", "feature_posterior"]
 

@@ -11,7 +11,7 @@ from theodolite.derivatives.scalars import gradients
 from theodolite.errors import InputError
 from theodolite.families.grid import ParameterGrid
 from theodolite.families.metric import Metric, MetricSource
-from theodolite.geodesics.metric_fields import opened
+from theodolite.geodesics.metric_geodesic import opened
 
 __all__ = ["Shot", "shoot"]
 

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
-from theodolite.information.curve import InformationCurve
-from theodolite.information.floor import GaussianFloor
+from theodolite.information.curve import GaussianFloor, InformationCurve
 from theodolite.scores.clouds import checked_levels
 from theodolite.scores.gaussian import GaussianMixtureScore
 

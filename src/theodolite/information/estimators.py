@@ -13,11 +13,8 @@ from torch import Tensor
 from theodolite.errors import InputError, RefusalError
 from theodolite.estimates import Estimate, Seeding
 from theodolite.estimates.means import ENOUGH_FREEDOM, mean_over_latents
-from theodolite.information.bias import Bias, reference_bias, scale_bias
-from theodolite.information.curve import InformationCurve, warn_few
-from theodolite.information.differences import Fall, draw_with_fall
-from theodolite.information.draws import Draws, draw
-from theodolite.information.floor import GaussianFloor
+from theodolite.information.curve import GaussianFloor, InformationCurve, warn_few
+from theodolite.information.draws import Bias, Draws, Fall, draw, draw_with_fall, reference_bias, scale_bias
 from theodolite.scores.clouds import checked_cloud, checked_levels
 from theodolite.scores.mixture import MixtureScore
 from theodolite.scores.source import ScoreSource

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from theodolite.derivatives import JacobianOperator
 from theodolite.errors import InputError
 from theodolite.estimates import Seeding, Seeds
+from theodolite.files import read_tensors, write_tensors
 from theodolite.scores.architectures import denoiser_network
 from theodolite.scores.clouds import checked_cloud
-from theodolite.scores.files import read_tensors, write_tensors
 from theodolite.scores.preconditioning import Preconditioning, entry_variance
-from theodolite.scores.requests import checked_budget, checked_range, checked_size, split
 from theodolite.scores.source import FunctionScore, Products
-from theodolite.scores.training import TrainingRecord, train
+from theodolite.scores.training import TrainingRecord, checked_budget, checked_range, checked_size, split, train
 
 __all__ = ["NetworkScore"]
 

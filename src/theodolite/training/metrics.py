@@ -11,8 +11,7 @@ from torch import Tensor
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 from theodolite.scores.clouds import checked_levels
-from theodolite.training.held_out import FEWEST, Scoring, curve
-from theodolite.training.reservoir import sample
+from theodolite.training.reservoir import FEWEST, Scoring, curve, sample
 
 try:
     from torchmetrics import Metric

@@ -1,11 +1,20 @@
-"""A bounded, even sample of latents that does not depend on their order or on how many processes saw them."""
+"""A bounded, even sample of the latents of a training, and the Fisher information of it."""
 
 from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-__all__ = ["distinct", "keys", "sample"]
+from theodolite.errors import InputError, RefusalError
+from theodolite.estimates import Estimate
+from theodolite.information import information
+from theodolite.scores import MixtureScore, ScoreSource
+from theodolite.scores.clouds import checked_cloud, normalised
+
+__all__ = ["FEWEST", "QUANTITIES", "Scoring", "curve", "distinct", "keys", "sample"]
 
 _SHIFTS = (30, 27, 31)
 _FACTORS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
@@ -47,3 +56,43 @@ def _firsts(own: Tensor) -> Tensor:
 def _right(h: Tensor, bits: int) -> Tensor:
     """A logical shift: zeros come in from the left."""
     return (h >> bits) & (2 ** (64 - bits) - 1)
+
+
+QUANTITIES = ("mmse", "fi", "fir", "rate")
+FEWEST = 8
+"""Latents below which there is nothing to split."""
+
+Scoring = ScoreSource | Callable[[Tensor], ScoreSource]
+"""A score for the latents as they are; or what makes one of normalised reference latents `(n, m)`."""
+
+_REFERENCES = 0.75
+"""The part of the latents of which a score is made."""
+
+
+def curve(latents: Tensor, t: Tensor, score: Scoring | None, seed: int) -> dict[str, Estimate]:
+    """`mmse`, `fi`, `fir` and `rate` at variances `t` of latents `(n, m)` in random order.
+
+    A `ScoreSource` is evaluated at all latents as they are. Otherwise latents are normalised
+    (`theodolite.scores.normalised`), three quarters make the score (a `MixtureScore` by default), which is evaluated at
+    the rest. What the score refuses is NaN with the reason.
+    """
+    flat = checked_cloud(latents)
+    if len(flat) < FEWEST:
+        raise InputError(f"at least {FEWEST} different latents expected, got {len(flat)}; give more images")
+    source = score
+    if not isinstance(score, ScoreSource):
+        flat = normalised(flat).latents
+        references, flat = flat.tensor_split([round(_REFERENCES * len(flat))])
+        source = (score or MixtureScore)(references)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*the covariance has no full rank")
+        try:
+            found = information(flat, t, source, generator=seed)  # type: ignore[arg-type]
+        except RefusalError as refusal:
+            return {name: _refused(t, flat, str(refusal)) for name in QUANTITIES}
+    return {name: getattr(found, name) for name in QUANTITIES}
+
+
+def _refused(t: Tensor, flat: Tensor, reason: str) -> Estimate:
+    nothing = torch.full_like(t, torch.nan).to(flat)
+    return Estimate(nothing, nothing.clone(), 0, len(flat), ("undetermined",) * len(t), reason)

@@ -12,8 +12,7 @@ from theodolite.errors import InputError
 from theodolite.estimates.estimate import Estimate, student_mean
 from theodolite.estimates.streams import Seeding
 from theodolite.zoo.families import checked_count, checked_parameters, in_groups, stream
-from theodolite.zoo.tasep.algebra import Algebra
-from theodolite.zoo.tasep.partition import log_partition
+from theodolite.zoo.tasep.algebra import Algebra, log_partition
 
 __all__ = ["TASEP"]
 

@@ -1,14 +1,16 @@
-"""Matrices known in the cells of a grid, between them by quadratic splines."""
+"""Matrices in the cells of a grid: interpolated, resampled, and what the grid does not resolve of them."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, pad
 
+from theodolite.estimates.streams import Seeding, Seeds
 from theodolite.families.grid import ParameterGrid
-from theodolite.families.splines import TensorSplines
+from theodolite.families.surfaces import TensorSplines
 
-__all__ = ["between", "blended", "interpolating"]
+__all__ = ["around", "between", "blended", "interpolating", "resampled_shares", "signs", "widened"]
 
 _OFF = 0.008, 3 / 128
 """Of a third and of a fourth difference: the most that quadratic splines through centres err by between them."""
@@ -61,3 +63,40 @@ def _outwards(size: int) -> Tensor:
     first = 3 * inner[0] - 3 * inner[1] + inner[2]
     last = 3 * inner[-1] - 3 * inner[-2] + inner[-3]
     return torch.cat([first[None], inner, last[None]])
+
+
+def resampled_shares(bundles: int, replicates: int, generator: Seeding) -> Tensor:
+    """Shares of the bundles in samples with replacement, `(replicates, bundles)`; rows sum to one."""
+    draws = torch.Generator().manual_seed(Seeds(generator, 1).base[0])
+    picks = torch.randint(bundles, (replicates, bundles), generator=draws)
+    ones = torch.full(picks.shape, 1 / bundles, dtype=torch.float64)
+    return torch.zeros_like(ones).scatter_add(1, picks, ones)
+
+
+def signs(samples: int, replicates: int, generator: Seeding) -> Tensor:
+    """Random signs of the residuals of samples, `(replicates, samples)`."""
+    draws = torch.Generator().manual_seed(Seeds(generator, 1).base[0])
+    return torch.randint(2, (replicates, samples), generator=draws).double() * 2 - 1
+
+
+def around(squares: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The root of the mean of squares over a cell and its neighbours: `(cells, 2, 2)` to `(cells, 2, 2)`.
+
+    A difference of two estimates crosses zero where their errors do not; its neighbours know better.
+    """
+    entries = squares.flatten(1).mT.reshape(1, 4, *shape)
+    means = avg_pool2d(pad(entries, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return means.reshape(4, -1).mT.reshape(-1, 2, 2).sqrt()
+
+
+def widened(replicates: Tensor, resolution: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Replicates `(R, cells, 2, 2)` that hold an error of resolution `(cells, 2, 2)` in their spread.
+
+    To each is added the resolution times normal numbers of variance one, independent for the three entries and smooth
+    over three cells: what is not resolved changes its sign from cell to cell, so that along a curve it averages.
+    """
+    draws = torch.Generator().manual_seed(1)
+    noise = torch.randn(len(replicates), 3, *shape, generator=draws, dtype=torch.float64)
+    smooth = avg_pool2d(pad(noise, (1, 1, 1, 1), mode="replicate"), 3, 1).flatten(2)
+    scores = ((smooth - smooth.mean(0)) / smooth.std(0)).mT.to(replicates)
+    return replicates + scores[..., [0, 1, 1, 2]].unflatten(-1, (2, 2)) * resolution
