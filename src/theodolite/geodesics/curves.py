@@ -41,7 +41,7 @@ class Geodesic:
 
     Attributes:
         points: `(m, n + 1, *shape)`, equally spaced along the curve.
-        length: of each; its error is that of the metric, and zero for a metric in closed form.
+        length: the length of each; its error holds the discretisation, and that of a fitted metric.
         energy: `∫ |γ'|² dt` over the unit interval, `(m,)`; the squared length at constant speed.
         speed_variation: standard deviation of the speed over its mean, `(m,)`.
         straight_length: of the straight lines between the same points, `(m,)`.

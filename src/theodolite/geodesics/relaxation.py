@@ -55,10 +55,12 @@ def relaxed(
     energy: Callable[[Tensor], tuple[Tensor, Tensor]],
     pieces: Callable[[Tensor], Tensor],
     curves: Tensor,
+    *,
     steps: int,
     tolerance: float,
+    rounding: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, int]:
-    """Minimise the energy of curves `(m, n + 1, d)` with fixed ends.
+    """Minimise the energy of curves `(m, n + 1, d)` with fixed ends; equal ends have the constant curve.
 
     Args:
         energy: of curves, `(m,)`, and its gradient in their points, `(m, n + 1, d)`.
@@ -66,11 +68,22 @@ def relaxed(
         curves: where to start.
         steps: of the minimiser in a round; between rounds points are spread evenly.
         tolerance: relative decrease of the energy promised by a step that is not taken any more.
+        rounding: error of the length of one side, `(m,)`: a decrease that it hides is not asked for either.
 
     Returns:
         The curves, which of them converged, and the evaluations of the energy.
     """
-    basis, evaluations = SineBasis(curves.shape[1] - 1, curves), 0
+    moving = (curves[:, 0] != curves[:, -1]).any(-1)
+    if not bool(moving.all()):
+        return _with_constants(energy, pieces, curves, moving, steps=steps, tolerance=tolerance, rounding=rounding)
+    n = curves.shape[1] - 1
+    basis, evaluations = SineBasis(n, curves), 0
+    error = torch.zeros_like(curves[:, 0, 0]) if rounding is None else rounding.to(curves)
+
+    def hidden(values: Tensor) -> Tensor:
+        """What an error `r` of every side does to `E = n sum of sides²`: `2 r sqrt(n E) + (n r)²`."""
+        return 2 * error * (n * values.clamp_min(0)).sqrt() + (n * error).square()
+
     for _ in range(_ROUNDS):
         curves = resampled(curves, pieces(curves))
         ends = (curves[:, 0], curves[:, -1])
@@ -80,11 +93,31 @@ def relaxed(
             finite = torch.isfinite(values) & torch.isfinite(slopes).all(-1).all(-1)
             return torch.where(finite, values, torch.inf), basis.pulled_back(slopes.nan_to_num(0.0, 0.0, 0.0))
 
-        found = minimise(bent, basis.amplitudes(curves), steps=steps, tolerance=tolerance)
-        curves, evaluations = basis.curve(ends, found.x), evaluations + found.evaluations
+        minimum = minimise(bent, basis.amplitudes(curves), steps=steps, tolerance=tolerance, hidden=hidden)
+        curves, evaluations = basis.curve(ends, minimum.x), evaluations + minimum.evaluations
         if bool((speed_variation(pieces(curves)) < _EVEN).all()):
             break
-    return curves, found.converged, evaluations
+    return curves, minimum.converged, evaluations
+
+
+def _with_constants(
+    energy: Callable[[Tensor], tuple[Tensor, Tensor]],
+    pieces: Callable[[Tensor], Tensor],
+    curves: Tensor,
+    moving: Tensor,
+    *,
+    steps: int,
+    tolerance: float,
+    rounding: Tensor | None,
+) -> tuple[Tensor, Tensor, int]:
+    """`relaxed` for the pairs whose ends differ; the others stay where they are."""
+    result, converged, evaluations = curves[:, :1].expand_as(curves).clone(), torch.ones_like(moving), 0
+    if bool(moving.any()):
+        own = None if rounding is None else rounding[moving]
+        result[moving], converged[moving], evaluations = relaxed(
+            energy, pieces, curves[moving], steps=steps, tolerance=tolerance, rounding=own
+        )
+    return result, converged, evaluations
 
 
 _MEMORY = 12
@@ -110,7 +143,12 @@ class Minimum:
 
 
 def minimise(
-    function: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor, *, steps: int = 200, tolerance: float = 1e-7
+    function: Callable[[Tensor], tuple[Tensor, Tensor]],
+    x: Tensor,
+    *,
+    steps: int = 200,
+    tolerance: float = 1e-7,
+    hidden: Callable[[Tensor], Tensor] = torch.zeros_like,
 ) -> Minimum:
     """Minimise `m` functions of `k` variables, each with its own memory and its own line search (Nocedal 1980).
 
@@ -120,6 +158,7 @@ def minimise(
         steps: at most.
         tolerance: decrease, relative to the value, that the quadratic model promises when a problem is done, or that
             its last steps made on average.
+        hidden: of values `(m,)`, the decreases that rounding hides: no more is asked for.
     """
     value, gradient = function(x)
     evaluations = 1
@@ -133,7 +172,7 @@ def minimise(
         uphill = slope >= 0
         direction = torch.where(uphill[:, None], -gradient, direction)
         slope = torch.where(uphill, -gradient.square().sum(-1), slope)
-        done = done | (-slope <= tolerance * value.abs())
+        done = done | (-slope <= tolerance * value.abs() + hidden(value))
         if len(values) > _WINDOW:
             done = done | (values[-_WINDOW - 1] - value <= _WINDOW * tolerance * value.abs()) & ~stuck
         if bool((done | stuck).all()):
