@@ -101,14 +101,26 @@ class InformationCurve:
         pseudo, left = self.floor.pseudo_values(self.t, power, name)
         mean = mean_over_latents(samples.double() - pseudo)
         own = mean_over_latents(samples.double(), skewed=power == 2).stderr
-        systematic = (whole.stderr.double().square() - own.square()).clamp_min(0)
+        bound = torch.tensor([status == "lower-bound" for status in whole.statuses], device=own.device)
+        # The error of a bound is its width, twice the sampling error: nothing of it is systematic.
+        systematic = (whole.stderr.double().square() - own.square()).clamp_min(0).masked_fill(bound, 0.0)
         error = (mean.stderr.square() + left.square() + systematic).sqrt()
         status = ["truncated" if over else "ok" for over in (left > mean.stderr).tolist()]
         message = whole.message or (_FEW if "truncated" in status else "")
         statuses = worst(status, whole.statuses)
-        return Estimate(
-            mean.value.to(whole.value), error.to(whole.value), whole.passes, whole.n, statuses, message, "jackknife"
-        )
+        value, stderr = mean.value.to(whole.value), error.to(whole.value)
+        return as_bound(Estimate(value, stderr, whole.passes, whole.n, statuses, message, "jackknife"))
+
+
+def as_bound(estimate: Estimate) -> Estimate:
+    """Sampled bounds moved out by 1.96 standard errors, so that they bound 97.5 times in 100; intervals stay."""
+    sides = {"lower-bound": -1.0, "upper-bound": 1.0}
+    side = torch.tensor([sides.get(status, 0.0) for status in estimate.statuses]).to(estimate.value)
+    return replace(
+        estimate,
+        value=estimate.value + 1.96 * side * estimate.stderr,
+        stderr=estimate.stderr * (1 + side.abs()),
+    )
 
 
 def scaled(estimate: Estimate, factor: Tensor) -> Estimate:

@@ -61,6 +61,7 @@ class PatchMixtureScore(MixtureScore):
 
     name = "PatchMixtureScore"
     symmetric = False
+    exact = False
     together = 0
 
     def __init__(self, references: Tensor, *, window: int = 3, tied: bool = False, block: int | None = None) -> None:
