@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -245,3 +247,17 @@ def test_errors_over_groups_are_honest(groups):
     assert abs(float(z.mean())) < 0.3
     assert 0.7 < float(z.std()) < 1.3
     assert covered / 200 > 0.9
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("sources", [2, 4, 5, 20])
+def test_too_few_sources_give_no_number(sources: int, seed: int):
+    """A number in [0, 1] whose interval is that range is none, and two sources say nothing of their spread."""
+    images = cloud((4.0, 2.0, 1.0, 0.5), 40, seed, groups=sources)
+    found = diffusability(images[:, :2].pow(3), images, labels(40, sources), budget="quick")
+    wide = 1.96 * float(found.stderr) >= 0.5
+    assert (found.status == "undetermined") == (sources == 2 or wide)
+    if found.status == "undetermined":
+        needed = int(re.search(r"at least (\d+) are needed", found.message).group(1))
+        assert needed >= max(10, sources + 1)
+    assert found.interval()[1] - found.interval()[0] < 1 or found.status == "undetermined"

@@ -134,9 +134,12 @@ def denoiser_network(
 
 
 def initialised(make: Callable[[], nn.Module], generator: torch.Generator | None) -> nn.Module:
-    """What `make` makes, with weights drawn from `generator` as `denoiser_network` says, or on the meta device."""
+    """The module that `make` makes, with weights drawn from `generator` as `denoiser_network` says; on "meta" without.
+
+    It is float32, whatever torch's default dtype is.
+    """
     with torch.device("meta"):
-        network = make()
+        network = make().float()
     if generator is None:
         return network
     network.to_empty(device=generator.device)

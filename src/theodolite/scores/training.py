@@ -192,12 +192,12 @@ class _Trainer:
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Noised latents with `eps` and `-eps`, the clean ones, variances, and levels stratified over the range."""
-        n, device = min(self.budget.batch, len(self.latents)), self.latents.device
+        n, device, dtype = min(self.budget.batch, len(self.latents)), self.latents.device, self.latents.dtype
         clean = self.latents[torch.randint(len(self.latents), (n,), generator=self.generator, device=device)]
-        places = torch.arange(n, device=device) + torch.rand(n, generator=self.generator, device=device)
-        u = 2 * places / n - 1
+        offsets = torch.rand(n, generator=self.generator, device=device, dtype=dtype)
+        u = 2 * (torch.arange(n, device=device) + offsets) / n - 1
         t = self.scales.levels(u)
-        noise = t.sqrt() * torch.randn(clean.shape, generator=self.generator, device=device)
+        noise = t.sqrt() * torch.randn(clean.shape, generator=self.generator, device=device, dtype=dtype)
         return torch.cat([clean + noise, clean - noise]), clean, torch.cat([t, t]), torch.cat([u, u])
 
     def _weights(self, x: Tensor, clean: Tensor, t: Tensor) -> Tensor:
