@@ -149,22 +149,22 @@ def cross_fitted(
     """
     fold, belongs = folds_of(list(groups), effort.folds), torch.tensor(groups)
     seeds = Seeds(seed, len(latents)).base
-    found: dict[str, Tensor] = {}
+    by_candidate: dict[str, Tensor] = {}
     for index in range(max(fold) + 1):
-        asked = torch.tensor([fold[group] == index for group in groups])
-        queries, own = latents[asked].flatten(1), [seeds[i] for i in asked.nonzero().flatten().tolist()]
+        in_fold = torch.tensor([fold[group] == index for group in groups])
+        queries, own = latents[in_fold].flatten(1), [seeds[i] for i in in_fold.nonzero().flatten().tolist()]
         drift = torch.zeros(len(t), len(queries), dtype=torch.float64)
-        for score in _candidates(latents[~asked], belongs[~asked], effort, seed + index, tell):
+        for score in _candidates(latents[~in_fold], belongs[~in_fold], effort, seed + index, tell):
             full = jacobians or not isinstance(score, TiledScore | NetworkScore)
             rows = _asked(score, queries, own, t, full)
             if isinstance(score, WienerScore):
                 drift = score.expected_loss(queries, t).cpu() - rows[0]
             rows[0] += drift
-            place = found.setdefault(score.name, _nothing(len(t), len(latents)))
-            place[:, :, asked] = rows
-    stacked = torch.stack(list(found.values()))
+            table = by_candidate.setdefault(score.name, _nothing(len(t), len(latents)))
+            table[:, :, in_fold] = rows
+    stacked = torch.stack(list(by_candidate.values()))
     loss, rate, calibration = stacked.unbind(1)
-    return CrossFit(tuple(found), loss, rate, calibration)
+    return CrossFit(tuple(by_candidate), loss, rate, calibration)
 
 
 def _nothing(levels: int, n: int) -> Tensor:
@@ -236,11 +236,11 @@ def _judges(groups: Tensor) -> Tensor:
     present, sizes = groups.unique(return_counts=True)
     chosen: list[int] = []
     taken = 0
-    for place in sizes.argsort(stable=True).tolist()[:-1]:
+    for rank in sizes.argsort(stable=True).tolist()[:-1]:
         if taken >= _JUDGES * len(groups):
             break
-        chosen.append(int(present[place]))
-        taken += int(sizes[place])
+        chosen.append(int(present[rank]))
+        taken += int(sizes[rank])
     return torch.isin(groups, torch.tensor(chosen, dtype=groups.dtype))
 
 
@@ -304,8 +304,8 @@ def checked_groups(groups: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
             f"three sources, or several samples of each of two, expected, got {len(groups)} samples of {names[0]} and "
             f"{names[1]}: what is made from one source alone must be a cloud; give more photographs"
         )
-    place = {name: index for index, name in enumerate(names)}
-    return names, [place[group] for group in groups]
+    index_of = {name: index for index, name in enumerate(names)}
+    return names, [index_of[group] for group in groups]
 
 
 def noise_grid(*dimensions: int) -> Tensor:
@@ -352,11 +352,11 @@ def measured_space(
 def _from_the_mean(flat: Tensor, index: Sequence[int], folds: int) -> Tensor:
     """Squared distance of every sample from the mean of the other folds, `(n,)` float64."""
     fold = torch.tensor(folds_of(list(index), folds))[torch.tensor(index)]
-    found = torch.zeros(len(flat), dtype=torch.float64, device=flat.device)
+    distances = torch.zeros(len(flat), dtype=torch.float64, device=flat.device)
     for own in fold.unique():
         inside = (fold == own).to(flat.device)
-        found[inside] = (flat[inside].double() - flat[~inside].double().mean(0)).square().sum(-1)
-    return found
+        distances[inside] = (flat[inside].double() - flat[~inside].double().mean(0)).square().sum(-1)
+    return distances
 
 
 def _by_group(samples: Tensor, member: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def gap(space: Space, images: Space, weights: Tensor) -> Tensor:
 
     See `diffusability`.
     """
-    rises = [_rises(one.unresolved(weights)) for one in (space, images)]
+    rises = [_rises(side.unresolved(weights)) for side in (space, images)]
     return (rises[0] - rises[1]).abs().sum(-1) / 2
 
 
@@ -59,7 +59,7 @@ def deviations(space: Space, images: Space, weights: Tensor) -> dict[str, Tensor
 
     For group weights `(B, G)`, `(B, T)` each; both spaces are taken at the scale where their variance is one.
     """
-    (fi, fir), (fi_x, fir_x) = (_information(one, weights) for one in (space, images))
+    (fi, fir), (fi_x, fir_x) = (_information(side, weights) for side in (space, images))
     lost = images.dimension - space.dimension
     return {
         "fi_deviation_raw": (fi - fi_x).abs() / fi_x,
@@ -120,16 +120,16 @@ def diffusability(
     whole = checked_effort(budget)
     if len(latents) != len(images):
         raise InputError(f"one latent an image expected, got {len(latents)} latents of {len(images)} images")
-    own = [f"{place:06d}" for place in range(len(latents))] if groups is None else list(groups)
+    own = [f"{index:06d}" for index in range(len(latents))] if groups is None else list(groups)
     if len(own) != len(latents):
         raise InputError(f"one group a sample expected, got {len(own)} groups of {len(latents)} samples")
     dimensions = [checked_cloud(latents).shape[1], checked_cloud(images, "images").shape[1]]
     names, index = checked_groups(own)
     tau = noise_grid(*dimensions)
-    effort, _ = without_networks([tuple(one.shape[1:]) for one in (latents, images)], index, whole)
-    one = measured_space(name, latents, names, index, tau, effort, seed)
-    other = measured_space("images", images, names, index, tau, effort, seed)
-    return compared(one, other, Resamples(len(names), effort.resamples, seed))
+    effort, _ = without_networks([tuple(cloud.shape[1:]) for cloud in (latents, images)], index, whole)
+    space = measured_space(name, latents, names, index, tau, effort, seed)
+    pixels = measured_space("images", images, names, index, tau, effort, seed)
+    return compared(space, pixels, Resamples(len(names), effort.resamples, seed))
 
 
 def compared(space: Space, images: Space, resamples: Resamples) -> Estimate:
@@ -138,8 +138,8 @@ def compared(space: Space, images: Space, resamples: Resamples) -> Estimate:
         "shift": resamples.estimate(shift(space, images, resamples.weights)),
         "gaussian": _in_range(gap(space.gaussian, images.gaussian, resamples.weights), resamples),
     }
-    for side, one in (("latents", space), ("images", images)):
-        parts |= {f"{side}/{name}": curve for name, curve in one.curves(resamples).items()}
+    for side, cloud in (("latents", space), ("images", images)):
+        parts |= {f"{side}/{name}": curve for name, curve in cloud.curves(resamples).items()}
     differing = deviations(space, images, resamples.weights)
     parts |= {name: resamples.estimate(values) for name, values in differing.items()}
     whole = _in_range(gap(space, images, resamples.weights), resamples)

@@ -293,9 +293,9 @@ def filled_dimension(cloud: Tensor) -> Estimate:
     return Estimate(mean.value, mean.stderr, 0, n, method="jackknife")
 
 
-def _without(gram: Tensor, kept: Tensor) -> Tensor:
+def _without(gram: Tensor, rows: Tensor) -> Tensor:
     """The Gram matrix of some points about their own mean."""
-    part = gram[kept][:, kept]
+    part = gram[rows][:, rows]
     return part - part.mean(0) - part.mean(1, keepdim=True) + part.mean()
 
 

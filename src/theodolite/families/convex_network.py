@@ -100,15 +100,15 @@ class NetworkFit:
 
         A few steps to the minimum of each of the `M`, from there one Newton step in the weights, to first order.
         """
-        found = solution.coefficients.repeat(len(weights), 1)
+        coefficients = solution.coefficients.repeat(len(weights), 1)
         even = torch.full_like(weights[0], 1 / weights.shape[1])
         for k, own in enumerate(targets):
             other = NetworkFit(self.points, own, self.loss, self.side, self.steps)
             c, z = solution.centre
             if len(targets) > 1:
                 c, z, _ = other._descended(c, z, even, _FOLLOWED, _FOLLOWED_DAMPING)
-            found[k :: len(targets)] = c + other._reweighted(c, z, even, weights[k :: len(targets)])
-        return self._surface(found)
+            coefficients[k :: len(targets)] = c + other._reweighted(c, z, even, weights[k :: len(targets)])
+        return self._surface(coefficients)
 
     def _reweighted(self, c: Tensor, z: Tensor, even: Tensor, weights: Tensor) -> Tensor:
         """What the minimum at `even: (m,)` weights moves by at others, `(R, m)` to `(R, J)`."""

@@ -25,15 +25,15 @@ def interpolating(grid: ParameterGrid, matrices: Tensor) -> Tensor:
     rows, columns = (_outwards(size) for size in grid.shape)
     rows, columns = (part @ torch.linalg.inv(_centres(len(part) - 2) @ part) for part in (rows, columns))
     table = matrices.flatten(-2).movedim(-1, 0).unflatten(-1, grid.shape)
-    found = rows.to(matrices) @ table @ columns.to(matrices).mT
-    return found.flatten(-2).movedim(0, -1).unflatten(-1, (2, 2))
+    coefficients = rows.to(matrices) @ table @ columns.to(matrices).mT
+    return coefficients.flatten(-2).movedim(0, -1).unflatten(-1, (2, 2))
 
 
 def blended(grid: ParameterGrid, coefficients: Tensor, points: Tensor) -> Tensor:
     """Splines with coefficients of `interpolating`, weighted means of them, at `points: (n, 2)`: `(..., n, 2, 2)`."""
     splines = TensorSplines(grid.low, grid.high, grid.shape, degree=2)
-    found = splines.evaluate(coefficients.flatten(-2).movedim(-1, 0), points.to(coefficients))
-    return found.movedim(0, -1).unflatten(-1, (2, 2))
+    values = splines.evaluate(coefficients.flatten(-2).movedim(-1, 0), points.to(coefficients))
+    return values.movedim(0, -1).unflatten(-1, (2, 2))
 
 
 def between(grid: ParameterGrid, matrices: Tensor) -> Tensor:
@@ -45,16 +45,18 @@ def between(grid: ParameterGrid, matrices: Tensor) -> Tensor:
 
 def _steps(table: Tensor, order: int, axis: int) -> Tensor:
     """Differences of an order, as many as cells along the axis: the outermost once more."""
-    found = table.diff(n=order, dim=axis).movedim(axis, 0)
+    differences = table.diff(n=order, dim=axis).movedim(axis, 0)
     before = order // 2
-    return torch.cat([found[:1]] * before + [found] + [found[-1:]] * (order - before)).movedim(0, axis)
+    return torch.cat([differences[:1]] * before + [differences] + [differences[-1:]] * (order - before)).movedim(
+        0, axis
+    )
 
 
 def _centres(size: int) -> Tensor:
     """What `size + 2` splines are at the centres of cells, `(size, size + 2)`."""
-    places = torch.arange(size)[:, None] + torch.arange(3)
+    columns = torch.arange(size)[:, None] + torch.arange(3)
     weights = torch.tensor([0.125, 0.75, 0.125], dtype=torch.float64).expand(size, 3)
-    return torch.zeros(size, size + 2, dtype=torch.float64).scatter(1, places, weights)
+    return torch.zeros(size, size + 2, dtype=torch.float64).scatter(1, columns, weights)
 
 
 def _outwards(size: int) -> Tensor:

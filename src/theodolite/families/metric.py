@@ -117,9 +117,9 @@ def metric_map(source: MetricSource, points: Tensor | None = None) -> MetricMap:
     message = _message(statuses)
     n = len(replicates)
 
-    def estimate(value: Tensor, each: Tensor, chance: Tensor, words: tuple[str, ...]) -> Estimate:
+    def estimate(value: Tensor, each: Tensor, chance: Tensor, statuses: tuple[str, ...]) -> Estimate:
         part = {"sampling": Estimate(value, chance, 0, n, method="bootstrap")}
-        return Estimate(value, each.std(0), 0, n, words, message, "bootstrap", part)
+        return Estimate(value, each.std(0), 0, n, statuses, message, "bootstrap", part)
 
     return MetricMap(
         points,
@@ -138,8 +138,8 @@ def _shifts(replicates: Tensor, vectors: Tensor, values: Tensor) -> tuple[Tensor
 
 
 def _message(statuses: tuple[str, ...]) -> str:
-    words = {"undetermined": _THIN, "learned": STATUSES["learned"], "truncated": _UNRESOLVED}
-    return next((words[status] for status in words if status in statuses), "")
+    messages = {"undetermined": _THIN, "learned": STATUSES["learned"], "truncated": _UNRESOLVED}
+    return next((messages[status] for status in messages if status in statuses), "")
 
 
 def codazzi_residual(

@@ -105,19 +105,19 @@ class LocalPolynomials:
     def __init__(self, grid: ParameterGrid, parameters: Tensor, bandwidth: float, degree: int = 3) -> None:
         self.spacing, self.samples = grid.spacing.to(parameters), len(parameters)
         self._powers = [(i, total - i) for total in range(degree + 1) for i in range(total, -1, -1)]
-        centres, places = grid.points.to(parameters) / self.spacing, parameters / self.spacing
-        distances = torch.cdist(centres, places)
+        centres, positions = grid.points.to(parameters) / self.spacing, parameters / self.spacing
+        distances = torch.cdist(centres, positions)
         width = self._widths(distances, bandwidth, grid)
         self.count = int((distances < _REACH * width[:, None]).sum(1).max())
         near, self.indices = distances.topk(self.count, 1, largest=False)
         weights = (-(near / width[:, None]).square() / 2).exp()[:, None]
-        B = self._monomials(places[self.indices] - centres[:, None])
+        B = self._monomials(positions[self.indices] - centres[:, None])
         self.operator, singular = torch.linalg.solve_ex(B.mT * weights @ B, B.mT * weights)
         if bool(singular.any()):
             where = tuple(grid.points[int(singular.argmax())].tolist())
             raise InputError(f"parameters spread over the box expected, got those near {where} on one line")
         self._nearest = distances.argmin(0)
-        self._offsets = self._monomials(places - centres[self._nearest])
+        self._offsets = self._monomials(positions - centres[self._nearest])
 
     def coefficients(self, values: Tensor, rows: slice = slice(None)) -> Tensor:
         """Those of `values: (n, D)` in every cell, lowest powers first, in units of cells: `(cells, rows, D)`."""
@@ -139,8 +139,8 @@ class LocalPolynomials:
         Over the root of `1 - 2 l + |w|²`, `w` the weights of all samples in it and `l` its own, which is their variance
         in units of that of the scatter.
         """
-        found = self.coefficients(values)
-        left = values - torch.einsum("nq,nqd->nd", self._offsets, found[self._nearest])
+        coefficients = self.coefficients(values)
+        left = values - torch.einsum("nq,nqd->nd", self._offsets, coefficients[self._nearest])
         return left / self._freedoms().clamp_min(_LEAST_FREEDOM).sqrt()[:, None]
 
     @functools.cached_property

@@ -100,12 +100,12 @@ class ConvexFit:
             step = self._step(c, z, weights, barrier, self.targets)
             if step.decrease < max(_LEAST_DECREASE, _CENTRED * barrier):
                 return c, z, True
-            kept = _KEPT * self.barrier.determinants(c)
+            least = _KEPT * self.barrier.determinants(c)
             for halving in range(_HALVINGS):
                 size = 0.5**halving
                 new_c, new_z = c + size * step.c, z + size * step.z
                 new = self._objective(new_c, new_z, weights, barrier)
-                inside = bool((self.barrier.determinants(new_c) > kept).all())
+                inside = bool((self.barrier.determinants(new_c) > least).all())
                 if inside and new <= value - 1e-4 * size * step.decrease:
                     break
             else:
@@ -187,8 +187,8 @@ class ConvexityBarrier:
         bent = torch.einsum("ilpk,lpkj->ipkj", second, self.rows)
         sides = [part.transpose(0, 1).flatten(1, 2) for part in (self.rows, bent)]
         blocks = share * sides[0].mT @ sides[1]
-        places = self.indices[:, :, None] * len(c) + self.indices[:, None]
-        hessian = torch.zeros(len(c) ** 2).to(c).index_add(0, places.flatten(), blocks.flatten())
+        entries = self.indices[:, :, None] * len(c) + self.indices[:, None]
+        hessian = torch.zeros(len(c) ** 2).to(c).index_add(0, entries.flatten(), blocks.flatten())
         return torch.zeros_like(c).index_add(0, self.indices.flatten(), gradient.flatten()), hessian.reshape(len(c), -1)
 
     def _seconds(self, c: Tensor) -> Tensor:

@@ -145,16 +145,16 @@ def _energy(metric: Metric, curves: Tensor) -> tuple[Tensor, Tensor]:
 
 def _squares(metric: Metric, curves: Tensor) -> Tensor:
     """Squared lengths of the sides of polygons, `(m, n)`."""
-    delta, (places, weights) = curves.diff(dim=1), _gauss(curves)
-    points = curves[:, :-1, None] + places[:, None] * delta[:, :, None]
+    delta, (nodes, weights) = curves.diff(dim=1), _gauss(curves)
+    points = curves[:, :-1, None] + nodes[:, None] * delta[:, :, None]
     g = metric(points.flatten(0, 2)).unflatten(0, points.shape[:3])
     return torch.einsum("msi,q,msqij,msj->ms", delta, weights, g, delta)
 
 
 def _gauss(like: Tensor) -> Tensor:
     """Gauss points of the unit interval and their weights, `(2, 4)`."""
-    places, weights = np.polynomial.legendre.leggauss(_POINTS)
-    return torch.from_numpy(np.stack([(places + 1) / 2, weights / 2])).to(like)
+    nodes, weights = np.polynomial.legendre.leggauss(_POINTS)
+    return torch.from_numpy(np.stack([(nodes + 1) / 2, weights / 2])).to(like)
 
 
 def _pieces(metric: Metric, curves: Tensor) -> Tensor:
@@ -179,16 +179,16 @@ def _statuses(
     middles = (curves[:, 1:] + curves[:, :-1]) / 2
     values = torch.linalg.eigvalsh(metric(middles.flatten(0, 1)).detach()).unflatten(0, middles.shape[:2])
     singular = (values[..., 0] <= SINGULAR * values[..., -1].abs()).any(1)
-    words = ["ok"] * len(curves)
+    statuses = ["ok"] * len(curves)
     flags = [("coarse", coarse), ("not converged", ~converged), ("singular", singular)]
     if box is not None:
         low, high = box.corners.to(curves)
         inner, margin = curves[:, 1:-1], 1e-6 * (high - low)
         clear = ((inner > low + margin) & (inner < high - margin)).flatten(1).all(1)
         flags.insert(0, ("boundary", ~clear))
-    for word, flag in flags:
-        words = [word if hit else old for old, hit in zip(words, flag.tolist())]
-    return tuple(words)
+    for status, flag in flags:
+        statuses = [status if hit else old for old, hit in zip(statuses, flag.tolist())]
+    return tuple(statuses)
 
 
 _MOVES = [(i, j) for i in range(-3, 4) for j in range(-3, 4) if math.gcd(i, j) == 1]
@@ -258,9 +258,9 @@ def _dense(polygon: Tensor, segments: int) -> Tensor:
     left = s.long().clamp_max(n - 1)
     curve = polygon[left] + (s - left)[:, None] * (polygon[left + 1] - polygon[left])
     even = resampled(curve[None], curve.diff(dim=0).norm(dim=-1)[None])[0]
-    places = torch.linspace(0, fine, segments + 1).to(polygon)
-    low = places.long().clamp_max(fine - 1)
-    return even[low] + (places - low)[:, None] * (even[low + 1] - even[low])
+    positions = torch.linspace(0, fine, segments + 1).to(polygon)
+    low = positions.long().clamp_max(fine - 1)
+    return even[low] + (positions - low)[:, None] * (even[low + 1] - even[low])
 
 
 _OUTSIDE = 100.0

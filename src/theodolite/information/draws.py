@@ -69,9 +69,9 @@ def _group(clean: Tensor, base: tuple[int, ...], levels: Tensor, score: ScoreSou
     noise, probes = seeds.normal("noise", D).to(clean), seeds.normal("probe", D).sign().to(clean)
     products = score.at_levels(clean, noise, probes, levels)
     rows = []
-    for one, t in zip(products, levels.tolist()):
-        same_shape(one.score, clean, score.name)
-        rows.append(_contributions(one, noise, probes, t))
+    for at_level, t in zip(products, levels.tolist()):
+        same_shape(at_level.score, clean, score.name)
+        rows.append(_contributions(at_level, noise, probes, t))
     return torch.stack(rows)
 
 

@@ -146,8 +146,8 @@ class _Reader:
     def refusals(self) -> dict[str, list[str]]:
         """Why `fi`, `fir` and the difference must not be read at each level; empty where they may be."""
         typical = self.draws.support.median(-1).values.tolist()
-        found = {name: [self.score.refusal(support, name) for support in typical] for name in ("fi", "fir")}
-        return found if self.fall is None else {**found, "difference": self.fall.refusals}
+        refusals = {name: [self.score.refusal(support, name) for support in typical] for name in ("fi", "fir")}
+        return refusals if self.fall is None else {**refusals, "difference": self.fall.refusals}
 
     def refused(self, quantity: str) -> Tensor:
         """The levels whose `quantity` must not be read, `(T,)`."""

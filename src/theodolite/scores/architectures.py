@@ -109,7 +109,7 @@ class SpatialDenoiser(nn.Module):
     def __init__(self, shape: tuple[int, ...], width: int, depth: int) -> None:
         super().__init__()
         self.level, self.enter = NoiseLevel(), nn.Conv2d(shape[0], width, 3, padding=1)
-        dilations = (DILATIONS[place % len(DILATIONS)] for place in range(depth))
+        dilations = (DILATIONS[block % len(DILATIONS)] for block in range(depth))
         self.blocks = nn.ModuleList(SpatialBlock(width, dilation) for dilation in dilations)
         self.leave = nn.Conv2d(width, shape[0], 3, padding=1)
 

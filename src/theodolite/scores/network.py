@@ -148,7 +148,7 @@ class NetworkScore(FunctionScore):
             InputError: the path cannot be written.
         """
         weights = {f"network.{name}": weight for name, weight in self.network.state_dict().items()}
-        axes = {f"axes.{place}": axis for place, axis in enumerate(self.scales.axes)}
+        axes = {f"axes.{index}": axis for index, axis in enumerate(self.scales.axes)}
         tensors = {**weights, **axes, "mean": self.scales.mean, "variances": self.scales.variances}
         config = {"shape": self.shape, "size": self.size, "record": asdict(self.record)}
         scales = {"scale": self.scales.scale, "low": self.low, "high": self.high}

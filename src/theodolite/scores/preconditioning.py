@@ -124,16 +124,16 @@ def is_spatial(shape: torch.Size) -> bool:
 
 def orthonormal_cosines(n: int) -> Tensor:
     """The orthonormal cosine transform (DCT-II), `(n, n)` float64; columns are the waves."""
-    k, place = torch.arange(n, dtype=torch.float64), torch.arange(n, dtype=torch.float64)[:, None] + 0.5
-    waves = (math.pi / n * place * k).cos() * (2 / n) ** 0.5
+    k, position = torch.arange(n, dtype=torch.float64), torch.arange(n, dtype=torch.float64)[:, None] + 0.5
+    waves = (math.pi / n * position * k).cos() * (2 / n) ** 0.5
     waves[:, 0] = n**-0.5
     return waves
 
 
 def _turned(y: Tensor, axes: tuple[Tensor, ...]) -> Tensor:
     """`y: (n, *latent)` with each axis of the latent multiplied by its matrix."""
-    for place, axis in enumerate(axes, start=1):
-        y = (y.transpose(place, -1) @ axis).transpose(place, -1)
+    for dimension, axis in enumerate(axes, start=1):
+        y = (y.transpose(dimension, -1) @ axis).transpose(dimension, -1)
     return y
 
 

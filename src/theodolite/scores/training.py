@@ -131,12 +131,12 @@ def train(
     """
     trainer = _Trainer(network, latents, scales, budget, generator)
     exam = _Exam(held_out, scales, generator)
-    started, history, kept = time.monotonic(), [], _Kept(network, exam)
+    started, history, best = time.monotonic(), [], _Kept(network, exam)
     seconds, loss, interrupted, due = 0.0, math.inf, False, 0.0
     try:
         while (spent := budget.spent(trainer.step, seconds)) < 1:
             if spent >= due:
-                loss = kept.offer(trainer.average, trainer.step)
+                loss = best.offer(trainer.average, trainer.step)
                 history.append((trainer.step, seconds, loss))
                 due += 1 / _EXAMS
             trainer.advance(spent)
@@ -145,12 +145,12 @@ def train(
                 progress(budget.spent(trainer.step, seconds), loss)
     except KeyboardInterrupt:
         interrupted = True
-    history.append((trainer.step, seconds, kept.offer(trainer.average, trainer.step)))
-    network.load_state_dict(kept.weights)
+    history.append((trainer.step, seconds, best.offer(trainer.average, trainer.step)))
+    network.load_state_dict(best.weights)
     return TrainingRecord(
         trainer.step,
         seconds,
-        kept.step,
+        best.step,
         len(latents),
         len(held_out),
         exam.variances,

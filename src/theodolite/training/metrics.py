@@ -131,8 +131,8 @@ class _InformationMetric(Metric):
             low, high = self.estimate.interval()
             ax.fill_between(t, low.tolist(), high.tolist(), alpha=0.2)
             val = self.estimate.value
-        for one in [val] if isinstance(val, Tensor) else val:
-            ax.plot(t, one.reshape(-1).tolist(), marker="o")
+        for curve_values in [val] if isinstance(val, Tensor) else val:
+            ax.plot(t, curve_values.reshape(-1).tolist(), marker="o")
         ax.set(xscale="log", xlabel="noise variance t", ylabel=self.symbol, title=type(self).__name__)
         return ax.get_figure(), ax
 

@@ -95,12 +95,12 @@ def probe(
     with _undisturbed(model):
         autoencoder = model if isinstance(model, Autoencoder) else _autoencoder(model, images)
         latents = _encoded(autoencoder, images)
-        found = curve(latents, levels, score, seed)
-        found["filled_dimension"] = filled_dimension(latents[:_COVARIANCE])
+        estimates = curve(latents, levels, score, seed)
+        estimates["filled_dimension"] = filled_dimension(latents[:_COVARIANCE])
         if bent:
-            found |= _penalties(autoencoder, images[:bent], seed)
-    send(log, found, levels.tolist(), step, prefix)
-    return found
+            estimates |= _penalties(autoencoder, images[:bent], seed)
+    send(log, estimates, levels.tolist(), step, prefix)
+    return estimates
 
 
 def _encoded(autoencoder: Autoencoder, images: Tensor) -> Tensor:
@@ -116,13 +116,13 @@ def _encoded(autoencoder: Autoencoder, images: Tensor) -> Tensor:
 
 
 def _penalties(autoencoder: Autoencoder, images: Tensor, seed: int) -> dict[str, Estimate]:
-    found = penalties(autoencoder, images, generator=seed, ascent=0, probes=2, depth=_DEPTH)
-    lost, whole = found.compression, found.compression["image_dimension"].value
+    measured = penalties(autoencoder, images, generator=seed, ascent=0, probes=2, depth=_DEPTH)
+    lost, whole = measured.compression, measured.compression["image_dimension"].value
     return {
         "compression": replace(lost, value=lost.value / whole, parts={}),
-        "distortion": found.distortion,
-        "encoder_curvature": found.encoder_curvature["relative"],
-        "data_curvature": found.data_curvature,
+        "distortion": measured.distortion,
+        "encoder_curvature": measured.encoder_curvature["relative"],
+        "data_curvature": measured.data_curvature,
     }
 
 
@@ -187,22 +187,22 @@ def check_images(images: Tensor) -> None:
         raise InputError(f"`images` expected to be (n, channels, height, width), float32 or float64, got {got}")
 
 
-def scalars(found: Mapping[str, Estimate], levels: Sequence[float], prefix: str) -> dict[str, float]:
+def scalars(estimates: Mapping[str, Estimate], levels: Sequence[float], prefix: str) -> dict[str, float]:
     """Finite values under `PREFIX/NAME` or `PREFIX/NAME/t=LEVEL`, and their errors under the same with ``/stderr``."""
     tagged = {}
-    for name, estimate in found.items():
-        places = [""] if len(estimate.value) == 1 and name not in QUANTITIES else [f"/t={t:g}" for t in levels]
-        for place, value, error in zip(places, estimate.value.tolist(), estimate.stderr.tolist()):
-            tagged[f"{prefix}/{name}{place}"] = value
-            tagged[f"{prefix}/{name}{place}/stderr"] = error
+    for name, estimate in estimates.items():
+        suffixes = [""] if len(estimate.value) == 1 and name not in QUANTITIES else [f"/t={t:g}" for t in levels]
+        for suffix, value, error in zip(suffixes, estimate.value.tolist(), estimate.stderr.tolist()):
+            tagged[f"{prefix}/{name}{suffix}"] = value
+            tagged[f"{prefix}/{name}{suffix}/stderr"] = error
     return {tag: value for tag, value in tagged.items() if math.isfinite(value)}
 
 
-def send(log: Any, found: Mapping[str, Estimate], levels: Sequence[float], step: int, prefix: str) -> None:
+def send(log: Any, estimates: Mapping[str, Estimate], levels: Sequence[float], step: int, prefix: str) -> None:
     """Give the scalars to `log`: its `add_scalar`, its `log`, or itself when it is a function; None takes nothing."""
     if log is None:
         return
-    tagged = scalars(found, levels, prefix)
+    tagged = scalars(estimates, levels, prefix)
     if hasattr(log, "add_scalar"):
         for tag, value in tagged.items():
             log.add_scalar(tag, value, step)

@@ -102,10 +102,10 @@ def curve(latents: Tensor, t: Tensor, score: Scoring | None, seed: int) -> dict[
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*the covariance has no full rank")
         try:
-            found = information(flat, t, source, generator=seed)  # type: ignore[arg-type]
+            measured = information(flat, t, source, generator=seed)  # type: ignore[arg-type]
         except RefusalError as refusal:
             return {name: _refused(t, flat, str(refusal)) for name in QUANTITIES}
-    return {name: getattr(found, name) for name in QUANTITIES}
+    return {name: getattr(measured, name) for name in QUANTITIES}
 
 
 def _refused(t: Tensor, flat: Tensor, reason: str) -> Estimate:
