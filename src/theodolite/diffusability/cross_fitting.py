@@ -97,7 +97,7 @@ def checked_effort(budget: str) -> Effort:
 
 @dataclass(frozen=True)
 class CrossFit:
-    """What every sample contributes at every level, each asked from scores made of other groups only.
+    """What every sample contributes at every level, each from scores made of other groups only.
 
     Attributes:
         candidates: the denoisers tried; the first is the Gaussian.
@@ -156,7 +156,7 @@ def cross_fitted(
         drift = torch.zeros(len(t), len(queries), dtype=torch.float64)
         for score in _candidates(latents[~in_fold], belongs[~in_fold], effort, seed + index, tell):
             full = jacobians or not isinstance(score, TiledScore | NetworkScore)
-            rows = _asked(score, queries, own, t, full)
+            rows = _evaluated(score, queries, own, t, full)
             if isinstance(score, WienerScore):
                 drift = score.expected_loss(queries, t).cpu() - rows[0]
             rows[0] += drift
@@ -244,7 +244,7 @@ def _judges(groups: Tensor) -> Tensor:
     return torch.isin(groups, torch.tensor(chosen, dtype=groups.dtype))
 
 
-def _asked(score: ScoreSource, queries: Tensor, seeds: list[int], t: Tensor, full: bool) -> Tensor:
+def _evaluated(score: ScoreSource, queries: Tensor, seeds: list[int], t: Tensor, full: bool) -> Tensor:
     """Loss, rate and calibration of each query at each level, `(3, T, n)`."""
     inside = torch.ones(len(t), dtype=torch.bool)
     if isinstance(score, NetworkScore | TiledScore):

@@ -95,7 +95,7 @@ class Penalties:
 
 
 def bundled(pool: Pool, images: Tensor, latents: Tensor) -> Penalties:
-    """All penalties of a pool of contributions, of images `(n, D)` and latents `(n, m)`."""
+    """Bundle the penalties of a pool of contributions, of images `(n, D)` and latents `(n, m)`."""
     D, m = images.shape[1], latents.shape[1]
     dimensions = {"image_dimension": pool.known(D), "latent_dimension": pool.known(m)}
     if pool.n >= FEWEST:

@@ -202,7 +202,7 @@ class Bilinear:
 
     @classmethod
     def of(cls, values: Tensor, rank: int = 0) -> Bilinear:
-        """From the values `B(c, c)` at the combinations of `pairs_of(rank)`, or at probes where `rank` is 0."""
+        """Build it from values `B(c, c)` at the combinations of `pairs_of(rank)`, or at probes where `rank` is 0."""
         values = values.double()
         if rank:
             i, j = torch.triu_indices(rank, rank, 1, device=values.device)
@@ -236,7 +236,7 @@ class Bilinear:
         return self.values.mean(0).square().sum(-1) - 2 * self.square() / len(self.values)
 
     def tensor(self) -> Tensor:
-        """All entries, `(n, rank, rank, F)`, where all pairs are known."""
+        """Return all entries, `(n, rank, rank, F)`, where all pairs are known."""
         r = self.rank
         B = self.values.new_zeros(r, r, *self.values.shape[1:])
         i, j = torch.triu_indices(r, r, 1, device=B.device)

@@ -29,7 +29,7 @@ _FOLLOWED, _FOLLOWED_DAMPING = 4, 1e-3
 """Steps for another network of a learned likelihood, from the minimum of their mean, and the damping of resamples."""
 
 _FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-2, 1e-9, 1e8
-"""In units of the mean curvature."""
+"""Damping in units of the mean curvature."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class NetworkFit:
         return LogSumExp(slopes, scaled.offsets - slopes @ self.origin, scaled.temperature)
 
     def _derivatives(self, c: Tensor) -> Tensor:
-        """Of `φ` on the grid in `c`, `(G, J)`."""
+        """The derivatives of `φ` on the grid in `c`, `(G, J)`."""
         network = self._scaled(c)
         log_p = network.scores(self.t).log_softmax(-1)
         p = log_p.exp()

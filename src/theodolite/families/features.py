@@ -32,7 +32,7 @@ class FeatureKernel(ABC):
 
     @abstractmethod
     def log_weights(self, anchors: Tensor, features: Tensor) -> Tensor:
-        """Of `features: (n, D)` for each of `anchors: (m, D)`: `(m, n)`, at most 0."""
+        """The similarity of `features: (n, D)` to each of `anchors: (m, D)`: `(m, n)`, at most 0."""
 
     def regressed(self, anchors: Tensor, features: Tensor, regression: LocalPolynomials) -> Tensor:
         """The log-weights of samples as a function of their parameters, in every cell: `(m, cells)`."""

@@ -13,7 +13,7 @@ from theodolite.families.surfaces import TensorSplines
 __all__ = ["around", "between", "blended", "interpolating", "resampled_shares", "signs", "widened"]
 
 _OFF = 0.008, 3 / 128
-"""Of a third and of a fourth difference: the most that quadratic splines through centres err by between them."""
+"""Shares of a third and of a fourth difference: the most that quadratic splines through centres err by between them."""
 
 
 def interpolating(grid: ParameterGrid, matrices: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def _centres(size: int) -> Tensor:
 
 
 def _outwards(size: int) -> Tensor:
-    """From `size` coefficients to two more, `(size + 2, size)`: each end by the parabola of the next three."""
+    """The matrix from `size` coefficients to two more, `(size + 2, size)`: ends by the parabola of the next three."""
     inner = torch.eye(size, dtype=torch.float64)
     first = 3 * inner[0] - 3 * inner[1] + inner[2]
     last = 3 * inner[-1] - 3 * inner[-2] + inner[-3]

@@ -30,7 +30,7 @@ _ROUNDING = 1e-9
 
 _UNRESOLVED = "what the grid or the fit does not resolve exceeds sampling error; it is inside the standard error"
 _NOUGHT = 1e-100
-"""Of the largest eigenvalue anywhere, or of one: a matrix without one as large is nought."""
+"""Share of the largest eigenvalue anywhere, or of one: a matrix without one as large is nought."""
 
 _THIN = "next to no bundle had its posterior here; spread the parameters over the box"
 
@@ -54,7 +54,7 @@ class MetricSource(Protocol):
         """`(..., 2)` to `(..., 2, 2)`."""
 
     def metric_replicates(self, theta: Tensor) -> Tensor:
-        """By every replicate, `(R, ..., 2, 2)`; their spread is the whole error."""
+        """The metric by every replicate, `(R, ..., 2, 2)`; their spread is the whole error."""
 
     def sampling_replicates(self, theta: Tensor) -> Tensor:
         """Likewise, without the error of resolution."""
@@ -212,7 +212,7 @@ def _squares(slopes: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _support(source: MetricSource, points: Tensor) -> Tensor:
-    """Of the cell that each point is in, `(n,)`."""
+    """The support of the cell that each point is in, `(n,)`."""
     grid = source.grid
     cells = ((points - grid.corners[0].to(points)) / grid.spacing.to(points)).long()
     rows, columns = (cells[:, axis].clamp(0, size - 1) for axis, size in enumerate(grid.shape))

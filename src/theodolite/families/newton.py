@@ -96,7 +96,7 @@ class Problem(Protocol):
     """`min over φ, ζ of mean over x of loss(P_x, softmax over t of <t, ζ_x> - φ(t))`."""
 
     def solve(self) -> Solution:
-        """With all bundles counting the same."""
+        """Solve with all bundles counting the same."""
 
     def resolved(self, solution: Solution, weights: Tensor, targets: Tensor) -> Surface:
         """`φ` for other `weights: (R, m)` of the bundles and other posteriors, to first order: `R` of them.

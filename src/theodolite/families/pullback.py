@@ -16,7 +16,7 @@ from theodolite.families.matrices import around, signs
 __all__ = ["LocalPolynomials", "Pullback"]
 
 _DEGREE = 3
-"""Of the polynomials; those one degree lower say how much is left to resolve."""
+"""Degree of the polynomials; those one degree lower say how much is left to resolve."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ _CLOSE = 2.0
 """Bandwidths within which twice as many samples as coefficients lie."""
 
 _FARTHEST = 8.0
-"""How many times wider than asked a bandwidth may get."""
+"""How many times wider than given a bandwidth may get."""
 
 _LEAST_FREEDOM = 0.1
-"""Of the variance of a residual, in units of that of the scatter."""
+"""Least variance of a residual, in units of that of the scatter."""
 
 _CHUNK = 2**23
 """Gathered values held together."""

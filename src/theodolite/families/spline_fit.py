@@ -23,7 +23,7 @@ _STEPS = 60
 """Newton steps at one weight of the barrier."""
 
 _HALVINGS = 40
-"""Of one Newton step."""
+"""Halvings of one Newton step, at most."""
 
 _CENTRED = 0.02
 """Decrease in weights of the barrier that one more Newton step promises, below which it is not taken."""
@@ -31,7 +31,7 @@ _CENTRED = 0.02
 _LEAST_DECREASE = 1e-13
 """The same in nats: rounding."""
 
-_KEPT = 0.1
+_LEAST_SHARE = 0.1
 """Least part of any determinant that a step keeps: one that goes nearer to the edge of the cone is stuck there."""
 
 _LOSS = CrossEntropy()
@@ -100,7 +100,7 @@ class ConvexFit:
             step = self._step(c, z, weights, barrier, self.targets)
             if step.decrease < max(_LEAST_DECREASE, _CENTRED * barrier):
                 return c, z, True
-            least = _KEPT * self.barrier.determinants(c)
+            least = _LEAST_SHARE * self.barrier.determinants(c)
             for halving in range(_HALVINGS):
                 size = 0.5**halving
                 new_c, new_z = c + size * step.c, z + size * step.z
@@ -169,7 +169,7 @@ class ConvexityBarrier:
         return torch.where(a > 0, a * d - b * b, a)
 
     def value(self, c: Tensor) -> float:
-        """Of the barrier at `c: (J,)`."""
+        """The value of the barrier at `c: (J,)`."""
         determinants = self.determinants(c)
         return -float(determinants.log().mean()) if bool((determinants > 0).all()) else float("inf")
 

@@ -45,7 +45,7 @@ class TensorSplines:
 
     @property
     def sides(self) -> tuple[float, float]:
-        """Of an interval."""
+        """Lengths of an interval along each parameter."""
         first, second = ((high - low) / n for low, high, n in zip(self.low, self.high, self.intervals))
         return first, second
 

@@ -24,7 +24,7 @@ _TOLERANCE = 1e-8
 """Relative decrease of the energy that one more step promises, below which a curve is done."""
 
 _POINTS = 4
-"""At which the metric is seen on a segment."""
+"""Gauss points at which the metric is seen on a segment."""
 
 
 def geodesic(

@@ -14,7 +14,7 @@ from theodolite.geodesics.curves import resampled, speed_variation, straight_lin
 __all__ = ["Minimum", "SineBasis", "minimise", "relaxed"]
 
 _ROUNDS = 3
-"""Of minimising and spreading the points evenly, at most."""
+"""Rounds of minimising and spreading the points evenly, at most."""
 
 _EVEN = 5e-3
 """Variation of speed that needs no other round."""
@@ -127,7 +127,7 @@ _WINDOW = 25
 """Steps whose mean decrease may stand for the promise of the next, where the function has a kink."""
 
 _HALVINGS = 25
-"""Of one step."""
+"""Halvings of one step, at most: 25 bring it to the rounding of float32."""
 
 _ARMIJO = 1e-4
 

@@ -163,7 +163,7 @@ def reference_bias(draws: Draws, t: Tensor, count: float) -> Bias:
 
 
 _STEP = 0.05
-"""Of `log t`, to either side."""
+"""Step of `log t` to either side: its error is 0.04 % of the rate for a Gaussian, its noise grows as the inverse."""
 
 _ROUNDING = 1e-9
 """Relative; a level that is the end of a score's range is inside."""

@@ -163,7 +163,7 @@ class _Reader:
         return f"refused at {len(refused)} of {len(reasons)} levels; at t = {level:.4g}: {reason}"
 
     def curve(self) -> InformationCurve:
-        """All quantities with their parts."""
+        """Read all quantities with their parts."""
         d, t = self.draws, self.t[:, None]
         lower = d.lower(self.t)
         again = (d.rate - d.dimension + 2 * t * d.divergence) / t.square()

@@ -24,16 +24,16 @@ __all__ = [
 ]
 
 _WAVES = 8
-"""Cosines and sines that tell a network its noise level."""
+"""Cosines, and as many sines, that a noise level is embedded by."""
 
-_TOLD = 32
+_EMBEDDED = 32
 """Numbers in the description of the noise level."""
 
 CHANNELS_STEP = 8
 """Channels of a convolutional network come in multiples of it: the groups of its normalisation."""
 
 DILATIONS = (1, 2, 4)
-"""Of the blocks' first convolutions, in turn."""
+"""Dilations of the blocks' first convolutions, in turn."""
 
 
 class NoiseLevel(nn.Module):
@@ -41,7 +41,7 @@ class NoiseLevel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Linear(1 + 2 * _WAVES, _TOLD)
+        self.layer = nn.Linear(1 + 2 * _WAVES, _EMBEDDED)
 
     def forward(self, u: Tensor) -> Tensor:
         """Describe the noise levels."""
@@ -55,7 +55,7 @@ class VectorBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
-        self.level = nn.Linear(_TOLD, 2 * width)
+        self.level = nn.Linear(_EMBEDDED, 2 * width)
 
     def forward(self, h: Tensor, level: Tensor) -> Tensor:
         """Map `(n, width)` to the same."""
@@ -89,7 +89,7 @@ class SpatialBlock(nn.Module):
         self.enter, self.leave = nn.GroupNorm(CHANNELS_STEP, width), nn.GroupNorm(CHANNELS_STEP, width)
         self.first = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation)
         self.second = nn.Conv2d(width, width, 3, padding=1)
-        self.level, self.context = nn.Linear(_TOLD, 2 * width), nn.Linear(width, width)
+        self.level, self.context = nn.Linear(_EMBEDDED, 2 * width), nn.Linear(width, width)
 
     def forward(self, h: Tensor, level: Tensor) -> Tensor:
         """Map `(n, width, height, width)` to the same."""

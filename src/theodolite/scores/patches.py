@@ -173,14 +173,14 @@ def _shaped(products: Products, shape: Sequence[int]) -> Products:
 
 
 def _stacked(products: Sequence[Products]) -> Products:
-    """Of one window each, with the windows as second axis."""
+    """Stack products of one window each, with the windows as second axis."""
     push = torch.stack([part.push for part in products], 1)
     support = torch.stack([part.support for part in products if part.support is not None], 1)
     return Products(torch.stack([part.score for part in products], 1), push, push, support)
 
 
 def _joined(parts: Sequence[Products]) -> Products:
-    """Of groups of queries, one below the other."""
+    """Join the products of groups of queries, one below the other."""
     support = torch.cat([part.support for part in parts if part.support is not None])
     score, push, pull = (torch.cat([getattr(part, name) for part in parts]) for name in ("score", "push", "pull"))
     return Products(score, push, pull, support)

@@ -74,7 +74,7 @@ class TrainingRecord:
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> TrainingRecord:
-        """From what `dataclasses.asdict` gave, after a way through JSON."""
+        """Restore a record from what `dataclasses.asdict` gave, after a way through JSON."""
         history = tuple(tuple(entry) for entry in fields["history"])
         return cls(**{**fields, "t": tuple(fields["t"]), "loss": tuple(fields["loss"]), "history": history})
 
@@ -130,8 +130,8 @@ def train(
             or in a step, ends the training; what was learnt until then is kept.
     """
     trainer = _Trainer(network, latents, scales, budget, generator)
-    exam = _Exam(held_out, scales, generator)
-    started, history, best = time.monotonic(), [], _Kept(network, exam)
+    held_out_loss = _HeldOutLoss(held_out, scales, generator)
+    started, history, best = time.monotonic(), [], _BestWeights(network, held_out_loss)
     seconds, loss, interrupted, due = 0.0, math.inf, False, 0.0
     try:
         while (spent := budget.spent(trainer.step, seconds)) < 1:
@@ -153,8 +153,8 @@ def train(
         best.step,
         len(latents),
         len(held_out),
-        exam.variances,
-        tuple(exam.losses(network).mean(1).tolist()),
+        held_out_loss.variances,
+        tuple(held_out_loss.losses(network).mean(1).tolist()),
         tuple(history),
         interrupted,
     )
@@ -206,7 +206,7 @@ class _Trainer:
         return ((x.flatten(1) @ Y.mT - Y.square().sum(-1) / 2) / t.flatten(1)).softmax(-1)
 
     def _target(self, x: Tensor, clean: Tensor, t: Tensor) -> Tensor:
-        """What the network is asked for: from the posterior mean over the batch, or from the latent itself."""
+        """The network's target: from the posterior mean over the batch, or from the latent itself."""
         origin = self._expected(x, clean, t) if self.pooled else torch.cat([clean, clean])
         return self.scales.target(x, origin, t)
 
@@ -219,8 +219,8 @@ class _Trainer:
         return float((self._weights(x, clean, t).amax(-1) < 0.9).float().mean()) > _WORTH
 
 
-class _Exam:
-    """The held-out loss, with the same noise at every asking."""
+class _HeldOutLoss:
+    """The held-out loss, with the same noise at every evaluation."""
 
     def __init__(self, held_out: Tensor, scales: Preconditioning, generator: torch.Generator) -> None:
         self.scales = scales
@@ -247,21 +247,21 @@ class _Exam:
         return (self.scales.residual(network, x, t, u) - self.scales.target(x, x0, t)).square().flatten(1).mean(1)
 
 
-class _Kept:
+class _BestWeights:
     """The latest weights whose held-out loss is not above the lowest by more than chance explains.
 
     The lowest itself would be a choice among noise: towards the end of a training, weights differ by less than the
     error of any held-out loss, and the later ones are better.
     """
 
-    def __init__(self, network: nn.Module, exam: _Exam) -> None:
-        self.exam = exam
+    def __init__(self, network: nn.Module, held_out_loss: _HeldOutLoss) -> None:
+        self.held_out_loss = held_out_loss
         self.step, self.weights = 0, copy.deepcopy(network.state_dict())
-        self.lowest = exam.losses(network).mean(0)
+        self.lowest = held_out_loss.losses(network).mean(0)
 
     def offer(self, network: nn.Module, step: int) -> float:
         """The held-out loss of `network`, and its weights are kept if it is good enough."""
-        losses = self.exam.losses(network).mean(0)
+        losses = self.held_out_loss.losses(network).mean(0)
         worse = losses - self.lowest
         if bool(worse.mean() <= _CHANCE * worse.std() / len(worse) ** 0.5):
             self.step, self.weights = step, copy.deepcopy(network.state_dict())

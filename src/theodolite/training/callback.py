@@ -75,7 +75,7 @@ class TheodoliteCallback:
         return TheodoliteCallback.__new__, (TheodoliteCallback,), self.__dict__
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Epochs are counted anew."""
+        """Forget which epoch was measured: a new fit counts epochs anew."""
         self._measured = None
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:

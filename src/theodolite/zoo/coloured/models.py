@@ -75,12 +75,12 @@ class ConditionalDiffusion:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of one point that is diffused: a latent or an image."""
+        """The shape of one point that is diffused: a latent or an image."""
         return self.denoiser.shape
 
     @cached_property
     def classifier(self) -> DigitClassifier:
-        """What tells digit and colour of decoded samples, on the device and in the dtype of the denoiser."""
+        """The classifier of digit and colour of decoded samples, on the device and in the dtype of the denoiser."""
         weight = next(self.denoiser.parameters())
         return digit_classifier().to(weight)
 
