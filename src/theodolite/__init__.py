@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from theodolite.spectrum import singular_spectrum
     from theodolite.surveys import decouple, rank
 
+    compare: Callable[..., Run]
     detect: Callable[..., Run]
     hotspots: Callable[..., Run]
     path: Callable[..., Run]
@@ -82,6 +83,7 @@ __all__ = [
     "LocationMap",
     "Run",
     "axis_rotation",
+    "compare",
     "curvature",
     "decouple",
     "denoiser_map",

@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 from safetensors.torch import save_file
+from theodolite.surveys.paths import slerp
+from theodolite.surveys.paths_store import read_paths
 
 from theodolite.errors import InputError
 from theodolite.maps import Autoencoder
 from theodolite.surveys import interpolate
-from theodolite.surveys.paths import slerp
-from theodolite.surveys.paths_store import read_paths
 from theodolite.surveys.store import read_parquet
 
 D = torch.float64
@@ -48,8 +48,9 @@ def test_arcs_and_chords_have_their_lengths(found):
     routes = {route.name: route for route in found.routes}
     arc, chord = 2 * math.pi / 3 / 2**0.5, math.sqrt(3) / 2**0.5  # root mean square over two pixels
     line = routes["linear"].numbers
-    assert abs(float(line["length"].value + line["length"].stderr) - arc) < 1e-5
-    assert float(line["length"].value) < arc
+    value, width = float(line["length"].value), float(line["length"].stderr)
+    assert value < arc < value + width
+    assert abs(value + width / 4.5 - arc) < 1e-5  # what is left of a smooth map, a third of a difference of chords
     assert line["length"].status == "lower-bound"
     assert abs(float(line["chord"].value) - chord) < 1e-6
     assert float(line["gap"].value) == 0

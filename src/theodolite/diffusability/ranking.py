@@ -56,8 +56,8 @@ class Ranking:
     def of(cls, images: Space, models: list[Ranked], resamples: Resamples) -> Ranking:
         """Put models in order."""
         gaps = [float(gap(model.space, images, resamples.weights[:1])) for model in models]
-        order = sorted(range(len(models)), key=lambda place: (gaps[place], models[place].name))
-        return cls(images, tuple(models[place] for place in order), resamples)
+        order = sorted(range(len(models)), key=lambda index: (gaps[index], models[index].name))
+        return cls(images, tuple(models[index] for index in order), resamples)
 
     @cached_property
     def gaps(self) -> tuple[Estimate, ...]:
@@ -75,7 +75,7 @@ class Ranking:
 
         From Student's law of their paired difference over its error: both are resampled on the same groups.
         """
-        rows = [[self.resamples.below(one, other) for other in self.replicates] for one in self.replicates]
+        rows = [[self.resamples.below(row, column) for column in self.replicates] for row in self.replicates]
         return torch.tensor(rows, dtype=torch.float64)
 
     def differences(self, first: int, second: int) -> Estimate:
@@ -85,12 +85,12 @@ class Ranking:
     @property
     def ranks(self) -> list[str]:
         """The place of each model; models tied with the one before carry its place and ``=``."""
-        tied = [self.is_tie(place, place + 1) for place in range(len(self.models) - 1)]
-        places: list[int] = []
-        for place, with_last in enumerate([False, *tied]):
-            places.append(places[-1] if with_last else place + 1)
+        tied = [self.is_tie(index, index + 1) for index in range(len(self.models) - 1)]
+        ranks: list[int] = []
+        for rank, with_last in enumerate([False, *tied]):
+            ranks.append(ranks[-1] if with_last else rank + 1)
         marked = ["=" if before or after else "" for before, after in zip([False, *tied], [*tied, False])]
-        return [f"{place}{mark}" for place, mark in zip(places, marked)]
+        return [f"{rank}{mark}" for rank, mark in zip(ranks, marked)]
 
     def is_tie(self, first: int, second: int) -> bool:
         """Whether the order of two models is less sure than `SURE`."""

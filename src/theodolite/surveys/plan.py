@@ -128,7 +128,7 @@ def rank_settings(
     Raises:
         InputError: an unknown budget, or a number that is none.
     """
-    from theodolite.diffusability.held_out import checked_effort
+    from theodolite.diffusability.cross_fitting import checked_effort
 
     checked_effort(budget)
     if group is not None and not isinstance(group, str):

@@ -15,7 +15,7 @@ from theodolite.diffusability.ranking import Ranked, Ranking
 from theodolite.diffusability.space import Space
 from theodolite.errors import InputError, path_of
 from theodolite.estimates import Estimate, Resamples
-from theodolite.scores.files import read_tensors, write_tensors
+from theodolite.files import read_tensors, write_tensors
 from theodolite.surveys.store import is_held, parquet, read_info, write_atomically
 
 __all__ = [

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from theodolite.diffusability.held_out import Effort
+    from theodolite.diffusability.cross_fitting import Effort
     from theodolite.diffusability.ranking import Ranked, Ranking
     from theodolite.maps import Autoencoder
 
@@ -111,8 +111,7 @@ class _Work:
         sources: Sequence[str],
         settings: Mapping[str, Any],
     ) -> None:
-        from theodolite.diffusability.cross_fitting import checked_groups, noise_grid
-        from theodolite.diffusability.held_out import checked_effort, without_networks
+        from theodolite.diffusability.cross_fitting import checked_effort, checked_groups, noise_grid, without_networks
         from theodolite.surveys.quality import crop_side
 
         self.autoencoders, self.given, self.images, self.settings = autoencoders, given, images, settings

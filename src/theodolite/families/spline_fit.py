@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from theodolite.families.convexity import ConvexityBarrier
-from theodolite.families.losses import CrossEntropy
-from theodolite.families.newton import Solution, eliminated
-from theodolite.families.splines import TensorSplines
-from theodolite.families.surfaces import SplineSurface
+from theodolite.families.newton import CrossEntropy, Solution, eliminated
+from theodolite.families.surfaces import SplineSurface, TensorSplines
 
-__all__ = ["ConvexFit"]
+__all__ = ["ConvexFit", "ConvexityBarrier"]
 
 _BARRIERS = [0.1, 0.01, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8]
 """Weights of the barrier in nats, followed down to the last; the optimum of that is within two of it of the best."""
@@ -25,7 +23,7 @@ _STEPS = 60
 """Newton steps at one weight of the barrier."""
 
 _HALVINGS = 40
-"""Of one Newton step."""
+"""Halvings of one Newton step, at most."""
 
 _CENTRED = 0.02
 """Decrease in weights of the barrier that one more Newton step promises, below which it is not taken."""
@@ -33,7 +31,7 @@ _CENTRED = 0.02
 _LEAST_DECREASE = 1e-13
 """The same in nats: rounding."""
 
-_KEPT = 0.1
+_LEAST_SHARE = 0.1
 """Least part of any determinant that a step keeps: one that goes nearer to the edge of the cone is stuck there."""
 
 _LOSS = CrossEntropy()
@@ -102,12 +100,12 @@ class ConvexFit:
             step = self._step(c, z, weights, barrier, self.targets)
             if step.decrease < max(_LEAST_DECREASE, _CENTRED * barrier):
                 return c, z, True
-            kept = _KEPT * self.barrier.determinants(c)
+            least = _LEAST_SHARE * self.barrier.determinants(c)
             for halving in range(_HALVINGS):
                 size = 0.5**halving
                 new_c, new_z = c + size * step.c, z + size * step.z
                 new = self._objective(new_c, new_z, weights, barrier)
-                inside = bool((self.barrier.determinants(new_c) > kept).all())
+                inside = bool((self.barrier.determinants(new_c) > least).all())
                 if inside and new <= value - 1e-4 * size * step.decrease:
                     break
             else:
@@ -148,3 +146,78 @@ def _roughness(splines: TensorSplines) -> Tensor:
 
 def _differences(size: int, order: int) -> Tensor:
     return torch.diff(torch.eye(size, dtype=torch.float64), n=order, dim=0)
+
+
+class ConvexityBarrier:
+    """`-mean log det H_k` over the Bernstein coefficients `H_k` of `∇²φ` on every patch between knots, `(2, 2)` each.
+
+    Bernstein polynomials are positive and sum to one, so `H_k > 0` for all `k` makes `∇²φ > 0` everywhere in the box,
+    not at sampled points only. It is sufficient, and near to necessary on small patches. Convex in the coefficients
+    `c` of `φ = sum of c_j B_j`, and infinite where some `H_k` is not positive definite.
+
+    Args:
+        splines: `B_j`.
+        scale: units of the two parameters, `(2,)`; second derivatives are taken in them.
+    """
+
+    def __init__(self, splines: TensorSplines, scale: Tensor) -> None:
+        self.indices, self.rows = _bernstein_rows(splines, scale)
+
+    def determinants(self, c: Tensor) -> Tensor:
+        """`det H_k`, `(patches, K)`; not positive where `H_k` is not positive definite."""
+        a, b, d = self._seconds(c)
+        return torch.where(a > 0, a * d - b * b, a)
+
+    def value(self, c: Tensor) -> float:
+        """The value of the barrier at `c: (J,)`."""
+        determinants = self.determinants(c)
+        return -float(determinants.log().mean()) if bool((determinants > 0).all()) else float("inf")
+
+    def derivatives(self, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient `(J,)` and Hessian `(J, J)`."""
+        a, b, d = self._seconds(c)
+        determinant = a * d - b * b
+        first = torch.stack([d, -2 * b, a]) / determinant
+        second = first[:, None] * first[None]
+        second[0, 2] -= 1 / determinant
+        second[2, 0] -= 1 / determinant
+        second[1, 1] += 2 / determinant
+        share = 1 / a.numel()
+        gradient = -share * torch.einsum("ipk,ipkj->pj", first, self.rows)
+        bent = torch.einsum("ilpk,lpkj->ipkj", second, self.rows)
+        sides = [part.transpose(0, 1).flatten(1, 2) for part in (self.rows, bent)]
+        blocks = share * sides[0].mT @ sides[1]
+        entries = self.indices[:, :, None] * len(c) + self.indices[:, None]
+        hessian = torch.zeros(len(c) ** 2).to(c).index_add(0, entries.flatten(), blocks.flatten())
+        return torch.zeros_like(c).index_add(0, self.indices.flatten(), gradient.flatten()), hessian.reshape(len(c), -1)
+
+    def _seconds(self, c: Tensor) -> Tensor:
+        """Entries (1, 1), (1, 2) and (2, 2) of every `H_k`, `(3, patches, K)`."""
+        return (self.rows @ c[self.indices][..., None])[..., 0]
+
+
+def _bernstein_rows(splines: TensorSplines, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Which coefficients a patch has, `(patches, j)`, and what its `H_k` are of them, `(3, patches, K, j)`."""
+    count = splines.degree + 1
+    nodes = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    axes = [
+        (low + side * (torch.arange(n, dtype=torch.float64)[:, None] + nodes)).flatten()
+        for low, side, n in zip(splines.low, splines.sides, splines.intervals)
+    ]
+    points = torch.cartesian_prod(*axes).to(scale)
+    inverse = torch.linalg.inv(_bernstein(nodes)).to(scale)
+    patches = splines.intervals[0] * splines.intervals[1]
+    indices, rows = torch.empty(0), []
+    for orders in ((2, 0), (1, 1), (0, 2)):
+        where, values = splines.local(points, orders)
+        grid = values.reshape(splines.intervals[0], count, splines.intervals[1], count, -1)
+        coefficients = torch.einsum("ka,lb,iajbc->ijklc", inverse, inverse, grid).reshape(patches, count**2, -1)
+        rows.append(coefficients * scale[0] ** orders[0] * scale[1] ** orders[1])
+        indices = where.reshape(splines.intervals[0], count, splines.intervals[1], count, -1)[:, 0, :, 0].flatten(0, 1)
+    return indices, torch.stack(rows)
+
+
+def _bernstein(nodes: Tensor) -> Tensor:
+    """Bernstein polynomials at `nodes: (n,)` in the unit interval, of degree `n - 1`: `(n, n)`."""
+    degree = len(nodes) - 1
+    return torch.stack([math.comb(degree, k) * nodes**k * (1 - nodes) ** (degree - k) for k in range(degree + 1)], -1)

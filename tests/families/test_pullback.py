@@ -7,7 +7,7 @@ import torch
 
 from theodolite.errors import InputError
 from theodolite.families import ParameterGrid
-from theodolite.families.local_polynomials import LocalPolynomials
+from theodolite.families.pullback import LocalPolynomials
 
 D = torch.float64
 GRID = ParameterGrid((-1.0, 0.0), (1.0, 3.0), (9, 6))
