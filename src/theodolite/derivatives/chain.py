@@ -58,18 +58,15 @@ class ChainOperator(JacobianOperator):
         keeps: whether the recordings of all stages are kept between products.
     """
 
-    def __init__(self, map: LatentMap, latents: Tensor) -> None:
-        map.check(latents)
-        self.map = map
-        self.latents = latents.detach().clone()
-        self.parts = list(_through(map, self.latents))
-        self.outputs = self.parts[-1].outputs
-        self.passes = 1
-        self.way = self.message = ""
-        made = [part.footprint for part in self.parts]
-        self.footprint = Footprint(max(one.largest for one in made), max(one.total for one in made))
-        self.keeps = 2 * self.n * sum(one.total for one in made) <= _KEPT
-        self._chunk = self.footprint.tangents(latents.device)
+    parts: list[JacobianOperator]
+    keeps: bool
+
+    def _evaluate(self) -> tuple[Tensor, Footprint]:
+        self.parts = list(_through(self.map, self.latents))
+        prints = [part.footprint for part in self.parts]
+        self.keeps = 2 * self.n * sum(each.total for each in prints) <= _KEPT
+        footprint = Footprint(max(each.largest for each in prints), max(each.total for each in prints))
+        return self.parts[-1].outputs, footprint
 
     @property
     def status(self) -> str:
@@ -104,11 +101,17 @@ class ChainOperator(JacobianOperator):
         W: Tensor | None = None
         with self._counted():
             for part in self.parts:
-                bent = part.second(V)
+                bent = self._once(part, part.second, V)
                 W = bent if W is None else bent + part.matvec(W)
                 V = self._once(part, part.matvec, V)
         assert W is not None
         return W
+
+    def forget(self) -> None:
+        """Drop recordings and reverse graphs of all stages; the next product makes them anew."""
+        super().forget()
+        for part in self.parts:
+            part.forget()
 
     def _once(self, part: JacobianOperator, product: Callable[[Tensor], Tensor], vectors: Tensor) -> Tensor:
         result = product(vectors)

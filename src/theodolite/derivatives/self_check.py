@@ -11,8 +11,7 @@ from torch import Tensor
 
 from theodolite.derivatives.chain import jacobian
 from theodolite.derivatives.operator import JacobianOperator
-from theodolite.derivatives.precision import full_precision
-from theodolite.derivatives.repairs import repaired
+from theodolite.derivatives.precision import plain_evaluation
 from theodolite.derivatives.second_order import second_derivative
 from theodolite.errors import InputError
 from theodolite.maps.latent_map import LatentMap
@@ -99,7 +98,7 @@ def _in_double(map: LatentMap, z: Tensor) -> tuple[LatentMap, Tensor]:
     """The map and latent in float64, or as they are when the map's function cannot follow."""
     converted = map.to(dtype=torch.float64)
     try:
-        with full_precision(), repaired(), torch.no_grad():
+        with plain_evaluation():
             if converted(z.double()).dtype is torch.float64:
                 return converted, z.double()
     except InputError:
@@ -153,7 +152,7 @@ def _jvp_slope(operator: JacobianOperator, v: Tensor, h: float) -> Tensor:
 def _rows_are_independent(map: LatentMap, z: Tensor) -> bool:
     """Whether each of two rows gives the same output alone and beside the other."""
     other = z.flip(-1) + 0.5 * z.std(correction=0) + 0.1
-    with full_precision(), repaired(), torch.no_grad():
+    with plain_evaluation():
         alone, beside = torch.cat([map(z), map(other)]), map(torch.cat([z, other]))
     tolerance = 1e-6 if z.dtype is torch.float64 else 1e-3
     return beside.shape == alone.shape and _relative(beside.nan_to_num(), alone.nan_to_num()) < tolerance

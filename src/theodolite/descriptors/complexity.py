@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from theodolite.derivatives.layout import laid_out
-from theodolite.derivatives.repairs import repaired
+from theodolite.derivatives.precision import plain_evaluation
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
@@ -136,7 +136,7 @@ def _cuts(chart: Chart, offsets: Tensor) -> tuple[Tensor, int]:
         signs = _Signs()
         for start in range(0, len(vertices), together):
             part = vertices[start : start + together]
-            with torch.no_grad(), repaired(), signs.watching(len(part)):
+            with plain_evaluation(), signs.watching(len(part)):
                 chart.map(laid_out(part))
         counts.append(signs.cut())
         units = signs.units()
