@@ -97,7 +97,7 @@ class HalfWatch(TorchDispatchMode):
         if self._seen:
             raise InputError(
                 f"{name} expected to compute in float32 or float64 throughout, got {self._seen}: rounding decides "
-                "these numbers in half precision; leave out the conversion inside it, or load all its weights in float32"
+                "these numbers in half precision; leave out the conversion inside it, or load the weights in float32"
             )
 
     def _see(self, func: Any, part: Any) -> None:
