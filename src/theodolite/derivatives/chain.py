@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import reduce
 
 from torch import Tensor
 
 from theodolite.derivatives.memory import Footprint
 from theodolite.derivatives.operator import JacobianOperator
 from theodolite.errors import InputError
+from theodolite.estimates import worse
 from theodolite.maps.chain import Chain
 from theodolite.maps.latent_map import LatentMap
 
@@ -70,8 +72,14 @@ class ChainOperator(JacobianOperator):
 
     @property
     def status(self) -> str:
-        """``ok`` for exact derivatives, ``approximate`` when only central differences worked in some stage."""
-        return "ok" if all(part.status == "ok" for part in self.parts) else "approximate"
+        """The worst of the stages'."""
+        return reduce(worse, (part.status for part in self.parts))
+
+    @property
+    def message(self) -> str:
+        """What to know of the first stage with the worst status, or else of the first that has something to say."""
+        ordered = sorted(self.parts, key=lambda part: part.status != self.status)
+        return next((part.message for part in ordered if part.message), "")
 
     def matvec(self, V: Tensor) -> Tensor:
         """`J v`: `(k, n, *latent) -> (k, n, *output)`; `k` model passes a latent."""
@@ -126,7 +134,6 @@ class ChainOperator(JacobianOperator):
         yield
         self.passes += max(part.passes - count for part, count in zip(self.parts, before))
         self.way = ", ".join(dict.fromkeys(part.way for part in self.parts if part.way))
-        self.message = next((part.message for part in self.parts if part.message), "")
 
 
 def _through(map: LatentMap, z: Tensor) -> Iterator[JacobianOperator]:

@@ -14,8 +14,9 @@ from theodolite.derivatives.linearise import Linearisation, linearise
 from theodolite.derivatives.memory import Footprint, available_bytes, is_out_of_memory
 from theodolite.derivatives.precision import plain_evaluation
 from theodolite.derivatives.products import PULLS, PUSHES, RECORDED, Pull, Push, second_jvp, second_jvp_loop, stacked
-from theodolite.derivatives.trust import check_recording
+from theodolite.derivatives.trust import Verdict, check_recording, guard
 from theodolite.errors import InputError
+from theodolite.estimates import worse
 from theodolite.maps.latent_map import LatentMap
 
 __all__ = ["JacobianOperator"]
@@ -33,7 +34,6 @@ class JacobianOperator:
         passes: model passes spent so far on one latent: a forward evaluation, a JVP and a VJP count one each.
         way: how `matvec` is computed (`linearised`, `forward`, `forward-loop`, `double-reverse`, `double-autograd`,
             `central-differences`); empty before the first product.
-        message: why a better way was given up, or what to know of the one taken.
     """
 
     def __init__(self, map: LatentMap, latents: Tensor) -> None:
@@ -46,13 +46,14 @@ class JacobianOperator:
         self.map = map
         self.passes = 1
         self.way = ""
-        self.message = ""
+        self._note = ""
         with plain_evaluation():
             self.latents = latents.detach().clone()
             self.outputs, self.footprint = self._evaluate()
         self._push: Push | None = None
         self._pull: Pull | None = None
         self._failed: set[str] = set()
+        self._is_judge = False
         self._recordings: dict[tuple[int, int], Linearisation] = {}
         self._pullbacks: dict[tuple[int, int], Callable[[Tensor], Tensor]] = {}
         self._chunk = self.footprint.tangents(latents.device)
@@ -74,9 +75,24 @@ class JacobianOperator:
 
     @property
     def status(self) -> str:
-        """``ok`` for exact derivatives, ``approximate`` when only central differences worked."""
+        """How far products can be trusted, once there were some.
+
+        ``ok`` for exact derivatives, ``approximate`` when only central differences worked, ``undetermined`` when
+        products are no slopes of the map, ``undefined`` when it jumps (`trust.guard`; about 20 passes once a map).
+        """
         ways: tuple[Push | Pull | None, ...] = (self._push, self._pull)
-        return "ok" if all(way is None or way.exact for way in ways) else "approximate"
+        return worse(self._verdict.status, "ok" if all(way is None or way.exact for way in ways) else "approximate")
+
+    @property
+    def message(self) -> str:
+        """Why products cannot be trusted, why a better way was given up, or what to know of the one taken."""
+        return self._verdict.message or self._note
+
+    @property
+    def _verdict(self) -> Verdict:
+        if self._is_judge or (self._push is None and self._pull is None):
+            return Verdict()
+        return guard(self.map, self.latents[:1], _judge)
 
     def matvec(self, V: Tensor) -> Tensor:
         """`J v`: `(k, n, *latent) -> (k, n, *output)`; `k` model passes a latent."""
@@ -201,19 +217,19 @@ class JacobianOperator:
         if isinstance(error, InputError) or is_out_of_memory(error) or way is ways[-1]:
             return False
         self._failed.add(way.name)
-        self.message = _failure(way.name, error)
+        self._note = _failure(way.name, error)
         self.forget()
         return True
 
     def _try_push(self, way: Push, v: Tensor) -> None:
         if way.name == RECORDED:
-            self.message = check_recording(self.map, self.latents[:1])
+            self._note = check_recording(self.map, self.latents[:1])
         else:
             way.apply(self.map, self.latents[:1], v)
 
     def _try_pull(self, way: Pull, u: Tensor) -> None:
         if way.name == RECORDED:
-            self.message = check_recording(self.map, self.latents[:1])
+            self._note = check_recording(self.map, self.latents[:1])
             pulled = self._recording(slice(0, 1)).pull(u)
         else:
             pulled = way.linearise(self.map, self.latents[:1])(u)
@@ -239,7 +255,7 @@ class JacobianOperator:
             except Exception as error:  # the map itself runs, so whatever this raises, another way may not
                 if is_out_of_memory(error):
                     return way
-                self.message = _failure(way.name, error)
+                self._note = _failure(way.name, error)
         return ways[-1]
 
     def _pullback(self, rows: slice) -> Callable[[Tensor], Tensor]:
@@ -302,6 +318,13 @@ class JacobianOperator:
             rows = slice(start, min(start + width, self.n))
             columns.append(torch.cat([apply(rows, part) for part in vectors[:, rows].split(height)]))
         return torch.cat(columns, dim=1)
+
+
+def _judge(map: LatentMap, latents: Tensor) -> JacobianOperator:
+    """The operator by which a map is judged, which is not judged itself."""
+    operator = JacobianOperator(map, latents)
+    operator._is_judge = True
+    return operator
 
 
 def _failure(name: str, error: Exception) -> str:

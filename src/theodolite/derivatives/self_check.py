@@ -13,6 +13,7 @@ from theodolite.derivatives.chain import jacobian
 from theodolite.derivatives.operator import JacobianOperator
 from theodolite.derivatives.precision import plain_evaluation
 from theodolite.derivatives.second_order import second_derivative
+from theodolite.derivatives.trust import ADJOINT_TOLERANCE
 from theodolite.errors import InputError
 from theodolite.maps.latent_map import LatentMap
 
@@ -20,7 +21,6 @@ __all__ = ["SelfCheck", "self_check"]
 
 _STEPS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 _FIRST_TOLERANCE = 1e-3
-_ADJOINT_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 _SECOND_TOLERANCE = 1e-2
 _TINY = 1e-300
 _CUT = (
@@ -170,7 +170,7 @@ def _first_order_failures(
     found = []
     if first > (_FIRST_TOLERANCE if dtype is torch.float64 else 0.05):
         found.append(f"JVP differs from central differences by {first:.1e}")
-    if adjoint > _ADJOINT_TOLERANCE[dtype]:
+    if adjoint > ADJOINT_TOLERANCE[dtype]:
         found.append(f"JVP and VJP are not adjoint: {adjoint:.1e}")
     if found and is_cut:
         found = [_CUT]
