@@ -11,7 +11,7 @@ from theodolite.descriptors.chart import TIE, Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
-from theodolite.descriptors.modes import SUBSPACE_STEP, TIED, Mode, flagged, is_paper, marked, subspace
+from theodolite.descriptors.modes import SUBSPACE_STEP, TIED, Mode, finite, flagged, is_paper, marked, subspace
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Seeding
 from theodolite.maps.latent_map import LatentMap
@@ -61,7 +61,7 @@ def detail_energy(
             f"got vectors of shape {tuple(chart.outputs.shape[1:])}; leave this descriptor out"
         )
     if is_paper(mode):
-        return _paper(chart)
+        return finite(_paper(chart))
     triplet = chart.leading
     pushed = triplet.sigma.to(triplet.left).unsqueeze(-1) * triplet.left
     return marked(_measure(chart, pushed, triplet.angle, chart.tied, triplet.passes), chart)

@@ -13,7 +13,7 @@ from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.leading import spectral_gap
-from theodolite.descriptors.modes import SUBSPACE_STEP, TIED, Mode, flagged, is_paper, marked, subspace
+from theodolite.descriptors.modes import SUBSPACE_STEP, TIED, Mode, finite, flagged, is_paper, marked, subspace
 from theodolite.estimates import Estimate, Seeding, student_mean
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import LeadingTriplet, converge, refine
@@ -30,7 +30,10 @@ _STILL = 0.01 * STEP
 """An angle below this is no turn: it would take more than a hundred times the latent's norm to turn the axis by one."""
 
 _LOST = f"{TIED}, or it turns too far or too little to be followed"
-_TRUNCATED = "increase `axis_depth`: what the iteration left of the directions dominates the error"
+_TRUNCATED = (
+    "what the iteration left of the directions dominates the error: take a larger budget, in Python "
+    "Effort(axis_depth=...)"
+)
 
 
 @in_groups
@@ -52,7 +55,8 @@ def axis_rotation(
 
     The mean is over `effort.neighbours` points at distance `1e-3 ||z||` in random directions of the whole latent
     space. ``mode="paper"`` is the released recipe: one neighbour at distance 0.02 inside a random 64-dimensional
-    subspace, forward differences; its values are bounded by `sqrt(2) / 0.02 = 70.7`, and near 67 mean nothing.
+    subspace, forward differences; its values are kept up to their bound, `sqrt(2) / 0.02 = 70.7`, where the axis is
+    another one.
 
     Args:
         map: the map.
@@ -73,7 +77,7 @@ def axis_rotation(
         InputError: latents that do not fit the map.
     """
     chart = chart or Chart(map, latents, generator=generator, effort=effort, dense=dense)
-    return _paper(chart) if is_paper(mode) else marked(_exact(chart), chart)
+    return finite(_paper(chart)) if is_paper(mode) else marked(_exact(chart), chart)
 
 
 def _exact(chart: Chart) -> Estimate:
@@ -86,7 +90,8 @@ def _exact(chart: Chart) -> Estimate:
     mean = Estimate(turn, (spread.square() + blur.square()).sqrt(), centre.passes + count * (near.passes + 1), count)
     mean = flagged(mean, blur > spread.clamp_min(_STILL), "truncated", _TRUNCATED)
     tied = torch.minimum(gaps.amin(0), centre.gap) < TIE
-    return _bundle(mean, distance, spectral_gap(centre), tied | (blur > turn.clamp_min(_STILL)))
+    lost = tied | (blur > turn.clamp_min(_STILL)) | (turn > _TOO_FAR)
+    return _bundle(mean, distance, spectral_gap(centre), lost)
 
 
 def _turn(axes: Tensor, axis: Tensor) -> Tensor:
@@ -120,7 +125,7 @@ def _paper(chart: Chart) -> Estimate:
 
 def _bundle(turn: Estimate, distance: Tensor, gap: Estimate, lost: Tensor) -> Estimate:
     """The rotation from the mean turn; `|<v, v'>| = 1 - ||v - v'||² / 2` goes with it."""
-    turn = flagged(turn, lost | (turn.value > _TOO_FAR), "undetermined", _LOST)
+    turn = flagged(turn, lost, "undetermined", _LOST)
     cosine = replace(turn, value=1 - turn.value.square() / 2, stderr=turn.value * turn.stderr)
     rotation = replace(turn, value=turn.value / distance, stderr=turn.stderr / distance)
     return replace(rotation, parts={"axis_cosine": cosine, "axis_gap": gap})
