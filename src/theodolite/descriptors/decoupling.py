@@ -13,6 +13,7 @@ from theodolite.derivatives import JacobianOperator, jacobian
 from theodolite.descriptors.chart import TIE
 from theodolite.descriptors.detail import laplacian
 from theodolite.descriptors.modes import (
+    OVERFLOW,
     SUBSPACE_DIMENSION,
     SUBSPACE_STEP,
     TIED,
@@ -21,6 +22,7 @@ from theodolite.descriptors.modes import (
     finite,
     flagged,
     is_paper,
+    out_of_range,
 )
 from theodolite.descriptors.rotation import STEP
 from theodolite.errors import InputError
@@ -41,6 +43,9 @@ __all__ = [
 Scheme = Literal["exact", "forward", "central"]
 
 _FLOOR = 1e-12
+"""Of singular values in the released recipe, which has outputs of order one; of all else relative to the largest."""
+
+_TINY = torch.finfo(torch.float64).tiny
 _LOST = f"{TIED}, or it turns too far to be followed"
 _TOO_FAR = 0.5
 """A larger turn is no rate: `||v' - v||` falls behind the angle, and the axis found may be another one."""
@@ -268,7 +273,8 @@ def _followed(
     there = jacobian(operator.map, (operator.latents.flatten(1) + offsets).reshape(count * n, *shape))
     frame, push, pull = W.repeat(1, count, 1), there.flat.matvec, there.flat.rmatvec
     start, vectors = here.leading.repeat(count, 1), here.vectors[..., 1:].repeat(count, 1, 1)
-    spread = (here.values[:, :1] - here.values[:, 1:]).clamp_min(_FLOOR).repeat(count, 1)
+    floor = (_FLOOR * here.values[:, :1]).clamp_min(_TINY)
+    spread = (here.values[:, :1] - here.values[:, 1:]).maximum(floor).repeat(count, 1)
     axis, lengths = start, []
     for _ in range(_ROUNDS):
         pushed = push(torch.einsum("knd,nk->nd", frame, axis.to(frame))[None])
@@ -305,23 +311,24 @@ def _differenced(operator: JacobianOperator, W: Tensor, axis: Tensor, step: floa
 
 def _scalars(here: SubspaceSpectrum, pushed: Tensor, paper: bool) -> dict[str, Estimate]:
     sigma, k = here.singular_values, here.values.shape[-1]
-    share = sigma / sigma.sum(-1, keepdim=True)
+    share = sigma / sigma.sum(-1, keepdim=True).clamp_min(_TINY)
     rough = laplacian(pushed.double(), pushed.ndim - 2).flatten(1)
     energy = pushed.double().flatten(1).square().sum(-1)
+    floor = torch.full_like(sigma[:, :1], _FLOOR) if paper else (_FLOOR * sigma[:, :1]).clamp_min(_TINY)
     exact = {
         "ls_max": sigma[:, 0],
-        "ls_log": sigma.clamp_min(_FLOOR).log().sum(-1),
+        "ls_log": sigma.maximum(floor).log().sum(-1),
         "phfe": rough.var(-1),
         "phfe_reflected": _mirrored(pushed.double()).flatten(1).var(-1),
-        "q": rough.square().sum(-1) / energy.clamp_min(_FLOOR**2),
-        "leading_share": here.values[:, 0] / here.values.sum(-1).clamp_min(_FLOOR**2),
+        "q": rough.square().sum(-1) / energy.clamp_min(_TINY),
+        "leading_share": here.values[:, 0] / here.values.sum(-1).clamp_min(_TINY),
         "gap": here.gap,
         "minus_ls": -sigma[:, 0],
         "effective_rank": (-(share * share.clamp_min(_FLOOR).log()).sum(-1)).exp(),
         "ones_cosine": here.leading.sum(-1).abs() / k**0.5,
     }
     if paper:
-        exact["linearity"] = energy.sqrt() / sigma[:, 0].clamp_min(_FLOOR)
+        exact["linearity"] = energy.sqrt() / sigma[:, 0].clamp_min(_TINY)
     return {name: Estimate(value, torch.zeros_like(value), 0, 1) for name, value in exact.items()}
 
 
@@ -338,7 +345,9 @@ def _rotation(here: SubspaceSpectrum, near: _Turned, paper: bool) -> dict[str, E
         "lc": Estimate(mean / near.distance, error / near.distance, 0, count),
         "axis_cosine": Estimate(1 - turn.square().mean(0) / 2, mean * error, 0, count),
     }
-    return {name: flagged(estimate, lost, "undetermined", _LOST) for name, estimate in estimates.items()}
+    followed = {name: flagged(estimate, lost, "undetermined", _LOST) for name, estimate in estimates.items()}
+    is_extreme = out_of_range(here.singular_values[:, 0], here.jacobian.dtype) & (not paper)
+    return {name: flagged(estimate, is_extreme, "undetermined", OVERFLOW) for name, estimate in followed.items()}
 
 
 def _maps(here: SubspaceSpectrum, pushed: Tensor, near: _Turned, shape: torch.Size) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from theodolite.estimates import Estimate, worse
 from theodolite.spectrum import SpectralMeasure, dense_measure
 
 __all__ = [
+    "OVERFLOW",
     "TIED",
     "Mode",
     "Subspace",
@@ -23,6 +24,7 @@ __all__ = [
     "flagged",
     "is_paper",
     "marked",
+    "out_of_range",
     "projected_measure",
     "subspace",
 ]
@@ -31,7 +33,7 @@ Mode = Literal["exact", "paper"]
 
 TIED = "the leading direction is nearly tied with the next"
 
-_OVERFLOW = "outputs too large or too small for their precision: divide them by a constant, or measure in float64"
+OVERFLOW = "outputs too large or too small for their precision: divide them by a constant, or measure in float64"
 
 PROJECTION_ROWS = 128
 SUBSPACE_DIMENSION = 64
@@ -85,7 +87,7 @@ def finite(estimate: Estimate) -> Estimate:
     parts = {name: finite(part) for name, part in estimate.parts.items()}
     lost = ~(estimate.value.isfinite() & estimate.stderr.isfinite())
     value, stderr = (part.masked_fill(lost, torch.nan) for part in (estimate.value, estimate.stderr))
-    return replace(flagged(replace(estimate, value=value, stderr=stderr), lost, "undetermined", _OVERFLOW), parts=parts)
+    return replace(flagged(replace(estimate, value=value, stderr=stderr), lost, "undetermined", OVERFLOW), parts=parts)
 
 
 def projected_measure(chart: Chart) -> SpectralMeasure:
@@ -100,6 +102,15 @@ def projected_measure(chart: Chart) -> SpectralMeasure:
     W = torch.linalg.qr(draws).Q.T.to(chart.latents)
     projected = chart.flat.rmatvec(W[:, None].expand(-1, chart.n, -1)).permute(1, 0, 2)
     return replace(dense_measure(projected), passes=rows)
+
+
+def out_of_range(gain: Tensor, dtype: torch.dtype) -> Tensor:
+    """Where squares of a gain, as iterations form them, come near the ends of the range of `dtype`, `(n,)`.
+
+    A thousand times inside either end, because sums of squares over all entries must fit too.
+    """
+    info = torch.finfo(dtype)
+    return (gain < 1e3 * info.tiny**0.5) | (gain > 1e-3 * info.max**0.5)
 
 
 @dataclass(frozen=True)
@@ -151,5 +162,5 @@ def subspace(chart: Chart, offset: Tensor | None = None, frame: Tensor | None = 
     centre = chart.operator.at_offsets(at.reshape(shape))
     ahead = chart.operator.at_offsets((at + SUBSPACE_STEP * W).reshape(shape))
     J = ((ahead - centre) / SUBSPACE_STEP).reshape(*W.shape[:2], -1).permute(1, 2, 0)
-    values, vectors = torch.linalg.eigh((J.mT @ J).double())
+    values, vectors = torch.linalg.eigh(J.double().mT @ J.double())
     return Subspace(W, J, values.clamp_min(0).sqrt().flip(-1), vectors[..., -1])

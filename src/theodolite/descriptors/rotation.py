@@ -13,7 +13,18 @@ from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.leading import spectral_gap
-from theodolite.descriptors.modes import SUBSPACE_STEP, TIED, Mode, finite, flagged, is_paper, marked, subspace
+from theodolite.descriptors.modes import (
+    OVERFLOW,
+    SUBSPACE_STEP,
+    TIED,
+    Mode,
+    finite,
+    flagged,
+    is_paper,
+    marked,
+    out_of_range,
+    subspace,
+)
 from theodolite.estimates import Estimate, Seeding, student_mean
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import LeadingTriplet, converge, refine
@@ -91,7 +102,10 @@ def _exact(chart: Chart) -> Estimate:
     mean = flagged(mean, blur > spread.clamp_min(_STILL), "truncated", _TRUNCATED)
     tied = torch.minimum(gaps.amin(0), centre.gap) < TIE
     lost = tied | (blur > turn.clamp_min(_STILL)) | (turn > _TOO_FAR)
-    return _bundle(mean, distance, spectral_gap(centre), lost)
+    rotation = _bundle(mean, distance, spectral_gap(centre), lost)
+    is_extreme = out_of_range(centre.sigma, chart.latents.dtype)
+    parts = {name: flagged(part, is_extreme, "undetermined", OVERFLOW) for name, part in rotation.parts.items()}
+    return replace(flagged(rotation, is_extreme, "undetermined", OVERFLOW), parts=parts)
 
 
 def _turn(axes: Tensor, axis: Tensor) -> Tensor:
