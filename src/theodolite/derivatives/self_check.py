@@ -90,7 +90,16 @@ def self_check(map: LatentMap, latents: Tensor, *, seed: int = 0) -> SelfCheck:
     message = "; ".join(failures) or ("" if second is not None else _why_unchecked(z.dtype))
     dtype = str(z.dtype).removeprefix("torch.")
     return SelfCheck(
-        not failures, dtype, operator.way, first, adjoint, second, holds, independent, message, not wrong_first
+        passed=not failures,
+        dtype=dtype,
+        way=operator.way,
+        first_order=first,
+        adjoint=adjoint,
+        second_order=second,
+        second_order_holds=holds,
+        independent=independent,
+        message=message,
+        first_order_holds=not wrong_first,
     )
 
 
@@ -167,16 +176,16 @@ def _why_unchecked(dtype: torch.dtype) -> str:
 def _first_order_failures(
     dtype: torch.dtype, first: float, adjoint: float, independent: bool, is_cut: bool
 ) -> Sequence[str]:
-    found = []
+    failures = []
     if first > (_FIRST_TOLERANCE if dtype is torch.float64 else 0.05):
-        found.append(f"JVP differs from central differences by {first:.1e}")
+        failures.append(f"JVP differs from central differences by {first:.1e}")
     if adjoint > ADJOINT_TOLERANCE[dtype]:
-        found.append(f"JVP and VJP are not adjoint: {adjoint:.1e}")
-    if found and is_cut:
-        found = [_CUT]
+        failures.append(f"JVP and VJP are not adjoint: {adjoint:.1e}")
+    if failures and is_cut:
+        failures = [_CUT]
     if not independent:
-        found.append("rows of a batch depend on each other (batch statistics?): put the model in eval mode")
-    return found
+        failures.append("rows of a batch depend on each other (batch statistics?): put the model in eval mode")
+    return failures
 
 
 def _second_order_failure(wrong: float | None) -> str:
