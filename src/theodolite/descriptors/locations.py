@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from theodolite.derivatives import JacobianOperator, jacobian
-from theodolite.descriptors.blocks import QUANTITIES, floored, measured
-from theodolite.descriptors.colour_draws import draw, standard_errors
+from theodolite.descriptors.colour_draws import QUANTITIES, draw, floored, measured, standard_errors
 from theodolite.descriptors.colouring import Colouring, colouring, has_locations
 from theodolite.descriptors.modes import OVERFLOW
 from theodolite.errors import InputError
@@ -149,7 +148,7 @@ def location_map(
 
 @dataclass(frozen=True)
 class _Survey:
-    """What was found at one latent: by name the values and standard errors `(H, W)`, and the bias of the level."""
+    """The fields of one latent: by name the values and standard errors `(H, W)`, and the bias of the level."""
 
     fields: Mapping[str, tuple[Tensor, Tensor, Tensor]]
     blocks: Tensor
