@@ -81,6 +81,11 @@ class ChainOperator(JacobianOperator):
         ordered = sorted(self.parts, key=lambda part: part.status != self.status)
         return next((part.message for part in ordered if part.message), "")
 
+    @property
+    def has_reverse_mode(self) -> bool:
+        """Of all stages."""
+        return all(part.has_reverse_mode for part in self.parts)
+
     def matvec(self, V: Tensor) -> Tensor:
         """`J v`: `(k, n, *latent) -> (k, n, *output)`; `k` model passes a latent."""
         self._check(V, self.latents, "matvec")

@@ -89,6 +89,11 @@ class JacobianOperator:
         return self._verdict.message or self._note
 
     @property
+    def has_reverse_mode(self) -> bool:
+        """False where a transposed product had to be worked out by differences along every axis."""
+        return self._pull is None or self._pull.exact
+
+    @property
     def _verdict(self) -> Verdict:
         if self._is_judge or (self._push is None and self._pull is None):
             return Verdict()

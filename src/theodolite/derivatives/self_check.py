@@ -72,12 +72,15 @@ def self_check(map: LatentMap, latents: Tensor, *, seed: int = 0) -> SelfCheck:
 
     Raises:
         InputError: the map cannot be evaluated at these latents.
+        RuntimeError: the map has no reverse mode, because it leaves torch.
     """
     map64, z = _in_double(map, latents[:1])
     operator = jacobian(map64, z)
     draws = torch.Generator().manual_seed(seed)
     V, U = (_units(like.shape, draws).to(z) for like in (operator.latents, operator.outputs))
     JV, JtU = operator.matvec(V), operator.rmatvec(U)
+    if not operator.has_reverse_mode:
+        raise RuntimeError(f"{map.name} leaves torch: there is no derivative to check, only differences")
     scale = max(float(z.norm()), 1.0)
     first = min(_apart(_slope(operator, V, h * scale), JV) for h in _STEPS)
     size = torch.maximum(JV.double().norm(), JtU.double().norm()).clamp_min(_TINY)
