@@ -11,7 +11,7 @@ from theodolite.descriptors.chart import TIE, Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
-from theodolite.descriptors.modes import SUBSPACE_STEP, TIED, Mode, flagged, is_paper, marked, subspace
+from theodolite.descriptors.modes import SUBSPACE_STEP, TIED, Mode, finite, flagged, is_paper, marked, subspace
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Seeding
 from theodolite.maps.latent_map import LatentMap
@@ -61,7 +61,7 @@ def detail_energy(
             f"got vectors of shape {tuple(chart.outputs.shape[1:])}; leave this descriptor out"
         )
     if is_paper(mode):
-        return _paper(chart)
+        return finite(_paper(chart))
     triplet = chart.leading
     pushed = triplet.sigma.to(triplet.left).unsqueeze(-1) * triplet.left
     return marked(_measure(chart, pushed, triplet.angle, chart.tied, triplet.passes), chart)
@@ -105,20 +105,20 @@ DESCRIPTOR = Descriptor(
     detail_energy,
     (
         Quantity(
-            "detail_energy",
-            "Detail energy PHFE",
-            "(output / latent)²",
-            "Var(L J v₁)",
-            "Liang, Chen and Lai 2026 (arXiv 2604.18804)",
-            "High-frequency energy of what changes most in the image; contains σ₁².",
+            name="detail_energy",
+            label="Detail energy PHFE",
+            unit="(output / latent)²",
+            formula="Var(L J v₁)",
+            source="Liang, Chen and Lai 2026 (arXiv 2604.18804)",
+            meaning="High-frequency energy of what changes most in the image; contains σ₁².",
         ),
         Quantity(
-            "detail_q",
-            "Detail share q",
-            "",
-            "‖L u₁‖² / ‖u₁‖²",
-            "derived here",
-            "Fineness of what changes most, free of scale: 0 for flat, about 20 for white noise, at most 64.",
+            name="detail_q",
+            label="Detail share q",
+            unit="",
+            formula="‖L u₁‖² / ‖u₁‖²",
+            source="derived here",
+            meaning="Fineness of what changes most, free of scale: 0 for flat, about 20 for white noise, at most 64.",
         ),
     ),
     spatial=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from theodolite.descriptors.blocks import floored, measured, slopes
+from theodolite.descriptors.colour_draws import floored, measured, slopes
 
 COLUMNS = torch.randn(6, 9, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 BLOCKS = COLUMNS.mT @ COLUMNS
