@@ -29,7 +29,7 @@ _SPREAD = 0.7
 _DEPTH = 12
 """Steps a probe that a forecast assumes."""
 
-_FIRST = 8
+_FIRST = 12
 """Steps before the first look at the errors."""
 
 _WELL_WITHIN = 0.6
