@@ -52,28 +52,31 @@ class Ends:
         return self.high.sum(-1) + self.low.sum(-1)
 
 
-def isolated_ends(run: Bidiagonalisation) -> Ends:
+def isolated_ends(run: Bidiagonalisation, tolerance: float) -> Ends:
     """The isolated singular values at both ends on which all probes agree, no further inwards than the first doubt.
 
     A value is counted where every probe's residual bounds its error and the angle of its vector, and where the probes'
     vectors span fewer dimensions than there are probes: that is its multiplicity. From one probe no multiplicity can be
-    told, and nothing is counted.
+    told, and nothing is counted. Of a null value, below `tolerance` of the largest, only the vector has to be known.
     """
     left, nodes, Qh = torch.linalg.svd(run.matrix())
     residual = run.beta[..., -1:] * left[..., -1, :].abs()
     # At a quarter of the depth, the shallowest rule, something has to be left besides the ends.
     most = max(0, run.depth // 4 - 1) // 2 if len(run.alpha) > 1 else 0
-    high = _multiplicities(run, nodes, Qh, residual, most)
-    low = _multiplicities(run, nodes.flip(-1), Qh.flip(-2), residual.flip(-1), most)
+    cut = tolerance * nodes[..., :1]
+    high = _multiplicities(run, nodes, Qh, residual, cut, most)
+    low = _multiplicities(run, nodes.flip(-1), Qh.flip(-2), residual.flip(-1), cut, most)
     # Ritz values lie inside the spectrum: the outermost of the probes is the nearest.
     return Ends(high, low, nodes[..., :most].amax(0), nodes.flip(-1)[..., :most].amin(0))
 
 
-def _multiplicities(run: Bidiagonalisation, nodes: Tensor, Qh: Tensor, residual: Tensor, most: int) -> Tensor:
+def _multiplicities(
+    run: Bidiagonalisation, nodes: Tensor, Qh: Tensor, residual: Tensor, cut: Tensor, most: int
+) -> Tensor:
     squares = nodes.square()
     gap = (squares[..., :most] - squares[..., 1 : most + 1]).abs().clamp_min(torch.finfo(squares.dtype).tiny)
     r, size = residual[..., :most], nodes[..., :most]
-    settled = (size * r <= _SINE * gap) & (r.square() <= _RELATIVE * gap)
+    settled = (size * r <= _SINE * gap) & ((r.square() <= _RELATIVE * gap) | (size <= cut))
     vectors = torch.einsum("knjm,knmc->nkjc", Qh[..., :most, :].to(run.V), run.V).double().transpose(1, 2)
     length = vectors.norm(dim=-1)
     gram = vectors @ vectors.mT

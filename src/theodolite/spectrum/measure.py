@@ -190,7 +190,7 @@ def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> Spectr
     m, d, tolerance = run.depth, operator.dimension, NULL_SHARE[operator.dtype]
     depths = sorted({*_thirds(m), *_quarters(m), *_halves(m)})
     gauss, radau = ({depth: rule(depth) for depth in depths} for rule in (run.gauss, run.radau))
-    ends = isolated_ends(run)
+    ends = isolated_ends(run, tolerance)
     low, high, open_share = _null_share(
         {depth: _null_weight(*rule, tolerance) for depth, rule in radau.items()},
         {depth: _lowest(*rule) for depth, rule in gauss.items()},
