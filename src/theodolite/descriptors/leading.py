@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from theodolite.descriptors.chart import Chart
+from theodolite.descriptors.chart import TIE, Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
@@ -61,11 +61,23 @@ def leading_singular_value(
 
 
 def spectral_gap(triplet: LeadingTriplet) -> Estimate:
-    """`(sigma_1 - sigma_2) / sigma_1`; its error is what the leading singular value's own makes of it."""
+    """`(sigma_1 - sigma_2) / sigma_1` of a leading triplet.
+
+    Its error holds how much larger either value may be than its Krylov space says: `sigma_1` by the triplet's own
+    error, `sigma_2` by its residual, up to a tie. Where that is more than a tie, the status is ``truncated``.
+    """
     leading = triplet.as_estimate()
-    error = 2 * leading.stderr / triplet.sigma.clamp_min(torch.finfo(torch.float64).tiny)
-    statuses = tuple("truncated" if status == "lower-bound" else status for status in leading.statuses)
-    return replace(leading, value=triplet.gap, stderr=error, statuses=statuses)
+    top = (triplet.sigma + leading.stderr).clamp_min(torch.finfo(torch.float64).tiny)
+    widest = (top - triplet.second) / top
+    narrowest = (triplet.gap - triplet.second_error / top).clamp_min(0)
+    rounding = 10 * torch.finfo(triplet.right.dtype).eps * (not triplet.exact)
+    reach = torch.maximum(widest - triplet.gap, triplet.gap - narrowest) + rounding
+    statuses = tuple(
+        "truncated" if wide or status == "lower-bound" else status
+        for wide, status in zip((reach > TIE).tolist(), leading.statuses)
+    )
+    message = "increase `probes` and `depth`: the second singular value has not converged" if "truncated" in statuses else ""
+    return replace(leading, value=triplet.gap, stderr=reach / 1.96, statuses=statuses, message=message)
 
 
 def _paper(chart: Chart) -> Estimate:
