@@ -28,6 +28,10 @@ __all__ = [
 NULL_SHARE = {torch.float64: 1e-6, torch.float32: 1e-5}
 """Singular values below this share of the largest belong to the null space: rounding decides them."""
 
+_DOUBTFUL = 5e-7
+"""Zeros of float32 matrices come out below this share of the largest value, four roundings; what is above may be
+anything up to the cut of float32, which is where its values become reliable."""
+
 _SHALLOWEST = 4
 """Fewer steps leave nothing to judge the truncation by."""
 
@@ -64,7 +68,7 @@ class SpectralMeasure:
         null_share: lowest and highest share of the null space that the rules allow, `(n,)` each: what looks null at
             one depth may be small singular values at a larger one. The lowest is above zero only where there certainly
             is a null space.
-        open_share: share of the spectrum that may as well be null as small, `(n,)`.
+        open_weights: the part of each of `weights` that may as well be null as small.
         known: which nodes of the deepest rule are singular values of known multiplicity, put in exactly; like the nodes.
         known_count: number of singular values behind them, `(n,)`.
     """
@@ -75,7 +79,7 @@ class SpectralMeasure:
     passes: int
     tolerance: float
     null_share: tuple[Tensor, Tensor]
-    open_share: Tensor
+    open_weights: Tensor
     known: Tensor
     known_count: Tensor
 
@@ -158,16 +162,42 @@ def singular_spectrum(
     return spectral_measure(bidiagonalise(operator, probes, depth, Seeds(generator, operator.n)), operator)
 
 
-def dense_measure(J: Tensor) -> SpectralMeasure:
-    """The exact spectrum of explicit matrices `(n, rows, columns)`, in float64."""
+def dense_measure(J: Tensor, in_double: Callable[[Tensor], Tensor | None] | None = None) -> SpectralMeasure:
+    """The exact spectrum of explicit matrices `(n, rows, columns)`, in float64.
+
+    Of matrices in float32, singular values within rounding of the null cut are doubtful: which of them are null is
+    then decided by the matrices in float64, and where there are none, the errors allow for both.
+
+    Args:
+        J: the matrices.
+        in_double: for a mask `(n,)` the same matrices computed in float64, `(count, rows, columns)`, or None where
+            that cannot be done; costs the passes of `J` again.
+    """
+    nodes, passes = _singular_values(J), min(J.shape[-2:])
+    doubtful = _is_doubtful(nodes) if J.dtype is not torch.float64 else torch.zeros_like(nodes, dtype=torch.bool)
+    where = doubtful.any(-1)
+    again = in_double(where) if in_double is not None and bool(where.any()) else None
+    if again is not None:
+        nodes[where], doubtful, passes = _singular_values(again), torch.zeros_like(doubtful), 2 * passes
+    tolerance = NULL_SHARE[torch.float64]
+    null = _is_null(nodes, tolerance) & ~doubtful
+    share = (null.double().mean(-1), (null | doubtful).double().mean(-1))
+    d, known = nodes.shape[-1], torch.ones_like(doubtful)
+    rules = {d: (nodes.unsqueeze(1), torch.full_like(nodes, 1 / d).unsqueeze(1))}
+    return SpectralMeasure(
+        rules, d, True, passes, tolerance, share, doubtful / d, known.unsqueeze(1), known.sum(-1)
+    )
+
+
+def _singular_values(J: Tensor) -> Tensor:
     tall = J if J.shape[-2] >= J.shape[-1] else J.mT
-    R = torch.linalg.qr(tall.double(), mode="r").R
-    nodes = torch.linalg.svdvals(R).unsqueeze(1)
-    d, tolerance = nodes.shape[-1], NULL_SHARE[J.dtype]
-    null = _is_null(nodes[:, 0], tolerance).double().mean(-1)
-    rules = {d: (nodes, torch.full_like(nodes, 1 / d))}
-    known = torch.ones_like(nodes, dtype=torch.bool)
-    return SpectralMeasure(rules, d, True, d, tolerance, (null, null), torch.zeros_like(null), known, known.sum((1, 2)))
+    return torch.linalg.svdvals(torch.linalg.qr(tall.double(), mode="r").R)
+
+
+def _is_doubtful(nodes: Tensor) -> Tensor:
+    """Singular values of float32 matrices that rounding may have moved across the cut of float64."""
+    share = nodes / nodes[..., :1].clamp_min(torch.finfo(nodes.dtype).tiny)
+    return (share > _DOUBTFUL) & (share <= NULL_SHARE[torch.float32])
 
 
 def bidiagonalise(operator: LinearOperator, probes: int, depth: int, seeds: Seeds) -> Bidiagonalisation:
@@ -201,10 +231,10 @@ def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> Spectr
     null = _counted_null(ends, gauss[m], tolerance)
     is_radau = (low > 0) & (null == 0)
     low, high = (torch.where(null > 0, null / d, share) for share in (low, high))
-    open_share = open_share.masked_fill(null > 0, 0)
     above = replace(ends, low=ends.low.masked_fill(is_radau[:, None], 0))
     rules = {depth: _rule(gauss[depth], radau[depth], is_radau, above, d) for depth in depths}
-    known = rules[m][2]
+    nodes, weights, known = rules[m]
+    open_share = open_share.masked_fill(null > 0, 0)
     return SpectralMeasure(
         {depth: (nodes, weights) for depth, (nodes, weights, _) in rules.items()},
         d,
@@ -212,7 +242,7 @@ def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> Spectr
         2 * m * len(run.alpha),
         tolerance,
         (low, high),
-        open_share,
+        _lowest_weights(nodes.flatten(1), weights.flatten(1) / len(run.alpha), open_share),
         known,
         above.count,
     )
@@ -291,6 +321,15 @@ def _is_null(nodes: Tensor, tolerance: float) -> Tensor:
 def _null_weight(nodes: Tensor, weights: Tensor, tolerance: float) -> Tensor:
     """Weight of the null nodes of rules `(k, n, count)`, mean over the probes: it falls with the depth to the truth."""
     return (weights * _is_null(nodes, tolerance)).sum(-1).mean(0)
+
+
+def _lowest_weights(nodes: Tensor, weights: Tensor, share: Tensor) -> Tensor:
+    """The weights `(n, count)` of the smallest nodes up to a total of `share`, `(n,)`."""
+    order = nodes.argsort(-1)
+    ascending = weights.gather(-1, order)
+    before = ascending.cumsum(-1) - ascending
+    part = torch.minimum((share.unsqueeze(-1) - before).clamp_min(0), ascending)
+    return torch.zeros_like(weights).scatter(-1, order, part)
 
 
 def _lowest(nodes: Tensor, weights: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from theodolite.estimates.estimate import Estimate, worse
 from theodolite.spectrum.measure import SpectralMeasure, left_over
 
-__all__ = ["density", "effective_rank", "log_volume", "log_volume_errors", "null_dimension"]
+__all__ = ["density", "effective_rank", "gain", "log_volume", "log_volume_errors", "null_dimension"]
 
 _Influence = Callable[[Tensor], Tensor]
 
@@ -21,6 +21,15 @@ _Reading = tuple[Tensor, Tensor, Tensor]
 
 _QUANTILE = 1.96
 """A bias of at most so many standard errors lies inside the 95 % interval."""
+
+_DEPTH = "increase `depth`: truncation of the quadrature dominates the error"
+
+_ROUNDING = "rounding decides which singular values are null: use float64"
+
+_LEFT_OUT = (
+    "a null space was left out: values of different null_dimension do not compare, those of a floored volume or of the "
+    "gain do"
+)
 
 _LOOSE = 0.02
 """Relative variance of a trace above which its logarithm is not linear within the error any more."""
@@ -111,9 +120,37 @@ def _from_logarithm(measure: SpectralMeasure, H: Tensor, sampling: Tensor, bias:
     half = _QUANTILE * (sampling.square() + (bias / _QUANTILE).square()).sqrt()
     reach = torch.maximum((value * half.exp()).clamp_max(d) - value, value - (value * (-half).exp()).clamp_min(1))
     reach = torch.where(loose, torch.maximum(d - value, value - 1), reach)
+    return _loosened(replace(estimate, stderr=reach / _QUANTILE), loose)
+
+
+def _loosened(estimate: Estimate, loose: Tensor) -> Estimate:
     statuses = tuple(worse(s, "truncated") if bad else s for s, bad in zip(estimate.statuses, loose.tolist()))
-    message = "increase `probes`: a few large singular values decide the rank" if loose.any() else estimate.message
-    return replace(estimate, stderr=reach / _QUANTILE, statuses=statuses, message=message)
+    message = "increase `probes`: a few large singular values decide" if loose.any() else estimate.message
+    return replace(estimate, statuses=statuses, message=message)
+
+
+def gain(measure: SpectralMeasure) -> Estimate:
+    """`||J||_F = sqrt(sum_i sigma_i^2)`, the Frobenius norm: length of the image of white noise, root mean square.
+
+    The quadrature is exact for it at any depth; the error is that of the trace of `JᵀJ` (delta method).
+
+    Returns:
+        `Estimate` in output units per latent unit; zero where the map is constant; status ``truncated`` where a few
+        large singular values decide the trace and could not be counted: between the largest of them and `sqrt(d)` times
+        that.
+    """
+    largest, d = measure.largest(), measure.dimension
+    scale = largest.unsqueeze(-1).clamp_min(torch.finfo(torch.float64).tiny)
+
+    def energy(nodes: Tensor) -> Tensor:
+        return (nodes / scale).square()
+
+    share, variance = measure.expect(energy), measure.variance_of_mean(energy)
+    value = largest * (d * share).sqrt()
+    estimate = _with_errors(measure, value, value * variance.sqrt() / (2 * share).clamp_min(1e-300), 0 * value)
+    loose = variance > _LOOSE * share.square()
+    reach = torch.maximum(value - largest, largest * d**0.5 - value) / _QUANTILE
+    return _loosened(replace(estimate, stderr=torch.where(loose, reach, estimate.stderr)), loose)
 
 
 def null_dimension(measure: SpectralMeasure) -> Estimate:
@@ -128,7 +165,7 @@ def null_dimension(measure: SpectralMeasure) -> Estimate:
 
     d, share = measure.dimension, measure.expect(null)
     low, high = measure.null_share
-    share = torch.where((low > 0) | (measure.open_share > 0), (low + high) / 2, share)
+    share = torch.where((low > 0) | (measure.open_weights > 0).any(-1), (low + high) / 2, share)
     bias = d * torch.maximum(share - low, high - share)
     bias = torch.where(bias < 0.5, 0.0, bias)
     return _with_errors(measure, d * share, d * measure.variance_of_mean(null).sqrt(), bias)
@@ -170,7 +207,7 @@ def _with_errors(measure: SpectralMeasure, value: Tensor, sampling: Tensor, bias
         passes=measure.passes,
         n=1 if measure.exact else measure.probes,
         statuses=statuses,
-        message="increase `depth`: truncation of the quadrature dominates the error" if "truncated" in statuses else "",
+        message=(_ROUNDING if measure.exact else _DEPTH) if "truncated" in statuses else "",
         method="dense" if measure.exact else "golub-kahan",
     )
 
@@ -186,14 +223,12 @@ def _truncation(measure: SpectralMeasure, value: Callable[[int], Tensor]) -> tup
 
 def _doubt(measure: SpectralMeasure, f: Callable[[Tensor], Tensor]) -> Tensor:
     """How far `dimension * E f` moves if the share of the spectrum that may be null is null, or just above, `(n,)`."""
-    nodes, order = measure.nodes.sort(-1)
-    weights = measure.weights.gather(-1, order)
-    inside = torch.minimum((measure.open_share.unsqueeze(-1) - weights.cumsum(-1) + weights).clamp_min(0), weights)
+    nodes = measure.nodes
     largest = measure.largest().unsqueeze(-1)
     ends = (torch.zeros_like(nodes), (1.001 * measure.tolerance * largest).expand_as(nodes))
     # The largest node stays in each row, because it decides which of the others are null.
     moved = (f(torch.cat([end, largest], -1))[..., :-1] for end in ends)
-    shifts = ((inside * (f(nodes) - there)).sum(-1).abs() for there in moved)
+    shifts = ((measure.open_weights * (f(nodes) - there)).sum(-1).abs() for there in moved)
     return measure.dimension * torch.maximum(*shifts)
 
 
@@ -214,5 +249,5 @@ def _mark_undefined(estimate: Estimate, measure: SpectralMeasure) -> Estimate:
 def _mark_null(estimate: Estimate, measure: SpectralMeasure) -> Estimate:
     null = (null_dimension(measure).value > 0.5).tolist()
     statuses = tuple(worse(s, "rank-deficient") if bad else s for s, bad in zip(estimate.statuses, null))
-    message = "a null space was left out: see null_dimension" if any(null) else estimate.message
+    message = _LEFT_OUT if any(null) else estimate.message
     return replace(estimate, statuses=statuses, message=message)
