@@ -9,6 +9,7 @@ from torch import Tensor
 
 from theodolite.derivatives import JacobianOperator, LinearOperator, jacobian
 from theodolite.descriptors.effort import STANDARD, Effort
+from theodolite.descriptors.rounding import Scatter, scatter
 from theodolite.estimates import Seeding, Seeds
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import (
@@ -116,7 +117,17 @@ class Chart:
     @cached_property
     def spectrum(self) -> SpectralMeasure:
         """The singular values as nodes and weights."""
-        return dense_measure(self.jacobians) if self.is_dense else self._sampled[1]
+        return dense_measure(self.jacobians, self._in_double) if self.is_dense else self._sampled[1]
+
+    @property
+    def probes(self) -> Bidiagonalisation:
+        """The bidiagonalisation from random probes behind a spectrum that is not dense."""
+        return self._sampled[0]
+
+    @cached_property
+    def rounding(self) -> Scatter:
+        """Standard errors that come from the rounding of the latents."""
+        return scatter(self)
 
     @property
     def has_spectrum(self) -> bool:
@@ -141,6 +152,16 @@ class Chart:
         if self.is_dense:
             return dense_normal_norm(self.jacobians, a)
         return normal_norm(self.flat, a, self.effort.tangent_depth, run=self._sampled[0], measure=self.spectrum)
+
+    def _in_double(self, where: Tensor) -> Tensor | None:
+        """The Jacobians at some of the latents in float64, None where the map does not follow."""
+        try:
+            operator = jacobian(self.map.to(dtype=torch.float64), self.latents[where].double())
+            matrices = operator.dense()
+        except Exception:  # whatever a map raises in another precision, the errors then allow for float32
+            return None
+        self.operator.passes += operator.passes
+        return matrices if operator.status == "ok" else None
 
     @cached_property
     def _sampled(self) -> tuple[Bidiagonalisation, SpectralMeasure]:
