@@ -57,13 +57,15 @@ def test_where_a_map_stays_in_float32_the_errors_allow_for_both(seed):
         assert "float64" in estimate.message
 
 
-@pytest.mark.parametrize("dense", [True, False])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_gain_is_the_frobenius_norm(seed, dense):
+def test_the_gain_is_the_frobenius_norm(seed):
     map, z, s = generator(seed, dtype=D)
-    gain = theodolite.local_scaling(map, z, dense=dense, generator=seed)["gain"]
-    assert ((gain.value - s.norm()).abs() <= 3 * gain.stderr + 1e-9).all()
-    assert (gain.stderr == 0).all() == dense
+    dense = theodolite.local_scaling(map, z, dense=True)["gain"]
+    torch.testing.assert_close(dense.value, s.norm().expand(3))
+    assert (dense.stderr == 0).all()
+    many = z[:1].expand(300, -1)
+    low, high = theodolite.local_scaling(map, many, dense=False, generator=range(300))["gain"].interval()
+    assert ((low <= s.norm()) & (s.norm() <= high)).double().mean() >= 0.9
 
 
 def test_a_rank_deficient_volume_says_what_compares():

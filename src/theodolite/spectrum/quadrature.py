@@ -250,5 +250,5 @@ def _mark_undefined(estimate: Estimate, measure: SpectralMeasure) -> Estimate:
 def _mark_null(estimate: Estimate, measure: SpectralMeasure) -> Estimate:
     null = (null_dimension(measure).value > 0.5).tolist()
     statuses = tuple(worse(s, "rank-deficient") if bad else s for s, bad in zip(estimate.statuses, null))
-    message = _LEFT_OUT if any(null) else estimate.message
+    message = estimate.message or (_LEFT_OUT if any(null) else "")
     return replace(estimate, statuses=statuses, message=message)
