@@ -80,7 +80,7 @@ class Chart:
 
     @cached_property
     def is_dense(self) -> bool:
-        """Whether the Jacobians are built: as asked for, or where that is no dearer than a spectrum good enough."""
+        """Whether the Jacobians are built: on request, or where that is no dearer than a spectrum good enough."""
         if self._dense is not None or self.effort.is_dense(self.dimension):
             return self._dense is not False
         return self.effort.rtol is not None and falls_short(self._sampled[1], self.flat, self.effort.rtol)
@@ -97,7 +97,7 @@ class Chart:
 
     @property
     def status(self) -> str:
-        """Of the derivatives: ``ok``, or ``approximate`` when only finite differences worked."""
+        """The status of the derivatives: ``ok``, or ``approximate`` when only finite differences worked."""
         return self.operator.status
 
     @cached_property
@@ -131,7 +131,7 @@ class Chart:
 
     @property
     def has_spectrum(self) -> bool:
-        """Whether anything has asked for the spectrum yet."""
+        """Whether the spectrum has been computed yet."""
         return "spectrum" in vars(self)
 
     @cached_property

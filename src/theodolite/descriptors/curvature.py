@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from theodolite.derivatives import second_derivative, second_difference
+from theodolite.descriptors.arguments import with_shared_arguments
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
@@ -27,6 +28,7 @@ _DIFFERENCED = "the infinitesimal part came from finite differences"
 _TRUNCATED = "increase `tangent_depth`: what the least-squares solve left, or the leading direction, is the main error"
 
 
+@with_shared_arguments
 @in_groups
 def curvature(
     map: LatentMap,
@@ -51,13 +53,9 @@ def curvature(
 
     Args:
         map: the map.
-        latents: `(n, *latent)`.
         scale: `h` as a fraction of the latent's root mean square, 0.1 unless `effort` says otherwise.
-        generator: a `torch.Generator`, a seed, or one seed a latent.
         mode: ``exact``; no paper gives a recipe.
-        effort: directions, scales and least-squares depth.
-        dense: force (True) or forbid (False) the dense path.
-        chart: shared work of several descriptors at these latents.
+        {shared}
 
     Returns:
         `Estimate` with parts `curvature_leading` (along the leading right singular vector), `curvature_infinitesimal`,

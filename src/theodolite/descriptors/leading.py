@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from theodolite.descriptors.arguments import with_shared_arguments
 from theodolite.descriptors.chart import TIE, Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
@@ -20,6 +21,10 @@ from theodolite.spectrum import LeadingTriplet
 __all__ = ["DESCRIPTOR", "leading_singular_value", "spectral_gap"]
 
 
+_SECOND = "increase `probes` and `depth`: the second singular value has not converged"
+
+
+@with_shared_arguments
 @in_groups
 def leading_singular_value(
     map: LatentMap,
@@ -40,12 +45,8 @@ def leading_singular_value(
 
     Args:
         map: the map.
-        latents: `(n, *latent)`.
-        generator: a `torch.Generator`, a seed, or one seed a latent.
         mode: ``exact`` or ``paper``.
-        effort: probes and depth.
-        dense: force (True) or forbid (False) the dense path.
-        chart: shared work of several descriptors at these latents.
+        {shared}
 
     Returns:
         `Estimate` with part `spectral_gap`, `(sigma_1 - sigma_2) / sigma_1`; in paper mode also `log_spectrum`, the sum
@@ -79,16 +80,18 @@ def spectral_gap(triplet: LeadingTriplet) -> Estimate:
         "truncated" if wide or status == "lower-bound" else status
         for wide, status in zip((reach > TIE).tolist(), leading.statuses)
     )
-    message = "increase `probes` and `depth`: the second singular value has not converged" if "truncated" in statuses else ""
+    message = (
+        "increase `probes` and `depth`: the second singular value has not converged" if "truncated" in statuses else ""
+    )
     return replace(leading, value=triplet.gap, stderr=reach / 1.96, statuses=statuses, message=message)
 
 
 def _paper(chart: Chart) -> Estimate:
-    found = subspace(chart)
-    s = found.singular_values
-    leading = Estimate(s[:, 0], torch.zeros_like(s[:, 0]), found.passes, n=1, method="paper")
+    drawn = subspace(chart)
+    s = drawn.singular_values
+    leading = Estimate(s[:, 0], torch.zeros_like(s[:, 0]), drawn.passes, n=1, method="paper")
     parts = {
-        "spectral_gap": replace(leading, value=found.gap),
+        "spectral_gap": replace(leading, value=drawn.gap),
         "log_spectrum": replace(leading, value=s.clamp_min(1e-12).log().sum(-1)),
     }
     return replace(leading, parts=parts)

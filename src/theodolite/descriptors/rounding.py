@@ -4,8 +4,9 @@ The derivative of a piecewise linear map jumps wherever a unit switches, and a d
 the rounding of a float32 latent. Its Jacobian is then exact for one latent and not for the next; the scatter between
 latents that are the same but for rounding is part of the error. Two moved latents and two products at each show it, by
 the first-order change of the quantities: `d sigma_1 = u_1ᵀ dJ v_1` and `d log-volume = tr(J⁺ dJ) = E yᵀ dJ x` with
-`x = |J|^(-1/2) e`, `y = U Vᵀ x` and `e` random; with `y = J |J| x` it is `tr(Jᵀ dJ)`, the change of the gain. One `e` overstates the trace of a matrix of no order, by up to the root
-of its size: the second is a bound in practice. Derived here.
+`x = |J|^(-1/2) e`, `y = U Vᵀ x` and `e` random; with `y = J |J| x` it is `tr(Jᵀ dJ)`, the change of the gain. A single
+`e` overstates the trace of a matrix of no order by up to the root of its size: the last two are bounds in practice.
+Derived here.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Scatter:
 
 
 def scatter(chart: Chart) -> Scatter:
-    """How far the leading singular value and the log-volume move with the rounding of the latents.
+    """Measure how far singular values and volumes move with the rounding of the latents.
 
     Nothing in float64, where a move of its rounding switches no unit that anybody will meet.
     """
@@ -83,7 +84,7 @@ def _images(chart: Chart, tangents: Tensor) -> tuple[Tensor, int]:
 
 
 def scatter_passes(dense: bool) -> int:
-    """Model passes of a scatter at one latent: a value and two products at each move, and the products of the latent."""
+    """Model passes of a scatter at one latent: a value and two products a move, and the latent's own."""
     return 3 * _MOVES + (0 if dense else 2)
 
 
@@ -119,7 +120,8 @@ def _weighted(chart: Chart) -> tuple[Tensor, Tensor, Tensor]:
         A, bases = run.matrix()[0], (run.V[0].double(), run.U[0].double())
     U, S, Vh = torch.linalg.svd(A, full_matrices=False)
     inside = torch.einsum("nsc,nc->ns", Vh, draws)
-    root = torch.where(S > NULL_SHARE[chart.latents.dtype] * S[..., :1], S, torch.inf).rsqrt()
+    cut = NULL_SHARE[chart.latents.dtype] * S[..., :1]
+    root = torch.where(cut < S, S, torch.inf).rsqrt()
     right, left = (Vh.mT, U) if is_tall else (U, Vh.mT)
     if bases is not None:
         right, left = (Q.mT @ part for Q, part in zip(bases if is_tall else bases[::-1], (right, left)))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
+from theodolite.descriptors.arguments import with_shared_arguments
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
@@ -30,6 +30,7 @@ _PROBES, _STEPS = 3, 4
 least four: 24 passes, beside a few hundred."""
 
 
+@with_shared_arguments
 @in_groups
 def local_scaling(
     map: LatentMap,
@@ -51,14 +52,10 @@ def local_scaling(
 
     Args:
         map: the map.
-        latents: `(n, *latent)`.
-        generator: a `torch.Generator`, a seed, or one seed a latent.
         mode: ``exact`` for the definition, ``paper`` for the projection.
-        effort: probes and depth of the quadrature (`Effort`).
-        dense: force (True) or forbid (False) the dense path; by default it is taken where it costs no more.
         rtol: instead of spending `effort`, stop at this standard error of `psi` for each dimension: 0.01 knows the
             geometric mean of the singular values to 1 %. Preconditioned where latents and outputs have locations.
-        chart: shared work of several descriptors at these latents.
+        {shared}
 
     Returns:
         `Estimate` with parts `local_scaling_per_dimension` (divided by the number of non-null singular values),

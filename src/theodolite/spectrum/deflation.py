@@ -1,9 +1,9 @@
-"""Singular values at the ends of a spectrum that every probe has found: they are counted, not sampled.
+"""Singular values at the ends of a spectrum that every probe has met: they are counted, not sampled.
 
 An isolated value carries the weight `(v . q)²` in the rule of a probe `v`, which is `1 / d` on average and scatters by
-more than that. The Krylov spaces find the value and its direction `q` all the same, so that its weight is known: its
-multiplicity over `d`. What is left to the probes is the rest of the spectrum, without the outliers that made functionals
-of it scatter. Derived here; the idea of taking the leading eigenspace out of a trace is that of Meyer et al. 2021
+more than that. The Krylov spaces meet the value and its direction `q` all the same, so that its weight is known: its
+multiplicity over `d`. What is left to the probes is the rest of the spectrum, without the outliers that made its
+functionals scatter. Derived here; the idea of taking the leading eigenspace out of a trace is that of Meyer et al. 2021
 (arXiv 2010.09649).
 """
 
@@ -56,8 +56,8 @@ def isolated_ends(run: Bidiagonalisation, tolerance: float) -> Ends:
     """The isolated singular values at both ends on which all probes agree, no further inwards than the first doubt.
 
     A value is counted where every probe's residual bounds its error and the angle of its vector, and where the probes'
-    vectors span fewer dimensions than there are probes: that is its multiplicity. From one probe no multiplicity can be
-    told, and nothing is counted. Of a null value, below `tolerance` of the largest, only the vector has to be known.
+    vectors span fewer dimensions than there are probes: that is its multiplicity. A single probe sees no multiplicity,
+    and nothing is counted. Of a null value, below `tolerance` of the largest, only the vector has to be known.
     """
     left, nodes, Qh = torch.linalg.svd(run.matrix())
     residual = run.beta[..., -1:] * left[..., -1, :].abs()

@@ -91,7 +91,7 @@ def ritz_triplet(operator: LinearOperator, run: Bidiagonalisation) -> LeadingTri
     """The best triplet in the union of the Krylov spaces of a run (Rayleigh-Ritz); two more products.
 
     Args:
-        operator: the operator that was bidiagonalised, or its transpose was (told by the length of its vectors).
+        operator: the operator that was bidiagonalised, or its transpose was (the length of its vectors says which).
         run: the bidiagonalisation.
     """
     second, second_residual, vectors = _ritz(run)
@@ -150,7 +150,7 @@ def _choose(where: Tensor, first: LeadingTriplet, second: LeadingTriplet) -> Lea
 
 
 def _ritz(run: Bidiagonalisation) -> tuple[Tensor, Tensor, Tensor]:
-    """The second Ritz value over all start vectors together, its residual, `(n,)` each, and the leading right vector."""
+    """The second value of Rayleigh-Ritz over all start vectors, its residual, `(n,)` each, and the leading vector."""
     B = run.matrix()
     basis = run.V.transpose(0, 1).flatten(1, 2).double()
     image = torch.einsum("knsr,knst->kntr", run.U, B.to(run.U)).transpose(0, 1).flatten(1, 2).double()

@@ -33,22 +33,29 @@ _DOUBTFUL = 5e-7
 anything up to the cut of float32, which is where its values become reliable."""
 
 _SHALLOWEST = 4
-"""Fewer steps leave nothing to judge the truncation by."""
+"""Three rules at a quarter, a half and the whole of the depth need it: fewer leave nothing to judge a truncation by."""
 
 _POWER_LAW = math.log(3 / 2) / math.log(2)
 """What a fall like a power of the depth leaves of the fall over the second third of the depth for the last third."""
+
+_SINKS = (_POWER_LAW + 1) / 2
+"""Half way from a power of the depth to equal steps: the ratios of either scatter by a fifth from draw to draw."""
 
 _STEADY = 0.9
 """Ratio of successive falls from which on a geometric fall is not looked for: what is left of it would be nine times
 the last fall, which is a guess and no measurement."""
 
 _POWERS = (0.2, 64.0)
-"""Exponents between which a fall like a power of the depth is looked for, and the halvings that find it."""
+"""Exponents between which a fall like a power of the depth is looked for: from one so slow that nothing could be said
+of its end, to one that no depth in use tells from exact."""
 
 _HALVINGS = 40
+"""Halvings of that range: to the eleventh digit of the exponent, at no cost."""
 
 OPEN = 0.15
-"""A share of the dimensions above which a possible null space is allowed for in the error of the log-volume."""
+"""A share of the dimensions above which a possible null space is allowed for even where no node sinks towards it. At 24
+steps linear, log-uniform and log-normal spectra and square Gaussian matrices leave at most 0.13 open, and three values
+in ten far below the others 0.32 to 0.48 (`d` of 320 and 1,500)."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,8 @@ class SpectralMeasure:
     bidiagonalisation, unbiased up to its truncation at a finite depth; rules of smaller depth come from the same run.
 
     Attributes:
-        rules: nodes and weights `(n, probes, depth + 1)` by depth, the deepest last; weights of a probe sum to one.
+        rules: nodes and weights `(n, probes, depth + 1)` by depth, the deepest last; the weights sum to one
+            in the mean over the probes.
         dimension: number of singular values, `min(rows, columns)`.
         exact: no sampling and no truncation.
         passes: products spent for each operator.
@@ -69,7 +77,7 @@ class SpectralMeasure:
             one depth may be small singular values at a larger one. The lowest is above zero only where there certainly
             is a null space.
         open_weights: the part of each of `weights` that may as well be null as small.
-        known: which nodes of the deepest rule are singular values of known multiplicity, put in exactly; like the nodes.
+        known: which nodes of the deepest rule are singular values of known multiplicity, put in exactly.
         known_count: number of singular values behind them, `(n,)`.
     """
 
@@ -100,7 +108,7 @@ class SpectralMeasure:
 
     @property
     def weights(self) -> Tensor:
-        """Their weights, summing to one for each operator."""
+        """The weights of `nodes`, which sum to one for each operator."""
         return (self.rules[self.depth][1] / self.probes).flatten(1)
 
     def largest(self) -> Tensor:
@@ -118,9 +126,9 @@ class SpectralMeasure:
 
         A probe uniform on the sphere in `d` dimensions has `Var(vᵀ f v) = 2 / (d + 2) Var(f)`, `Var(f)` over the
         spectrum; `k` orthonormal ones, exchangeable with a constant total at `k = d`, divide it by
-        `k (d - 1) / (d - k)`. Of singular values that are known only the others count, and theirs is the dimension. The
-        spectrum's variance comes from the same quadrature, so that one probe is enough for
-        an error bar and few probes need no Student quantile. Derived here.
+        `k (d - 1) / (d - k)`. Where singular values are known, `d` and the spectrum are those of the others. The
+        spectrum's variance comes from the same quadrature, so that a single probe is enough for an error bar and few
+        probes need no Student quantile. Derived here.
         """
         if self.exact or self.dimension == 1:
             return torch.zeros(len(self.nodes), dtype=self.nodes.dtype, device=self.nodes.device)
@@ -184,9 +192,7 @@ def dense_measure(J: Tensor, in_double: Callable[[Tensor], Tensor | None] | None
     share = (null.double().mean(-1), (null | doubtful).double().mean(-1))
     d, known = nodes.shape[-1], torch.ones_like(doubtful)
     rules = {d: (nodes.unsqueeze(1), torch.full_like(nodes, 1 / d).unsqueeze(1))}
-    return SpectralMeasure(
-        rules, d, True, passes, tolerance, share, doubtful / d, known.unsqueeze(1), known.sum(-1)
-    )
+    return SpectralMeasure(rules, d, True, passes, tolerance, share, doubtful / d, known.unsqueeze(1), known.sum(-1))
 
 
 def _singular_values(J: Tensor) -> Tensor:
@@ -254,7 +260,8 @@ def _rule(
     """Nodes, weights and a mask of the known nodes, `(n, probes, depth + 1)`, of one rule."""
     padded = (torch.nn.functional.pad(part, (0, 1)) for part in gauss)
     chosen = (torch.where(is_radau[:, None], zero, plain) for zero, plain in zip(radau, padded))
-    return counted(*(part.transpose(0, 1) for part in chosen), ends, dimension)
+    nodes, weights = (part.transpose(0, 1) for part in chosen)
+    return counted(nodes, weights, ends, dimension)
 
 
 def left_over(values: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
@@ -276,14 +283,14 @@ def _smaller(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _geometric(values: Mapping[int, Tensor], depths: Sequence[int]) -> Tensor:
-    """What is left of a geometric fall through three depths."""
+    """Return what is left of a geometric fall through three depths."""
     first, second, last = (values[depth] for depth in depths)
     ratio = _safe_ratio(second - last, first - second).clamp(0, _STEADY)
     return (second - last) * ratio / (1 - ratio)
 
 
 def _power(values: Mapping[int, Tensor], depths: Sequence[int]) -> Tensor:
-    """What is left of `c depth^-p` when `c` and `p` are taken from three depths; `p` by bisection."""
+    """Return what is left of `c depth^-p` when `c` and `p` are taken from three depths; `p` by bisection."""
     early, late, full = depths
     first, second, last = (values[depth] for depth in depths)
     wanted = _safe_ratio(first - last, second - last)
@@ -348,14 +355,14 @@ def _counted_null(ends: Ends, gauss: tuple[Tensor, Tensor], tolerance: float) ->
 
 
 def _sinks(lowest: dict[int, Tensor]) -> Tensor:
-    """Whether the smallest Gauss node falls faster than any power of the depth, `(n,)`.
+    """Tell where the smallest Gauss node falls faster than any power of the depth, `(n,)`.
 
     Towards the edge of a continuous spectrum it falls like a power, `log sigma = -p log m`, whatever `p`: over the last
     third of the depth `log(3 / 2) / log(2)` of the fall over the third before. Towards a null space, and towards values
     far below all others, `log sigma` falls in equal steps; at small values that it has reached it rests.
     """
     third, two_thirds, last = (lowest[depth].mean(0) for depth in _thirds(max(lowest)))
-    return two_thirds - last > _POWER_LAW * (third - two_thirds)
+    return two_thirds - last > _SINKS * (third - two_thirds)
 
 
 def _null_share(
@@ -379,6 +386,9 @@ def _null_share(
     low = torch.minimum(full - power, high)
     above = full + 2 * (2 * full * (1 - full) / ((dimension + 2) * probes)).clamp_min(0).sqrt()
     is_open = ((_sinks(lowest) & (low > 0)) | (high >= OPEN)) & ~certain
-    high, one = torch.where(is_open, above.clamp_max(1), high), 1 / dimension
-    bracket = torch.where(certain, low.clamp_min(one), 0.0), torch.where(certain, high.clamp_min(one), high)
-    return *bracket, torch.where(is_open, high, 0.0)
+    high = torch.where(is_open, above.clamp_max(1), high)
+    # A null node that every probe has is at least one direction.
+    bracket = tuple(
+        torch.where(certain, share.clamp_min(1 / dimension), other) for share, other in ((low, 0 * low), (high, high))
+    )
+    return bracket[0], bracket[1], torch.where(is_open, high, 0.0)
