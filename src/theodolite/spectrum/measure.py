@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 NULL_SHARE = {torch.float64: 1e-6, torch.float32: 1e-5}
-"""Singular values below this share of the largest belong to the null space: rounding decides them."""
+"""Singular values below this share of the largest belong to the null space: rounding decides them. Of explicit matrices
+in float32 those in between are decided in float64, or doubtful (`dense_measure`)."""
 
 _DOUBTFUL = 5e-7
 """Zeros of float32 matrices come out below this share of the largest value, four roundings; what is above may be

@@ -248,7 +248,8 @@ def _mark_undefined(estimate: Estimate, measure: SpectralMeasure) -> Estimate:
 
 
 def _mark_null(estimate: Estimate, measure: SpectralMeasure) -> Estimate:
-    null = (null_dimension(measure).value > 0.5).tolist()
+    # What may as well be small values is in the error, and no null space that was left out.
+    null = ((null_dimension(measure).value > 0.5) & (measure.null_share[0] > 0)).tolist()
     statuses = tuple(worse(s, "rank-deficient") if bad else s for s, bad in zip(estimate.statuses, null))
     message = estimate.message or (_LEFT_OUT if any(null) else "")
     return replace(estimate, statuses=statuses, message=message)
