@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from theodolite.cli.survey import DESCRIPTORS
 
 import theodolite
 from theodolite.cli.main import main
-from theodolite.cli.survey import DESCRIPTORS
 from theodolite.descriptors import EFFORTS, REGISTRY
 from theodolite.errors import InputError
 from theodolite.zoo import AUTOENCODERS

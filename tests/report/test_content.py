@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from theodolite.report.content import read_content
 
 from theodolite.report import content as module
-from theodolite.report.content import read_content
 
 
 def test_curvature_orders_the_samples_and_undetermined_ones_stay_out(make_run):

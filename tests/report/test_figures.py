@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from theodolite.report.content import read_content
 
 from theodolite.report import figures
-from theodolite.report.content import read_content
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from theodolite.report.content import read_content
 
 from theodolite.report import figures
-from theodolite.report.content import read_content
 from theodolite.report.framing import central, framed
 
 NONE = np.zeros(12)

@@ -1,5 +1,4 @@
 import pytest
-
 from theodolite.report.content import read_content
 from theodolite.report.reading import brittle_definition, reading
 

@@ -152,6 +152,8 @@ def _judged(operator: Products, map: LatentMap) -> Verdict:
     is_disputed = any(reason in operator.message for reason in (_CUT, _DIFFERS))
     if (is_disputed or not Jv.any()) and _jumps(map, z, _size(Jv)):
         return Verdict("undefined", _QUANTISED)
+    if max(_size(Jv), _size(Jtu)) <= torch.finfo(z.dtype).eps * _size(operator.outputs) / float(_reach(z)):
+        return Verdict()  # the map stands still to its rounding: zero slopes, of which rounding is all that is left
     apart = abs(float((u * Jv).double().sum() - (Jtu * v).double().sum()))
     if apart > ADJOINT_TOLERANCE[z.dtype] * max(_size(Jv), _size(Jtu)):
         return Verdict("undetermined", "products with the Jacobian and with its transpose are not adjoint")

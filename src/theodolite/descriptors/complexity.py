@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from theodolite.derivatives.layout import laid_out
 from theodolite.derivatives.precision import plain_evaluation
+from theodolite.descriptors.arguments import with_shared_arguments
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
@@ -47,6 +48,7 @@ The module `nn.ReLU6` calls `F.hardtanh` from zero, which counts too.
 """
 
 
+@with_shared_arguments
 @in_groups
 def local_complexity(
     map: LatentMap,
@@ -71,15 +73,11 @@ def local_complexity(
 
     Args:
         map: a map built from the activations above, in any module or function.
-        latents: `(n, *latent)`.
         radius: `r` as a fraction of `||z||`; the effort's radii when left out.
         axes: of each cross-polytope, 8 when left out, at most the entries of a latent. The count grows with them, so
             compare only at one number of axes.
-        generator: a `torch.Generator`, a seed, or one seed a latent.
         mode: ``exact`` or ``paper``.
-        effort: frames and radii, and further numbers of axes.
-        dense: not used; for one signature with the other descriptors.
-        chart: shared work of several descriptors at these latents.
+        {shared}
 
     Returns:
         `Estimate` (a count) with parts `local_complexity_fraction` (of all units), `local_complexity_units`,

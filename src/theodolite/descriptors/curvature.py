@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from theodolite.derivatives import second_derivative, second_difference
+from theodolite.descriptors.arguments import with_shared_arguments
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
@@ -41,6 +42,7 @@ _TRUNCATED = (
 )
 
 
+@with_shared_arguments
 @in_groups
 def curvature(
     map: LatentMap,
@@ -72,14 +74,10 @@ def curvature(
 
     Args:
         map: the map.
-        latents: `(n, *latent)`.
         scale: `h` as a fraction of the latent's root mean square, 0.1 unless `effort` says otherwise.
         isotropic: ``latent`` or ``tangent``; the latter needs the Jacobians, as on the dense path.
-        generator: a `torch.Generator`, a seed, or one seed a latent.
         mode: ``exact``; no paper gives a recipe.
-        effort: directions (frames or rules for small latents), scales and least-squares depth.
-        dense: force (True) or forbid (False) the dense path.
-        chart: shared work of several descriptors at these latents.
+        {shared}
 
     Returns:
         `Estimate` with parts `curvature_leading` (along the leading right singular vector), `curvature_infinitesimal`,

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from theodolite.descriptors.arguments import with_shared_arguments
 from theodolite.descriptors.chart import TIE, Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
@@ -19,6 +20,7 @@ from theodolite.maps.latent_map import LatentMap
 __all__ = ["DESCRIPTOR", "detail_energy", "laplacian"]
 
 
+@with_shared_arguments
 @in_groups
 def detail_energy(
     map: LatentMap,
@@ -40,12 +42,8 @@ def detail_energy(
 
     Args:
         map: a map whose outputs are `(channels, *space)`.
-        latents: `(n, *latent)`.
-        generator: a `torch.Generator`, a seed, or one seed a latent.
         mode: ``exact`` or ``paper``.
-        effort: probes and depth of the leading triplet.
-        dense: force (True) or forbid (False) the dense path.
-        chart: shared work of several descriptors at these latents.
+        {shared}
 
     Returns:
         `Estimate` in squared output units per squared latent unit, with part `detail_q`. Deterministic; the standard

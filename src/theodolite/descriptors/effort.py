@@ -15,8 +15,10 @@ class Effort:
     """Settings that trade model passes for error; every descriptor reads what concerns it.
 
     Attributes:
-        probes: random start vectors of the Golub-Kahan quadrature. Few and deep is better than many and shallow: the
-            error bar needs only one, while truncation bias falls quickly with the depth.
+        probes: random start vectors of the Golub-Kahan quadrature. Few and deep is better than many and shallow: at
+            equal passes the sampling error of a log-normal spectrum of 320 values is 9 nats from 6 probes of 24 steps
+            and 13 from 3 of 48, but its truncation 10 against 1; and a null space is only known at depth. At least
+            two, because a single start vector does not see a tie.
         depth: bidiagonalisation steps a probe; one step is a JVP and a VJP.
         neighbours: nearby latents at which the leading axis is compared (`axis_rotation`).
         axis_depth: bidiagonalisation steps at each of these.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from theodolite.derivatives import jacobian
+from theodolite.descriptors.arguments import with_shared_arguments
 from theodolite.descriptors.chart import TIE, Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
@@ -47,6 +48,7 @@ _TRUNCATED = (
 )
 
 
+@with_shared_arguments
 @in_groups
 def axis_rotation(
     map: LatentMap,
@@ -71,12 +73,8 @@ def axis_rotation(
 
     Args:
         map: the map.
-        latents: `(n, *latent)`.
-        generator: a `torch.Generator`, a seed, or one seed a latent.
         mode: ``exact`` or ``paper``.
-        effort: neighbours, and bidiagonalisation steps at each.
-        dense: force (True) or forbid (False) the dense path at the latent itself.
-        chart: shared work of several descriptors at these latents.
+        {shared}
 
     Returns:
         `Estimate` in inverse latent units with parts `axis_cosine` (`|<v_1, v_1'>|` at the mean turn) and `axis_gap`
