@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from theodolite.report import write_report
     from theodolite.runs import Run, read_run
     from theodolite.spectrum import singular_spectrum
-    from theodolite.surveys import decouple, rank
+    from theodolite.surveys import decouple
 
     compare: Callable[..., Run]
     detect: Callable[..., Run]
     hotspots: Callable[..., Run]
     path: Callable[..., Run]
+    rank: Callable[..., Run]
     survey: Callable[..., Run]
 
 __version__ = "0.1.0"
@@ -69,7 +70,7 @@ _HOMES = {
     "runs": ("Run", "read_run"),
     "spectrum": ("singular_spectrum",),
     "steering": (),
-    "surveys": ("decouple", "rank"),
+    "surveys": ("decouple",),
     "training": (),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -112,7 +113,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     from theodolite.experiments import SUMMARIES
 
-    if name in SUMMARIES:
+    if name in SUMMARIES and name not in _HOMES:  # a room keeps its name: `theodolite.diffusability` is a folder
         from theodolite.runs.functions import function_of
 
         return function_of(name)

@@ -1,6 +1,7 @@
 """What the curves of a latent space say of training diffusion in it: gaps, penalties, rankings."""
 
 from theodolite.diffusability.gap import diffusability
+from theodolite.diffusability.models import rank_models
 from theodolite.diffusability.penalties import penalties
 from theodolite.diffusability.penalty_table import Penalties, ThreePenalties
 from theodolite.diffusability.ranking import Ranked, Ranking
@@ -14,4 +15,5 @@ __all__ = [
     "ThreePenalties",
     "diffusability",
     "penalties",
+    "rank_models",
 ]

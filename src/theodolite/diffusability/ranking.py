@@ -11,7 +11,7 @@ from torch import Tensor
 
 from theodolite.diffusability.gap import compared, few_groups, gap
 from theodolite.diffusability.space import Space
-from theodolite.estimates import Estimate, Resamples
+from theodolite.estimates import Estimate, Resamples, student_cdf
 
 __all__ = ["SURE", "Ranked", "Ranking"]
 
@@ -77,6 +77,20 @@ class Ranking:
         """
         rows = [[self.resamples.below(row, column) for column in self.replicates] for row in self.replicates]
         return torch.tensor(rows, dtype=torch.float64)
+
+    def order(self, first: int, second: int) -> Estimate:
+        """The probability that the first model has the smaller gap; its error is that of finitely many resamples.
+
+        `x`, the difference over its error, has the relative error of a standard deviation from `B` draws,
+        `1 / sqrt(2 (B - 1))`.
+        """
+        P, resamples = self.probability[first, second].reshape(1), self.resamples
+        difference = self.replicates[second] - self.replicates[first]
+        stderr = float(resamples.stderr(difference))
+        x, relative = float(difference[0]) / stderr if stderr else 0.0, (2 * (len(difference) - 2)) ** -0.5
+        low, high = (student_cdf(x * (1 + sign * relative), resamples.groups - 1) for sign in (-1, 1))
+        error = P.new_tensor([abs(high - low) / 2])
+        return Estimate(P, error, 0, resamples.groups, method="Student's law, paired bootstrap over groups")
 
     def differences(self, first: int, second: int) -> Estimate:
         """The gap of the second model less that of the first, with its paired error."""

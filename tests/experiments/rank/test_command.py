@@ -20,7 +20,7 @@ def crops(tiny, tmp_path):
 
 
 @pytest.fixture
-def rank(invoke, crops, tmp_path):
+def command(invoke, crops, tmp_path):
     def call(*words, models=("tiny:make", "tiny:other"), data=crops, out=tmp_path / "run"):
         return invoke("rank", *models, "--data", data, "--out", out, "--budget", "quick", *words)
 
@@ -35,51 +35,74 @@ def refused(result, message):
     assert message in line
 
 
-def test_the_order_the_pairs_and_the_reports_path_are_printed(rank, tmp_path):
+def test_the_order_the_pairs_and_the_reports_path_are_printed(command, tmp_path):
     pytest.importorskip("plotly")
-    result = rank()
+    result = command()
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert "8 images of 4 sources, budget quick" in lines[0]
-    assert sum("with probability" in line for line in lines) == 1
+    assert sum(" before " in line and line.rstrip().endswith(("a tie", "ordered")) for line in lines) == 1
     assert "4 independent sources" in result.stdout
     assert lines[-1] == str(tmp_path / "run" / "report.html")
     assert result.stderr == ""
 
 
-def test_json_is_the_only_thing_on_stdout(rank, tmp_path):
-    result = rank("--json", "--no-report")
-    found = json.loads(result.stdout)
-    assert found["status"] == "complete"
-    assert found["sources"] == {f"photo{place}": 2 for place in range(4)}
-    assert {model["model"] for model in found["models"]} == {"tiny:make", "tiny:other"}
-    assert set(found["models"][0]["gap"]) == {"value", "stderr", "n", "status"}
-    assert found["report"] is None
+def test_json_is_the_only_thing_on_stdout(command, tmp_path):
+    result = command("--json", "--no-report")
+    answer = json.loads(result.stdout)
+    assert answer["status"] == "complete"
+    models = answer["tables"]["models"]
+    assert {model["model"] for model in models} == {"tiny:make", "tiny:other"}
+    assert set(models[0]["gap"]) == {"value", "stderr", "low", "high", "n", "status"}
+    assert {"psnr", "shift", "gap_gaussian"} <= set(models[0])
+    assert len(answer["tables"]["pairs"]) == 1
+    assert {"data_curvature", "distortion"} <= set(answer["tables"]["penalties"][0])
+    assert answer["report"] is None
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["data"]["groups"] == {f"photo{place}": 2 for place in range(4)}
+
+
+def test_pairs_are_sorted_and_filtered(command, invoke, tmp_path):
+    command("--no-report", "--quiet")
+    shown = invoke("show", tmp_path / "run", "--sort", "gap", "--json")
+    gaps = [model["gap"]["value"] for model in json.loads(shown.stdout)["tables"]["models"]]
+    assert gaps == sorted(gaps, reverse=True)
+    none = invoke("show", tmp_path / "run", "--filter", "gap>1", "--json")
+    assert json.loads(none.stdout)["tables"]["models"] == []
+
+
+def test_a_dry_run_tells_the_cost_and_writes_nothing(invoke, crops, tmp_path):
+    result = invoke(
+        "rank", "tiny:make", "tiny:other", "--data", crops, "--out", tmp_path / "run", "--dry-run", "--json"
+    )
+    told = json.loads(result.stdout)
+    assert (told["spaces"], told["images"], told["sources"], told["encoder passes"]) == (3, 8, 4, 16)
+    assert not (tmp_path / "run").exists()
 
 
 def test_one_model_then_another_joins(invoke, crops, tmp_path):
     words = ("--data", crops, "--out", tmp_path / "run", "--budget", "quick", "--no-report")
     result = invoke("diffusability", "tiny:make", *words)
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[-1] == str(tmp_path / "run")
-    assert "probability" not in result.stdout
+    assert not (tmp_path / "run" / "report.html").exists()
+    assert " before " not in result.stdout
     result = invoke("rank", "tiny:make", "tiny:other", *words)
-    assert "probability" in result.stdout
+    assert " before " in result.stdout
 
 
-def test_show_and_report_know_a_ranking(rank, invoke, tmp_path):
+def test_show_and_report_know_a_ranking(command, invoke, tmp_path):
     pytest.importorskip("plotly")
-    rank("--no-report", "--quiet")
+    command("--no-report", "--quiet")
     shown = invoke("show", tmp_path / "run")
-    assert "with probability" in shown.stdout
-    assert json.loads(invoke("show", tmp_path / "run", "--json").stdout)["images"] == 8
+    assert "tiny:make before tiny:other" in shown.stdout
+    assert json.loads(invoke("show", tmp_path / "run", "--json").stdout)["kind"] == "rank"
     made = invoke("report", tmp_path / "run", "--out", tmp_path / "again.html")
     assert made.stdout.strip() == str(tmp_path / "again.html")
     assert (tmp_path / "again.html").stat().st_size > 1e6
 
 
-def test_quiet_is_quiet(rank):
-    result = rank("--quiet", "--no-report")
+def test_quiet_is_quiet(command):
+    result = command("--quiet", "--no-report")
     assert (result.exit_code, result.output) == (0, "")
 
 
@@ -90,39 +113,42 @@ def test_quiet_is_quiet(rank):
         (("tiny:make", "tiny:make"), (), "twice"),
         (("tiny:make", "nowhere"), (), "no model 'nowhere'"),
         (("tiny:make", "tiny:grey"), (), "all of one kind"),
-        (("tiny:make", "tiny:of_one_size"), ("--size", "8"), "try another --size"),
+        (("tiny:make", "tiny:of_one_size"), ("--size", "8"), "another size (--size)"),
         (("tiny:make", "tiny:other"), ("--group", "^photo"), "independent sources"),
         (("tiny:make", "tiny:other"), ("--group", "("), "regular expression"),
         (("tiny:make", "tiny:other"), ("--budget", "huge"), "quick, standard, full"),
-        (("tiny:make", "tiny:other"), ("--limit", "1"), "--limit"),
+        (("tiny:make", "tiny:other"), ("--limit", "1"), "`limit`"),
         (("tiny:make", "tiny:other"), ("--size", "10"), "divisible by 4"),
         (("tiny:make", "tiny:other"), ("--demo",), "leave out models"),
     ],
 )
-def test_mistakes_are_one_line(rank, tmp_path, models, words, message):
-    refused(rank(*words, models=models), message)
+def test_mistakes_are_one_line(command, tmp_path, models, words, message):
+    refused(command(*words, models=models), message)
     assert not (tmp_path / "run").exists()
 
 
 def test_missing_data_and_no_images(invoke, tiny, tmp_path):
-    refused(invoke("rank", "tiny:make", "tiny:other", "--out", tmp_path / "run"), "--data")
+    refused(invoke("rank", "tiny:make", "tiny:other", "--out", tmp_path / "run"), "`data`")
     (tmp_path / "empty").mkdir()
     words = ("--data", tmp_path / "empty", "--out", tmp_path / "run")
     refused(invoke("rank", "tiny:make", "tiny:other", *words), "holds no image")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_survey_and_a_ranking_do_not_share_a_folder(done, invoke, crops):
-    words = ("--data", crops, "--out", done, "--budget", "quick")
-    before = {path: path.read_bytes() for path in done.rglob("*") if path.is_file()}
-    refused(invoke("rank", "tiny:make", "tiny:other", *words), "holds a survey")
-    assert {path: path.read_bytes() for path in done.rglob("*") if path.is_file()} == before
-    assert (done / "run.json") in before
+def test_a_survey_and_a_ranking_do_not_share_a_folder(invoke, crops, tmp_path):
+    out = tmp_path / "done"
+    words = ("--limit", 1, "--descriptors", "local_rank", "--budget", "quick", "--no-report", "--quiet")
+    assert invoke("survey", "tiny:make", "--data", crops, "--out", out, *words).exit_code == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    words = ("--data", crops, "--out", out, "--budget", "quick")
+    refused(invoke("rank", "tiny:make", "tiny:other", *words), "holds a run of `theodolite survey`")
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert (out / "run.json") in before
 
 
-def test_images_that_cannot_be_read_are_named(rank, crops):
+def test_images_that_cannot_be_read_are_named(command, crops):
     (crops / "broken_0_0.png").write_bytes(b"no image")
-    result = rank("--no-report")
+    result = command("--no-report")
     assert result.exit_code == 0
     assert "skipped broken_0_0.png" in result.stderr
 
@@ -149,12 +175,11 @@ def test_the_demo(invoke, tmp_path):
     pytest.importorskip("plotly")
     result = invoke("rank", "--demo", "--budget", "quick", "--out", tmp_path / "demo", "--json")
     assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
-    assert (found["images"], len(found["sources"])) == (24, 10)
-    assert found["models"][0]["place"] in ("1", "1=")
-    assert {model["model"] for model in found["models"]} == {
-        f"zoo:patches-{kind}" for kind in ("plain", "kl", "smooth")
-    }
+    models = json.loads(result.stdout)["tables"]["models"]
+    data = json.loads((tmp_path / "demo" / "run.json").read_text())["data"]
+    assert (len(data["files"]), len(data["groups"])) == (24, 10)
+    assert models[0]["place"] in ("1", "1=")
+    assert {model["model"] for model in models} == {f"zoo:patches-{kind}" for kind in ("plain", "kl", "smooth")}
     assert "default-src 'none'" in (tmp_path / "demo" / "report.html").read_text()
 
 
@@ -174,6 +199,18 @@ def test_the_least_that_can_be_asked(invoke, tiny, tmp_path):
         result = invoke("diffusability", "tiny:grey", *words)
         if place < 2:
             refused(result, ("at least two images", "three sources")[place])
-    found = json.loads(result.stdout)
-    assert "3 independent sources" in found["message"]
-    assert found["models"][0]["gap"]["n"] == 3
+    (model,) = json.loads(result.stdout)["tables"]["models"]
+    assert model["gap"]["n"] == 3
+    assert "3 independent sources" in invoke("show", tmp_path / "run").stdout
+
+
+def test_a_limit_of_zero_takes_all(invoke, crops):
+    told = invoke("diffusability", "tiny:make", "--data", crops, "--limit", "0", "--dry-run", "--json")
+    assert json.loads(told.stdout)["images"] == 8
+
+
+def test_a_demonstration_needs_no_arguments_and_no_folder(invoke):
+    told = invoke("rank", "--demo", "--dry-run", "--json")
+    assert json.loads(told.stdout)["spaces"] == 4
+    refused(invoke("rank", "--demo", "--data", "photos"), "leave out data")
+    refused(invoke("rank", "--data", "photos", "--dry-run"), "two or more models expected, got 0")
