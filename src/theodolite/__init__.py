@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from theodolite.descriptors import (
         LocationMap,
         axis_rotation,
-        curvature,
         detail_energy,
         leading_singular_value,
         local_complexity,
@@ -25,9 +24,11 @@ if TYPE_CHECKING:
         local_scaling,
         location_map,
     )
+    from theodolite.descriptors.curvature import curvature
     from theodolite.errors import InputError
     from theodolite.estimates import Estimate
     from theodolite.maps import Autoencoder, LatentMap, denoiser_map, load, sampler_map
+    from theodolite.registry import register
     from theodolite.report import write_report
     from theodolite.runs import Run, read_run
     from theodolite.spectrum import singular_spectrum
@@ -59,6 +60,7 @@ _HOMES = {
     "detection": (),
     "data": ("load_images",),
     "errors": ("InputError",),
+    "registry": ("register",),
     "diffusability": (),
     "estimates": ("Estimate",),
     "families": (),
@@ -103,6 +105,7 @@ __all__ = [
     "path",
     "rank",
     "read_run",
+    "register",
     "sampler_map",
     "singular_spectrum",
     "survey",
@@ -122,7 +125,16 @@ def __getattr__(name: str) -> Any:
     try:
         return importlib.import_module(f"theodolite.{name}")
     except ModuleNotFoundError:
-        raise AttributeError(f"module 'theodolite' has no attribute {name!r}") from None
+        return _experiment_of_another_package(name)
+
+
+def _experiment_of_another_package(name: str) -> Any:
+    from theodolite.runs.functions import function_of
+    from theodolite.runs.registry import kinds
+
+    if name not in kinds():
+        raise AttributeError(f"module 'theodolite' has no attribute {name!r}")
+    return function_of(name)
 
 
 def __dir__() -> list[str]:

@@ -29,11 +29,10 @@ def show(run: str, as_json: bool, sort: str | None, filters: tuple[str, ...]) ->
       theodolite show runs/first --sort curvature
       theodolite show runs/first --json
     """  # noqa: D301
-    from theodolite.experiments import SUMMARIES
     from theodolite.runs.run import read_run
     from theodolite.surveys.store import kind_of
 
-    if _kind_of(run) in {*SUMMARIES, "?"}:
+    if _kind_of(run) not in _SHOWN:
         results = read_run(run)
         terminal.caveats(results.info)
         if as_json:

@@ -241,4 +241,5 @@ DESCRIPTOR = Descriptor(
     ),
     passes=_passes,
     needs_spectrum=False,
+    order=70,
 )

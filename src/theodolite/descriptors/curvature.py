@@ -234,4 +234,5 @@ DESCRIPTOR = Descriptor(
         ),
     ),
     passes=_passes,
+    order=40,
 )

@@ -120,4 +120,5 @@ DESCRIPTOR = Descriptor(
         ),
     ),
     spatial=True,
+    order=60,
 )

@@ -122,4 +122,5 @@ DESCRIPTOR = Descriptor(
         ),
     ),
     passes=_passes,
+    order=30,
 )

@@ -75,4 +75,5 @@ DESCRIPTOR = Descriptor(
             "Local rank weighted by energy: dominated by the largest stretches.",
         ),
     ),
+    order=20,
 )

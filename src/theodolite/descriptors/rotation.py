@@ -176,4 +176,5 @@ DESCRIPTOR = Descriptor(
         ),
     ),
     passes=_passes,
+    order=50,
 )

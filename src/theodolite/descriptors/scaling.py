@@ -166,4 +166,5 @@ DESCRIPTOR = Descriptor(
         ),
     ),
     passes=lambda effort, dense: scatter_passes(dense),
+    order=10,
 )

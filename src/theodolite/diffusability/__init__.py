@@ -4,11 +4,14 @@ from theodolite.diffusability.gap import diffusability
 from theodolite.diffusability.models import rank_models
 from theodolite.diffusability.penalties import penalties
 from theodolite.diffusability.penalty_table import Penalties, ThreePenalties
+from theodolite.diffusability.predictors import PREDICTORS, Predictor
 from theodolite.diffusability.ranking import Ranked, Ranking
 from theodolite.diffusability.space import Space
 
 __all__ = [
+    "PREDICTORS",
     "Penalties",
+    "Predictor",
     "Ranked",
     "Ranking",
     "Space",

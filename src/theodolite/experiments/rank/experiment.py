@@ -162,7 +162,11 @@ class Rank(Experiment):
             "shape": list(self.shape),
             "groups": {name: self.sources.count(name) for name in self.common.names},
         }
-        common = {"effort": asdict(self.common.effort), "note": self.common.note, "penalty_side": self.common.side}
+        from theodolite.diffusability import PREDICTORS
+
+        shared = self.common
+        common: dict[str, Any] = {"effort": asdict(shared.effort), "note": shared.note, "penalty_side": shared.side}
+        common["predictors"] = [*PREDICTORS]
         return {"models": models, **common, "data": data}
 
     def content(self) -> dict[str, Any]:
@@ -192,10 +196,26 @@ class Rank(Experiment):
         label, model = self.of[unit]
         ranked = self.common.model(label, model, self._batch, sitting.tell)
         estimates = {**ranked.quality, **ranked.penalties}
+        predicted, failures = self._predicted(model)
         messages = {name: estimate.message for name, estimate in estimates.items() if estimate.message}
         trouble = str(ranked.description["trouble"])
-        failed = [{"what": "penalties", "reason": trouble}] if trouble else []
-        return _piece(ranked.space, numbers(estimates, space=label), failed, **messages)
+        failed = [*failures, *([{"what": "penalties", "reason": trouble}] if trouble else [])]
+        return _piece(ranked.space, numbers({**estimates, **predicted}, space=label), failed, **messages)
+
+    def _predicted(self, model: Autoencoder) -> tuple[dict[str, Estimate], list[dict[str, str]]]:
+        """The numbers of registered predictors, and those that failed."""
+        from theodolite.diffusability import PREDICTORS
+        from theodolite.errors import in_one_line
+
+        options = {"groups": self.sources, "generator": self.given["seed"]}
+        estimates: dict[str, Estimate] = {}
+        failed = []
+        for name, predictor in PREDICTORS.items():
+            try:
+                estimates[name] = predictor.function(model, self._batch.to(model.device), **options)
+            except Exception as error:  # another package's failure must not cost the model its place
+                failed.append({"what": name, "reason": in_one_line(error)})
+        return estimates, failed
 
     @classmethod
     def derive(cls, run: Run) -> Derived:
@@ -213,9 +233,10 @@ class Rank(Experiment):
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
         """What the numbers of a ranking are called."""
+        from theodolite.diffusability import PREDICTORS
         from theodolite.diffusability.quantities import QUANTITIES
 
-        return QUANTITIES
+        return {**QUANTITIES, **{name: predictor.quantity for name, predictor in PREDICTORS.items()}}
 
 
 def ranking_of(run: Run) -> Ranking:

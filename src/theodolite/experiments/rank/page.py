@@ -108,7 +108,15 @@ def page(run: Run) -> Page:
         title,
         facts,
         _readings(view),
-        [_ranking(view), *_pairs(view), _noise(view), _curves(view), _dimension(view), *_penalties(view)],
+        [
+            _ranking(view),
+            *_pairs(view),
+            _noise(view),
+            _curves(view),
+            _dimension(view),
+            *_penalties(view),
+            *_predictors(view),
+        ],
         method=_method(view),
         glossary=_glossary(view),
         lead=[legend_of(view.spaces), Text(["A space keeps its colour throughout this report."])],
@@ -300,6 +308,18 @@ def _penalties(view: _View) -> list[Section]:
     table = Table("penalties", "penalties", columns, rows, brief=False)
     blocks: list[Block] = [legend_of(view.models), Figures(bars, small=True), table]
     return [Section("penalties", "Penalties", [*view.text["penalties"], *crops], blocks)]
+
+
+def _predictors(view: _View) -> list[Section]:
+    """The numbers of registered predictors, one column each."""
+    run = view.run
+    names = [name for name in view.info.get("predictors") or [] if name in run.quantities]
+    if not names:
+        return []
+    rows = [[model.cell, *(number_cell(view.of(name, model)) for name in names)] for model in view.models]
+    columns = [Column("model"), *(Column(name, run.words(name)["label"], run.words(name)["unit"]) for name in names)]
+    text = "What packages beside this one forecast from; nothing here says that they forecast well."
+    return [Section("predictors", "Predictors", [text], [Table("predictors", "predictors", columns, rows)])]
 
 
 def _penalty(view: _View, model: Series, name: str) -> Cell:
