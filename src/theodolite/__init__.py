@@ -103,6 +103,7 @@ __all__ = [
     "local_scaling",
     "location_map",
     "path",
+    "phases",
     "rank",
     "read_run",
     "register",

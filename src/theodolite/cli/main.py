@@ -11,7 +11,6 @@ from theodolite.cli import terminal
 from theodolite.cli.decouple import decouple
 from theodolite.cli.demo import demo
 from theodolite.cli.guide import guide
-from theodolite.cli.phases import phases
 from theodolite.cli.report import report
 from theodolite.cli.show import show
 from theodolite.cli.traverse import traverse
@@ -92,5 +91,5 @@ def main() -> None:
     """  # noqa: D301
 
 
-for verb in (decouple, traverse, phases, guide, demo, report, show):
+for verb in (decouple, traverse, guide, demo, report, show):
     main.add_command(verb)

@@ -40,12 +40,6 @@ def _decoupling(run: str, out: Path | None) -> Path:
     return write_decoupling_report(read_decoupling(run), out)
 
 
-def _phases(run: str, out: Path | None) -> Path:
-    from theodolite.report.phases import write_phases_report
-
-    return write_phases_report(run, out)
-
-
 def _traverse(run: str, out: Path | None) -> Path:
     from theodolite.report.traverse import write_traverse_report
 
@@ -60,7 +54,6 @@ def _guidance(run: str, out: Path | None) -> Path:
 
 _WRITERS = {
     "decouple": _decoupling,
-    "phases": _phases,
     "guide": _guidance,
     "traverse": _traverse,
 }

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import path_of
 from theodolite.report import guidance_figures as drawing
-from theodolite.report.guidance_words import QUANTITIES, REWARDS, guidance_reading
+from theodolite.report.guidance_words import QUANTITIES, REWARDS, guidance_reading, shown_estimate
 from theodolite.report.html import environment, plots_json, sources, write, year_of
-from theodolite.report.phases import shown_estimate
 from theodolite.report.pictures import data_uri
 from theodolite.report.rounding import Shown
 from theodolite.surveys.guided_store import Guided, read_guidance

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from theodolite.report.mapped_words import Word
-from theodolite.report.phases import shown_estimate
+from theodolite.report.rounding import Shown, shown
 
 if TYPE_CHECKING:
     from theodolite.estimates import Estimate
     from theodolite.surveys.guided_store import Guided
 
-__all__ = ["QUANTITIES", "REWARDS", "guidance_reading"]
+__all__ = ["QUANTITIES", "REWARDS", "guidance_reading", "shown_estimate"]
+
+
+class Word(NamedTuple):
+    """What a number is called, its unit and what it says."""
+
+    label: str
+    unit: str
+    meaning: str
+
+
+def shown_estimate(found: Estimate) -> Shown:
+    """A number to the digits its error supports."""
+    return shown(float(found.value), float(found.stderr), found.status)
+
 
 REWARDS = {
     "scaling": "local scaling",
