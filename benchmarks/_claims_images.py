@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from theodolite.surveys.coloured_judge import coloured_judge
 from torch import Tensor
 
 from _claims import DESCRIPTORS, Row, above, bootstrapped, described
@@ -20,7 +21,6 @@ from theodolite.maps import Autoencoder
 from theodolite.steering import fit_reward, sweep
 from theodolite.steering.properties import PROPERTIES
 from theodolite.steering.quality import diversity
-from theodolite.surveys.coloured_judge import coloured_judge
 from theodolite.zoo import bundled_images, coloured_digits, conditional_diffusion, load_autoencoder
 from theodolite.zoo.coloured import CONDITIONS, labels_of
 

@@ -92,6 +92,7 @@ __all__ = [
     "denoiser_map",
     "detail_energy",
     "detect",
+    "guide",
     "hotspot_maps",
     "hotspots",
     "jacobian",

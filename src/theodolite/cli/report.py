@@ -46,15 +46,8 @@ def _traverse(run: str, out: Path | None) -> Path:
     return write_traverse_report(run, out)
 
 
-def _guidance(run: str, out: Path | None) -> Path:
-    from theodolite.report.guidance import write_guidance_report
-
-    return write_guidance_report(run, out)
-
-
 _WRITERS = {
     "decouple": _decoupling,
-    "guide": _guidance,
     "traverse": _traverse,
 }
 """How the report of a kind of run is written; that of a survey otherwise."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from theodolite.cli import decoupled, guide, terminal, traverse
+from theodolite.cli import decoupled, terminal, traverse
 
 __all__ = ["show"]
 
@@ -65,17 +65,12 @@ def _show_decoupling(run: str, as_json: bool, _: str | None) -> None:
         decoupled.print_summary(found)
 
 
-def _show_guidance(run: str, as_json: bool, _: str | None) -> None:
-    guide.print_guidance(run, as_json)
-
-
 def _show_traverse(run: str, as_json: bool, _: str | None) -> None:
     traverse.print_traverse(run, as_json)
 
 
 _SHOWN = {
     "decouple": _show_decoupling,
-    "guide": _show_guidance,
     "traverse": _show_traverse,
 }
 """How a kind of run is shown; as a survey otherwise."""

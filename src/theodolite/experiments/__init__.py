@@ -9,5 +9,6 @@ SUMMARIES: dict[str, str] = {
     "compare": "Tell what differs between two autoencoders, or between two runs.",
     "phases": "Map the phases of a family of samples over two parameters.",
     "path": "Go from one latent to another, and measure the way.",
+    "guide": "Guide a diffusion model by its local scaling, beside controls.",
 }
 """The experiments of this package, in the order of help, without importing one."""
