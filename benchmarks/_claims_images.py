@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from theodolite.surveys.coloured_judge import coloured_judge
 from torch import Tensor
 
 from _claims import DESCRIPTORS, Row, above, bootstrapped, described
@@ -17,6 +16,7 @@ from theodolite.data.images import find_images, load_image
 from theodolite.data.sources import sources_of
 from theodolite.descriptors import Effort
 from theodolite.estimates import Estimate, rank_correlation
+from theodolite.experiments.guide.subject import coloured_judge
 from theodolite.maps import Autoencoder
 from theodolite.steering import fit_reward, sweep
 from theodolite.steering.properties import PROPERTIES

@@ -106,7 +106,7 @@ def test_a_killed_run_goes_on_to_equal_tables(quick, reward, tmp_path, word):
 
 
 def test_rewards_are_fitted_once_and_again_the_same(quick, tmp_path):
-    settings = {**TINY, "rho": [0.3], "clean": 64, "training": 60, "control": ["brightness"]}
+    settings = {**TINY, "rho": [0.3], "clean": 128, "training": 60, "control": ["brightness"]}
     whole = guide(MODEL, out=tmp_path / "whole", **settings)
     with pytest.raises(KeyboardInterrupt):
         guide(MODEL, out=tmp_path / "run", progress=stopped_at("unguided: samples"), **settings)

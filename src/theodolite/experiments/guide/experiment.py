@@ -177,14 +177,13 @@ class Guide(Experiment):
             sitting.tell("training")
             reward = fit_reward(clean, target, steps=self.given["training"], generator=self.given["seed"])
         tensors, config = reward.packed()
-        rows = []
+        rows, known = [], {}
         if reward.record is not None:
-            if name == "scaling":
-                _ = reward.levels  # refuses a reward that knows nothing
+            known = {"levels": [*reward.levels]} if name == "scaling" else {}  # refuses a reward that knows nothing
             correlation = reward.record.correlation
             levels = enumerate(reward.record.sigmas)
             rows = [number("held_out_correlation", correlation, n, reward=name, sigma=sigma) for n, sigma in levels]
-        return Piece(rows, tensors, about={"config": config})
+        return Piece(rows, tensors, about={"config": config, **known})
 
     def _target(self, name: str, sitting: Sitting) -> tuple[Tensor, Tensor]:
         """Clean samples of the model, and what the reward is to read from them once they are noised."""

@@ -53,7 +53,7 @@ def _line(it: Guidance, name: str, quantity: str, place: int) -> dict[str, Any]:
     }
 
 
-def held_out(records: Mapping[str, Sequence[Number]]) -> Figure:
+def held_out(records: Mapping[str, Sequence[Number]], levels: Sequence[float] = ()) -> Figure:
     """Rank correlation of every learnt reward with its target by noise level; the guided levels are shaded."""
     from theodolite.report.framing import decades
 
@@ -71,7 +71,7 @@ def held_out(records: Mapping[str, Sequence[Number]]) -> Figure:
         "margin": _MARGIN,
         "xaxis": {**plain_axis(), **decades(low, high), "range": [low, high], "title": {"text": "noise level sigma"}},
         "yaxis": {**plain_axis(), "range": [-0.35, 1.05], "title": {"text": "Spearman, held out"}},
-        "shapes": [_level(0.0), *_known(records.get("scaling", ()), (low, high))],
+        "shapes": [_level(0.0), *_guided(levels, (low, high))],
     }
     return figure_of(traces, layout)
 
@@ -94,16 +94,11 @@ def _intervals(x: Sequence[float], rows: Sequence[Number], name: str) -> dict[st
     }
 
 
-def _known(record: Sequence[Number], ends: tuple[float, float]) -> list[dict[str, Any]]:
-    """The levels at which samples were guided, as `LearnedReward.levels` has them."""
-    known: list[float] = []
-    for row in record:
-        if row["value"] - 3 * row["stderr"] <= 0:
-            break
-        known.append(row["sigma"])
-    if not known:
+def _guided(levels: Sequence[float], ends: tuple[float, float]) -> list[dict[str, Any]]:
+    """The noise levels at which samples were guided."""
+    if not levels:
         return []
-    low, high = (min(max(level, 10 ** ends[0]), 10 ** ends[1]) for level in (known[0], known[-1]))
+    low, high = (min(max(level, 10 ** ends[0]), 10 ** ends[1]) for level in levels)
     place = {"x0": low, "x1": high, "y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
     return [{"type": "rect", **place, "line": {"width": 0}, "fillcolor": palette.faded(palette.ACCENT, 0.08)}]
 

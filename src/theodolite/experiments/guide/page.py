@@ -177,7 +177,11 @@ def _reward(it: Guidance) -> Section:
     columns = [Column("reward"), *(Column(f"sigma_{row['sigma']:.2g}") for row in next(iter(records.values())))]
     rows = [[Cell(REWARDS[name], name), *map(number_cell, record)] for name, record in records.items()]
     table = Table("held_out", "Spearman correlation with the truth, held out, by noise level", columns, rows)
-    blocks: list[Block] = [_legend(list(records)), Figure("held-out", label, lambda: held_out(records)), table]
+    blocks: list[Block] = [
+        _legend(list(records)),
+        Figure("held-out", label, lambda: held_out(records, it.levels)),
+        table,
+    ]
     return Section("reward", "Reward", text, blocks)
 
 

@@ -127,6 +127,11 @@ class Guidance:
         """The outer scales that are not zero."""
         return [rho for rho in (self.rhos[0], self.rhos[-1]) if rho]
 
+    @property
+    def levels(self) -> list[float]:
+        """The smallest and the largest noise level that are guided; empty where the reward came without a record."""
+        return list(self.run.about("reward-scaling").get("levels") or ())
+
     def held_out(self) -> dict[str, list[Number]]:
         """Rank correlations of every reward that came with a record of its training, by noise level."""
         there = self.run.rows("held_out_correlation") if self.has("held_out_correlation") else []

@@ -147,7 +147,7 @@ def _signed(value: float, digits: int = 4) -> str:
 
 
 def _at(point: Any) -> str:
-    return ", ".join(_signed(x, 3) for x in point.tolist())
+    return ", ".join(_signed(x if abs(x) > 1e-12 else 0, 3) for x in point.tolist())  # a middle is 0 up to rounding
 
 
 def _readings(level: Level, family: dict[str, Any]) -> list[str]:
