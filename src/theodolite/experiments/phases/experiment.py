@@ -185,34 +185,34 @@ class Phases(Experiment):
 
         self.model: Autoencoder | None = None
         if self._known is not None:
-            self.family: Family = self._known
+            self.source: Family = self._known
             return
         self.model = opened_autoencoder(self.given["source"], device=self.given["device"])
         self.device = self.model.device
-        self.family = PlaneFamily(self.model, *(self.given[name] for name in ("anchor", "embedding", "size", "noise")))
+        self.source = PlaneFamily(self.model, *(self.given[name] for name in ("anchor", "embedding", "size", "noise")))
 
     def record(self) -> dict[str, Any]:
         """The family, the metric in use, and the generator."""
-        described = self.family.describe()
+        described = self.source.describe()
         model = {"model": described.pop("model")} if "model" in described else {}
         family = {
-            "name": self.family.name,
-            "parameters": [*self.family.parameters],
-            "exponential": self.family.exponential,
+            "name": self.source.name,
+            "parameters": [*self.source.parameters],
+            "exponential": self.source.exponential,
             "samples": self.samples,
             **described,
         }
         return {
             "family": family,
-            "metric": "Hessian of the potential" if self.family.exponential else "direct",
+            "metric": "Hessian of the potential" if self.source.exponential else "direct",
             **model,
         }
 
     def content(self) -> dict[str, Any]:
         """The family, or the generator's fingerprint with where the anchors are from."""
         if self.model is None:
-            return {"family": self.family.describe()}
-        ends = [{k: v for k, v in end.items() if k in ("sha256", "seed")} for end in self.family.describe()["anchors"]]
+            return {"family": self.source.describe()}
+        ends = [{k: v for k, v in end.items() if k in ("sha256", "seed")} for end in self.source.describe()["anchors"]]
         return {"model": self.model.fingerprint(), "anchors": ends}
 
     def identity(self, unit: str) -> Any:
@@ -228,7 +228,7 @@ class Phases(Experiment):
 
         n, seed, bundle = int(unit[-1]), self.given["seed"], self.given["bundle"]
         grid = self.grid if n == 0 else self._zoomed(sitting)
-        it = map_family(self.family, grid, samples=self.samples, bundle=bundle, seed=seed, tell=sitting.tell)
+        it = map_family(self.source, grid, samples=self.samples, bundle=bundle, seed=seed, tell=sitting.tell)
         sitting.tell("geodesics")
         in_use = it.potential if it.exponential else None
         curves = phase_curves(it.direct, in_use, it.phases, self.between if n == 0 else ())
@@ -258,11 +258,11 @@ class Phases(Experiment):
 
         seed, drawn = self.given["seed"], {}
         for region, cells in enumerate(pictured):
-            for n, picture in enumerate(self.family.pictures(grid.points[[*cells]], seed)):
+            for n, picture in enumerate(self.source.pictures(grid.points[[*cells]], seed)):
                 drawn[f"region-{region}-{n}"] = picture
         for n, curve in enumerate(curves):
             places = torch.linspace(0, len(curve.points) - 1, _PICTURES).round().long()
-            drawn[f"curve-{n}"] = side_by_side(self.family.pictures(curve.points[places], seed))
+            drawn[f"curve-{n}"] = side_by_side(self.source.pictures(curve.points[places], seed))
         return drawn
 
     @classmethod
