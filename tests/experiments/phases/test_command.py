@@ -69,6 +69,18 @@ def test_mistakes_are_one_line(refused, tmp_path, words, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_samples_that_are_no_numbers_are_one_line(refused, invoke, tmp_path, monkeypatch):
+    (tmp_path / "no_numbers.py").write_text(
+        "from theodolite.maps import Autoencoder\n"
+        "def make():\n"
+        "    return Autoencoder(lambda x: x, lambda z: z[:, None, None] / 0, name='broken', latent_shape=(3,))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ("--anchor", "seed:1,seed:2,seed:3", "--grid", 8, "--samples", 64, "--embedding", "pixels")
+    refused("finite features", "phases", "no_numbers:make", *words, "--out", tmp_path / "run")
+    assert "nothing is finished" in invoke("show", tmp_path / "run").output
+
+
 def test_kinds_of_runs_do_not_share_a_folder(invoke, refused, tmp_path):
     words = ("path", "zoo:digits", "seed:1", "seed:2", "--via", "linear", "--steps", 4)
     assert invoke(*words, "--out", tmp_path / "run", "--no-report", "--quiet").exit_code == 0
