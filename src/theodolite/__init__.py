@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 
     compare: Callable[..., Run]
     detect: Callable[..., Run]
+    guide: Callable[..., Run]
     hotspots: Callable[..., Run]
     path: Callable[..., Run]
+    phases: Callable[..., Run]
     rank: Callable[..., Run]
     survey: Callable[..., Run]
 
@@ -93,6 +95,7 @@ __all__ = [
     "detail_energy",
     "detect",
     "guide",
+    "guide",
     "hotspot_maps",
     "hotspots",
     "jacobian",
@@ -104,6 +107,7 @@ __all__ = [
     "local_scaling",
     "location_map",
     "path",
+    "phases",
     "phases",
     "rank",
     "read_run",
