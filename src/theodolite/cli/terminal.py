@@ -289,7 +289,12 @@ def print_samples(run: Run, quantity: str) -> None:
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str, spare: Sequence[str] = ()
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    caption: str,
+    spare: Sequence[str] = (),
+    prose: Sequence[str] = (),
 ) -> None:
     """A table on stdout; where it is too wide `spare` columns go, one by one, and a name is never broken."""
     from rich.console import Console
@@ -304,7 +309,7 @@ def print_table(
     gone = [name for name in columns if name not in kept]
     note = f" Left out to fit: {', '.join(gone)}." if gone else ""
     console.width = max(wide, console.width)
-    console.print(_table(columns, kept, rows, title, caption + note))
+    console.print(_table(columns, kept, rows, title, caption + note, prose))
     say(page.getvalue(), end="")
 
 
@@ -314,7 +319,12 @@ def _natural_width(console: Console, columns: Sequence[str], kept: Sequence[str]
 
 
 def _table(
-    columns: Sequence[str], kept: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", caption: str = ""
+    columns: Sequence[str],
+    kept: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    title: str = "",
+    caption: str = "",
+    prose: Sequence[str] = (),
 ) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -322,7 +332,7 @@ def _table(
     left: dict[str, Any] = {"title_justify": "left", "caption_justify": "left", "pad_edge": False}
     table = Table(title=title, caption=caption, box=SIMPLE_HEAD, collapse_padding=True, **left)
     for name in kept:
-        table.add_column(name, justify="left" if name in (columns[0], "status") else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name in (columns[0], "status", *prose) else "right", no_wrap=True)
     places = [columns.index(name) for name in kept]
     for row in rows:
         table.add_row(*(row[place] for place in places))
@@ -473,7 +483,8 @@ def _print(table: PageTable) -> None:
     heads = table.heads
     names = tuple(column.name for column in heads)
     rows = [tuple(printable(text) for text in _texts(row)) for row in table.body]
-    print_table(table.title, names, rows, table.caption, spare=tuple(c.name for c in heads if c.spare or c.variant))
+    spare, prose = [c.name for c in heads if c.spare or c.variant], [c.name for c in heads if c.prose]
+    print_table(table.title, names, rows, table.caption, spare, prose)
 
 
 def _texts(row: PageRow) -> list[str]:

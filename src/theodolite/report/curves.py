@@ -43,6 +43,7 @@ class Curve:
         high: upper ends.
         dash: as plotly calls it.
         width: of the line in pixels.
+        marked: its points are few, and drawn.
     """
 
     label: str
@@ -53,6 +54,7 @@ class Curve:
     high: Array | None = None
     dash: str = "solid"
     width: float = 2.4
+    marked: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def curve_of(
     least: float | None = None,
     band: bool = True,
     dash: str = "solid",
+    marked: bool = False,
 ) -> list[Curve]:
     """The curve of some rows, none where there are none; values that are no numbers are gaps.
 
@@ -91,6 +94,7 @@ def curve_of(
         least: what no value can fall below.
         band: draw the band; a line without one is thin.
         dash: as plotly calls it.
+        marked: draw the points too.
     """
     if not rows:
         return []
@@ -103,7 +107,7 @@ def curve_of(
     if not band:
         return [Curve(label, colour, across, value, dash=dash, width=1.2)]
     low = np.minimum(*ends) if least is None else np.maximum(np.minimum(*ends), least)
-    return [Curve(label, colour, across, value, low, np.maximum(*ends), dash)]
+    return [Curve(label, colour, across, value, low, np.maximum(*ends), dash, marked=marked)]
 
 
 def banded(
@@ -113,29 +117,39 @@ def banded(
     *,
     span: tuple[float, float] | None = None,
     logarithmic: bool = False,
+    axis: Mapping[str, Any] | None = None,
+    level: float | None = None,
 ) -> Figure | None:
     """Curves over a logarithmic axis, bands below all lines; None where nothing is finite.
 
     Args:
         curves: to draw.
-        across: title of the logarithmic axis.
+        across: title of that axis.
         up: title of the other one.
         span: range of that; as the values have it where it is None.
         logarithmic: whether that is logarithmic too; ends of intervals below a thousandth of a value are cut there.
+        axis: another axis across, as plotly has it.
+        level: where a dotted line lies, e.g. chance.
     """
     values = np.concatenate([[np.nan], *(curve.y for curve in curves)])
     if not np.isfinite(values).any():
         return None
     bands = [trace for curve in curves if curve.low is not None for trace in _band(curve, logarithmic)]
     places = np.concatenate([curve.x for curve in curves])
-    ends = [float(np.log10(edge)) for edge in (places.min(), places.max())]
+    ends = [float(np.log10(edge)) for edge in (places.min(), places.max())] if axis is None else []
     layout = {
         **layout_of(),
         "margin": {"l": 58, "r": 12, "t": 12, "b": 52},
-        "xaxis": {**plain_axis(), **decades(*ends), "range": ends, "title": {"text": across}},
+        "xaxis": {**plain_axis(), **(axis or {**decades(*ends), "range": ends}), "title": {"text": across}},
         "yaxis": {**plain_axis(), "title": {"text": up}, **_upward(values, span, logarithmic)},
+        "shapes": [] if level is None else [_dotted(level)],
     }
     return figure_of([*bands, *(_line(curve) for curve in curves)], layout)
+
+
+def _dotted(level: float) -> dict[str, Any]:
+    line = {"color": palette.MUTED, "width": 1.2, "dash": "dot"}
+    return {"type": "line", "x0": 0, "x1": 1, "xref": "paper", "y0": level, "y1": level, "line": line, "layer": "below"}
 
 
 def _upward(values: Array, span: tuple[float, float] | None, logarithmic: bool) -> dict[str, Any]:
@@ -162,11 +176,13 @@ def _band(curve: Curve, logarithmic: bool) -> list[dict[str, Any]]:
 def _line(curve: Curve) -> dict[str, Any]:
     return {
         "type": "scatter",
-        "mode": "lines",
+        "mode": "lines+markers" if curve.marked else "lines",
         "x": _plain(curve.x),
         "y": _plain(curve.y),
         "line": {"color": curve.colour, "width": curve.width, "dash": curve.dash},
-        "hovertemplate": f"{escaped(curve.label)}<br>noise %{{x:.3g}}<br>%{{y:.4g}}<extra></extra>",
+        "marker": {"size": 5, "color": curve.colour},
+        "cliponaxis": False,
+        "hovertemplate": f"{escaped(curve.label)}<br>at %{{x:.3g}}<br>%{{y:.4g}}<extra></extra>",
     }
 
 

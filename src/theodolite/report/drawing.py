@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "escaped",
     "figure_of",
     "heat",
+    "is_drawn",
     "layout_of",
     "lines",
     "named_points",
@@ -69,6 +71,13 @@ def plain_axis() -> dict[str, Any]:
 def short(values: Any, digits: int = 5) -> list[float]:
     """Plain numbers of a few significant digits: what a screen can show, a fifth of the bytes."""
     return [float(f"{value:.{digits}g}") for value in values]
+
+
+def is_drawn(row: Mapping[str, Any] | None) -> bool:
+    """Whether a row of a run's table is a number that can be drawn."""
+    from theodolite.estimates import NOT_NUMBERS
+
+    return row is not None and row["status"] not in NOT_NUMBERS and math.isfinite(row["value"])
 
 
 def lines(

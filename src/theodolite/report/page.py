@@ -106,7 +106,8 @@ def interval_cell(number: Mapping[str, Any] | None, digits: int = 2, **more: Any
     if number is None or number["status"] in NOT_NUMBERS or number["value"] is None:
         return Cell("–", None if number is None else {"value": None, "status": number["status"]}, **more)
     ends = [None if end is None or not abs(end) < float("inf") else f"{end:.{digits}f}" for end in _ends(number)]
-    text = Shown(f"{number['value']:.{digits}f}", f"({ends[0] or 'open'} to {ends[1] or 'open'})")
+    value, error = f"{number['value']:.{digits}f}", f"({ends[0] or 'open'} to {ends[1] or 'open'})"
+    text = Shown(value.replace("-", "−"), error.replace("-", "−"))
     entry = {name: number[name] for name in ("value", "stderr", "low", "high", "n", "status")}
     return Cell(text, entry, **more)
 
@@ -145,6 +146,7 @@ class Column:
         spare: it may go where the table is too wide for a terminal.
         about: the term of the glossary that explains it.
         variant: hidden on the page until variants are asked for.
+        prose: holds sentences, which the page wraps.
     """
 
     name: str
@@ -153,6 +155,7 @@ class Column:
     spare: bool = False
     about: str = ""
     variant: bool = False
+    prose: bool = False
 
     @property
     def heading(self) -> str:

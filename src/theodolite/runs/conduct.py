@@ -113,6 +113,9 @@ def _open(work: Experiment) -> None:
 
 
 def _name(work: Experiment) -> str:
+    """What a user calls the subject: the model where there is an argument of that name, otherwise the first one."""
+    if any(argument.name == "model" for argument in work.arguments):
+        return _word(work.given["model"])
     words = _argument_words(work)
     return words[0] if words else work.kind
 
