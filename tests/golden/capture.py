@@ -81,12 +81,9 @@ def _detect(run: pathlib.Path) -> dict[str, Number]:
 
 
 def _decouple(run: pathlib.Path) -> dict[str, Number]:
-    """Claims are made from the quantities by the reader; `show --json` tells them."""
-    answer = json.loads(_call("show", run, "--json").stdout)
-    parts = ("n", "number", "others", "verdict")
-    claims = {claim["id"]: {part: claim[part] for part in parts} for claim in answer["claims"]}
-    leaves = _leaves({"claims": claims, "hotspots": answer["hotspots"]})
-    return _merged(_survey(run), {f"answer={path}": [value] for path, value in leaves})
+    coordinates = ("unit", "condition", "claim", "beside", "part", "pair")
+    verdicts = _wide(_rows(run, "claims"), ("id",), ("n", "verdict"))
+    return _merged(_long(_rows(run, "quantities"), coordinates, more=("low", "high")), verdicts)
 
 
 def _hotspots(run: pathlib.Path) -> dict[str, Number]:
@@ -95,13 +92,9 @@ def _hotspots(run: pathlib.Path) -> dict[str, Number]:
 
 
 def _traverse(run: pathlib.Path) -> dict[str, Number]:
-    rows = _rows(run, "traverse")
-    own = ("measure", "quantity", "value", "stderr", "low", "high", "passes", "n", "status")
-    coordinates = ("measure", *(name for name in rows[0] if name not in own))
-    design = _rows(run, "design")
-    columns = [name for name in design[0] if name != "sample"]
-    means = _long(rows, coordinates, more=("low", "high"))
-    return _merged(_survey(run), means, _wide(design, ("sample",), columns))
+    rows = _rows(run, "quantities")
+    own = ("unit", "quantity", "value", "stderr", "low", "high", "passes", "n", "status")
+    return _long(rows, [name for name in rows[0] if name not in own], more=("low", "high"))
 
 
 def _phases(run: pathlib.Path) -> dict[str, Number]:

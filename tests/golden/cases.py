@@ -33,7 +33,7 @@ RUNS = {
     " --conditions 3-red/3-yellow",
     "hotspots": "hotspots zoo:patches-kl --data {photos} --limit 4 --size 16 --dimension 3 --neighbours 1",
     "traverse-plane": f"traverse plane zoo:digits {_ANCHORS} --grid 2",
-    "traverse-denoising": "traverse denoising zoo:coloured-latent --guidance 0 2 --steps 1 --seeds 2 --output x0",
+    "traverse-denoising": "traverse denoising zoo:coloured-latent --guidance 0,2 --steps 1 --seeds 2 --output x0",
     "traverse-corruptions": "traverse corruptions zoo:patches-kl --data {photos} --corruption jpeg"
     " --corruption contrast --limit 2 --size 16",
     "phases": "phases zoo:ising --side 3 --grid 7 --samples 40 --bundle 6 --zoom 4",
@@ -104,7 +104,7 @@ REFUSALS = {
     ),
     "traverse denoising": (
         "zoo:digits",
-        "zoo:coloured-latent --output x0 x1",
+        "zoo:coloured-latent --output x0,x1",
         "zoo:coloured-latent --conditions 3-mauve/3-red",
         "zoo:coloured-latent --seeds 1",
         "zoo:coloured-latent --out {survey}",

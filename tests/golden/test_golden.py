@@ -25,9 +25,9 @@ STDERR_OF_VALUE = 1e-5
 # ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2), doubled.
 LOOSE = (
     # Second differences in float32 of a leading direction that is hardly ahead of the next one.
-    (re.compile(r"quantity=(lc|lc_over_\w+)$"), 0.01),
+    (re.compile(r"quantity=(lc|lc_over_\w+)(\.\w+)?$"), 0.01),
     # Ranks of cells of such maps, and shares of cells above a threshold in them: one cell more or less of 64.
-    (re.compile(r"quantity=map_correlation$|^answer=claims\.C5\.|^answer=hotspots\."), 0.2),
+    (re.compile(r"quantity=map_correlation(\.\w+)?$|claim=C5\||part=\w+\|"), 0.2),
     # The spread of steps that are equal up to the tolerance of the geodesic.
     (re.compile(r"route=geodesic\|quantity=jump_variation$"), 0.02),
     # A change of 0.01 between local scalings of four hundred nats, each a float32 determinant.

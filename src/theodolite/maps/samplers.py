@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -17,7 +17,7 @@ from theodolite.maps.denoisers import as_denoiser
 from theodolite.maps.denoising import Denoiser
 from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["Method", "Sampler", "karras_levels", "sampler_map"]
+__all__ = ["Method", "Sampler", "karras_levels", "sampler_map", "way"]
 
 Method = Literal["ddim", "euler", "heun"]
 
@@ -107,6 +107,22 @@ def karras_levels(steps: int, low: float, high: float, rho: float = 7.0) -> list
     top, bottom = high ** (1 / rho), low ** (1 / rho)
     middle = [(top + i / (steps - 1) * (bottom - top)) ** rho for i in range(1, steps - 1)]
     return [float(high), *middle, float(low), 0.0]
+
+
+def way(denoiser: Denoiser, levels: Sequence[float], noise: Tensor) -> Iterator[Tensor]:
+    """The points of the deterministic sampler (DDIM), one a level: from scaled noise to the sample.
+
+    Args:
+        denoiser: makes a pass a step.
+        levels: falling noise levels.
+        noise: standard normal, `(n, *shape)`.
+    """
+    stages = Sampler(denoiser, levels, "ddim", None).make_stages()
+    yield denoiser.start(levels[0]) * noise
+    x = noise  # the first stage scales it itself
+    for stage in stages:
+        x = stage(x)
+        yield x
 
 
 class Sampler(Chain):

@@ -1,0 +1,49 @@
+"""How a quantity follows the severity of a corruption: in units of the spread of clean images, and by rank."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+
+import torch
+
+from theodolite.estimates import Estimate, rank_correlation
+from theodolite.estimates.groups import group_mean, usable
+
+__all__ = ["sensitivity", "severity_correlation"]
+
+_ROUNDING = 1e-6
+"""Relative differences below this are rounding of float32: values are then the same and have no ranks."""
+
+
+def sensitivity(change: Estimate, spread: float, groups: int) -> Estimate:
+    """`change / s` with the standard deviation `s` of `groups` clean images, whose error is `s / sqrt(2 (groups - 1))`.
+
+    ``undefined`` where clean images do not differ, or the change is no number.
+    """
+    if not spread > 0 or not bool(usable(change)[0]):
+        nothing = torch.full((1,), math.nan, dtype=torch.float64)
+        return Estimate(nothing, nothing, change.passes, change.n, ("undefined",))
+    value = change.value / spread
+    stderr = ((change.stderr / spread).square() + value.square() / (2 * (groups - 1))).sqrt()
+    return Estimate(value, stderr, change.passes, change.n, change.statuses)
+
+
+def severity_correlation(ladder: Sequence[Estimate], groups: Sequence[Hashable]) -> Estimate:
+    """Mean over groups of each image's Spearman correlation of a quantity with severity.
+
+    Correlations that happen to agree are not known better than their step `h = 12 / (k (k² - 1))` at `k` severities
+    (twice the least change of the sum of squared rank differences): the variance `h² / 12` is added.
+
+    Args:
+        ladder: `(n,)` images at each severity, falling from the clean ones to the worst.
+        groups: source photograph of each image.
+    """
+    steps = len(ladder)
+    values = torch.stack([step.value.where(usable(step), torch.nan) for step in ladder], -1)
+    differ = values.amax(-1) - values.amin(-1) > _ROUNDING * values.abs().amax(-1)  # False where one is NaN
+    correlation = rank_correlation(values, torch.arange(steps).double().expand_as(values))
+    statuses = ["ok" if is_ranked else "undefined" for is_ranked in differ.tolist()]
+    own = Estimate(correlation, torch.zeros_like(correlation), sum(s.passes for s in ladder), 1, tuple(statuses))
+    step = 12 / (steps * (steps**2 - 1))
+    return group_mean(own, groups, variance=step**2 / 12)

@@ -1,0 +1,75 @@
+"""Means over independent groups of samples, of which some may have no number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from theodolite.estimates.estimate import Estimate
+from theodolite.estimates.statuses import NOT_NUMBERS, worse, worst
+from theodolite.estimates.student import student_mean
+
+__all__ = ["difference", "group_mean", "group_spread", "usable"]
+
+_LEAST_SHARE = 0.9
+"""Of the samples of a mean, how many must have a number: with fewer it may be a mean over an unusual selection."""
+
+_ROUNDING = 1e-6
+"""Relative spreads below this are rounding of float32: values are then the same."""
+
+
+def usable(samples: Estimate) -> Tensor:
+    """Which samples are numbers to reckon with, `(n,)` bool."""
+    numbers = torch.tensor([status not in NOT_NUMBERS for status in samples.statuses], dtype=torch.bool)
+    return numbers & samples.value.isfinite()
+
+
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """`second - first` of paired samples, each with the worse of both statuses; their scatter is to tell the error."""
+    value = second.value - first.value
+    statuses = worst(first.statuses, second.statuses)
+    return Estimate(value, torch.zeros_like(value), first.passes + second.passes, 1, statuses)
+
+
+def group_mean(samples: Estimate, groups: Sequence[Hashable], variance: float = 0.0) -> Estimate:
+    """Mean over groups of the mean of each, with Student's standard error of `G - 1` degrees of freedom.
+
+    Args:
+        samples: `(n,)`; those without a number are left out.
+        groups: what each belongs to, e.g. its seed or its source photograph: samples of one are not independent.
+        variance: of one group at least, where values of few digits may agree by chance.
+
+    Returns:
+        One value; `n` is the number of groups. ``undetermined`` with fewer than two groups or where a tenth of the
+        samples has no number, ``undefined`` where none has.
+    """
+    kept = usable(samples)
+    means = _group_means(samples.value[kept], [group for group, is_kept in zip(groups, kept.tolist()) if is_kept])
+    if len(means) < 2 or int(kept.sum()) < _LEAST_SHARE * len(kept):
+        status, nothing = "undetermined" if bool(kept.any()) else "undefined", torch.full((1,), math.nan).double()
+        return Estimate(nothing, nothing, samples.passes, len(means), (status,))
+    mean, error = student_mean(means)
+    error = (error.square() + variance / len(means)).sqrt()
+    status = reduce(worse, (status for status, is_kept in zip(samples.statuses, kept.tolist()) if is_kept), "ok")
+    return Estimate(mean.reshape(1), error.reshape(1), samples.passes, len(means), (status,))
+
+
+def group_spread(samples: Estimate, groups: Sequence[Hashable]) -> tuple[float, int]:
+    """Standard deviation of the groups' means, 0 where it is rounding, NaN of fewer than two; and how many groups."""
+    kept = usable(samples)
+    means = _group_means(samples.value[kept], [group for group, is_kept in zip(groups, kept.tolist()) if is_kept])
+    if len(means) < 2:
+        return math.nan, len(means)
+    spread = float(means.std())
+    return (spread if spread > _ROUNDING * float(means.abs().max()) else 0.0), len(means)
+
+
+def _group_means(values: Tensor, groups: Sequence[Hashable]) -> Tensor:
+    members: dict[Hashable, list[float]] = {}
+    for value, group in zip(values.tolist(), groups):
+        members.setdefault(group, []).append(value)
+    return torch.tensor([sum(own) / len(own) for own in members.values()], dtype=torch.float64)

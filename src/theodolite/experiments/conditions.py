@@ -1,0 +1,25 @@
+"""The conditions of a diffusion model as a setting: text on the command line, text or pairs in Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from theodolite.runs.settings import Setting
+
+__all__ = ["CONDITIONS"]
+
+
+class _Conditions(Setting):
+    """Pairs of any objects that the model takes, which only the opened model can check; `run.json` has their text."""
+
+    def checked(self, value: Any) -> Any:
+        """Text or pairs as they are: `theodolite.data.conditions.prompts_of` reads them."""
+        return value
+
+
+CONDITIONS = _Conditions(
+    name="conditions",
+    help="Normal and unusual condition of each pair, e.g. 3-red/3-yellow,4-blue/4-red, 3-red/3-red+8-red (a mean of "
+    "two) or 207/360; by default what the zoo's model was trained on and what was held out.",
+    metavar="A/B,...",
+)
