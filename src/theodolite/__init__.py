@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from theodolite.report import write_report
     from theodolite.runs import Run, read_run
     from theodolite.spectrum import singular_spectrum
-    from theodolite.surveys import decouple
 
     compare: Callable[..., Run]
+    decouple: Callable[..., Run]
     detect: Callable[..., Run]
     guide: Callable[..., Run]
     hotspots: Callable[..., Run]
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     phases: Callable[..., Run]
     rank: Callable[..., Run]
     survey: Callable[..., Run]
+    traverse: Callable[..., Run]
 
 __version__ = "0.1.0"
 
@@ -74,7 +75,7 @@ _HOMES = {
     "runs": ("Run", "read_run"),
     "spectrum": ("singular_spectrum",),
     "steering": (),
-    "surveys": ("decouple",),
+    "surveys": (),
     "training": (),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -113,6 +114,7 @@ __all__ = [
     "sampler_map",
     "singular_spectrum",
     "survey",
+    "traverse",
     "write_report",
 ]
 

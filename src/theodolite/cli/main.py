@@ -8,11 +8,9 @@ import click
 
 import theodolite
 from theodolite.cli import terminal
-from theodolite.cli.decouple import decouple
 from theodolite.cli.demo import demo
 from theodolite.cli.report import report
 from theodolite.cli.show import show
-from theodolite.cli.traverse import traverse
 from theodolite.cli.verbs import verb_of
 from theodolite.errors import InputError
 
@@ -77,12 +75,12 @@ def main() -> None:
       theodolite survey stabilityai/sd-vae-ft-mse --data photos --out runs/first --size 128 --limit 16
       theodolite rank ./first-vae ./second-vae --data photos --out runs/order
       theodolite detect ./my-vae --reference photos --test others --out runs/odd
-      theodolite decouple --out runs/claims
+      theodolite decouple zoo:coloured-latent --out runs/claims
       theodolite hotspots ./my-vae --data photos --out runs/hotspots
       theodolite phases zoo:ising --out runs/ising
       theodolite path ./my-vae cat.png dog.png --out runs/cat-dog
       theodolite guide zoo:coloured-latent --rho -0.4,-0.2,0.2,0.4 --out runs/guided
-      theodolite traverse plane ./my-vae --anchor a.png --anchor b.png --anchor c.png --out runs/plane
+      theodolite traverse plane ./my-vae --anchor a.png,b.png,c.png --out runs/plane
       theodolite show runs/first
 
     Exit codes: 0 done (also when the reader of a pipe stops early, as `head` does), 1 a bug, 2 bad input or a disk
@@ -90,5 +88,5 @@ def main() -> None:
     """  # noqa: D301
 
 
-for verb in (decouple, traverse, demo, report, show):
+for verb in (demo, report, show):
     main.add_command(verb)

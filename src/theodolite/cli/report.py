@@ -22,32 +22,6 @@ def report(run: str, out: str | None) -> None:
       theodolite report runs/first
       theodolite report runs/first --out first.html
     """  # noqa: D301
-    from theodolite.cli.show import _kind_of
-    from theodolite.surveys.store import kind_of
+    from theodolite.report.render import write_report
 
-    if _kind_of(run) not in _WRITERS:
-        from theodolite.report.render import write_report as written
-
-        terminal.say(written(run, Path(out) if out else None))
-        return
-    terminal.say(_WRITERS[kind_of(run)](run, Path(out) if out else None))
-
-
-def _decoupling(run: str, out: Path | None) -> Path:
-    from theodolite.report.decoupling import write_decoupling_report
-    from theodolite.surveys.decoupled import read_decoupling
-
-    return write_decoupling_report(read_decoupling(run), out)
-
-
-def _traverse(run: str, out: Path | None) -> Path:
-    from theodolite.report.traverse import write_traverse_report
-
-    return write_traverse_report(run, out)
-
-
-_WRITERS = {
-    "decouple": _decoupling,
-    "traverse": _traverse,
-}
-"""How the report of a kind of run is written; that of a survey otherwise."""
+    terminal.say(write_report(run, Path(out) if out else None))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
-from theodolite.cli import decoupled, terminal, traverse
+from theodolite.cli import terminal
 
 __all__ = ["show"]
 
@@ -30,47 +32,10 @@ def show(run: str, as_json: bool, sort: str | None, filters: tuple[str, ...]) ->
       theodolite show runs/first --json
     """  # noqa: D301
     from theodolite.runs.run import read_run
-    from theodolite.surveys.store import kind_of
 
-    if _kind_of(run) not in _SHOWN:
-        results = read_run(run)
-        terminal.caveats(results.info)
-        if as_json:
-            import json
-
-            terminal.say(json.dumps(terminal.answer(results, sort=sort or "", filters=filters), indent=1))
-        else:
-            terminal.print_run(results, sort or "", filters)
-        return
-    _SHOWN[kind_of(run)](run, as_json, sort)
-
-
-def _kind_of(run: str) -> str:
-    import json
-    import pathlib
-
-    try:
-        return str(json.loads((pathlib.Path(run) / "run.json").read_text())["kind"])
-    except (OSError, ValueError, KeyError):
-        return "?"
-
-
-def _show_decoupling(run: str, as_json: bool, _: str | None) -> None:
-    from theodolite.surveys.decoupled import read_decoupling
-
-    found = read_decoupling(run)
+    results = read_run(run)
+    terminal.caveats(results.info)
     if as_json:
-        terminal.say(decoupled.as_json(found))
+        terminal.say(json.dumps(terminal.answer(results, sort=sort or "", filters=filters), indent=1))
     else:
-        decoupled.print_summary(found)
-
-
-def _show_traverse(run: str, as_json: bool, _: str | None) -> None:
-    traverse.print_traverse(run, as_json)
-
-
-_SHOWN = {
-    "decouple": _show_decoupling,
-    "traverse": _show_traverse,
-}
-"""How a kind of run is shown; as a survey otherwise."""
+        terminal.print_run(results, sort or "", filters)

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from theodolite.detection import evaluate
-from theodolite.estimates import Estimate, Resamples, rank_correlation
-from theodolite.surveys.decoupling_columns import (
+from theodolite.detection.claim_columns import (
     FEWEST,
     LABELS,
     MANY,
@@ -23,6 +21,8 @@ from theodolite.surveys.decoupling_columns import (
     difference_of,
     scores_of,
 )
+from theodolite.detection.evaluation import evaluate
+from theodolite.estimates import Estimate, Resamples, rank_correlation
 
 __all__ = ["ENOUGH", "SETTLES", "Claim", "claims"]
 

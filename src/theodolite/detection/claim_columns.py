@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from theodolite.detection import DetectionTable, evaluate
+from theodolite.detection.evaluation import DetectionTable, evaluate
 from theodolite.estimates import Estimate, Resamples
 
 __all__ = [

@@ -14,7 +14,9 @@ SMALL = ("--pairs", "2", "--steps", "1", "--neighbours", "1", "--dimension", "3"
 
 def test_claims_report_and_show_come_from_one_folder(tmp_path: Path) -> None:
     out = str(tmp_path / "run")
-    first = CliRunner().invoke(main, ["decouple", *SMALL, "--conditions", "3-red/3-yellow", "--out", out])
+    first = CliRunner().invoke(
+        main, ["decouple", "zoo:coloured-latent", *SMALL, "--conditions", "3-red/3-yellow", "--out", out]
+    )
     assert first.exit_code == 0, first.output
     assert "C8" in first.output
     page = (tmp_path / "run" / "report.html").read_text()
@@ -23,9 +25,10 @@ def test_claims_report_and_show_come_from_one_folder(tmp_path: Path) -> None:
     assert "Overlap with normal" in page
     assert "https://" not in page.split("<script>")[0]
     shown = json.loads(CliRunner().invoke(main, ["show", out, "--json"]).stdout)
-    assert shown["pairs"] == 2
-    assert len(shown["claims"]) == 8
-    assert set(shown["hotspots"]["unusual"]["overlap"]) == {"value", "stderr", "null", "change", "change_stderr"}
+    assert shown["units"] == 2
+    assert [row["claim"] for row in shown["tables"]["claims"]] == [f"C{place}" for place in range(1, 9)]
+    overlap = next(row for row in shown["tables"]["hotspots"] if row["share"] == "overlap")
+    assert {"value", "stderr", "status"} <= overlap["unusual"].keys()
     again = CliRunner().invoke(main, ["report", out, "--out", str(tmp_path / "again.html")])
     assert again.exit_code == 0
     assert (tmp_path / "again.html").exists()

@@ -1,0 +1,167 @@
+"""The finished pairs of a run as columns, and what follows from them: claims, and hotspots beside the same seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import nan, prod
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from theodolite.data.overlays import overlay
+from theodolite.descriptors.decoupling import subspace_dimension
+from theodolite.detection import Hotspots, hotspots
+from theodolite.detection.claim_columns import Columns
+from theodolite.detection.claims import Claim, claims
+from theodolite.errors import InputError
+from theodolite.estimates import NOT_NUMBERS, Estimate
+from theodolite.experiments.hotspots.shares import PARTS
+from theodolite.runs.experiment import Row, number
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from theodolite.runs.run import Run
+
+__all__ = ["HOTTEST", "PairedHotspots", "Pairs"]
+
+HOTTEST = 6
+"""Pairs whose hotspots are drawn."""
+
+_FEWEST = 2
+"""Independent pairs, or prompt pairs, from which hotspots are told."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The finished pairs of a run."""
+
+    run: Run
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Their ids, in order."""
+        return sorted(unit for unit in self.run.units if unit.startswith("pair-"))
+
+    @cached_property
+    def values(self) -> dict[str, dict[str, Tensor]]:
+        """By condition and quantity, `(n,)` over `names`; NaN where a value is no number to rank by."""
+        place = {pair: row for row, pair in enumerate(self.names)}
+        values: dict[str, dict[str, Tensor]] = {}
+        for row in self.run.table.select(["unit", "condition", "quantity", "value", "status"]).to_pylist():
+            if row["unit"] in place:
+                empty = torch.full((len(place),), torch.nan, dtype=torch.float64)
+                column = values.setdefault(row["condition"], {}).setdefault(row["quantity"], empty)
+                if row["status"] not in NOT_NUMBERS:
+                    column[place[row["unit"]]] = row["value"]
+        return values
+
+    @cached_property
+    def prompts(self) -> dict[str, tuple[str, str]]:
+        """The normal and the unusual condition of each pair."""
+        rows = self.run.rows("ls_max")
+        side = {(row["unit"], row["condition"]): str(row["prompt"]) for row in rows}
+        return {pair: (side[pair, "normal"], side[pair, "unusual"]) for pair in self.names}
+
+    @cached_property
+    def columns(self) -> Columns:
+        """What the claims are judged by.
+
+        Raises:
+            InputError: no pair is finished.
+        """
+        if not self.names:
+            raise InputError(
+                f"no pair of {self.run.path} is finished yet; repeat its command: {self.run.info['command']}"
+            )
+        place = {int(pair.removeprefix("pair-")): row for row, pair in enumerate(self.names)}
+        ends = [[row, place[end + 1]] for end, row in place.items() if end % 2 == 0 and end + 1 in place]
+        paths = torch.tensor(ends, dtype=torch.int64).reshape(-1, 2)
+        dimension = subspace_dimension(self.run.settings["dimension"], prod(self.run.info["model"]["shape"]))
+        pairs = tuple("/".join(self.prompts[pair]) for pair in self.names)
+        return Columns(self.values["normal"], self.values["unusual"], paths, dimension, pairs)
+
+    @cached_property
+    def claims(self) -> list[Claim]:
+        """C1 to C8."""
+        return claims(self.columns, self.run.settings["seed"])
+
+    def claim_rows(self) -> Iterator[Row]:
+        """The deciding number of each claim, then those beside it."""
+        for claim in self.claims:
+            nothing = Estimate.of(nan, nan, n=claim.n, statuses="undetermined")
+            yield number("claim", nothing if claim.number is None else claim.number, claim=claim.id)
+            for name, beside in claim.others.items():
+                yield number("claim", beside, claim=claim.id, beside=name)
+
+    def verdicts(self) -> list[dict[str, Any]]:
+        """What follows from each claim's numbers, in words."""
+        names = ("id", "text", "test", "n", "prompts", "verdict", "why")
+        return [{name: getattr(claim, name) for name in names} for claim in self.claims]
+
+    @cached_property
+    def hotspots(self) -> PairedHotspots | None:
+        """Those of the pairs that have a leading direction under every condition; None where these are too few."""
+        known = torch.stack([side["lc"].isfinite() for side in self.values.values()]).all(0)
+        names = [pair for pair, is_known in zip(self.names, known.tolist()) if is_known]
+        units = self.columns.kept(known)
+        if len(set(units)) < _FEWEST:
+            return None
+        arrays = [self.run.arrays(pair) for pair in names]
+        curvature, detail = (
+            {kind: torch.stack([maps[f"{kind}/{name}"] for maps in arrays]) for kind in self.values}
+            for name in ("lc_map", "phfe_map")
+        )
+        normal, seed = (curvature["normal"], detail["normal"]), self.run.settings["seed"]
+        sides = {"normal": hotspots(*normal, groups=units, seed=seed)}
+        for kind in (kind for kind in curvature if kind != "normal"):
+            others: dict[str, Any] = {"reference": normal, "paired": True, "groups": units, "seed": seed}
+            sides[kind] = hotspots(curvature[kind], detail[kind], **others)
+        return PairedHotspots(self.run, tuple(names), sides)
+
+
+@dataclass(frozen=True)
+class PairedHotspots:
+    """Hotspots of pairs under every condition, thresholds from the normal one, pairs drawn as for the claims.
+
+    Attributes:
+        run: the run.
+        pairs: ids of those that have a leading direction under every condition.
+        sides: by condition.
+    """
+
+    run: Run
+    pairs: tuple[str, ...]
+    sides: dict[str, Hotspots]
+
+    @property
+    def hottest(self) -> list[str]:
+        """The pairs with the most hotspots under a normal or an unusual condition."""
+        most = self.sides["normal"].images["area"].value.maximum(self.sides["unusual"].images["area"].value)
+        return [self.pairs[place] for place in most.argsort(descending=True, stable=True)[:HOTTEST].tolist()]
+
+    def rows(self) -> Iterator[Row]:
+        """Shares by condition with their parts, then those of the pairs that have most."""
+        for kind, side in self.sides.items():
+            for name, share in side.shares.items():
+                parts = {"value": share, **share.parts}
+                yield from (number(name, parts[part], part=part, condition=kind) for part in PARTS)
+            for pair in self.hottest:
+                place = self.pairs.index(pair)
+                for name in ("area", "wasted_area"):
+                    yield number(name, side.images[name], place, part="value", condition=kind, pair=pair)
+
+    def overlays(self) -> dict[str, Image]:
+        """The pictures of the pairs that have most, with their hotspots; none where the grid is no plane."""
+        from PIL import Image
+
+        drawn = {}
+        for pair, kind in ((pair, kind) for pair in self.hottest for kind in ("normal", "unusual")):
+            file, place, side = self.run.picture(pair, kind), self.pairs.index(pair), self.sides[kind]
+            if file is not None and side.mask.ndim == 3:
+                with Image.open(file) as picture:
+                    drawn[f"{pair}.{kind}.overlay"] = overlay(picture, side.mask[place], side.wasted[place], 192)
+        return drawn
