@@ -37,8 +37,7 @@ ABOVE = {
     "data": {"maps", "estimates", "families", "zoo"},
     "runs": {"estimates", "maps", "derivatives", "files", "report", "experiments"},
     "experiments": {*_BELOW, "zoo", "data", "runs", "report"},
-    "surveys": {*_BELOW, "zoo", "data"},
-    "report": {*_BELOW, "surveys", "runs", "data"},
+    "report": {"estimates", "files", "runs", "data"},
 }
 
 

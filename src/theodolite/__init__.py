@@ -75,7 +75,6 @@ _HOMES = {
     "runs": ("Run", "read_run"),
     "spectrum": ("singular_spectrum",),
     "steering": (),
-    "surveys": (),
     "training": (),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -14,21 +14,20 @@ __all__ = ["show"]
 @click.command(short_help="Print the summary of a run.")
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else.")
-@click.option("--sort", metavar="QUANTITY", help="List the samples too, by this quantity, the largest first.")
+@click.option("--sort", metavar="COLUMN", help="The tables with this column, the largest first.")
 @click.option("--filter", "filters", multiple=True, metavar="COLUMN=VALUE", help="Only rows that hold; also !=, >, <.")
 def show(run: str, as_json: bool, sort: str | None, filters: tuple[str, ...]) -> None:
-    """Print what RUN measured: the median and spread of every quantity, with its error.
+    """Print what RUN measured: the tables of its page, and what can be read off them.
 
-    Of a ranking it prints the order, of a detection the AUROC of every score and the most suspicious images (with
-    --sort SCORE by that score).
-
-    RUN may be complete, interrupted, or still going. QUANTITY is any name in the first column of the table; samples
-    whose value is no number to rank by (undetermined, undefined) come last.
+    RUN is the folder of any verb's run: complete, interrupted, or still going. COLUMN is a column of one of its tables,
+    long ones that are not printed by themselves among them: e.g. a quantity of a survey's samples. What is no number to
+    rank by (undetermined, undefined) comes last.
 
     \b
     Examples:
       theodolite show runs/first
       theodolite show runs/first --sort curvature
+      theodolite show runs/first --filter 'curvature>1' --filter curvature=ok
       theodolite show runs/first --json
     """  # noqa: D301
     from theodolite.runs.run import read_run

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -27,12 +26,10 @@ if TYPE_CHECKING:
     from theodolite.report.page import Cell
     from theodolite.report.page import Row as PageRow
     from theodolite.report.page import Table as PageTable
-    from theodolite.runs.run import Run as Results
-    from theodolite.surveys import Run
+    from theodolite.runs.run import Run
 
 __all__ = [
     "answer",
-    "as_json",
     "as_plain",
     "caveats",
     "chosen_tables",
@@ -41,12 +38,9 @@ __all__ = [
     "lacks_for_reports",
     "notice",
     "print_run",
-    "print_samples",
-    "print_summary",
     "print_table",
     "printable",
     "progress_bar",
-    "run_with_progress",
     "say",
     "warn",
 ]
@@ -168,60 +162,6 @@ def lacks_for_reports(run: object) -> bool:
     return bool(missing)
 
 
-def run_with_progress(
-    work: Callable[[Callable[[int, int, str], None]], Any],
-    conclude: Callable[[], None],
-    out: str,
-    quiet: bool,
-    kept: str,
-) -> None:
-    """Work with progress on stderr, then conclude; Ctrl-C ends it with what is finished and code 130.
-
-    Args:
-        work: takes the callback (done, total, what is under way).
-        conclude: prints what is in the run folder.
-        out: the run folder.
-        quiet: without progress.
-        kept: what an interrupt leaves, in words.
-    """
-    try:
-        with interruptible() as check_interrupt, progress_bar(quiet) as draw:
-
-            def progress(done: int, total: int, what: str) -> None:
-                if draw is not None:
-                    draw(done, total, what)
-                check_interrupt()
-
-            work(progress)
-    except KeyboardInterrupt:
-        if not (Path(out) / "run.json").exists():
-            raise
-        notice(f"interrupted; {kept}")
-        with suppress(InputError):  # nothing is finished yet
-            conclude()
-        raise click.exceptions.Exit(130) from None
-    conclude()
-
-
-def as_json(run: Run, **more: Any) -> str:
-    """The run in one JSON object; a number that does not exist is null."""
-    import json
-
-    info = run.info
-    content = {
-        "run": str(run.path),
-        "status": run.status,
-        "samples": len(run.samples),
-        **{name: info.get(name, []) for name in ("failed", "left_out")},
-        "skipped": info["data"].get("skipped", []),
-        "seconds": (info.get("timing") or {}).get("seconds"),
-        "self_check": info.get("self_check"),
-        "quantities": run.summary(),
-        **more,
-    }
-    return json.dumps(as_plain(content), indent=1)
-
-
 def as_plain(value: Any) -> Any:
     """What JSON can hold: a number that does not exist is None."""
     if isinstance(value, Mapping):
@@ -229,63 +169,6 @@ def as_plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [as_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def print_summary(run: Run) -> None:
-    """The median of every quantity over samples, on stdout."""
-    info = run.info
-    model, budget = (info.get("model") or {}).get("name"), (info.get("settings") or {}).get("budget")
-    title = f"{model}, {len(run.samples)} samples, budget {budget}, {run.status}"
-    columns = ("quantity", "median", "quartiles", "error", "samples", "flagged")
-    rows = [
-        (
-            entry["quantity"],
-            f"{entry['median']:.4g}",
-            f"{entry['low']:.4g} … {entry['high']:.4g}",
-            f"± {entry['median_stderr']:.2g}",
-            str(entry["count"]),
-            str(entry["flagged"] or ""),
-        )
-        for entry in run.summary()
-    ]
-    caption = (
-        "Median and quartiles over samples; error: the median of the samples' standard errors; flagged: samples whose "
-        "status is not ok."
-    )
-    print_table(title, columns, rows, caption, spare=("samples", "flagged", "quartiles"))
-    for entry in run.summary():
-        if entry["flagged"]:
-            say(f"{entry['quantity']}: {_why_flagged(run, entry['quantity'])}")
-
-
-def _why_flagged(run: Run, quantity: str) -> str:
-    counts = Counter(status for status in run.column(quantity)["status"] if status != "ok")
-    words = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    message = run.info.get("messages", {}).get(quantity)
-    return f"{words}; {message}" if message else words
-
-
-def samples_by(run: Run, quantity: str) -> list[dict[str, Any]]:
-    """Every sample's value of `quantity`, the largest first, those without a number to rank by last."""
-    column = run.column(quantity)
-    names = ("sample", "value", "stderr", "status")
-    rows = [dict(zip(names, row)) for row in zip(*(column[name].tolist() for name in names))]
-    return sorted(rows, key=lambda row: -row["value"] if _is_ranked(row) else math.inf)
-
-
-def _is_ranked(row: Mapping[str, Any]) -> bool:
-    from theodolite.estimates import NOT_NUMBERS
-
-    return math.isfinite(row["value"]) and row["status"] not in NOT_NUMBERS
-
-
-def print_samples(run: Run, quantity: str) -> None:
-    """The samples by their value of `quantity`, on stdout."""
-    rows = [
-        (row["sample"], f"{row['value']:.4g}", f"± {row['stderr']:.2g}", row["status"])
-        for row in samples_by(run, quantity)
-    ]
-    print_table(f"samples by {quantity}", ("sample", "value", "error", "status"), rows, "")
 
 
 def print_table(
@@ -362,7 +245,7 @@ def caveats(info: Mapping[str, Any]) -> None:
     warn(info)
 
 
-def answer(run: Results, report: Path | None = None, sort: str = "", filters: Sequence[str] = ()) -> dict[str, Any]:
+def answer(run: Run, report: Path | None = None, sort: str = "", filters: Sequence[str] = ()) -> dict[str, Any]:
     """A run of any kind for JSON: what is known of every run, the result in sentences, and the tables of its page."""
     page = run.experiment.page(run) if run.units else None
     chosen = [] if page is None else chosen_tables(page.tables, sort, filters, brief=False)
@@ -383,7 +266,7 @@ def answer(run: Results, report: Path | None = None, sort: str = "", filters: Se
     return dict(as_plain(content))
 
 
-def print_run(run: Results, sort: str = "", filters: Sequence[str] = ()) -> None:
+def print_run(run: Run, sort: str = "", filters: Sequence[str] = ()) -> None:
     """The tables of a run's page on stdout, then what can be read off it."""
     if not run.units:
         say(f"nothing is finished yet; this run is {run.status}")

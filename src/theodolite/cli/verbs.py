@@ -144,10 +144,12 @@ def conduct(
     from theodolite.runs.conduct import conduct as measure
 
     answer = {"as_json": as_json, "quiet": quiet, "report": report}
+    told: list[str] = []
     try:
         with terminal.interruptible() as check_interrupt, terminal.progress_bar(quiet) as draw:
 
             def progress(done: int, total: int, what: str) -> None:
+                told.append(what)
                 if draw is not None:
                     draw(done, total, what)
                 check_interrupt()
@@ -165,26 +167,52 @@ def conduct(
         with suppress(InputError):  # too little is finished to be shown
             conclude(out, **answer)
         raise click.exceptions.Exit(130) from None
-    conclude(out, **answer)
+    if not told and not quiet:
+        terminal.notice(f"{out} is complete already: nothing was measured")
+    conclude(out, changed=bool(told), **answer)
 
 
-def conclude(out: str, *, as_json: bool = False, quiet: bool = False, report: bool = True) -> None:
-    """What a run came to: its caveats on stderr, then its tables or one JSON object; the report first, where wanted."""
+def conclude(
+    out: str, *, as_json: bool = False, quiet: bool = False, report: bool = True, changed: bool = True
+) -> None:
+    """Say what a run came to: caveats on stderr, then its tables or one JSON object; the report first, where wanted.
+
+    Where the report cannot be written the numbers are printed all the same.
+
+    Args:
+        out: the run folder.
+        as_json: one JSON object instead of tables.
+        quiet: nothing but errors and JSON.
+        report: whether to write the report.
+        changed: whether the run is another than before; otherwise a report that is there stays as it is.
+    """
     from theodolite.runs.run import read_run
 
     run = read_run(out)
     if not quiet:
         terminal.caveats(run.info)
-    written = _report(run) if report and run.units else None
+    written, trouble = None, None
+    try:
+        written = _report(run, changed) if report and run.units else None
+    except InputError as error:
+        trouble = error
     if as_json:
         terminal.say(json.dumps(terminal.answer(run, report=written), indent=1))
     elif not quiet:
         terminal.print_run(run)
         if report:
             terminal.say(written or out)
+    if trouble is not None:
+        raise InputError(
+            f"the run is {run.status} and all its numbers are kept, only its report is missing: {trouble}; make it "
+            f"with: theodolite report {out}"
+        ) from trouble
 
 
-def _report(run: Run) -> Path | None:
+def _report(run: Run, changed: bool) -> Path | None:
+    there = run.path / "report.html"
+    if there.is_file() and not changed:
+        return there
     if terminal.lacks_for_reports(run.path):
         return None
     from theodolite.report.render import write_report
