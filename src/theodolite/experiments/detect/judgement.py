@@ -293,7 +293,8 @@ def _column(run: Run, quantity: str, images: tuple[Judged, ...], sigma: float | 
     missing = {"value": math.nan, "stderr": math.nan, "status": "undefined"}
     mine = [rows.get(image.sample, missing) for image in images]
     value, stderr = (torch.tensor([row[part] for row in mine], dtype=torch.float64) for part in ("value", "stderr"))
-    return Estimate(value, stderr, 0, 1, tuple(row["status"] for row in mine))
+    n = min((row["n"] for row in rows.values()), default=0)
+    return Estimate(value, stderr, 0, n, tuple(row["status"] for row in mine))
 
 
 def _table(scores: Mapping[str, Estimate], images: tuple[Judged, ...]) -> tuple[DetectionTable | None, str]:
