@@ -352,9 +352,13 @@ class Detect(Survey):
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
         """Those of descriptors and baselines, and what images are judged by."""
+        from theodolite.detection import BASELINES, SCORES
+        from theodolite.estimates.quantity import Quantity
         from theodolite.experiments.detect.judgement import QUANTITIES
 
-        return {**Survey.quantities(), **QUANTITIES}
+        scores = [SCORES[name] for name in BASELINES if name in SCORES]
+        beside = {s.name: Quantity(s.name, s.label, formula=s.formula, source=s.source) for s in scores}
+        return {**Survey.quantities(), **beside, **QUANTITIES}
 
     @classmethod
     def page(cls, run: Run) -> Page:

@@ -193,7 +193,10 @@ class HotspotsExperiment(ImageExperiment):
         from theodolite.estimates.quantity import Quantity
         from theodolite.experiments.hotspots.shares import QUANTITIES
 
-        beside = {name: Quantity(name, meaning.label, formula=meaning.formula, source=_LIANG) for name, meaning in MEANINGS.items()}
+        beside = {
+            name: Quantity(name, meaning.label, formula=meaning.formula, source=_LIANG)
+            for name, meaning in MEANINGS.items()
+        }
         return {**QUANTITIES, **beside}
 
     @classmethod
