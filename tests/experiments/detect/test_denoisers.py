@@ -109,7 +109,11 @@ def test_images_of_a_latent_model_are_encoded_first(tiny, eight, tmp_path):
         (lambda: model((4, 8, 8)), {}, "images of 1 or 3 channels expected"),
         ("latent", {}, "latents of 3 channels"),
         (lambda: model((8,)), {}, "images .channels, height, width. expected"),
-        (lambda: LatentMap(lambda z: z, (3, 4, 4)), {}, "an autoencoder or a diffusion model expected|a model expected"),
+        (
+            lambda: LatentMap(lambda z: z, (3, 4, 4)),
+            {},
+            "an autoencoder or a diffusion model expected|a model expected",
+        ),
     ],
 )
 def test_mistakes(tiny, eight, tmp_path, made, option, message):

@@ -71,7 +71,7 @@ def test_an_interrupted_run_is_read_as_far_as_it_came_and_goes_on_to_equal_table
     assert measured[0] == (8, 12, "")
     assert len(judged(whole).images) == 12
     fresh = detect(tiny.make(), *folders, tmp_path / "fresh", **OPTIONS)
-    assert whole.table.equals(fresh.table)
+    assert repr(whole.table.to_pylist()) == repr(fresh.table.to_pylist())
 
 
 def test_too_few_finished_images_are_told(tiny, folders, tmp_path):

@@ -91,15 +91,15 @@ def _against(share: Estimate) -> str:
 def _shares(hot: HotspotRun) -> Section:
     rows = []
     for name, share in hot.hotspots.shares.items():
-        change = Cell("") if hot.is_own or name == "overlap" else difference(share["change"])
+        change = [] if hot.is_own else [Cell("") if name == "overlap" else difference(share["change"])]
         first = Cell(QUANTITIES[name].label, name, below=QUANTITIES[name].unit)
-        rows.append([first, percent(share), percent(share["null"]), difference(share["excess"]), change])
+        rows.append([first, percent(share), percent(share["null"]), difference(share["excess"]), *change])
     columns = [
         Column("share"),
         Column("percent"),
         Column("by_chance"),
         Column("excess", "less chance, 95 %"),
-        Column("change", "less reference, 95 %", spare=hot.is_own),
+        *([] if hot.is_own else [Column("change", "less reference, 95 %")]),
     ]
     source = "them" if hot.is_own else f"{hot.reference} of the reference"
     title = f"{hot.run.info['model']['name']}, {len(hot.samples)} images, thresholds from {source}"

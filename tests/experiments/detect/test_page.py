@@ -1,43 +1,47 @@
-"""The report of a detection: what it says, and that every figure and name is safe and has its place."""
+"""The page of a detection: what it says, and that every figure and name is safe and has its place."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import pathlib
 import re
 import shutil
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from theodolite.report.detection import write_detection_report
-from theodolite.report.detection_figures import KINDS
-from theodolite.surveys.detected import read_detection
 
+from theodolite import detect, read_run, write_report
 from theodolite.detection import SCORES
-from theodolite.surveys import detect
+from theodolite.experiments.detect import judgement as judging
+from theodolite.experiments.detect import page as paging
+from theodolite.experiments.detect.figures import KINDS
+from theodolite.experiments.detect.judgement import judged
 
 pytest.importorskip("plotly")
-sys.path.insert(0, str(Path(__file__).parents[1] / "surveys"))
-tiny = importlib.import_module("tiny")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def tiny():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(pathlib.Path(__file__).parents[2] / "surveys")
+        yield importlib.import_module("tiny")
+
+
+@pytest.fixture(scope="module")
+def run(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("detection")
     images = sorted(tiny.write_images(folder / "all", count=10).iterdir())
     for role, part in (("reference", images[:5]), ("test", images[4:])):
         (folder / role).mkdir()
         for path in part:
             shutil.copy(path, folder / role / path.name)
-    detect(tiny.make(), folder / "reference", folder / "test", folder / "run", size=16)
-    return folder / "run"
+    return detect(tiny.make(), folder / "reference", folder / "test", folder / "run", size=16)
 
 
 @pytest.fixture(scope="module")
 def page(run):
-    return write_detection_report(read_detection(run)).read_text()
+    return write_report(run).read_text()
 
 
 def figures(page):
@@ -61,38 +65,51 @@ def test_it_says_what_was_found_and_what_is_doubtful(page):
     assert re.search(r"AUROC of test against reference images: 0\.\d\d \(95 % interval", page)
     assert "5 sources: counted by source, no p-value can fall below 0.17" in page
     assert "1 test image is byte for byte a reference image" in page
-    assert "Left out: local complexity" in page
+    assert "Left out local_complexity" in page
     assert len(re.findall(r'<article class="sample"', page)) == 6
 
 
-def test_intervals_lie_around_their_points(run, page):
-    traces = figures(page)["aurocs"]["data"]
-    found = read_detection(run)
-    assert len(traces) == len(found.scores)
-    for trace in traces:
+def test_intervals_lie_around_their_points_which_are_not_cut_in_half(run, page):
+    plot = figures(page)["aurocs"]
+    assert len(plot["data"]) == len(judged(run).scores)
+    low, high = plot["layout"]["xaxis"]["range"]
+    assert (low < 0, high > 1) == (True, True)
+    for trace in plot["data"]:
+        assert trace["cliponaxis"] is False
         assert 0 <= trace["x"][0] - trace["error_x"]["arrayminus"][0] <= trace["x"][0] + 1e-6
         assert trace["x"][0] + trace["error_x"]["array"][0] <= 1 + 1e-4
 
 
 def test_points_are_images_and_orange_is_above_the_threshold(run, page):
-    found = read_detection(run)
     strip = figures(page)["strip-local_scaling"]
     assert [len(trace["x"]) for trace in strip["data"]] == [5, 6]
     above = sum(colour.startswith("#") for trace in strip["data"] for colour in trace["marker"]["color"])
-    assert above == int(found.flagged("local_scaling").sum())
+    assert above == int(judged(run).flagged("local_scaling").sum())
+
+
+def test_every_score_of_an_image_is_in_the_table_of_images(run):
+    (table,) = (table for table in run.experiment.page(run).tables if table.name == "images")
+    assert {head.name for head in table.heads} >= set(judged(run).scores)
+    values = {row["sample"]: row["value"] for row in run.rows("score", score="local_rank")}
+    for row in table.as_json():
+        assert row["local_rank"]["value"] == values[f"test-{row['file'].removesuffix('.png')}"]
 
 
 def test_names_cannot_break_out(run, tmp_path):
     hostile = "</script><img src=x onerror=alert(1)>.png"
-    found = read_detection(run)
-    renamed = replace(found, images=tuple(replace(image, file=hostile) for image in found.images))
-    text = write_detection_report(renamed, tmp_path / "hostile.html").read_text()
+    info = json.loads(json.dumps(run.info))
+    for place, file in enumerate(info["data"]["files"]):
+        file["file"] = f"{place}{hostile}"
+    text = write_report(replace(read_run(run.path), info=info), tmp_path / "hostile.html").read_text()
     assert "<img src=x" not in text
 
 
-def test_without_auroc_it_says_why(run, tmp_path):
-    found = replace(read_detection(run), table=None, why_no_table="two of a kind expected")
-    text = write_detection_report(found, tmp_path / "none.html").read_text()
+def test_without_auroc_it_says_why(run, tmp_path, monkeypatch):
+    def without(run):
+        return replace(judging.judged(run), table=None, why_no_table="two of a kind expected")
+
+    monkeypatch.setattr(paging, "judged", without)
+    text = write_report(run, tmp_path / "none.html").read_text()
     assert "No AUROC: two of a kind expected" in text
     assert "aurocs" not in figures(text)
 
