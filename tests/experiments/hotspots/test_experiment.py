@@ -50,8 +50,8 @@ def test_the_folder_holds_maps_masks_and_numbers(run):
     assert {row["quantity"] for row in of_all} == set(hot.hotspots.shares)
     assert {row["part"] for row in of_all} == {"value", "null", "excess", "change"}
     assert len(derived) == 2 + 4 * 5 + 4 * 5
-    assert "lc" in run.quantities
-    assert run.words("lc")["formula"] == "‖v₁(z) − v₁(z′)‖ / ‖z − z′‖"
+    assert "subspace_lc" in run.quantities
+    assert run.words("subspace_lc")["formula"] == "‖v₁(z) − v₁(z′)‖ / ‖z − z′‖"
     shares = hot.hotspots.images["wasted_share"].value[hot.order].nan_to_num(nan=-1.0)
     assert torch.equal(shares, shares.sort(descending=True).values)
 

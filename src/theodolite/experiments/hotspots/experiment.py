@@ -193,10 +193,8 @@ class HotspotsExperiment(ImageExperiment):
         from theodolite.estimates.quantity import Quantity
         from theodolite.experiments.hotspots.shares import QUANTITIES
 
-        beside = {
-            name: Quantity(name, meaning.label, formula=meaning.formula, source=_LIANG)
-            for name, meaning in MEANINGS.items()
-        }
+        names = {f"subspace_{name}": text for name, text in MEANINGS.items()}
+        beside = {name: Quantity(name, text.label, "", text.formula, _LIANG) for name, text in names.items()}
         return {**QUANTITIES, **beside}
 
     @classmethod
