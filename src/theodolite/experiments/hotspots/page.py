@@ -57,10 +57,10 @@ def percent(estimate: Estimate, place: int = 0, **more: Any) -> Cell:
 def difference(estimate: Estimate) -> Cell:
     """The 95 % interval of a difference of shares, in percent."""
     if estimate.status in NOT_NUMBERS:
-        return Cell("–", {**estimate.entry(), "value": None})
+        return Cell("–", {"value": None, "status": estimate.status})
     low, high = (100 * float(end) for end in estimate.interval())
     text = f"{low:+.1f}" if high - low < 1e-9 else f"{low:+.1f} to {high:+.1f}"  # exact where the ends agree
-    return Cell(text.replace("-", "−"), {**estimate.entry(), "low": low / 100, "high": high / 100})
+    return Cell(text.replace("-", "−"), {**percent(estimate).value, "low": low, "high": high})
 
 
 def _readings(hot: HotspotRun) -> list[str]:
