@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.fixture
-def eight(tiny, tmp_path):
+def pair(tiny, tmp_path):
     """Four reference and four test images of 8x8 pixels."""
     for place, path in enumerate(sorted(tiny.write_images(tmp_path / "all", count=8, side=8).iterdir())):
         folder = tmp_path / ("reference" if place < 4 else "test")

@@ -44,8 +44,8 @@ def draw_of(sample, shape):
 @pytest.mark.parametrize(
     ("output", "gain"), [("eps", lambda s: s / (1 + s**2)), ("x0", lambda s: 1 / (1 + s**2))], ids=["eps", "x0"]
 )
-def test_scores_at_every_level_are_those_of_the_closed_form(eight, tmp_path, output, gain):
-    run = detect(model(), *eight, tmp_path / "run", output=output, **OPTIONS)
+def test_scores_at_every_level_are_those_of_the_closed_form(pair, tmp_path, output, gain):
+    run = detect(model(), *pair, tmp_path / "run", output=output, **OPTIONS)
     judgement = judged(run)
     for sigma in SIGMAS:
         psi = judgement.scores[f"local_scaling@{sigma:g}"].value
@@ -63,22 +63,22 @@ def test_scores_at_every_level_are_those_of_the_closed_form(eight, tmp_path, out
     assert (settings["sigma"], settings["output"], settings["condition"]) == (list(SIGMAS), output, None)
 
 
-def test_a_finished_run_is_judged_anew_and_another_configuration_refused(eight, tmp_path):
-    first = judged(detect(model(), *eight, tmp_path / "run", **OPTIONS))
+def test_a_finished_run_is_judged_anew_and_another_configuration_refused(pair, tmp_path):
+    first = judged(detect(model(), *pair, tmp_path / "run", **OPTIONS))
     measured = []
     change = {"level": 0.8, "score": "local_rank@2", "progress": lambda *call: measured.append(call)}
-    again = judged(detect(model(), *eight, tmp_path / "run", **change, **{**OPTIONS, "sigma": SIGMAS[::-1]}))
+    again = judged(detect(model(), *pair, tmp_path / "run", **change, **{**OPTIONS, "sigma": SIGMAS[::-1]}))
     assert {call[2] for call in measured} <= {""}
     assert again.headline == "local_rank@2"
     for name, score in first.scores.items():
         assert torch.equal(score.value, again.scores[name].value)
     for change in ({"sigma": (0.5, 1.0)}, {"output": "x0"}, {"condition": 2}):
         with pytest.raises(InputError, match="another configuration"):
-            detect(model(), *eight, tmp_path / "run", **{**OPTIONS, **change})
+            detect(model(), *pair, tmp_path / "run", **{**OPTIONS, **change})
 
 
-def test_images_of_a_latent_model_are_encoded_first(tiny, eight, tmp_path):
-    run = detect(model((2, 4, 4), tiny.make()), *eight, tmp_path / "run", condition="3", sigma=[2, 0.5])
+def test_images_of_a_latent_model_are_encoded_first(tiny, pair, tmp_path):
+    run = detect(model((2, 4, 4), tiny.make()), *pair, tmp_path / "run", condition="3", sigma=[2, 0.5])
     judgement = judged(run)
     assert (run.info["size"], run.settings["condition"]) == (16, "3")
     assert run.arrays(judgement.images[0].sample)["latent"].shape == (2, 4, 4)
@@ -116,17 +116,17 @@ def test_images_of_a_latent_model_are_encoded_first(tiny, eight, tmp_path):
         ),
     ],
 )
-def test_mistakes(tiny, eight, tmp_path, made, option, message):
+def test_mistakes(tiny, pair, tmp_path, made, option, message):
     known = {"autoencoder": tiny.make, "latent": lambda: model((3, 4, 4), tiny.make())}
     given = {**({} if made == "autoencoder" else {"sigma": SIGMAS}), **option}
     with pytest.raises(InputError, match=message):
-        detect(known.get(made, made)(), *eight, tmp_path / "run", **given)
+        detect(known.get(made, made)(), *pair, tmp_path / "run", **given)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture
-def words(eight, tmp_path):
-    return "--reference", eight[0], "--test", eight[1], "--out", tmp_path / "run"
+def words(pair, tmp_path):
+    return "--reference", pair[0], "--test", pair[1], "--out", tmp_path / "run"
 
 
 @pytest.fixture
