@@ -116,3 +116,12 @@ def test_without_auroc_it_says_why(run, tmp_path, monkeypatch):
 
 def test_every_kind_of_score_has_a_colour():
     assert {score.kind for score in SCORES.values()} | {"joint"} == set(KINDS)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390], ids=["laptop", "phone"])
+def test_the_page_is_drawn_inside_the_screen(run, visit, width):
+    page = visit(write_report(run), {"width": width, "height": 844})
+    assert page.eval_on_selector_all(".plot", "all => all.filter(p => !p.querySelector('.main-svg')).length") == 0
+    assert page.locator("#figure-aurocs .points path").count() == len(judged(run).scores)
+    assert page.evaluate("document.documentElement.scrollWidth") == width

@@ -46,7 +46,7 @@ def aurocs(table: DetectionTable, labels: dict[str, str], kinds: dict[str, str])
     layout = {
         **layout_of(),
         "margin": {"l": 12, "r": 16, "t": 8, "b": 46},
-        "xaxis": {**plain_axis(), "range": [-0.02, 1.02], "title": {"text": "AUROC (0.5: chance; below: lower there)"}},
+        "xaxis": {**plain_axis(), "range": [-0.02, 1.02], "title": {"text": "AUROC"}},
         "yaxis": {
             **plain_axis(),
             "range": [0.3, len(places) + 0.7],
