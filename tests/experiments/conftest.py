@@ -1,7 +1,8 @@
-"""A runner of the command line in this process, one in its own, and what refusals look like."""
+"""Tiny images and models, a runner of the command line in this process, and one in its own."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import pathlib
 import subprocess
@@ -12,6 +13,25 @@ from click.testing import CliRunner
 
 import theodolite
 from theodolite.cli.main import main
+
+HERE = pathlib.Path(__file__).parents[1] / "surveys"
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The module `tiny`, importable under that name, here and in processes started from here."""
+    source = pathlib.Path(theodolite.__file__).parents[1]
+    before = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(HERE), str(source), before])))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.syspath_prepend(HERE)
+    return importlib.import_module("tiny")
+
+
+@pytest.fixture
+def photos(tiny, tmp_path):
+    """Four images of 16x16 pixels."""
+    return tiny.write_images(tmp_path / "photos")
 
 
 @pytest.fixture

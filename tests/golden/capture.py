@@ -73,22 +73,23 @@ def _rank(run: pathlib.Path) -> dict[str, Number]:
     )
 
 
-def _detect(run: pathlib.Path) -> dict[str, Number]:
-    results = _rows(run, "detection")
-    columns = [name for name in results[0] if name not in ("score", "status")]
-    scores = _wide(_rows(run, "scores"), ("sample", "score"), ("value", "p_value", "p_source", "flagged", "label"))
-    return _merged(_survey(run), scores, _wide(results, ("score",), columns))
+def _table(run: pathlib.Path) -> dict[str, Number]:
+    """Every number of the one table of a run, by the coordinates of its experiment.
+
+    The interval is held too of what follows from several units, where it need not be value ± 1.96 stderr.
+    """
+    rows = _rows(run, "quantities")
+    names = list(rows[0])
+    coordinates = [name for name in names[: names.index("quantity")] if name not in ("unit", "model")]
+    derived = [row for row in rows if row["unit"] is None]
+    measured = [row for row in rows if row["unit"] is not None]
+    return _merged(_long(measured, coordinates), _long(derived, coordinates, more=("low", "high")))
 
 
 def _decouple(run: pathlib.Path) -> dict[str, Number]:
     coordinates = ("unit", "condition", "claim", "beside", "part", "pair")
     verdicts = _wide(_rows(run, "claims"), ("id",), ("n", "verdict"))
     return _merged(_long(_rows(run, "quantities"), coordinates, more=("low", "high")), verdicts)
-
-
-def _hotspots(run: pathlib.Path) -> dict[str, Number]:
-    more = ("null", "excess", "excess_stderr", "change", "change_stderr")
-    return _merged(_survey(run), _long(_rows(run, "hotspots"), ("sample",), more=more))
 
 
 def _traverse(run: pathlib.Path) -> dict[str, Number]:
@@ -117,9 +118,9 @@ def _guide(run: pathlib.Path) -> dict[str, Number]:
 _KINDS: dict[str, Callable[[pathlib.Path], dict[str, Number]]] = {
     "survey": _survey,
     "rank": _rank,
-    "detect": _detect,
+    "detect": _table,
     "decouple": _decouple,
-    "hotspots": _hotspots,
+    "hotspots": _table,
     "traverse": _traverse,
     "phases": _phases,
     "path": _path,

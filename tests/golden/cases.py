@@ -27,7 +27,7 @@ RUNS = {
     "rank": "rank zoo:patches-plain zoo:patches-smooth --data {photos} --limit 6 --size 16 --budget quick",
     "diffusability": "diffusability zoo:patches-kl --data {photos} --limit 6 --size 16 --budget quick",
     "detect": "detect zoo:patches-kl --reference {photos} --test {odd} --limit 3 --size 16",
-    "detect-denoiser": "detect zoo:coloured-pixels --reference {photos} --test {odd} --limit 3 --sigma 0.4 1.6"
+    "detect-denoiser": "detect zoo:coloured-pixels --reference {photos} --test {odd} --limit 3 --sigma 0.4,1.6"
     " --scores local_scaling,score_norm,pixel_energy",
     "decouple": "decouple zoo:coloured-latent --pairs 4 --steps 1 --neighbours 1 --dimension 3"
     " --conditions 3-red/3-yellow",
@@ -75,7 +75,7 @@ REFUSALS = {
         "zoo:patches-kl --reference {photos} --test {odd} --score nothing",
         "zoo:patches-kl --reference {photos} --test {odd} --level 1.5",
         "zoo:patches-kl --reference {photos} --test {odd} --labels {nowhere}",
-        "zoo:patches-kl --reference {photos} --test {odd} --sigma 0.1 0.4",
+        "zoo:patches-kl --reference {photos} --test {odd} --sigma 0.1,0.4",
         "zoo:patches-kl --reference {photos} --test {photos}",
         "zoo:patches-kl --reference {nowhere} --test {odd}",
         "zoo:coloured-pixels --reference {photos} --test {odd} --sigma 0.1",

@@ -261,6 +261,7 @@ def answer(run: Run, report: Path | None = None, sort: str = "", filters: Sequen
         "self_check": run.info.get("self_check"),
         "report": None if report is None else str(report),
         "readings": [] if page is None else [*page.readings],
+        "warnings": [] if page is None else [*page.warnings],
         "tables": {table.name: table.as_json() for table in chosen},
     }
     return dict(as_plain(content))
@@ -314,6 +315,11 @@ def chosen_tables(
 
 
 def _first_rows(table: PageTable) -> PageTable:
+    """As many rows as are printed of it, without variants."""
+    shown = [place for place, head in enumerate(table.heads) if not head.variant]
+    if len(shown) < len(table.heads):
+        rows = [replace(row, cells=[row.cells[place] for place in shown]) for row in table.body]
+        table = replace(table, columns=[table.heads[place] for place in shown], rows=rows)
     if not table.top or len(table.rows) <= table.top:
         return table
     caption = f"{table.caption} The first {table.top} of {len(table.rows)}; --sort lists them all.".strip()
@@ -347,7 +353,8 @@ def _arranged(table: PageTable, sort: str, conditions: Sequence[tuple[str, str, 
         ranked = [i for i, key in enumerate(keys) if key is not None and key == key]
         ranked.sort(key=lambda i: -keys[i] if are_numbers else str(keys[i]))
         rows = [rows[i] for i in (*ranked, *(i for i in range(len(rows)) if i not in {*ranked}))]
-    return replace(table, rows=rows)
+    columns = [replace(head, spare=False, variant=False) if head.name == sort else head for head in table.heads]
+    return replace(table, columns=columns, rows=rows)  # what is sorted by is never left out
 
 
 def _holds(item: Cell, sign: str, wanted: str) -> bool:

@@ -117,16 +117,21 @@ class ImageSet:
         return self
 
 
-def find_images(folder: Path, limit: int | None = None) -> ImageSet:
+def find_images(folder: Path, limit: int | None = None, setting: str = "data") -> ImageSet:
     """The first `limit` readable images below `folder`, sorted by path; all of them when `limit` is None.
 
     Every image is decoded once, so that a damaged one is found before long work starts: it is skipped with its reason.
     Hidden files, and run folders inside `folder`, are passed over.
 
+    Args:
+        folder: of images, with its subfolders.
+        limit: how many at most.
+        setting: whose value `folder` is, for the words of an error.
+
     Raises:
         InputError: the folder is missing, holds no image, or no image of it can be read.
     """
-    paths = _listed(folder)
+    paths = _listed(folder, setting)
     names = _sample_names(folder, paths)
     files: list[ImageFile] = []
     skipped: list[Skipped] = []
@@ -228,9 +233,9 @@ def load_images(
     return torch.cat([load_image(file.path, channels=channels, size=size, multiple=multiple) for file in files])
 
 
-def _listed(folder: Path) -> list[Path]:
+def _listed(folder: Path, setting: str) -> list[Path]:
     if not folder.exists():
-        raise InputError(f"image folder expected, got {folder}, which does not exist; check the path (--data)")
+        raise InputError(f"image folder expected, got {folder}, which does not exist; check the path (--{setting})")
     if not folder.is_dir():
         raise InputError(f"image folder expected, got the file {folder}; give the folder that holds it")
     if not os.access(folder, os.R_OK | os.X_OK):

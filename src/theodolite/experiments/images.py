@@ -112,7 +112,7 @@ class ImageExperiment(Experiment):
     def content(self) -> dict[str, Any]:
         """The model's fingerprint, and the images by hash."""
         hashes = {image.sample: image.sha256 for image in self.images.files}
-        return {"model": self.model.fingerprint(), "images": hashes, **({"roles": self.roles} if self.roles else {})}
+        return {"model": self.model.fingerprint(), "images": hashes}  # names of samples begin with their roles
 
 
 def fitting(model: Autoencoder, images: ImageSet, size: int | None) -> ImageSet:

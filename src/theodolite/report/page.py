@@ -316,7 +316,17 @@ class Strip:
 
 @dataclass(frozen=True)
 class Card:
-    """One sample with its pictures and some numbers."""
+    """One sample with its pictures and some numbers.
+
+    Attributes:
+        title: its name.
+        pictures: addresses with their texts.
+        facts: numbers by label.
+        tone: its colour.
+        note: below the numbers.
+        sample: the row of the linked table.
+        below: smaller pictures in a row of their own below the others, each over its word.
+    """
 
     title: str
     pictures: Sequence[tuple[str, str]] = ()
@@ -324,6 +334,7 @@ class Card:
     tone: str = ""
     note: str = ""
     sample: int | None = None
+    below: Sequence[tuple[str, str]] = ()
 
     @property
     def cells(self) -> list[tuple[str, Cell]]:

@@ -253,6 +253,7 @@ class _Conducted:
         """Whether nothing is left to do: what judges is as it was, and the run is whole."""
         judging = [setting.name for setting in self.work.settings if setting.role == "judges"]
         same = all(there["settings"].get(name) == record["settings"][name] for name in judging)
+        same = same and all(there.get(name) == record[name] for name in self.work.judging)
         return same and there["status"] == "complete" and there["units"] == record["units"]
 
     def _measure(self, record: Mapping[str, Any], pending: Sequence[str]) -> None:

@@ -120,6 +120,7 @@ class Experiment(ABC):
         coordinates: columns of its table beside the unit, with their types: ``str``, ``float`` or ``int``.
         without_derivatives: quantities that do not rest on derivatives; the others are ``undetermined`` where the
             self-check finds these wrong.
+        judging: keys of its record that, like settings which judge, decide only what follows from the measured numbers.
         requires: keys that its record must have, with their types; a dot leads inside.
         given: its arguments and settings, checked.
         units: what is measured and stored together, in order; known once it is opened.
@@ -132,6 +133,7 @@ class Experiment(ABC):
     settings: ClassVar[Sequence[Setting]]
     coordinates: ClassVar[Mapping[str, type]] = {}
     without_derivatives: ClassVar[frozenset[str]] = frozenset()
+    judging: ClassVar[Sequence[str]] = ()
     requires: ClassVar[Mapping[str, type]] = {}
     device: torch.device | None = None
     units: Sequence[str]

@@ -109,6 +109,7 @@ class Detect(Survey):
             kind=float,
             above=0.0,
             many=True,
+            check=lambda levels: [*_levels(levels)],
         ),
         Setting(name="output", help="Which map of a denoiser; eps by default.", choices=("eps", "x0")),
         Setting(
@@ -117,7 +118,7 @@ class Detect(Survey):
             check=lambda value: value,
         ),
         LIMIT,
-        SIZE,
+        replace(SIZE, help="Centre square, resized to so many pixels; by default four latents a side, at least 32."),
         replace(BUDGET, default="quick"),
         Setting(
             name="scores",
@@ -148,12 +149,11 @@ class Detect(Survey):
         REVISION,
     )
     coordinates: ClassVar = {**Survey.coordinates, "score": str}
+    judging = ("labelled",)
     without_derivatives = frozenset(("pixel_energy", "reconstruction_error", "denoising_error", "score_norm"))
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        from theodolite.data.denoisers import checked_levels
-
-        self.sigmas = checked_levels(given["sigma"])
+        self.sigmas = _levels(given["sigma"])
         super().__init__({**given, "descriptors": None, "rtol": None})
 
     def find(self) -> ImageSet:
@@ -165,7 +165,7 @@ class Detect(Survey):
         folders = different_folders(
             given["reference"], given["test"], ("reference", "test"), "give other images to judge"
         )
-        reference, test = (find_images(folder) for folder in folders)
+        reference, test = (find_images(path, None, name) for path, name in zip(folders, ("reference", "test")))
         sources = [sources_of([image.file for image in images.files], given["group"]) for images in (reference, test)]
         if len(used := set(spread(sources[0], sources[0], limit))) < 2:
             raise InputError(
@@ -261,6 +261,13 @@ class Detect(Survey):
             return super().checked_map()
         return self.noised.map(self.noised.sigmas[0]), self.latents, self.model.name
 
+    def forecast(self) -> Mapping[str, Any]:
+        """That of a survey; of a denoiser at all its levels."""
+        told, levels = super().forecast(), len(self.sigmas) if self.noised else 1
+        passes = {name: levels * count for name, count in told["passes"].items()}
+        scaled = {name: levels * told[name] for name in ("passes_a_sample", "seconds")}
+        return {**told, "passes": passes, **scaled}
+
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """The descriptors' numbers, and those of the baselines that need the image."""
         from theodolite.detection import pixel_energy, reconstruction_error
@@ -345,9 +352,13 @@ class Detect(Survey):
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
         """Those of descriptors and baselines, and what images are judged by."""
+        from theodolite.detection import BASELINES, SCORES
+        from theodolite.estimates.quantity import Quantity
         from theodolite.experiments.detect.judgement import QUANTITIES
 
-        return {**Survey.quantities(), **QUANTITIES}
+        scores = [SCORES[name] for name in BASELINES if name in SCORES]
+        beside = {s.name: Quantity(s.name, s.label, formula=s.formula, source=s.source) for s in scores}
+        return {**Survey.quantities(), **beside, **QUANTITIES}
 
     @classmethod
     def page(cls, run: Run) -> Page:
@@ -355,6 +366,12 @@ class Detect(Survey):
         from theodolite.experiments.detect.page import page
 
         return page(run)
+
+
+def _levels(sigmas: Sequence[float] | None) -> tuple[float, ...]:
+    from theodolite.data.denoisers import checked_levels
+
+    return checked_levels(sigmas)
 
 
 def _below_one(level: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ KINDS = {
 
 _ROWS = {"reference": 0.0, "test": 1.0}
 _JITTER = 0.22
+_APART = 0.008
+"""Of the width between the lowest and the highest noise level: neighbouring intervals stand three pixels apart."""
 Array = NDArray[np.float64]
 
 
@@ -43,7 +46,7 @@ def aurocs(table: DetectionTable, labels: dict[str, str], kinds: dict[str, str])
     layout = {
         **layout_of(),
         "margin": {"l": 12, "r": 16, "t": 8, "b": 46},
-        "xaxis": {**plain_axis(), "range": [0, 1], "title": {"text": "AUROC (0.5: chance; below: lower there)"}},
+        "xaxis": {**plain_axis(), "range": [-0.02, 1.02], "title": {"text": "AUROC"}},
         "yaxis": {
             **plain_axis(),
             "range": [0.3, len(places) + 0.7],
@@ -80,7 +83,7 @@ def levels(table: DetectionTable, sigmas: Sequence[float], scores: Mapping[str, 
         sigmas: noise levels, rising.
         scores: label and kind by name, without levels.
     """
-    traces = []
+    traces: list[dict[str, Any]] = []
     own = iter(palette.MODELS)
     greys = iter((palette.INK, palette.FAINT, palette.MUTED, palette.INK))
     for name, (label, kind) in scores.items():
@@ -88,7 +91,8 @@ def levels(table: DetectionTable, sigmas: Sequence[float], scores: Mapping[str, 
         flat = dict.fromkeys(sigmas, name) if name in table.names else {}
         if kind in ("descriptor", "baseline") and (known or flat):
             colour = next(greys if kind == "baseline" else own, palette.FAINT)
-            traces.append(_curve(table, known or flat, label, colour, "dot" if flat else "solid"))
+            apart = 10 ** (_APART * (len(traces) - 3) * math.log10(sigmas[-1] / sigmas[0]))
+            traces.append(_curve(table, known or flat, label, colour, apart))
     layout = {
         **layout_of(),
         "showlegend": True,
@@ -107,7 +111,9 @@ def levels(table: DetectionTable, sigmas: Sequence[float], scores: Mapping[str, 
     return figure_of(traces, layout)
 
 
-def _curve(table: DetectionTable, names: Mapping[float, str], label: str, colour: str, dash: str) -> dict[str, Any]:
+def _curve(table: DetectionTable, names: Mapping[float, str], label: str, colour: str, apart: float) -> dict[str, Any]:
+    """One score over noise levels, which `apart` moves a little, so that intervals do not hide one another."""
+    is_level_free = len(set(names.values())) == 1
     rows = [table[name] for name in names.values()]
     values = [row["auroc"] for row in rows]
     up = [row["auroc_high"] - row["auroc"] for row in rows]
@@ -115,14 +121,15 @@ def _curve(table: DetectionTable, names: Mapping[float, str], label: str, colour
     reach = {"type": "data", "symmetric": False, "array": short(up), "arrayminus": short(down)}
     return {
         "type": "scatter",
-        "mode": "lines+markers" if dash == "solid" else "lines",
+        "mode": "lines" if is_level_free else "lines+markers",
         "name": escaped(label),
-        "x": short(names),
+        "x": short(names) if is_level_free else short([sigma * apart for sigma in names]),
+        "text": [f"{sigma:g}" for sigma in names],
         "y": short(values),
-        "line": {"color": colour, "width": 2, "dash": dash},
-        "error_y": {**reach, "visible": dash == "solid", "color": colour, "thickness": 1.0, "width": 0},
+        "line": {"color": colour, "width": 2, "dash": "dot" if is_level_free else "solid"},
+        "error_y": {**reach, "visible": not is_level_free, "color": colour, "thickness": 1.0, "width": 0},
         "cliponaxis": False,
-        "hovertemplate": f"{escaped(label)}, σ = %{{x}}: %{{y:.3f}}<extra></extra>",
+        "hovertemplate": f"{escaped(label)}, σ = %{{text}}: %{{y:.3f}}<extra></extra>",
     }
 
 

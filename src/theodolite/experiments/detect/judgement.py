@@ -39,14 +39,37 @@ _TOO_MANY = 0.1
 RATES = ("auroc", "average_precision", "tpr")
 
 _ALL = (
-    Quantity("auroc", "AUROC", "", "P(unusual > normal) + ½ P(equal)", "standard", "0.5 is chance."),
-    Quantity("average_precision", "Average precision", "", "Σ (R_k − R_{k−1}) P_k", "standard", "Of recall."),
-    Quantity("tpr", "Found at 5 % false alarms", "", "", "standard", "Share of unusual images above that threshold."),
-    Quantity("threshold", "Threshold", "", "", "", "What the level's share of the reference images stays below."),
-    Quantity("quantile", "Quantile", "", "", "Clopper and Pearson 1934", "That of all images like the reference."),
-    Quantity("score", "Score", "", "", "", "Of one image; higher is taken to mean more suspicious."),
-    Quantity("p_value", "p", "", "(1 + #{reference ≥}) / (1 + n)", "conformal", "Share of the reference as high."),
-    Quantity("p_value_by_source", "p by source", "", "", "conformal", "The same with each photograph counted once."),
+    Quantity("auroc", "AUROC", "", "P(unusual > normal) + ½ P(equal)", "Hanley and McNeil 1982", "0.5 is chance."),
+    Quantity(
+        "average_precision",
+        "Average precision",
+        formula="Σ (Rₖ − Rₖ₋₁) Pₖ",
+        meaning="Precision P, averaged over recall R; chance is the share of unusual images.",
+    ),
+    Quantity(
+        "tpr", "Found at 5 % false alarms", meaning="Share of unusual images above what 95 % of normal ones have."
+    ),
+    Quantity("threshold", "Threshold", meaning="What the level's share of the reference images stays below."),
+    Quantity(
+        "quantile",
+        "Quantile",
+        source="Clopper and Pearson 1934; Korn and Graubard 1998",
+        meaning="What that share of all images like the reference stays below, as far as these can tell.",
+    ),
+    Quantity("score", "Score", meaning="Of one image; higher is taken to mean more suspicious."),
+    Quantity(
+        "p_value",
+        "p",
+        formula="(1 + #{reference ≥ score}) / (1 + n)",
+        source="Vovk, Gammerman and Shafer 2005",
+        meaning="Share of reference images that score as high.",
+    ),
+    Quantity(
+        "p_value_by_source",
+        "p by source",
+        source="Dunn, Wasserman and Ramdas 2022",
+        meaning="The same with each photograph counted once.",
+    ),
 )
 QUANTITIES = {quantity.name: quantity for quantity in _ALL}
 
@@ -293,7 +316,8 @@ def _column(run: Run, quantity: str, images: tuple[Judged, ...], sigma: float | 
     missing = {"value": math.nan, "stderr": math.nan, "status": "undefined"}
     mine = [rows.get(image.sample, missing) for image in images]
     value, stderr = (torch.tensor([row[part] for row in mine], dtype=torch.float64) for part in ("value", "stderr"))
-    return Estimate(value, stderr, 0, 1, tuple(row["status"] for row in mine))
+    n = min((row["n"] for row in rows.values()), default=0)
+    return Estimate(value, stderr, 0, n, tuple(row["status"] for row in mine))
 
 
 def _table(scores: Mapping[str, Estimate], images: tuple[Judged, ...]) -> tuple[DetectionTable | None, str]:

@@ -101,8 +101,9 @@ def _sources(judgement: Judgement) -> dict[str, int]:
 
 def _warnings(judgement: Judgement) -> list[str]:
     repeated = judgement.repeated
-    lines = [f"{len(repeated)} test images are byte for byte reference images, e.g. {repeated[0]}."] if repeated else []
-    lines += [f"No AUROC: {judgement.why_no_table}"] if judgement.why_no_table else []
+    what = ("image is", "a reference image") if len(repeated) == 1 else ("images are", "reference images")
+    lines = [f"{len(repeated)} test {what[0]} byte for byte {what[1]}, e.g. {repeated[0]}."] if repeated else []
+    lines += [f"No AUROC: {judgement.why_no_table}."] if judgement.why_no_table else []
     return [*lines, *(f"Left out {name}: {reason}." for name, reason in judgement.left_out.items())]
 
 
@@ -168,14 +169,15 @@ def _card(judgement: Judgement, place: int, rows: dict[tuple[str, str], Row]) ->
         ("p", _p(rows, image.sample, "p_value")),
         ("p by source", _p(rows, image.sample, "p_value_by_source")),
     ]
-    facts += [] if image.label is None else [("Label", "unusual" if image.label else "normal")]
+    facts += [] if image.label is None else [("Label", _label(image.label))]
     side = largest_side(_CARDS)
     pair = [
         (data_uri(run.picture(image.sample), side), f"{image.file} as the model saw it"),
         (data_uri(run.picture(image.sample, "reconstruction"), side), f"{image.file}, reconstructed"),
     ]
-    note = f"Above {len(above)} of {len(judgement.scores)} thresholds"
-    return Card(image.file, pair, facts, _HOT if headline in above else _PLAIN, note)
+    labels = "; ".join(_words(name)["label"] for name in above)
+    note = f"Above {len(above)} of {len(judgement.scores)} thresholds{': ' + labels if labels else ''}."
+    return Card(image.file, pair, facts=facts, tone=_HOT if headline in above else _PLAIN, note=note)
 
 
 def _p(rows: dict[tuple[str, str], Row], sample: str, quantity: str) -> Cell:
@@ -212,7 +214,7 @@ def _scores(judgement: Judgement) -> Section:
         draw = partial(aurocs, judgement.table, labels, kinds)
         height = 70 + 27 * len(judgement.scores)
         alternative = "AUROC of every score with its 95 % interval; the numbers are in the table below"
-        blocks += [Legend([(colour, "square", kind) for kind, colour in KINDS.items()])]
+        blocks += [Legend([(colour, "square", kind) for kind, colour in KINDS.items() if kind in kinds.values()])]
         blocks += [Figure("aurocs", alternative, draw, size=height)]
     positive = "an image labelled unusual" if judgement.by_label else "a test image"
     normal = "one labelled normal" if judgement.by_label else "a reference image"
@@ -263,15 +265,33 @@ def _distributions(judgement: Judgement) -> Section:
 
 def _images(judgement: Judgement) -> Section:
     headline, rows = judgement.headline, _by_image(judgement)
-    label = _words(headline)["label"]
+    others = [name for name in judgement.scores if name != headline]
+    is_flagged = judgement.flagged(headline).tolist()
     body = []
     for place in judgement.order():
         image = judgement.images[place]
-        above = bool(judgement.flagged(headline)[place])
         ps = [_p(rows, image.sample, quantity) for quantity in ("p_value", "p_value_by_source")]
-        value = number_cell(rows.get((image.sample, "score")))
-        body.append([image.file, value, *ps, Cell("above" if above else "", above), image.source.split("/", 1)[-1]])
-    columns = ("file", Column("value", label), "p_value", "p_value_by_source", "threshold", "source")
-    caption = "p: conformal, among the reference images; by source: with every photograph counted once."
-    table = Table("images", f"test images by {label}", columns, body, caption, top=10, sortable=True)
+        labels = [_label(image.label)] if judgement.by_label else []
+        mine = [number_cell(rows.get((image.sample, "score"))), *ps, "above" if is_flagged[place] else "", *labels]
+        scores = [number_cell(judgement.scores[name].entry(place)) for name in others]
+        body.append([image.file, *mine, image.source.split("/", 1)[-1], *scores])
+    columns = [
+        Column("file"),
+        Column(headline, _words(headline)["label"]),
+        Column("p_value", "p"),
+        Column("p_value_by_source", "p by source"),
+        Column("flagged", "threshold"),
+        *([Column("label")] if judgement.by_label else []),
+        Column("source", spare=True),
+        *(Column(name, _words(name)["label"], variant=True) for name in others),
+    ]
+    caption = (
+        f"p: conformal, by {_words(headline)['label']} among the reference images; by source: with every photograph "
+    )
+    caption += "counted once. Any score can be sorted by."
+    table = Table("images", "test images", columns, body, caption, top=10, sortable=True)
     return Section("images", "All images", ["Every test image, the most suspicious first."], [table])
+
+
+def _label(label: int | None) -> str:
+    return {None: "", 0: "normal", 1: "unusual"}[label]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from theodolite.errors import InputError, path_of
+from theodolite.errors import InputError, path_of, refusing
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.images import ImageExperiment, different_folders, in_one
 from theodolite.runs.experiment import Derived, Piece, Sitting, numbers
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXPERIMENT", "HotspotsExperiment"]
 
+_LIANG = "Liang, Chen and Lai 2026"
 _OF_MAPS = ("grid", "dimension", "neighbours", "subspaces")
 
 
@@ -64,6 +65,7 @@ class HotspotsExperiment(ImageExperiment):
             name="reference",
             help="Folder of images that thresholds come from; by default those of --data themselves.",
             metavar="FOLDER",
+            role="places",
         ),
         LIMIT,
         replace(SIZE, help="Centre square, resized to so many pixels; by default cut to what the model can take."),
@@ -93,7 +95,7 @@ class HotspotsExperiment(ImageExperiment):
 
         limit, group = self.given["limit"], self.given["group"]
         folders = self._folders()
-        sets = [find_images(folder) for folder in folders]
+        sets = [find_images(folder, None, name) for folder, name in zip(folders, ("data", "reference"))]
         sources = [sources_of([image.file for image in images.files], group) for images in sets]
         if len(used := set(spread(sources[-1], sources[-1], limit))) < 2:
             raise InputError(
@@ -124,8 +126,13 @@ class HotspotsExperiment(ImageExperiment):
                 f"latents (channels, height, width) expected for the grid of latents, {self.model.name} has "
                 f"{self.model.latent_shape}; give --grid output"
             )
-        self.latents, _ = self.first_pass()
-        subspace_dimension(self.given["dimension"], self.latents[0].numel())
+        self.latents, output = self.first_pass()
+        if output.ndim < 3:
+            raise InputError(
+                f"outputs with spatial axes, (channels, *space), expected of {self.model.name}, got vectors of shape "
+                f"{tuple(output.shape[1:])}; hotspots are places of an image"
+            )
+        self.dimension = subspace_dimension(self.given["dimension"], self.latents[0].numel())
 
     def record(self) -> dict[str, Any]:
         """Model, images, and the shape of latents."""
@@ -134,6 +141,17 @@ class HotspotsExperiment(ImageExperiment):
     def checked_map(self) -> tuple[LatentMap, Tensor, str]:
         """The decoder at the first latent."""
         return self.model.decoder, self.latents, self.model.name
+
+    def forecast(self) -> Mapping[str, Any]:
+        """Passes of an image, and seconds, from a pass that is timed."""
+        from theodolite.descriptors.effort import EFFORTS
+        from theodolite.descriptors.forecast import forecast_of
+
+        passes = self.given["subspaces"] * (self.dimension + 6 * self.given["neighbours"] + 1)
+        with refusing(self.model.name, "cannot be differentiated", "its decoder must run in torch operations only"):
+            pace = forecast_of((), EFFORTS["quick"], self.model.decoder, self.latents, len(self.units)).seconds_a_pass
+        told = {"samples": len(self.units), "dimension": self.dimension, "passes_a_sample": passes}
+        return {**told, "seconds_a_pass": pace, "seconds": round(len(self.units) * passes * pace, 3)}
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """Maps of one image, and the scalars beside them."""
@@ -170,10 +188,14 @@ class HotspotsExperiment(ImageExperiment):
 
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
-        """The shares, and what stands beside the maps."""
+        """The shares and their thresholds, and what stands beside the maps."""
+        from theodolite.descriptors.decoupling import MEANINGS
+        from theodolite.estimates.quantity import Quantity
         from theodolite.experiments.hotspots.shares import QUANTITIES
 
-        return QUANTITIES
+        names = {f"subspace_{name}": text for name, text in MEANINGS.items()}
+        beside = {name: Quantity(name, text.label, "", text.formula, _LIANG) for name, text in names.items()}
+        return {**QUANTITIES, **beside}
 
     @classmethod
     def page(cls, run: Run) -> Page:

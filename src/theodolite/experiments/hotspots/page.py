@@ -42,7 +42,7 @@ def page(run: Run) -> Page:
         )
     ]
     warnings = [f"Left out, without a leading direction: {', '.join(hot.left_out)}."] if hot.left_out else []
-    glossary = [Term(q.label, q.formula, q.unit, "", q.source, q.name) for q in SHARES]
+    glossary = [Term(q.label, q.formula, q.unit, "", q.source, q.name) for q in SHARES if q.name in hot.hotspots.shares]
     title = f"Where does {run.info['model']['name']} bend?"
     return Page(title, facts, _readings(hot), [_shares(hot), _images(hot)], method, glossary, (), warnings)
 
@@ -57,10 +57,10 @@ def percent(estimate: Estimate, place: int = 0, **more: Any) -> Cell:
 def difference(estimate: Estimate) -> Cell:
     """The 95 % interval of a difference of shares, in percent."""
     if estimate.status in NOT_NUMBERS:
-        return Cell("–", {**estimate.entry(), "value": None})
+        return Cell("–", {"value": None, "status": estimate.status})
     low, high = (100 * float(end) for end in estimate.interval())
     text = f"{low:+.1f}" if high - low < 1e-9 else f"{low:+.1f} to {high:+.1f}"  # exact where the ends agree
-    return Cell(text.replace("-", "−"), {**estimate.entry(), "low": low / 100, "high": high / 100})
+    return Cell(text.replace("-", "−"), {**percent(estimate).value, "low": low, "high": high})
 
 
 def _readings(hot: HotspotRun) -> list[str]:
@@ -91,17 +91,18 @@ def _against(share: Estimate) -> str:
 def _shares(hot: HotspotRun) -> Section:
     rows = []
     for name, share in hot.hotspots.shares.items():
-        change = Cell("") if hot.is_own or name == "overlap" else difference(share["change"])
+        change = [] if hot.is_own else [Cell("") if name == "overlap" else difference(share["change"])]
         first = Cell(QUANTITIES[name].label, name, below=QUANTITIES[name].unit)
-        rows.append([first, percent(share), percent(share["null"]), difference(share["excess"]), change])
+        rows.append([first, percent(share), percent(share["null"]), difference(share["excess"]), *change])
     columns = [
         Column("share"),
         Column("percent"),
         Column("by_chance"),
         Column("excess", "less chance, 95 %"),
-        Column("change", "less reference, 95 %", spare=hot.is_own),
+        *([] if hot.is_own else [Column("change", "less reference, 95 %")]),
     ]
-    title = f"{hot.run.info['model']['name']}, {len(hot.samples)} images, thresholds from {hot.reference}"
+    source = "them" if hot.is_own else f"{hot.reference} of the reference"
+    title = f"{hot.run.info['model']['name']}, {len(hot.samples)} images, thresholds from {source}"
     caption = "By chance: curvature and detail independent within each image."
     text = "How much of the curvature, and of the hotspots, lies on cells of little detail, with 95 % intervals over "
     return Section("shares", "Shares", [f"{text}photographs."], [Table("shares", title, columns, rows, caption)])
@@ -112,7 +113,15 @@ def _images(hot: HotspotRun) -> Section:
     images = hot.hotspots.images
     rows = [[files[hot.samples[p]], *(percent(images[name], p) for name in _BY_IMAGE)] for p in hot.order]
     columns = [Column("file"), *(Column(name, QUANTITIES[name].label, QUANTITIES[name].unit) for name in _BY_IMAGE)]
-    table = Table("images", "images", columns, rows, "The largest share of wasted hotspots first.", top=8, folded=True)
+    table = Table(
+        "images",
+        "Shares of every image",
+        columns,
+        rows,
+        "The largest share of wasted hotspots first.",
+        top=8,
+        folded=True,
+    )
     text = (
         "The largest share of wasted hotspots first: the decoder's image, and the same with its hotspots.",
         "Below, the three maps, dark where they are large, each from its 1st to its 99th percentile.",
@@ -129,7 +138,6 @@ def _card(hot: HotspotRun, place: int, files: Mapping[str, str]) -> Card:
         (data_uri(run.picture(sample, "reconstruction"), side), f"{file}, decoded"),
         (data_uri(run.derived_picture(f"{sample}.overlay"), side), f"{file} with its hotspots"),
     ]
-    if arrays["gain"].ndim == 2:
-        pictures += [(heat_uri(arrays[name]), f"{name} of {file}") for name in _MAPS]
+    maps = [(heat_uri(arrays[name]), name) for name in _MAPS] if arrays["gain"].ndim == 2 else []
     facts = [(QUANTITIES[name].label, percent(hot.hotspots.images[name], place)) for name in _BY_IMAGE]
-    return Card(file, [pair for pair in pictures if pair[0]], facts)
+    return Card(file, [pair for pair in pictures if pair[0]], facts, below=maps)

@@ -39,7 +39,11 @@ SHARES = (
 )
 """Every share of `theodolite.detection.hotspots`, in the order of tables."""
 
-QUANTITIES = {quantity.name: quantity for quantity in SHARES}
+_THRESHOLDS = (
+    Quantity("curvature_threshold", "Threshold of curvature", "", "95 % quantile over the reference's cells", ""),
+    Quantity("detail_threshold", "Threshold of detail", "", "median over the reference's cells", ""),
+)
+QUANTITIES = {quantity.name: quantity for quantity in (*SHARES, *_THRESHOLDS)}
 
 PARTS = ("value", "null", "excess", "change")
 """Of a share: over all images, what chance gives, the difference, and the difference from the reference."""
