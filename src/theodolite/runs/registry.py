@@ -1,0 +1,59 @@
+"""The kinds of experiment: those of this package, and those that others registered."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from theodolite.errors import InputError
+
+if TYPE_CHECKING:
+    from theodolite.runs.experiment import Experiment
+
+__all__ = ["experiment_of", "kinds", "register_experiment"]
+
+GROUP = "theodolite.experiments"
+"""Entry points of this name are experiments of other packages."""
+
+_REGISTERED: dict[str, type[Experiment]] = {}
+
+
+def register_experiment(experiment: type[Experiment]) -> type[Experiment]:
+    """Make an experiment known: its verb, its pages and its run folders then work like those of this package."""
+    _REGISTERED[experiment.kind] = experiment
+    return experiment
+
+
+def kinds() -> dict[str, str]:
+    """Every kind with its one-line summary; this imports no experiment of this package."""
+    from theodolite.experiments import SUMMARIES
+
+    own = {kind: experiment.summary for kind, experiment in _REGISTERED.items()}
+    return {**SUMMARIES, **{point.name: f"From {point.dist.name}." for point in _points() if point.dist}, **own}
+
+
+def experiment_of(kind: str) -> type[Experiment]:
+    """The experiment of a kind.
+
+    Raises:
+        InputError: there is none of that name, or the package that brings it cannot be imported.
+    """
+    from theodolite.experiments import SUMMARIES
+
+    if kind in _REGISTERED:
+        return _REGISTERED[kind]
+    if kind in SUMMARIES:
+        return import_module(f"theodolite.experiments.{kind}").EXPERIMENT  # type: ignore[no-any-return]
+    for point in _points():
+        if point.name == kind:
+            try:
+                return point.load()  # type: ignore[no-any-return]
+            except Exception as error:
+                raise InputError(f"experiment {kind!r} of {point.value} expected to import, got {error}") from error
+    known = ", ".join(kinds())
+    raise InputError(f"a run of {known} expected, got one of {kind!r}; install the package that made it")
+
+
+def _points() -> list:  # type: ignore[type-arg]
+    return [*entry_points(group=GROUP)]

@@ -1,0 +1,321 @@
+"""`Run`: what any experiment came to, read from its folder whether it has ended or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from theodolite.errors import InputError, path_of
+from theodolite.estimates.quantity import described
+from theodolite.runs.experiment import Experiment, Piece, Row
+from theodolite.runs.folder import NUMBER, Notes, is_held, picture_path, read_rows, read_table, regular
+from theodolite.runs.record import read_record, timing, validated
+from theodolite.runs.registry import experiment_of
+from theodolite.runs.settings import closest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from theodolite.estimates import Estimate
+
+__all__ = ["Run", "read_run", "schema_of"]
+
+_TYPES = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
+_LARGEST_PICTURE = 32 * 2**20
+_LARGEST_SIDE = 8192
+"""A picture of a run folder beyond this is not opened: a stranger's file could fill the memory."""
+
+
+def schema_of(experiment: type[Experiment]) -> pa.Schema:
+    """The columns of the table of an experiment: `unit`, its coordinates, and those of a number."""
+    coordinates = [(name, _TYPES[kind]) for name, kind in experiment.coordinates.items()]
+    return pa.schema([("unit", pa.string()), *coordinates, *NUMBER])
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The results of an experiment.
+
+    Attributes:
+        path: the run folder.
+        info: the content of `run.json`; its status stays ``running`` where the process was killed, see `status`.
+        experiment: the kind, which knows how the run is shown.
+    """
+
+    path: Path
+    info: dict[str, Any]
+    experiment: type[Experiment]
+
+    @property
+    def kind(self) -> str:
+        """The verb that made it."""
+        return str(self.info["kind"])
+
+    @cached_property
+    def status(self) -> str:
+        """``complete``, ``interrupted`` or ``running``: what `run.json` says, unless its process was killed."""
+        status = str(self.info["status"])
+        return "interrupted" if status == "running" and not is_held(self.path) else status
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it was told."""
+        return dict(self.info["settings"])
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What it is about, in words."""
+        return dict(self.info.get("arguments") or {})
+
+    @property
+    def seconds(self) -> float:
+        """How long all sittings took."""
+        return timing(self.info["sittings"])
+
+    @cached_property
+    def _rows(self) -> tuple[pa.Table, Notes]:
+        table, notes = read_rows(self.path, schema_of(self.experiment))
+        keep = pc.or_(pc.is_null(table["unit"]), pc.is_in(table["unit"], pa.array(self.info["units"], pa.string())))
+        return table.filter(keep), notes
+
+    @property
+    def table(self) -> pa.Table:
+        """`quantities.parquet`: one row a number; of an unfinished run those of its finished units.
+
+        Columns: `unit` (null for what follows from several), the coordinates of the experiment, then `quantity, value,
+        stderr, low, high, n, passes, status`.
+        """
+        return self._rows[0]
+
+    @cached_property
+    def units(self) -> list[str]:
+        """Ids of the finished units, in order."""
+        return [unit for unit in self.info["units"] if unit in self._rows[1]]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every unit is finished."""
+        return len(self.units) == len(self.info["units"])
+
+    @cached_property
+    def quantities(self) -> list[str]:
+        """Names of the measured quantities: the described ones first, in their order."""
+        there = self.table["quantity"].unique().to_pylist()
+        known = [name for name in self.info["quantities"] if name in there]
+        return known + [name for name in there if name not in known]
+
+    def words(self, quantity: str) -> dict[str, str]:
+        """Label, unit, formula, source and meaning of a quantity."""
+        entry = self.info["quantities"].get(quantity) or {}
+        empty = described({}, [quantity])[quantity]
+        return {key: str(entry.get(key, text)) for key, text in empty.items()}
+
+    def about(self, unit: str) -> dict[str, Any]:
+        """What is remembered of a unit beside its numbers."""
+        return dict(self._noted(unit)["about"])
+
+    def unit_failures(self, unit: str) -> list[dict[str, str]]:
+        """The parts of a unit that failed: `what` and `reason`."""
+        return list(self._noted(unit)["failed"])
+
+    def _noted(self, unit: str) -> dict[str, Any]:
+        notes = self._rows[1].get(unit)
+        if notes is None:
+            raise InputError(f"{unit!r} is not finished in {self.path}{closest(unit, self.units)}")
+        return {"about": {}, "failed": [], "seconds": 0.0, **notes}
+
+    def rows(self, quantity: str | None = None, **where: Any) -> list[Row]:
+        """Rows of the table in which these columns have these values; None stands for no value.
+
+        Example: ``run.rows("local_scaling", sample="cat", sigma=None)``.
+        """
+        table = self.table if quantity is None else self._of(quantity)
+        for name, value in where.items():
+            column = table[name]
+            table = table.filter(pc.is_null(column) if value is None else pc.equal(column, value))
+        return list(table.to_pylist())
+
+    def _of(self, quantity: str) -> pa.Table:
+        if quantity not in self._by_quantity:
+            measured = ", ".join(self.quantities)
+            raise InputError(
+                f"quantity {quantity!r} was not measured in {self.path}{closest(quantity, self.quantities)}; "
+                f"measured are {measured or 'none'}"
+            )
+        return self.table.take(self._by_quantity[quantity])
+
+    @cached_property
+    def _by_quantity(self) -> dict[str, np.ndarray[Any, Any]]:
+        names = self.table["quantity"].to_numpy(zero_copy_only=False)
+        unique, place = np.unique(names.astype(str), return_inverse=True)
+        order = np.argsort(place, kind="stable")
+        ends = np.cumsum(np.bincount(place, minlength=len(unique)))
+        return {str(name): part for name, part in zip(unique, np.split(order, ends[:-1]))} if len(unique) else {}
+
+    def column(self, quantity: str, **where: Any) -> dict[str, np.ndarray[Any, Any]]:
+        """One quantity as arrays of equal length: `unit`, the coordinates, and the columns of a number.
+
+        Args:
+            quantity: its name.
+            where: coordinates that rows must have, e.g. `sigma=0.4`.
+
+        Raises:
+            InputError: the quantity was not measured.
+        """
+        table = self._of(quantity)
+        for name, value in where.items():
+            table = table.filter(pc.is_null(table[name]) if value is None else pc.equal(table[name], value))
+        return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+
+    def estimate(self, quantity: str, **where: Any) -> Estimate:
+        """The numbers of a quantity as one `Estimate`, in the order of the table.
+
+        Raises:
+            InputError: the quantity was not measured there.
+        """
+        rows = self.rows(quantity, **where)
+        if not rows:
+            raise InputError(f"quantity {quantity!r} was not measured at {where} in {self.path}")
+        return estimate_of(rows)
+
+    def piece(self, unit: str) -> Piece:
+        """A finished unit as it was measured, without its pictures."""
+        notes = self._noted(unit)
+        return Piece(self.rows(unit=unit), self.arrays(unit), {}, notes["about"], notes["failed"])
+
+    def arrays(self, unit: str) -> dict[str, Tensor]:
+        """Arrays of one unit by name.
+
+        Raises:
+            InputError: the unit is not finished, or its file is damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        self._noted(unit)
+        shard = self.path / "shards" / f"{unit}.safetensors"
+        file = shard if regular(shard) else self.path / "arrays.safetensors"
+        if not regular(file):
+            raise InputError(f"{file} is missing; run its command again to make it: {self.info['command']}")
+        try:
+            with safe_open(file, framework="pt") as opened:
+                names = self._array_names(file, opened).get(unit, [])
+                return {name.removeprefix(f"{unit}/"): opened.get_tensor(name) for name in names}
+        except (SafetensorError, OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(f"broken {file} ({reason}); delete it and run the same command again") from error
+
+    def _array_names(self, file: Path, opened: Any) -> dict[str, list[str]]:
+        """Names of arrays by unit; those of the merged file are looked up once, however many units it holds."""
+        known: dict[Path, dict[str, list[str]]] = self.__dict__.setdefault("_names", {})
+        if file not in known:
+            by_unit: dict[str, list[str]] = {}
+            for name in opened.keys():  # noqa: SIM118 (not a mapping)
+                by_unit.setdefault(name.split("/", 1)[0], []).append(name)
+            if file.name != "arrays.safetensors":
+                return by_unit
+            known[file] = by_unit
+        return known[file]
+
+    def picture(self, unit: str, name: str = "") -> Path | None:
+        """A picture of a unit; None where there is none that can be shown safely: no link, no device, of usual size."""
+        return self.derived_picture(f"{unit}.{name}" if name else unit)
+
+    def derived_picture(self, name: str) -> Path | None:
+        """A picture below `pictures/` by its name without ending, as `picture` gives one of a unit."""
+        path = picture_path(self.path, name)
+        if path.parent.is_symlink() or path.name != f"{name}.png" or "/" in name or not regular(path):
+            return None
+        return path if path.stat().st_size <= _LARGEST_PICTURE and max(_size(path)) <= _LARGEST_SIDE else None
+
+    def parquet(self, name: str) -> list[Row]:
+        """Rows of a further table that the run holds, e.g. ``cells``.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        return list(read_table(self.path / f"{name}.parquet").to_pylist())
+
+    def summary(self, over: str = "unit") -> list[dict[str, Any]]:
+        """One entry a quantity: `quantity, label, unit, median, low, high, median_stderr, count, flagged`.
+
+        `low` and `high` are the quartiles over units and `median_stderr` is the median of their standard errors.
+        Values that a status declares not to be numbers stay out of these; `count` is how many went in, `flagged` how
+        many have another status than ``ok``. Nothing to summarise gives NaN.
+        """
+        from theodolite.estimates.estimate import NOT_NUMBERS
+
+        entries = []
+        for quantity in self.quantities:
+            column = self.column(quantity)
+            measured = np.array([unit is not None for unit in column[over]], dtype=bool)
+            usable = measured & np.isfinite(column["value"]) & ~np.isin(column["status"].astype(str), NOT_NUMBERS)
+            if not measured.any():
+                continue
+            values, errors = column["value"][usable], column["stderr"][usable]
+            low, median, high = np.quantile(values, (0.25, 0.5, 0.75)) if len(values) else (np.nan,) * 3
+            words = self.words(quantity)
+            entries.append(
+                {
+                    "quantity": quantity,
+                    "label": words["label"],
+                    "unit": words["unit"],
+                    "median": float(median),
+                    "low": float(low),
+                    "high": float(high),
+                    "median_stderr": float(np.median(errors)) if len(errors) else float("nan"),
+                    "count": int(usable.sum()),
+                    "flagged": int((column["status"][measured] != "ok").sum()),
+                }
+            )
+        return entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.units)
+
+    def __repr__(self) -> str:
+        done, wanted = len(self.units), len(self.info["units"])
+        return f"Run({str(self.path)!r}, {self.kind}, {self.status}, {done} of {wanted} units)"
+
+
+def estimate_of(rows: Sequence[Mapping[str, Any]]) -> Estimate:
+    """The numbers of rows as one estimate."""
+    import torch
+
+    from theodolite.estimates import Estimate
+
+    value, stderr = (torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in ("value", "stderr"))
+    statuses = tuple(str(row["status"]) for row in rows)
+    return Estimate(value, stderr, max(row["passes"] or 0 for row in rows), min(row["n"] for row in rows), statuses)
+
+
+def read_run(path: Any) -> Run:
+    """Open a run folder of any kind: complete, interrupted, killed, or still being written.
+
+    Args:
+        path: the folder that an experiment wrote.
+
+    Raises:
+        InputError: the folder is missing, holds no run, or a damaged one; one line says which file and what to do.
+    """
+    folder = path_of(path, "the run folder")
+    info = read_record(folder)
+    experiment = experiment_of(info["kind"])
+    validated(info, folder / "run.json", experiment.requires)
+    return Run(folder, info, experiment)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:  # reads the head alone
+            return image.size
+    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
+        return (_LARGEST_SIDE + 1, 0)

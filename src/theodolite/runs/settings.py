@@ -1,0 +1,275 @@
+"""A setting of an experiment, declared once: default, check, option, argument in Python, line of help and of `run.json`."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, Literal
+
+from theodolite.errors import InputError
+
+__all__ = [
+    "BUDGET",
+    "DATA",
+    "DEVICE",
+    "DTYPE",
+    "GROUP",
+    "LIMIT",
+    "MODEL",
+    "REVISION",
+    "SEED",
+    "SIZE",
+    "SUBFOLDER",
+    "Argument",
+    "Setting",
+    "checked_settings",
+    "closest",
+    "split_list",
+]
+
+Role = Literal["measures", "judges", "places"]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """What an experiment is about: it stands before the options on the command line, and first in Python.
+
+    Attributes:
+        name: in Python and in `run.json`.
+        help: one sentence.
+        many: takes one or more.
+    """
+
+    name: str
+    help: str
+    many: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting of an experiment.
+
+    Attributes:
+        name: in Python and in `run.json`; on the command line with dashes.
+        help: one sentence, for `--help` and for the docstring.
+        default: of every value that is left out.
+        kind: ``str``, ``int``, ``float`` or ``bool``.
+        least: the smallest number that is taken.
+        above: a number that values must exceed.
+        most: the largest number that is taken.
+        choices: the words that are taken, or a function that lists them (called when the setting is checked or its help
+            is printed, so that a list that costs an import is made only then).
+        many: a list; on the command line separated by commas, or the option given again.
+        each: entries that belong together: a list of so many numbers each.
+        required: it has no default.
+        zero_means_none: 0 on the command line, or in Python, stands for None, e.g. for "no limit".
+        metavar: what help calls the value.
+        role: ``measures`` where another value gives other numbers; ``judges`` where it only decides what follows from
+            the measured ones, so that a run may change it without being measured again; ``places`` where it says where
+            things are and changes no number.
+        check: says what else is wrong with a value: takes it, returns it or raises `InputError`.
+    """
+
+    name: str
+    help: str
+    default: Any = None
+    kind: type = str
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    choices: Sequence[str] | Callable[[], Sequence[str]] = ()
+    many: bool = False
+    each: int = 1
+    required: bool = False
+    zero_means_none: bool = False
+    metavar: str | None = None
+    role: Role = "measures"
+    check: Callable[[Any], Any] | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that are taken; empty where any is."""
+        return tuple(self.choices() if callable(self.choices) else self.choices)
+
+    def checked(self, value: Any) -> Any:
+        """The value with the types of JSON.
+
+        Raises:
+            InputError: it is not what is expected.
+        """
+        if value is None or (self.zero_means_none and not isinstance(value, bool) and value == 0):
+            value = None
+        elif self.many:
+            value = self._list(value)
+        else:
+            value = self._single(value)
+        if value is None and self.required:
+            raise InputError(f"`{self.name}` expected, got none: {self.help}")
+        return value if self.check is None or value is None else self.check(value)
+
+    def _list(self, value: Any) -> list[Any]:
+        if isinstance(value, str | os.PathLike):
+            value = split_list(os.fspath(value))
+        if not isinstance(value, Iterable):
+            raise InputError(f"`{self.name}` expected to be a list, got {value!r}; separate its entries by commas")
+        flat = [part for item in value for part in (item if isinstance(item, list | tuple) else [item])]
+        entries = [self._single(item) for item in flat]
+        if len(entries) % self.each:
+            raise InputError(f"`{self.name}` expected {self.each} numbers each, got {len(entries)} in all: {entries}")
+        if self.each == 1:
+            return entries
+        return [entries[start : start + self.each] for start in range(0, len(entries), self.each)]
+
+    def _single(self, value: Any) -> Any:
+        if self.kind is str:
+            return self._word(value)
+        if self.kind is bool:
+            if not isinstance(value, bool):
+                raise InputError(f"`{self.name}` expected to be true or false, got {value!r}")
+            return value
+        return self._number(value)
+
+    def _word(self, value: Any) -> str:
+        text = os.fspath(value) if isinstance(value, os.PathLike) else str(value).removeprefix("torch.")
+        known = self.words
+        if known and text not in known:
+            raise InputError(
+                f"`{self.name}` expected to be one of {', '.join(known)}, got {text!r}{closest(text, known)}"
+            )
+        return text
+
+    def _number(self, value: Any) -> float | int:
+        if isinstance(value, str):
+            value = _parsed(value)
+        wanted = Integral if self.kind is int else Real
+        what = "a whole number" if self.kind is int else "a finite number"
+        wrong = isinstance(value, bool) or not isinstance(value, wanted) or not math.isfinite(value)
+        if wrong or not self._inside(value):
+            raise InputError(f"`{self.name}` expected to be {what}{self._bounds()}, got {value!r}")
+        return self.kind(value)
+
+    def _inside(self, value: float) -> bool:
+        low = self.least is None or value >= self.least
+        return low and (self.above is None or value > self.above) and (self.most is None or value <= self.most)
+
+    def _bounds(self) -> str:
+        parts = [] if self.least is None else [f"{self.least:g} or more"]
+        parts += [] if self.above is None else [f"above {self.above:g}"]
+        parts += [] if self.most is None else [f"{self.most:g} or less"]
+        return f", {' and '.join(parts)}" if parts else ""
+
+    def as_words(self, value: Any) -> list[str]:
+        """The value as the command line takes it; empty where it is the default."""
+        if value == self.checked_default():
+            return []
+        option = f"--{self.name.replace('_', '-')}"
+        if value is None:
+            return [option, "0"] if self.zero_means_none else []
+        if self.kind is bool:
+            return [option] if value else [f"--no-{self.name.replace('_', '-')}"]
+        if not self.many:
+            return [option, _text(value)]
+        flat = [item for entry in value for item in (entry if isinstance(entry, list) else [entry])]
+        return [option, ",".join(_text(item).replace(",", r"\,") for item in flat)]
+
+    def checked_default(self) -> Any:
+        """The default with the types of JSON; None of a required setting."""
+        return [*self.default] if self.many and self.default is not None else self.default
+
+
+def checked_settings(settings: Sequence[Setting], given: Mapping[str, Any], of: str) -> dict[str, Any]:
+    """Every setting by name: what was given, checked, otherwise its default.
+
+    Args:
+        settings: of the experiment.
+        given: by name.
+        of: what the experiment is called.
+
+    Raises:
+        InputError: an unknown name, or a value that is not what is expected.
+    """
+    known = [setting.name for setting in settings]
+    for name in given:
+        if name not in known:
+            raise InputError(f"unknown setting {name!r} of {of}{closest(name, known)}; known are {', '.join(known)}")
+    return {setting.name: setting.checked(given.get(setting.name, setting.default)) for setting in settings}
+
+
+def closest(name: Any, known: Sequence[str]) -> str:
+    """The words ``, did you mean 'x'?`` where a known name is close to `name`, otherwise nothing."""
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def split_list(text: str) -> list[str]:
+    r"""The entries of a list as the command line takes it: separated by commas; ``\,`` is a comma inside one.
+
+    Example:
+        >>> split_list(r"a.png, b\,c.png")
+        ['a.png', 'b,c.png']
+    """
+    return [part.replace(r"\,", ",").strip() for part in re.split(r"(?<!\\),", text) if part.strip()]
+
+
+def _parsed(text: str) -> float | int | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _text(value: Any) -> str:
+    return f"{value:.17g}" if isinstance(value, float) and float(f"{value:g}") != value else (
+        f"{value:g}" if isinstance(value, float) else str(value)
+    )
+
+
+MODEL = Argument("model", "A folder, a hub id, zoo:NAME, or package.module:factory; see `theodolite survey --help`.")
+DATA = Setting(
+    name="data", help="Folder of images, with its subfolders.", required=True, metavar="FOLDER", role="places"
+)
+LIMIT = Setting(
+    name="limit",
+    help="Images of each folder, from its sources in turn; 0 for all.",
+    default=24,
+    kind=int,
+    least=1,
+    zero_means_none=True,
+    metavar="N",
+)
+SIZE = Setting(
+    name="size",
+    help="Centre square, resized to so many pixels; by default what the model takes.",
+    kind=int,
+    least=1,
+    metavar="PIXELS",
+)
+BUDGET = Setting(
+    name="budget",
+    help="Work a sample may cost: the more, the smaller the errors.",
+    default="standard",
+    choices=("quick", "standard", "full"),
+)
+GROUP = Setting(
+    name="group",
+    help="Regular expression for the part of a file's path that tells its source photograph: its first group, or all of "
+    "the match. By default the name before crop coordinates: cat_0128_0256.png is from cat.",
+    metavar="REGEX",
+    role="judges",
+)
+SEED = Setting(name="seed", help="Of every random draw.", default=0, kind=int)
+DEVICE = Setting(name="device", help="As in torch, e.g. cuda or cuda:1; cpu by default.", role="places")
+DTYPE = Setting(
+    name="dtype",
+    help="By default as stored, half precision up-cast to float32.",
+    choices=("float32", "float64"),
+)
+SUBFOLDER = Setting(name="subfolder", help="Of the model's folder or hub repository, e.g. vae or unet.", role="places")
+REVISION = Setting(name="revision", help="Of the hub repository.", role="places")
