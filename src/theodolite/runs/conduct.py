@@ -71,7 +71,9 @@ def forecast(experiment: type[Experiment], arguments: Sequence[Any], **given: An
     _open(work)
     told = work.forecast()
     if told is None:
-        raise InputError(f"the cost of `theodolite {experiment.kind}` cannot be told before it runs; leave out --dry-run")
+        raise InputError(
+            f"the cost of `theodolite {experiment.kind}` cannot be told before it runs; leave out --dry-run"
+        )
     return told
 
 
@@ -134,7 +136,7 @@ class _Conducted:
         self.work, self.folder, self.progress = work, folder, progress
         self.kind = type(work)
         self.failed: list[dict[str, Any]] = []
-        self.last_error: Exception | None = None
+        self.last_error: BaseException | None = None
 
     def run(self) -> Run:
         """Compare with what is there, measure what is missing, and finish."""
@@ -179,8 +181,10 @@ class _Conducted:
 
     def _record(self) -> dict[str, Any]:
         settings = {setting.name: self.work.given[setting.name] for setting in self.work.settings}
-        arguments = [_word(value) if not isinstance(value, list | tuple) else [_word(item) for item in value]
-                     for value in (self.work.given[argument.name] for argument in self.work.arguments)]
+        arguments = [
+            _word(value) if not isinstance(value, list | tuple) else [_word(item) for item in value]
+            for value in (self.work.given[argument.name] for argument in self.work.arguments)
+        ]
         content = plain(self.work.content())
         measuring = {s.name: settings[s.name] for s in self.work.settings if s.role == "measures"}
         decisive = {"kind": self.work.kind, "theodolite": theodolite.__version__, "settings": measuring}
@@ -255,15 +259,15 @@ class _Conducted:
         tell = lambda what: self.progress(done, total, f"{unit}: {what}" if what else unit)  # noqa: E731
         sitting = Sitting(tell, self._piece, record.get("self_check") or {})
         try:
-            piece = without_numbers(self.work.measure(unit, sitting))
+            piece = self.work.measure(unit, sitting)
         except DiskError:
             raise
-        except Exception as error:  # the failure of one unit must not cost the others their run
+        except (Exception, SystemExit) as error:  # the failure of one unit must not cost the others their run
             reason = str(error) if isinstance(error, InputError) else in_one_line(error)
             self.failed.append({"unit": unit, "what": None, "reason": reason})
             self.last_error = error
             return
-        rows = piece.rows
+        rows = without_numbers(piece.rows)
         if not sitting.first_order_holds:
             rows = doubted(rows, self.work.without_derivatives)
         notes = {
@@ -289,19 +293,20 @@ class _Conducted:
         messages = {name: text for note in reversed(mine.values()) for name, text in note["messages"].items()}
         done = {**record, "status": status, "finished": now(), "failed": [*self.failed, *failed], "messages": messages}
         done["quantities"] = self._described(table["quantity"].unique().to_pylist())
-        self.folder.write_record(done)
+        # Not complete until what follows from the units is stored too: a repetition must not take it for done.
+        self.folder.write_record({**done, "status": "running"})
         return self._derived(done)
 
     def _derived(self, record: dict[str, Any]) -> Run:
         """Write what follows from the finished units; too few of an interrupted run are no error."""
-        run = read_run(self.folder.path)
         try:
-            derived = self.kind.derive(run)
-        except InputError:
-            if record["status"] == "complete":
+            derived = self.kind.derive(read_run(self.folder.path))
+        except BaseException as error:
+            self.folder.write_record({**record, "status": "interrupted"})
+            if record["status"] == "complete" or not isinstance(error, InputError):
                 raise
-            return run
-        self.folder.write_derived(derived.rows, derived.tables, derived.pictures)
+            return read_run(self.folder.path)
+        self.folder.write_derived(without_numbers(derived.rows), derived.tables, derived.pictures)
         names = [row["quantity"] for row in derived.rows]
         self.folder.write_record({**record, "quantities": {**record["quantities"], **self._described(names)}})
         return read_run(self.folder.path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from theodolite.runs.settings import Argument, Setting
@@ -195,12 +195,11 @@ def doubted(rows: Iterable[Row], free: frozenset[str]) -> list[Row]:
     return [row if row["quantity"] in free else {**row, "status": worse(row["status"], "undetermined")} for row in rows]
 
 
-def without_numbers(piece: Piece) -> Piece:
-    """The piece with NaN and infinite values of status ``ok`` as ``undetermined``: such a pair is never stored."""
-    rows = [
+def without_numbers(rows: Iterable[Row]) -> list[Row]:
+    """The rows with NaN and infinite values of status ``ok`` as ``undetermined``: such a pair is never stored."""
+    return [
         row
         if row["status"] != "ok" or (math.isfinite(row["value"]) and math.isfinite(row["stderr"]))
         else {**row, "status": "undetermined"}
-        for row in piece.rows
+        for row in rows
     ]
-    return replace(piece, rows=rows)

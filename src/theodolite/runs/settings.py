@@ -226,8 +226,10 @@ def _parsed(text: str) -> float | int | str:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.17g}" if isinstance(value, float) and float(f"{value:g}") != value else (
-        f"{value:g}" if isinstance(value, float) else str(value)
+    return (
+        f"{value:.17g}"
+        if isinstance(value, float) and float(f"{value:g}") != value
+        else (f"{value:g}" if isinstance(value, float) else str(value))
     )
 
 
