@@ -328,7 +328,7 @@ def test_a_refusal_while_it_is_opened_leaves_nothing(tallied, tally, tmp_path, m
         raise KeyError("no\nbeads")
 
     monkeypatch.setattr(tally, "open", fails)
-    with pytest.raises(InputError, match="abacus could not be opened .*no.*beads"):
+    with pytest.raises(InputError, match=r"abacus could not be opened .*no.*beads"):
         tallied("a/b/run")
     assert list(tmp_path.iterdir()) == []
 

@@ -146,7 +146,7 @@ class Experiment(ABC):
         """What `run.json` says beside settings and content: models, data, shapes."""
 
     def identity(self, unit: str) -> Any:
-        """What decides the numbers of one unit beside settings and content, JSON-able; a run may grow by further units."""
+        """What decides the numbers of one unit beside settings and content, JSON-able; runs may grow by further units."""
         return None
 
     def content(self) -> dict[str, Any]:
