@@ -126,7 +126,7 @@ class Experiment(ABC):
     kind: ClassVar[str]
     summary: ClassVar[str]
     arguments: ClassVar[tuple[Argument, ...]]
-    settings: ClassVar[tuple[Setting, ...]]
+    settings: ClassVar[Sequence[Setting]]
     coordinates: ClassVar[Mapping[str, type]] = {}
     without_derivatives: ClassVar[frozenset[str]] = frozenset()
     requires: ClassVar[Mapping[str, type]] = {}
@@ -190,7 +190,7 @@ class Experiment(ABC):
 
 def doubted(rows: Iterable[Row], free: frozenset[str]) -> list[Row]:
     """Rows that rest on derivatives which were found wrong: none is better than ``undetermined``."""
-    from theodolite.estimates.estimate import worse
+    from theodolite.estimates import worse
 
     return [row if row["quantity"] in free else {**row, "status": worse(row["status"], "undetermined")} for row in rows]
 

@@ -249,7 +249,7 @@ class Run:
         Values that a status declares not to be numbers stay out of these; `count` is how many went in, `flagged` how
         many have another status than ``ok``. Nothing to summarise gives NaN.
         """
-        from theodolite.estimates.estimate import NOT_NUMBERS
+        from theodolite.estimates import NOT_NUMBERS
 
         entries = []
         for quantity in self.quantities:
