@@ -10,8 +10,7 @@ from torch import Tensor
 
 from theodolite.descriptors import REGISTRY, Effort
 from theodolite.detection import DetectionTable
-from theodolite.detection.links import Number
-from theodolite.estimates import Estimate
+from theodolite.estimates import Estimate, Resamples
 from theodolite.maps.latent_map import LatentMap
 
 __all__ = ["DESCRIPTORS", "Row", "above", "auroc", "bootstrapped", "described", "inside", "margin", "off", "print_rows"]
@@ -47,26 +46,26 @@ class Row:
     claim: str
     quantity: str
     n: int
-    number: Number
+    number: Estimate
     rule: str = ""
     verdict: str = ""
 
 
-def above(claim: str, quantity: str, n: int, number: Number, bound: float, fewest: int = SETTLES) -> Row:
+def above(claim: str, quantity: str, n: int, number: Estimate, bound: float, fewest: int = SETTLES) -> Row:
     """Holds with the whole interval above `bound`, fails with all of it below; undecided by fewer than `fewest`."""
     enough = n >= fewest
     verdict = _named(enough and number.low > bound + _ROUNDING, enough and number.high < bound - _ROUNDING)
     return Row(claim, quantity, n, number, f"> {bound:g}", verdict)
 
 
-def inside(claim: str, quantity: str, n: int, number: Number, low: float, high: float) -> Row:
+def inside(claim: str, quantity: str, n: int, number: Estimate, low: float, high: float) -> Row:
     """Holds with the whole interval inside `[low, high]`, fails with all of it outside."""
     within = low <= number.low and number.high <= high
     outside = number.high < low or number.low > high
     return Row(claim, quantity, n, number, f"{low:g} to {high:g}", _named(within, outside))
 
 
-def off(claim: str, quantity: str, n: int, number: Number) -> Row:
+def off(claim: str, quantity: str, n: int, number: Estimate) -> Row:
     """Holds with chance outside the interval, on either side; fails with all of it within 0.1 of chance."""
     apart = number.low > CHANCE or number.high < CHANCE
     near = abs(number.low - CHANCE) < NEAR and abs(number.high - CHANCE) < NEAR
@@ -83,42 +82,31 @@ def described(map: LatentMap, latents: Tensor, radius: float = 0.02) -> dict[str
     return {name: REGISTRY[name].function(map, latents, generator=0, effort=effort) for name in DESCRIPTORS}
 
 
-def auroc(table: DetectionTable, score: str) -> Number:
+def auroc(table: DetectionTable, score: str) -> Estimate:
     """AUROC of a score with its interval."""
-    return Number(table[score]["auroc"], *table.interval(score))
+    return table.auroc[table.names.index(score)]
 
 
-def margin(first: tuple[DetectionTable, str], second: tuple[DetectionTable, str]) -> Number:
+def margin(first: tuple[DetectionTable, str], second: tuple[DetectionTable, str]) -> Estimate:
     """How much farther from chance the first AUROC is than the second, `|A - ½| - |A' - ½|`; over the same samples."""
     rows = [table.replicates[table.names.index(name)] for table, name in (first, second)]
-    return _interval((rows[0] - CHANCE).abs() - (rows[1] - CHANCE).abs())
+    return first[0].resamples.percentiles((rows[0] - CHANCE).abs() - (rows[1] - CHANCE).abs())
 
 
 def bootstrapped(
     statistic: Callable[[Tensor], Tensor | float], n: int, groups: Sequence[Hashable] | None = None, seed: int = 0
-) -> Number:
-    """A statistic of the places of `n` samples, with quantiles over resamples of whole groups."""
-    of = list(range(n)) if groups is None else list(groups)
-    members = [torch.tensor([place for place, one in enumerate(of) if one == group]) for group in dict.fromkeys(of)]
-    draws = torch.randint(len(members), (DRAWS, len(members)), generator=torch.Generator().manual_seed(seed))
-    found = [float(statistic(torch.cat([members[place] for place in row]))) for row in draws.tolist()]
-    return _interval(torch.tensor([float(statistic(torch.arange(n))), *found]))
-
-
-def _interval(replicates: Tensor) -> Number:
-    """The first, with quantiles of the others that are numbers."""
-    rest = replicates[1:][~replicates[1:].isnan()].double()
-    if not len(rest):
-        return Number(float(replicates[0]), float("nan"), float("nan"))
-    low, high = torch.quantile(rest, torch.tensor([0.025, 0.975], dtype=rest.dtype)).tolist()
-    return Number(float(replicates[0]), low, high)
+) -> Estimate:
+    """A statistic of the places of `n` samples, with expanded percentiles over resamples of whole groups."""
+    resamples = Resamples(n if groups is None else list(groups), DRAWS, seed)
+    replicates = [float(statistic(resamples.places(row))) for row in range(1 + DRAWS)]
+    return resamples.percentiles(torch.tensor(replicates, dtype=torch.float64))
 
 
 def print_rows(rows: Iterable[Row]) -> None:
     """All rows as one Markdown table."""
     print("\n| claim | quantity | n | value | low | high | rule | verdict |\n|---|---|---|---|---|---|---|---|")
     for row in rows:
-        number = " | ".join(_short(end) for end in (row.number.value, row.number.low, row.number.high))
+        number = " | ".join(_short(end) for end in (row.number.item(), row.number.low.item(), row.number.high.item()))
         print(f"| {row.claim} | {row.quantity} | {row.n} | {number} | {row.rule} | {row.verdict} |")
 
 

@@ -15,7 +15,7 @@ from _claims import DESCRIPTORS, Row, auroc, bootstrapped, described, margin, of
 from _levels import both, peers, report
 from theodolite.derivatives import jacobian
 from theodolite.detection import DetectionTable, evaluate, pixel_energy, reconstruction_error, score_norm
-from theodolite.detection.links import spearman
+from theodolite.estimates import rank_correlation
 from theodolite.maps import denoiser_map
 from theodolite.scores import NetworkScore
 from theodolite.zoo import load_autoencoder, memorised_set, pixel_diffusion
@@ -213,12 +213,10 @@ def redundant(n: int, data: Path) -> list[Row]:
         for place, (kind, (_, scores, labels)) in enumerate(found.items()):
             if place == 0:
                 x, y = (scores[one][: labels.count(0)] for one in ("local_scaling", name))
-                number = bootstrapped(lambda rows: spearman(x[rows], y[rows]), len(x))  # noqa: B023
+                number = bootstrapped(lambda rows: rank_correlation(x[rows], y[rows]), len(x))  # noqa: B023
                 rows.append(Row("C10", f"Spearman of ψ and {DESCRIPTORS[name]}, held-out digits", len(x), number))
             table = evaluate({"with": _combined(scores, labels, name), "ψ": _combined(scores, labels)}, labels)
-            added = table.difference("with", "ψ")
-            low, high = (float(end) for end in added.interval())
-            number = type(auroc(table, "ψ"))(float(added.value), low, high)
+            number = table.difference("with", "ψ")[0]
             text = f"AUROC of ψ and {DESCRIPTORS[name]} together less of ψ ({table['ψ']['auroc']:.2f}), {kind}"
             rows.append(Row("C10", text, n, number))
     return rows

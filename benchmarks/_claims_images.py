@@ -15,8 +15,7 @@ from theodolite import local_scaling, sampler_map
 from theodolite.data.images import find_images, load_image
 from theodolite.data.sources import sources_of
 from theodolite.descriptors import Effort
-from theodolite.detection.links import Number, partial_spearman, spearman
-from theodolite.estimates import Estimate
+from theodolite.estimates import Estimate, rank_correlation
 from theodolite.maps import Autoencoder
 from theodolite.steering import fit_reward, sweep
 from theodolite.steering.properties import PROPERTIES
@@ -61,7 +60,7 @@ def _followed(kind: str, model: Autoencoder, images: Tensor, groups: Sequence[Ha
             x = found[name].value.double()
             for words, given in controls.items():
                 number = bootstrapped(
-                    lambda at: partial_spearman(x[at], measure[at], *(one[at] for one in given)),  # noqa: B023
+                    lambda at: rank_correlation(x[at], measure[at], [one[at] for one in given]),  # noqa: B023
                     len(x),
                     groups,
                 )
@@ -101,7 +100,7 @@ def classes(each: int, conditions: Sequence[tuple[int, str]] = CONDITIONS) -> li
     for name, measure in measures.items():
         spread = torch.tensor([measure(one) for one in features.unflatten(0, (-1, each))], dtype=torch.float64)
         for symbol, x in (("mean ψ", psi.mean(1)), ("mean contrast", contrast)):
-            number = bootstrapped(lambda at: spearman(x[at], spread[at]), len(x), digits)  # noqa: B023
+            number = bootstrapped(lambda at: rank_correlation(x[at], spread[at]), len(x), digits)  # noqa: B023
             text, n = f"Spearman of {symbol} and {name}, {len(digits)} conditions by digit", len(set(digits))
             rows.append(above("C8", text, n, number, 0) if symbol == "mean ψ" else Row("C8", text, n, number))
     return rows
@@ -146,7 +145,7 @@ def guided(
     rows = []
     for name in ("ψ", "brightness"):
         for rho in (0.0, 0.2):
-            number = _number(found.estimates[name, rho, "local_scaling_step"])
+            number = found.estimates[name, rho, "local_scaling_step"]
             text = f"step of true ψ to rho = {rho:g}, guided by {name}, nats"
             rows.append(
                 above("C9", text, measured, number, 0, fewest=3) if name == "ψ" else Row("C9", text, measured, number)
@@ -163,12 +162,8 @@ def _drawn(shape: Sequence[int], conditions: Sequence[tuple[int, str]], n: int) 
     return noise, labels_of(list(conditions)).repeat(-(-n // len(conditions)), 1)[:n]
 
 
-def _number(found: Estimate) -> Number:
-    return Number(float(found.value), *(float(end) for end in found.interval()))
-
-
-def _change(after: Estimate, before: Estimate, sign: int) -> Number:
+def _change(after: Estimate, before: Estimate, sign: int) -> Estimate:
     """A difference of two estimates from the same noise; their errors are added as if they were independent."""
     value = sign * float(after.value - before.value)
     reach = 1.96 * float((after.stderr.square() + before.stderr.square()).sqrt())
-    return Number(value, value - reach, value + reach)
+    return Estimate.between(value, value - reach, value + reach)

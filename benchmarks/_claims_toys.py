@@ -13,8 +13,7 @@ from _levels import RADIUS, both, circle, even_ring, peers, posterior, report
 from theodolite import LatentMap, denoiser_map, local_complexity, local_rank
 from theodolite.descriptors import Effort
 from theodolite.detection import negative_log_likelihood
-from theodolite.detection.links import Number, spearman
-from theodolite.estimates import Seeds
+from theodolite.estimates import Estimate, Seeds, rank_correlation
 from theodolite.scores import NetworkScore, ScoreSource
 
 __all__ = ["dimension", "hyperplanes", "likelihood", "manifold", "rank_over_noise"]
@@ -39,9 +38,9 @@ def likelihood(n: int, samples: int) -> list[Row]:
     with torch.no_grad():
         cloud, points = network(torch.randn(samples, 2, generator=draw, dtype=D)), network(latents)
     counted = 2 * torch.cdist(points, cloud).topk(50, largest=False).values[:, -1].log()  # of the 50th neighbour
-    number = bootstrapped(lambda rows: spearman(nll[rows], counted[rows]), n)
+    number = bootstrapped(lambda rows: rank_correlation(nll[rows], counted[rows]), n)
     return [
-        inside("C1", "largest error on a linear map R³ → R⁸, nats", n, Number(error, error, error), 0, 1e-6),
+        inside("C1", "largest error on a linear map R³ → R⁸, nats", n, _exactly(error), 0, 1e-6),
         above("C1", "Spearman with the density by neighbours, ReLU network R² → R⁶", n, number, 0.9),
     ]
 
@@ -58,7 +57,16 @@ def dimension(n: int, steps: int) -> list[Row]:
     """C2: `nu` of flat linear maps, and of denoisers near a ring, a plane and a sphere, over the dimension."""
     draw = torch.Generator().manual_seed(0)
     worst = max((_flat(rank, draw) for rank in (1, 2, 4, 8)), key=lambda ratio: abs(ratio - 1))
-    rows = [inside("C2", "worst ν / d of flat linear maps, d = 1, 2, 4, 8", 4, Number(worst, worst, worst), 0.95, 1.05)]
+    rows = [
+        inside(
+            "C2",
+            "worst ν / d of flat linear maps, d = 1, 2, 4, 8",
+            4,
+            Estimate.between(worst, worst, worst),
+            0.95,
+            1.05,
+        )
+    ]
     for name, (data, queries, d, sigma) in _manifolds(n, draw).items():
         trained = NetworkScore.fit(data.float(), t_min=0.005, t_max=16, steps=steps, generator=0)
         for kind, score in (("exact", posterior(data)), ("trained", trained)):
@@ -112,7 +120,7 @@ def hyperplanes(n: int, samples: int) -> list[Row]:
     extra = (counts[1] - counts[0]).double()
     ratio = bootstrapped(lambda rows: extra[rows].sum() / drawn[rows].sum(), n)
     return [
-        inside("C3", "largest error of δ, one layer", n, Number(error, error, error), 0, 0),
+        inside("C3", "largest error of δ, one layer", n, _exactly(error), 0, 0),
         Row("C3", f"second layer: δ over units that {samples} points inside cut", n, ratio),
     ]
 
@@ -191,3 +199,7 @@ def rank_over_noise(n: int, steps: int) -> list[Row]:
         ends.append(ranks["trained"])
     rise = bootstrapped(lambda rows: (ends[-1] - ends[0])[rows].mean(), n)
     return [*rows, above("C11", "mean ν at σ = 3 less at 0.1, trained score", n, rise, 0)]
+
+
+def _exactly(value: float) -> Estimate:
+    return Estimate.between(value, value, value)

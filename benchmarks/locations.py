@@ -24,6 +24,7 @@ from torch import Tensor
 
 import theodolite
 from theodolite.data.images import load_image
+from theodolite.estimates import rank_correlation
 from theodolite.maps import LatentMap
 
 PLAIN_SPACING, PLAIN_REACH = 4, 2
@@ -58,7 +59,7 @@ def _table(map: LatentMap, latent: Tensor, name: str, seeds: int) -> None:
     for way, measure in ways.items():
         first, seconds = _timed(partial(measure, map, 0))
         all_found = [first, *(measure(linear, seed) for seed in range(1, seeds))]
-        cells = [f"{fmean(_spearman(found[i], truth[i]) for found in all_found):.4f}" for i in (1, 2)]
+        cells = [f"{fmean(float(rank_correlation(found[i], truth[i])) for found in all_found):.4f}" for i in (1, 2)]
         cells += [f"{100 * fmean(_level(found[i], truth[i]) for found in all_found):+.1f} %" for i in (1, 2)]
         cells += [_spread(all_found, truth, i) for i in (1, 2)]
         print(f"| {way} | {first[0]} | {' | '.join(cells)} | {seconds / unit:.2f} |", flush=True)
@@ -97,11 +98,6 @@ def _plain(map: LatentMap, latent: Tensor, seed: int) -> _Found:
                 blocks[y, x] = window @ window.T
     gain = blocks.diagonal(dim1=-2, dim2=-1).sum(-1).flatten()
     return operator.passes - 1, gain, 0.5 * torch.linalg.slogdet(blocks)[1].flatten(), None, None
-
-
-def _spearman(found: Tensor, truth: Tensor) -> float:
-    ranks = torch.stack([part.argsort().argsort().double() for part in (found, truth)])
-    return float(torch.corrcoef(ranks)[0, 1])
 
 
 def _level(found: Tensor, truth: Tensor) -> float:

@@ -34,7 +34,7 @@ ABOVE = {
     "steering": {*_GEOMETRY, "scores"},
     "training": {"estimates", "maps", *_CLOUDS},
     "zoo": {"estimates", "maps", "derivatives", "scores"},
-    "data": {"maps", "estimates"},
+    "data": {"maps", "estimates", "zoo"},
     "runs": {"estimates", "maps", "derivatives", "files", "report", "experiments"},
     "experiments": {*_BELOW, "zoo", "data", "runs", "report"},
     "surveys": {*_BELOW, "zoo", "data"},

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from theodolite.report import write_report
     from theodolite.runs import Run, read_run
     from theodolite.spectrum import singular_spectrum
-    from theodolite.surveys import decouple, detect, rank
+    from theodolite.surveys import decouple, rank
 
+    detect: Callable[..., Run]
+    hotspots: Callable[..., Run]
     path: Callable[..., Run]
     survey: Callable[..., Run]
 
@@ -66,7 +68,7 @@ _HOMES = {
     "runs": ("Run", "read_run"),
     "spectrum": ("singular_spectrum",),
     "steering": (),
-    "surveys": ("decouple", "detect", "find_hotspots", "rank"),
+    "surveys": ("decouple", "rank"),
     "training": (),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -85,8 +87,8 @@ __all__ = [
     "denoiser_map",
     "detail_energy",
     "detect",
-    "find_hotspots",
     "hotspot_maps",
+    "hotspots",
     "jacobian",
     "leading_singular_value",
     "load",

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from theodolite.detection import evaluate
-from theodolite.detection.links import Number
+from theodolite.estimates import Estimate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 claims = importlib.import_module("_claims")
@@ -20,21 +20,21 @@ claims = importlib.import_module("_claims")
     ("low", "high", "verdict"), [(0.1, 0.5, "holds"), (-0.5, -0.1, "fails"), (-0.1, 0.5, "undecided")]
 )
 def test_a_bound(low, high, verdict):
-    number = Number((low + high) / 2, low, high)
+    number = Estimate.between((low + high) / 2, low, high)
     assert claims.above("C", "", 30, number, 0).verdict == verdict
     assert claims.above("C", "", 29, number, 0).verdict == "undecided"
     assert claims.above("C", "", 3, number, 0, fewest=3).verdict == verdict
 
 
 def test_a_difference_of_nothing_is_undecided():
-    assert claims.above("C", "", 100, Number(0.0, 0.0, 1e-16), 0).verdict == "undecided"
+    assert claims.above("C", "", 100, Estimate.between(0.0, 0.0, 1e-16), 0).verdict == "undecided"
 
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"), [(0.96, 1.0, "holds"), (1.06, 1.2, "fails"), (1.0, 1.06, "undecided")]
 )
 def test_a_range(low, high, verdict):
-    assert claims.inside("C", "", 9, Number(low, low, high), 0.95, 1.05).verdict == verdict
+    assert claims.inside("C", "", 9, Estimate.between(low, low, high), 0.95, 1.05).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_range(low, high, verdict):
     [(0.6, 0.9, "holds"), (0.1, 0.4, "holds"), (0.45, 0.55, "fails"), (0.3, 0.9, "undecided")],
 )
 def test_an_auroc(low, high, verdict):
-    assert claims.off("C", "", 9, Number(0.5, low, high)).verdict == verdict
+    assert claims.off("C", "", 9, Estimate.between(0.5, low, high)).verdict == verdict
 
 
 def test_whole_groups_are_drawn():

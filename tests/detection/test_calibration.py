@@ -27,6 +27,8 @@ def test_few_samples_leave_the_upper_end_open():
     assert threshold(range(71), 0.95).high == math.inf
     assert threshold(range(72), 0.95).high == 71
     assert threshold([1.0]).low == -math.inf
+    assert (threshold(range(71), 0.95).status, threshold(range(72), 0.95).status) == ("undetermined", "ok")
+    assert "too small" in threshold(range(71), 0.95).message
 
 
 def test_crops_of_few_photographs_are_worth_little():
@@ -38,7 +40,7 @@ def test_crops_of_few_photographs_are_worth_little():
             found = threshold(scores, 0.5, groups)
             z[name].append(found.low <= 0 <= found.high)
             if name == "grouped":
-                assert 40 <= found.effective <= 400
+                assert 40 <= found["effective"].item() <= 400
     assert np.mean(z["grouped"]) >= 0.92
     assert np.mean(z["alone"]) < 0.7
 

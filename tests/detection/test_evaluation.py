@@ -9,10 +9,8 @@ import pytest
 import torch
 
 from theodolite.detection import evaluate
-from theodolite.detection.resampling import Draws
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate
-from theodolite.estimates.roc import Masses, auroc, average_precision, true_positive_rate
+from theodolite.estimates import Estimate, Resamples, Roc
 
 
 def brute_auroc(normal, unusual):
@@ -36,8 +34,9 @@ def test_resampled_auroc_is_that_of_the_resample(seed):
     normal, unusual = tied(seed)
     scores = torch.from_numpy(np.concatenate([normal, unusual]))
     labels = torch.tensor([False] * 23 + [True] * 17)
-    weights = Draws(labels, range(40), 6, seed).weights
-    found = auroc(Masses(scores, weights))
+    draws = Resamples(40, 6, seed, strata=labels.tolist())
+    weights = draws.of_stratum(False), draws.of_stratum(True)
+    found = Roc(scores, *weights).auroc()
     for row, (w0, w1) in enumerate(zip(*weights)):
         repeated = [np.repeat(scores.numpy(), (w * size).round().int().numpy()) for w, size in ((w0, 23), (w1, 17))]
         assert found[row] == pytest.approx(brute_auroc(*repeated), abs=1e-12)
@@ -48,12 +47,12 @@ def test_precision_and_rates_agree_with_scikit_learn(seed):
     metrics = pytest.importorskip("sklearn.metrics")
     normal, unusual = tied(seed)
     scores, labels = np.concatenate([normal, unusual]), np.array([0] * 23 + [1] * 17)
-    weights = Draws(torch.from_numpy(labels == 1), range(40), 2, 0).weights
-    masses = Masses(torch.from_numpy(scores), weights)
-    assert average_precision(masses, 17 / 40)[0] == pytest.approx(metrics.average_precision_score(labels, scores))
+    draws = Resamples(40, 2, 0, strata=labels.tolist())
+    curve = Roc(torch.from_numpy(scores), draws.of_stratum(0), draws.of_stratum(1))
+    assert curve.average_precision(17 / 40)[0] == pytest.approx(metrics.average_precision_score(labels, scores))
     false, true, _ = metrics.roc_curve(labels, scores, drop_intermediate=False)
     for allowed in (0.05, 0.2, 0.5):
-        assert true_positive_rate(masses, allowed)[0] == pytest.approx(true[false <= allowed].max())
+        assert curve.true_positive_rate(allowed)[0] == pytest.approx(true[false <= allowed].max())
 
 
 def test_monotone_changes_of_a_score_change_nothing_and_its_negative_mirrors():
@@ -182,6 +181,10 @@ def test_infinities_rank_and_estimates_count_with_their_values():
         ([0.0, 1, 2, 3], [1, 1, 1, 1], {}, "4 samples that are all unusual"),
         ([0.0, 1, 2, 3], [0, 0, 0, 0], {}, "all normal"),
         ([0.0, 1, 2, 3], [0, 2, 1, 1], {}, "0 (normal) and 1"),
+        ([0.0, 1, 2, 3], ["good", "good", "bad", "bad"], {}, "got bad, good, shape (4,)"),
+        ([0.0, 1, 2, 3], ["good", "good", "bad", "bad"], {}, "[label == 'bad' for label in labels]"),
+        ([0.0, 1, 2, 3], [None, 0, 1, 1], {}, "0 (normal) and 1"),
+        ([0.0, 1, 2, 3], [[0, 0], [1, 1]], {}, "shape (2, 2)"),
         ([0.0, 1, 2, 3], [0, 0, 0, 1], {}, "two independent"),
         ([0.0, 1, 2, 3], [0, 0, 1, 1], {"pairs": [0, 1, 2, 3]}, "got none"),
         ([0.0, 1, 2, 3], [0, 0, 1, 1], {"groups": [0, 1, 2]}, "one entry for each"),

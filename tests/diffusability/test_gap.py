@@ -10,7 +10,7 @@ from theodolite.diffusability.cross_fitting import checked_groups, measured_spac
 from theodolite.diffusability.gap import gap
 from theodolite.diffusability.held_out import EFFORTS, folds_of
 from theodolite.errors import InputError
-from theodolite.estimates.bootstrap import Resamples
+from theodolite.estimates import Resamples
 from theodolite.scores import WienerScore
 
 QUICK = EFFORTS["quick"]

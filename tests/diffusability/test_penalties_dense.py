@@ -14,7 +14,7 @@ from torch.func import hessian, jacrev
 from theodolite.diffusability import dimension as spread_module
 from theodolite.diffusability import penalties
 from theodolite.diffusability.dimension import filled_dimension
-from theodolite.estimates.means import mean_over_latents
+from theodolite.estimates import mean_over_latents
 
 
 def reference(encoder, decoder, z, rank):

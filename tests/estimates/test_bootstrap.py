@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from theodolite.estimates.bootstrap import Resamples, student_cdf
+from theodolite.errors import InputError
+from theodolite.estimates import Resamples, jackknife
 
 
 def drawn(groups, seed, n=1):
@@ -77,9 +78,78 @@ def test_pairs_share_their_groups():
     assert float(resamples.stderr(first)) > 0.2
 
 
-def test_student_against_scipy():
-    stats = pytest.importorskip("scipy.stats")
-    for freedom in (1, 2, 3, 4, 9, 30, 399):
-        for x in (-3.0, -0.2, 0.0, 0.7, 9.0):
-            assert student_cdf(x, freedom) == pytest.approx(float(stats.t.cdf(x, freedom)), abs=1e-9)
-    assert student_cdf(1.0, 1000) == pytest.approx(float(stats.t.cdf(1.0, 1000)), abs=5e-4)
+def test_groups_by_name_are_groups_by_number():
+    values = torch.tensor([1.0, 2.0, 5.0, 7.0, 4.0])
+    named, counted = Resamples(["a", "a", "b", "c", "c"], 50, 3), Resamples(3, 50, 3)
+    assert torch.equal(named.weights, counted.weights)
+    sizes, sums = torch.tensor([2.0, 1.0, 2.0]).double(), torch.tensor([3.0, 5.0, 11.0]).double()
+    torch.testing.assert_close(named.mean(values), (counted.weights @ sums) / (counted.weights @ sizes))
+    assert torch.equal(named.samples[:, 0], named.samples[:, 1])
+    assert sorted(named.places(0).tolist()) == [0, 1, 2, 3, 4]
+    for row in (1, 2, 3):
+        torch.testing.assert_close(values[named.places(row)].double().mean(), named.mean(values)[row])
+
+
+def test_no_resample_lacks_a_stratum_and_groups_of_both_stay_together():
+    groups, strata = ["a", "b", "c", "c", "d", "e"], [0, 0, 0, 1, 1, 1]
+    resamples = Resamples(groups, 300, 0, strata=strata)
+    assert resamples.independent == (3, 3)
+    assert resamples.groups == 3
+    for stratum in (0, 1):
+        weights = resamples.of_stratum(stratum)
+        torch.testing.assert_close(weights.sum(-1), torch.ones(301, dtype=torch.float64))
+        assert not weights[:, [place for place in range(6) if strata[place] != stratum]].any()
+    torch.testing.assert_close(resamples.weights.sum(-1), torch.ones(301, dtype=torch.float64))
+    assert torch.equal(resamples.samples[:, 2], resamples.samples[:, 3])
+    assert torch.equal(resamples.weights[:, 2], torch.full((301,), 1 / 5, dtype=torch.float64))  # alone in its pool
+
+
+def test_more_of_one_stratum_leave_the_draws_of_the_other():
+    few = Resamples(5, 20, 1, strata=[0, 0, 1, 1, 1]).of_stratum(1)[:, 2:]
+    many = Resamples(7, 20, 1, strata=[0, 0, 0, 0, 1, 1, 1]).of_stratum(1)[:, 4:]
+    torch.testing.assert_close(few, many)
+
+
+def test_resamples_without_a_number_are_left_out():
+    resamples = Resamples(10, 200, 0)
+    replicates = resamples.mean(torch.randn(10, generator=torch.Generator().manual_seed(0)))
+    spoilt = replicates.clone()
+    spoilt[5::7] = torch.nan
+    known = spoilt.isfinite()
+    torch.testing.assert_close(resamples.stderr(spoilt), spoilt[1:][known[1:]].std() * (10 / 9) ** 0.5)
+    pair = resamples.estimate(torch.stack([replicates, spoilt], 1))
+    assert pair.statuses == ("ok", "ok")
+    assert resamples.percentiles(spoilt).status == "ok"
+    assert resamples.percentiles(spoilt * torch.nan).status == "undetermined"
+
+
+def test_one_group_tells_no_error():
+    alone = Resamples(["a", "a", "a"], 20, 0)
+    found = alone.estimate(alone.mean(torch.arange(3.0)))
+    assert (found.item(), found.status) == (1.0, "undetermined")
+    assert alone.percentiles(alone.mean(torch.arange(3.0))).status == "undetermined"
+
+
+def test_percentiles_hold_as_they_say():
+    """Means of skewed draws, whose interval is not symmetric."""
+    truth, held = 0.72349280, 0  # E log(1 + exp(Z / 2)), by quadrature
+    for seed in range(200):
+        normal = torch.randn(30, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        draws = (normal / 2).exp().log1p()
+        resamples = Resamples(30, 400, seed)
+        share = resamples.percentiles(resamples.mean(draws))
+        held += bool(share.low <= truth <= share.high)
+    assert 0.90 <= held / 200 <= 0.99
+
+
+@pytest.mark.parametrize(
+    ("groups", "strata"), [([], None), (["a", "b"], [0]), (["a", "b", "c"], [0, 0, 1]), (["a", "a"], [0, 1])]
+)
+def test_what_cannot_be_drawn_is_refused(groups, strata):
+    with pytest.raises(InputError, match="expected"):
+        Resamples(groups, 10, 0, strata=strata)
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    x = torch.randn(9, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(jackknife((x.sum(0) - x) / 8), x.std(0) / 3)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from theodolite.estimates import student_mean, student_quantile
-from theodolite.estimates.means import mean_over_latents
+from theodolite.estimates import mean_over_latents, student_mean, student_quantile
 
 D = torch.float64
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from theodolite.errors import InputError
-from theodolite.estimates import Seeds
+from theodolite.estimates import Seeds, normal_like, permutation_like, signs_like, stream_of
 
 
 def test_an_integer_gives_every_prefix_of_a_batch_the_same_draws():
@@ -74,3 +74,21 @@ def test_draws_are_standard_normal():
     assert draws.dtype is torch.float64
     assert abs(draws.mean()) < 0.02
     assert abs(draws.std() - 1) < 0.02
+
+
+def test_a_seed_repeats_and_a_generator_goes_on():
+    like = torch.zeros(3, dtype=torch.float32)
+    stream = torch.Generator().manual_seed(5)
+    for draw in (lambda g: normal_like(like, torch.Size([40]), g), lambda g: signs_like(like, torch.Size([40]), g)):
+        assert torch.equal(draw(5), draw(5))
+        assert not torch.equal(draw(stream), draw(stream))
+        assert draw(5).dtype is torch.float32
+    assert set(signs_like(like, torch.Size([40]), 0).tolist()) == {-1.0, 1.0}
+    assert sorted(permutation_like(like, 9, 0).tolist()) == list(range(9))
+    assert stream_of(stream) is stream
+
+
+@pytest.mark.parametrize("generator", [None, True, 1.5])
+def test_a_training_step_draws_from_a_generator_or_a_seed(generator):
+    with pytest.raises(InputError, match="whole number"):
+        stream_of(generator)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from theodolite.errors import InputError
-from theodolite.estimates.estimate import STATUSES
+from theodolite.estimates import STATUSES
 from theodolite.report import write_report
 from theodolite.surveys.store import RunFolder
 

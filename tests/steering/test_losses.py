@@ -13,7 +13,7 @@ from theodolite.information import gaussian_information, information
 from theodolite.scores import GaussianMixtureScore
 from theodolite.scores.clouds import normalised
 from theodolite.steering import encoder_curvature_loss, fir_loss, tangential_loss, tangents
-from theodolite.steering.halves import Halves
+from theodolite.steering.losses import SplitMixture
 
 D = torch.float64
 
@@ -246,7 +246,7 @@ def test_a_gaussian_clouds_excess_within_the_stated_bias(dimension, n, t):
 
 def test_halves_have_the_jacobian_of_the_exact_mixture():
     members = drawn(12, 3)
-    halves = Halves.drawn(members, 12, 0.8, stream())
+    halves = SplitMixture.drawn(members, 12, 0.8, stream())
     x = stream()
     torch.randperm(12, generator=x)
     noisy = members + 0.8**0.5 * torch.randn(12, 3, generator=x, dtype=D)

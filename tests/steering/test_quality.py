@@ -1,4 +1,4 @@
-"""Rank correlation, Fréchet distance and diversity: closed forms, invariance, and honest errors."""
+"""Fréchet distance and diversity: closed forms, invariance, and honest errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from theodolite import InputError
-from theodolite.estimates.correlation import spearman
 from theodolite.steering.quality import diversity, frechet_distance
 
 
@@ -23,38 +22,6 @@ def z_scores(estimate, truth, seeds=200):
 
 def is_honest(z):
     return abs(float(z.mean())) < 0.3 and 0.7 < float(z.std()) < 1.3
-
-
-def test_spearman_is_that_of_scipy_with_ties():
-    stats = pytest.importorskip("scipy.stats")
-    x, y = normal(0, 3, 40).round(decimals=0), normal(1, 40).round(decimals=1)
-    found = spearman(x, y)
-    wanted = [stats.spearmanr(row, y).statistic for row in x.numpy()]
-    assert torch.allclose(found.value, torch.tensor(wanted, dtype=torch.float64), atol=1e-12)
-
-
-def test_spearman_asks_for_order_only():
-    x, y = normal(0, 50), normal(1, 50)
-    assert torch.equal(spearman(x.exp(), y**3).value, spearman(x, y).value)
-
-
-@pytest.mark.parametrize("r", [0.0, 0.6, 0.9])
-def test_the_error_of_spearman_is_honest(r):
-    def estimate(seed):
-        a, b = normal(seed, 2, 80)
-        return spearman(a, r * a + (1 - r**2) ** 0.5 * b)
-
-    assert is_honest(z_scores(estimate, 6 / math.pi * math.asin(r / 2)))
-
-
-def test_the_same_order_is_one_without_error():
-    found = spearman(normal(0, 320), normal(0, 320).exp())
-    assert float(found.value) == pytest.approx(1, abs=1e-12)
-    assert 0 <= float(found.stderr) < 1e-6
-
-
-def test_numbers_without_ranks_are_undefined():
-    assert spearman(torch.ones(10), normal(0, 10)).status == "undefined"
 
 
 def test_frechet_distance_of_gaussians_with_shared_axes():
@@ -107,8 +74,6 @@ def test_diversity_does_not_ask_for_order_or_place():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: spearman(torch.zeros(3), torch.zeros(3)),
-        lambda: spearman(torch.full((5,), torch.nan), torch.zeros(5)),
         lambda: frechet_distance(torch.zeros(5, 2), torch.zeros(5, 3)),
         lambda: frechet_distance(torch.zeros(2, 2), torch.zeros(5, 2)),
         lambda: diversity(torch.zeros(2, 2)),

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from theodolite.surveys.hotspots_store import HotspotRun, read_hotspots
 
 from theodolite import InputError, find_hotspots
 from theodolite.derivatives import SelfCheck
 from theodolite.detection import hotspots
 from theodolite.surveys.engine import Survey
-from theodolite.surveys.hotspots_store import HotspotRun, read_hotspots
 from theodolite.surveys.store import RunFolder, read_parquet
 
 QUICK: dict[str, Any] = {"dimension": 3, "neighbours": 2}
@@ -70,7 +70,7 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(
     again = find_hotspots(tiny.make(), photos, tmp_path / "run", **QUICK)
     assert again.run.status == "complete"
     for name, share in found.found.shares.items():
-        assert float(again.found.shares[name].value.value) == float(share.value.value)
+        assert float(again.found.shares[name].value) == float(share.value)
     with pytest.raises(InputError, match="grid output there, latent here"):
         find_hotspots(tiny.make(), photos, tmp_path / "run", grid="latent", **QUICK)
 
@@ -80,7 +80,7 @@ def test_thresholds_are_those_of_the_reference(tiny: Any, photos: Path, tmp_path
     found = find_hotspots(tiny.make(), odd, tmp_path / "run", reference=photos, grid="latent", **QUICK)
     assert (len(found.samples), found.reference) == (1, 4)
     assert found.found.mask.shape == (1, 4, 4)
-    assert found.found.shares["area"].value.status == "undetermined"  # one image tells no error
+    assert found.found.shares["area"].status == "undetermined"  # one image tells no error
     roles = [file["role"] for file in found.run.info["data"]["files"]]
     assert roles == ["image"] + ["reference"] * 4
     assert f"--reference {photos}" in found.run.info["command"]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from theodolite.cli import terminal
 
 if TYPE_CHECKING:
+    from theodolite.estimates import Estimate
     from theodolite.surveys.decoupled import Decoupled
+    from theodolite.surveys.decoupling_claims import Claim
 
 __all__ = ["as_json", "print_summary"]
 
@@ -22,10 +23,7 @@ def print_summary(found: Decoupled) -> None:
     settings = found.info["settings"]
     terminal.warn(found.info)
     title = f"{found.info['model']['name']}, {len(found.samples)} pairs, {settings['steps']} steps"
-    rows = [
-        (one.id, one.text, str(one.n), "" if one.number is None else str(one.number), one.verdict)
-        for one in found.claims
-    ]
+    rows = [(one.id, one.text, str(one.n), _number(one.number), one.verdict) for one in found.claims]
     caption = (
         f"Number: what decides the claim, with its 95 % interval over {found.columns.drawn}. The tests are in "
         "docs/decoupling.md."
@@ -51,11 +49,25 @@ def as_json(found: Decoupled, report: Path | None = None) -> str:
         "precision": found.info["precision"],
         "self_check": found.info.get("self_check"),
         "intervals_over": found.columns.drawn,
-        "claims": [asdict(claim) for claim in found.claims],
+        "claims": [_claim(claim) for claim in found.claims],
         "hotspots": _hotspots(found),
         "report": None if report is None else str(report),
     }
     return json.dumps(terminal.as_plain(content), indent=1)
+
+
+def _number(number: Estimate | None) -> str:
+    return "" if number is None else f"{number.item():.3f} [{number.low:.3f}, {number.high:.3f}]"
+
+
+def _claim(claim: Claim) -> dict[str, Any]:
+    """A claim with its numbers as value and ends of the interval."""
+    numbers = {name: _ends(number) for name, number in claim.others.items()}
+    return {**vars(claim), "number": None if claim.number is None else _ends(claim.number), "others": numbers}
+
+
+def _ends(number: Estimate) -> dict[str, float]:
+    return {"value": number.item(), "low": float(number.low), "high": float(number.high)}
 
 
 def _hotspots(found: Decoupled) -> dict[str, dict[str, dict[str, float]]] | None:
@@ -65,12 +77,14 @@ def _hotspots(found: Decoupled) -> dict[str, dict[str, dict[str, float]]] | None
     pairs = paired_hotspots(found)
     if pairs is None:
         return None
-    parts = {"value": "value", "stderr": "value", "null": "null", "change": "change", "change_stderr": "change"}
     return {
         kind: {
             name: {
-                part: float(getattr(getattr(share, of), "stderr" if part.endswith("stderr") else "value"))
-                for part, of in parts.items()
+                "value": share.item(),
+                "stderr": float(share.stderr),
+                "null": share["null"].item(),
+                "change": share["change"].item(),
+                "change_stderr": float(share["change"].stderr),
             }
             for name, share in masks.shares.items()
         }

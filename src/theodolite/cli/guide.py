@@ -136,7 +136,7 @@ def _print_reward(title: str, name: str, cells: Mapping[tuple[str, float, str], 
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:
-    from theodolite.surveys.run import NOT_NUMBERS
+    from theodolite.estimates import NOT_NUMBERS
 
     if row is None:
         return ""

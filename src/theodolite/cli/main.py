@@ -10,10 +10,8 @@ import theodolite
 from theodolite.cli import terminal
 from theodolite.cli.decouple import decouple
 from theodolite.cli.demo import demo
-from theodolite.cli.detect import detect
 from theodolite.cli.diffusability import diffusability
 from theodolite.cli.guide import guide
-from theodolite.cli.hotspots import hotspots
 from theodolite.cli.phases import phases
 from theodolite.cli.rank import rank
 from theodolite.cli.report import report
@@ -96,5 +94,5 @@ def main() -> None:
     """  # noqa: D301
 
 
-for verb in (rank, diffusability, detect, decouple, hotspots, traverse, phases, guide, demo, report, show):
+for verb in (rank, diffusability, decouple, traverse, phases, guide, demo, report, show):
     main.add_command(verb)

@@ -41,13 +41,6 @@ def _ranking(run: str, out: Path | None) -> Path:
     return write_ranking_report(*read_ranking(run), out or Path(run) / "report.html")
 
 
-def _detection(run: str, out: Path | None) -> Path:
-    from theodolite.report.detection import write_detection_report
-    from theodolite.surveys.detected import read_detection
-
-    return write_detection_report(read_detection(run), out)
-
-
 def _decoupling(run: str, out: Path | None) -> Path:
     from theodolite.report.decoupling import write_decoupling_report
     from theodolite.surveys.decoupled import read_decoupling
@@ -73,20 +66,11 @@ def _guidance(run: str, out: Path | None) -> Path:
     return write_guidance_report(run, out)
 
 
-def _hotspots(run: str, out: Path | None) -> Path:
-    from theodolite.report.hotspots import write_hotspots_report
-    from theodolite.surveys.hotspots_store import read_hotspots
-
-    return write_hotspots_report(read_hotspots(run), out)
-
-
 _WRITERS = {
     "rank": _ranking,
-    "detect": _detection,
     "decouple": _decoupling,
     "phases": _phases,
     "guide": _guidance,
-    "hotspots": _hotspots,
     "traverse": _traverse,
 }
 """How the report of a kind of run is written; that of a survey otherwise."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from theodolite.cli import decoupled, detected, guide, hotspots, mapped, ranked, terminal, traverse
+from theodolite.cli import decoupled, guide, mapped, ranked, terminal, traverse
 
 __all__ = ["show"]
 
@@ -66,17 +66,6 @@ def _show_ranking(run: str, as_json: bool, _: str | None) -> None:
         ranked.print_summary(ranking, info)
 
 
-def _show_detection(run: str, as_json: bool, sort: str | None) -> None:
-    from theodolite.surveys.detected import read_detection
-
-    judged = read_detection(run)
-    terminal.warn(judged.run.info)
-    if as_json:
-        terminal.say(detected.as_json(judged))
-    else:
-        detected.print_summary(judged, score=sort)
-
-
 def _show_decoupling(run: str, as_json: bool, _: str | None) -> None:
     from theodolite.surveys.decoupled import read_decoupling
 
@@ -101,21 +90,15 @@ def _show_guidance(run: str, as_json: bool, _: str | None) -> None:
     guide.print_guidance(run, as_json)
 
 
-def _show_hotspots(run: str, as_json: bool, _: str | None) -> None:
-    hotspots.show(run, as_json=as_json)
-
-
 def _show_traverse(run: str, as_json: bool, _: str | None) -> None:
     traverse.print_traverse(run, as_json)
 
 
 _SHOWN = {
     "rank": _show_ranking,
-    "detect": _show_detection,
     "decouple": _show_decoupling,
     "phases": _show_phases,
     "guide": _show_guidance,
-    "hotspots": _show_hotspots,
     "traverse": _show_traverse,
 }
 """How a kind of run is shown; as a survey otherwise."""

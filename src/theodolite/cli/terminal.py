@@ -274,7 +274,7 @@ def samples_by(run: Run, quantity: str) -> list[dict[str, Any]]:
 
 
 def _is_ranked(row: Mapping[str, Any]) -> bool:
-    from theodolite.surveys.run import NOT_NUMBERS
+    from theodolite.estimates import NOT_NUMBERS
 
     return math.isfinite(row["value"]) and row["status"] not in NOT_NUMBERS
 
@@ -413,11 +413,18 @@ def chosen_tables(
                 f"{', '.join(sorted(known))}"
             )
     if not wanted:
-        return [table for table in tables if table.brief or not brief]
+        return [_first_rows(table) if brief else table for table in tables if table.brief or not brief]
     having = [table for table in tables if {*wanted} <= {column.name for column in table.heads}]
     if not having:
         raise InputError(f"one table with the columns {', '.join(wanted)} expected, got them in several; name fewer")
     return [_arranged(table, sort, conditions) for table in having]
+
+
+def _first_rows(table: PageTable) -> PageTable:
+    if not table.top or len(table.rows) <= table.top:
+        return table
+    caption = f"{table.caption} The first {table.top} of {len(table.rows)}; --sort lists them all.".strip()
+    return replace(table, rows=[*table.rows][: table.top], caption=caption)
 
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {

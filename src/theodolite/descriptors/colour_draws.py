@@ -11,7 +11,7 @@ from torch import Tensor
 from theodolite.derivatives import JacobianOperator
 from theodolite.descriptors.blocks import QUANTITIES, floored, measured, slopes
 from theodolite.descriptors.colouring import Colouring
-from theodolite.estimates.estimate import student_quantile
+from theodolite.estimates import student_quantile
 
 __all__ = ["Draw", "draw", "standard_errors"]
 

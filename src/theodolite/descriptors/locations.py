@@ -15,8 +15,7 @@ from theodolite.descriptors.blocks import QUANTITIES, floored, measured
 from theodolite.descriptors.colour_draws import draw, standard_errors
 from theodolite.descriptors.colouring import Colouring, colouring, has_locations
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, Seeding, Seeds
-from theodolite.estimates.estimate import worse
+from theodolite.estimates import Estimate, Seeding, Seeds, worse
 from theodolite.maps.latent_map import LatentMap
 
 __all__ = ["LocationField", "LocationMap", "location_map"]

@@ -8,12 +8,11 @@ from theodolite.detection.baselines import (
     reconstruction_error,
     score_norm,
 )
-from theodolite.detection.calibration import Threshold, conformal_p, threshold
+from theodolite.detection.calibration import conformal_p, departure, threshold
 from theodolite.detection.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from theodolite.detection.curves import DetectionCurves, curves
-from theodolite.detection.departure import departure
 from theodolite.detection.evaluation import DetectionTable, evaluate
-from theodolite.detection.hotspot_shares import Hotspots, Share, hotspots
+from theodolite.detection.hotspot_shares import Hotspots, hotspots
 from theodolite.detection.measuring import map_scores, negative_log_likelihood
 from theodolite.detection.scores import BASELINES, SCORES, Score, at_level, computed, of_level
 
@@ -26,8 +25,6 @@ __all__ = [
     "DetectionTable",
     "Hotspots",
     "Score",
-    "Share",
-    "Threshold",
     "at_level",
     "computed",
     "conformal_p",

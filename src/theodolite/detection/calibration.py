@@ -1,43 +1,25 @@
-"""What a score means, told from a reference set alone: a threshold with its interval, and conformal p-values."""
+"""What a score means beside a reference set: a threshold with its interval, p-values, and the departure of all."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
+from theodolite.estimates import Estimate
 
-__all__ = ["Threshold", "conformal_p", "threshold"]
+__all__ = ["conformal_p", "departure", "threshold"]
 
 
-@dataclass(frozen=True)
-class Threshold:
-    """The quantile of a score that a share of what is normal stays below.
-
-    Attributes:
-        level: that share.
-        value: the quantile of the reference scores, each sample counted once.
-        low: lower end of its 95 % interval; minus infinity where the reference set cannot tell.
-        high: upper end; infinity where it cannot tell, as for the 95 % quantile of fewer than 72 independent samples.
-        n: reference samples.
-        effective: independent samples that they are worth.
-    """
-
-    level: float
-    value: float
-    low: float
-    high: float
-    n: int
-    effective: float
+_OPEN_END = "the reference set is too small to tell both ends: give more independent samples"
 
 
 def threshold(
     reference: Sequence[float] | Tensor, level: float = 0.95, groups: Sequence[Hashable] | None = None
-) -> Threshold:
+) -> Estimate:
     """The `level` quantile of reference scores: a sample above it scores as few normal ones do.
 
     The interval is that of order statistics (Clopper and Pearson 1934), free of the distribution. Samples of one group
@@ -50,12 +32,17 @@ def threshold(
         level: share of normal samples below it, between 0 and 1.
         groups: what is not independent, one entry a sample.
 
+    Returns:
+        The quantile, each sample counted once, with its interval in `ends`; the part `effective` is how many
+        independent samples the `n` are worth. Status ``undetermined`` where the reference set cannot tell an end, which
+        is then infinite, as for the upper one of the 95 % quantile of fewer than 72 independent samples.
+
     Raises:
         InputError: no scores, NaN, a level outside (0, 1), or another number of groups.
 
     Example:
-        >>> found = threshold(range(1, 101), 0.5)
-        >>> found.value, found.low, found.high
+        >>> median = threshold(range(1, 101), 0.5)
+        >>> median.item(), median.low.item(), median.high.item()
         (50.0, 40.0, 61.0)
     """
     scores = _reference(reference)
@@ -65,8 +52,11 @@ def threshold(
     value = float(ordered[math.ceil(level * n - 1e-9) - 1])
     effective = _effective(scores <= value, _checked(groups, n))
     low, high = _ranks(int(effective), level)
-    ends = [_at(ordered, rank / int(effective)) for rank in (low, high)]
-    return Threshold(level, value, ends[0], ends[1], n, effective)
+    ends = _at(ordered, low / int(effective)), _at(ordered, high / int(effective))
+    reach = max(ends[1] - value, value - ends[0]) / 1.96
+    message = "" if math.isfinite(reach) else _OPEN_END
+    parts = {"effective": Estimate.of(effective)}
+    return Estimate.of(value, reach, n=n, message=message, method="order statistics", parts=parts, ends=ends)
 
 
 def conformal_p(
@@ -92,9 +82,38 @@ def conformal_p(
     """
     known = _reference(reference)
     weights = _weights(_checked(groups, len(known)))
-    asked = torch.as_tensor(scores).double()
-    above = ((known >= asked[:, None]) * weights).sum(-1)
-    return torch.where(asked.isnan(), asked, (1 + above) / (1 + float(weights.sum())))
+    values = torch.as_tensor(scores).double()
+    above = ((known >= values[:, None]) * weights).sum(-1)
+    return torch.where(values.isnan(), values, (1 + above) / (1 + float(weights.sum())))
+
+
+def departure(quantities: Mapping[str, Tensor], reference: Tensor, groups: Sequence[Hashable]) -> Tensor:
+    """`-mean_q log p_q`: how far out a sample lies among the reference ones, on either side, over all quantities.
+
+    `p_q = min(1, 2 min(p_up, p_down))` with `p_up` the share of reference samples of other groups at or above the
+    sample, itself included, and `p_down` likewise below. The score needs no orientation, no scale and no training, and
+    sees no label. Quantities that move together count as often as they occur. Derived here.
+
+    Args:
+        quantities: `(n,)` each; a quantity with NaN at a sample is left out there.
+        reference: `(n,)` bool, which samples are normal.
+        groups: one for each sample; a sample is never compared with its own group.
+
+    Returns:
+        `(n,)`; NaN where no quantity is left.
+
+    Raises:
+        InputError: no quantity, or reference samples of one group only.
+    """
+    if not quantities:
+        raise InputError("at least one quantity expected, got none")
+    if len({group for group, known in zip(groups, reference.tolist()) if known}) < 2:
+        raise InputError("reference samples of two groups or more expected, got one; give more, or other groups")
+    names = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+    of = torch.tensor([names[group] for group in groups])
+    others = (of[:, None] != of[None, :]) & reference
+    depths = torch.stack([_depth(values.double().cpu(), others) for values in quantities.values()])
+    return -depths.log().nanmean(0)
 
 
 def _weights(groups: Sequence[Hashable]) -> Tensor:
@@ -156,3 +175,12 @@ def _at(ordered: Tensor, share: float) -> float:
     if share <= 0:
         return -math.inf
     return math.inf if share > 1 else float(ordered[math.ceil(share * len(ordered) - 1e-9) - 1])
+
+
+def _depth(values: Tensor, others: Tensor) -> Tensor:
+    """Two-sided p-value of each value among the references it may be compared with."""
+    known = others & ~values.isnan()
+    total = 1 + known.sum(-1)
+    up = (1 + (known & (values >= values[:, None])).sum(-1)) / total
+    down = (1 + (known & (values <= values[:, None])).sum(-1)) / total
+    return (2 * torch.minimum(up, down)).clamp_max(1).masked_fill(values.isnan(), torch.nan)

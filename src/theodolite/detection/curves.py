@@ -113,16 +113,16 @@ def curves(
     draws = torch.cat([draws, draws]) if paired else draws
     labels, pairs = [0] * n + [1] * len(unusual), [*range(n), *range(n)] if paired else None
     base = (*seeds.base, *seeds.base) if paired else seeds.base
-    found: list[dict[str, Tensor]] = []
+    by_level: list[dict[str, Tensor]] = []
     for sigma in levels:
-        asked = points + sigma * draws if noise else points
-        given: dict[str, Estimate] = map_scores(
-            make(sigma), asked, scores=names, floor=floor, generator=base, effort=effort, dense=dense
+        noisy = points + sigma * draws if noise else points
+        measured: dict[str, Estimate] = map_scores(
+            make(sigma), noisy, scores=names, floor=floor, generator=base, effort=effort, dense=dense
         )
-        others = {name: function(asked, sigma).double().cpu() for name, function in more.items()}
-        found.append({name: score.value.double().cpu() for name, score in given.items()} | others)
-    tables = tuple(evaluate(one, labels, pairs=pairs, groups=groups, resamples=resamples) for one in found)
-    together = {name: torch.stack([one[name] for one in found]) for name in found[0]}
+        others = {name: function(noisy, sigma).double().cpu() for name, function in more.items()}
+        by_level.append({name: score.value.double().cpu() for name, score in measured.items()} | others)
+    tables = tuple(evaluate(scored, labels, pairs=pairs, groups=groups, resamples=resamples) for scored in by_level)
+    together = {name: torch.stack([scored[name] for scored in by_level]) for name in by_level[0]}
     return DetectionCurves(
         levels,
         tables,

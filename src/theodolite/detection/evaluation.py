@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,19 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from theodolite.detection.resampling import Draws
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, student_quantile
-from theodolite.estimates.bootstrap import student_cdf
-from theodolite.estimates.roc import Masses, auroc, average_precision, true_positive_rate
+from theodolite.estimates import Estimate, Resamples, Roc, share_estimate
 
 __all__ = ["DetectionTable", "Scores", "evaluate"]
 
 Scores = Mapping[str, Any] | Sequence[float] | Tensor | Estimate
 """Scores by name, or of one name; higher means more suspicious."""
-
-_PERFECT = "no sample on the wrong side: the truth is below, by the probability of seeing none of the fewest groups"
-_TAIL = 0.025
 
 
 @dataclass(frozen=True)
@@ -34,21 +27,27 @@ class DetectionTable:
         names: of the scores.
         normal: normal samples.
         unusual: unusual samples.
-        independent: groups of normal and of unusual samples, over which errors are.
         auroc: probability that an unusual sample scores higher than a normal one, ties half; 0.5 is chance.
         average_precision: area under precision over recall; chance is `unusual / (normal + unusual)`.
         tpr: unusual samples found at a threshold that at most 5 % of the normal ones reach.
         replicates: the AUROC in every resample, `(scores, 1 + resamples)`, the data first.
+        resamples: the draws of groups that all scores share.
     """
 
     names: tuple[str, ...]
     normal: int
     unusual: int
-    independent: tuple[int, int]
     auroc: Estimate
     average_precision: Estimate
     tpr: Estimate
     replicates: Tensor
+    resamples: Resamples
+
+    @property
+    def independent(self) -> tuple[int, int]:
+        """Groups of normal and of unusual samples, over which errors are."""
+        normal, unusual = self.resamples.independent
+        return normal, unusual
 
     def interval(self, name: str, quantity: str = "auroc") -> tuple[float, float]:
         """The 95 % interval of a score's `auroc`, `average_precision` or `tpr`, inside [0, 1]: symmetric in its logit.
@@ -56,22 +55,17 @@ class DetectionTable:
         At 0 and 1, where no resample differs, the far end is `0.025 ** (1 / G)` from the near one: what `G` groups
         without an error say.
         """
-        place, estimate = self._place(name), getattr(self, quantity)
-        return _logit_interval(float(estimate.value[place]), float(estimate.stderr[place]), min(self.independent))
+        low, high = getattr(self, quantity)[self._place(name)].interval()
+        return float(low), float(high)
 
     def difference(self, first: str, second: str) -> Estimate:
         """AUROC of `first` less that of `second`, both resampled on the same groups."""
         replicates = self.replicates[self._place(first)] - self.replicates[self._place(second)]
-        stderr = self._stderr(replicates) * student_quantile(min(self.independent) - 1) / 1.96
-        return Estimate(replicates[:1], stderr.reshape(1), 0, min(self.independent), method="paired bootstrap")
+        return self.resamples.estimate(replicates, "paired bootstrap")
 
     def probability(self, first: str, second: str) -> float:
         """Probability that `first` has the larger AUROC: Student's law of the paired difference; 0.5 for a tie."""
-        replicates = self.replicates[self._place(first)] - self.replicates[self._place(second)]
-        error, value = float(self._stderr(replicates)), float(replicates[0])
-        if error <= 1e-12:
-            return 0.5 if abs(value) <= 1e-12 else float(value > 0)
-        return student_cdf(value / error, min(self.independent) - 1)
+        return self.resamples.below(self.replicates[self._place(second)], self.replicates[self._place(first)])
 
     def rows(self) -> list[dict[str, Any]]:
         """One dictionary a score: `score`, and `auroc`, `average_precision`, `tpr`, each with `_low`, `_high` ends."""
@@ -94,10 +88,6 @@ class DetectionTable:
             for row in self.rows()
         ]
         return "\n".join([head, f"{'score':<{width}}  AUROC  95 % interval", *lines])
-
-    def _stderr(self, replicates: Tensor) -> Tensor:
-        fewest = min(self.independent)
-        return replicates[1:].std() * (fewest / (fewest - 1)) ** 0.5
 
     def _place(self, name: str) -> int:
         if name not in self.names:
@@ -147,42 +137,20 @@ def evaluate(
     truth = _labels(labels)
     for name, values in named.items():
         _check_scores(name, values, len(truth))
-    draws = Draws(truth, _groups(pairs, groups, truth), resamples, seed)
+    draws = Resamples(_groups(pairs, groups, truth), resamples, seed, strata=truth.tolist())
     share = float(truth.double().mean())
-    masses = [Masses(values, draws.weights) for values in named.values()]
-    replicates = torch.stack([auroc(one) for one in masses])
+    curves = [Roc(values, draws.of_stratum(False), draws.of_stratum(True)) for values in named.values()]
+    replicates = torch.stack([curve.auroc() for curve in curves])
     return DetectionTable(
         tuple(named),
         int((~truth).sum()),
         int(truth.sum()),
-        draws.independent,
-        _estimate(replicates, draws),
-        _estimate(torch.stack([average_precision(one, share) for one in masses]), draws),
-        _estimate(torch.stack([true_positive_rate(one) for one in masses]), draws),
+        share_estimate(replicates.T, draws),
+        share_estimate(torch.stack([curve.average_precision(share) for curve in curves], 1), draws),
+        share_estimate(torch.stack([curve.true_positive_rate() for curve in curves], 1), draws),
         replicates,
+        draws,
     )
-
-
-def _estimate(replicates: Tensor, draws: Draws) -> Estimate:
-    value, fewest = replicates[:, 0].clamp(0, 1), draws.fewest
-    stderr = draws.stderr(replicates) * student_quantile(fewest - 1) / 1.96
-    ends = [value >= 1 - 1e-12, value <= 1e-12]
-    least = (1 - _TAIL ** (1 / fewest)) / 1.96
-    stderr = torch.where(ends[0] | ends[1], torch.full_like(stderr, least), stderr)
-    statuses = tuple(
-        "upper-bound" if top else "lower-bound" if bottom else "ok" for top, bottom in zip(*map(Tensor.tolist, ends))
-    )
-    message = _PERFECT if any(status != "ok" for status in statuses) else ""
-    return Estimate(value, stderr, 0, fewest, statuses, message, "stratified bootstrap")
-
-
-def _logit_interval(value: float, stderr: float, fewest: int) -> tuple[float, float]:
-    if value >= 1 - 1e-12:
-        return _TAIL ** (1 / fewest), 1.0
-    if value <= 1e-12:
-        return 0.0, 1 - _TAIL ** (1 / fewest)
-    middle, reach = math.log(value / (1 - value)), 1.96 * stderr / (value * (1 - value))
-    return tuple(1 / (1 + math.exp(-min(max(end, -700), 700))) for end in (middle - reach, middle + reach))  # type: ignore[return-value]
 
 
 def _named(scores: Scores) -> dict[str, Tensor]:
@@ -212,10 +180,14 @@ def _check_scores(name: str, values: Tensor, n: int) -> None:
 
 
 def _labels(labels: Any) -> Tensor:
-    truth = torch.as_tensor(np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels))
-    if truth.ndim != 1 or not bool(torch.isin(truth.double(), torch.tensor([0.0, 1.0], dtype=torch.float64)).all()):
-        raise InputError("labels expected to be a sequence of 0 (normal) and 1 (unusual), got something else")
-    truth = truth.bool()
+    array = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+    if array.ndim != 1 or array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
+        words = sorted(set(map(str, array.flatten().tolist())))[:3]
+        raise InputError(
+            f"labels expected to be a sequence of 0 (normal) and 1 (unusual), got {', '.join(words) or 'none'}, shape "
+            f"{array.shape}; of other labels give a comparison, such as [label == 'bad' for label in labels]"
+        )
+    truth = torch.from_numpy(array.astype(bool))
     if bool(truth.all()) or not bool(truth.any()):
         kind = "unusual" if len(truth) and bool(truth[0]) else "normal"
         raise InputError(f"labels of both kinds expected, got {len(truth)} samples that are all {kind}")

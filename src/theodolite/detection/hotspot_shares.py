@@ -11,10 +11,9 @@ from torch import Tensor
 from theodolite.descriptors.hotspots import mass_on_detail
 from theodolite.descriptors.modes import flagged
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate
-from theodolite.estimates.bootstrap import Resamples
+from theodolite.estimates import Estimate, Resamples
 
-__all__ = ["LEVEL", "TOP", "Hotspots", "Share", "hotspots"]
+__all__ = ["LEVEL", "TOP", "Hotspots", "hotspots"]
 
 LEVEL = 0.95
 """Share of the reference's cells at or below the threshold of curvature."""
@@ -24,26 +23,8 @@ TOP = 0.1
 
 _MIDDLE = 0.5
 _ROUNDING = 1e-12
-_UNKNOWN = "one independent image tells no error: give more, or tell sources apart"
 _NEVER = "it did not happen once, so the resamples tell no error"
 _NONE = "there is no curvature, or no hotspot, to take a share of"
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share, one entry each: its value, what would come out by chance, and the difference.
-
-    Attributes:
-        value: over all images.
-        null: as curvature and detail that are independent within each image would give (of `area`: the reference's).
-        excess: `value - null`; the error is that of the difference, resample by resample.
-        change: the value less that of the reference, likewise; 0 for the reference itself and for `overlap`.
-    """
-
-    value: Estimate
-    null: Estimate
-    excess: Estimate
-    change: Estimate
 
 
 @dataclass(frozen=True)
@@ -54,14 +35,16 @@ class Hotspots:
         mask: the hotspots, `(n, *grid)` bool.
         wasted: those that lie off the detail.
         thresholds: `curvature` and `detail`, one entry each, from the reference.
-        shares: over all images by name, see `hotspots`.
+        shares: over all images by name, see `hotspots`; the parts of each are `null` (as curvature and detail that are
+            independent within each image would give; of `area` the reference's), `excess` (less `null`) and `change`
+            (less that of the reference; 0 for the reference itself and for `overlap`), resample by resample.
         images: the same of each image, `(n,)`; the error is that of the thresholds.
     """
 
     mask: Tensor
     wasted: Tensor
     thresholds: dict[str, Estimate]
-    shares: dict[str, Share]
+    shares: dict[str, Estimate]
     images: dict[str, Estimate]
 
 
@@ -126,23 +109,23 @@ def hotspots(
     """
     images = _Images("images", curvature, detail, groups)
     names = groups if paired else reference_groups
-    kept = images if reference is None else _Images("the reference", *reference, names)
-    _check(images, kept, paired, level)
-    draws = [Resamples(images.groups, resamples, 2 * seed)]
-    draws.append(draws[0] if paired or kept is images else Resamples(kept.groups, resamples, 2 * seed + 1))
-    weights, kept_weights = draws[0].weights[:, images.of], draws[1].weights[:, kept.of]
-    limits = kept.limits(kept_weights, level)
-    found = images.columns(limits) | (images.overlap(kept, limits) if paired else {})
-    there = found if kept is images else kept.columns(limits)
-    usual = _pairs(there, kept_weights, _mean(there["area"], kept_weights))
-    pairs = usual if kept is images else _pairs(found, weights, usual["area"][0])
-    fewest, mask = min(draws, key=lambda one: one.groups), images.curvature > limits[0, 0]
+    known = images if reference is None else _Images("the reference", *reference, names)
+    _check(images, known, paired, level)
+    draws = [Resamples(images.labels, resamples, 2 * seed)]
+    draws.append(draws[0] if paired or known is images else Resamples(known.labels, resamples, 2 * seed + 1))
+    weights, known_weights = draws[0].samples, draws[1].samples
+    limits = known.limits(known_weights, level)
+    columns = images.columns(limits) | (images.overlap(known, limits) if paired else {})
+    known_columns = columns if known is images else known.columns(limits)
+    known_pairs = _pairs(known_columns, known_weights, _mean(known_columns["area"], known_weights))
+    pairs = known_pairs if known is images else _pairs(columns, weights, known_pairs["area"][0])
+    fewest, mask = min(draws, key=lambda drawn: drawn.groups), images.curvature > limits[0, 0]
     return Hotspots(
         mask.reshape(curvature.shape),
         (mask & (images.detail <= limits[0, 1])).reshape(curvature.shape),
-        {name: _estimate(limits[:, [place]], draws[1]) for place, name in enumerate(("curvature", "detail"))},
-        {name: _share(*pair, usual.get(name, pair)[0], fewest) for name, pair in pairs.items()},
-        {name: _estimate(found[name], draws[1]) for name in _OF_AN_IMAGE if name in found},
+        {name: _estimate(limits[:, [column]], draws[1]) for column, name in enumerate(("curvature", "detail"))},
+        {name: _share(*pair, known_pairs.get(name, pair)[0], fewest) for name, pair in pairs.items()},
+        {name: _estimate(columns[name], draws[1]) for name in _OF_AN_IMAGE if name in columns},
     )
 
 
@@ -158,9 +141,12 @@ class _Images:
         names = list(range(len(curvature))) if groups is None else list(groups)
         if len(names) != len(curvature):
             raise InputError(f"one group for each of {what} expected ({len(curvature)}), got {len(names)}")
-        places = {group: place for place, group in enumerate(dict.fromkeys(names))}
-        self.cells = self.curvature.shape[1]
-        self.of, self.groups = torch.tensor([places[group] for group in names]), len(places)
+        self.cells, self.labels = self.curvature.shape[1], names
+
+    @property
+    def groups(self) -> int:
+        """How many independent images there are."""
+        return len(set(self.labels))
 
     def limits(self, weights: Tensor, level: float) -> Tensor:
         """The thresholds of curvature and detail with these weights of images `(B, n)`, `(B, 2)`."""
@@ -205,28 +191,28 @@ class _Pool:
     def quantile(self, weights: Tensor) -> Tensor:
         """The least value at or below which `level` of the weight lies."""
         reached = weights[self.owner].cumsum(0)
-        place = int(torch.searchsorted(reached, self.level * reached[-1] * (1 - 1e-12)))
-        return self.sorted[min(place, len(self.sorted) - 1)]
+        reached_at = int(torch.searchsorted(reached, self.level * reached[-1] * (1 - 1e-12)))
+        return self.sorted[min(reached_at, len(self.sorted) - 1)]
 
 
-def _pairs(found: Mapping[str, Tensor], weights: Tensor, usual: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+def _pairs(columns: Mapping[str, Tensor], weights: Tensor, usual: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """Every share and its chance value, `(B,)` each; `usual` is the area of the reference."""
 
     def mean(values: Tensor) -> Tensor:
         return _mean(values, weights)
 
-    area, plain, wasted, mass = (found[name] for name in ("area", "plain", "wasted_area", "wasted_mass"))
+    area, plain, wasted, mass = (columns[name] for name in ("area", "plain", "wasted_area", "wasted_mass"))
     pairs = {
         "area": (mean(area), usual),
         "wasted_area": (mean(wasted), mean(area * plain)),
         "wasted_share": (mean(wasted) / mean(area), mean(area * plain) / mean(area)),
         "wasted_mass": (mean(mass), mean(torch.where(mass.isnan(), torch.nan, plain))),
-        "mass_on_detail": (mean(found["mass_on_detail"]), mean(found["top"])),
+        "mass_on_detail": (mean(columns["mass_on_detail"]), mean(columns["top"])),
     }
-    if "both" in found:
-        other = found["there"]
+    if "both" in columns:
+        other = columns["there"]
         by_chance = mean(area * other) / mean(area + other - area * other)
-        pairs["overlap"] = (mean(found["both"]) / mean(found["either"]), by_chance)
+        pairs["overlap"] = (mean(columns["both"]) / mean(columns["either"]), by_chance)
     return pairs
 
 
@@ -236,34 +222,31 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
     return (known * values.nan_to_num()).sum(1) / known.sum(1)
 
 
-def _share(value: Tensor, null: Tensor, usual: Tensor, draws: Resamples) -> Share:
-    found, *others = (_estimate(each[:, None], draws) for each in (value, null, value - null, value - usual))
+def _share(value: Tensor, null: Tensor, usual: Tensor, draws: Resamples) -> Estimate:
+    share, *rest = (_estimate(each[:, None], draws) for each in (value, null, value - null, value - usual))
     never = (value[:1] == 0) & (value.nan_to_num().amax() == 0) & (null[:1] > 0)
-    found, excess, change = (flagged(one, never, "undetermined", _NEVER) for one in (found, *others[1:]))
-    return Share(found, others[0], excess, change)
+    share, excess, change = (flagged(estimate, never, "undetermined", _NEVER) for estimate in (share, *rest[1:]))
+    return replace(share, parts={"null": rest[0], "excess": excess, "change": change})
 
 
 def _estimate(replicates: Tensor, draws: Resamples) -> Estimate:
     """The first of the replicates `(1 + B, n)`, with their spread."""
-    first = replicates[0]
-    if draws.groups < 2:
-        return Estimate(first, first * torch.nan, 0, 1, ("undetermined",) * len(first), _UNKNOWN)
-    found = draws.estimate(torch.where(replicates.isfinite(), replicates, first))
-    found = replace(found, stderr=found.stderr * (found.stderr > _ROUNDING))
-    return flagged(found, first.isnan(), "undefined", _NONE)
+    share = draws.estimate(replicates)
+    share = replace(share, stderr=share.stderr * (share.stderr > _ROUNDING))
+    return flagged(share, replicates[0].isnan(), "undefined", _NONE)
 
 
-def _check(images: _Images, kept: _Images, paired: bool, level: float) -> None:
-    if kept.groups < 2:
+def _check(images: _Images, known: _Images, paired: bool, level: float) -> None:
+    if known.groups < 2:
         raise InputError(
             f"a reference of two independent images or more expected, since its spread is the error of the thresholds, "
-            f"got {kept.groups}; give more, or tell sources apart"
+            f"got {known.groups}; give more, or tell sources apart"
         )
     if not 0 < level < 1:
         raise InputError(f"`level` expected between 0 and 1, got {level!r}; 0.95 calls one cell in twenty hot")
-    if images.curvature.shape[1] != kept.curvature.shape[1]:
+    if images.curvature.shape[1] != known.curvature.shape[1]:
         raise InputError("maps of one shape expected for images and reference, got two; measure both at one size")
-    if paired and (kept is images or len(images.of) != len(kept.of)):
+    if paired and (known is images or len(images.labels) != len(known.labels)):
         raise InputError("pairs expected: as many reference images as images, in the same order")
 
 

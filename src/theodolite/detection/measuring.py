@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import torch
 from torch import Tensor
 
 from theodolite.derivatives import jacobian
@@ -57,9 +56,9 @@ def map_scores(
     if floor is not None and floor <= 0:
         raise InputError(f"`floor` expected a positive singular value, got {floor}; leave it out for none")
     effort, seeds = effort or STANDARD, Seeds(generator, len(points)).base
-    asked = checked_scores(scores)
+    wanted = checked_scores(scores)
     spatial = jacobian(map, points[:1]).outputs.ndim > 2
-    chosen = [name for name in descriptors_for(asked) if scores is not None or spatial or not REGISTRY[name].spatial]
+    chosen = [name for name in descriptors_for(wanted) if scores is not None or spatial or not REGISTRY[name].spatial]
     size = group_size(map, points, effort, dense)
     groups = []
     for start in range(0, len(points), size):
@@ -98,7 +97,7 @@ def negative_log_likelihood(
         InputError: fewer outputs than latents, or a prior of another length.
 
     Example:
-        >>> import math
+        >>> import math, torch
         >>> double = LatentMap(lambda z: 2 * z, (1,))
         >>> found = negative_log_likelihood(double, torch.zeros(1, 1)).value.item()
         >>> abs(found - math.log(2) - math.log(2 * math.pi) / 2) < 1e-6
@@ -118,28 +117,35 @@ def negative_log_likelihood(
 def _given(log_prior: Tensor, n: int) -> Estimate:
     if log_prior.shape != (n,):
         raise InputError(f"`log_prior` expected one value for each of {n} latents, got {tuple(log_prior.shape)}")
-    return Estimate(-log_prior.double(), torch.zeros(n, dtype=torch.float64, device=log_prior.device), 0, 1)
+    return Estimate.of(-log_prior.double())
 
 
 def _quantities(chart: Chart, names: Iterable[str], floor: float | None) -> dict[str, Estimate]:
-    found: dict[str, Estimate] = {}
+    measured: dict[str, Estimate] = {}
     for name in names:
         function = REGISTRY[name].function
-        found |= function(chart.map, chart.latents, generator=chart.seeds.base, effort=chart.effort, chart=chart).named(
-            name
-        )
-    return found if floor is None else found | floored(chart, found, floor)
+        measured |= function(
+            chart.map, chart.latents, generator=chart.seeds.base, effort=chart.effort, chart=chart
+        ).named(name)
+    return measured if floor is None else measured | floored(chart, measured, floor)
 
 
-def floored(chart: Chart, found: Mapping[str, Estimate], floor: float) -> dict[str, Estimate]:
-    """Local scaling with every singular value at least `floor`, and a rank of zero where none is above it."""
+def floored(chart: Chart, measured: Mapping[str, Estimate], floor: float) -> dict[str, Estimate]:
+    """Local scaling with every singular value at least `floor`, and a rank of zero where none is above it.
+
+    With a floor a map of zeros and one with a null space have a volume like any other: only these two statuses go.
+    """
     measure, replaced = chart.spectrum, {}
-    if "local_scaling" in found:
+    if "local_scaling" in measured:
+        plain = measured["local_scaling"]
         psi = measure.dimension * measure.expect(lambda s: s.clamp_min(floor).log())
-        replaced["local_scaling"] = Estimate(psi, found["local_scaling"].stderr.nan_to_num(0.0), measure.passes, 1)
-    if "local_rank" in found:
-        rank, empty = found["local_rank"], measure.largest() <= floor
-        statuses = tuple("ok" if none else status for none, status in zip(empty.tolist(), rank.statuses))
+        statuses = ["ok" if status in ("undefined", "rank-deficient") else status for status in plain.statuses]
+        # where every value is zero, and the error of their logarithms undefined, the floored volume is exact
+        stderr = plain.stderr.masked_fill(measure.largest() == 0, 0.0)
+        replaced["local_scaling"] = Estimate(psi, stderr, measure.passes, plain.n, statuses, plain.message)
+    if "local_rank" in measured:
+        rank, empty = measured["local_rank"], measure.largest() <= floor
+        statuses = ["ok" if is_empty else status for is_empty, status in zip(empty.tolist(), rank.statuses)]
         value, stderr = (part.masked_fill(empty, 0.0) for part in (rank.value, rank.stderr))
         replaced["local_rank"] = Estimate(value, stderr, rank.passes, rank.n, statuses)
     return replaced

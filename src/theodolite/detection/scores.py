@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from theodolite.descriptors.registry import REGISTRY
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate
-from theodolite.estimates.estimate import worst
+from theodolite.estimates import Estimate, worst
 
 __all__ = ["BASELINES", "SCORES", "Score", "at_level", "checked_scores", "computed", "descriptors_for", "of_level"]
 
@@ -57,8 +56,8 @@ class Score:
 def _power(sign: int = 1, **powers: int) -> Callable[[Quantities], Estimate]:
     """`sign * prod q ** k`; relative errors are added in quadrature, as if the factors were independent."""
 
-    def score(found: Quantities) -> Estimate:
-        parts = [(found[name], power) for name, power in powers.items()]
+    def score(quantities: Quantities) -> Estimate:
+        parts = [(quantities[name], power) for name, power in powers.items()]
         value = sign * torch.stack([part.value.double() ** power for part, power in parts]).prod(0)
         relative = torch.stack([(power * part.stderr / part.value).double() for part, power in parts])
         return _made(value, value.abs() * relative.square().sum(0).sqrt(), [part for part, _ in parts])
@@ -67,12 +66,14 @@ def _power(sign: int = 1, **powers: int) -> Callable[[Quantities], Estimate]:
 
 
 def _same(name: str) -> Callable[[Quantities], Estimate]:
-    return lambda found: _made(found[name].value.double(), found[name].stderr.double(), [found[name]])
+    return lambda quantities: _made(
+        quantities[name].value.double(), quantities[name].stderr.double(), [quantities[name]]
+    )
 
 
 def _sum(first: str, second: str) -> Callable[[Quantities], Estimate]:
-    def score(found: Quantities) -> Estimate:
-        a, b = found[first], found[second]
+    def score(quantities: Quantities) -> Estimate:
+        a, b = quantities[first], quantities[second]
         return _made(a.value.double() + b.value, (a.stderr.double().square() + b.stderr.square()).sqrt(), [a, b])
 
     return score
@@ -154,21 +155,19 @@ def computed(quantities: Quantities, names: Iterable[str] | None = None) -> dict
     Raises:
         InputError: a score whose quantities are not all there, when it was asked for by name.
     """
-    asked = checked_scores(names)
-    found = {name: SCORES[name] for name in asked if set(SCORES[name].needs) <= set(quantities)}
-    lacking = [name for name in asked if name not in found]
+    wanted = checked_scores(names)
+    possible = {name: SCORES[name] for name in wanted if set(SCORES[name].needs) <= set(quantities)}
+    lacking = [name for name in wanted if name not in possible]
     if names is not None and lacking:
         raise InputError(
             f"score {lacking[0]!r} needs {', '.join(SCORES[lacking[0]].needs)}, got {', '.join(quantities)}"
         )
-    return {name: _ranked(score.function(quantities)) for name, score in found.items()}
+    return {name: _ranked(score.function(quantities)) for name, score in possible.items()}
 
 
 def _ranked(score: Estimate) -> Estimate:
     """Values that are no numbers to rank by as NaN."""
-    bad = torch.tensor([status in ("undefined", "undetermined") for status in score.statuses])
-    value = score.value.masked_fill(bad.to(score.value.device), torch.nan)
-    return Estimate(value, score.stderr, score.passes, score.n, score.statuses)
+    return replace(score, value=score.value.masked_fill(~score.is_number(), torch.nan), parts={})
 
 
 def checked_scores(names: Iterable[str] | None) -> list[str]:

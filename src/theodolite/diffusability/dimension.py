@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from theodolite.estimates import Estimate
-from theodolite.estimates.means import mean_over_latents
+from theodolite.estimates import Estimate, mean_over_latents
 
 __all__ = ["FEWEST", "filled_dimension"]
 

@@ -11,8 +11,7 @@ from theodolite.diffusability.cross_fitting import checked_groups, measured_spac
 from theodolite.diffusability.held_out import checked_effort, without_networks
 from theodolite.diffusability.space import Space
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate
-from theodolite.estimates.bootstrap import Resamples
+from theodolite.estimates import Estimate, Resamples
 from theodolite.scores.clouds import checked_cloud
 
 __all__ = ["DEVIATIONS", "compared", "deviations", "diffusability", "few_groups", "gap"]

@@ -9,8 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from theodolite.estimates import Estimate, student_quantile
-from theodolite.estimates.means import ENOUGH_FREEDOM, mean_over_latents
+from theodolite.estimates import ENOUGH_FREEDOM, Estimate, mean_over_latents, student_quantile
 
 __all__ = ["Pool"]
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from theodolite.diffusability.gap import compared, few_groups, gap
 from theodolite.diffusability.space import Space
-from theodolite.estimates import Estimate
-from theodolite.estimates.bootstrap import Resamples
+from theodolite.estimates import Estimate, Resamples
 
 __all__ = ["SURE", "Ranked", "Ranking"]
 

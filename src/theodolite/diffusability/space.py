@@ -9,8 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from theodolite.estimates import Estimate
-from theodolite.estimates.bootstrap import Resamples
+from theodolite.estimates import Estimate, Resamples
 
 __all__ = ["CURVES", "Space"]
 

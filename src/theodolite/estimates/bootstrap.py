@@ -1,54 +1,157 @@
-"""Groups of samples that belong together, drawn again: what their spread says about a number."""
+"""Samples in groups, drawn again: weights for any statistic, paired between statistics, and what their spread says."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from torch import Tensor
 
-from theodolite.estimates.estimate import Estimate, student_quantile
+from theodolite.errors import InputError
+from theodolite.estimates.estimate import Estimate
+from theodolite.estimates.student import student_cdf, student_quantile
 
-__all__ = ["Resamples", "student_cdf"]
+__all__ = ["Resamples", "jackknife"]
 
-_NORMAL = 400
-"""Degrees of freedom from which Student's law is taken for the normal one (within 0.0005)."""
+_ONE_GROUP = "one independent group tells no error: give more, or tell sources apart"
+_TIE = 1e-12
+"""Differences below this, beside the numbers they are of, are rounding."""
 
 
 class Resamples:
-    """Bootstrap weights of `G` groups, the same for every statistic, so that differences of statistics are paired.
+    """Bootstrap weights of samples in groups, the same for every statistic, so that differences are paired.
 
-    The first row are equal weights. The bootstrap's standard deviation over groups is `sqrt((G - 1) / G)` of the
-    truth's for a mean, which is undone, and that of a few groups is itself uncertain, which Student's quantile with
-    `G - 1` degrees of freedom allows for: an interval from three photographs is wide even where these agree.
+    A group is what is drawn: one photograph with all its crops, one seed with both its samples, or one sample. With
+    strata, groups that hold the same strata are drawn among themselves (stratified), so that no resample lacks one.
+    The first row of weights is the data itself.
+
+    The bootstrap's standard deviation over groups is `sqrt((G - 1) / G)` of the truth's for a mean, which is undone,
+    and that of a few groups is itself uncertain, which Student's quantile with `G - 1` degrees of freedom allows for:
+    an interval from three photographs is wide even where these agree. `G` is the fewest groups that hold one stratum.
 
     Args:
-        groups: `G`, at least two.
+        groups: the number of groups, each a sample; or the group of every sample.
         count: resamples.
         seed: of the draws.
+        strata: a label a sample, e.g. normal or unusual.
+
+    Attributes:
+        names: the number of groups in all.
+        of: the group of each sample, `(n,)`.
+        strata: the different strata, in order of their first sample.
+        independent: how many groups hold each of `strata`; one number without strata.
+        weights: of the groups, `(1 + count, names)`; rows sum to one.
+
+    Raises:
+        InputError: no samples, strata of another number, or fewer than two groups that hold a stratum.
 
     Source: Efron 1979; bootstrap intervals with Student's quantile, Hesterberg 2015.
+
+    Example:
+        >>> photographs = Resamples(["a", "a", "b", "c"], count=500, seed=0)
+        >>> photographs.estimate(photographs.mean(torch.tensor([1.0, 2.0, 4.0, 5.0]))).item()
+        3.0
     """
 
-    def __init__(self, groups: int, count: int, seed: int) -> None:
-        self.groups = groups
-        drawn = torch.randint(groups, (count, groups), generator=torch.Generator().manual_seed(seed))
-        counts = torch.zeros(count, groups, dtype=torch.float64).scatter_add_(1, drawn, torch.ones_like(drawn).double())
-        self.weights = torch.cat([torch.ones(1, groups, dtype=torch.float64), counts]) / groups
+    def __init__(
+        self,
+        groups: int | Sequence[Hashable],
+        count: int,
+        seed: int,
+        *,
+        strata: Sequence[Hashable] | None = None,
+    ) -> None:
+        labels = range(groups) if isinstance(groups, int) else list(groups)
+        places = {group: place for place, group in enumerate(dict.fromkeys(labels))}
+        if not places or (strata is not None and len(strata) != len(labels)):
+            raise InputError(
+                f"one or more samples with one stratum each expected, got {len(labels)} samples and "
+                f"{0 if strata is None else len(strata)} strata"
+            )
+        self.names, self.of = len(places), torch.tensor([places[group] for group in labels])
+        kinds = ["all"] * len(labels) if strata is None else list(strata)
+        self.strata = tuple(dict.fromkeys(kinds)) if strata is None else tuple(sorted(set(kinds), key=_order))
+        self._member = torch.tensor([[kind == stratum for kind in kinds] for stratum in self.strata])
+        holds = torch.stack([torch.bincount(self.of[own], minlength=self.names) > 0 for own in self._member])
+        self.independent = tuple(int(own.sum()) for own in holds)
+        if strata is not None and self.groups < 2:
+            raise InputError(
+                "at least two independent samples of each kind expected, got "
+                f"{' and '.join(map(str, self.independent))}; give more, or other groups"
+            )
+        self.weights = _drawn(holds, count, seed) / self.names
+
+    @property
+    def groups(self) -> int:
+        """The fewest groups that hold one stratum, over which errors are."""
+        return min(self.independent)
+
+    @property
+    def samples(self) -> Tensor:
+        """The weight of every sample in every resample, that of its group: `(1 + count, n)`."""
+        return self.weights[:, self.of]
+
+    def of_stratum(self, stratum: Hashable) -> Tensor:
+        """Weights of the samples of a stratum, `(1 + count, n)` with zeros at the others; rows sum to one."""
+        own = self.samples * self._member[self.strata.index(stratum)]
+        return own / own.sum(-1, keepdim=True)
+
+    def places(self, row: int) -> Tensor:
+        """The samples of one resample, each as often as it was drawn, for statistics that take no weights: `(m,)`."""
+        times = (self.weights[row] * self.names).round().long()
+        return torch.repeat_interleave(torch.arange(len(self.of)), times[self.of])
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of values `(n,)`, or of each column of `(n, k)`, in every resample; NaN is left out."""
+        known = values.double().isfinite().double()
+        total = self.samples @ values.double().nan_to_num(posinf=0.0, neginf=0.0)
+        return total / (self.samples @ known)
 
     def replicates(self, statistic: Callable[[Tensor], Tensor]) -> Tensor:
-        """A statistic of weights `(B, G)` on all of them: `(1 + count, ...)`, the estimate itself first."""
+        """A statistic of weights of groups on all of them: `(1 + count, ...)`, the estimate itself first."""
         return statistic(self.weights)
 
     def stderr(self, replicates: Tensor) -> Tensor:
-        """The standard error of what `replicates` gave, without Student's widening: `(...)`."""
-        return replicates[1:].std(0) * (self.groups / (self.groups - 1)) ** 0.5
+        """The standard error of what `replicates` gave, without Student's widening: `(...)`.
+
+        Resamples in which a statistic is no number are left out.
+        """
+        rest = replicates[1:]
+        known = rest.isfinite()
+        if bool(known.all()):
+            spread = rest.std(0)
+        else:
+            count = known.sum(0)
+            centred = torch.where(known, rest - rest.where(known, torch.nan).nanmean(0), 0.0)
+            spread = torch.where(count > 1, (centred.square().sum(0) / (count - 1).clamp_min(1)).sqrt(), torch.nan)
+        return spread * (self.groups / (self.groups - 1)) ** 0.5 if self.groups > 1 else spread * torch.nan
 
     def estimate(self, replicates: Tensor, method: str = "bootstrap over groups") -> Estimate:
-        """Value and standard error; `value ± 1.96 stderr` is Student's 95 % interval."""
-        widened = self.stderr(replicates) * (student_quantile(self.groups - 1) / 1.96)
-        return Estimate(replicates[0].reshape(-1), widened.reshape(-1), 0, self.groups, method=method)
+        """Value and standard error; `value ± 1.96 stderr` is Student's 95 % interval.
+
+        Entries have the shape of one replicate, a scalar that of one entry. A single group tells no error: status
+        ``undetermined``.
+        """
+        value = torch.atleast_1d(replicates[0])
+        if self.groups < 2:
+            return Estimate(value, value * torch.nan, 0, 1, "undetermined", _ONE_GROUP, method)
+        widened = torch.atleast_1d(self.stderr(replicates)) * (student_quantile(self.groups - 1) / 1.96)
+        return Estimate(value, widened, 0, self.groups, method=method)
+
+    def percentiles(self, replicates: Tensor, method: str = "expanded percentiles") -> Estimate:
+        """A scalar with an interval that need not be symmetric, from replicates `(1 + count,)`.
+
+        Its ends are the quantiles at the normal probabilities of `±t sqrt(G / (G - 1))` with Student's quantile `t`:
+        plain percentiles of few groups are too narrow. Resamples without a number are left out.
+        """
+        rest = replicates[1:][replicates[1:].isfinite()].double()
+        value, G = float(replicates[0]), self.groups
+        if not len(rest) or G < 2:
+            return Estimate.of(value, math.nan, n=G, statuses="undetermined", message=_ONE_GROUP, method=method)
+        tail = 0.5 * math.erfc(student_quantile(G - 1) * (G / (G - 1)) ** 0.5 / 2**0.5)
+        low, high = torch.quantile(rest, torch.tensor([tail, 1 - tail], dtype=rest.dtype)).tolist()
+        return Estimate.between(value, low, high, n=G, method=method)
 
     def below(self, first: Tensor, second: Tensor) -> float:
         """The probability that the first of two numbers is the smaller one, from paired replicates `(1 + count,)`.
@@ -57,26 +160,39 @@ class Resamples:
         """
         difference = second - first
         error = float(self.stderr(difference))
-        if error <= 1e-12 * float(first[0].abs() + second[0].abs()):
-            return 0.5 + 0.5 * float(difference[0].sign()) * float(difference[0].abs() > 1e-12)
+        if error <= _TIE * float(first[0].abs() + second[0].abs()):
+            return 0.5 + 0.5 * float(difference[0].sign()) * float(difference[0].abs() > _TIE)
         return student_cdf(float(difference[0]) / error, self.groups - 1)
 
 
-def student_cdf(x: float, freedom: int) -> float:
-    """Student's distribution function for whole degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4).
+def jackknife(left: Tensor) -> Tensor:
+    """The standard error of a smooth statistic from its values without one group each, `(G, ...)`: `(...)`.
+
+    `sqrt((G - 1) / G sum (left - mean)²)`. Source: Quenouille 1956; Tukey 1958.
 
     Example:
-        >>> round(student_cdf(2.0, 2), 4), round(student_cdf(-1.0, 5), 4)
-        (0.9082, 0.1816)
+        >>> x = torch.tensor([1.0, 2.0, 6.0])
+        >>> left = (x.sum() - x) / 2  # means without one of three
+        >>> round(float(jackknife(left) - x.std() / 3**0.5), 6)
+        0.0
     """
-    if freedom >= _NORMAL:
-        return 0.5 * math.erfc(-x / 2**0.5)
-    theta = math.atan(x / freedom**0.5)
-    cosine, odd = math.cos(theta), freedom % 2
-    term, total = (cosine, cosine) if odd else (1.0, 1.0)
-    for k in range(2 if not odd else 3, freedom, 2):
-        term *= cosine**2 * (k - 1) / k
-        total += term
-    if not odd:
-        return 0.5 + 0.5 * math.sin(theta) * total
-    return 0.5 + (theta + (math.sin(theta) * total if freedom > 1 else 0.0)) / math.pi
+    G = len(left)
+    return ((G - 1) / G * (left - left.mean(0)).square().sum(0)).sqrt()
+
+
+def _drawn(holds: Tensor, count: int, seed: int) -> Tensor:
+    """How often each group is drawn, `(1 + count, groups)`, ones first; groups that hold the same strata are a pool."""
+    bits = (holds.long() * 2 ** torch.arange(len(holds))[:, None]).sum(0)
+    times = torch.ones(1 + count, holds.shape[1], dtype=torch.float64)
+    for pool in bits.unique().tolist():
+        members = torch.nonzero(bits == pool).flatten()
+        # every pool has a stream of its own, so that more normal samples do not change how unusual ones are drawn
+        stream = torch.Generator().manual_seed(seed * (2 ** len(holds) - 1) + pool - 1)
+        drawn = torch.randint(len(members), (count, len(members)), generator=stream)
+        own = torch.zeros(drawn.shape, dtype=torch.float64).scatter_add_(1, drawn, torch.ones_like(drawn).double())
+        times[1:, members] = own
+    return times
+
+
+def _order(stratum: Hashable) -> tuple[str, str]:
+    return type(stratum).__name__, str(stratum)

@@ -3,161 +3,275 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any, cast, overload
 
 import torch
 from torch import Tensor
 
-__all__ = ["NOT_NUMBERS", "STATUSES", "Estimate", "joined", "student_mean", "student_quantile", "worse", "worst"]
+from theodolite.estimates.statuses import BOUNDS, NOT_NUMBERS, STATUSES, worse
 
-STATUSES = {
-    "ok": "the value and its standard error can be used as they are",
-    "rank-deficient": "a null space was found, counted and left out",
-    "lower-bound": "the truth is at or above the value; the standard error is the width of the bound",
-    "upper-bound": "the truth is at or below the value; the standard error is the width of the bound",
-    "truncated": "truncation bias exceeds sampling error; it is inside the standard error",
-    "miscalibrated": "the error of the score exceeds sampling error; it is inside the standard error",
-    "approximate": "the derivative came from finite differences",
-    "learned": "it rests on trained networks; the standard error holds how they differ, not what they have in common",
-    "undetermined": "the quantity is not defined well enough here to be a number; do not rank by it",
-    "undefined": "the quantity does not exist for this map or latent",
-}
-"""Every status with its meaning, from the best to the worst."""
+__all__ = ["Estimate", "joined"]
 
-NOT_NUMBERS = ("undetermined", "undefined")
-"""Statuses of values that are no numbers to rank by."""
-
-_SEVERITY = {status: rank for rank, status in enumerate(STATUSES)}
+_NO_NUMBER = "a value or its error came out as NaN or infinite"
+_SHOWN = 6
+"""Entries that `repr` prints; more do not fit on a line."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, repr=False)
 class Estimate:
-    """A quantity at each of `n_latents` latents, with its error.
+    """Numbers of any shape with their errors: one scalar, one entry a latent, a map, a table.
 
     `value ± 1.96 stderr` is a 95 % interval: where the standard error itself was estimated from few draws it is
     widened by Student's quantile (`student_mean`), and where an algorithm was cut short its bias is added in
-    quadrature.
+    quadrature. Where the interval is not symmetric it stands in `ends`.
 
-    Attributes:
-        value: shape `(n_latents,)`.
-        stderr: standard error, same shape; zero when the value is exact up to rounding.
-        passes: model passes spent on one latent (a JVP or a VJP counts one, as does a forward evaluation).
+    An entry whose value or standard error is NaN or infinite is never ``ok``: at construction its status becomes
+    ``undetermined``, as a survey of a thousand images should not end at the one that overflows. A bound keeps its
+    status if only its width is infinite.
+
+    Args:
+        value: any shape, 0-d included.
+        stderr: standard error, the shape of `value`; zero where the value is exact up to rounding.
+        passes: model passes spent on one entry (a JVP or a VJP counts one, as does a forward evaluation).
         n: sample size behind the standard error (probes, directions or neighbours); 1 for a deterministic value.
-        statuses: one word a latent, from `STATUSES`.
+        statuses: one word an entry in row-major order, or one word for all; ``ok`` by default.
         message: what to know when a status is not ``ok``, in a sentence.
         method: how it was computed, e.g. ``dense`` or ``golub-kahan``.
         parts: other quantities from the same computation, by name.
+        ends: both ends of the 95 % interval, in the shape of `value`, where these are not `value ± 1.96 stderr`.
+
+    Attributes:
+        statuses: a flat tuple, one word an entry in row-major order.
+
+    Raises:
+        ValueError: shapes that differ, another number of statuses, or a word that is no status.
+
+    Example:
+        >>> gains = Estimate(torch.tensor([1.0, float("inf")]), torch.tensor([0.1, 0.2]), passes=2, n=4)
+        >>> gains.statuses, gains[0].item()
+        (('ok', 'undetermined'), 1.0)
     """
 
     value: Tensor
     stderr: Tensor
     passes: int
     n: int
-    statuses: tuple[str, ...] = ()
-    message: str = ""
-    method: str = ""
-    parts: Mapping[str, Estimate] = field(default_factory=dict)
+    statuses: tuple[str, ...]
+    message: str
+    method: str
+    parts: Mapping[str, Estimate]
+    ends: tuple[Tensor, Tensor] | None
 
-    def __post_init__(self) -> None:
-        if not self.statuses:
-            object.__setattr__(self, "statuses", ("ok",) * self.value.numel())
-        if self.value.ndim != 1 or self.stderr.shape != self.value.shape or len(self.statuses) != len(self.value):
-            raise ValueError(
-                f"Estimate expects value, stderr and statuses with one entry a latent, got shapes "
-                f"{tuple(self.value.shape)}, {tuple(self.stderr.shape)} and {len(self.statuses)} statuses"
-            )
-        unknown = set(self.statuses) - set(STATUSES)
-        if unknown:
-            raise ValueError(f"Estimate status expected to be one of {list(STATUSES)}, got {sorted(unknown)}")
+    def __init__(
+        self,
+        value: Tensor,
+        stderr: Tensor,
+        passes: int,
+        n: int,
+        statuses: Sequence[str] | str = (),
+        message: str = "",
+        method: str = "",
+        parts: Mapping[str, Estimate] | None = None,
+        ends: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        words = _broadcast(statuses, value.numel())
+        _check(value, stderr, words, ends)
+        words, spoilt = _without_silent_nan(value, stderr, words, ends)
+        fields = {"value": value, "stderr": stderr, "passes": passes, "n": n, "statuses": words, "method": method}
+        fields |= {"message": message or (_NO_NUMBER if spoilt else ""), "parts": parts or {}, "ends": ends}
+        for name, content in fields.items():
+            object.__setattr__(self, name, content)
+
+    @classmethod
+    def of(
+        cls,
+        value: float | Tensor,
+        stderr: float | Tensor = 0.0,
+        *,
+        n: int = 1,
+        passes: int = 0,
+        statuses: Sequence[str] | str = (),
+        message: str = "",
+        method: str = "",
+        parts: Mapping[str, Estimate] | None = None,
+        ends: tuple[float | Tensor, float | Tensor] | None = None,
+    ) -> Estimate:
+        """An estimate of numbers or tensors; standard error and ends take the shape of the value.
+
+        Example:
+            >>> Estimate.of(0.5, 0.1, n=20).interval()[1].item()
+            0.696
+        """
+        like = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
+        both = None if ends is None else (_shaped(ends[0], like), _shaped(ends[1], like))
+        return cls(like, _shaped(stderr, like), passes, n, statuses, message, method, parts, both)
+
+    @classmethod
+    def between(cls, value: float, low: float, high: float, *, n: int = 1, method: str = "") -> Estimate:
+        """A scalar with the ends of its interval; the standard error reaches the farther end.
+
+        An interval with an end that is unknown (NaN) leaves the value ``undetermined``.
+        """
+        return cls.of(value, max(high - value, value - low) / 1.96, n=n, method=method, ends=(low, high))
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of `value`."""
+        return self.value.shape
 
     @property
     def status(self) -> str:
         """The worst of `statuses`."""
-        return max(self.statuses, key=_SEVERITY.__getitem__)
+        return reduce(worse, set(self.statuses), "ok")
+
+    @property
+    def low(self) -> Tensor:
+        """The lower end of the 95 % interval."""
+        return self.interval()[0]
+
+    @property
+    def high(self) -> Tensor:
+        """The upper end of the 95 % interval."""
+        return self.interval()[1]
 
     def interval(self) -> tuple[Tensor, Tensor]:
-        """The 95 % interval `value ± 1.96 stderr` (for a bound: from the value to the far end of its width)."""
-        low, high = self.value - 1.96 * self.stderr, self.value + 1.96 * self.stderr
-        below = torch.tensor([s == "upper-bound" for s in self.statuses], device=self.value.device)
-        above = torch.tensor([s == "lower-bound" for s in self.statuses], device=self.value.device)
-        return torch.where(above, self.value, low), torch.where(below, self.value, high)
+        """The 95 % interval: `ends` or `value ± 1.96 stderr`; for a bound from the value to the end of its width."""
+        low, high = self.ends or (self.value - 1.96 * self.stderr, self.value + 1.96 * self.stderr)
+        return torch.where(self._is("lower"), self.value, low), torch.where(self._is("upper"), self.value, high)
+
+    def is_number(self) -> Tensor:
+        """Where the value may be ranked, averaged or drawn, in the shape of `value`."""
+        return self._mask(status not in NOT_NUMBERS for status in self.statuses)
+
+    def item(self) -> float:
+        """The value of the only entry.
+
+        Raises:
+            ValueError: more entries than one, or none.
+        """
+        if self.value.numel() != 1:
+            raise ValueError(f"one entry expected, got shape {tuple(self.shape)}; index it first")
+        return float(self.value)
 
     def entry(self, place: int = 0) -> dict[str, Any]:
-        """`value`, `stderr`, `n` and `status` of one latent, as a row of a table holds them."""
-        value, stderr = float(self.value[place]), float(self.stderr[place])
+        """`value`, `stderr`, `n` and `status` of the entry at a place in row-major order, as a table's row."""
+        value, stderr = float(self.value.flatten()[place]), float(self.stderr.flatten()[place])
         return {"value": value, "stderr": stderr, "n": self.n, "status": self.statuses[place]}
 
     def named(self, name: str) -> dict[str, Estimate]:
         """This estimate under `name`, and its parts under theirs."""
         return {name: replace(self, parts={}), **self.parts}
 
-    def __getitem__(self, part: str) -> Estimate:
-        if part not in self.parts:
-            raise KeyError(f"no part {part!r}; this estimate has {sorted(self.parts)}")
-        return self.parts[part]
+    @overload
+    def __getitem__(self, key: str) -> Estimate: ...
+
+    @overload
+    def __getitem__(self, key: int | slice | tuple[int | slice, ...] | Tensor) -> Estimate: ...
+
+    def __getitem__(self, key: Any) -> Estimate:
+        """A part by its name, or some of the entries by an index of `value`; parts of the same shape follow it."""
+        if not isinstance(key, str):
+            return self._entries(key)
+        if key not in self.parts:
+            raise KeyError(f"no part {key!r}; this estimate has {sorted(self.parts)}")
+        return self.parts[key]
+
+    def _entries(self, key: Any) -> Estimate:
+        places = torch.arange(self.value.numel()).reshape(self.shape)
+        chosen = places[key.cpu() if isinstance(key, Tensor) else key].flatten().tolist()
+        parts = {name: part._entries(key) if part.shape == self.shape else part for name, part in self.parts.items()}
+        ends = None if self.ends is None else (self.ends[0][key], self.ends[1][key])
+        statuses = tuple(self.statuses[place] for place in chosen)
+        return replace(self, value=self.value[key], stderr=self.stderr[key], statuses=statuses, parts=parts, ends=ends)
+
+    def _is(self, side: str) -> Tensor:
+        return self._mask(BOUNDS.get(status) == side for status in self.statuses)
+
+    def _mask(self, flags: Any) -> Tensor:
+        return torch.tensor(list(flags), dtype=torch.bool, device=self.value.device).reshape(self.shape)
 
     def __repr__(self) -> str:
-        rows = [f"{v:.6g} ± {e:.2g}" for v, e in zip(self.value.tolist()[:6], self.stderr.tolist()[:6])]
-        more = ", ..." if len(self.value) > 6 else ""
+        values, errors = (part.detach().flatten()[:_SHOWN].tolist() for part in (self.value, self.stderr))
+        rows = ", ".join(f"{value:.6g} ± {error:.2g}" for value, error in zip(values, errors))
+        more = ", ..." if self.value.numel() > _SHOWN else ""
+        shape = f", shape={tuple(self.shape)}" if self.value.ndim > 1 else ""
         parts = f", parts={sorted(self.parts)}" if self.parts else ""
-        return f"Estimate([{', '.join(rows)}{more}], passes={self.passes}, n={self.n}, status={self.status!r}{parts})"
+        numbers = f"[{rows}{more}]" if self.value.ndim else rows
+        return f"Estimate({numbers}{shape}, passes={self.passes}, n={self.n}, status={self.status!r}{parts})"
 
 
 def joined(estimates: Sequence[Estimate]) -> Estimate:
-    """One estimate of all latents, from estimates of groups of them."""
+    """One estimate of all entries, from estimates of groups of them, along the first axis; scalars count as one entry.
+
+    Raises:
+        ValueError: no estimates.
+    """
+    if not estimates:
+        raise ValueError("joined expected at least one estimate, got none")
     first = estimates[0]
+    both = None
+    if any(estimate.ends for estimate in estimates):
+        both = (_together([one.low for one in estimates]), _together([one.high for one in estimates]))
     return Estimate(
-        torch.cat([estimate.value for estimate in estimates]),
-        torch.cat([estimate.stderr for estimate in estimates]),
+        _together([estimate.value for estimate in estimates]),
+        _together([estimate.stderr for estimate in estimates]),
         max(estimate.passes for estimate in estimates),
         first.n,
         sum((estimate.statuses for estimate in estimates), ()),
         next((estimate.message for estimate in estimates if estimate.message), ""),
         first.method,
         {name: joined([estimate.parts[name] for estimate in estimates]) for name in first.parts},
+        both,
     )
 
 
-_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+def _together(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([torch.atleast_1d(tensor) for tensor in tensors])
 
 
-def student_quantile(freedom: float) -> float:
-    """The two-sided 95 % quantile of Student's law with at least one degree of freedom, within 1 %."""
-    if freedom <= len(_STUDENT):
-        return _STUDENT[int(freedom) - 1]
-    return 1.96 + 2.372 / freedom + 2.823 / freedom**2
+def _shaped(number: float | Tensor, like: Tensor) -> Tensor:
+    """A number or tensor in the shape, dtype and place of another."""
+    dtype = like.dtype if like.is_floating_point() else torch.float64
+    return torch.as_tensor(number, dtype=dtype, device=like.device).expand(like.shape).clone()
 
 
-def student_mean(samples: Tensor, *, skewed: bool = False) -> tuple[Tensor, Tensor]:
-    """Mean over the first axis, and a standard error whose 1.96-fold is Student's 95 % interval.
-
-    The plain standard error of few draws is itself uncertain: at four draws its z-scores spread by 1.7. Widened by
-    `t(k - 1) / 1.96` they spread by about one.
-
-    Args:
-        samples: `(k, ...)` independent draws, `k >= 2`.
-        skewed: the draws are lengths or curvatures with a long upper tail; the mean is then moved up by the sample's
-            third central moment over `k` times its variance, a small fraction of the standard error, which centres the
-            standardised error (a simplified form of Johnson 1978).
-    """
-    k = len(samples)
-    if k < 2:
-        raise ValueError(f"student_mean expected at least two draws, got {k}")
-    quantile = student_quantile(k - 1)
-    mean, spread = samples.mean(0), samples.std(0)
-    if skewed:
-        centred = samples - mean
-        third, variance = centred.pow(3).mean(0), centred.square().sum(0) / (k - 1)
-        mean = mean + third / (k * variance).clamp_min(torch.finfo(samples.dtype).tiny)
-    return mean, spread / k**0.5 * (quantile / 1.96)
+def _broadcast(statuses: Sequence[str] | str, count: int) -> tuple[str, ...]:
+    if isinstance(statuses, str):
+        return (statuses,) * count
+    return tuple(statuses) if statuses else ("ok",) * count
 
 
-def worse(first: str, second: str) -> str:
-    """The more severe of two statuses."""
-    return max(first, second, key=_SEVERITY.__getitem__)
+def _check(value: Tensor, stderr: Tensor, statuses: tuple[str, ...], ends: tuple[Tensor, Tensor] | None) -> None:
+    shapes = {value.shape, stderr.shape, *(end.shape for end in ends or ())}
+    if len(shapes) > 1 or len(statuses) != value.numel():
+        raise ValueError(
+            f"Estimate expects value, stderr and ends of one shape and one status an entry, got shapes "
+            f"{sorted(map(tuple, shapes))} and {len(statuses)} statuses"
+        )
+    unknown = set(statuses) - set(STATUSES)
+    if unknown:
+        raise ValueError(f"Estimate status expected to be one of {list(STATUSES)}, got {sorted(unknown)}")
 
 
-def worst(*columns: Sequence[str]) -> tuple[str, ...]:
-    """Per latent, the most severe status of several columns of statuses."""
-    return tuple(max(row, key=_SEVERITY.__getitem__) for row in zip(*columns))
+def _without_silent_nan(
+    value: Tensor, stderr: Tensor, statuses: tuple[str, ...], ends: tuple[Tensor, Tensor] | None
+) -> tuple[tuple[str, ...], bool]:
+    """The statuses with ``undetermined`` for every entry that claims a number and has none, and whether any did."""
+    known = value.detach().isfinite()
+    for end in ends or ():
+        known = known & ~end.detach().isnan()
+    sound = known & stderr.detach().isfinite()
+    if bool(sound.all()):
+        return statuses, False
+    half_open = known & ~stderr.detach().isnan()
+    told = tuple(
+        status if is_sound or (status in BOUNDS and is_bounded) else worse(status, "undetermined")
+        for status, is_sound, is_bounded in zip(statuses, _flat(sound), _flat(half_open))
+    )
+    return told, told != statuses
+
+
+def _flat(mask: Tensor) -> list[bool]:
+    return cast("list[bool]", mask.flatten().tolist())

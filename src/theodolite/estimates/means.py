@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from theodolite.estimates import student_mean, student_quantile
+from theodolite.estimates.student import student_mean, student_quantile
 
 __all__ = ["ENOUGH_FREEDOM", "Mean", "mean_over_latents"]
 

@@ -11,10 +11,23 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 
-__all__ = ["Seeding", "Seeds", "seed_of"]
+__all__ = [
+    "Draws",
+    "Seeding",
+    "Seeds",
+    "normal_like",
+    "permutation_like",
+    "seed_of",
+    "signs_like",
+    "stream_of",
+]
 
 Seeding = torch.Generator | int | Sequence[int] | None
 """What a stochastic function takes: a generator, one seed, a seed for each latent, or None for seed 0."""
+
+
+Draws = torch.Generator | int
+"""What a training step draws from: a generator, which gives new numbers at every call, or a seed, the same ones."""
 
 
 class Seeds:
@@ -69,6 +82,37 @@ def seed_of(seed: int, name: str) -> int:
     """
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def stream_of(generator: Draws) -> torch.Generator:
+    """The generator itself, or a new one with the seed.
+
+    Raises:
+        InputError: neither.
+    """
+    if isinstance(generator, torch.Generator):
+        return generator
+    if isinstance(generator, bool) or not isinstance(generator, int):
+        raise InputError(f"`generator` expected a torch.Generator or a whole number, got {generator!r}")
+    return torch.Generator().manual_seed(generator)
+
+
+def normal_like(like: Tensor, shape: torch.Size, generator: Draws) -> Tensor:
+    """Standard normal draws where the generator lives, moved to the device and dtype of `like`."""
+    stream = stream_of(generator)
+    return torch.randn(shape, generator=stream, device=stream.device, dtype=like.dtype).to(like.device)
+
+
+def signs_like(like: Tensor, shape: torch.Size, generator: Draws) -> Tensor:
+    """Rademacher draws, -1 or 1 with equal odds, on the device and in the dtype of `like`."""
+    stream = stream_of(generator)
+    return (2.0 * torch.randint(2, shape, generator=stream, device=stream.device) - 1).to(like)
+
+
+def permutation_like(like: Tensor, count: int, generator: Draws) -> Tensor:
+    """A random order of `count` things, on the device of `like`."""
+    stream = stream_of(generator)
+    return torch.randperm(count, generator=stream, device=stream.device).to(like.device)
 
 
 def _mix(*parts: object) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from theodolite.data.models import check_model
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from theodolite.data.images import ImageFile, ImageSet
     from theodolite.maps import Autoencoder
 
-__all__ = ["ImageExperiment", "fitting", "usual_size"]
+__all__ = ["ImageExperiment", "different_folders", "fitting", "in_one", "usual_size"]
 
 _SMALLEST = 32
 """Side of the images of a model that takes any: the least at which photographs still show something."""
@@ -139,3 +140,31 @@ def usual_size(model: Autoencoder, size: int | None) -> int:
     if size is not None:
         return size
     return min(model.image_size) if model.image_size else max(_SMALLEST, 4 * model.downsampling)
+
+
+def in_one(sets: Sequence[ImageSet], chosen: Mapping[str, Sequence[ImageFile]]) -> tuple[ImageSet, dict[str, str]]:
+    """The chosen images of several folders as one set, in the folder of the first, and the role of each sample.
+
+    Args:
+        sets: the folders, of which what was skipped is kept.
+        chosen: images by role, which comes before the names of their samples.
+    """
+    from theodolite.data.images import ImageSet
+
+    named = {role: [replace(image, sample=f"{role}-{image.sample}") for image in own] for role, own in chosen.items()}
+    skipped = tuple(file for images in sets for file in images.skipped)
+    images = tuple(image for own in named.values() for image in own)
+    roles = {image.sample: role for role, own in named.items() for image in own}
+    return ImageSet(sets[0].folder, images, skipped), roles
+
+
+def different_folders(first: Any, second: Any, words: tuple[str, str], fix: str) -> tuple[Path, Path]:
+    """Two folders that are not the same.
+
+    Raises:
+        InputError: they are, or one is no path.
+    """
+    folders = path_of(first, f"the {words[0]} folder"), path_of(second, f"the {words[1]} folder")
+    if folders[0].resolve() == folders[1].resolve():
+        raise InputError(f"two folders expected, got {folders[0]} as {words[0]} and as {words[1]}; {fix}")
+    return folders

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates.streams import Seeding
+from theodolite.estimates import Resamples, Seeding, Seeds
 from theodolite.families.cells import between, blended, interpolating
 from theodolite.families.grid import ParameterGrid, checked_points
 from theodolite.families.posterior import Posterior
-from theodolite.families.resampling import resampled_shares
 from theodolite.families.resolution import around, widened
 
 __all__ = ["DirectMetric", "direct_metric"]
@@ -113,7 +112,7 @@ def direct_metric(posterior: Posterior, *, replicates: int = 30, generator: Seed
     if posterior.pullback is not None:
         whole, again, resolution = posterior.pullback.metric(replicates, generator)
         return DirectMetric(posterior.grid, _positive(whole), again, support, posterior.learned, resolution)
-    shares = resampled_shares(len(logs), replicates, generator).to(logs)
+    shares = Resamples(len(logs), replicates, Seeds(generator, 1).base[0]).weights[1:].to(logs)
     members = logs[None] if posterior.members is None else posterior.members.double()
     even = torch.full_like(shares[:1], 1 / len(logs))
     widest = min(_WIDTH, (min(posterior.grid.shape) - 1) // 2 * 2 + 1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates.estimate import Estimate
+from theodolite.estimates import Estimate
 
 __all__ = ["Steepness", "steepness"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates.estimate import STATUSES, Estimate
+from theodolite.estimates import STATUSES, Estimate
 from theodolite.families.grid import ParameterGrid
 
 __all__ = ["SINGULAR", "Metric", "MetricMap", "MetricSource", "codazzi_residual", "metric_map"]

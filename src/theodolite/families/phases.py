@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from theodolite.errors import InputError
-from theodolite.estimates.estimate import Estimate
+from theodolite.estimates import Estimate
 from theodolite.families.grid import ParameterGrid
 from theodolite.families.metric import MetricSource, metric_map
 

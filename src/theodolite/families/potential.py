@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates.streams import Seeding, Seeds
+from theodolite.estimates import Resamples, Seeding, Seeds
 from theodolite.families.cells import blended, interpolating
 from theodolite.families.convex_network import ConvexNetwork
 from theodolite.families.direct import DirectMetric, direct_metric
@@ -17,7 +17,6 @@ from theodolite.families.fitting import ConvexFit
 from theodolite.families.grid import ParameterGrid, checked_points
 from theodolite.families.newton import Problem
 from theodolite.families.posterior import Posterior
-from theodolite.families.resampling import resampled_shares
 from theodolite.families.resolution import around, widened
 from theodolite.families.splines import TensorSplines
 from theodolite.families.surfaces import Surface
@@ -158,7 +157,7 @@ def fit_potential(
     targets = posterior.log_probability.double().exp()
     points = posterior.grid.points.to(targets)
     stream = Seeds(generator, 1).base[0]
-    shares = resampled_shares(len(targets), replicates, stream).to(targets)
+    shares = Resamples(len(targets), replicates, Seeds(stream, 1).base[0]).weights[1:].to(targets)
     problem: Problem = ConvexFit(splines, points, targets, smoothing)
     if network is not None:
         problem = network.problem(points, targets)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from theodolite.estimates.streams import Seeding
+from theodolite.estimates import Seeding, Seeds
 from theodolite.families.grid import ParameterGrid
 from theodolite.families.local_polynomials import LocalPolynomials
-from theodolite.families.resampling import signs
 from theodolite.families.resolution import around
 
 __all__ = ["Pullback"]
@@ -42,7 +41,7 @@ class Pullback:
     def resampled(self, regression: LocalPolynomials, replicates: int) -> list[Tensor]:
         """Features whose residuals have random signs, `(n, D)` each."""
         r = regression.residuals(self.features)
-        return [self.features + (row[:, None] - 1) * r for row in signs(len(r), replicates, None).to(r)]
+        return [self.features + (row[:, None] - 1) * r for row in _signs(len(r), replicates, None).to(r)]
 
     def metric(self, replicates: int, generator: Seeding) -> tuple[Tensor, Tensor, Tensor]:
         """`JᵀJ` less what the scatter of features adds to it, replicates for sampling, and the error of resolution.
@@ -54,7 +53,7 @@ class Pullback:
         Returns:
             `(cells, 2, 2)`, `(R, cells, 2, 2)` and `(cells, 2, 2)`.
         """
-        draws = signs(len(self.features), replicates, generator).to(self.features)
+        draws = _signs(len(self.features), replicates, generator).to(self.features)
         fine, again = self._pulled(_DEGREE, draws)
         coarse, coarser = self._pulled(_DEGREE - 1, draws)
         chance = ((again - coarser) - (again - coarser).mean(0)).square().sum(0) / (replicates - 1)
@@ -67,3 +66,9 @@ class Pullback:
         scatter = S * r.square().sum(1) @ S.mT
         each = [J + S @ (row[:, None] * r) for row in draws]
         return J @ J.mT - scatter, torch.stack([own @ own.mT for own in each])
+
+
+def _signs(samples: int, replicates: int, generator: Seeding) -> Tensor:
+    """Random signs of the residuals of samples, `(replicates, samples)`."""
+    draws = torch.Generator().manual_seed(Seeds(generator, 1).base[0])
+    return torch.randint(2, (replicates, samples), generator=draws).double() * 2 - 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from theodolite.estimates.estimate import Estimate
+from theodolite.estimates import Estimate
 
 __all__ = [
     "COARSE",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from theodolite.derivatives.scalars import gradients
 from theodolite.errors import InputError
-from theodolite.estimates.estimate import Estimate
+from theodolite.estimates import Estimate
 from theodolite.geodesics.curves import COARSE, Geodesic, denser, speed_variation, straight_lines
 from theodolite.geodesics.relaxation import relaxed
 

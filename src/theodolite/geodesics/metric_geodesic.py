@@ -10,7 +10,7 @@ from torch import Tensor
 
 from theodolite.derivatives.scalars import values_and_gradients
 from theodolite.errors import InputError
-from theodolite.estimates.estimate import Estimate
+from theodolite.estimates import Estimate
 from theodolite.families.grid import ParameterGrid
 from theodolite.families.metric import SINGULAR, Metric, MetricSource
 from theodolite.geodesics.curves import COARSE, Geodesic, denser, speed_variation, straight_lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from theodolite.estimates.means import mean_over_latents
+from theodolite.estimates import mean_over_latents
 from theodolite.information.draws import Draws
 
 __all__ = ["Bias", "reference_bias", "scale_bias"]

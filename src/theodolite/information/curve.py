@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, worst
-from theodolite.estimates.means import mean_over_latents
+from theodolite.estimates import Estimate, mean_over_latents, worst
 from theodolite.information.floor import GaussianFloor
 
 __all__ = ["InformationCurve"]

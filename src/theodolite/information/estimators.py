@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError, RefusalError
-from theodolite.estimates import Estimate, Seeding
-from theodolite.estimates.means import ENOUGH_FREEDOM, mean_over_latents
+from theodolite.estimates import ENOUGH_FREEDOM, Estimate, Seeding, mean_over_latents
 from theodolite.information.bias import Bias, reference_bias, scale_bias
 from theodolite.information.curve import InformationCurve, warn_few
 from theodolite.information.differences import Fall, draw_with_fall

@@ -19,7 +19,7 @@ from theodolite.surveys.decoupling_columns import LABELS, detection_table
 from theodolite.surveys.self_checked import doubted
 
 if TYPE_CHECKING:
-    from theodolite.detection.links import Number
+    from theodolite.estimates import Estimate
     from theodolite.surveys.decoupled import Decoupled
 
 __all__ = ["write_decoupling_report"]
@@ -98,7 +98,7 @@ def _first_claims(found: Decoupled) -> list[str]:
     ]
 
 
-def _number(number: Number | None) -> str:
+def _number(number: Estimate | None) -> str:
     if number is None:
         return "–"
     if math.isnan(number.low):
@@ -106,7 +106,7 @@ def _number(number: Number | None) -> str:
     return f"{number.value:.2f} ({number.low:.2f} to {number.high:.2f})".replace("-", "−")
 
 
-def _others(others: Mapping[str, Number]) -> list[tuple[str, str]]:
+def _others(others: Mapping[str, Estimate]) -> list[tuple[str, str]]:
     return [(name, _number(number)) for name, number in others.items()]
 
 

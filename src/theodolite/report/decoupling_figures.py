@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from theodolite.experiments.detect.figures import aurocs
 from theodolite.report import palette
-from theodolite.report.detection_figures import aurocs
 from theodolite.report.figures import figure_of, layout_of, plain_axis, short
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from theodolite.report.render import FONT
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["FONT", "figure_of", "layout_of", "lines", "plain_axis", "short"]
+__all__ = ["FONT", "escaped", "figure_of", "layout_of", "lines", "plain_axis", "short"]
 
 
 def figure_of(traces: Sequence[dict[str, Any]], layout: dict[str, Any]) -> Figure:
@@ -79,3 +79,8 @@ def lines(
     ]
     axes = {"xaxis": {**plain_axis(), "title": {"text": across}}, "yaxis": {**plain_axis(), "title": {"text": up}}}
     return figure_of(traces, {**layout_of(), "margin": {"l": 58, "r": 12, "t": 12, "b": 48}, **axes})
+
+
+def escaped(text: str) -> str:
+    """Text for a figure: plotly reads a little HTML, so what comes from outside is escaped."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from theodolite.data.overlays import HOT, WASTED
+from theodolite.estimates import is_number
 from theodolite.report.decoupling_figures import COLOURS
 from theodolite.report.pictures import embedded
 from theodolite.report.rounding import Shown, shown
 from theodolite.surveys.store import png_bytes
 
 if TYPE_CHECKING:
-    from theodolite.detection import Share
     from theodolite.estimates import Estimate
     from theodolite.surveys.decoupled import Decoupled
     from theodolite.surveys.decoupled_hotspots import PairedHotspots
@@ -44,7 +44,7 @@ MARKS = (("hotspot", HOT), ("wasted hotspot", WASTED))
 """The colours of overlays."""
 
 
-def share_table(sides: Sequence[Mapping[str, Share]]) -> list[dict[str, Any]]:
+def share_table(sides: Sequence[Mapping[str, Estimate]]) -> list[dict[str, Any]]:
     """One row a share, one cell a side; None where a side has none."""
     names = [name for name in SHARE_WORDS if any(name in shares for shares in sides)]
     return [
@@ -69,7 +69,7 @@ def percent(found: Estimate, place: int = 0) -> Shown:
 
 def interval(found: Estimate) -> str:
     """The 95 % interval of a difference of shares in percent."""
-    if found.status in ("undefined", "undetermined"):
+    if not is_number(found.status):
         return "–"
     low, high = (100 * float(end) for end in found.interval())
     if high - low < 1e-9:
@@ -100,13 +100,13 @@ def _hottest(pairs: PairedHotspots) -> list[str]:
     return [pairs.samples[place] for place in places.tolist()]
 
 
-def _cell(name: str, share: Share) -> dict[str, Any]:
+def _cell(name: str, share: Estimate) -> dict[str, Any]:
     return {
-        "value": percent(share.value),
-        "chance": percent(share.null),
-        "excess": interval(share.excess),
-        "change": "" if name == "overlap" else interval(share.change),
-        "note": share.value.message,
+        "value": percent(share),
+        "chance": percent(share["null"]),
+        "excess": interval(share["excess"]),
+        "change": "" if name == "overlap" else interval(share["change"]),
+        "note": share.message,
     }
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "Term",
     "Text",
     "cell",
+    "interval_cell",
     "number_cell",
 ]
 
@@ -70,7 +71,7 @@ class Cell:
         """What it sorts by: the number alone, None where there is none to rank by."""
         if not isinstance(self.value, Mapping):
             return self.value
-        from theodolite.estimates.estimate import NOT_NUMBERS
+        from theodolite.estimates import NOT_NUMBERS
 
         return None if self.value.get("status") in NOT_NUMBERS else self.value.get("value")
 
@@ -90,12 +91,28 @@ def number_cell(number: Mapping[str, Any] | Estimate | None, message: str = "", 
         return Cell("–", **more)
     if not isinstance(number, Mapping):
         number = number.entry()
-    from theodolite.estimates.estimate import STATUSES
+    from theodolite.estimates import STATUSES
 
     value, stderr, status = number["value"], number["stderr"], str(number["status"])
     note = "" if status == "ok" else ". ".join(part for part in (f"{status}: {STATUSES[status]}", message) if part)
     entry = {name: number[name] for name in ("value", "stderr", "low", "high", "n", "status") if name in number}
     return Cell(shown(value, stderr, status), entry, note=note, **more)
+
+
+def interval_cell(number: Mapping[str, Any] | None, digits: int = 2, **more: Any) -> Cell:
+    """The cell of a row with an interval of its own, `low` to `high`; an open end is said."""
+    from theodolite.estimates import NOT_NUMBERS
+
+    if number is None or number["status"] in NOT_NUMBERS or number["value"] is None:
+        return Cell("–", None if number is None else {"value": None, "status": number["status"]}, **more)
+    ends = [None if end is None or not abs(end) < float("inf") else f"{end:.{digits}f}" for end in _ends(number)]
+    text = Shown(f"{number['value']:.{digits}f}", f"({ends[0] or 'open'} to {ends[1] or 'open'})")
+    entry = {name: number[name] for name in ("value", "stderr", "low", "high", "n", "status")}
+    return Cell(text, entry, **more)
+
+
+def _ends(number: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    return number["low"], number["high"]
 
 
 def cell(value: Any) -> Cell:
@@ -173,6 +190,7 @@ class Table:
         rows: of `Cell`s or anything that `cell` takes; or `Row`s.
         caption: below it.
         brief: whether the terminal prints it without being asked for.
+        top: rows that the terminal prints of it without being asked for more; 0 for all.
         folded: whether the page hides it until it is asked for.
         sortable: whether the page sorts it by a selected heading.
         linked: whether marks in figures show the card of a row; one table of a page.
@@ -185,6 +203,7 @@ class Table:
     rows: Sequence[Sequence[Any] | Row]
     caption: str = ""
     brief: bool = True
+    top: int = 0
     folded: bool = False
     sortable: bool = False
     linked: bool = False

@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 def determinant(level: Level, names: Sequence[str], anchors: Mapping[str, tuple[float, float]]) -> Figure:
     """Log-determinant of the metric, ridges as dots, geodesics as lines; cells without support are blank."""
     found = level.metric.log_determinant
-    values = np.where([status == "undetermined" for status in found.statuses], np.nan, found.value.numpy())
+    values = np.where(found.is_number().numpy(), found.value.numpy(), np.nan)
     about = np.array(found.stderr.numpy())
     traces = [_field(level.grid, values, names, "log det g", about), _ridges(level), *_curves(level.curves)]
     return _figure([*traces, *anchors_at(anchors)], level.grid, names)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import path_of
-from theodolite.estimates.estimate import STATUSES
+from theodolite.estimates import STATUSES
 from theodolite.geodesics.curves import STATUSES as CURVE_STATUSES
 from theodolite.report import phase_figures as drawing
 from theodolite.report.html import environment, plots_json, sources, write, year_of

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from theodolite.estimates.estimate import STATUSES
+from theodolite.estimates import STATUSES
 from theodolite.report import ranking_figures as drawing
 from theodolite.report.html import environment, plots_json, sources, write, year_of
 from theodolite.report.ranking_figures import Drawn

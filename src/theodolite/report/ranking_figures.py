@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from theodolite.diffusability import Space
-    from theodolite.estimates import Estimate
-    from theodolite.estimates.bootstrap import Resamples
+    from theodolite.estimates import Estimate, Resamples
 
 __all__ = ["Drawn", "bars", "curves", "deviation", "escaped", "gaps"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError, path_of
-from theodolite.estimates.estimate import STATUSES
+from theodolite.estimates import STATUSES
 from theodolite.files import replacing
 from theodolite.report import palette
 from theodolite.report.page import Page

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from theodolite.estimates.estimate import NOT_NUMBERS
+from theodolite.estimates import NOT_NUMBERS
 
 __all__ = ["EXACT_DIGITS", "MOST_DIGITS", "Shown", "rounded", "shown"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.estimates.estimate import NOT_NUMBERS, STATUSES
+from theodolite.estimates import NOT_NUMBERS, STATUSES
 from theodolite.report import palette, pictures
 from theodolite.report.page import Card, Cell, Column, Row, Table, Term
 from theodolite.report.rounding import MOST_DIGITS, rounded, shown

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import path_of
-from theodolite.estimates.estimate import STATUSES
+from theodolite.estimates import STATUSES
 from theodolite.report import palette
 from theodolite.report import traverse_figures as drawing
 from theodolite.report.html import environment, plots_json, sources, write, year_of

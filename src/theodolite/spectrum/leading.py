@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from theodolite.derivatives import LinearOperator
-from theodolite.estimates.estimate import Estimate
+from theodolite.estimates import Estimate
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, golub_kahan
 
 __all__ = ["LeadingTriplet", "dense_triplet", "refine", "ritz_triplet"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from theodolite.derivatives import LinearOperator
 from theodolite.errors import InputError
-from theodolite.estimates.streams import Seeding, Seeds
+from theodolite.estimates import Seeding, Seeds
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, golub_kahan
 
 __all__ = [

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from theodolite.estimates.estimate import Estimate, worse
+from theodolite.estimates import Estimate, worse
 from theodolite.spectrum.measure import OPEN, SpectralMeasure, left_over
 
 __all__ = ["density", "effective_rank", "log_volume", "log_volume_errors", "null_dimension"]

@@ -11,8 +11,7 @@ from torch import Tensor
 from theodolite.derivatives import LinearOperator
 from theodolite.derivatives.memory import available_bytes
 from theodolite.errors import InputError
-from theodolite.estimates.estimate import Estimate
-from theodolite.estimates.streams import Seeding, Seeds
+from theodolite.estimates import Estimate, Seeding, Seeds
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, deepened, golub_kahan, side_by_side
 from theodolite.spectrum.measure import SpectralMeasure, bidiagonalise, dense_measure, spectral_measure
 from theodolite.spectrum.preconditioner import BlockPreconditioner

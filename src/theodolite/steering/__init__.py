@@ -2,11 +2,10 @@
 
 from theodolite.steering.callback import GuidanceCallback, guidance_callback
 from theodolite.steering.guidance import GuidedByReward, guide, random_direction
-from theodolite.steering.losses import encoder_curvature_loss, fir_loss, tangential_loss
+from theodolite.steering.losses import encoder_curvature_loss, fir_loss, tangential_loss, tangents
 from theodolite.steering.quality import diversity, frechet_distance
 from theodolite.steering.reward import LearnedReward, RewardRecord, fit_reward
 from theodolite.steering.sweep import Judge, Sweep, sweep
-from theodolite.steering.tangents import tangents
 
 __all__ = [
     "GuidanceCallback",

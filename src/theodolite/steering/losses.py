@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,13 +19,12 @@ from torch import Tensor
 
 from theodolite.derivatives.trainable import metric_products, second_derivatives, second_differences
 from theodolite.errors import InputError
+from theodolite.estimates import Draws, normal_like, permutation_like, signs_like, stream_of
 from theodolite.maps.autoencoders import Autoencoder, mean_of, read_images
 from theodolite.scores.clouds import checked_cloud, checked_levels
 from theodolite.scores.mixture import ENOUGH_FOR_FI
-from theodolite.steering.draws import Draws, normal, signs
-from theodolite.steering.halves import Halves
 
-__all__ = ["encoder_curvature_loss", "fir_loss", "tangential_loss"]
+__all__ = ["SplitMixture", "encoder_curvature_loss", "fir_loss", "tangential_loss", "tangents"]
 
 _Map = Callable[[Tensor], Any]
 
@@ -66,11 +66,27 @@ def tangential_loss(decoder: _Map | Autoencoder, latents: Tensor, *, generator: 
     _check_probes(probes)
     function = decoder.decoder if isinstance(decoder, Autoencoder) else lambda z: read_images(decoder(z))
     z = _repeated(latents, probes)
-    Jv, Gv = metric_products(function, z, signs(z.shape, generator, z))
+    Jv, Gv = metric_products(function, z, signs_like(z, z.shape, generator))
     stretch, square = _squared(Jv).mean(), _squared(Gv).mean()
     if not bool(stretch > 0):
         raise InputError("a decoder with a derivative expected, got one that is constant around every latent")
     return latents[0].numel() * square / stretch.square() - 1
+
+
+def tangents(decoder: _Map | Autoencoder, latents: Tensor, *, generator: Draws) -> Tensor:
+    """A random unit tangent `J v / |J v|` of the decoder's image at each of `latents: (n, *latent)`: `(n, *output)`.
+
+    `v` is standard normal, so that directions the decoder stretches most are taken most often. No gradient; about two
+    forward passes.
+
+    Example:
+        >>> tangents(lambda z: torch.cat([2 * z, 0 * z], 1), torch.zeros(1, 1), generator=0).abs()
+        tensor([[1., 0.]])
+    """
+    function = decoder.decoder if isinstance(decoder, Autoencoder) else lambda z: read_images(decoder(z))
+    Jv, _ = metric_products(function, latents.detach(), normal_like(latents, latents.shape, generator))
+    length = torch.linalg.vector_norm(Jv.detach().flatten(1), dim=-1)
+    return Jv.detach() / length.reshape(-1, *(1,) * (Jv.ndim - 1))
 
 
 def encoder_curvature_loss(
@@ -128,7 +144,7 @@ def encoder_curvature_loss(
         )
     function = encoder.encoder if isinstance(encoder, Autoencoder) else lambda x: mean_of(encoder(x))
     x = points if directions is not None else _repeated(points, probes)
-    u = _unit(normal(x.shape, generator, x) if directions is None else directions.detach().to(x))
+    u = _unit(normal_like(x, x.shape, generator) if directions is None else directions.detach().to(x))
     first, second = second_derivatives(function, x, u) if step is None else second_differences(function, x, u, step)
     stretch, bend = _squared(first).mean(), _squared(second).mean()
     if not bool(stretch > 0):
@@ -202,14 +218,64 @@ def fir_loss(
         raise InputError(f"at least {_FEWEST} latents expected, got {len(latents) + len(others)}; use larger batches")
     with torch.autocast(latents.device.type, enabled=False):
         members = _normalised(torch.cat([latents, others]).flatten(1))
-        halves = Halves.drawn(members, len(latents), level, generator)
-        found, rate = halves.support(), halves.rate()
-    if found < support:
+        mixture = SplitMixture.drawn(members, len(latents), level, generator)
+        effective, rate = mixture.support(), mixture.rate()
+    if effective < support:
         raise InputError(
-            f"an effective sample size of at least {support:.0f} expected at t = {level:.4g}, got {found:.3g} of "
+            f"an effective sample size of at least {support:.0f} expected at t = {level:.4g}, got {effective:.3g} of "
             f"{len(members)} latents: the mixture remembers them; take more noise, a larger batch or `references`"
         )
     return (1 + level) ** 2 * rate / members.shape[1] - 1
+
+
+@dataclass(frozen=True)
+class SplitMixture:
+    """The noised distribution of a batch as two independent halves of a mixture, for the Jacobian of its score.
+
+    Attributes:
+        members: the members of each half, two of `(k, m)`.
+        weights: `w = softmax(-|x - y|² / 2t)` of each point over them, without the point itself, two of `(n, k)`.
+        probes: `(n, m)`, entries -1 and 1.
+        t: noise variance.
+    """
+
+    members: tuple[Tensor, Tensor]
+    weights: tuple[Tensor, Tensor]
+    probes: Tensor
+    t: float
+
+    @classmethod
+    def drawn(cls, members: Tensor, n: int, t: float, generator: Draws) -> SplitMixture:
+        """Noise the first `n` of `members: (N, m)` and split all at random."""
+        stream, shape = stream_of(generator), members[:n].shape
+        first, second = permutation_like(members, len(members), stream).chunk(2)
+        noise, probes = normal_like(members, shape, stream), signs_like(members, shape, stream)
+        logits = ((members[:n] + t**0.5 * noise) @ members.mT - members.square().sum(-1) / 2) / t
+        own = torch.eye(n, len(members), dtype=torch.bool, device=members.device)
+        logits = logits.masked_fill(own, -torch.inf)
+        weights = logits[:, first].softmax(-1), logits[:, second].softmax(-1)
+        return cls((members[first], members[second]), weights, probes, t)
+
+    def rate(self) -> Tensor:
+        """`mean (H_1 v)·(H_2 v)`, whose expectation is `E||H||²` up to the bias of each factor."""
+        first, second = (self._product(Y, w) for Y, w in zip(self.members, self.weights))
+        return (first * second).sum(-1).mean()
+
+    def support(self) -> float:
+        """The median over points of the effective sample sizes of both halves together."""
+        first, second = (_effective(w).detach() for w in self.weights)
+        return float((first + second).median())
+
+    def _product(self, Y: Tensor, w: Tensor) -> Tensor:
+        """`H v = (C_w v / t - v) / t`, with Bessel's correction of `C_w` (at most twofold)."""
+        tilted = w * (self.probes @ Y.mT)
+        spread = tilted @ Y - tilted.sum(-1, keepdim=True) * (w @ Y)
+        unbiased = spread / (1 - 1 / _effective(w)).clamp_min(0.5)[:, None]
+        return (unbiased / self.t - self.probes) / self.t
+
+
+def _effective(w: Tensor) -> Tensor:
+    return 1 / w.square().sum(-1)
 
 
 _FEWEST = 8

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate
+from theodolite.estimates import Estimate, jackknife
 
 __all__ = ["diversity", "frechet_distance"]
 
@@ -77,9 +77,7 @@ def _jackknifed(samples: Tensor, statistic: Callable[[Tensor], Tensor], method: 
 
 
 def _from_left_out(value: Tensor, left: Tensor, method: str) -> Estimate:
-    n = len(left)
-    stderr = ((n - 1) / n * (left - left.mean()).square().sum()).sqrt()
-    return Estimate(value.reshape(1), stderr.reshape(1), 0, n, method=method)
+    return Estimate.of(value.reshape(1), jackknife(left), n=len(left), method=method)
 
 
 def _moments(X: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,14 +13,12 @@ from torch import Tensor, nn
 
 from theodolite.descriptors import local_scaling
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, Seeding, Seeds
-from theodolite.estimates.correlation import spearman
+from theodolite.estimates import Estimate, Seeding, Seeds, spearman
 from theodolite.maps.latent_map import LatentMap
 from theodolite.scores.clouds import checked_cloud
 from theodolite.scores.files import read_tensors, write_tensors
 from theodolite.scores.requests import split
-from theodolite.steering.regressor import regressor
-from theodolite.steering.reward_training import train
+from theodolite.steering.reward_network import regressor, train
 
 __all__ = ["LearnedReward", "RewardRecord", "fit_reward"]
 
@@ -126,8 +124,8 @@ class LearnedReward(nn.Module):
             )
         u = 2 * (levels / self.low).log() / math.log(self.high / self.low) - 1
         scale = (self.data**2 + levels.square()).rsqrt().reshape(-1, *([1] * self.mean.ndim))
-        found: Tensor = self.network((x.to(self.mean.dtype) - self.mean) * scale, u)
-        return found.to(x.dtype)
+        values: Tensor = self.network((x.to(self.mean.dtype) - self.mean) * scale, u)
+        return values.to(x.dtype)
 
     def save(self, path: str | Path) -> None:
         """Write weights and configuration as one safetensors file; one of that name is replaced.
@@ -234,9 +232,10 @@ def _examined(
     levels = torch.logspace(math.log10(reward.low), math.log10(reward.high), _LEVELS).tolist()
     noise = (torch.randn(clean.shape, generator=draws, device=clean.device) for _ in levels)
     with torch.no_grad():
-        found = torch.stack([reward(clean + sigma * eps, sigma) for sigma, eps in zip(levels, noise)])
-    estimate = spearman(found, y)
-    value, stderr = (tuple(column.nan_to_num(0.0).tolist()) for column in (estimate.value, estimate.stderr))
+        values = torch.stack([reward(clean + sigma * eps, sigma) for sigma, eps in zip(levels, noise)])
+    link = spearman(values, y)
+    # a reward that is the same everywhere has no correlation: 0 ± 1 says that nothing is known
+    value, stderr = tuple(link.value.nan_to_num(0.0).tolist()), tuple(link.stderr.nan_to_num(1.0).tolist())
     return RewardRecord(samples, len(clean), tuple(levels), value, stderr, steps)
 
 

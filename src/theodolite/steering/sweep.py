@@ -11,16 +11,13 @@ from torch import Tensor
 
 from theodolite.descriptors import local_scaling
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, student_mean
-from theodolite.estimates.estimate import worse
+from theodolite.estimates import Estimate, is_number, student_mean, worse
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.samplers import Method, sampler_map
 from theodolite.steering.guidance import Norm, Reward, guide
 from theodolite.steering.quality import diversity, frechet_distance
 
 __all__ = ["Judge", "Sweep", "sweep"]
-
-_NOT_NUMBERS = ("undetermined", "undefined")
 
 
 @dataclass(frozen=True)
@@ -75,13 +72,13 @@ class Sweep:
     def rises(self, reward: str) -> bool:
         """Whether true local scaling rises at every step of the scale, each with a 95 % interval above zero."""
         steps = [self.estimates[reward, rho, "local_scaling_step"] for rho in self.rhos[1:]]
-        return all(step.status not in _NOT_NUMBERS and float(step.interval()[0]) > 0 for step in steps)
+        return all(is_number(step.status) and float(step.interval()[0]) > 0 for step in steps)
 
     def rows(self) -> list[dict[str, Any]]:
         """The estimates as rows `reward, rho, quantity, value, stderr, n, status`."""
         return [
-            {"reward": reward, "rho": rho, "quantity": quantity, **found.entry()}
-            for (reward, rho, quantity), found in self.estimates.items()
+            {"reward": reward, "rho": rho, "quantity": quantity, **estimate.entry()}
+            for (reward, rho, quantity), estimate in self.estimates.items()
         ]
 
 
@@ -144,43 +141,43 @@ def sweep(
         return points, psi
 
     unguided = run(*runs[0])
-    found = Sweep((), scales, {}, {}, {})
+    done = Sweep((), scales, {}, {}, {})
     for name in rewards:
-        found = _joined(found, name, {rho: run(name, rho) if rho else unguided for rho in scales}, judge)
+        done = _joined(done, name, {rho: run(name, rho) if rho else unguided for rho in scales}, judge)
         if finished is not None:
-            finished(found)
-    return found
+            finished(done)
+    return done
 
 
-def _joined(found: Sweep, name: str, runs: Mapping[float, tuple[Tensor, Estimate]], judge: Judge) -> Sweep:
+def _joined(done: Sweep, name: str, runs: Mapping[float, tuple[Tensor, Estimate]], judge: Judge) -> Sweep:
     """A sweep with one more reward."""
-    samples = {**found.samples, **{(name, rho): points for rho, (points, _) in runs.items()}}
-    scaling = {**found.scaling, **{(name, rho): psi.value for rho, (_, psi) in runs.items()}}
-    statuses = {**found.statuses, **{(name, rho): psi.status for rho, (_, psi) in runs.items()}}
-    more = Sweep((*found.rewards, name), found.rhos, samples, found.estimates, scaling, statuses)
-    return replace(more, estimates={**found.estimates, **dict(_estimates(more, name, judge))})
+    samples = {**done.samples, **{(name, rho): points for rho, (points, _) in runs.items()}}
+    scaling = {**done.scaling, **{(name, rho): psi.value for rho, (_, psi) in runs.items()}}
+    statuses = {**done.statuses, **{(name, rho): psi.status for rho, (_, psi) in runs.items()}}
+    more = Sweep((*done.rewards, name), done.rhos, samples, done.estimates, scaling, statuses)
+    return replace(more, estimates={**done.estimates, **dict(_estimates(more, name, judge))})
 
 
-def _estimates(found: Sweep, name: str, judge: Judge) -> Iterator[tuple[tuple[str, float, str], Estimate]]:
+def _estimates(done: Sweep, name: str, judge: Judge) -> Iterator[tuple[tuple[str, float, str], Estimate]]:
     """What one reward did at every scale."""
-    first = found.rewards[0]
-    for before, rho in zip((None, *found.rhos), found.rhos):
+    first = done.rewards[0]
+    for before, rho in zip((None, *done.rhos), done.rhos):
         here = (name, rho)
-        yield (*here, "local_scaling"), _mean(found.scaling[here], found.statuses[here])
-        yield (*here, "local_scaling_change"), _less(found, here, (name, 0.0))
+        yield (*here, "local_scaling"), _mean(done.scaling[here], done.statuses[here])
+        yield (*here, "local_scaling_change"), _less(done, here, (name, 0.0))
         if before is not None:
-            yield (*here, "local_scaling_step"), _less(found, here, (name, before))
+            yield (*here, "local_scaling_step"), _less(done, here, (name, before))
         if name != first:
-            yield (*here, "local_scaling_lead"), _less(found, (first, rho), here)
+            yield (*here, "local_scaling_lead"), _less(done, (first, rho), here)
         with torch.no_grad():
-            for quantity, one in judge(found.samples[name, rho]):
-                yield (name, rho, quantity), one
+            for quantity, judged in judge(done.samples[name, rho]):
+                yield (name, rho, quantity), judged
 
 
-def _less(found: Sweep, one: tuple[str, float], other: tuple[str, float]) -> Estimate:
+def _less(done: Sweep, first: tuple[str, float], second: tuple[str, float]) -> Estimate:
     """The mean difference of local scaling between two runs from the same noise."""
-    status = worse(found.statuses[one], found.statuses[other])
-    return _mean(found.scaling[one] - found.scaling[other], status)
+    status = worse(done.statuses[first], done.statuses[second])
+    return _mean(done.scaling[first] - done.scaling[second], status)
 
 
 def _mean(values: Tensor, status: str = "ok") -> Estimate:

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from theodolite.data.images import load_images
 from theodolite.surveys.decoupling import decouple
-from theodolite.surveys.detection import detect
 from theodolite.surveys.ranking import rank
 from theodolite.surveys.run import Run, read_run
 
 if TYPE_CHECKING:
-    from theodolite.surveys.hotspots import find_hotspots
     from theodolite.surveys.over_corruptions import traverse_corruptions
     from theodolite.surveys.over_denoising import traverse_denoising
     from theodolite.surveys.over_plane import traverse_plane
@@ -23,8 +21,6 @@ __all__ = [
     "Run",
     "Traversed",
     "decouple",
-    "detect",
-    "find_hotspots",
     "load_images",
     "map_phases",
     "rank",
@@ -37,7 +33,6 @@ __all__ = [
 
 _LATE = {
     "Traversed": "traversed",
-    "find_hotspots": "hotspots",
     "map_phases": "phase_maps",
     "read_traverse": "traversed",
     "traverse_corruptions": "over_corruptions",

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError, path_of
+from theodolite.estimates import NOT_NUMBERS
 from theodolite.surveys.decoupling_claims import Claim, claims
 from theodolite.surveys.decoupling_columns import Columns
-from theodolite.surveys.run import NOT_NUMBERS
 from theodolite.surveys.store import is_held, read_info, read_rows
 
 __all__ = ["KINDS", "Decoupled", "read_decoupling"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from theodolite.detection import evaluate
-from theodolite.detection.links import Number, PairedDraws, partial_spearman, spearman
+from theodolite.estimates import Estimate, Resamples, rank_correlation
 from theodolite.surveys.decoupling_columns import (
     FEWEST,
     LABELS,
@@ -53,10 +53,10 @@ class Claim:
     text: str
     test: str
     n: int
-    number: Number | None
+    number: Estimate | None
     verdict: str
     why: str = ""
-    others: Mapping[str, Number] = field(default_factory=dict)
+    others: Mapping[str, Estimate] = field(default_factory=dict)
     prompts: int = 0
 
 
@@ -66,15 +66,19 @@ def claims(columns: Columns, seed: int = 0) -> list[Claim]:
     return [judge(columns, seed) for judge in judges]
 
 
-class _Draws(PairedDraws):
+class _Draws(Resamples):
     """Draws of whole units."""
 
     def __init__(self, units: Sequence[Hashable], seed: int) -> None:
-        super().__init__(len(units), RESAMPLES, seed, groups=units)
+        super().__init__(list(units), RESAMPLES, seed)
 
-    def mean(self, values: Tensor) -> Number:
-        """Over pairs."""
-        return self.number(self(values).nanmean(-1))
+    def link(self, x: Tensor, y: Tensor, *given: Tensor) -> Tensor:
+        """The rank correlation of two quantities, given others, in every resample."""
+        return rank_correlation(x, y, given, self.samples)
+
+    def average(self, values: Tensor) -> Estimate:
+        """The mean over pairs."""
+        return self.percentiles(self.mean(values))
 
 
 def _linked(columns: Columns, seed: int) -> Claim:
@@ -84,14 +88,14 @@ def _linked(columns: Columns, seed: int) -> Claim:
     if len(set(units)) < FEWEST:
         return _without("C1", text, test, units)
     draws = _Draws(units, seed)
-    link, odd = spearman(draws(lc), draws(phfe)), spearman(draws(lc_odd), draws(phfe_odd))
-    normal, change = draws.number(link), draws.number(link - odd)
+    link, odd = draws.link(lc, phfe), draws.link(lc_odd, phfe_odd)
+    normal, change = draws.percentiles(link), draws.percentiles(link - odd)
     fails = normal.high < 0 or change.high < 0
     others = {
         "normal": normal,
-        "unusual": draws.number(odd),
-        "normal, given the gap": draws.number(partial_spearman(draws(lc), draws(phfe), draws(gap))),
-        "unusual, given the gap": draws.number(partial_spearman(draws(lc_odd), draws(phfe_odd), draws(gap_odd))),
+        "unusual": draws.percentiles(odd),
+        "normal, given the gap": draws.percentiles(draws.link(lc, phfe, gap)),
+        "unusual, given the gap": draws.percentiles(draws.link(lc_odd, phfe_odd, gap_odd)),
         **_within(columns),
     }
     few = f"fewer than {ENOUGH} pairs" if len(lc) < ENOUGH else ""
@@ -100,7 +104,7 @@ def _linked(columns: Columns, seed: int) -> Claim:
     return Claim("C1", text, test, len(lc), change, verdict, why, others, _prompts(columns, units))
 
 
-def _within(columns: Columns) -> dict[str, Number]:
+def _within(columns: Columns) -> dict[str, Estimate]:
     """The mean of the links inside single prompts: pooling prompts may make or hide one."""
     found = {}
     for name, side in (("normal", columns.normal), ("unusual", columns.unusual)):
@@ -108,14 +112,14 @@ def _within(columns: Columns) -> dict[str, Number]:
         links = torch.stack([_link(side, group) for group in groups])
         links = links[~links.isnan()]
         if len(links) >= FEWEST:
-            found[f"{name}, mean within {len(links)} prompts"] = _Draws(range(len(links)), 0).mean(links)
+            found[f"{name}, mean within {len(links)} prompts"] = _Draws(range(len(links)), 0).average(links)
     return found
 
 
 def _link(side: Mapping[str, Tensor], group: list[int]) -> Tensor:
     lc, phfe = side["lc"][group], side["phfe"][group]
     kept = lc.isfinite() & phfe.isfinite()
-    return spearman(lc[kept], phfe[kept]) if int(kept.sum()) >= FEWEST else torch.tensor(math.nan).double()
+    return rank_correlation(lc[kept], phfe[kept]) if int(kept.sum()) >= FEWEST else torch.tensor(math.nan).double()
 
 
 def _unchanged(columns: Columns, seed: int) -> Claim:
@@ -125,15 +129,15 @@ def _unchanged(columns: Columns, seed: int) -> Claim:
     if len(set(units)) < FEWEST:
         return _without("C2", text, test, units)
     draws = _Draws(units, seed)
-    link, odd = spearman(draws(ls), draws(phfe)), spearman(draws(ls_odd), draws(phfe_odd))
-    normal, unusual, change = (draws.number(one) for one in (link, odd, link - odd))
+    link, odd = draws.link(ls, phfe), draws.link(ls_odd, phfe_odd)
+    normal, unusual, change = (draws.percentiles(one) for one in (link, odd, link - odd))
     holds = min(normal.low, unusual.low) > 0.6 and change.low > -0.1 and change.high < 0.1
     fails = min(normal.high, unusual.high) < 0.6 or change.low > 0.1 or change.high < -0.1
     others = {
         "normal": normal,
         "unusual": unusual,
-        "normal, q": draws.number(spearman(draws(ls), draws(q))),
-        "unusual, q": draws.number(spearman(draws(ls_odd), draws(q_odd))),
+        "normal, q": draws.percentiles(draws.link(ls, q)),
+        "unusual, q": draws.percentiles(draws.link(ls_odd, q_odd)),
     }
     verdict = _verdict(units, holds, fails)
     return Claim("C2", text, test, len(ls), change, verdict, "", others, _prompts(columns, units))
@@ -163,12 +167,12 @@ def _detects(columns: Columns, seed: int) -> Claim:
     return Claim("C3", text, test, n, number, verdict, why, others, _prompts(columns, units))
 
 
-def _by_outcome(columns: Columns, seed: int) -> dict[str, Number]:
+def _by_outcome(columns: Columns, seed: int) -> dict[str, Estimate]:
     """AUROC where the classifier does not recognise the unusual sample, every score, and where it does."""
     if "recognised" not in columns.unusual:
         return {}
     seen = columns.unusual["recognised"]
-    found: dict[str, Number] = {}
+    found: dict[str, Estimate] = {}
     for outcome, rows, names in (("failed", seen < 0.5, tuple(LABELS)), ("recognised", seen >= 0.5, ("lc_over_phfe",))):
         judged = detection_table(columns.among(rows), seed)
         if judged is not None:
@@ -185,7 +189,7 @@ def _dominated(columns: Columns, seed: int) -> Claim:
     if len(set(units)) < FEWEST:
         return _without("C4", text, test, units)
     draws = _Draws(units, seed)
-    number, others = draws.mean(share), {"unusual": draws.mean(odd)}
+    number, others = draws.average(share), {"unusual": draws.average(odd)}
     verdict = _verdict(units, number.low > 0.5, number.high < 0.5)
     return Claim("C4", text, test, len(share), number, verdict, "", others, _prompts(columns, units))
 
@@ -199,9 +203,9 @@ def _off_detail(columns: Columns, seed: int) -> Claim:
     if len(set(units)) < FEWEST:
         return _without("C5", text, test, units)
     draws = _Draws(units, seed)
-    number = draws.mean(odd - link)
+    number = draws.average(odd - link)
     means = {"normal": link, "unusual": odd, "LC mass on detail, normal": mass, "LC mass on detail, unusual": mass_odd}
-    others = {name: draws.mean(column) for name, column in means.items()}
+    others = {name: draws.average(column) for name, column in means.items()}
     verdict = _verdict(units, number.high < 0, number.low > 0)
     return Claim("C5", text, test, len(link), number, verdict, "", others, _prompts(columns, units))
 
@@ -218,12 +222,12 @@ def _tortuous(columns: Columns, seed: int) -> Claim:
     )
     complexity = (columns.normal["lc"][first] + columns.normal["lc"][second]) / 2
     draws = _Draws(units, seed)
-    number = draws.mean(odd - straight)
+    number = draws.average(odd - straight)
     means = {"normal": straight, "unusual": odd, "jump score, normal": jump, "jump score, unusual": jump_odd}
-    others = {name: draws.mean(column) for name, column in means.items()}
+    others = {name: draws.average(column) for name, column in means.items()}
     here = [unit for unit, kept in zip(units, complexity.isfinite().tolist()) if kept]
     if len(set(here)) >= FEWEST:
-        others["Spearman with mean LC of the ends, normal"] = draws.number(spearman(draws(complexity), draws(straight)))
+        others["Spearman with mean LC of the ends, normal"] = draws.percentiles(draws.link(complexity, straight))
     verdict = _verdict(units, number.low > 0, number.high < 0)
     return Claim("C6", text, test, len(first), number, verdict, "", others, _prompts(columns, units))
 
@@ -260,7 +264,7 @@ def _visible(columns: Columns, seed: int) -> Claim:
 
 def _within_prompts(
     scores: Mapping[str, Tensor], failed: Tensor, prompts: Sequence[str], seed: int
-) -> dict[str, Number]:
+) -> dict[str, Estimate]:
     """AUROC of every score among samples of the same prompts: does it tell which seeds fail, or which prompts?"""
     found = {name: auroc_within(score, failed, prompts, seed) for name, score in scores.items()}
     return {f"{LABELS[name][0]}, within {one[1]} prompts that have both": one[0] for name, one in found.items() if one}
@@ -270,7 +274,7 @@ def _prompts(columns: Columns, units: Sequence[Hashable]) -> int:
     return len(set(units)) if columns.over_prompts else 0
 
 
-def _verdict(units: Sequence[Hashable], holds: bool, fails: bool) -> str:
+def _verdict(units: Sequence[Hashable], holds: bool | Tensor, fails: bool | Tensor) -> str:
     settled = len(units) >= SETTLES and len(set(units)) >= MANY
     return "undecided" if not settled else "fails" if fails else "holds" if holds else "undecided"
 

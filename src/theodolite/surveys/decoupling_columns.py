@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from theodolite.detection import DetectionTable, evaluate
-from theodolite.detection.links import Number, PairedDraws
+from theodolite.estimates import Estimate, Resamples
 
 __all__ = [
     "FEWEST",
@@ -122,18 +122,17 @@ def scores_of(lc: Tensor, ls: Tensor, phfe: Tensor, q: Tensor) -> dict[str, Tens
     }
 
 
-def auroc_of(table: DetectionTable, name: str) -> Number:
+def auroc_of(table: DetectionTable, name: str) -> Estimate:
     """AUROC of a score, with its interval."""
-    return Number(float(table[name]["auroc"]), *table.interval(name))
+    return table.auroc[table.names.index(name)]
 
 
-def difference_of(table: DetectionTable, name: str) -> Number:
+def difference_of(table: DetectionTable, name: str) -> Estimate:
     """AUROC of LC / PHFE less that of another score, paired."""
-    found = table.difference("lc_over_phfe", name)
-    return Number(float(found.value), *(float(end) for end in found.interval()))
+    return table.difference("lc_over_phfe", name)[0]
 
 
-def auroc_within(score: Tensor, labels: Tensor, prompts: Sequence[str], seed: int = 0) -> tuple[Number, int] | None:
+def auroc_within(score: Tensor, labels: Tensor, prompts: Sequence[str], seed: int = 0) -> tuple[Estimate, int] | None:
     """AUROC of samples that share their prompts only, and how many prompts have both kinds; None below `FEWEST`.
 
     `sum_p U_p / sum_p m_p n_p` with `U_p` the pairs of an unusual and a normal sample of prompts `p` that are in order,
@@ -154,5 +153,5 @@ def auroc_within(score: Tensor, labels: Tensor, prompts: Sequence[str], seed: in
     in_order, all_pairs = torch.stack([one for one in counts if one[1] > 0] or [torch.zeros(2).double()]).T
     if len(in_order) < FEWEST:
         return None
-    draws = PairedDraws(len(in_order), RESAMPLES, seed)
-    return draws.number(draws(in_order).sum(-1) / draws(all_pairs).sum(-1)), len(in_order)
+    draws = Resamples(len(in_order), RESAMPLES, seed)
+    return draws.percentiles(draws.mean(in_order) / draws.mean(all_pairs)), len(in_order)

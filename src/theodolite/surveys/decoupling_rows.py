@@ -32,7 +32,7 @@ def plain_rows(more: Mapping[str, Tensor], row: int) -> Iterator[dict[str, Any]]
 def overlap_of(measured: Decoupling) -> dict[str, Tensor]:
     """How the map of LC lies on that of PHFE: their rank correlation, and LC's mass on the top tenth of PHFE."""
     from theodolite.descriptors.hotspots import mass_on_detail
-    from theodolite.detection.links import spearman
+    from theodolite.estimates import rank_correlation
 
     rotation, detail = (measured.maps[name].flatten(1).double().cpu() for name in ("lc_map", "phfe_map"))
-    return {"map_correlation": spearman(rotation, detail), "mass_on_detail": mass_on_detail(rotation, detail)}
+    return {"map_correlation": rank_correlation(rotation, detail), "mass_on_detail": mass_on_detail(rotation, detail)}

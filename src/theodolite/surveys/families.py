@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates.streams import Seeds
+from theodolite.estimates import Seeds
 from theodolite.families import ParameterGrid, Posterior, Squared, feature_posterior, grid_posterior
 
 if TYPE_CHECKING:

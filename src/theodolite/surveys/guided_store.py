@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from theodolite.errors import InputError, path_of
-from theodolite.estimates.estimate import Estimate
+from theodolite.estimates import Estimate
 from theodolite.surveys.numbers import NUMBER, estimate_of
 from theodolite.surveys.record import now
 from theodolite.surveys.self_checked import doubted, worsened

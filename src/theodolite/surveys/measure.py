@@ -19,13 +19,13 @@ from theodolite.descriptors.descriptor import Descriptor
 from theodolite.descriptors.registry import REGISTRY
 from theodolite.detection.measuring import floored
 from theodolite.errors import InputError
-from theodolite.estimates.estimate import worse
+from theodolite.estimates import worse
 from theodolite.surveys.plan import Plan, sample_seed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from theodolite.estimates.estimate import Estimate
+    from theodolite.estimates import Estimate
     from theodolite.maps import Autoencoder, LatentMap
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from theodolite.estimates.estimate import Estimate
+from theodolite.estimates import Estimate
 
 __all__ = ["NUMBER", "estimate_of", "number_rows"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from theodolite.estimates.estimate import Estimate
+from theodolite.estimates import Estimate
 from theodolite.families import DirectMetric, ParameterGrid, Potential
 from theodolite.geodesics import geodesic
 from theodolite.surveys.phase_store import Curve, Level

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import theodolite
 from theodolite.errors import InputError, path_of
-from theodolite.estimates.estimate import Estimate
+from theodolite.estimates import Estimate
 from theodolite.families import (
     ConvexNetwork,
     DirectMetric,

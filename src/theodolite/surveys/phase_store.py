@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 
 from theodolite.errors import InputError, path_of
-from theodolite.estimates.estimate import Estimate
+from theodolite.estimates import Estimate
 from theodolite.families import MetricMap, ParameterGrid, PhaseMap
 from theodolite.surveys.numbers import NUMBER, estimate_of, number_rows
 from theodolite.surveys.record import now

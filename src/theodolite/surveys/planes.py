@@ -13,7 +13,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from theodolite.data.images import picture
 from theodolite.data.latents import read_ends
 from theodolite.errors import InputError
-from theodolite.estimates.streams import Seeds
+from theodolite.estimates import Seeds
 from theodolite.families import ParameterGrid, Posterior
 from theodolite.surveys.families import Tell, generated_posterior
 

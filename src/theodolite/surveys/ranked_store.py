@@ -14,8 +14,7 @@ from theodolite.diffusability.gap import DEVIATIONS
 from theodolite.diffusability.ranking import Ranked, Ranking
 from theodolite.diffusability.space import Space
 from theodolite.errors import InputError, path_of
-from theodolite.estimates import Estimate
-from theodolite.estimates.bootstrap import Resamples
+from theodolite.estimates import Estimate, Resamples
 from theodolite.scores.files import read_tensors, write_tensors
 from theodolite.surveys.store import is_held, parquet, read_info, write_atomically
 

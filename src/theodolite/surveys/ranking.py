@@ -192,7 +192,7 @@ class _Work:
 
     def _ranking(self, measured: Sequence[Ranked]) -> Ranking:
         from theodolite.diffusability.ranking import Ranking
-        from theodolite.estimates.bootstrap import Resamples
+        from theodolite.estimates import Resamples
 
         images, *models = measured
         resamples = Resamples(len(self.names), self.effort.resamples, self.settings["seed"])

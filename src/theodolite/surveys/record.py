@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import theodolite
 from theodolite.data.images import ImageSet
-from theodolite.estimates.estimate import worse
+from theodolite.estimates import worse
 from theodolite.surveys.plan import Plan
 from theodolite.surveys.store import FORMAT
 

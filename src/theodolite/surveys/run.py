@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from theodolite.errors import InputError, path_of
-from theodolite.estimates.estimate import NOT_NUMBERS
+from theodolite.estimates import NOT_NUMBERS
 from theodolite.surveys.plan import closest
 from theodolite.surveys.store import is_held, read_record, read_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NOT_NUMBERS", "Run", "read_run"]
+__all__ = ["Run", "read_run"]
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from theodolite.errors import InputError, path_of
-from theodolite.estimates.estimate import worse
-from theodolite.surveys.run import NOT_NUMBERS
+from theodolite.estimates import NOT_NUMBERS, worse
 from theodolite.surveys.store import parquet, read_info_of, read_parquet, read_rows, write_atomically
 
 if TYPE_CHECKING:
@@ -212,13 +211,13 @@ def _rank_correlation(key: Row, ladders: Sequence[Sequence[Row]]) -> Row:
     """
     import torch
 
-    from theodolite.detection.links import spearman
+    from theodolite.estimates import rank_correlation
 
     found = []
     for ladder in ladders:
         values = torch.tensor([_number(row) for row in ladder], dtype=torch.float64)
         told = float(values.max() - values.min()) > _ROUNDING * float(values.abs().max())  # False where one is NaN
-        r = float(spearman(values, torch.arange(len(ladder)).double())) if told else math.nan
+        r = float(rank_correlation(values, torch.arange(len(ladder)).double())) if told else math.nan
         found.append({**ladder[0], "value": r, "status": "ok", "passes": sum(row["passes"] for row in ladder)})
     steps = len(ladders[0]) if ladders else 2
     step = 12 / (steps * (steps**2 - 1))  # twice the least change of the sum of squared rank differences
@@ -248,7 +247,7 @@ def _mean(
     key: Row, rows: Sequence[Row], floor: float = 0.0, within: tuple[float, float] = (-math.inf, math.inf)
 ) -> Row:
     """Mean over seeds or source photographs with Student's interval; samples without a number are left out."""
-    from theodolite.estimates.estimate import student_mean
+    from theodolite.estimates import student_mean
 
     passes = max((row["passes"] for row in rows), default=0)
     values = _by_source(rows)

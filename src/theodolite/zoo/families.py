@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates.streams import Seeding, Seeds
+from theodolite.estimates import Seeding, Seeds
 
 __all__ = ["checked_count", "checked_parameters", "in_groups", "stream"]
 

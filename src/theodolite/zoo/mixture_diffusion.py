@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates.streams import Seeding
+from theodolite.estimates import Seeding
 from theodolite.maps.latent_map import LatentMap
 from theodolite.scores.gaussian import GaussianMixtureScore
 from theodolite.zoo.families import checked_count, stream

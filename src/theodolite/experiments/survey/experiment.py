@@ -87,7 +87,7 @@ class Survey(ImageExperiment):
     kind = "survey"
     summary = SUMMARIES["survey"]
     arguments = (MODEL,)
-    settings = (
+    settings: ClassVar[Sequence[Setting]] = (
         DATA,
         replace(LIMIT, default=None, help="Only the first N images, by path; 0 or nothing for all."),
         SIZE,

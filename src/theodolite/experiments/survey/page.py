@@ -109,7 +109,7 @@ def _quantities(listing: Listing) -> Section:
     )
     blocks: list[Block] = [listing.summary_table(title, caption)] if listing.quantities else []
     if listing.flagged:
-        from theodolite.estimates.estimate import STATUSES
+        from theodolite.estimates import STATUSES
 
         meanings = {f"{status} ({count})": STATUSES[status] for status, count in listing.flagged.items()}
         note = "In the figures hollow markers show them, while undetermined and undefined ones are not drawn."

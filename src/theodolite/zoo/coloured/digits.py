@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates.streams import Seeding
+from theodolite.estimates import Seeding
 from theodolite.zoo.families import stream
 
 __all__ = ["COLOURS", "CONDITIONS", "CONFOUNDED", "HELD_OUT", "Condition", "coloured_digits", "is_mix", "labels_of"]

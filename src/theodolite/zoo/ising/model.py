@@ -7,7 +7,7 @@ from torch import Tensor
 
 from theodolite.derivatives.scalars import gradients, hessians
 from theodolite.errors import InputError
-from theodolite.estimates.streams import Seeding
+from theodolite.estimates import Seeding
 from theodolite.zoo.families import checked_count, checked_parameters, stream
 from theodolite.zoo.ising import clusters, correlations, enumeration, torus, transfer
 

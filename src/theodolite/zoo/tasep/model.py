@@ -9,8 +9,7 @@ from torch import Tensor
 
 from theodolite.derivatives.scalars import gradients
 from theodolite.errors import InputError
-from theodolite.estimates.estimate import Estimate, student_mean
-from theodolite.estimates.streams import Seeding
+from theodolite.estimates import Estimate, Seeding, student_mean
 from theodolite.zoo.families import checked_count, checked_parameters, in_groups, stream
 from theodolite.zoo.tasep.algebra import Algebra
 from theodolite.zoo.tasep.partition import log_partition

@@ -10,16 +10,15 @@ from numpy.typing import NDArray
 
 from theodolite.detection import at_level
 from theodolite.report import palette
-from theodolite.report.figures import figure_of, layout_of, plain_axis, short
+from theodolite.report.drawing import escaped, figure_of, layout_of, plain_axis, short
 from theodolite.report.framing import decades
-from theodolite.report.ranking_figures import escaped
 from theodolite.report.samples import is_wide
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from theodolite.detection import DetectionTable
-    from theodolite.surveys.detected import Detection
+    from theodolite.experiments.detect.judgement import Judgement
 
 __all__ = ["KINDS", "aurocs", "levels", "strip"]
 
@@ -42,7 +41,7 @@ def aurocs(table: DetectionTable, labels: dict[str, str], kinds: dict[str, str])
     places = list(range(len(table.names), 0, -1))
     traces = [_auroc(table[name], place, labels[name], KINDS[kinds[name]]) for name, place in zip(table.names, places)]
     layout = {
-        **layout_of(0),
+        **layout_of(),
         "margin": {"l": 12, "r": 16, "t": 8, "b": 46},
         "xaxis": {**plain_axis(), "range": [0, 1], "title": {"text": "AUROC (0.5: chance; below: lower there)"}},
         "yaxis": {
@@ -67,6 +66,7 @@ def _auroc(row: dict[str, Any], place: int, label: str, colour: str) -> dict[str
         "x": short([value]),
         "y": [place],
         "marker": {"size": 10, "color": colour},
+        "cliponaxis": False,
         "error_x": {**reach, "color": colour, "thickness": 1.8, "width": 0},
         "hovertemplate": f"{escaped(label)}: %{{x:.3f}} ({low:.3f} to {high:.3f})<extra></extra>",
     }
@@ -90,7 +90,7 @@ def levels(table: DetectionTable, sigmas: Sequence[float], scores: Mapping[str, 
             colour = next(greys if kind == "baseline" else own, palette.FAINT)
             traces.append(_curve(table, known or flat, label, colour, "dot" if flat else "solid"))
     layout = {
-        **layout_of(0),
+        **layout_of(),
         "showlegend": True,
         "legend": {"orientation": "h", "y": -0.2},
         "margin": {"l": 12, "r": 16, "t": 8, "b": 46},
@@ -121,25 +121,26 @@ def _curve(table: DetectionTable, names: Mapping[float, str], label: str, colour
         "y": short(values),
         "line": {"color": colour, "width": 2, "dash": dash},
         "error_y": {**reach, "visible": dash == "solid", "color": colour, "thickness": 1.0, "width": 0},
+        "cliponaxis": False,
         "hovertemplate": f"{escaped(label)}, σ = %{{x}}: %{{y:.3f}}<extra></extra>",
     }
 
 
-def strip(found: Detection, name: str, wide: bool = False) -> Figure:
+def strip(judgement: Judgement, name: str, wide: bool = False) -> Figure:
     """Every image a point, the reference below and the test images above; the line is the threshold."""
-    value = found.scores[name].value.numpy()
+    value = judgement.scores[name].value.numpy()
     usable = np.isfinite(value)
     values = value[usable]
     logarithmic = bool(values.min() > 0) and is_wide(float(values.min()), float(values.max()))
-    limit = found.thresholds[name].value
-    above = found.flagged(name).numpy()
+    limit = judgement.thresholds[name].item()
+    above = judgement.flagged(name).numpy()
     traces = []
     for role, row in _ROWS.items():
-        chosen = [place for place, image in enumerate(found.images) if image.role == role and usable[place]]
-        traces.append(_dots(found, chosen, value[chosen], row, above[chosen], wide))
+        chosen = [place for place, image in enumerate(judgement.images) if image.role == role and usable[place]]
+        traces.append(_dots(judgement, chosen, value[chosen], row, above[chosen], wide))
     axis = _across(values, logarithmic)
     layout = {
-        **layout_of(0),
+        **layout_of(),
         "margin": {"l": 66, "r": 10, "t": 6, "b": 30},
         "xaxis": {**plain_axis(), **axis, "nticks": 8 if wide else 4},
         "yaxis": {
@@ -164,7 +165,7 @@ def _across(values: Array, logarithmic: bool) -> dict[str, Any]:
 
 
 def _dots(
-    found: Detection, chosen: Sequence[int], values: Array, row: float, above: Array, wide: bool
+    judgement: Judgement, chosen: Sequence[int], values: Array, row: float, above: Array, wide: bool
 ) -> dict[str, Any]:
     """Moved apart by their order, so that equal values can be told apart."""
     offsets = _JITTER * np.sin(2.4 * np.arange(len(chosen)))
@@ -175,7 +176,7 @@ def _dots(
         "x": short(values),
         "y": short(row + offsets),
         "marker": {"size": 8 if wide else 6, "color": colours},
-        "text": [escaped(found.images[place].file) for place in chosen],
+        "text": [escaped(judgement.images[place].file) for place in chosen],
         "hovertemplate": "%{text}<br>%{x:.4g}<extra></extra>",
     }
 

@@ -1,0 +1,186 @@
+"""`hotspots`: maps of gain, curvature and detail at every image, and the shares that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from theodolite.errors import InputError, path_of
+from theodolite.experiments import SUMMARIES
+from theodolite.experiments.images import ImageExperiment, different_folders, in_one
+from theodolite.runs.experiment import Derived, Piece, Sitting, numbers
+from theodolite.runs.settings import (
+    DATA,
+    DEVICE,
+    DTYPE,
+    GROUP,
+    LIMIT,
+    MODEL,
+    REVISION,
+    SEED,
+    SIZE,
+    SUBFOLDER,
+    Setting,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from theodolite.data.images import ImageSet
+    from theodolite.estimates.quantity import Quantity
+    from theodolite.maps import LatentMap
+    from theodolite.report.page import Page
+    from theodolite.runs.run import Run
+
+__all__ = ["EXPERIMENT", "HotspotsExperiment"]
+
+_OF_MAPS = ("grid", "dimension", "neighbours", "subspaces")
+
+
+class HotspotsExperiment(ImageExperiment):
+    """Where does the decoder of MODEL bend most, and does it bend there to make detail?
+
+    A hotspot is a cell that bends more than 95 % of all cells of the reference; it is wasted where its detail is at or
+    below the reference's median. Shares come with 95 % intervals over source photographs, beside what chance would
+    give, and every image with its hotspots drawn over it. Maps are those of `theodolite.hotspot_maps`, in a random
+    subspace of latent directions. Cost: subspaces (k + 6 neighbours + 1) decoder passes an image, 89 by default.
+
+    Finished images are kept: after Ctrl-C the same command goes on. MODEL is what `theodolite survey` takes.
+
+    Examples:
+      theodolite hotspots ./my-vae --data photos --out runs/hotspots
+      theodolite hotspots ./my-vae --data odd --reference photos --size 64 --out runs/odd
+      theodolite hotspots zoo:patches-kl --data photos --size 32 --grid latent --subspaces 4 --out runs/kl
+    """
+
+    kind = "hotspots"
+    summary = SUMMARIES["hotspots"]
+    arguments = (MODEL,)
+    settings = (
+        DATA,
+        Setting(
+            name="reference",
+            help="Folder of images that thresholds come from; by default those of --data themselves.",
+            metavar="FOLDER",
+        ),
+        LIMIT,
+        replace(SIZE, help="Centre square, resized to so many pixels; by default cut to what the model can take."),
+        Setting(
+            name="grid",
+            help="Cells: pixels of the output, or locations of the latent.",
+            default="output",
+            choices=("output", "latent"),
+        ),
+        Setting(
+            name="dimension", help="Of the random subspace; at most 64 by default.", kind=int, least=1, metavar="K"
+        ),
+        Setting(name="neighbours", help="Of the curvature.", kind=int, default=4, least=1),
+        Setting(name="subspaces", help="Whose maps are averaged.", kind=int, default=1, least=1),
+        GROUP,
+        SEED,
+        DEVICE,
+        DTYPE,
+        SUBFOLDER,
+        REVISION,
+    )
+    coordinates: ClassVar = {"model": str, "sample": str, "map": str, "part": str}
+
+    def find(self) -> ImageSet:
+        """The images of both folders as one set, from their sources in turn."""
+        from theodolite.data import find_images, sources_of, spread
+
+        limit, group = self.given["limit"], self.given["group"]
+        folders = self._folders()
+        sets = [find_images(folder) for folder in folders]
+        sources = [sources_of([image.file for image in images.files], group) for images in sets]
+        if len(used := set(spread(sources[-1], sources[-1], limit))) < 2:
+            raise InputError(
+                f"images of two sources or more expected in {folders[-1]}, since thresholds come from them and crops "
+                f"of one photograph are not independent; got one, {used.pop()!r}, of at most {limit or 'all'} images; "
+                "give more images, a larger --limit, --reference or --group"
+            )
+        chosen = [spread(images.files, names, limit) for images, names in zip(sets, sources)]
+        if len(sets) == 1:
+            self.roles = {image.sample: "image" for image in chosen[0]}
+            return replace(sets[0], files=tuple(chosen[0]))
+        images, self.roles = in_one(sets, dict(zip(("image", "reference"), chosen)))
+        return images
+
+    def _folders(self) -> Sequence[Path]:
+        data, reference = self.given["data"], self.given["reference"]
+        if reference is None:
+            return [path_of(data, "the image folder")]
+        return different_folders(data, reference, ("data", "reference"), "leave out the reference")
+
+    def open(self) -> None:
+        """The model, its images, and whether there are locations and a subspace as they are wanted."""
+        from theodolite.descriptors.decoupling import subspace_dimension
+
+        super().open()
+        if self.given["grid"] == "latent" and len(self.model.latent_shape) != 3:
+            raise InputError(
+                f"latents (channels, height, width) expected for the grid of latents, {self.model.name} has "
+                f"{self.model.latent_shape}; give --grid output"
+            )
+        self.latents, _ = self.first_pass()
+        subspace_dimension(self.given["dimension"], self.latents[0].numel())
+
+    def record(self) -> dict[str, Any]:
+        """Model, images, and the shape of latents."""
+        return {**super().record(), "latent_shape": [*self.latents.shape[1:]]}
+
+    def checked_map(self) -> tuple[LatentMap, Tensor, str]:
+        """The decoder at the first latent."""
+        return self.model.decoder, self.latents, self.model.name
+
+    def measure(self, unit: str, sitting: Sitting) -> Piece:
+        """Maps of one image, and the scalars beside them."""
+        import torch
+
+        from theodolite.data.images import picture
+        from theodolite.descriptors.hotspots import hotspot_maps
+        from theodolite.estimates.streams import seed_of
+
+        image, model = self.picture_of(unit), self.model
+        options = {name: self.given[name] for name in _OF_MAPS}
+        with torch.no_grad():
+            latents = model.encode(image)
+            maps = hotspot_maps(model.decoder, latents, generator=seed_of(self.given["seed"], unit), **options)
+        rows = numbers(maps.quantities, model=model.name, sample=unit, map="decoder", part=None)
+        arrays = {name: getattr(maps, name)[0].float() for name in ("gain", "curvature", "detail")}
+        pictures = {"": picture(image[0])}
+        if maps.outputs.ndim == 4 and maps.outputs.shape[1] in (1, 3):
+            pictures["reconstruction"] = picture(maps.outputs[0], model.output_range)
+        about = {
+            "passes": maps.passes * options["subspaces"],
+            "leading": maps.statuses[0],
+            "holds": sitting.first_order_holds,
+        }
+        return Piece(rows, {"latent": latents[0], **arrays}, pictures, about)
+
+    @classmethod
+    def derive(cls, run: Run) -> Derived:
+        """Thresholds, shares of all images and of each, and overlays."""
+        from theodolite.experiments.hotspots.shares import hotspots_of
+
+        hot = hotspots_of(run)
+        return Derived(hot.rows(), {}, hot.overlays())
+
+    @classmethod
+    def quantities(cls) -> Mapping[str, Quantity]:
+        """The shares, and what stands beside the maps."""
+        from theodolite.experiments.hotspots.shares import QUANTITIES
+
+        return QUANTITIES
+
+    @classmethod
+    def page(cls, run: Run) -> Page:
+        """Shares beside chance, and every image with its hotspots."""
+        from theodolite.experiments.hotspots.page import page
+
+        return page(run)
+
+
+EXPERIMENT = HotspotsExperiment

@@ -1,0 +1,151 @@
+"""Masks and shares of hotspots, from the maps of a run's finished images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from theodolite.data.overlays import overlay
+from theodolite.data.sources import sources_of
+from theodolite.descriptors.modes import flagged
+from theodolite.detection import Hotspots, hotspots
+from theodolite.errors import InputError
+from theodolite.estimates import NOT_NUMBERS
+from theodolite.estimates.quantity import Quantity
+from theodolite.runs.experiment import Row, number
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from theodolite.estimates import Estimate
+    from theodolite.runs.run import Run
+
+__all__ = ["PARTS", "QUANTITIES", "SHARES", "HotspotRun", "hotspots_of"]
+
+SHARES = (
+    Quantity("area", "Hotspots", "% of cells", "curvature > 95 % quantile", "Liang, Chen and Lai 2026; derived here"),
+    Quantity("wasted_area", "Wasted, of cells", "% of cells", "hotspots of low detail / cells", "derived here"),
+    Quantity("wasted_share", "Wasted, of hotspots", "% of hotspots", "hotspots of low detail", "derived here"),
+    Quantity("wasted_mass", "Curvature off the detail", "% of curvature", "on cells of low detail", "derived here"),
+    Quantity(
+        "mass_on_detail", "Curvature on the detail", "% of curvature", "on the top 10 % of detail", "derived here"
+    ),
+    Quantity("overlap", "Overlap with normal", "% of either", "cells hot in both / hot in either", "derived here"),
+)
+"""Every share of `theodolite.detection.hotspots`, in the order of tables."""
+
+QUANTITIES = {quantity.name: quantity for quantity in SHARES}
+
+PARTS = ("value", "null", "excess", "change")
+"""Of a share: over all images, what chance gives, the difference, and the difference from the reference."""
+
+_IN_DOUBT = "the self-check found derivatives of this map wrong"
+
+
+@dataclass(frozen=True)
+class HotspotRun:
+    """The finished images of a run and their hotspots.
+
+    Attributes:
+        run: the run.
+        samples: the images that were judged, in the order of their files.
+        sources: the photograph of each.
+        reference: how many images the thresholds are from.
+        left_out: images and reference images without a leading direction.
+        hotspots: masks and shares, in the order of `samples`; ``undetermined`` where the self-check doubts derivatives.
+    """
+
+    run: Run
+    samples: tuple[str, ...]
+    sources: tuple[str, ...]
+    reference: int
+    left_out: tuple[str, ...]
+    hotspots: Hotspots
+
+    @property
+    def is_own(self) -> bool:
+        """Whether thresholds come from the judged images themselves."""
+        return self.run.settings["reference"] is None
+
+    @cached_property
+    def order(self) -> list[int]:
+        """Places of the images, the largest share of wasted hotspots first; those without a hotspot last."""
+        share = self.hotspots.images["wasted_share"].value.nan_to_num(nan=-1.0)
+        return sorted(range(len(self.samples)), key=lambda place: -float(share[place]))
+
+    def rows(self) -> list[Row]:
+        """Thresholds, then shares of all images with their parts, then those of each image."""
+        rows = [number(f"{name}_threshold", one, part="value") for name, one in self.hotspots.thresholds.items()]
+        for name, share in self.hotspots.shares.items():
+            rows += [number(name, share[part] if part != "value" else share, part=part) for part in PARTS]
+        for place, sample in enumerate(self.samples):
+            rows += [number(name, e, place, sample=sample, part="value") for name, e in self.hotspots.images.items()]
+        return rows
+
+    def overlays(self) -> dict[str, Image]:
+        """Every image with its hotspots drawn over it, where the grid is a plane."""
+        return dict(self._overlays())
+
+    def _overlays(self) -> Iterator[tuple[str, Image]]:
+        from PIL import Image
+
+        for sample, mask, wasted in zip(self.samples, self.hotspots.mask, self.hotspots.wasted):
+            file = self.run.picture(sample, "reconstruction")
+            if mask.ndim == 2 and file is not None:
+                with Image.open(file) as picture:
+                    yield f"{sample}.overlay", overlay(picture, mask, wasted)
+
+
+def hotspots_of(run: Run) -> HotspotRun:
+    """The hotspots of the finished images; thresholds are made again.
+
+    Raises:
+        InputError: too few finished images.
+    """
+    files = [file for file in run.info["data"]["files"] if file["sample"] in set(run.units)]
+    abouts = {file["sample"]: run.about(file["sample"]) for file in files}
+    lost = tuple(sample for sample, about in abouts.items() if about["leading"] in NOT_NUMBERS)
+    images, reference = (
+        [file for file in files if file["role"] == role and file["sample"] not in lost]
+        for role in ("image", "reference")
+    )
+    is_own, group = run.settings["reference"] is None, run.settings["group"]
+    sources, others = (sources_of([file["file"] for file in side], group) for side in (images, reference))
+    if not images or len(set(sources if is_own else others)) < 2:
+        raise InputError(
+            f"{run.path} holds too few finished images with a leading direction ({len(images)} and {len(reference)} of "
+            f"the reference, {len(lost)} without); run its command again, or give more images: {run.info['command']}"
+        )
+    side = None if is_own else _maps(run, reference)
+    groups = None if is_own else others
+    seed = run.settings["seed"]
+    made = hotspots(*_maps(run, images), reference=side, groups=sources, reference_groups=groups, seed=seed)
+    if not all(about["holds"] for about in abouts.values()):
+        made = _doubted(made)
+    samples = tuple(file["sample"] for file in images)
+    return HotspotRun(run, samples, tuple(sources), len(images if is_own else reference), lost, made)
+
+
+def _doubted(made: Hotspots) -> Hotspots:
+    """The same with every number ``undetermined``."""
+
+    def lowered(estimate: Estimate) -> Estimate:
+        parts = {name: lowered(part) for name, part in estimate.parts.items()}
+        everywhere = torch.ones(estimate.value.shape, dtype=torch.bool)
+        return replace(flagged(estimate, everywhere, "undetermined", _IN_DOUBT), parts=parts)
+
+    def each(estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
+        return {name: lowered(estimate) for name, estimate in estimates.items()}
+
+    return replace(made, thresholds=each(made.thresholds), shares=each(made.shares), images=each(made.images))
+
+
+def _maps(run: Run, files: Sequence[Mapping[str, str]]) -> tuple[Tensor, Tensor]:
+    arrays = [run.arrays(file["sample"]) for file in files]
+    curvature, detail = (torch.stack([maps[name] for maps in arrays]) for name in ("curvature", "detail"))
+    return curvature, detail
