@@ -40,7 +40,7 @@ class Tally(Experiment):
     )
     coordinates: ClassVar = {"side": str, "step": int, "level": float}
     without_derivatives: ClassVar = frozenset({"count"})
-    requires: ClassVar = {"thing": dict}
+    requires: ClassVar = {"thing": dict, "thing.name": str}
 
     measured: ClassVar[list[str]] = []
     """Units in the order in which they were measured."""

@@ -23,15 +23,13 @@ def report(run: str, out: str | None) -> None:
       theodolite report runs/first --out first.html
     """  # noqa: D301
     from theodolite.cli.show import _kind_of
-    from theodolite.experiments import SUMMARIES
-    from theodolite.surveys.store import kind_of
 
-    if _kind_of(run) in {*SUMMARIES, "?"}:
+    if (kind := _kind_of(run)) not in _WRITERS:
         from theodolite.report.render import write_report as written
 
         terminal.say(written(run, Path(out) if out else None))
         return
-    terminal.say(_WRITERS[kind_of(run)](run, Path(out) if out else None))
+    terminal.say(_WRITERS[kind](run, Path(out) if out else None))
 
 
 def _ranking(run: str, out: Path | None) -> Path:

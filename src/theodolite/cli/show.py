@@ -29,11 +29,9 @@ def show(run: str, as_json: bool, sort: str | None, filters: tuple[str, ...]) ->
       theodolite show runs/first --sort curvature
       theodolite show runs/first --json
     """  # noqa: D301
-    from theodolite.experiments import SUMMARIES
     from theodolite.runs.run import read_run
-    from theodolite.surveys.store import kind_of
 
-    if _kind_of(run) in {*SUMMARIES, "?"}:
+    if (kind := _kind_of(run)) not in _SHOWN:
         results = read_run(run)
         terminal.caveats(results.info)
         if as_json:
@@ -43,16 +41,19 @@ def show(run: str, as_json: bool, sort: str | None, filters: tuple[str, ...]) ->
         else:
             terminal.print_run(results, sort or "", filters)
         return
-    _SHOWN[kind_of(run)](run, as_json, sort)
+    _SHOWN[kind](run, as_json, sort)
 
 
 def _kind_of(run: str) -> str:
     import json
     import pathlib
 
+    from theodolite.runs.folder import regular
+
+    file = pathlib.Path(run) / "run.json"
     try:
-        return str(json.loads((pathlib.Path(run) / "run.json").read_text())["kind"])
-    except (OSError, ValueError, KeyError):
+        return str(json.loads(file.read_bytes())["kind"]) if regular(file) else "?"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "?"
 
 

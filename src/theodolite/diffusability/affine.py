@@ -81,7 +81,9 @@ def affine_map(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 def _rows(latents: Tensor) -> Tensor:
     """`(n, locations, channels)` in float64."""
-    return latents.detach().double().cpu().flatten(2).mT if latents.ndim > 2 else latents.detach().double().cpu()[:, None]
+    return (
+        latents.detach().double().cpu().flatten(2).mT if latents.ndim > 2 else latents.detach().double().cpu()[:, None]
+    )
 
 
 def _left(name: str, X: Tensor, Y: Tensor, draws: Resamples) -> Estimate:

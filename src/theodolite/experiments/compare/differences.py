@@ -28,7 +28,9 @@ _FEWEST = 3
 _ALL = (
     Quantity("psnr", "PSNR", "dB", "10 log₁₀(4 / MSE)", "standard", "Of reconstructions of images in [−1, 1]."),
     Quantity("rmse", "Reconstruction error", "RMS", "√ mean (x − D(E(x)))²", "standard", "Of reconstructions."),
-    Quantity("moved", "Reconstruction moved", "RMS", "√ mean (D₂(E₂(x)) − D₁(E₁(x)))²", "derived here", "Between both."),
+    Quantity(
+        "moved", "Reconstruction moved", "RMS", "√ mean (D₂(E₂(x)) − D₁(E₁(x)))²", "derived here", "Between both."
+    ),
     Quantity(
         "unexplained",
         "Unexplained latents",
@@ -92,7 +94,9 @@ def _difference(pairs: dict[str, dict[str, Row]], sources: dict[str, str]) -> li
     estimate = draws.estimate(draws.mean(columns), "paired bootstrap over sources")
     # The errors of single images are in the spread between them; a worse status than ok stays.
     status = worst(*([row["status"]] for rows in sides for row in rows))[0]
-    return [Estimate.of(estimate.value[k].item(), estimate.stderr[k].item(), n=estimate.n, status=status) for k in range(3)]
+    return [
+        Estimate.of(estimate.value[k].item(), estimate.stderr[k].item(), n=estimate.n, status=status) for k in range(3)
+    ]
 
 
 def _single(first: Row, second: Row) -> list[Estimate]:
