@@ -138,7 +138,7 @@ class Survey(ImageExperiment):
 
         with refusing(self.model.name, "cannot be differentiated", "its decoder must run in torch operations only"):
             found = forecast_of(self.descriptors, self.effort, self.model.decoder, self.latents, len(self.units))
-        return found.as_dict()
+        return {**found.as_dict(), "left_out": self.left_out}
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """Every descriptor at the latent of one image."""
