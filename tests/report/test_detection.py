@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from theodolite.detection import SCORES
 from theodolite.report.detection import write_detection_report
 from theodolite.report.detection_figures import KINDS
-from theodolite.surveys import detect
 from theodolite.surveys.detected import read_detection
+
+from theodolite.detection import SCORES
+from theodolite.surveys import detect
 
 pytest.importorskip("plotly")
 sys.path.insert(0, str(Path(__file__).parents[1] / "surveys"))

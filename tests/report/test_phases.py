@@ -7,12 +7,12 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from theodolite.surveys.paths_store import read_paths
 
 from theodolite.errors import InputError
 from theodolite.report import write_paths_report, write_phases_report
 from theodolite.report.mapped_words import NUMBER_WORDS, PATH_WORDS
 from theodolite.surveys import interpolate, map_phases
-from theodolite.surveys.paths_store import read_paths
 from theodolite.surveys.phase_store import read_phases
 
 pytest.importorskip("plotly")
