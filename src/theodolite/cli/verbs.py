@@ -66,6 +66,7 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
     def run(out: str | None, dry_run: bool, as_json: bool, quiet: bool, no_report: bool, **given: Any) -> None:
         arguments = [_argument(given.pop(argument.name)) for argument in experiment.arguments]
         settings = {name: _value(value) for name, value in given.items() if value not in (None, ())}
+        _require(experiment, settings)
         if dry_run:
             _foretell(experiment, arguments, settings, as_json)
             return
@@ -80,6 +81,13 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
         nargs = -1 if argument.many else 1
         decorated = click.argument(argument.name, nargs=nargs, required=True)(decorated)
     return click.command(experiment.kind, short_help=experiment.summary, help=_help(experiment))(decorated)
+
+
+def _require(experiment: type[Experiment], settings: dict[str, Any]) -> None:
+    for setting in experiment.settings:
+        if setting.required and setting.name not in settings:
+            option = f"--{setting.name.replace('_', '-')} {setting.metavar or ''}".strip()
+            raise click.UsageError(f"{option} expected, got none: {setting.help.rstrip('.')}")
 
 
 def _help(experiment: type[Experiment]) -> str:
@@ -154,13 +162,20 @@ def conclude(out: str, *, as_json: bool = False, quiet: bool = False, report: bo
     run = read_run(out)
     if not quiet:
         terminal.caveats(run.info)
-    written = _report(run) if report and run.units else None
+    written, failure = None, None
+    try:
+        written = _report(run) if report and run.units else None
+    except InputError as error:  # the numbers are there, and are shown
+        failure = error
     if as_json:
         terminal.say(json.dumps(terminal.answer(run, report=written), indent=1))
     elif not quiet:
         terminal.print_run(run)
-        if report:
-            terminal.say(written or out)
+        terminal.say(written or out)
+    if failure is not None:
+        raise InputError(
+            f"the run is {run.status} in {out}, but not its report: {failure}; make it with: theodolite report {out}"
+        ) from failure
 
 
 def _report(run: Run) -> Path | None:
