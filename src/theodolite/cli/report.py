@@ -26,7 +26,9 @@ def report(run: str, out: str | None) -> None:
 
     if (kind := _kind_of(run)) not in _WRITERS:
         from theodolite.report.render import write_report as written
+        from theodolite.runs.run import read_run
 
+        terminal.caveats(read_run(run).info)
         terminal.say(written(run, Path(out) if out else None))
         return
     terminal.say(_WRITERS[kind](run, Path(out) if out else None))

@@ -69,7 +69,7 @@ def printable(text: object) -> str:
 def notice(message: str) -> None:
     """One line on stderr; where that takes nothing the work goes on without it."""
     with suppress(OSError):
-        click.echo(f"theodolite: {printable(message)}", err=True)
+        click.echo(f"theodolite: {printable(' '.join(message.splitlines()))}", err=True)
 
 
 def say(text: object, end: str = "\n") -> None:
@@ -473,7 +473,13 @@ def _print(table: PageTable) -> None:
     heads = table.heads
     names = tuple(column.name for column in heads)
     rows = [tuple(printable(text) for text in _texts(row)) for row in table.body]
-    print_table(table.title, names, rows, table.caption, spare=tuple(c.name for c in heads if c.spare or c.variant))
+    print_table(
+        printable(table.title),
+        names,
+        rows,
+        printable(table.caption),
+        spare=tuple(c.name for c in reversed(heads) if c.spare or c.variant),
+    )
 
 
 def _texts(row: PageRow) -> list[str]:
