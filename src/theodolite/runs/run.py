@@ -207,6 +207,17 @@ class Run:
         Raises:
             InputError: the unit is not finished, or its file is damaged.
         """
+        return self._stored(unit, "pt")
+
+    def numpy_arrays(self, unit: str) -> dict[str, np.ndarray[Any, Any]]:
+        """The same without an import of torch, for pages.
+
+        Raises:
+            InputError: as `arrays`.
+        """
+        return self._stored(unit, "np")
+
+    def _stored(self, unit: str, framework: str) -> dict[str, Any]:
         from safetensors import SafetensorError
 
         self._noted(unit)
@@ -215,28 +226,27 @@ class Run:
         if not regular(file):
             raise InputError(f"{file} is missing; run its command again to make it: {self.info['command']}")
         try:
-            opened, names = self._opened(file)
+            opened, names = self._opened(file, framework)
             return {name.removeprefix(f"{unit}/"): opened.get_tensor(name) for name in names.get(unit, [])}
         except (SafetensorError, OSError, ValueError, OverflowError) as error:
             reason = " ".join(str(error).split())[:120]
             raise InputError(f"broken {file} ({reason}); delete it and run the same command again") from error
 
-    def _opened(self, file: Path) -> tuple[Any, dict[str, list[str]]]:
+    def _opened(self, file: Path, framework: str) -> tuple[Any, dict[str, list[str]]]:
         """An arrays' file, and the names in it by unit; the merged one is opened once, however many units it holds."""
         from safetensors import safe_open
 
-        known: dict[tuple[int, int], tuple[Any, dict[str, list[str]]]] = self.__dict__.setdefault("_files", {})
+        known: dict[str, tuple[Any, Any, dict[str, list[str]]]] = self.__dict__.setdefault("_files", {})
         state = file.stat()
-        key = (state.st_ino, state.st_mtime_ns)  # another one where it was merged again meanwhile
-        if key in known:
-            return known[key]
-        opened = safe_open(file, framework="pt")
+        version = (state.st_ino, state.st_mtime_ns)  # another one where it was merged again meanwhile
+        if file.name == "arrays.safetensors" and framework in known and known[framework][0] == version:
+            return known[framework][1:]
+        opened = safe_open(file, framework=framework)
         by_unit: dict[str, list[str]] = {}
         for name in opened.keys():  # noqa: SIM118 (not a mapping)
             by_unit.setdefault(name.split("/", 1)[0], []).append(name)
         if file.name == "arrays.safetensors":
-            known.clear()
-            known[key] = opened, by_unit
+            known[framework] = version, opened, by_unit
         return opened, by_unit
 
     def picture(self, unit: str, name: str = "") -> Path | None:
