@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from theodolite.families import Posterior
-from theodolite.families.splines import TensorSplines
-from theodolite.families.surfaces import SplineSurface
+from theodolite.families.surfaces import SplineSurface, TensorSplines
 
 __all__ = ["integrated", "mean_statistic", "vae_statistic"]
 

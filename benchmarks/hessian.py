@@ -28,7 +28,7 @@ from theodolite.families import ConvexNetwork, ParameterGrid, fit_potential, gri
 from theodolite.families.surfaces import LogSumExp
 from theodolite.geodesics import curve_length, geodesic
 from theodolite.zoo import Ising
-from theodolite.zoo.ising.enumeration import level_counts
+from theodolite.zoo.ising.partition import level_counts
 
 MODEL = Ising(4)
 GRID = ParameterGrid((0.05, -0.4), (0.6, 0.4), (24, 24))

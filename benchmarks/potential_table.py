@@ -46,7 +46,7 @@ from theodolite.families import (
     grid_posterior,
     learn_likelihood,
 )
-from theodolite.families.splines import TensorSplines
+from theodolite.families.surfaces import TensorSplines
 from theodolite.zoo import TASEP, Ising
 
 Function = Callable[[Tensor], Tensor]

@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def distortion(model: vae.VAE, images: Tensor) -> str:
-    """What `fisher.penalties` says of the encoder along the data."""
+    """What `theodolite.diffusability.penalties` says of the encoder along the data."""
     from theodolite import Autoencoder
 
     frozen = copy.deepcopy(model).eval().requires_grad_(False)

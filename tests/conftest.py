@@ -40,20 +40,20 @@ def tensor(*rows):
 @pytest.fixture
 def eight():
     """The Gaussian in eight dimensions."""
-    return GaussianScore(torch.zeros(8, dtype=D), tensor(2, 1.5, 1, 1, 0.5, 0.5, 0.1, 0.1))
+    return GaussianScore(torch.zeros(8, dtype=D), tensor(2, 1.5, 1, 1, 0.5, 0.5, 0.1, 0.1), exact=True)
 
 
 @pytest.fixture
 def three():
     """Three Gaussians in the plane."""
     covs = torch.stack([tensor([0.5, 0.2], [0.2, 0.3]), tensor(0.2, 0.6).diag(), tensor(0.1, 0.1).diag()])
-    return GaussianMixtureScore(tensor(0.5, 0.3, 0.2), tensor([0, 0], [2, 1], [-1, 2]), covs)
+    return GaussianMixtureScore(tensor(0.5, 0.3, 0.2), tensor([0, 0], [2, 1], [-1, 2]), covs, exact=True)
 
 
 @pytest.fixture
 def two():
     """Half a mass at each of -1 and 1."""
-    return GaussianMixtureScore(tensor(1, 1), tensor([-1], [1]), tensor([0], [0]))
+    return GaussianMixtureScore(tensor(1, 1), tensor([-1], [1]), tensor([0], [0]), exact=True)
 
 
 def _hermite(order, dimension):

@@ -31,7 +31,7 @@ ABOVE = {
     "families": {"estimates", "derivatives"},
     "geodesics": {"estimates", "derivatives", "families"},
     "detection": _GEOMETRY,
-    "steering": {*_GEOMETRY, "scores"},
+    "steering": {*_GEOMETRY, "scores", "files"},
     "training": {"estimates", "maps", *_CLOUDS},
     "zoo": {"estimates", "maps", "derivatives", "scores"},
     "data": {"maps", "estimates", "zoo"},

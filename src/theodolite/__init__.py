@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from theodolite.descriptors import (
         LocationMap,
         axis_rotation,
-        curvature,
         detail_energy,
         leading_singular_value,
         local_complexity,
@@ -25,17 +24,21 @@ if TYPE_CHECKING:
         local_scaling,
         location_map,
     )
+    from theodolite.descriptors.curvature import curvature
     from theodolite.errors import InputError
     from theodolite.estimates import Estimate
     from theodolite.maps import Autoencoder, LatentMap, denoiser_map, load, sampler_map
+    from theodolite.registry import register
     from theodolite.report import write_report
     from theodolite.runs import Run, read_run
     from theodolite.spectrum import singular_spectrum
-    from theodolite.surveys import decouple, rank
+    from theodolite.surveys import decouple
 
+    compare: Callable[..., Run]
     detect: Callable[..., Run]
     hotspots: Callable[..., Run]
     path: Callable[..., Run]
+    rank: Callable[..., Run]
     survey: Callable[..., Run]
 
 __version__ = "0.1.0"
@@ -57,6 +60,7 @@ _HOMES = {
     "detection": (),
     "data": ("load_images",),
     "errors": ("InputError",),
+    "registry": ("register",),
     "diffusability": (),
     "estimates": ("Estimate",),
     "families": (),
@@ -68,7 +72,7 @@ _HOMES = {
     "runs": ("Run", "read_run"),
     "spectrum": ("singular_spectrum",),
     "steering": (),
-    "surveys": ("decouple", "rank"),
+    "surveys": ("decouple",),
     "training": (),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -82,6 +86,7 @@ __all__ = [
     "LocationMap",
     "Run",
     "axis_rotation",
+    "compare",
     "curvature",
     "decouple",
     "denoiser_map",
@@ -100,6 +105,7 @@ __all__ = [
     "path",
     "rank",
     "read_run",
+    "register",
     "sampler_map",
     "singular_spectrum",
     "survey",
@@ -110,7 +116,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     from theodolite.experiments import SUMMARIES
 
-    if name in SUMMARIES:
+    if name in SUMMARIES and name not in _HOMES:  # a room keeps its name: `theodolite.diffusability` is a folder
         from theodolite.runs.functions import function_of
 
         return function_of(name)
@@ -119,7 +125,16 @@ def __getattr__(name: str) -> Any:
     try:
         return importlib.import_module(f"theodolite.{name}")
     except ModuleNotFoundError:
-        raise AttributeError(f"module 'theodolite' has no attribute {name!r}") from None
+        return _experiment_of_another_package(name)
+
+
+def _experiment_of_another_package(name: str) -> Any:
+    from theodolite.runs.functions import function_of
+    from theodolite.runs.registry import kinds
+
+    if name not in kinds():
+        raise AttributeError(f"module 'theodolite' has no attribute {name!r}")
+    return function_of(name)
 
 
 def __dir__() -> list[str]:

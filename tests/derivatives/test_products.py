@@ -34,8 +34,9 @@ def test_every_push_is_the_jacobian(way):
 def test_every_pull_is_the_transpose(way):
     truth = torch.einsum("nabcd,knab->kncd", jacobians(), U)
     pullback = way.linearise(function, Z)
+    tolerance = 1e-12 if way.exact else 1e-7
     for _ in range(2):
-        torch.testing.assert_close(pullback(U).detach(), truth, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(pullback(U).detach(), truth, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -244,3 +244,9 @@ def test_a_constant_map_has_a_derivative_of_zero(dtype):
     check = self_check(LatentMap(lambda z: torch.zeros(len(z), 3, dtype=dtype), (4,)), torch.ones(1, 4, dtype=dtype))
     assert check.passed, check.message
     assert check.first_order_holds
+
+
+def test_a_map_that_leaves_torch_has_nothing_to_check():
+    outside = LatentMap(lambda z: torch.from_numpy(z.detach().numpy() ** 2), (3,))
+    with pytest.raises(RuntimeError, match="leaves torch"):
+        self_check(outside, torch.ones(1, 3))

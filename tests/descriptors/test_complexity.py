@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 import theodolite
 from theodolite import InputError, LatentMap
 from theodolite.derivatives.memory import Footprint
-from theodolite.descriptors import Effort
+from theodolite.descriptors import EFFORTS, Effort
 
 EFFORT = Effort(frames=3, axes=5, radii=(0.3,))
 
@@ -137,3 +138,28 @@ def test_the_paper_shares_its_frames_and_states_its_radius():
 def test_a_radius_must_be_positive():
     with pytest.raises(InputError, match="radius"):
         count(layers(nn.ReLU()), draw(1, 5), radius=-0.1)
+
+
+@pytest.mark.parametrize("dim", [3, 8, 30])
+def test_one_name_is_one_number_of_axes_whatever_the_budget(dim):
+    """With the same frames, budgets count the same; another number of axes has a name of its own."""
+    torch.manual_seed(0)
+    map, z = LatentMap(nn.Sequential(nn.Linear(dim, 400), nn.ReLU()), (dim,)), torch.randn(2, dim)
+    values = [
+        theodolite.local_complexity(map, z, effort=replace(effort, frames=6, radii=(0.2,)))
+        for effort in (*EFFORTS.values(), Effort(axes=20))
+    ]
+    for found in values[1:]:
+        assert torch.equal(found.value, values[0].value)
+    assert all("_a" not in name for found in values[:3] for name in found.parts)
+    assert ("local_complexity_a20" in values[3].parts) == (dim > 8)
+    if dim > 8:
+        more = theodolite.local_complexity(map, z, axes=20, effort=Effort(frames=6, radii=(0.2,)))
+        assert torch.equal(values[3]["local_complexity_a20"].value, more.value)
+        assert (more.value > values[0].value).all()
+
+
+@pytest.mark.parametrize("axes", [0, -1, 2.5, True])
+def test_axes_are_a_whole_number(axes):
+    with pytest.raises(InputError, match="`axes`"):
+        count(layers(nn.ReLU()), draw(1, 5), axes=axes)

@@ -28,7 +28,7 @@ def smooth(latent: int, output: int, seed: int = 0) -> nn.Module:
 
 def along(map: LatentMap, z: Tensor, V: Tensor, monkeypatch: pytest.MonkeyPatch) -> Tensor:
     """Infinitesimal curvature along given directions `(k, *latent)` of one latent."""
-    monkeypatch.setattr(module, "_directions", lambda chart: V[:, None])
+    monkeypatch.setattr(module, "_directions", lambda chart, isotropic: V[:, None])
     second, _, _ = module._second(Chart(map, z), V[:, None], None)
     chart = Chart(map, z)
     normal, _ = chart.normal_norm(second)
@@ -152,3 +152,71 @@ def test_where_the_map_stands_still_there_is_no_curvature():
         assert part.status == "undefined"
         assert torch.isnan(part.value).all()
     assert "does not move" in found.message
+
+
+def ellipsoid(z: Tensor) -> Tensor:
+    u, v = z.unbind(-1)
+    return torch.stack([3 * u.cos() * v.cos(), 2 * u.cos() * v.sin(), u.sin()], -1)
+
+
+def torus(z: Tensor) -> Tensor:
+    u, v = z.unbind(-1)
+    return torch.stack([(3 + v.cos()) * u.cos(), (3 + v.cos()) * u.sin(), v.sin()], -1)
+
+
+def normal_curvature(surface, z: Tensor, angles: Tensor) -> Tensor:
+    """By the second fundamental form over the first, both from autograd."""
+    J = torch.autograd.functional.jacobian(lambda x: surface(x[None])[0], z)
+    H = torch.stack([torch.autograd.functional.hessian(lambda x, i=i: surface(x[None])[0, i], z) for i in range(3)])
+    normal = torch.linalg.cross(J[:, 0], J[:, 1])
+    form = torch.einsum("i,ijk->jk", normal / normal.norm(), H)
+    V = torch.stack([angles.cos(), angles.sin()], -1)
+    return torch.einsum("ai,ij,aj->a", V, form, V).abs() / (V @ J.T).square().sum(-1)
+
+
+@pytest.mark.parametrize("point", [(0.4, 0.9), (1.2, 2.5), (0.1, 3.0)])
+@pytest.mark.parametrize("surface", [ellipsoid, torus])
+def test_on_surfaces_the_mean_is_known_over_seeds(surface, point):
+    z = torch.tensor(point, dtype=F64)
+    stated = normal_curvature(surface, z, torch.arange(20_000, dtype=F64) * torch.pi / 20_000).mean()
+    found = theodolite.curvature(LatentMap(surface, (2,)), z.expand(200, 2), generator=range(200))
+    limit = found["curvature_infinitesimal"]
+    assert ((limit.value - stated).abs() <= 1.96 * limit.stderr).double().mean() >= 0.93
+    assert (limit.stderr < 0.2 * stated).all()
+    assert limit.status == "ok"
+
+
+@pytest.mark.parametrize("dim", [1, 3, 6, 8])
+def test_frames_are_honest_over_seeds(dim):
+    map, z = LatentMap(smooth(dim, 20, seed=dim), (dim,)), draw(1, dim, seed=dim)
+    stated = theodolite.curvature(map, z, generator=1, effort=Effort(directions=800)).value
+    found = theodolite.curvature(map, z.expand(200, -1), generator=range(200))
+    covered = ((found.value - stated).abs() <= 1.96 * found.stderr + 1e-12).double().mean()
+    assert 0.9 <= covered <= 1
+
+
+@pytest.mark.parametrize("dim", [2, 3, 12])
+def test_only_the_mean_over_tangent_directions_is_a_property_of_the_surface(dim):
+    net, z = smooth(dim, 30, seed=1), draw(1, dim, seed=3)
+    A = torch.linalg.qr(draw(dim, dim, seed=2)).Q @ torch.logspace(0, 1.5, dim, dtype=F64).diag()
+    changed = LatentMap(lambda w: net(w @ A.T), (dim,))
+    w, effort = z @ torch.linalg.inv(A).T, Effort(directions=16 if dim == 2 else 1500)
+
+    def limit(map: LatentMap, point: Tensor, isotropic: str) -> float:
+        found = theodolite.curvature(map, point, isotropic=isotropic, dense=True, effort=effort)
+        return float(found["curvature_infinitesimal"].value)
+
+    surface, latent = (
+        [limit(LatentMap(net, (dim,)), z, isotropic), limit(changed, w, isotropic)]
+        for isotropic in ("tangent", "latent")
+    )
+    assert surface[0] == pytest.approx(surface[1], rel=1e-6 if dim == 2 else 0.03)
+    assert latent[0] != pytest.approx(latent[1], rel=0.05)
+
+
+def test_tangent_directions_need_whole_jacobians():
+    map, z = LatentMap(smooth(12, 30), (12,)), draw(1, 12)
+    with pytest.raises(InputError, match="dense=True"):
+        theodolite.curvature(map, z, isotropic="tangent", dense=False)
+    with pytest.raises(InputError, match="'latent' or 'tangent'"):
+        theodolite.curvature(map, z, isotropic="output")

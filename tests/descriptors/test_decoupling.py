@@ -193,3 +193,45 @@ def test_every_quantity_has_a_meaning_and_bad_input_one_error() -> None:
         decoupling(linear(draw(D, D)), draw(1, *SHAPE), neighbours=0)
     with pytest.raises(InputError, match="channels"):
         decoupling(LatentMap(lambda z: z, (4,)), draw(1, 4))
+
+
+def waves(frequency: float, seed: int) -> LatentMap:
+    """`sin(f M z)`, whose leading axis turns the faster, the shorter the waves."""
+    M = draw(D, D, seed=seed)
+    return LatentMap(lambda z: (frequency * z.flatten(1) @ M.T).sin().reshape(-1, *SHAPE), SHAPE)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_an_axis_that_turns_fast_is_followed_nearer_by(seed: int) -> None:
+    """Against eigenvectors of the dense Jacobian at steps 1e5 times smaller."""
+    map, z = waves(1000.0, 2 * seed), draw(1, *SHAPE, seed=2 * seed)
+    options = {"dimension": D, "generator": 3, "neighbours": 4}
+    found = decoupling(map, z, **options).quantities["lc"]
+    W = Seeds(3, 1).frame("subspace", D, D)
+    inside = Seeds(3, 1).unit("subspace neighbours", 4, D)[:, 0]
+    step = 1e-8 * float(z.norm())
+
+    def axis(point: torch.Tensor) -> torch.Tensor:
+        columns = jacobian(map, point).dense()[0] @ W[:, 0].T
+        return torch.linalg.svd(columns).Vh[0]
+
+    here, rates = axis(z), []
+    for direction in inside:
+        there = axis(z + step * (direction @ W[:, 0]).reshape(z.shape))
+        rates.append((there * torch.sign(there @ here) - here).norm() / step)
+    stated, _ = student_mean(torch.stack(rates), skewed=True)
+    assert float(stated) * 1e-3 * float(z.norm()) > 0.5
+    assert found.status == "ok"
+    assert float(found.value) == pytest.approx(float(stated), rel=0.1)
+
+
+def test_the_paper_keeps_turns_up_to_its_bound() -> None:
+    found = []
+    for seed in range(8):
+        options = {"mode": "paper", "generator": seed, "dimension": 2 + seed}
+        for frequency in (20.0, 40.0):
+            map, z = waves(frequency, seed), draw(1, *SHAPE, seed=seed)
+            found.append(decoupling(map, z, **options).quantities["lc"])
+    assert {estimate.status for estimate in found} == {"ok"}
+    assert sum(float(estimate.value) > 25 for estimate in found) == 2
+    assert all(float(estimate.value) <= math.sqrt(2) / 0.02 for estimate in found)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 import theodolite
-from theodolite import LatentMap
+from theodolite import InputError, LatentMap, location_map
 from theodolite.descriptors import EFFORTS, REGISTRY, Chart, Effort, groups
+from theodolite.descriptors.decoupling import decoupling
+from theodolite.descriptors.paths import tortuosity
 
 SEEDS = 200
 torch.manual_seed(0)
@@ -118,3 +122,62 @@ def test_only_finite_differences_are_marked(unrecorded):
     found = theodolite.leading_singular_value(LatentMap(Opaque.apply, (3,)), torch.zeros(1, 3, dtype=torch.float64))
     assert found.status == "approximate"
     assert abs(found.value.item() - 1) < 1e-6
+
+
+def quantities(map, z):
+    """Every quantity of every descriptor beside the spectrum, by name; what is refused in words is left out."""
+    makers = {
+        **{f.__name__: lambda f=f: f(map, z) for f in GEOMETRY},
+        **{f"{f.__name__} sampled": lambda f=f: f(map, z, dense=False) for f in GEOMETRY},
+        **{f"{f.__name__} paper": lambda f=f: f(map, z, mode="paper") for f in GEOMETRY[1:]},
+        "decoupling": lambda: decoupling(map, z).quantities,
+        "decoupling paper": lambda: decoupling(map, z, mode="paper").quantities,
+        "hotspots": lambda: theodolite.hotspot_maps(map, z, subspaces=2).quantities,
+        "locations": lambda: {name: location_map(map, z).estimate(name) for name in ("gain", "scaling", "rank")},
+        "tortuosity": lambda: tortuosity(map, z, z.flip(0)),
+    }
+    for name, make in makers.items():
+        try:
+            made = make()
+        except InputError:
+            continue
+        for part, estimate in (made if isinstance(made, dict) else made.named(name)).items():
+            yield f"{name}/{part}", estimate
+
+
+GEOMETRY = (theodolite.curvature, theodolite.axis_rotation, theodolite.detail_energy, theodolite.local_complexity)
+OUTPUTS = dict(zip(("tiny", "small", "large", "huge"), (1e-30, 1e-12, 1e12, 1e30)))
+BROKEN = {
+    **{name: lambda z, factor=factor: factor * SPATIAL(z) for name, factor in OUTPUTS.items()},
+    "overflowing inside": lambda z: (30 * SPATIAL(z)).exp(),
+    "constant": lambda z: 0 * SPATIAL(z) + 1,
+    "one output still": lambda z: torch.cat([SPATIAL(z)[:, :2], 0 * SPATIAL(z)[:, 2:]], 1),
+    "rounded": lambda z: (8 * SPATIAL(z)).round() / 8,
+    "kinked": lambda z: SPATIAL(z).abs().sqrt(),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_not_finite_is_never_ok(name):
+    torch.manual_seed(1)
+    z = torch.randn(2, 2, 4, 4)
+    seen = dict(quantities(LatentMap(BROKEN[name], (2, 4, 4)), z))
+    assert seen
+    for part, estimate in seen.items():
+        for value, stderr, status in zip(estimate.value.tolist(), estimate.stderr.tolist(), estimate.statuses):
+            is_number = math.isfinite(value) and math.isfinite(stderr)
+            assert is_number or status in ("undetermined", "undefined"), (part, value, stderr, status)
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e-18, 1e-12, 1e12, 1e18, 1e30])
+def test_what_is_ok_follows_the_law_of_scale(factor):
+    """Whole powers of the factor, within errors: an absolute floor or an underflow breaks them without a NaN."""
+    torch.manual_seed(1)
+    z = torch.randn(2, 2, 4, 4)
+    plain = dict(quantities(LatentMap(SPATIAL, (2, 4, 4)), z))
+    for part, estimate in quantities(LatentMap(lambda z: factor * SPATIAL(z), (2, 4, 4)), z):
+        if estimate.status != "ok" or plain[part].status != "ok" or "log" in part or "scaling" in part:
+            continue
+        laws = [plain[part].value * factor**power for power in (-1, 0, 1, 2)]
+        error = 3 * estimate.stderr + 0.02 * estimate.value.abs()
+        assert any(((estimate.value - law).abs() <= error).all() for law in laws), (part, estimate, plain[part])

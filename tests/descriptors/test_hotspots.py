@@ -162,3 +162,36 @@ def test_the_decoder_of_stable_diffusion(shared) -> None:
     masks = hotspots(found.curvature, found.detail)
     assert abs(float(masks.shares["area"].value) - 0.05) < 0.001
     assert float(masks.shares["wasted_mass"]["excess"].value) < 0  # curvature and detail share the leading image
+
+
+def tall(seed: int, dim: int = 30) -> LatentMap:
+    M = draw(48, dim, seed=seed)
+    return LatentMap(lambda z: (z @ M.T).reshape(-1, 3, 4, 4), (dim,))
+
+
+@pytest.mark.parametrize("dimension", [2, 7, 20])
+def test_scalars_are_means_over_subspaces_with_their_scatter(dimension: int) -> None:
+    """Over 200 seeds of a linear map they cover the mean over all subspaces, and lie below `sigma_1`."""
+    map, z = tall(0), draw(1, 30, seed=1)
+    many = [decoupling(map, z.expand(1500, -1), dimension=dimension, neighbours=1, generator=range(1500))]
+    found = hotspot_maps(
+        map, z.expand(200, -1), dimension=dimension, neighbours=1, subspaces=4, generator=range(10_000, 10_200)
+    )
+    for name in ("ls_max", "ls_log", "effective_rank", "leading_share"):
+        estimate, stated = found.quantities[f"subspace_{name}"], many[0].quantities[name].value.mean()
+        assert estimate.status == "ok"
+        assert estimate.n == 4
+        covered = ((estimate.value - stated).abs() <= 1.96 * estimate.stderr).double().mean()
+        assert covered >= 0.89
+    largest = torch.linalg.matrix_norm(draw(48, 30), 2)
+    assert (found.quantities["subspace_ls_max"].value < largest).all()
+
+
+def test_one_subspace_has_no_error_and_is_no_number() -> None:
+    map, z = tall(0), draw(2, 30, seed=1)
+    one = hotspot_maps(map, z, dimension=7).quantities
+    assert {estimate.status for estimate in one.values()} == {"undetermined"}
+    assert "two or more subspaces" in one["subspace_ls_max"].message
+    whole = hotspot_maps(map, z, dimension=30).quantities["subspace_ls_max"]
+    torch.testing.assert_close(whole.value, torch.linalg.matrix_norm(draw(48, 30), 2).expand(2))
+    assert whole.status == "ok"

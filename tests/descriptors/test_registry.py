@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import types
 
+import pytest
 import torch
 
 import theodolite
 from theodolite import LatentMap
 from theodolite.descriptors import REGISTRY, Descriptor, Quantity, registry
+from theodolite.descriptors.arguments import with_shared_arguments
 from theodolite.estimates import Estimate
 
 
@@ -65,3 +68,19 @@ def test_another_descriptor_is_one_file_and_one_line(monkeypatch):
     assert list(found) == [*REGISTRY, "largest_entry"]
     estimate = found["largest_entry"].function(LatentMap(lambda z: z, (3,)), torch.tensor([[1.0, 5.0, 2.0]]))
     assert estimate.named("largest_entry")["largest_entry"].value.item() == 5
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_the_help_of_a_descriptor_explains_every_argument(name):
+    function = REGISTRY[name].function
+    documented = re.findall(r"^    (\w+): ", inspect.getdoc(function), re.MULTILINE)
+    assert set(inspect.signature(function).parameters) <= set(documented)
+    assert "{shared}" not in function.__doc__
+
+
+def test_a_docstring_without_room_for_the_shared_arguments_is_refused():
+    def descriptor():
+        """Measure nothing."""
+
+    with pytest.raises(ValueError, match="shared"):
+        with_shared_arguments(descriptor)

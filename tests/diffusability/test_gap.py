@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
 from theodolite.diffusability import Space, diffusability
-from theodolite.diffusability.cross_fitting import checked_groups, measured_space, noise_grid
+from theodolite.diffusability.cross_fitting import EFFORTS, checked_groups, folds_of, measured_space, noise_grid
 from theodolite.diffusability.gap import gap
-from theodolite.diffusability.held_out import EFFORTS, folds_of
 from theodolite.errors import InputError
 from theodolite.estimates import Resamples
 from theodolite.scores import WienerScore
@@ -142,22 +143,22 @@ def test_folds_keep_groups_together_and_are_balanced():
 
 
 def test_networks_never_see_what_they_are_asked(monkeypatch):
-    from theodolite.diffusability import held_out
+    from theodolite.diffusability import cross_fitting
 
     seen = []
-    fit = held_out.NetworkScore.fit.__func__
+    fit = cross_fitting.NetworkScore.fit.__func__
 
     def spied(cls, latents, **options):
         seen.append((latents, options["held_out"]))
         return fit(cls, latents, **{**options, "steps": 2})
 
-    monkeypatch.setattr(held_out.NetworkScore, "fit", classmethod(spied))
+    monkeypatch.setattr(cross_fitting.NetworkScore, "fit", classmethod(spied))
     x = cloud((3.0, 1.0), 120, 5)
     index = [place // 20 for place in range(120)]
-    found = held_out.cross_fitted(x, index, torch.tensor([0.1, 1.0, 1e3]), EFFORTS["standard"], 0)
+    found = cross_fitting.cross_fitted(x, index, torch.tensor([0.1, 1.0, 1e3]), EFFORTS["standard"], 0)
     assert found.candidates == ("Gaussian", "MixtureScore", "NetworkScore")
     assert torch.isinf(found.loss[2, 2]).all()  # beyond the range it was trained at
-    fold = held_out.folds_of(index, EFFORTS["standard"].folds)
+    fold = cross_fitting.folds_of(index, EFFORTS["standard"].folds)
     for part, (learnt, judges) in enumerate(seen):
         asked = {tuple(row) for row, group in zip(x.tolist(), index) if fold[group] == part}
         learnt, judges = ({tuple(row) for row in some.tolist()} for some in (learnt, judges))
@@ -246,3 +247,17 @@ def test_errors_over_groups_are_honest(groups):
     assert abs(float(z.mean())) < 0.3
     assert 0.7 < float(z.std()) < 1.3
     assert covered / 200 > 0.9
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("sources", [2, 4, 5, 20])
+def test_too_few_sources_give_no_number(sources: int, seed: int):
+    """A number in [0, 1] whose interval is that range is none, and two sources say nothing of their spread."""
+    images = cloud((4.0, 2.0, 1.0, 0.5), 40, seed, groups=sources)
+    found = diffusability(images[:, :2].pow(3), images, labels(40, sources), budget="quick")
+    wide = 1.96 * float(found.stderr) >= 0.5
+    assert (found.status == "undetermined") == (sources == 2 or wide)
+    if found.status == "undetermined":
+        needed = int(re.search(r"at least (\d+) are needed", found.message).group(1))
+        assert needed >= max(10, sources + 1)
+    assert found.interval()[1] - found.interval()[0] < 1 or found.status == "undetermined"

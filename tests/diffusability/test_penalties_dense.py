@@ -11,9 +11,8 @@ import torch
 from penalised import D, close, drawn, graph, images, linear_pair, near, nets, toy
 from torch.func import hessian, jacrev
 
-from theodolite.diffusability import dimension as spread_module
-from theodolite.diffusability import penalties
-from theodolite.diffusability.dimension import filled_dimension
+from theodolite.diffusability import penalties, penalty_table
+from theodolite.diffusability.penalty_table import filled_dimension
 from theodolite.estimates import mean_over_latents
 
 
@@ -159,7 +158,7 @@ def test_moments_of_a_covariance_are_means_over_quadruples():
     first, second = X[i] - X[j], X[k] - X[m]
     above = (first.square().sum(1) * second.square().sum(1)).mean()
     below = (first * second).sum(1).square().mean()
-    torch.testing.assert_close(spread_module._ratio(X @ X.T), above / below)
+    torch.testing.assert_close(penalty_table._ratio(X @ X.T), above / below)
 
 
 def test_compression_knows_what_the_clouds_fill():

@@ -18,8 +18,7 @@ from theodolite.families import (
     grid_posterior,
     noise_free_posterior,
 )
-from theodolite.families.losses import LOSSES
-from theodolite.families.newton import eliminated
+from theodolite.families.newton import LOSSES, eliminated
 from theodolite.families.surfaces import LogSumExp
 from theodolite.zoo import TASEP, Ising
 

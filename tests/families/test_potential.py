@@ -17,7 +17,7 @@ from theodolite.families import (
     grid_posterior,
     noise_free_posterior,
 )
-from theodolite.families.splines import TensorSplines
+from theodolite.families.surfaces import TensorSplines
 from theodolite.zoo import TASEP, Ising, onsager
 
 D = torch.float64

@@ -21,7 +21,7 @@ from theodolite.families import (
     noise_free_posterior,
 )
 from theodolite.geodesics import curve_length, geodesic, shoot
-from theodolite.geodesics.lattice import lattice_paths
+from theodolite.geodesics.metric_geodesic import lattice_paths
 from theodolite.zoo import TASEP, Ising, MixtureDiffusion
 
 D = torch.float64
@@ -290,3 +290,36 @@ def test_equal_ends_have_no_gap():
     found = geodesic(lambda t: torch.eye(2, dtype=D).expand(len(t), 2, 2), *torch.tensor([[[0.3, 0.3]]] * 2, dtype=D))
     assert float(found.gap) == 0
     assert torch.isfinite(found.points).all()
+
+
+def half_plane_distance(a: Tensor, b: Tensor) -> float:
+    return math.acosh(1 + ((b - a).square().sum() / (2 * a[1] * b[1])).item())
+
+
+@pytest.mark.parametrize("segments", [9, 16, 64])
+def test_the_error_of_an_exact_metric_holds_the_discretisation(segments: int):
+    """Random pairs of the hyperbolic half plane, where distances are known."""
+    draws = torch.rand(2, 12, 2, generator=torch.Generator().manual_seed(0), dtype=D)
+    starts, ends = draws * at(4, 2) + at(-2, 0.2)
+    found = geodesic(half_plane, starts, ends, segments=segments).length
+    exact = torch.tensor([half_plane_distance(*pair) for pair in zip(starts, ends)], dtype=D)
+    assert ((found.value - exact).abs() <= 1.96 * found.stderr).all()
+    assert (found.stderr > 0).all()
+    assert (found.stderr < 0.05 * exact).all()
+
+
+@pytest.mark.parametrize(("metric", "exact"), [(half_plane, 2 * math.asinh(5)), (exponentials, 2.662714)])
+def test_the_error_falls_as_one_over_the_square_of_the_points(metric, exact: float):
+    ends = (at(-1, 0.2), at(1, 0.2)) if metric is half_plane else (at(0.1, 0.9), at(0.9, 0.2))
+    coarse, fine = (geodesic(metric, *ends, segments=n).length for n in (32, 64))
+    assert 3.5 < (coarse.stderr / fine.stderr).item() < 4.6
+    assert abs(fine.value.item() - exact) <= 1.96 * fine.stderr.item() + 1e-6
+
+
+@pytest.mark.parametrize("box", [None, ParameterGrid((-2.0, 0.1), (2.0, 3.0), (8, 8))])
+def test_equal_ends_have_the_length_zero_beside_others(box):
+    starts, ends = torch.stack([at(1, 2), at(-1, 0.5)]), torch.stack([at(1, 2), at(1, 0.5)])
+    found = geodesic(half_plane, starts, ends, box=box)
+    assert found.statuses == ("ok", "ok")
+    assert float(found.length.value[0]) == float(found.length.stderr[0]) == 0
+    assert abs(float(found.length.value[1]) - half_plane_distance(starts[1], ends[1])) < 1e-3

@@ -10,7 +10,14 @@ import torch
 from theodolite.errors import InputError
 from theodolite.information import gaussian_information, information, mixture_information
 from theodolite.information.draws import draw
-from theodolite.scores import FunctionScore, GaussianMixtureScore, GaussianScore, normalised
+from theodolite.scores import (
+    FunctionScore,
+    GaussianMixtureScore,
+    GaussianScore,
+    NetworkScore,
+    WienerScore,
+    normalised,
+)
 
 D = torch.float64
 SEEDS = 400
@@ -19,7 +26,9 @@ MAIN = ("mmse", "fi", "fir", "rate")
 
 def turned_gaussian():
     axes = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(3), dtype=D)).Q
-    return GaussianScore(torch.zeros(6), axes @ torch.tensor([2, 1.5, 1, 0.5, 0.5, 0.1], dtype=D).diag() @ axes.T)
+    return GaussianScore(
+        torch.zeros(6), axes @ torch.tensor([2, 1.5, 1, 0.5, 0.5, 0.1], dtype=D).diag() @ axes.T, exact=True
+    )
 
 
 def over_seeds(score, t, n):
@@ -125,7 +134,8 @@ def test_few_latents_on_the_wrong_side_of_the_denoising_bound_are_flagged():
     latents = 1.4 * torch.randn(60, 6, generator=torch.Generator().manual_seed(0), dtype=D)
     curve = information(latents, [8.0, 20.0], GaussianScore(torch.zeros(6), torch.ones(6)), generator=0)
     above = curve.fi["above_bound"]
-    torch.testing.assert_close(above.value, curve.fi.value - curve.fi["denoising"].value)
+    bound = curve.fi["denoising"]  # moved down by 1.96 standard errors, with twice these as width
+    torch.testing.assert_close(above.value, curve.fi.value - (bound.value + 0.98 * bound.stderr))
     assert (above.value.abs() > 3 * above.stderr).all()
     assert (curve.fi["calibration"].value.abs() < 3 * curve.fi["calibration"].stderr).all()
     assert set(curve.fi.statuses) == {"miscalibrated"}
@@ -144,7 +154,7 @@ def test_a_bound_that_is_not_contradicted_is_not_flagged(eight, other):
 
 def test_scale_law_to_machine_precision(three):
     c, latents = 2.5, three.sample(300, torch.Generator().manual_seed(0))
-    grown = GaussianMixtureScore(three.weights, c * three.means, c**2 * torch.stack(_covs(three)))
+    grown = GaussianMixtureScore(three.weights, c * three.means, c**2 * torch.stack(_covs(three)), exact=True)
     plain = information(latents, [0.1, 0.7], three, generator=4)
     scaled = information(c * latents, [c**2 * 0.1, c**2 * 0.7], grown, generator=4)
     for name, power in zip(MAIN, (2, -2, -4, 0)):
@@ -293,3 +303,69 @@ def test_bad_settings():
         information(latents, [1.0], lambda x, t: x)
     with pytest.raises(InputError, match="one seed a latent"):
         information(latents, [1.0], score, generator=[1, 2])
+
+
+def separated():
+    """Two narrow Gaussians far apart, which no Gaussian resembles."""
+    means = torch.tensor([[-3.0, 0.0], [3.0, 0.0]], dtype=D)
+    return GaussianMixtureScore(torch.ones(2), means, torch.full((2, 2), 0.3, dtype=D), exact=True)
+
+
+def misled(x, t):
+    """The score of the mixture with every second latent on the wrong side."""
+    return separated().score(x * torch.tensor([0.7, 1.0], dtype=D), t)
+
+
+WRONG = {
+    "gaussian": GaussianScore.fitted,
+    "declared gaussian": lambda z: GaussianScore(z.mean(0), torch.cov(z.T)),
+    "wiener": WienerScore,
+    "one component": lambda z: GaussianMixtureScore(torch.ones(1), z.mean(0)[None], torch.cov(z.T)[None]),
+    "function": lambda z: FunctionScore(misled, (2,)),
+    "network": lambda z: NetworkScore.fit(z, steps=5, generator=0),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_score_that_is_not_the_truth_gives_bounds(kind):
+    law, t = separated(), [0.1, 1.0, 5.0]
+    exact = mixture_information(law, t)
+    draws = torch.Generator().manual_seed(0)
+    score = WRONG[kind](law.sample(4000, draws))
+    curve = information(law.sample(1000, draws), t, score, generator=0)
+    assert set(curve.mmse.statuses) == set(curve.a.statuses) == {"upper-bound"}
+    assert set(curve.fi["denoising"].statuses) == {"lower-bound"}
+    assert set(curve.fi.statuses) <= {"lower-bound", "miscalibrated", "undetermined"}
+    assert "ok" not in {*curve.fir.statuses, *curve.rate.statuses, *curve.excess_fi.statuses, *curve.b.statuses}
+    assert (curve.mmse.value >= exact.mmse.value).all()
+    assert (curve.fi["denoising"].value <= exact.fi.value).all()
+    below = torch.tensor([status == "lower-bound" for status in curve.fi.statuses])
+    assert (curve.fi.value <= exact.fi.value)[below].all()
+    assert curve.fi.message
+    assert curve.fir.message
+
+
+def test_the_exact_score_is_declared():
+    law = separated()
+    latents = law.sample(2000, torch.Generator().manual_seed(0))
+    curve = information(latents, [1.0], law, generator=0)
+    assert curve.fi.status == curve.mmse.status == curve.fir.status == curve.rate.status == "ok"
+    known = FunctionScore(law.score, (2,), symmetric=True, exact=True)
+    assert information(latents, [1.0], known, generator=0).fi.status == "ok"
+    unknown = FunctionScore(law.score, (2,), symmetric=True)
+    bound = information(latents, [1.0], unknown, generator=0).fi
+    assert bound.status == "lower-bound"
+    torch.testing.assert_close(bound.interval()[1], curve.fi.interval()[1])  # the same interval, told from its end
+
+
+def test_bounds_bound_where_the_score_is_nearly_right(eight):
+    """A Gaussian fitted to a Gaussian: what is left of its error is far below sampling."""
+    t = [0.1, 1.0]
+    exact, missed = gaussian_information(eight.variances, t), 0
+    for seed in range(100):
+        draws = torch.Generator().manual_seed(seed)
+        score = GaussianScore.fitted(eight.sample(4000, draws))
+        curve = information(eight.sample(200, draws), t, score, generator=seed)
+        missed += int((curve.mmse.value < exact.mmse.value).sum())
+        missed += int((curve.fi["denoising"].value > exact.fi.value).sum())
+    assert missed <= 0.05 * 400

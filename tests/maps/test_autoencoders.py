@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import types
 
 import pytest
 import torch
@@ -187,3 +188,57 @@ def test_the_repr_tells_the_size_of_images_of_one_size():
 
     assert repr(load_autoencoder("digits")) == "Autoencoder(zoo:digits, latent_shape=(8,), image_size=(8, 8))"
     assert repr(load_autoencoder("patches-kl")).endswith("latent_shape=(4, None, None), downsampling=4)")
+
+
+class Brighter(Whole):
+    """A subclass with a decoder of its own."""
+
+    def decode(self, latents):
+        return super().decode(latents) + 1
+
+
+def doubled(method):
+    def wrapper(*arguments):
+        return 2 * method(*arguments)
+
+    return wrapper
+
+
+class Decorated(Whole):
+    """A method whose function has another name."""
+
+    decode = doubled(Whole.decode)
+
+
+def bound(model, function):
+    return types.MethodType(function, model)
+
+
+METHODS = {
+    "of a base class": (Brighter, lambda model: super(Brighter, model).decode, lambda plain: plain),
+    "of the subclass": (Brighter, lambda model: model.decode, lambda plain: plain + 1),
+    "decorated": (Decorated, lambda model: model.decode, lambda plain: 2 * plain),
+    "replaced": (Whole, lambda model: bound(model, lambda self, z: 3 * self.up(z)), lambda plain: 3 * plain),
+    "without a name of its own": (Whole, lambda model: bound(model, doubled(Whole.decode)), lambda plain: 2 * plain),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_the_very_one_that_was_given(name):
+    kind, method, expected = METHODS[name]
+    model, z = kind().eval(), torch.rand(2, 2, 4, 4)
+    autoencoder = Autoencoder(model.encode, method(model), name="whole", latent_shape=(2, None, None), downsampling=2)
+    torch.testing.assert_close(autoencoder.decode(z), expected(model.up(z)))
+    double = autoencoder.to(dtype=torch.float64)
+    torch.testing.assert_close(double.decode(z).float(), expected(model.up(z)))
+    assert double.dtype is torch.float64
+    assert model.up.weight.dtype is torch.float32
+
+
+def test_methods_of_one_name_have_fingerprints_of_their_own():
+    model = Brighter().eval()
+    shapes = {"name": "whole", "latent_shape": (2, None, None), "downsampling": 2}
+    first = Autoencoder(model.encode, model.decode, **shapes)
+    second = Autoencoder(model.encode, super(Brighter, model).decode, **shapes)
+    assert first.fingerprint() != second.fingerprint()
+    assert first.fingerprint() == Autoencoder(model.encode, model.decode, **shapes).fingerprint()

@@ -10,6 +10,7 @@ from torch import nn
 
 from theodolite import InputError, LatentMap, jacobian, sampler_map
 from theodolite.derivatives import ChainOperator, JacobianOperator, self_check
+from theodolite.derivatives.linearise import Linearisation
 from theodolite.maps import karras_levels
 from theodolite.scores import GaussianScore
 from theodolite.zoo import MixtureDiffusion
@@ -95,6 +96,63 @@ def test_vjps_are_the_adjoint(net, method):
     torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-10)
     dense = J.dense()
     torch.testing.assert_close(torch.einsum("nij,knj->kni", dense, V.flatten(2)), J.matvec(V).flatten(2))
+
+
+def public(operator):
+    return {name for name in dir(operator) if not name.startswith("_")}
+
+
+def test_a_chain_has_all_that_a_single_map_has(net):
+    """Every public name can be read, and every method called, on both."""
+    map, z, V = sampler(net, "ddim"), noise(), vectors(2, noise())
+    for operator in (jacobian(map, z), JacobianOperator(map, z)):
+        assert public(operator) >= {"matvec", "rmatvec", "second", "at_offsets", "dense", "flat", "forget", "status"}
+        assert set(vars(JacobianOperator(map, z))) <= set(vars(operator))
+        products = operator.matvec(V), operator.rmatvec(V), operator.second(V), operator.at_offsets(V)
+        assert all(getattr(operator, name) is not None for name in public(JacobianOperator(map, z)))
+        operator.forget()
+        again = operator.matvec(V), operator.rmatvec(V), operator.second(V), operator.at_offsets(V)
+        for first, second in zip(products, again):
+            torch.testing.assert_close(first, second)
+
+
+def test_a_chain_forgets_all_its_recordings(net):
+    J = jacobian(sampler(net, "ddim"), noise())
+    J.matvec(vectors(2, noise()))
+    assert all(part._recordings for part in J.parts)
+    J.forget()
+    assert not any(part._recordings for part in J.parts)
+
+
+PRODUCTS = {"matvec": "push", "rmatvec": "pull", "second": "second", "at_offsets": None}
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize("failures", [1, 3])
+def test_a_chain_halves_its_blocks_where_memory_runs_out(net, monkeypatch, product, failures):
+    V, refused = vectors(8, noise()), []
+    expected = getattr(jacobian(sampler(net, "ddim"), noise()), product)(V)
+    J = jacobian(sampler(net, "ddim"), noise())
+
+    def greedy(plain):
+        def run(*arguments):
+            if len(arguments[-1]) > 2 and len(refused) < failures:
+                refused.append(len(arguments[-1]))
+                raise torch.OutOfMemoryError("simulated")
+            return plain(*arguments)
+
+        return run
+
+    if PRODUCTS[product] is None:
+        step = J.parts[2].map.function
+        step.forward = greedy(step.forward)
+    else:
+        plain = getattr(Linearisation, PRODUCTS[product])
+        monkeypatch.setattr(Linearisation, PRODUCTS[product], greedy(plain))
+    for operator in (J, *J.parts):
+        operator._chunk = 16
+    torch.testing.assert_close(getattr(J, product)(V), expected)
+    assert len(refused) == failures
 
 
 def test_without_recordings_too(net, unrecorded):

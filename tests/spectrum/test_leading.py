@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from theodolite.derivatives import LinearOperator
+from theodolite.descriptors.leading import spectral_gap
 from theodolite.estimates import Estimate, Seeds, student_mean
-from theodolite.spectrum import dense_triplet, golub_kahan, refine, ritz_triplet
+from theodolite.spectrum import converge, dense_triplet, golub_kahan, refine, ritz_triplet
 
 
 def matrices(s, n=20, rows=90):
@@ -31,6 +32,49 @@ def test_the_leading_value_is_a_lower_bound_with_its_width(top, depth):
     if depth == 20 and top == 2.0:
         torch.testing.assert_close(triplet.sigma, exact.sigma, rtol=1e-8, atol=0)
         assert ((triplet.right * exact.right).sum(-1).abs() > 1 - 1e-6).all()
+
+
+def drawn_edges(seed):
+    """One leading value, a bulk that begins from 0.5 to 0.99 of it, drawn sizes and shapes."""
+    g = torch.Generator().manual_seed(seed)
+    d, edge = int(torch.randint(200, 400, (1,), generator=g)), 0.5 + 0.49 * float(torch.rand(1, generator=g))
+    power = 0.3 + 2 * float(torch.rand(1, generator=g))
+    s = edge * torch.rand(d, generator=g, dtype=torch.float64) ** power
+    s[0] = 1.0
+    return s
+
+
+@pytest.mark.parametrize("probes", [1, 2, 3])
+@pytest.mark.parametrize("depth", [12, 24, 48])
+@pytest.mark.parametrize(("cases", "seeds"), [(5, 20), pytest.param(20, 200, marks=pytest.mark.slow)])
+def test_the_gap_holds_the_errors_of_both_values(probes, depth, cases, seeds):
+    hits, statuses = [], []
+    for case in range(cases):
+        s = drawn_edges(case)
+        operator = LinearOperator(
+            seeds, len(s), len(s), lambda V, s=s: V * s, lambda U, s=s: U * s, torch.float64, s.device
+        )
+        run = golub_kahan(operator, Seeds(case, seeds).frame("spectrum", probes, len(s)), depth)
+        triplet = converge(operator, ritz_triplet(operator, run), angle=0.02, depth=depth // 3, rounds=2)
+        gap, top = spectral_gap(triplet), s.sort(descending=True).values
+        low, high = gap.interval()
+        hits.append((low <= 1 - top[1]) & (1 - top[1] <= high))
+        statuses += gap.statuses
+    assert torch.cat(hits).double().mean() >= 0.9
+    if probes == 1:
+        assert set(statuses) == {"truncated"}
+    elif depth == 48:
+        assert statuses.count("ok") > 0.9 * len(statuses)
+
+
+@pytest.mark.parametrize("probes", [1, 2])
+def test_a_tie_is_allowed_for_where_it_cannot_be_seen(probes):
+    s = torch.linspace(0.1, 0.5, 60, dtype=torch.float64)
+    s[:2] = 1.0
+    operator = LinearOperator.from_matrices(matrices(s))
+    run = golub_kahan(operator, Seeds(0, 20).frame("spectrum", probes, 60), 24)
+    low, high = spectral_gap(ritz_triplet(operator, run)).interval()
+    assert ((low <= 0) & (high >= 0)).all()
 
 
 def test_refining_from_a_close_start_converges():

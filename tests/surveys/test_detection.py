@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from theodolite.surveys.detected import read_detection
 
 from theodolite.data.images import ImageFile
 from theodolite.data.sources import spread
 from theodolite.errors import InputError
 from theodolite.surveys import detect, read_run
-from theodolite.surveys.detected import read_detection
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny

@@ -50,7 +50,7 @@ def test_the_folder_holds_maps_masks_and_numbers(found: HotspotRun) -> None:
     rows = read_parquet(found.run.path / "hotspots.parquet").to_pylist()
     assert {row["quantity"] for row in rows if row["sample"] is None} == set(found.found.shares)
     assert len(rows) == 5 + 4 * 5
-    assert "lc" in found.run.quantities
+    assert "subspace_lc" in found.run.quantities
     shares = found.found.images["wasted_share"].value[found.order].nan_to_num(nan=-1.0)
     assert torch.equal(shares, shares.sort(descending=True).values)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from theodolite.surveys.detected import read_detection
 from torch import nn
 
 from theodolite import LatentMap
@@ -15,7 +16,6 @@ from theodolite.detection import of_level
 from theodolite.errors import InputError
 from theodolite.estimates import Seeds
 from theodolite.surveys import detect
-from theodolite.surveys.detected import read_detection
 from theodolite.surveys.plan import sample_seed
 from theodolite.zoo import ConditionalDiffusion
 

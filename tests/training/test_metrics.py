@@ -232,3 +232,28 @@ def test_without_torchmetrics_the_message_says_what_to_install():
 def test_bad_input_is_refused_in_one_sentence(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize(("step", "m"), [(0.25, 2), (0.5, 8), (1.0, 8), (2.0, 64)])
+def test_quantised_latents_are_named_and_nan_has_its_reason(kind, step: float, m: int):
+    """Rounding makes negative zeros too, which are the same latents as positive ones."""
+    metric = fed(kind([0.01, 30.0]), (cloud(2000, m) / step).round() * step)
+    with pytest.warns(UserWarning, match="before the quantiser") as warned:
+        value = metric.compute()
+    words = [str(warning.message) for warning in warned]
+    if not bool(torch.isfinite(value).all()):
+        assert any("is NaN: " in message and "references" in message for message in words)
+    assert torch.isnan(value[0])
+
+
+def test_latents_of_low_precision_are_not_taken_for_quantised(recwarn):
+    fed(FisherInformation(30.0), cloud(3000).bfloat16().float()).compute()
+    assert not [warning for warning in recwarn if "quantiser" in str(warning.message)]
+
+
+def test_zeros_of_both_signs_are_one_latent():
+    rows = torch.tensor([[0.0, 1.0], [-0.0, 1.0], [1.0, 0.0], [1.0, -0.0]])
+    metric = FisherInformation(1.0)
+    metric.update(rows)
+    assert len(metric.latents) == 2

@@ -11,7 +11,7 @@ from torch import Tensor
 from theodolite.derivatives.scalars import hessians
 from theodolite.errors import InputError
 from theodolite.zoo import CRITICAL_COUPLING, Ising, onsager
-from theodolite.zoo.ising import clusters, enumeration, torus, transfer
+from theodolite.zoo.ising import clusters, partition
 
 D = torch.float64
 POINTS = torch.tensor([[0.2, 0.0], [0.4406867935, 0.0], [0.4, 0.1], [0.3, -0.05]], dtype=D)
@@ -26,7 +26,7 @@ def close(got: Tensor, want: Tensor, atol: float = 0.0, rtol: float = 0.0) -> No
 
 
 def test_levels_of_four_by_four():
-    levels, counts = enumeration.level_counts(4)
+    levels, counts = partition.level_counts(4)
     assert len(levels) == 80
     expected = {32: 2, 24: 32, 20: 64, 16: 424, 12: 1728, 8: 6688, 4: 13568}
     for bonds, count in expected.items():
@@ -51,15 +51,15 @@ def test_table_of_four_by_four():
 
 @pytest.mark.parametrize("side", [2, 3, 4])
 def test_transfer_matrix_is_the_sum_over_states(side: int):
-    close(transfer.log_partition(POINTS, side), enumeration.log_partition(POINTS, side), rtol=1e-13)
+    close(partition.transfer_log_partition(POINTS, side), partition.enumerated_log_partition(POINTS, side), rtol=1e-13)
 
 
 @pytest.mark.parametrize("side", [3, 5, 6, 9])
 def test_transfer_matrix_without_a_field_is_kaufman(side: int):
     K = tensor(0.0, 1e-9, 0.3, CRITICAL_COUPLING, 0.5, 2.0)
     theta = torch.stack([K, torch.zeros_like(K)], -1)
-    close(transfer.log_partition(theta, side), torus.log_partition(K, side, side), rtol=1e-13)
-    exact = hessians(lambda rows: transfer.log_partition(rows, side), theta)
+    close(partition.transfer_log_partition(theta, side), partition.torus_log_partition(K, side, side), rtol=1e-13)
+    exact = hessians(lambda rows: partition.transfer_log_partition(rows, side), theta)
     close(Ising(side)._variances(K), exact.diagonal(dim1=-2, dim2=-1), atol=1e-10, rtol=2e-10)
 
 
@@ -120,7 +120,7 @@ def test_large_tori_have_the_limit_of_onsager():
 @pytest.mark.parametrize("side", [3, 4])
 def test_fisher_is_the_covariance_of_the_statistics(side: int):
     model, theta = Ising(side), tensor(0.35, 0.15)
-    states = enumeration.all_states(side)
+    states = partition.all_states(side)
     p = model.log_likelihood(states, theta[None])[:, 0].exp()
     assert p.sum().item() == pytest.approx(1, abs=1e-12)
     mean = p @ model.statistics(states)
@@ -169,7 +169,7 @@ def chi_square(counts: Tensor, probabilities: Tensor) -> float:
 def test_states_have_their_probabilities(side: int, K: float, h: float):
     model, theta = Ising(side), tensor(K, h)
     states = model.sample(theta, 20_000, generator=3)
-    levels, counts = enumeration.level_counts(side)
+    levels, counts = partition.level_counts(side)
     exact = (levels @ theta + counts.log() - model.log_partition(theta)).exp()
     drawn = (model.statistics(states)[:, None] == levels).all(-1).double().sum(0)
     assert drawn.sum() == 20_000
@@ -178,7 +178,7 @@ def test_states_have_their_probabilities(side: int, K: float, h: float):
 
 def test_a_sweep_too_few_is_seen_by_the_chi_square():
     model, theta = Ising(4), tensor(CRITICAL_COUPLING, 0.0)
-    levels, counts = enumeration.level_counts(4)
+    levels, counts = partition.level_counts(4)
     exact = (levels @ theta + counts.log() - model.log_partition(theta)).exp()
     early = model.statistics(model.sample(theta, 20_000, generator=3, sweeps=3))
     assert chi_square((early[:, None] == levels).all(-1).double().sum(0), exact) > 10

@@ -10,10 +10,8 @@ import theodolite
 from theodolite.cli import terminal
 from theodolite.cli.decouple import decouple
 from theodolite.cli.demo import demo
-from theodolite.cli.diffusability import diffusability
 from theodolite.cli.guide import guide
 from theodolite.cli.phases import phases
-from theodolite.cli.rank import rank
 from theodolite.cli.report import report
 from theodolite.cli.show import show
 from theodolite.cli.traverse import traverse
@@ -94,5 +92,5 @@ def main() -> None:
     """  # noqa: D301
 
 
-for verb in (rank, diffusability, decouple, traverse, phases, guide, demo, report, show):
+for verb in (decouple, traverse, phases, guide, demo, report, show):
     main.add_command(verb)

@@ -34,13 +34,6 @@ def report(run: str, out: str | None) -> None:
     terminal.say(_WRITERS[kind](run, Path(out) if out else None))
 
 
-def _ranking(run: str, out: Path | None) -> Path:
-    from theodolite.report.ranking import write_ranking_report
-    from theodolite.surveys.ranked_store import read_ranking
-
-    return write_ranking_report(*read_ranking(run), out or Path(run) / "report.html")
-
-
 def _decoupling(run: str, out: Path | None) -> Path:
     from theodolite.report.decoupling import write_decoupling_report
     from theodolite.surveys.decoupled import read_decoupling
@@ -67,7 +60,6 @@ def _guidance(run: str, out: Path | None) -> Path:
 
 
 _WRITERS = {
-    "rank": _ranking,
     "decouple": _decoupling,
     "phases": _phases,
     "guide": _guidance,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from theodolite.cli import decoupled, guide, mapped, ranked, terminal, traverse
+from theodolite.cli import decoupled, guide, mapped, terminal, traverse
 
 __all__ = ["show"]
 
@@ -57,16 +57,6 @@ def _kind_of(run: str) -> str:
         return "?"
 
 
-def _show_ranking(run: str, as_json: bool, _: str | None) -> None:
-    from theodolite.surveys.ranked_store import read_ranking
-
-    ranking, info = read_ranking(run)
-    if as_json:
-        terminal.say(ranked.as_json(ranking, info, run, None))
-    else:
-        ranked.print_summary(ranking, info)
-
-
 def _show_decoupling(run: str, as_json: bool, _: str | None) -> None:
     from theodolite.surveys.decoupled import read_decoupling
 
@@ -96,7 +86,6 @@ def _show_traverse(run: str, as_json: bool, _: str | None) -> None:
 
 
 _SHOWN = {
-    "rank": _show_ranking,
     "decouple": _show_decoupling,
     "phases": _show_phases,
     "guide": _show_guidance,

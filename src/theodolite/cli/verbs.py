@@ -62,8 +62,13 @@ def option_of(setting: Setting) -> Callable[[Any], Any]:
 
 def verb_of(experiment: type[Experiment]) -> click.Command:
     """The verb of an experiment."""
+    shown = experiment.demonstration()
 
-    def run(out: str | None, dry_run: bool, as_json: bool, quiet: bool, no_report: bool, **given: Any) -> None:
+    def run(
+        out: str | None, dry_run: bool, as_json: bool, quiet: bool, no_report: bool, demo: bool = False, **given: Any
+    ) -> None:
+        if demo:
+            given, out = _demonstrated(experiment, given), out or f"runs/{experiment.kind}-demo"
         arguments = [_argument(given.pop(argument.name)) for argument in experiment.arguments]
         settings = {name: _value(value) for name, value in given.items() if value not in (None, ())}
         _require(experiment, settings)
@@ -77,9 +82,11 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
     decorated = run
     for option in reversed((*(option_of(setting) for setting in experiment.settings), _OUT, *_ANSWER)):
         decorated = option(decorated)
+    if shown:
+        decorated = click.option("--demo", is_flag=True, help="Measure what ships with the package.")(decorated)
     for argument in reversed(experiment.arguments):
         nargs = -1 if argument.many else 1
-        decorated = click.argument(argument.name, nargs=nargs, required=True)(decorated)
+        decorated = click.argument(argument.name, nargs=nargs, required=not shown)(decorated)
     return click.command(experiment.kind, short_help=experiment.summary, help=_help(experiment))(decorated)
 
 
@@ -88,6 +95,16 @@ def _require(experiment: type[Experiment], settings: dict[str, Any]) -> None:
         if setting.required and setting.name not in settings:
             option = f"--{setting.name.replace('_', '-')} {setting.metavar or ''}".strip()
             raise click.UsageError(f"{option} expected, got none: {setting.help.rstrip('.')}")
+
+
+def _demonstrated(experiment: type[Experiment], given: dict[str, Any]) -> dict[str, Any]:
+    """What the demonstration brings, beside settings that were given."""
+    shown = experiment.demonstration()
+    needed = [argument.name for argument in experiment.arguments]
+    for name in (*needed, *(setting.name for setting in experiment.settings if setting.required)):
+        if given[name] not in (None, ()):
+            raise click.UsageError(f"--demo brings {name} of its own: leave out {name}")
+    return {name: shown.get(name) if value in (None, ()) else value for name, value in given.items()}
 
 
 def _help(experiment: type[Experiment]) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Sequence
-from pathlib import PurePosixPath
-from typing import TypeVar
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, TypeVar
 
 from theodolite.errors import InputError
 
-__all__ = ["DEFAULT", "sources_of", "spread"]
+__all__ = ["DEFAULT", "sourced_images", "sources_of", "spread"]
+
+if TYPE_CHECKING:
+    from theodolite.data.images import ImageSet
 
 _File = TypeVar("_File")
 
@@ -53,6 +57,20 @@ def spread(files: Sequence[_File], keys: Sequence[Hashable], limit: int | None) 
         seen[key] += 1
     order = sorted(range(len(files)), key=lambda place: turns[place])
     return [files[place] for place in sorted(order[:limit])]
+
+
+def sourced_images(folder: Path, pattern: str | None, limit: int | None) -> tuple[ImageSet, list[str]]:
+    """At most `limit` images of a folder, from its sources in turn, and the source of each.
+
+    Raises:
+        InputError: as for `find_images` and `sources_of`.
+    """
+    from theodolite.data.images import find_images
+
+    everything = find_images(folder)
+    sources = sources_of([image.file for image in everything.files], pattern)
+    chosen = spread([*zip(everything.files, sources)], sources, limit)
+    return replace(everything, files=tuple(image for image, _ in chosen)), [source for _, source in chosen]
 
 
 def _source(file: PurePosixPath, expression: re.Pattern[str], pattern: str | None) -> str:

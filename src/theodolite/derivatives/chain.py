@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import reduce
 
 from torch import Tensor
 
 from theodolite.derivatives.memory import Footprint
 from theodolite.derivatives.operator import JacobianOperator
 from theodolite.errors import InputError
+from theodolite.estimates import worse
 from theodolite.maps.chain import Chain
 from theodolite.maps.latent_map import LatentMap
 
@@ -58,23 +60,31 @@ class ChainOperator(JacobianOperator):
         keeps: whether the recordings of all stages are kept between products.
     """
 
-    def __init__(self, map: LatentMap, latents: Tensor) -> None:
-        map.check(latents)
-        self.map = map
-        self.latents = latents.detach().clone()
-        self.parts = list(_through(map, self.latents))
-        self.outputs = self.parts[-1].outputs
-        self.passes = 1
-        self.way = self.message = ""
-        made = [part.footprint for part in self.parts]
-        self.footprint = Footprint(max(one.largest for one in made), max(one.total for one in made))
-        self.keeps = 2 * self.n * sum(one.total for one in made) <= _KEPT
-        self._chunk = self.footprint.tangents(latents.device)
+    parts: list[JacobianOperator]
+    keeps: bool
+
+    def _evaluate(self) -> tuple[Tensor, Footprint]:
+        self.parts = list(_through(self.map, self.latents))
+        prints = [part.footprint for part in self.parts]
+        self.keeps = 2 * self.n * sum(each.total for each in prints) <= _KEPT
+        footprint = Footprint(max(each.largest for each in prints), max(each.total for each in prints))
+        return self.parts[-1].outputs, footprint
 
     @property
     def status(self) -> str:
-        """``ok`` for exact derivatives, ``approximate`` when only central differences worked in some stage."""
-        return "ok" if all(part.status == "ok" for part in self.parts) else "approximate"
+        """The worst of the stages'."""
+        return reduce(worse, (part.status for part in self.parts))
+
+    @property
+    def message(self) -> str:
+        """What to know of the first stage with the worst status, or else of the first that has something to say."""
+        ordered = sorted(self.parts, key=lambda part: part.status != self.status)
+        return next((part.message for part in ordered if part.message), "")
+
+    @property
+    def has_reverse_mode(self) -> bool:
+        """Of all stages."""
+        return all(part.has_reverse_mode for part in self.parts)
 
     def matvec(self, V: Tensor) -> Tensor:
         """`J v`: `(k, n, *latent) -> (k, n, *output)`; `k` model passes a latent."""
@@ -104,11 +114,17 @@ class ChainOperator(JacobianOperator):
         W: Tensor | None = None
         with self._counted():
             for part in self.parts:
-                bent = part.second(V)
+                bent = self._once(part, part.second, V)
                 W = bent if W is None else bent + part.matvec(W)
                 V = self._once(part, part.matvec, V)
         assert W is not None
         return W
+
+    def forget(self) -> None:
+        """Drop recordings and reverse graphs of all stages; the next product makes them anew."""
+        super().forget()
+        for part in self.parts:
+            part.forget()
 
     def _once(self, part: JacobianOperator, product: Callable[[Tensor], Tensor], vectors: Tensor) -> Tensor:
         result = product(vectors)
@@ -123,7 +139,6 @@ class ChainOperator(JacobianOperator):
         yield
         self.passes += max(part.passes - count for part, count in zip(self.parts, before))
         self.way = ", ".join(dict.fromkeys(part.way for part in self.parts if part.way))
-        self.message = next((part.message for part in self.parts if part.message), "")
 
 
 def _through(map: LatentMap, z: Tensor) -> Iterator[JacobianOperator]:

@@ -6,16 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from theodolite.derivatives.evaluation import check_point, evaluated
 from theodolite.derivatives.linear import LinearOperator
 from theodolite.derivatives.linearise import Linearisation, linearise
-from theodolite.derivatives.memory import Footprint, available_bytes, is_out_of_memory, measure_footprint
-from theodolite.derivatives.precision import full_precision
+from theodolite.derivatives.memory import Footprint, available_bytes, is_out_of_memory
+from theodolite.derivatives.precision import plain_evaluation
 from theodolite.derivatives.products import PULLS, PUSHES, RECORDED, Pull, Push, second_jvp, second_jvp_loop, stacked
-from theodolite.derivatives.repairs import repaired
-from theodolite.derivatives.trust import check_recording
+from theodolite.derivatives.trust import Verdict, check_recording, guard
 from theodolite.errors import InputError
+from theodolite.estimates import worse
 from theodolite.maps.latent_map import LatentMap
 
 __all__ = ["JacobianOperator"]
@@ -33,7 +34,6 @@ class JacobianOperator:
         passes: model passes spent so far on one latent: a forward evaluation, a JVP and a VJP count one each.
         way: how `matvec` is computed (`linearised`, `forward`, `forward-loop`, `double-reverse`, `double-autograd`,
             `central-differences`); empty before the first product.
-        message: why a better way was given up, or what to know of the one taken.
     """
 
     def __init__(self, map: LatentMap, latents: Tensor) -> None:
@@ -42,17 +42,18 @@ class JacobianOperator:
                 f"a LatentMap expected, got {type(map).__name__}; wrap a function as "
                 "LatentMap(function, latent_shape), and of an autoencoder take `.decoder`"
             )
-        map.check(latents)
-        _refuse_half(latents, map)
-        _refuse_training(map, len(latents))
+        check_point(map, latents)
         self.map = map
-        self.latents = latents.detach().clone()
-        self.outputs, self.footprint = _evaluate(map, self.latents)
         self.passes = 1
         self.way = ""
-        self.message = ""
+        self._note = ""
+        with plain_evaluation():
+            self.latents = latents.detach().clone()
+            self.outputs, self.footprint = self._evaluate()
         self._push: Push | None = None
         self._pull: Pull | None = None
+        self._failed: set[str] = set()
+        self._is_judge = False
         self._recordings: dict[tuple[int, int], Linearisation] = {}
         self._pullbacks: dict[tuple[int, int], Callable[[Tensor], Tensor]] = {}
         self._chunk = self.footprint.tangents(latents.device)
@@ -74,25 +75,59 @@ class JacobianOperator:
 
     @property
     def status(self) -> str:
-        """``ok`` for exact derivatives, ``approximate`` when only central differences worked."""
-        return "ok" if self._push is None or self._push.exact else "approximate"
+        """How far products can be trusted, once there were some.
+
+        ``ok`` for exact derivatives, ``approximate`` when only central differences worked, ``undetermined`` when
+        products are no slopes of the map, ``undefined`` when it jumps (`trust.guard`; about 20 passes once a map).
+        """
+        ways: tuple[Push | Pull | None, ...] = (self._push, self._pull)
+        return worse(self._verdict.status, "ok" if all(way is None or way.exact for way in ways) else "approximate")
+
+    @property
+    def message(self) -> str:
+        """Why products cannot be trusted, why a better way was given up, or what to know of the one taken."""
+        return self._verdict.message or self._note
+
+    @property
+    def has_reverse_mode(self) -> bool:
+        """False where a transposed product had to be worked out by differences along every axis."""
+        return self._pull is None or self._pull.exact
+
+    @property
+    def _verdict(self) -> Verdict:
+        if self._is_judge or (self._push is None and self._pull is None):
+            return Verdict()
+        return guard(self.map, self.latents[:1], _judge)
 
     def matvec(self, V: Tensor) -> Tensor:
         """`J v`: `(k, n, *latent) -> (k, n, *output)`; `k` model passes a latent."""
         self._check(V, self.latents, "matvec")
-        way = self._chosen_push(V)
-        self.passes += len(V) * way.passes
-        if way.name == RECORDED:
-            return self._in_chunks(V, lambda rows, part: self._recording(rows).push(part), self._graphs)
-        return self._in_chunks(V, lambda rows, part: way.apply(self.map, self.latents[rows], part))
+        while True:
+            way = self._chosen_push(V)
+            try:
+                products = self._pushed(way, V)
+            except Exception as error:  # tried on one latent and one vector only: in use it may fail all the same
+                if not self._give_up(way, PUSHES, error):
+                    raise
+                self._push = None
+            else:
+                self.passes += len(V) * way.passes
+                return products
 
     def rmatvec(self, U: Tensor) -> Tensor:
         """`Jᵀ u`: `(k, n, *output) -> (k, n, *latent)`; `k` model passes a latent."""
         self._check(U, self.outputs, "rmatvec")
-        if self._pull is None:
-            self._pull = self._first_that_works(PULLS, lambda way: self._try_pull(way, U[:1, :1]))
-        self.passes += len(U)
-        return self._in_chunks(U, lambda rows, part: self._pullback(rows)(part), self._graphs)
+        while True:
+            way = self._chosen_pull(U)
+            try:
+                products = self._in_chunks(U, lambda rows, part: self._pullback(rows)(part), self._graphs)
+            except Exception as error:
+                if not self._give_up(way, PULLS, error):
+                    raise
+                self._pull = None
+            else:
+                self.passes += len(U) * way.passes
+                return products
 
     def second(self, V: Tensor) -> Tensor:
         """Second derivatives `D²x(z)[v, v]`: `(k, n, *latent) -> (k, n, *output)`; about 2k model passes a latent.
@@ -116,6 +151,10 @@ class JacobianOperator:
                 if is_out_of_memory(error):
                     raise
         return self._in_chunks(V, ways[-1])
+
+    def _evaluate(self) -> tuple[Tensor, Footprint]:
+        """The outputs at all latents, and the memory that one of them takes."""
+        return evaluated(self.map, self.latents)
 
     def forget(self) -> None:
         """Drop recordings and reverse graphs; the next product makes them anew."""
@@ -168,15 +207,34 @@ class JacobianOperator:
             self.way = self._push.name
         return self._push
 
+    def _chosen_pull(self, U: Tensor) -> Pull:
+        if self._pull is None:
+            self._pull = self._first_that_works(PULLS, lambda way: self._try_pull(way, U[:1, :1]))
+        return self._pull
+
+    def _pushed(self, way: Push, V: Tensor) -> Tensor:
+        if way.name == RECORDED:
+            return self._in_chunks(V, lambda rows, part: self._recording(rows).push(part), self._graphs)
+        return self._in_chunks(V, lambda rows, part: way.apply(self.map, self.latents[rows], part))
+
+    def _give_up(self, way: _Way, ways: Sequence[_Way], error: Exception) -> bool:
+        """Whether to go on with the next way after one that was chosen failed in use."""
+        if isinstance(error, InputError) or is_out_of_memory(error) or way is ways[-1]:
+            return False
+        self._failed.add(way.name)
+        self._note = _failure(way.name, error)
+        self.forget()
+        return True
+
     def _try_push(self, way: Push, v: Tensor) -> None:
         if way.name == RECORDED:
-            self.message = check_recording(self.map, self.latents[:1])
+            self._note = check_recording(self.map, self.latents[:1])
         else:
             way.apply(self.map, self.latents[:1], v)
 
     def _try_pull(self, way: Pull, u: Tensor) -> None:
         if way.name == RECORDED:
-            self.message = check_recording(self.map, self.latents[:1])
+            self._note = check_recording(self.map, self.latents[:1])
             pulled = self._recording(slice(0, 1)).pull(u)
         else:
             pulled = way.linearise(self.map, self.latents[:1])(u)
@@ -193,14 +251,16 @@ class JacobianOperator:
 
     def _first_that_works(self, ways: Sequence[_Way], attempt: Callable[[_Way], object]) -> _Way:
         for way in ways[:-1]:
+            if way.name in self._failed:
+                continue
             try:
-                with full_precision(), repaired(), torch.no_grad():
+                with plain_evaluation():
                     attempt(way)
                 return way
             except Exception as error:  # the map itself runs, so whatever this raises, another way may not
                 if is_out_of_memory(error):
                     return way
-                self.message = f"{way.name} mode failed: {str(error).splitlines()[0][:200]}"
+                self._note = _failure(way.name, error)
         return ways[-1]
 
     def _pullback(self, rows: slice) -> Callable[[Tensor], Tensor]:
@@ -208,19 +268,24 @@ class JacobianOperator:
         assert self._pull is not None
         if self._pull.name == RECORDED:
             return self._recording(rows).pull
-        return self._kept(self._pullbacks, rows, self._pull.linearise)
+        return self._kept(self._pullbacks, rows, self._pull.linearise, self._pull.setup(self.latent_dim))
 
     def _recording(self, rows: slice) -> Linearisation:
         return self._kept(self._recordings, rows, linearise)
 
     def _kept(
-        self, store: dict[tuple[int, int], _Made], rows: slice, make: Callable[[LatentMap, Tensor], _Made]
+        self,
+        store: dict[tuple[int, int], _Made],
+        rows: slice,
+        make: Callable[[LatentMap, Tensor], _Made],
+        passes: int = 0,
     ) -> _Made:
-        """What was made for some latents, kept while that of all of them fits in memory."""
+        """What was made for some latents in so many passes, kept while that of all of them fits in memory."""
         key = (rows.start, rows.stop)
         if key in store:
             return store[key]
         made = make(self.map, self.latents[rows])
+        self.passes += passes if rows.start == 0 else 0
         if self.n <= self._graphs:
             store[key] = made
         return made
@@ -231,7 +296,7 @@ class JacobianOperator:
         """Apply to blocks of at most `_chunk` (vector, latent) pairs; a block that does not fit is halved."""
         while True:
             try:
-                with full_precision(), repaired(), torch.no_grad():
+                with plain_evaluation():
                     return self._finite(self._blocks(vectors, apply, most_rows or self.n))
             except (RuntimeError, torch.OutOfMemoryError) as error:
                 if not is_out_of_memory(error) or self._chunk == 1:
@@ -243,12 +308,14 @@ class JacobianOperator:
         if not torch.isfinite(products).all():
             raise InputError(
                 f"{self.map.name} has a value or a derivative that is NaN or infinite at or near these latents; "
-                "leave such latents out, or smooth the operation that causes it"
+                "leave such latents out, smooth the operation that causes it, or divide outputs that are too large "
+                "for their precision by a constant"
             )
         return products
 
     def _blocks(self, vectors: Tensor, apply: Callable[[slice, Tensor], Tensor], most_rows: int) -> Tensor:
-        vectors = vectors.contiguous()
+        # A tensor made in inference mode cannot enter a graph; a copy made here can.
+        vectors = vectors.clone() if vectors.is_inference() else vectors.contiguous()
         width = min(self.n, self._chunk, most_rows)
         height = max(1, self._chunk // width)
         columns = []
@@ -258,62 +325,12 @@ class JacobianOperator:
         return torch.cat(columns, dim=1)
 
 
-def _refuse_half(latents: Tensor, map: LatentMap) -> None:
-    for dtype, what in ((latents.dtype, "latents"), (map.dtype, "weights")):
-        if dtype in (torch.float16, torch.bfloat16):
-            raise InputError(
-                f"float32 or float64 {what} expected, got {dtype}: rounding decides these numbers in half precision; "
-                "convert with `.float()`"
-            )
+def _judge(map: LatentMap, latents: Tensor) -> JacobianOperator:
+    """The operator by which a map is judged, which is not judged itself."""
+    operator = JacobianOperator(map, latents)
+    operator._is_judge = True
+    return operator
 
 
-def _refuse_training(map: LatentMap, n: int) -> None:
-    """Noise makes a map no function of its latent, and statistics of a batch none of a single one of several."""
-    for module in (part for held in map.modules for part in held.modules() if part.training):
-        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
-            raise InputError(
-                f"{map.name} expected in eval mode, got dropout in training mode; call `.eval()` on the model"
-            )
-        if n > 1 and isinstance(module, nn.modules.batchnorm._BatchNorm):
-            raise InputError(
-                f"{map.name} expected in eval mode, got batch normalisation in training mode, which mixes the latents "
-                "of a batch; call `.eval()` on the model"
-            )
-
-
-def _evaluate(map: LatentMap, latents: Tensor) -> tuple[Tensor, Footprint]:
-    """The outputs, and the memory that one latent takes: measured on the first, so that the others come in chunks."""
-    try:
-        with full_precision(), repaired(), torch.no_grad():
-            outputs, footprint = measure_footprint(map, latents[:1])
-            _check_outputs(outputs, latents[:1], map)
-            rest = latents[1:].split(footprint.tangents(latents.device)) if len(latents) > 1 else ()
-            outputs = torch.cat([outputs, *(map(part) for part in rest)])
-    except RuntimeError as error:
-        if is_out_of_memory(error) or map.dtype in (None, latents.dtype):
-            raise
-        raise InputError(
-            f"{map.name} expected {map.dtype} latents like its weights, got {latents.dtype}; "
-            f"convert one, e.g. `latents.to({map.dtype})` or `map.to(dtype={latents.dtype})`"
-        ) from error
-    _check_outputs(outputs, latents, map)
-    return outputs, footprint
-
-
-def _check_outputs(outputs: Tensor, latents: Tensor, map: LatentMap) -> None:
-    if not isinstance(outputs, Tensor):
-        raise InputError(
-            f"{map.name} expected to return a tensor, got {type(outputs).__name__}; return one of its parts"
-        )
-    if outputs.ndim < 1 or len(outputs) != len(latents):
-        raise InputError(
-            f"{map.name} expected to return one output a latent, got shape {tuple(outputs.shape)} "
-            f"for {len(latents)} latents"
-        )
-    if outputs.dtype != latents.dtype:
-        raise InputError(
-            f"{map.name} expected to return {latents.dtype} outputs like its latents, got {outputs.dtype}; "
-            "compute in one precision throughout, float32 or float64"
-        )
-    if not torch.isfinite(outputs).all():
-        raise InputError(f"{map.name} returned NaN or infinity: check its weights and the scale of the latents")
+def _failure(name: str, error: Exception) -> str:
+    return f"{name} mode failed: {(str(error).splitlines() or [type(error).__name__])[0][:200]}"

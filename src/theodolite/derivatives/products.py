@@ -15,11 +15,15 @@ from torch.func import jvp, vjp, vmap
 
 from theodolite.derivatives.layout import laid_out
 from theodolite.derivatives.linearise import linearise
+from theodolite.errors import InputError
 
 __all__ = ["PULLS", "PUSHES", "RECORDED", "Pull", "Push", "second_jvp", "second_jvp_loop", "stacked"]
 
 _Function = Callable[[Tensor], Tensor]
 _Pullback = Callable[[Tensor], Tensor]
+
+_MOST_AXES = 1024
+"""Entries of a latent up to which a transposed product may be worked out by differences: two passes each."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,18 @@ class Push:
 
 @dataclass(frozen=True)
 class Pull:
-    """A way to `Jᵀ u`: `linearise(f, z)` gives a function `(k, n, *output) -> (k, n, *latent)` that keeps its graph."""
+    """A way to `Jᵀ u`: `linearise(f, z)` gives a function `(k, n, *output) -> (k, n, *latent)` that keeps its graph.
+
+    Attributes:
+        passes: model passes of one product.
+        setup: model passes of `linearise`, by the entries of a latent.
+    """
 
     name: str
     linearise: Callable[[_Function, Tensor], _Pullback]
+    passes: int = 1
+    exact: bool = True
+    setup: Callable[[int], int] = lambda latent_dim: 0
 
 
 def _forward(f: _Function, z: Tensor, V: Tensor) -> Tensor:
@@ -91,6 +103,20 @@ def _autograd(f: _Function, z: Tensor) -> _Pullback:
     return lambda U: torch.stack([torch.autograd.grad(outputs, z, u, retain_graph=True)[0] for u in U])
 
 
+def _difference_columns(f: _Function, z: Tensor) -> _Pullback:
+    """The whole Jacobian by central differences along every axis, for a map that leaves torch."""
+    count = z[0].numel()
+    if count > _MOST_AXES:
+        raise InputError(
+            f"a map of torch operations expected, got one without reverse mode and {count} entries a latent; up to "
+            f"{_MOST_AXES} entries are measured by differences along each: keep the map inside torch"
+        )
+    axes = torch.eye(count, dtype=z.dtype, device=z.device).reshape(count, 1, *z.shape[1:])
+    columns = torch.cat([_central_difference(f, z, axis[None].expand(1, *z.shape)) for axis in axes])
+    columns = columns.flatten(2)
+    return lambda U: torch.einsum("dno,kno->knd", columns, U.flatten(2)).reshape(len(U), *z.shape)
+
+
 def _linearised(f: _Function, z: Tensor) -> tuple[Tensor, _Pullback]:
     outputs, pullback, *_ = vjp(f, z)
     return outputs, lambda u: pullback(u)[0]
@@ -137,4 +163,5 @@ PULLS = (
     Pull("reverse", _reverse),
     Pull("reverse-loop", _reverse_loop),
     Pull("autograd", _autograd),
+    Pull("central-differences", _difference_columns, passes=0, exact=False, setup=lambda latent_dim: 2 * latent_dim),
 )

@@ -3,22 +3,22 @@
 Measured with torch 2.13: forward mode over forward mode is wrong through layer, instance and batch-statistics
 normalisation, `linalg.solve` and determinants, and raises through GLU, hard sigmoid and, without a reverse graph, SiLU
 and Mish; group normalisation has no forward mode on non-contiguous input, `cdist` none at all and a wrong batched
-reverse mode; fused attention has no forward mode; `cholesky_inverse` is wrong at first order. The user's model is not
-touched: a function mode replaces the operation by its formula. Models that cast to float32 inside stay in float64 when
-they were given float64.
+reverse mode; `cholesky_inverse` is wrong at first order; pooling to one cell changes its strides in place, which no
+transform follows. The user's model is not touched: a function mode replaces the operation by its formula. Models that
+cast to float32 inside stay in float64 when they were given float64, and autocast that a model opens is closed again:
+half precision inside would be the largest error of every number, and is none of the function that a model stands for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.func import debug_unwrap
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 __all__ = ["hardsigmoid", "mish", "repaired", "silu"]
@@ -29,7 +29,7 @@ _Function = Callable[..., Any]
 @contextmanager
 def repaired() -> Iterator[None]:
     """Run maps in a form that can be differentiated twice in forward mode; restores every setting on exit."""
-    with sdpa_kernel(SDPBackend.MATH), _Repairs():
+    with _Repairs():
         yield
 
 
@@ -133,6 +133,12 @@ def _interpolate(
     return F.interpolate(x, size, scale_factor, mode, *args, **kwargs)
 
 
+def _adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
+    if output_size in (1, (1, 1), [1, 1]):
+        return x.mean((-2, -1), keepdim=True)
+    return F.adaptive_avg_pool2d(x, output_size)
+
+
 def _native_layer_norm(
     x: Tensor, shape: Sequence[int], weight: Any, bias: Any, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -228,6 +234,7 @@ _REPAIRED: Mapping[_Function, _Function] = {
     F.hardsigmoid: hardsigmoid,
     F.glu: _glu,
     F.interpolate: _interpolate,
+    F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
     torch.cdist: _cdist,
     torch.linalg.solve: _solve,
     torch.linalg.slogdet: _slogdet,
@@ -245,16 +252,30 @@ _REPAIRED: Mapping[_Function, _Function] = {
 }
 
 
+_AUTOCAST = ("cpu", "cuda")
+"""Devices whose autocast is closed."""
+
+
 class _Repairs(TorchFunctionMode):
-    """Replaces the operations above; batch counters that a model in training mode raises are put back on exit."""
+    """Replaces the operations above, without autocast.
+
+    Batch counters that a model in training mode raises, and the caller's autocast, are put back on exit.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._counters: dict[int, tuple[Tensor, int]] = {}
+        self._casting: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._casting = [device for device in _AUTOCAST if torch.is_autocast_enabled(device)]
+        _close_autocast()
+        return cast(Self, super().__enter__())
 
     def __torch_function__(
         self, func: _Function, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        _close_autocast()
         kwargs = dict(kwargs or {})
         if func is torch.Tensor.add_ and _is_counter(args[0]):
             return self._count(*args, **kwargs)
@@ -264,6 +285,8 @@ class _Repairs(TorchFunctionMode):
 
     def __exit__(self, *reason: Any) -> None:
         super().__exit__(*reason)
+        for device in self._casting:
+            torch.set_autocast_enabled(device, True)
         for counter, before in self._counters.values():
             counter.fill_(before)
 
@@ -274,6 +297,13 @@ class _Repairs(TorchFunctionMode):
             return counter.add_(*args, **kwargs)
         except RuntimeError:
             return counter
+
+
+def _close_autocast() -> None:
+    """Turn autocast off in this thread; a context that the model opened puts back what was before it by itself."""
+    for device in _AUTOCAST:
+        if torch.is_autocast_enabled(device):
+            torch.set_autocast_enabled(device, False)
 
 
 def _is_counter(item: Tensor) -> bool:

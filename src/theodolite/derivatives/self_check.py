@@ -11,9 +11,9 @@ from torch import Tensor
 
 from theodolite.derivatives.chain import jacobian
 from theodolite.derivatives.operator import JacobianOperator
-from theodolite.derivatives.precision import full_precision
-from theodolite.derivatives.repairs import repaired
+from theodolite.derivatives.precision import plain_evaluation
 from theodolite.derivatives.second_order import second_derivative
+from theodolite.derivatives.trust import ADJOINT_TOLERANCE
 from theodolite.errors import InputError
 from theodolite.maps.latent_map import LatentMap
 
@@ -21,7 +21,6 @@ __all__ = ["SelfCheck", "self_check"]
 
 _STEPS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 _FIRST_TOLERANCE = 1e-3
-_ADJOINT_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 _SECOND_TOLERANCE = 1e-2
 _TINY = 1e-300
 _CUT = (
@@ -73,12 +72,15 @@ def self_check(map: LatentMap, latents: Tensor, *, seed: int = 0) -> SelfCheck:
 
     Raises:
         InputError: the map cannot be evaluated at these latents.
+        RuntimeError: the map has no reverse mode, because it leaves torch.
     """
     map64, z = _in_double(map, latents[:1])
     operator = jacobian(map64, z)
     draws = torch.Generator().manual_seed(seed)
     V, U = (_units(like.shape, draws).to(z) for like in (operator.latents, operator.outputs))
     JV, JtU = operator.matvec(V), operator.rmatvec(U)
+    if not operator.has_reverse_mode:
+        raise RuntimeError(f"{map.name} leaves torch: there is no derivative to check, only differences")
     scale = max(float(z.norm()), 1.0)
     first = min(_apart(_slope(operator, V, h * scale), JV) for h in _STEPS)
     size = torch.maximum(JV.double().norm(), JtU.double().norm()).clamp_min(_TINY)
@@ -91,7 +93,16 @@ def self_check(map: LatentMap, latents: Tensor, *, seed: int = 0) -> SelfCheck:
     message = "; ".join(failures) or ("" if second is not None else _why_unchecked(z.dtype))
     dtype = str(z.dtype).removeprefix("torch.")
     return SelfCheck(
-        not failures, dtype, operator.way, first, adjoint, second, holds, independent, message, not wrong_first
+        passed=not failures,
+        dtype=dtype,
+        way=operator.way,
+        first_order=first,
+        adjoint=adjoint,
+        second_order=second,
+        second_order_holds=holds,
+        independent=independent,
+        message=message,
+        first_order_holds=not wrong_first,
     )
 
 
@@ -99,7 +110,7 @@ def _in_double(map: LatentMap, z: Tensor) -> tuple[LatentMap, Tensor]:
     """The map and latent in float64, or as they are when the map's function cannot follow."""
     converted = map.to(dtype=torch.float64)
     try:
-        with full_precision(), repaired(), torch.no_grad():
+        with plain_evaluation():
             if converted(z.double()).dtype is torch.float64:
                 return converted, z.double()
     except InputError:
@@ -153,7 +164,7 @@ def _jvp_slope(operator: JacobianOperator, v: Tensor, h: float) -> Tensor:
 def _rows_are_independent(map: LatentMap, z: Tensor) -> bool:
     """Whether each of two rows gives the same output alone and beside the other."""
     other = z.flip(-1) + 0.5 * z.std(correction=0) + 0.1
-    with full_precision(), repaired(), torch.no_grad():
+    with plain_evaluation():
         alone, beside = torch.cat([map(z), map(other)]), map(torch.cat([z, other]))
     tolerance = 1e-6 if z.dtype is torch.float64 else 1e-3
     return beside.shape == alone.shape and _relative(beside.nan_to_num(), alone.nan_to_num()) < tolerance
@@ -168,16 +179,16 @@ def _why_unchecked(dtype: torch.dtype) -> str:
 def _first_order_failures(
     dtype: torch.dtype, first: float, adjoint: float, independent: bool, is_cut: bool
 ) -> Sequence[str]:
-    found = []
+    failures = []
     if first > (_FIRST_TOLERANCE if dtype is torch.float64 else 0.05):
-        found.append(f"JVP differs from central differences by {first:.1e}")
-    if adjoint > _ADJOINT_TOLERANCE[dtype]:
-        found.append(f"JVP and VJP are not adjoint: {adjoint:.1e}")
-    if found and is_cut:
-        found = [_CUT]
+        failures.append(f"JVP differs from central differences by {first:.1e}")
+    if adjoint > ADJOINT_TOLERANCE[dtype]:
+        failures.append(f"JVP and VJP are not adjoint: {adjoint:.1e}")
+    if failures and is_cut:
+        failures = [_CUT]
     if not independent:
-        found.append("rows of a batch depend on each other (batch statistics?): put the model in eval mode")
-    return found
+        failures.append("rows of a batch depend on each other (batch statistics?): put the model in eval mode")
+    return failures
 
 
 def _second_order_failure(wrong: float | None) -> str:

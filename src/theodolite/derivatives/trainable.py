@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from theodolite.derivatives.memory import is_out_of_memory
+from theodolite.derivatives.precision import plain_attention
 from theodolite.derivatives.repairs import repaired
 from theodolite.errors import InputError
 
@@ -76,7 +77,7 @@ def second_differences(function: _Map, x: Tensor, u: Tensor, step: float) -> tup
 @contextmanager
 def _exact(x: Tensor) -> Iterator[None]:
     """Operations repaired, and in the precision of `x`, whatever the caller's autocast says."""
-    with repaired(), torch.autocast(x.device.type, enabled=False):
+    with plain_attention(), repaired(), torch.autocast(x.device.type, enabled=False):
         yield
 
 

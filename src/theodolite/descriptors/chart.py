@@ -9,6 +9,7 @@ from torch import Tensor
 
 from theodolite.derivatives import JacobianOperator, LinearOperator, jacobian
 from theodolite.descriptors.effort import STANDARD, Effort
+from theodolite.descriptors.rounding import Scatter, scatter
 from theodolite.estimates import Seeding, Seeds
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import (
@@ -79,7 +80,7 @@ class Chart:
 
     @cached_property
     def is_dense(self) -> bool:
-        """Whether the Jacobians are built: as asked for, or where that is no dearer than a spectrum good enough."""
+        """Whether the Jacobians are built: on request, or where that is no dearer than a spectrum good enough."""
         if self._dense is not None or self.effort.is_dense(self.dimension):
             return self._dense is not False
         return self.effort.rtol is not None and falls_short(self._sampled[1], self.flat, self.effort.rtol)
@@ -96,7 +97,7 @@ class Chart:
 
     @property
     def status(self) -> str:
-        """Of the derivatives: ``ok``, or ``approximate`` when only finite differences worked."""
+        """The status of the derivatives: ``ok``, or ``approximate`` when only finite differences worked."""
         return self.operator.status
 
     @cached_property
@@ -116,11 +117,21 @@ class Chart:
     @cached_property
     def spectrum(self) -> SpectralMeasure:
         """The singular values as nodes and weights."""
-        return dense_measure(self.jacobians) if self.is_dense else self._sampled[1]
+        return dense_measure(self.jacobians, self._in_double) if self.is_dense else self._sampled[1]
+
+    @property
+    def probes(self) -> Bidiagonalisation:
+        """The bidiagonalisation from random probes behind a spectrum that is not dense."""
+        return self._sampled[0]
+
+    @cached_property
+    def rounding(self) -> Scatter:
+        """Standard errors that come from the rounding of the latents."""
+        return scatter(self)
 
     @property
     def has_spectrum(self) -> bool:
-        """Whether anything has asked for the spectrum yet."""
+        """Whether the spectrum has been computed yet."""
         return "spectrum" in vars(self)
 
     @cached_property
@@ -141,6 +152,16 @@ class Chart:
         if self.is_dense:
             return dense_normal_norm(self.jacobians, a)
         return normal_norm(self.flat, a, self.effort.tangent_depth, run=self._sampled[0], measure=self.spectrum)
+
+    def _in_double(self, where: Tensor) -> Tensor | None:
+        """The Jacobians at some of the latents in float64, None where the map does not follow."""
+        try:
+            operator = jacobian(self.map.to(dtype=torch.float64), self.latents[where].double())
+            matrices = operator.dense()
+        except Exception:  # whatever a map raises in another precision, the errors then allow for float32
+            return None
+        self.operator.passes += operator.passes
+        return matrices if operator.status == "ok" else None
 
     @cached_property
     def _sampled(self) -> tuple[Bidiagonalisation, SpectralMeasure]:

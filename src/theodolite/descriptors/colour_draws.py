@@ -1,19 +1,19 @@
-"""Blocks `J_pᵀ J_p` of all latent locations from tangents that locations of a colour share, with random signs."""
+"""Blocks `J_pᵀ J_p` of all latent locations from tangents that locations of a colour share, and what they measure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from theodolite.derivatives import JacobianOperator
-from theodolite.descriptors.blocks import QUANTITIES, floored, measured, slopes
 from theodolite.descriptors.colouring import Colouring
 from theodolite.estimates import student_quantile
 
-__all__ = ["Draw", "draw", "standard_errors"]
+__all__ = ["QUANTITIES", "Draw", "draw", "floored", "measured", "slopes", "standard_errors"]
 
 _TOGETHER = 32
 """Tangents pushed at once: from about here on their cost is that of the arithmetic alone."""
@@ -48,17 +48,17 @@ def draw(
     """
     channels, height, width = operator.latents.shape[1:]
     device = operator.latents.device
-    found = torch.zeros(3, height, width, channels, channels, dtype=torch.float64, device=device)
+    blocks = torch.zeros(3, height, width, channels, channels, dtype=torch.float64, device=device)
     for colour, masks, pushed in _pushed(operator, colours, which, signs):
         shares, (rows, columns) = colours.shares(colour).to(device), colours.members(colour).T.to(device)
         energy = _cell_energy(pushed, height, width)
-        found[0, rows, columns] = torch.einsum("qhw,hwcd->qcd", shares, energy)
-        found[1, rows, columns] = torch.einsum("qhw,hwcd->qcd", shares * (1 - shares), energy)
+        blocks[0, rows, columns] = torch.einsum("qhw,hwcd->qcd", shares, energy)
+        blocks[1, rows, columns] = torch.einsum("qhw,hwcd->qcd", shares * (1 - shares), energy)
         if colour in back:
             pulled = operator.rmatvec(pushed[:, None])[:, 0].double() * masks
             block = pulled[:, :, rows, columns].permute(2, 0, 1)
-            found[2, rows, columns] = (block + block.mT) / 2
-    return Draw(*found)
+            blocks[2, rows, columns] = (block + block.mT) / 2
+    return Draw(*blocks)
 
 
 def standard_errors(
@@ -118,3 +118,61 @@ def _cell_energy(pushed: Tensor, height: int, width: int) -> Tensor:
     """Products of the outputs `(C, channels, Y, X)` of a colour, summed over each latent cell: `(H, W, C, C)`."""
     cells = pushed.double().unflatten(-1, (width, -1)).unflatten(-3, (height, -1))
     return torch.einsum("cohiwj,dohiwj->hwcd", cells, cells)
+
+
+def _gain(values: Tensor) -> Tensor:
+    return values.sum(-1)
+
+
+def _scaling(values: Tensor) -> Tensor:
+    return 0.5 * values.log().sum(-1)
+
+
+def _rank(values: Tensor) -> Tensor:
+    shares = _shares(values)
+    return (-(shares * shares.log()).sum(-1)).exp()
+
+
+def _gain_slope(values: Tensor) -> Tensor:
+    return torch.ones_like(values)
+
+
+def _scaling_slope(values: Tensor) -> Tensor:
+    return 0.5 / values
+
+
+def _rank_slope(values: Tensor) -> Tensor:
+    shares, sigma, rank = _shares(values), values.sqrt(), _rank(values).unsqueeze(-1)
+    return -rank * (shares.log() + rank.log()) / (2 * sigma * sigma.sum(-1, keepdim=True))
+
+
+def _shares(values: Tensor) -> Tensor:
+    return values.sqrt() / values.sqrt().sum(-1, keepdim=True)
+
+
+QUANTITIES: Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = MappingProxyType(
+    {"gain": (_gain, _gain_slope), "scaling": (_scaling, _scaling_slope), "rank": (_rank, _rank_slope)}
+)
+"""By name: a function of the eigenvalues `(..., C)` of a matrix, and its derivative by each of them."""
+
+
+def measured(blocks: Tensor) -> dict[str, Tensor]:
+    """Gain, scaling and rank of `blocks: (..., C, C)`, each `(...)`."""
+    values = torch.linalg.eigvalsh(blocks)
+    return {name: function(values) for name, (function, _) in QUANTITIES.items()}
+
+
+def slopes(blocks: Tensor, changes: Tensor) -> dict[str, Tensor]:
+    """To first order, by how much gain, scaling and rank change when `changes` is added to `blocks`."""
+    values, vectors = torch.linalg.eigh(blocks)
+    moved = torch.einsum("...ci,...cd,...di->...i", vectors, changes, vectors)
+    return {name: (slope(values) * moved).sum(-1) for name, (_, slope) in QUANTITIES.items()}
+
+
+def floored(blocks: Tensor, floor: float) -> tuple[Tensor, Tensor]:
+    """The blocks with eigenvalues of at least `floor` times the largest, and where that changed one, `(...)`."""
+    values, vectors = torch.linalg.eigh(blocks)
+    least = floor * values[..., -1:].clamp_min(torch.finfo(values.dtype).tiny)
+    low = (values < least).any(-1)
+    mended = torch.einsum("...ci,...i,...di->...cd", vectors, values.maximum(least), vectors)
+    return torch.where(low[..., None, None], mended, blocks), low

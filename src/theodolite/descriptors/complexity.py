@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from theodolite.derivatives.layout import laid_out
-from theodolite.derivatives.repairs import repaired
+from theodolite.derivatives.precision import plain_evaluation
+from theodolite.descriptors.arguments import with_shared_arguments
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
@@ -24,6 +25,9 @@ from theodolite.estimates import Estimate, Seeding, student_mean
 from theodolite.maps.latent_map import LatentMap
 
 __all__ = ["DESCRIPTOR", "local_complexity"]
+
+AXES = 8
+"""Axes of the cross-polytope that the headline is defined with, whatever the budget: more axes cut more units."""
 
 _PAPER_AXES, _PAPER_RADIUS, _PAPER_FRAMES = 20, 0.005, 3
 
@@ -44,12 +48,14 @@ The module `nn.ReLU6` calls `F.hardtanh` from zero, which counts too.
 """
 
 
+@with_shared_arguments
 @in_groups
 def local_complexity(
     map: LatentMap,
     latents: Tensor,
     *,
     radius: float | None = None,
+    axes: int | None = None,
     generator: Seeding = None,
     mode: Mode = "exact",
     effort: Effort | None = None,
@@ -67,36 +73,42 @@ def local_complexity(
 
     Args:
         map: a map built from the activations above, in any module or function.
-        latents: `(n, *latent)`.
         radius: `r` as a fraction of `||z||`; the effort's radii when left out.
-        generator: a `torch.Generator`, a seed, or one seed a latent.
+        axes: of each cross-polytope, 8 when left out, at most the entries of a latent. The count grows with them, so
+            compare only at one number of axes.
         mode: ``exact`` or ``paper``.
-        effort: frames, axes and radii.
-        dense: not used; for one signature with the other descriptors.
-        chart: shared work of several descriptors at these latents.
+        {shared}
 
     Returns:
-        `Estimate` (a count) with parts `local_complexity_fraction` (of all units), `local_complexity_units` and
-        `local_complexity_r<radius>` for each further radius. Status ``undefined`` when the map has no such activation,
+        `Estimate` (a count) with parts `local_complexity_fraction` (of all units), `local_complexity_units`,
+        `local_complexity_r<radius>` for each further radius and `local_complexity_a<axes>` where `effort.axes` is
+        another number than that of the headline. Status ``undefined`` when the map has no such activation,
         ``undetermined`` when fewer than one unit is cut on average.
         Cost: `2 * axes * frames` forward passes a radius.
 
     Raises:
-        InputError: a radius that is not positive.
+        InputError: a radius that is not positive, or no axis.
     """
     if radius is not None and radius <= 0:
         raise InputError(f"local_complexity `radius` expected a positive fraction of ||z||, got {radius}")
+    if axes is not None and (isinstance(axes, bool) or not isinstance(axes, int) or axes < 1):
+        raise InputError(f"local_complexity `axes` expected a whole number of at least one, got {axes!r}")
     chart = chart or Chart(map, latents, generator=generator, effort=effort, dense=dense)
     if is_paper(mode):
         frames = [_shared_frame(chart, seed) for seed in range(_PAPER_FRAMES)]
         return _bundle(chart, frames, _PAPER_RADIUS, relative=False)
-    dim = chart.operator.latent_dim
-    axes = min(chart.effort.axes, dim)
-    frames = [chart.seeds.frame(f"complexity{index}", axes, dim) for index in range(chart.effort.frames)]
+    frames = _frames(chart, axes or AXES)
     headline, *others = (radius,) if radius is not None else chart.effort.radii
     result = _bundle(chart, frames, headline)
-    more = {f"local_complexity_r{other:g}": replace(_bundle(chart, frames, other), parts={}) for other in others}
-    return replace(result, parts={**result.parts, **more})
+    more = {f"local_complexity_r{other:g}": _bundle(chart, frames, other) for other in others}
+    if axes is None and len(_frames(chart, chart.effort.axes)[0]) != len(frames[0]):
+        more[f"local_complexity_a{chart.effort.axes}"] = _bundle(chart, _frames(chart, chart.effort.axes), headline)
+    return replace(result, parts={**result.parts, **{name: replace(part, parts={}) for name, part in more.items()}})
+
+
+def _frames(chart: Chart, axes: int) -> list[Tensor]:
+    dim = chart.operator.latent_dim
+    return [chart.seeds.frame(f"complexity{index}", min(axes, dim), dim) for index in range(chart.effort.frames)]
 
 
 def _shared_frame(chart: Chart, seed: int) -> Tensor:
@@ -136,7 +148,7 @@ def _cuts(chart: Chart, offsets: Tensor) -> tuple[Tensor, int]:
         signs = _Signs()
         for start in range(0, len(vertices), together):
             part = vertices[start : start + together]
-            with torch.no_grad(), repaired(), signs.watching(len(part)):
+            with plain_evaluation(), signs.watching(len(part)):
                 chart.map(laid_out(part))
         counts.append(signs.cut())
         units = signs.units()
@@ -195,37 +207,39 @@ class _Watch(TorchFunctionMode):
 
 
 def _passes(effort: Effort, dense: bool) -> int:
-    return 2 * effort.axes * effort.frames * len(effort.radii)
+    further = effort.axes if effort.axes != AXES else 0
+    return 2 * effort.frames * (AXES * len(effort.radii) + further)
 
 
 DESCRIPTOR = Descriptor(
     local_complexity,
     (
         Quantity(
-            "local_complexity",
-            "Local complexity δ",
-            "units",
-            "#{units whose sign differs on z ± r ‖z‖ e_p}, r = 0.02",
-            "Humayun et al. 2025 (arXiv 2408.08307)",
-            "How many of the network’s hyperplanes cut a small cross-polytope around the latent.",
+            name="local_complexity",
+            label="Local complexity δ",
+            unit="units",
+            formula="#{units whose sign differs on z ± r ‖z‖ e_p}, r = 0.02, p = 1 … 8",
+            source="Humayun et al. 2025 (arXiv 2408.08307)",
+            meaning="How many of the network’s hyperplanes cut a small cross-polytope around the latent.",
         ),
         Quantity(
-            "local_complexity_fraction",
-            "Local complexity, fraction",
-            "",
-            "δ / units",
-            "Humayun et al. 2025 (arXiv 2408.08307)",
-            "Share of the units that are cut; trust 1 % to 20 %.",
+            name="local_complexity_fraction",
+            label="Local complexity, fraction",
+            unit="",
+            formula="δ / units",
+            source="Humayun et al. 2025 (arXiv 2408.08307)",
+            meaning="Share of the units that are cut; trust 1 % to 20 %.",
         ),
         Quantity(
-            "local_complexity_units",
-            "Units",
-            "units",
-            "entries of all activations",
-            "derived here",
-            "How many units the map has in all.",
+            name="local_complexity_units",
+            label="Units",
+            unit="units",
+            formula="entries of all activations",
+            source="derived here",
+            meaning="How many units the map has in all.",
         ),
     ),
     passes=_passes,
     needs_spectrum=False,
+    order=70,
 )

@@ -3,43 +3,60 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from theodolite.derivatives import second_derivative, second_difference
+from theodolite.descriptors.arguments import with_shared_arguments
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.modes import TIED, Mode, flagged, is_paper, marked
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, Seeding, student_mean
+from theodolite.estimates import Estimate, Seeding, Seeds, student_mean
 from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["DESCRIPTOR", "curvature"]
+__all__ = ["DESCRIPTOR", "Isotropy", "curvature"]
+
+Isotropy = Literal["latent", "tangent"]
+
+_FEW = 8
+"""Entries of a latent up to which whole frames are drawn: single draws are too few where curvature has two values."""
+
+_ANGLES = 8
+"""Angles of one rule in the plane. The rule is exact for the first 7 harmonics of curvature, and rules turned against
+each other by parts of its step are exact for more, so that their scatter bounds the error of their mean."""
 
 _NEGLIGIBLE = 1e-3
 """A truncation bias below this share of the value is not worth a warning."""
 
 _STILL = "the map does not move along some direction to first order: curvature has no unit of length there"
 _DIFFERENCED = "the infinitesimal part came from finite differences"
-_TRUNCATED = "increase `tangent_depth`: what the least-squares solve left, or the leading direction, is the main error"
+_TRUNCATED = (
+    "what the least-squares solve left, or the leading direction, is the main error: take a larger budget, in Python "
+    "Effort(tangent_depth=...) or dense=True"
+)
 
 
+@with_shared_arguments
 @in_groups
 def curvature(
     map: LatentMap,
     latents: Tensor,
     *,
     scale: float | None = None,
+    isotropic: Isotropy = "latent",
     generator: Seeding = None,
     mode: Mode = "exact",
     effort: Effort | None = None,
     dense: bool | None = None,
     chart: Chart | None = None,
 ) -> Estimate:
-    """`kappa(v) = ||P_N D²x[v, v]|| / ||J v||²`, the normal curvature along `v`, mean over random unit directions.
+    """`kappa(v) = ||P_N D²x[v, v]|| / ||J v||²`, the normal curvature along `v`, mean over unit directions.
 
     `P_N` removes the tangent part, so that a mere re-parametrisation of the latent space counts nothing; a sphere of
     radius `R` has `1 / R` everywhere. In inverse output units: scaling the output by `c` divides it by `c`.
@@ -49,46 +66,55 @@ def curvature(
     while the map still bends at the kinks a step crosses. `curvature_infinitesimal` beside it is the limit. They are
     different quantities; compare only at one scale. Derived here.
 
+    The mean is over directions that are isotropic in *latent* space: it belongs to the latents as they are scaled, and
+    changes under a linear change of latent coordinates (.35 became .20 at a point of a torus). With
+    ``isotropic="tangent"`` the images of the directions are isotropic in the tangent space: in the limit that mean is a
+    property of the image surface alone. Up to 8 entries a latent the directions are whole orthonormal frames, in the
+    plane rules of 8 equal angles; beyond, independent draws.
+
     Args:
         map: the map.
-        latents: `(n, *latent)`.
         scale: `h` as a fraction of the latent's root mean square, 0.1 unless `effort` says otherwise.
-        generator: a `torch.Generator`, a seed, or one seed a latent.
+        isotropic: ``latent`` or ``tangent``; the latter needs the Jacobians, as on the dense path.
         mode: ``exact``; no paper gives a recipe.
-        effort: directions, scales and least-squares depth.
-        dense: force (True) or forbid (False) the dense path.
-        chart: shared work of several descriptors at these latents.
+        {shared}
 
     Returns:
         `Estimate` with parts `curvature_leading` (along the leading right singular vector), `curvature_infinitesimal`,
         `curvature_infinitesimal_leading`, and `curvature_h<scale>` for each further scale of the effort. The error
         holds the spread over directions, what the least-squares solve left, how well the leading direction is known,
         and rounding.
-        Cost: `(directions + 1) (3 + 2 tangent_depth)` passes a scale; without the solve on the dense path.
+        Cost: `(directions + 1) (3 + 2 tangent_depth)` passes a scale; without the solve on the dense path. For
+        latents of 2 to 8 entries `directions` counts rules of 8 angles, or frames of as many directions as entries.
 
     Raises:
-        InputError: ``mode="paper"``, or a scale that is not positive.
+        InputError: ``mode="paper"``, a scale that is not positive, another word for `isotropic`, or ``tangent`` without
+            the dense path.
     """
     if is_paper(mode):
         raise InputError("curvature has no published recipe: use mode='exact'")
     if scale is not None and scale <= 0:
         raise InputError(f"curvature `scale` expected a positive fraction of the latents' RMS, got {scale}")
+    if isotropic not in get_args(Isotropy):
+        raise InputError(f"`isotropic` expected to be 'latent' or 'tangent', got {isotropic!r}")
     chart = chart or Chart(map, latents, generator=generator, effort=effort, dense=dense)
+    if isotropic == "tangent" and not chart.is_dense:
+        raise InputError("directions isotropic in the tangent space need whole Jacobians; give dense=True")
     headline, *others = (scale,) if scale is not None else chart.effort.scales
-    mean, leading = _at_scale(chart, headline)
-    limit, limit_leading = _at_scale(chart, None)
+    mean, leading = _at_scale(chart, headline, isotropic)
+    limit, limit_leading = _at_scale(chart, None, isotropic)
     parts = {
         "curvature_leading": leading,
         "curvature_infinitesimal": limit,
         "curvature_infinitesimal_leading": limit_leading,
-        **{f"curvature_h{other:g}": _at_scale(chart, other)[0] for other in others},
+        **{f"curvature_h{other:g}": _at_scale(chart, other, isotropic)[0] for other in others},
     }
     return marked(replace(mean, parts=parts), chart)
 
 
-def _at_scale(chart: Chart, scale: float | None) -> tuple[Estimate, Estimate]:
-    """Mean over random directions, and the value along the leading one; `scale` None is the limit."""
-    V, before = _directions(chart), chart.operator.passes
+def _at_scale(chart: Chart, scale: float | None, isotropic: Isotropy) -> tuple[Estimate, Estimate]:
+    """Mean over directions, and the value along the leading one; `scale` None is the limit."""
+    V, before = _directions(chart, isotropic), chart.operator.passes
     second, noise, differenced = _second(chart, V, scale)
     normal, bias = chart.normal_norm(second)
     length = chart.flat.matvec(V.flatten(2)).norm(dim=-1).double().square()
@@ -97,7 +123,7 @@ def _at_scale(chart: Chart, scale: float | None) -> tuple[Estimate, Estimate]:
     kappa, drift, noise = (normal - bias).clamp_min(0) / length, bias / length / 1.96, noise / length
     drift[-1] += chart.leading.angle * (normal[-1] * normal[:-1].mean(0)).sqrt() / length[-1]
     passes = chart.operator.passes - before
-    mean, spread = student_mean(kappa[:-1], skewed=True)
+    mean, spread = _mean(kappa[:-1], chart.effort.directions)
     average = Estimate(mean, _both(spread, drift[:-1].mean(0), noise[:-1].mean(0)), passes, len(V) - 1)
     leading = Estimate(kappa[-1], _both(drift[-1], noise[-1]), passes, 1)
     average = flagged(average, drift[:-1].mean(0) > spread + _NEGLIGIBLE * mean, "truncated", _TRUNCATED)
@@ -113,10 +139,42 @@ def _both(*errors: Tensor) -> Tensor:
     return torch.stack(errors).square().sum(0).sqrt()
 
 
-def _directions(chart: Chart) -> Tensor:
-    """Random unit vectors and the leading one, `(directions + 1, n, *latent)`."""
-    random = chart.seeds.unit("curvature", chart.effort.directions, chart.operator.latent_dim).to(chart.latents)
-    return torch.cat([random, chart.leading.right.to(random)[None]]).reshape(-1, *chart.latents.shape)
+def _mean(kappa: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Mean over directions `(groups * size, n)`, and its error from the scatter of the groups."""
+    if len(kappa) == 1:
+        return kappa[0], torch.zeros_like(kappa[0])
+    return student_mean(kappa.reshape(groups, -1, kappa.shape[1]).mean(1), skewed=True)
+
+
+def _directions(chart: Chart, isotropic: Isotropy) -> Tensor:
+    """Unit vectors in groups that each stand for all directions, and the leading one, `(count + 1, n, *latent)`."""
+    units = _units(chart.seeds, chart.effort.directions, chart.operator.latent_dim).to(chart.latents)
+    if isotropic == "tangent":
+        units = F.normalize(torch.einsum("nij,knj->kni", _whitening(chart.jacobians).to(units), units), dim=-1)
+    return torch.cat([units, chart.leading.right.to(units)[None]]).reshape(-1, *chart.latents.shape)
+
+
+def _units(seeds: Seeds, groups: int, dim: int) -> Tensor:
+    """`(count, n, dim)`: one direction, turned rules of equal angles, orthonormal frames, or independent draws."""
+    if dim == 1:
+        return seeds.unit("curvature", 1, 1)
+    if dim == 2:
+        start = torch.atan2(*seeds.unit("curvature", 1, 2)[0].unbind(-1))
+        shifts = torch.arange(groups)[:, None] / groups + torch.arange(_ANGLES)
+        angles = (shifts.flatten().double() * torch.pi / _ANGLES)[:, None] + start
+        return torch.stack([angles.cos(), angles.sin()], -1)
+    if dim <= _FEW:
+        frames = torch.linalg.qr(seeds.normal("curvature", groups, dim, dim)).Q
+        return frames.permute(1, 3, 0, 2).reshape(groups * dim, -1, dim)
+    return seeds.unit("curvature", groups, dim)
+
+
+def _whitening(J: Tensor) -> Tensor:
+    """`(JᵀJ)^(-1/2)` on the complement of the null space, `(n, latent_dim, latent_dim)`."""
+    _, sigma, Vh = torch.linalg.svd(J.double(), full_matrices=False)
+    null = sigma <= torch.finfo(J.dtype).eps * max(J.shape[1:]) * sigma[:, :1]
+    inverse = torch.where(null, 0.0, 1 / sigma.clamp_min(torch.finfo(sigma.dtype).tiny))
+    return torch.einsum("nri,nr,nrj->nij", Vh, inverse, Vh)
 
 
 def _second(chart: Chart, V: Tensor, scale: float | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -143,37 +201,38 @@ DESCRIPTOR = Descriptor(
     curvature,
     (
         Quantity(
-            "curvature",
-            "Curvature κ at a finite step",
-            "1 / output",
-            "‖P_N Δ_h²x‖ / ‖J v‖², mean over v, h = 0.1 RMS(z)",
-            "derived here",
-            "How strongly a straight line in latent space bends in image space over a tenth of the latent’s RMS.",
+            name="curvature",
+            label="Curvature κ at a finite step",
+            unit="1 / output",
+            formula="‖P_N Δ_h²x‖ / ‖J v‖², mean over v, h = 0.1 RMS(z)",
+            source="derived here",
+            meaning="How strongly a straight line in latent space bends in image space over a tenth of its RMS.",
         ),
         Quantity(
-            "curvature_leading",
-            "Curvature along the leading direction",
-            "1 / output",
-            "the same at v = v₁",
-            "derived here",
-            "Bending along the direction of largest stretch.",
+            name="curvature_leading",
+            label="Curvature along the leading direction",
+            unit="1 / output",
+            formula="the same at v = v₁",
+            source="derived here",
+            meaning="Bending along the direction of largest stretch.",
         ),
         Quantity(
-            "curvature_infinitesimal",
-            "Curvature, infinitesimal",
-            "1 / output",
-            "‖P_N D²x[v, v]‖ / ‖J v‖², mean over v",
-            "derived here",
-            "Bending in the limit of a small step; zero for a ReLU decoder, which bends only at its kinks.",
+            name="curvature_infinitesimal",
+            label="Curvature, infinitesimal",
+            unit="1 / output",
+            formula="‖P_N D²x[v, v]‖ / ‖J v‖², mean over v",
+            source="derived here",
+            meaning="Bending in the limit of a small step; zero for a ReLU decoder, which bends only at its kinks.",
         ),
         Quantity(
-            "curvature_infinitesimal_leading",
-            "Curvature, infinitesimal, leading",
-            "1 / output",
-            "the same at v = v₁",
-            "derived here",
-            "Infinitesimal bending along the direction of largest stretch.",
+            name="curvature_infinitesimal_leading",
+            label="Curvature, infinitesimal, leading",
+            unit="1 / output",
+            formula="the same at v = v₁",
+            source="derived here",
+            meaning="Infinitesimal bending along the direction of largest stretch.",
         ),
     ),
     passes=_passes,
+    order=40,
 )

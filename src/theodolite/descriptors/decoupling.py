@@ -12,7 +12,18 @@ from torch import Tensor
 from theodolite.derivatives import JacobianOperator, jacobian
 from theodolite.descriptors.chart import TIE
 from theodolite.descriptors.detail import laplacian
-from theodolite.descriptors.modes import SUBSPACE_DIMENSION, SUBSPACE_STEP, TIED, Mode, flagged, is_paper
+from theodolite.descriptors.modes import (
+    OVERFLOW,
+    SUBSPACE_DIMENSION,
+    SUBSPACE_STEP,
+    TIED,
+    Mode,
+    doubted,
+    finite,
+    flagged,
+    is_paper,
+    out_of_range,
+)
 from theodolite.descriptors.rotation import STEP
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Seeding, Seeds, student_mean
@@ -32,8 +43,19 @@ __all__ = [
 Scheme = Literal["exact", "forward", "central"]
 
 _FLOOR = 1e-12
+"""Of singular values in the released recipe, which has outputs of order one; of all else relative to the largest."""
+
+_TINY = torch.finfo(torch.float64).tiny
 _LOST = f"{TIED}, or it turns too far to be followed"
 _TOO_FAR = 0.5
+"""A larger turn is no rate: `||v' - v||` falls behind the angle, and the axis found may be another one."""
+
+_SMALL = 0.1
+"""The turn down to which a step is shortened: the rate then differs from its limit by some hundredths."""
+
+_NEARER = {torch.float32: 1, torch.float64: 3}
+"""How often a step is divided by ten where the axis turns too far: further down rounding would turn it as far."""
+
 _ROUNDS = 2
 
 
@@ -121,8 +143,9 @@ def decoupling(
 ) -> Decoupling:
     """LS, LC, PHFE and what belongs to them, of a map inside the span of `k` random orthonormal directions `W`.
 
-    ``exact``: `J W` by exact products; LC is the mean over neighbours at distance `1e-3 ||z||` inside the span, whose
-    leading axis is followed from the latent's by two steps of Newton's method with the resolvent of `A(z)`.
+    ``exact``: `J W` by exact products; LC is the mean over neighbours at distance `1e-3 ||z||` inside the span (nearer
+    where the axis turns by more than 0.5), whose leading axis is followed from the latent's by two steps of Newton's
+    method with the resolvent of `A(z)`.
     ``paper``: forward differences of absolute length `step` and one neighbour at that distance, the released recipe.
     `v_1` is undetermined where the gap closes; LC is then flagged.
 
@@ -160,9 +183,11 @@ def decoupling(
         near = _paper_neighbour(operator, W, here, inside[0], step)
     else:
         pushed = torch.einsum("ndk,nk->nd", here.jacobian, here.leading.to(here.jacobian))
-        near = _followed(operator, W, here, inside)
-    found = _scalars(here, pushed.reshape(operator.outputs.shape), paper) | _rotation(here, near)
-    counted = {name: replace(one, passes=operator.passes) for name, one in found.items()}
+        near = _near_enough(operator, W, here, inside)
+    scalars = _scalars(here, pushed.reshape(operator.outputs.shape), paper) | _rotation(here, near, paper)
+    counted = {
+        name: finite(doubted(replace(estimate, passes=operator.passes), operator)) for name, estimate in scalars.items()
+    }
     return Decoupling(counted, _maps(here, pushed, near, operator.outputs.shape), operator.outputs)
 
 
@@ -218,15 +243,38 @@ class _Turned(NamedTuple):
     distance: Tensor
 
 
-def _followed(operator: JacobianOperator, W: Tensor, here: SubspaceSpectrum, inside: Tensor) -> _Turned:
+def _near_enough(operator: JacobianOperator, W: Tensor, here: SubspaceSpectrum, inside: Tensor) -> _Turned:
+    """The neighbours at `1e-3 ||z||`, and nearer by tens for latents whose axis turns too far there to be followed."""
+    distance = STEP * operator.latents.flatten(1).norm(dim=1).double()
+    near = _followed(operator, W, here, inside, distance)
+    lost = (near.turns.norm(dim=-1).amax(0) > _TOO_FAR) & (here.gap >= TIE)
+    for _ in range(_NEARER[operator.latents.dtype]):
+        far = lost & (near.turns.norm(dim=-1).amax(0) > _SMALL)
+        if not far.any():
+            break
+        distance = torch.where(far, distance / 10, distance)
+        again = _followed(operator, W, here, inside, distance)
+        moved = far[:, None]
+        near = _Turned(
+            torch.where(moved, again.turns, near.turns),
+            torch.where(moved, again.moved, near.moved),
+            torch.where(far, again.left, near.left),
+            distance,
+        )
+    return near
+
+
+def _followed(
+    operator: JacobianOperator, W: Tensor, here: SubspaceSpectrum, inside: Tensor, distance: Tensor
+) -> _Turned:
     """`v_1` at the neighbours by Newton's method with the resolvent of `A(z)`; each round cuts the error by a turn."""
     count, n, shape = len(inside), operator.n, operator.latents.shape[1:]
-    distance = STEP * operator.latents.flatten(1).norm(dim=1).double()
     offsets = distance.to(W)[:, None] * torch.einsum("cnk,knd->cnd", inside, W)
     there = jacobian(operator.map, (operator.latents.flatten(1) + offsets).reshape(count * n, *shape))
     frame, push, pull = W.repeat(1, count, 1), there.flat.matvec, there.flat.rmatvec
     start, vectors = here.leading.repeat(count, 1), here.vectors[..., 1:].repeat(count, 1, 1)
-    spread = (here.values[:, :1] - here.values[:, 1:]).clamp_min(_FLOOR).repeat(count, 1)
+    floor = (_FLOOR * here.values[:, :1]).clamp_min(_TINY)
+    spread = (here.values[:, :1] - here.values[:, 1:]).maximum(floor).repeat(count, 1)
     axis, lengths = start, []
     for _ in range(_ROUNDS):
         pushed = push(torch.einsum("knd,nk->nd", frame, axis.to(frame))[None])
@@ -263,37 +311,43 @@ def _differenced(operator: JacobianOperator, W: Tensor, axis: Tensor, step: floa
 
 def _scalars(here: SubspaceSpectrum, pushed: Tensor, paper: bool) -> dict[str, Estimate]:
     sigma, k = here.singular_values, here.values.shape[-1]
-    share = sigma / sigma.sum(-1, keepdim=True)
+    share = sigma / sigma.sum(-1, keepdim=True).clamp_min(_TINY)
     rough = laplacian(pushed.double(), pushed.ndim - 2).flatten(1)
     energy = pushed.double().flatten(1).square().sum(-1)
+    floor = torch.full_like(sigma[:, :1], _FLOOR) if paper else (_FLOOR * sigma[:, :1]).clamp_min(_TINY)
     exact = {
         "ls_max": sigma[:, 0],
-        "ls_log": sigma.clamp_min(_FLOOR).log().sum(-1),
+        "ls_log": sigma.maximum(floor).log().sum(-1),
         "phfe": rough.var(-1),
         "phfe_reflected": _mirrored(pushed.double()).flatten(1).var(-1),
-        "q": rough.square().sum(-1) / energy.clamp_min(_FLOOR**2),
-        "leading_share": here.values[:, 0] / here.values.sum(-1).clamp_min(_FLOOR**2),
+        "q": rough.square().sum(-1) / energy.clamp_min(_TINY),
+        "leading_share": here.values[:, 0] / here.values.sum(-1).clamp_min(_TINY),
         "gap": here.gap,
         "minus_ls": -sigma[:, 0],
         "effective_rank": (-(share * share.clamp_min(_FLOOR).log()).sum(-1)).exp(),
         "ones_cosine": here.leading.sum(-1).abs() / k**0.5,
     }
     if paper:
-        exact["linearity"] = energy.sqrt() / sigma[:, 0].clamp_min(_FLOOR)
+        exact["linearity"] = energy.sqrt() / sigma[:, 0].clamp_min(_TINY)
     return {name: Estimate(value, torch.zeros_like(value), 0, 1) for name, value in exact.items()}
 
 
-def _rotation(here: SubspaceSpectrum, near: _Turned) -> dict[str, Estimate]:
-    """LC and the cosine; the error of one neighbour alone is unknown and counted as 0."""
+def _rotation(here: SubspaceSpectrum, near: _Turned, paper: bool) -> dict[str, Estimate]:
+    """LC and the cosine; the error of one neighbour alone is unknown and counted as 0.
+
+    The released recipe keeps every turn, up to `sqrt(2) / step = 70.7`: the paper's claims are about the extremes.
+    """
     turn, count = near.turns.norm(dim=-1), len(near.turns)
     mean, spread = student_mean(turn, skewed=True) if count > 1 else (turn[0], torch.zeros_like(turn[0]))
     error = (spread.square() + near.left.mean(0).square()).sqrt()
-    lost = (here.gap < TIE) | (turn.amax(0) > _TOO_FAR)
-    found = {
+    lost = (here.gap < TIE) | (turn.amax(0) > (float("inf") if paper else _TOO_FAR))
+    estimates = {
         "lc": Estimate(mean / near.distance, error / near.distance, 0, count),
         "axis_cosine": Estimate(1 - turn.square().mean(0) / 2, mean * error, 0, count),
     }
-    return {name: flagged(one, lost, "undetermined", _LOST) for name, one in found.items()}
+    followed = {name: flagged(estimate, lost, "undetermined", _LOST) for name, estimate in estimates.items()}
+    is_extreme = out_of_range(here.singular_values[:, 0], here.jacobian.dtype) & (not paper)
+    return {name: flagged(estimate, is_extreme, "undetermined", OVERFLOW) for name, estimate in followed.items()}
 
 
 def _maps(here: SubspaceSpectrum, pushed: Tensor, near: _Turned, shape: torch.Size) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ class Descriptor:
             directions that are slow to converge may take more.
         needs_spectrum: reads the shared spectrum, or the leading direction that comes with it.
         spatial: needs outputs with spatial axes, `(channels, *space)`.
+        order: its place in tables and reports; those of other packages come last.
     """
 
     function: Callable[..., Estimate]
@@ -31,6 +32,7 @@ class Descriptor:
     passes: Callable[[Effort, bool], int] = lambda effort, dense: 0
     needs_spectrum: bool = True
     spatial: bool = False
+    order: int = 1000
 
     @property
     def name(self) -> str:

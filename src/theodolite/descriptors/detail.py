@@ -7,11 +7,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from theodolite.descriptors.arguments import with_shared_arguments
 from theodolite.descriptors.chart import TIE, Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
-from theodolite.descriptors.modes import SUBSPACE_STEP, TIED, Mode, flagged, is_paper, marked, subspace
+from theodolite.descriptors.modes import SUBSPACE_STEP, TIED, Mode, finite, flagged, is_paper, marked, subspace
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Seeding
 from theodolite.maps.latent_map import LatentMap
@@ -19,6 +20,7 @@ from theodolite.maps.latent_map import LatentMap
 __all__ = ["DESCRIPTOR", "detail_energy", "laplacian"]
 
 
+@with_shared_arguments
 @in_groups
 def detail_energy(
     map: LatentMap,
@@ -40,12 +42,8 @@ def detail_energy(
 
     Args:
         map: a map whose outputs are `(channels, *space)`.
-        latents: `(n, *latent)`.
-        generator: a `torch.Generator`, a seed, or one seed a latent.
         mode: ``exact`` or ``paper``.
-        effort: probes and depth of the leading triplet.
-        dense: force (True) or forbid (False) the dense path.
-        chart: shared work of several descriptors at these latents.
+        {shared}
 
     Returns:
         `Estimate` in squared output units per squared latent unit, with part `detail_q`. Deterministic; the standard
@@ -61,7 +59,7 @@ def detail_energy(
             f"got vectors of shape {tuple(chart.outputs.shape[1:])}; leave this descriptor out"
         )
     if is_paper(mode):
-        return _paper(chart)
+        return finite(_paper(chart))
     triplet = chart.leading
     pushed = triplet.sigma.to(triplet.left).unsqueeze(-1) * triplet.left
     return marked(_measure(chart, pushed, triplet.angle, chart.tied, triplet.passes), chart)
@@ -105,21 +103,22 @@ DESCRIPTOR = Descriptor(
     detail_energy,
     (
         Quantity(
-            "detail_energy",
-            "Detail energy PHFE",
-            "(output / latent)²",
-            "Var(L J v₁)",
-            "Liang, Chen and Lai 2026 (arXiv 2604.18804)",
-            "High-frequency energy of what changes most in the image; contains σ₁².",
+            name="detail_energy",
+            label="Detail energy PHFE",
+            unit="(output / latent)²",
+            formula="Var(L J v₁)",
+            source="Liang, Chen and Lai 2026 (arXiv 2604.18804)",
+            meaning="High-frequency energy of what changes most in the image; contains σ₁².",
         ),
         Quantity(
-            "detail_q",
-            "Detail share q",
-            "",
-            "‖L u₁‖² / ‖u₁‖²",
-            "derived here",
-            "Fineness of what changes most, free of scale: 0 for flat, about 20 for white noise, at most 64.",
+            name="detail_q",
+            label="Detail share q",
+            unit="",
+            formula="‖L u₁‖² / ‖u₁‖²",
+            source="derived here",
+            meaning="Fineness of what changes most, free of scale: 0 for flat, about 20 for white noise, at most 64.",
         ),
     ),
     spatial=True,
+    order=60,
 )

@@ -15,8 +15,10 @@ class Effort:
     """Settings that trade model passes for error; every descriptor reads what concerns it.
 
     Attributes:
-        probes: random start vectors of the Golub-Kahan quadrature. Few and deep is better than many and shallow: the
-            error bar needs only one, while truncation bias falls quickly with the depth.
+        probes: random start vectors of the Golub-Kahan quadrature. Few and deep is better than many and shallow: at
+            equal passes the sampling error of a log-normal spectrum of 320 values is 9 nats from 6 probes of 24 steps
+            and 13 from 3 of 48, but its truncation 10 against 1; and a null space is only known at depth. At least
+            two, because a single start vector does not see a tie.
         depth: bidiagonalisation steps a probe; one step is a JVP and a VJP.
         neighbours: nearby latents at which the leading axis is compared (`axis_rotation`).
         axis_depth: bidiagonalisation steps at each of these.
@@ -24,7 +26,7 @@ class Effort:
         tangent_depth: steps of the least-squares solve that removes the tangent part (`curvature`).
         scales: finite steps of `curvature`, as fractions of the latent's root mean square; the first is the headline.
         frames: random cross-polytopes (`local_complexity`).
-        axes: axes of each cross-polytope, so `2 * axes` vertices.
+        axes: of a cross-polytope, so `2 * axes` vertices; other than 8 they are measured besides (`local_complexity`).
         radii: radii of the cross-polytope, as fractions of the latent's norm; the first is the headline.
         rtol: instead of `probes` and `depth`, what the quadrature takes to this standard error of the log-volume for
             each dimension (`theodolite.spectrum.log_volume_within`, without a preconditioner).
@@ -78,7 +80,6 @@ _QUICK = Effort(
     tangent_depth=6,
     scales=(0.1,),
     frames=5,
-    axes=4,
     radii=(0.02,),
 )
 _FULL = Effort(
@@ -90,7 +91,6 @@ _FULL = Effort(
     tangent_depth=24,
     scales=(0.1, 0.01, 1.0),
     frames=8,
-    axes=20,
 )
 EFFORTS = {"quick": _QUICK, "standard": STANDARD, "full": _FULL}
 """The budgets of the survey by name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -14,10 +14,10 @@ from theodolite.derivatives.memory import available_bytes
 from theodolite.descriptors.chart import TIE
 from theodolite.descriptors.colouring import has_locations
 from theodolite.descriptors.decoupling import Decoupling, decoupling, subspace_dimension
-from theodolite.descriptors.modes import SUBSPACE_STEP, Mode, is_paper
+from theodolite.descriptors.modes import SUBSPACE_STEP, Mode, flagged, is_paper
 from theodolite.descriptors.rotation import STEP
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, Seeding, Seeds, joined, worst
+from theodolite.estimates import Estimate, Seeding, Seeds, joined, student_mean, worst
 from theodolite.maps.latent_map import LatentMap
 
 __all__ = ["Grid", "HotspotMaps", "check_settings", "hotspot_maps", "mass_on_detail"]
@@ -31,18 +31,21 @@ _SHARE = 0.1
 """The part of the free memory that the products of one group of latents may fill."""
 
 _NEXT = 1_000_003
+_ONE_DRAW = "one random subspace was drawn, whose scatter is unknown: take two or more subspaces"
 
 
 @dataclass(frozen=True)
 class HotspotMaps:
-    """What `hotspot_maps` found at `n` latents.
+    """The maps of `n` latents, from `hotspot_maps`.
 
     Attributes:
         gain: LS_map, in output units a latent unit, `(n, *grid)`.
         curvature: LC_map, in output units a squared latent unit; exactly 0 where rounding alone would show as much.
         detail: PHFE_map, in the unit of gain.
         outputs: the map's values at the latents, `(n, channels, *space)`.
-        quantities: the scalars of `decoupling` of the first subspace.
+        quantities: the scalars of `decoupling`, named `subspace_<name>`: means over random subspaces of `k` directions,
+            which are not those of the whole latent space (`subspace_ls_max` lies below the largest singular value).
+            The error is the scatter over subspaces; ``undetermined`` where there was one only, of fewer than `D`.
         statuses: one word a latent: ``undetermined`` where the leading direction is not, in any subspace.
     """
 
@@ -56,7 +59,7 @@ class HotspotMaps:
     @property
     def passes(self) -> int:
         """Model passes spent on one latent in each subspace."""
-        return self.quantities["lc"].passes
+        return self.quantities["subspace_lc"].passes
 
 
 def hotspot_maps(
@@ -169,26 +172,45 @@ def _group_size(map: LatentMap, latents: Tensor, dimension: int | None) -> int:
 def _of_group(
     map: LatentMap, latents: Tensor, seeds: Sequence[int], grid: Grid, subspaces: int, **options: object
 ) -> HotspotMaps:
-    found = []
-    for place in range(subspaces):
-        own = [seed + place * _NEXT for seed in seeds]
-        found.append(decoupling(map, latents, generator=own, **options))  # type: ignore[arg-type]
-    still = [_rounding(one, latents, options["mode"]) for one in found]
-    bends = [_cut(one.maps["lc_map"], floor) for one, floor in zip(found, still)]
-    maps = [torch.stack([one.maps["ls_map"] for one in found]), torch.stack(bends)]
-    maps.append(torch.stack([one.maps["phfe_map"] for one in found]))
+    draws = []
+    for index in range(subspaces):
+        own = [seed + index * _NEXT for seed in seeds]
+        draws.append(decoupling(map, latents, generator=own, **options))  # type: ignore[arg-type]
+    still = [_rounding(draw, latents, options["mode"]) for draw in draws]
+    bends = [_cut(draw.maps["lc_map"], floor) for draw, floor in zip(draws, still)]
+    maps = [torch.stack([draw.maps["ls_map"] for draw in draws]), torch.stack(bends)]
+    maps.append(torch.stack([draw.maps["phfe_map"] for draw in draws]))
     gain, curvature, detail = (_on_grid(each.mean(0), grid, latents.shape[2:]) for each in maps)
-    statuses = worst(*(one.quantities["lc"].statuses for one in found))
-    return HotspotMaps(gain, curvature, detail, found[0].outputs, found[0].quantities, statuses)
+    statuses = worst(*(draw.quantities["lc"].statuses for draw in draws))
+    dim = latents[0].numel()
+    is_whole = subspace_dimension(options["dimension"], dim) == dim  # type: ignore[arg-type]
+    quantities = {
+        f"subspace_{name}": _over_subspaces([draw.quantities[name] for draw in draws], is_whole)
+        for name in draws[0].quantities
+    }
+    return HotspotMaps(gain, curvature, detail, draws[0].outputs, quantities, statuses)
 
 
-def _rounding(found: Decoupling, latents: Tensor, mode: object) -> Tensor:
+def _over_subspaces(draws: Sequence[Estimate], is_whole: bool) -> Estimate:
+    """The mean over random subspaces; the scatter of one that is not the whole space is unknown."""
+    first = replace(draws[0], statuses=worst(*(draw.statuses for draw in draws)))
+    if len(draws) > 1:
+        mean, spread = student_mean(torch.stack([draw.value for draw in draws]))
+        within = torch.stack([draw.stderr for draw in draws]).square().sum(0).sqrt() / len(draws)
+        # Where subspaces are the whole space they do not scatter, and what is left is the error inside each.
+        return replace(first, value=mean, stderr=torch.maximum(spread, within), n=len(draws))
+    if is_whole:
+        return first
+    return flagged(first, torch.ones_like(first.value, dtype=torch.bool), "undetermined", _ONE_DRAW)
+
+
+def _rounding(draw: Decoupling, latents: Tensor, mode: object) -> Tensor:
     """What rounding leaves of a linear map's curvature, `(n,)`; it moves the direction by its size over the gap."""
     eps = torch.finfo(latents.dtype).eps
-    gain = found.maps["ls_map"].flatten(1).amax(1).double()
-    gap = found.quantities["gap"].value.clamp_min(TIE)
+    gain = draw.maps["ls_map"].flatten(1).amax(1).double()
+    gap = draw.quantities["gap"].value.clamp_min(TIE)
     if is_paper(mode):  # type: ignore[arg-type]
-        size = found.outputs.flatten(1).abs().amax(1).double()
+        size = draw.outputs.flatten(1).abs().amax(1).double()
         return _ROUNDING_OF_DIFFERENCES * eps * (gain / gap + size / SUBSPACE_STEP) / SUBSPACE_STEP
     distance = STEP * latents.flatten(1).norm(dim=1).double()
     return _ROUNDING * eps * gain / gap / distance.clamp_min(torch.finfo(torch.float64).tiny)

@@ -7,11 +7,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from theodolite.descriptors.chart import Chart
+from theodolite.descriptors.arguments import with_shared_arguments
+from theodolite.descriptors.chart import TIE, Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.modes import Mode, is_paper, marked, subspace
+from theodolite.descriptors.rounding import with_scatter
 from theodolite.estimates import Estimate, Seeding
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import LeadingTriplet
@@ -19,6 +21,10 @@ from theodolite.spectrum import LeadingTriplet
 __all__ = ["DESCRIPTOR", "leading_singular_value", "spectral_gap"]
 
 
+_SECOND = "increase `probes` and `depth`: the second singular value has not converged"
+
+
+@with_shared_arguments
 @in_groups
 def leading_singular_value(
     map: LatentMap,
@@ -39,12 +45,8 @@ def leading_singular_value(
 
     Args:
         map: the map.
-        latents: `(n, *latent)`.
-        generator: a `torch.Generator`, a seed, or one seed a latent.
         mode: ``exact`` or ``paper``.
-        effort: probes and depth.
-        dense: force (True) or forbid (False) the dense path.
-        chart: shared work of several descriptors at these latents.
+        {shared}
 
     Returns:
         `Estimate` with part `spectral_gap`, `(sigma_1 - sigma_2) / sigma_1`; in paper mode also `log_spectrum`, the sum
@@ -56,24 +58,40 @@ def leading_singular_value(
     chart = chart or Chart(map, latents, generator=generator, effort=effort, dense=dense)
     if is_paper(mode):
         return _paper(chart)
-    parts = {"spectral_gap": spectral_gap(chart.leading)}
-    return marked(replace(chart.leading.as_estimate(), parts=parts), chart)
+    triplet, error = chart.leading, chart.rounding.sigma
+    gap = with_scatter(spectral_gap(triplet), error / triplet.sigma.clamp_min(torch.finfo(torch.float64).tiny))
+    leading = with_scatter(triplet.as_estimate(), error)
+    return marked(replace(leading, parts={"spectral_gap": gap}), chart)
 
 
 def spectral_gap(triplet: LeadingTriplet) -> Estimate:
-    """`(sigma_1 - sigma_2) / sigma_1`; its error is what the leading singular value's own makes of it."""
+    """`(sigma_1 - sigma_2) / sigma_1` of a leading triplet.
+
+    Its error holds how much larger either value may be than its Krylov space says: `sigma_1` by the triplet's own
+    error, `sigma_2` by its residual, up to a tie. Where that is more than a tie, the status is ``truncated``.
+    """
     leading = triplet.as_estimate()
-    error = 2 * leading.stderr / triplet.sigma.clamp_min(torch.finfo(torch.float64).tiny)
-    statuses = tuple("truncated" if status == "lower-bound" else status for status in leading.statuses)
-    return replace(leading, value=triplet.gap, stderr=error, statuses=statuses)
+    top = (triplet.sigma + leading.stderr).clamp_min(torch.finfo(torch.float64).tiny)
+    widest = (top - triplet.second) / top
+    narrowest = (triplet.gap - triplet.second_error / top).clamp_min(0)
+    rounding = 10 * torch.finfo(triplet.right.dtype).eps * (not triplet.exact)
+    reach = torch.maximum(widest - triplet.gap, triplet.gap - narrowest) + rounding
+    statuses = tuple(
+        "truncated" if wide or status == "lower-bound" else status
+        for wide, status in zip((reach > TIE).tolist(), leading.statuses)
+    )
+    message = (
+        "increase `probes` and `depth`: the second singular value has not converged" if "truncated" in statuses else ""
+    )
+    return replace(leading, value=triplet.gap, stderr=reach / 1.96, statuses=statuses, message=message)
 
 
 def _paper(chart: Chart) -> Estimate:
-    found = subspace(chart)
-    s = found.singular_values
-    leading = Estimate(s[:, 0], torch.zeros_like(s[:, 0]), found.passes, n=1, method="paper")
+    drawn = subspace(chart)
+    s = drawn.singular_values
+    leading = Estimate(s[:, 0], torch.zeros_like(s[:, 0]), drawn.passes, n=1, method="paper")
     parts = {
-        "spectral_gap": replace(leading, value=found.gap),
+        "spectral_gap": replace(leading, value=drawn.gap),
         "log_spectrum": replace(leading, value=s.clamp_min(1e-12).log().sum(-1)),
     }
     return replace(leading, parts=parts)
@@ -104,4 +122,5 @@ DESCRIPTOR = Descriptor(
         ),
     ),
     passes=_passes,
+    order=30,
 )

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from theodolite.derivatives import JacobianOperator, jacobian
-from theodolite.descriptors.blocks import QUANTITIES, floored, measured
-from theodolite.descriptors.colour_draws import draw, standard_errors
+from theodolite.descriptors.colour_draws import QUANTITIES, draw, floored, measured, standard_errors
 from theodolite.descriptors.colouring import Colouring, colouring, has_locations
+from theodolite.descriptors.modes import OVERFLOW
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Seeding, Seeds, worse
 from theodolite.maps.latent_map import LatentMap
@@ -147,7 +147,7 @@ def location_map(
 
 @dataclass(frozen=True)
 class _Survey:
-    """What was found at one latent: by name the values and standard errors `(H, W)`, and the bias of the level."""
+    """The fields of one latent: by name the values and standard errors `(H, W)`, and the bias of the level."""
 
     fields: Mapping[str, tuple[Tensor, Tensor, Tensor]]
     blocks: Tensor
@@ -190,6 +190,8 @@ def _survey(operator: JacobianOperator, budget: int, seed: int) -> _Survey:
         errors, biases = standard_errors(blocks, first.contested, pair, checked, floor)
     fields = {name: (values[name], errors[name], biases[name]) for name in values}
     status, message = _verdict(operator, fields["gain"], int(low.sum()))
+    if status == "undefined":
+        fields = {name: (value * torch.nan, error * torch.nan, bias) for name, (value, error, bias) in fields.items()}
     return _Survey(fields, blocks, operator.passes - 1, int(checked.sum()), colours, status, message)
 
 
@@ -208,7 +210,9 @@ def _verdict(operator: JacobianOperator, gain: tuple[Tensor, Tensor, Tensor], lo
     if low:
         status = worse(status, "rank-deficient")
         message = message or f"{low} locations have directions at rounding level, raised to that level"
-    if gain[1].square().mean() > (_LOST * gain[0]).square().mean():
+    if not all(bool(part.isfinite().all()) for part in gain):
+        return worse(status, "undetermined"), OVERFLOW
+    if status != "undefined" and gain[1].square().mean() > (_LOST * gain[0]).square().mean():
         status = "undetermined"
         message = "leakage between locations is as strong as their own response; give more passes"
     return status, message

@@ -8,16 +8,32 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from theodolite.derivatives import JacobianOperator
 from theodolite.descriptors.chart import Chart
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, worse
 from theodolite.spectrum import SpectralMeasure, dense_measure
 
-__all__ = ["TIED", "Mode", "Subspace", "flagged", "is_paper", "marked", "projected_measure", "subspace"]
+__all__ = [
+    "OVERFLOW",
+    "TIED",
+    "Mode",
+    "Subspace",
+    "doubted",
+    "finite",
+    "flagged",
+    "is_paper",
+    "marked",
+    "out_of_range",
+    "projected_measure",
+    "subspace",
+]
 
 Mode = Literal["exact", "paper"]
 
 TIED = "the leading direction is nearly tied with the next"
+
+OVERFLOW = "outputs too large or too small for their precision: divide them by a constant, or measure in float64"
 
 PROJECTION_ROWS = 128
 SUBSPACE_DIMENSION = 64
@@ -47,13 +63,31 @@ def flagged(estimate: Estimate, where: Tensor, status: str, message: str) -> Est
 
 
 def marked(estimate: Estimate, chart: Chart) -> Estimate:
-    """The estimate and its parts, their status lowered where the derivatives under them were only approximate."""
-    if chart.status == "ok":
+    """The estimate and its parts, their status lowered to that of the derivatives under them, and where they overflow.
+
+    Why derivatives cannot be trusted is told before what it makes of an estimate.
+    """
+    return finite(doubted(estimate, chart.operator))
+
+
+def doubted(estimate: Estimate, operator: JacobianOperator) -> Estimate:
+    """The estimate and its parts, their status lowered to that of the derivatives under them."""
+    status = operator.status
+    if status == "ok":
         return estimate
     everywhere = torch.ones_like(estimate.value, dtype=torch.bool)
-    parts = {name: marked(part, chart) for name, part in estimate.parts.items()}
-    message = estimate.message or chart.operator.message
-    return replace(flagged(estimate, everywhere, chart.status, message), parts=parts)
+    parts = {name: doubted(part, operator) for name, part in estimate.parts.items()}
+    is_worse = worse(estimate.status, status) != estimate.status or status == "undefined"
+    lowered = flagged(estimate, everywhere, status, operator.message)
+    return replace(lowered, parts=parts, message=operator.message if is_worse else lowered.message)
+
+
+def finite(estimate: Estimate) -> Estimate:
+    """The estimate and its parts, ``undetermined`` where value or error left the range of floating-point numbers."""
+    parts = {name: finite(part) for name, part in estimate.parts.items()}
+    lost = ~(estimate.value.isfinite() & estimate.stderr.isfinite())
+    value, stderr = (part.masked_fill(lost, torch.nan) for part in (estimate.value, estimate.stderr))
+    return replace(flagged(replace(estimate, value=value, stderr=stderr), lost, "undetermined", OVERFLOW), parts=parts)
 
 
 def projected_measure(chart: Chart) -> SpectralMeasure:
@@ -68,6 +102,15 @@ def projected_measure(chart: Chart) -> SpectralMeasure:
     W = torch.linalg.qr(draws).Q.T.to(chart.latents)
     projected = chart.flat.rmatvec(W[:, None].expand(-1, chart.n, -1)).permute(1, 0, 2)
     return replace(dense_measure(projected), passes=rows)
+
+
+def out_of_range(gain: Tensor, dtype: torch.dtype) -> Tensor:
+    """Where squares of a gain, as iterations form them, come near the ends of the range of `dtype`, `(n,)`.
+
+    A thousand times inside either end, because sums of squares over all entries must fit too.
+    """
+    info = torch.finfo(dtype)
+    return (gain < 1e3 * info.tiny**0.5) | (gain > 1e-3 * info.max**0.5)
 
 
 @dataclass(frozen=True)
@@ -119,5 +162,5 @@ def subspace(chart: Chart, offset: Tensor | None = None, frame: Tensor | None = 
     centre = chart.operator.at_offsets(at.reshape(shape))
     ahead = chart.operator.at_offsets((at + SUBSPACE_STEP * W).reshape(shape))
     J = ((ahead - centre) / SUBSPACE_STEP).reshape(*W.shape[:2], -1).permute(1, 2, 0)
-    values, vectors = torch.linalg.eigh((J.mT @ J).double())
+    values, vectors = torch.linalg.eigh(J.double().mT @ J.double())
     return Subspace(W, J, values.clamp_min(0).sqrt().flip(-1), vectors[..., -1])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from theodolite.descriptors.modes import flagged
+from theodolite.derivatives.precision import plain_evaluation
+from theodolite.descriptors.modes import finite, flagged
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 from theodolite.maps.latent_map import LatentMap
@@ -74,7 +75,7 @@ def tortuosity(map: LatentMap, first: Tensor, second: Tensor, *, segments: int =
     """
     map.check(first)
     points = slerp(first, second, segments)
-    with torch.no_grad():
+    with plain_evaluation():
         images = torch.stack([map(part) for part in points]).flatten(2).double()
     steps = (images[1:] - images[:-1]).norm(dim=-1)
     chord = (images[-1] - images[0]).norm(dim=-1)
@@ -82,4 +83,4 @@ def tortuosity(map: LatentMap, first: Tensor, second: Tensor, *, segments: int =
     still = torch.zeros_like(chord)
     jump = Estimate(steps.amax(0) / steps.median(0).values.clamp_min(tiny), still, len(points), 1)
     whole = Estimate(steps.sum(0) / chord.clamp_min(tiny), still, len(points), 1, parts={"jump": jump})
-    return flagged(whole, chord == 0, "undefined", "both ends of the path have one image")
+    return finite(flagged(whole, chord == 0, "undefined", "both ends of the path have one image"))

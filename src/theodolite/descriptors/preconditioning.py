@@ -44,7 +44,7 @@ def location_blocks(operator: JacobianOperator, seeds: Seeds) -> BlockPreconditi
     signs = seeds.normal("preconditioner-signs", height, width).sign()
     blocks = []
     for i in range(operator.n):
-        one = operator if operator.n == 1 else jacobian(operator.map, operator.latents[i : i + 1])
-        found = draw(one, colours, range(colours.count), signs[i], back=())
-        blocks.append(found.blocks.flatten(0, 1))
+        single = operator if operator.n == 1 else jacobian(operator.map, operator.latents[i : i + 1])
+        tangents = draw(single, colours, range(colours.count), signs[i], back=())
+        blocks.append(tangents.blocks.flatten(0, 1))
     return BlockPreconditioner(torch.stack(blocks), passes)

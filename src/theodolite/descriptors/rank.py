@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from theodolite.descriptors.arguments import with_shared_arguments
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
@@ -18,6 +19,7 @@ from theodolite.spectrum import effective_rank
 __all__ = ["DESCRIPTOR", "local_rank"]
 
 
+@with_shared_arguments
 @in_groups
 def local_rank(
     map: LatentMap,
@@ -38,13 +40,9 @@ def local_rank(
 
     Args:
         map: the map.
-        latents: `(n, *latent)`.
         p: power of the singular values.
-        generator: a `torch.Generator`, a seed, or one seed a latent.
         mode: ``exact``, or ``paper`` for the projection on 128 output rows (see `local_scaling`).
-        effort: probes and depth of the quadrature.
-        dense: force (True) or forbid (False) the dense path.
-        chart: shared work of several descriptors at these latents.
+        {shared}
 
     Returns:
         `Estimate` with part `local_rank_p2`. Cost as `local_scaling`, nothing more on the same chart.
@@ -77,4 +75,5 @@ DESCRIPTOR = Descriptor(
             "Local rank weighted by energy: dominated by the largest stretches.",
         ),
     ),
+    order=20,
 )

@@ -1,29 +1,25 @@
-"""Every descriptor: one line here puts it into the survey, the store, the report and the command line."""
+"""Every descriptor: a file of this folder that holds a `DESCRIPTOR` is found by itself; others register theirs."""
 
 from __future__ import annotations
 
+import pkgutil
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 
 from theodolite.descriptors.descriptor import Descriptor
+from theodolite.registry import GROUPS, Registry
 
 __all__ = ["REGISTRY"]
 
-_FILES = (
-    "scaling",
-    "rank",
-    "leading",
-    "curvature",
-    "rotation",
-    "detail",
-    "complexity",
-)
-"""The files of this folder that hold a `DESCRIPTOR`, in the order of tables and reports."""
+
+@cache
+def _of_this_folder() -> dict[str, Descriptor]:
+    names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.name != "registry"]
+    held = (getattr(import_module(f"theodolite.descriptors.{name}"), "DESCRIPTOR", None) for name in names)
+    ordered = sorted((d for d in held if isinstance(d, Descriptor)), key=lambda d: (d.order, d.name))
+    return {descriptor.name: descriptor for descriptor in ordered}
 
 
-def _read(file: str) -> Descriptor:
-    descriptor = import_module(f"theodolite.descriptors.{file}").DESCRIPTOR
-    assert isinstance(descriptor, Descriptor)
-    return descriptor
-
-
-REGISTRY: dict[str, Descriptor] = {descriptor.name: descriptor for descriptor in map(_read, _FILES)}
+REGISTRY: Registry[Descriptor] = Registry(GROUPS["descriptor"], Descriptor, _of_this_folder)
+"""By name, in the order of tables and reports."""

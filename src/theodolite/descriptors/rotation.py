@@ -8,12 +8,24 @@ import torch
 from torch import Tensor
 
 from theodolite.derivatives import jacobian
+from theodolite.descriptors.arguments import with_shared_arguments
 from theodolite.descriptors.chart import TIE, Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.leading import spectral_gap
-from theodolite.descriptors.modes import SUBSPACE_STEP, TIED, Mode, flagged, is_paper, marked, subspace
+from theodolite.descriptors.modes import (
+    OVERFLOW,
+    SUBSPACE_STEP,
+    TIED,
+    Mode,
+    finite,
+    flagged,
+    is_paper,
+    marked,
+    out_of_range,
+    subspace,
+)
 from theodolite.estimates import Estimate, Seeding, student_mean
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import LeadingTriplet, converge, refine
@@ -30,9 +42,13 @@ _STILL = 0.01 * STEP
 """An angle below this is no turn: it would take more than a hundred times the latent's norm to turn the axis by one."""
 
 _LOST = f"{TIED}, or it turns too far or too little to be followed"
-_TRUNCATED = "increase `axis_depth`: what the iteration left of the directions dominates the error"
+_TRUNCATED = (
+    "what the iteration left of the directions dominates the error: take a larger budget, in Python "
+    "Effort(axis_depth=...)"
+)
 
 
+@with_shared_arguments
 @in_groups
 def axis_rotation(
     map: LatentMap,
@@ -52,16 +68,13 @@ def axis_rotation(
 
     The mean is over `effort.neighbours` points at distance `1e-3 ||z||` in random directions of the whole latent
     space. ``mode="paper"`` is the released recipe: one neighbour at distance 0.02 inside a random 64-dimensional
-    subspace, forward differences; its values are bounded by `sqrt(2) / 0.02 = 70.7`, and near 67 mean nothing.
+    subspace, forward differences; its values are kept up to their bound, `sqrt(2) / 0.02 = 70.7`, where the axis is
+    another one.
 
     Args:
         map: the map.
-        latents: `(n, *latent)`.
-        generator: a `torch.Generator`, a seed, or one seed a latent.
         mode: ``exact`` or ``paper``.
-        effort: neighbours, and bidiagonalisation steps at each.
-        dense: force (True) or forbid (False) the dense path at the latent itself.
-        chart: shared work of several descriptors at these latents.
+        {shared}
 
     Returns:
         `Estimate` in inverse latent units with parts `axis_cosine` (`|<v_1, v_1'>|` at the mean turn) and `axis_gap`
@@ -73,7 +86,7 @@ def axis_rotation(
         InputError: latents that do not fit the map.
     """
     chart = chart or Chart(map, latents, generator=generator, effort=effort, dense=dense)
-    return _paper(chart) if is_paper(mode) else marked(_exact(chart), chart)
+    return finite(_paper(chart)) if is_paper(mode) else marked(_exact(chart), chart)
 
 
 def _exact(chart: Chart) -> Estimate:
@@ -86,7 +99,11 @@ def _exact(chart: Chart) -> Estimate:
     mean = Estimate(turn, (spread.square() + blur.square()).sqrt(), centre.passes + count * (near.passes + 1), count)
     mean = flagged(mean, blur > spread.clamp_min(_STILL), "truncated", _TRUNCATED)
     tied = torch.minimum(gaps.amin(0), centre.gap) < TIE
-    return _bundle(mean, distance, spectral_gap(centre), tied | (blur > turn.clamp_min(_STILL)))
+    lost = tied | (blur > turn.clamp_min(_STILL)) | (turn > _TOO_FAR)
+    rotation = _bundle(mean, distance, spectral_gap(centre), lost)
+    is_extreme = out_of_range(centre.sigma, chart.latents.dtype)
+    parts = {name: flagged(part, is_extreme, "undetermined", OVERFLOW) for name, part in rotation.parts.items()}
+    return replace(flagged(rotation, is_extreme, "undetermined", OVERFLOW), parts=parts)
 
 
 def _turn(axes: Tensor, axis: Tensor) -> Tensor:
@@ -120,7 +137,7 @@ def _paper(chart: Chart) -> Estimate:
 
 def _bundle(turn: Estimate, distance: Tensor, gap: Estimate, lost: Tensor) -> Estimate:
     """The rotation from the mean turn; `|<v, v'>| = 1 - ||v - v'||² / 2` goes with it."""
-    turn = flagged(turn, lost | (turn.value > _TOO_FAR), "undetermined", _LOST)
+    turn = flagged(turn, lost, "undetermined", _LOST)
     cosine = replace(turn, value=1 - turn.value.square() / 2, stderr=turn.value * turn.stderr)
     rotation = replace(turn, value=turn.value / distance, stderr=turn.stderr / distance)
     return replace(rotation, parts={"axis_cosine": cosine, "axis_gap": gap})
@@ -134,29 +151,30 @@ DESCRIPTOR = Descriptor(
     axis_rotation,
     (
         Quantity(
-            "axis_rotation",
-            "Axis rotation LC",
-            "1 / latent",
-            "‖v₁(z) − v₁(z′)‖ / ‖z − z′‖, ‖z − z′‖ = 10⁻³ ‖z‖",
-            "Liang, Chen and Lai 2026 (arXiv 2604.18804)",
-            "How fast the direction of largest stretch turns from one latent to the next.",
+            name="axis_rotation",
+            label="Axis rotation LC",
+            unit="1 / latent",
+            formula="‖v₁(z) − v₁(z′)‖ / ‖z − z′‖, ‖z − z′‖ = 10⁻³ ‖z‖",
+            source="Liang, Chen and Lai 2026 (arXiv 2604.18804)",
+            meaning="How fast the direction of largest stretch turns from one latent to the next.",
         ),
         Quantity(
-            "axis_cosine",
-            "Axis cosine",
-            "",
-            "|⟨v₁(z), v₁(z′)⟩| = 1 − (LC ‖z − z′‖)² / 2",
-            "Liang, Chen and Lai 2026 (arXiv 2604.18804)",
-            "Agreement of the leading directions of neighbours; 1 means no turn.",
+            name="axis_cosine",
+            label="Axis cosine",
+            unit="",
+            formula="|⟨v₁(z), v₁(z′)⟩| = 1 − (LC ‖z − z′‖)² / 2",
+            source="Liang, Chen and Lai 2026 (arXiv 2604.18804)",
+            meaning="Agreement of the leading directions of neighbours; 1 means no turn.",
         ),
         Quantity(
-            "axis_gap",
-            "Axis gap",
-            "",
-            "(σ₁ − σ₂) / σ₁ at z",
-            "derived here",
-            "Spectral gap that axis rotation rests on; where it closes, the axis means nothing.",
+            name="axis_gap",
+            label="Axis gap",
+            unit="",
+            formula="(σ₁ − σ₂) / σ₁ at z",
+            source="derived here",
+            meaning="Spectral gap that axis rotation rests on; where it closes, the axis means nothing.",
         ),
     ),
     passes=_passes,
+    order=50,
 )

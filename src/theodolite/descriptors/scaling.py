@@ -6,22 +6,31 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from theodolite.descriptors.arguments import with_shared_arguments
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.modes import Mode, is_paper, marked, projected_measure
 from theodolite.descriptors.preconditioning import log_volume_of
+from theodolite.descriptors.rounding import scatter_passes, with_scatter
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Seeding
 from theodolite.maps.latent_map import LatentMap
-from theodolite.spectrum import log_volume, null_dimension
+from theodolite.spectrum import SpectralMeasure, check_rtol, gain, log_volume, null_dimension, singular_spectrum
 
 __all__ = ["DESCRIPTOR", "local_scaling"]
 
-_FLOOR = 1e-4
+FLOOR = 1e-4
+"""Share of the largest singular value below which a floored volume does not look: ten times the null cut of float32, so
+that no rounding decides it."""
+
+_PROBES, _STEPS = 3, 4
+"""Probes and steps of the gain beside a volume to a requested error. Its trace and error need two steps, a spectrum at
+least four: 24 passes, beside a few hundred."""
 
 
+@with_shared_arguments
 @in_groups
 def local_scaling(
     map: LatentMap,
@@ -43,19 +52,18 @@ def local_scaling(
 
     Args:
         map: the map.
-        latents: `(n, *latent)`.
-        generator: a `torch.Generator`, a seed, or one seed a latent.
         mode: ``exact`` for the definition, ``paper`` for the projection.
-        effort: probes and depth of the quadrature (`Effort`).
-        dense: force (True) or forbid (False) the dense path; by default it is taken where it costs no more.
         rtol: instead of spending `effort`, stop at this standard error of `psi` for each dimension: 0.01 knows the
             geometric mean of the singular values to 1 %. Preconditioned where latents and outputs have locations.
-        chart: shared work of several descriptors at these latents.
+        {shared}
 
     Returns:
         `Estimate` with parts `local_scaling_per_dimension` (divided by the number of non-null singular values),
-        `local_scaling_floored` (no value left out: each at least `1e-4 sigma_max`) and `null_dimension`; the first
-        part only with `rtol`.
+        `local_scaling_floored` (no value left out: each at least `1e-4 sigma_max`), `null_dimension` and `gain` (the
+        Frobenius norm of the Jacobian); with `rtol` on large latents only the first and the last.
+        Status ``rank-deficient`` where a null space was left out: such values compare only with values of the same
+        `null_dimension`, while floored volumes and gains always compare. In float32 the scatter between latents that
+        are the same but for rounding is in the error (`theodolite.descriptors.rounding`).
         Cost: `min(latent_dim, output_dim)` passes dense, else `2 * probes * depth`. With `rtol` at most the dense ones
         where they fit in memory, and on convolutional decoders a few hundred whatever the size of the latent.
 
@@ -71,26 +79,46 @@ def local_scaling(
     if rtol is not None:
         return _within(map, latents, rtol, generator, mode=mode, effort=effort, dense=dense)
     chart = chart or Chart(map, latents, generator=generator, effort=effort, dense=dense)
-    measure = projected_measure(chart) if is_paper(mode) else chart.spectrum
+    return marked(_volume(projected_measure(chart)) if is_paper(mode) else _with_rounding(chart), chart)
+
+
+def _with_rounding(chart: Chart) -> Estimate:
+    """The log-volume and its parts with what the rounding of the latents does to them."""
+    total, rounding = _volume(chart.spectrum), chart.rounding
+    errors = {
+        "local_scaling_per_dimension": rounding.log_volume / chart.dimension,
+        "local_scaling_floored": rounding.log_volume,
+        "gain": rounding.gain,
+    }
+    parts = {name: with_scatter(part, errors[name]) if name in errors else part for name, part in total.parts.items()}
+    return replace(with_scatter(total, rounding.log_volume), passes=total.passes + rounding.passes, parts=parts)
+
+
+def _volume(measure: SpectralMeasure) -> Estimate:
+    """The log-volume of a spectrum with its parts."""
     total, null = log_volume(measure), null_dimension(measure)
     rank = (measure.dimension - null.value).clamp_min(1)
-    per_dimension = replace(total, value=total.value / rank, stderr=total.stderr / rank)
     parts = {
-        "local_scaling_per_dimension": per_dimension,
-        "local_scaling_floored": log_volume(measure, floor=_FLOOR),
+        "local_scaling_per_dimension": replace(total, value=total.value / rank, stderr=total.stderr / rank),
+        "local_scaling_floored": log_volume(measure, floor=FLOOR),
         "null_dimension": null,
+        "gain": gain(measure),
     }
-    return marked(replace(total, parts=parts), chart)
+    return replace(total, parts=parts)
 
 
 def _within(map: LatentMap, latents: Tensor, rtol: float, generator: Seeding, **others: object) -> Estimate:
     given = [name for name, value in others.items() if value not in (None, "exact")]
     if given:
         raise InputError(f"`rtol` decides by itself what to spend, got `{given[0]}` too; leave one of them out")
-    chart = Chart(map, latents, generator=generator)
+    chart = Chart(map, latents, generator=generator, effort=Effort(rtol=check_rtol(rtol)))
+    if chart.effort.is_dense(chart.dimension):
+        return marked(_with_rounding(chart), chart)
     total = log_volume_of(chart.operator, rtol, chart.seeds)
     per_dimension = replace(total, value=total.value / chart.dimension, stderr=total.stderr / chart.dimension)
-    return marked(replace(total, parts={"local_scaling_per_dimension": per_dimension}), chart)
+    energy = gain(singular_spectrum(chart.flat, probes=_PROBES, depth=_STEPS, generator=chart.seeds.base))
+    parts = {"local_scaling_per_dimension": per_dimension, "gain": energy}
+    return marked(replace(total, passes=total.passes + energy.passes, parts=parts), chart)
 
 
 DESCRIPTOR = Descriptor(
@@ -121,6 +149,14 @@ DESCRIPTOR = Descriptor(
             "Local scaling with a fixed number of terms, for maps whose smallest singular values come and go.",
         ),
         Quantity(
+            "gain",
+            "Gain",
+            "output / latent",
+            "sqrt(sum_i σ_i²) = ‖J‖_F",
+            "Frobenius norm of J; as a baseline derived here",
+            "How far the image moves for a random small step; compares between samples whatever their null space.",
+        ),
+        Quantity(
             "null_dimension",
             "Null dimension",
             "dimensions",
@@ -129,4 +165,6 @@ DESCRIPTOR = Descriptor(
             "Latent directions that change nothing in the output; left out of local scaling.",
         ),
     ),
+    passes=lambda effort, dense: scatter_passes(dense),
+    order=10,
 )

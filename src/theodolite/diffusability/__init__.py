@@ -1,17 +1,22 @@
 """What the curves of a latent space say of training diffusion in it: gaps, penalties, rankings."""
 
 from theodolite.diffusability.gap import diffusability
+from theodolite.diffusability.models import rank_models
 from theodolite.diffusability.penalties import penalties
 from theodolite.diffusability.penalty_table import Penalties, ThreePenalties
+from theodolite.diffusability.predictors import PREDICTORS, Predictor
 from theodolite.diffusability.ranking import Ranked, Ranking
 from theodolite.diffusability.space import Space
 
 __all__ = [
+    "PREDICTORS",
     "Penalties",
+    "Predictor",
     "Ranked",
     "Ranking",
     "Space",
     "ThreePenalties",
     "diffusability",
     "penalties",
+    "rank_models",
 ]

@@ -73,7 +73,7 @@ def unexplained(
 
 
 def affine_map(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """The least-squares map `y = A x + b` between the channels of two latents of the same images, `(C2, C1)`, `(C2,)`."""
+    """The least-squares map `y = A x + b` between channels of two latents of the same images: `(C2, C1)`, `(C2,)`."""
     X, Y = _rows(first).flatten(0, 1), _rows(second).flatten(0, 1)
     A = torch.linalg.lstsq(X - X.mean(0), Y - Y.mean(0)).solution.mT
     return A, Y.mean(0) - A @ X.mean(0)

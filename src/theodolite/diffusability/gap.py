@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from theodolite.diffusability.cross_fitting import checked_groups, measured_space, noise_grid
-from theodolite.diffusability.held_out import checked_effort, without_networks
+from theodolite.diffusability.cross_fitting import (
+    checked_effort,
+    checked_groups,
+    measured_space,
+    noise_grid,
+    without_networks,
+)
 from theodolite.diffusability.space import Space
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, Resamples
+from theodolite.estimates import Estimate, Resamples, student_quantile
 from theodolite.scores.clouds import checked_cloud
 
 __all__ = ["DEVIATIONS", "compared", "deviations", "diffusability", "few_groups", "gap"]
+
+_ENOUGH_SOURCES = 10
+"""Sources from which Student's quantile is within a fifth of the normal one."""
+
+_WIDEST = 0.5
+"""Half-width of an interval from which a number in [0, 1] is no number: the interval is as wide as its range."""
+
+_USEFUL = 0.1
+"""Half-width that the advice on the number of sources aims at: models of one kind differ by about that much."""
 
 DEVIATIONS = ("fi_deviation", "fi_deviation_raw", "fir_deviation", "fir_deviation_raw")
 """How far Fisher information and its rate are from those of the images, see `deviations`."""
@@ -25,7 +40,7 @@ def gap(space: Space, images: Space, weights: Tensor) -> Tensor:
 
     See `diffusability`.
     """
-    rises = [_rises(one.unresolved(weights)) for one in (space, images)]
+    rises = [_rises(side.unresolved(weights)) for side in (space, images)]
     return (rises[0] - rises[1]).abs().sum(-1) / 2
 
 
@@ -43,7 +58,7 @@ def deviations(space: Space, images: Space, weights: Tensor) -> dict[str, Tensor
 
     For group weights `(B, G)`, `(B, T)` each; both spaces are taken at the scale where their variance is one.
     """
-    (fi, fir), (fi_x, fir_x) = (_information(one, weights) for one in (space, images))
+    (fi, fir), (fi_x, fir_x) = (_information(side, weights) for side in (space, images))
     lost = images.dimension - space.dimension
     return {
         "fi_deviation_raw": (fi - fi_x).abs() / fi_x,
@@ -84,9 +99,11 @@ def diffusability(
         name: of the latents.
 
     Returns:
-        `Estimate` with one entry; its error is over groups. Parts: `shift` (decades), `gaussian` (the same for the
-        Gaussian denoiser on both sides), `fi_deviation`, `fi_deviation_raw`, `fir_deviation` and `fir_deviation_raw`
-        (relative, with and without the missing dimensions) and the curves of `CURVES` as `latents/NAME`, `images/NAME`.
+        `Estimate` with one entry; its error is over groups. It is ``undetermined`` for two groups, and where so few
+        differ so much that the interval is as wide as [0, 1]; the message says how many are needed. Parts: `shift`
+        (decades), `gaussian` (the same for the Gaussian denoiser on both sides), `fi_deviation`, `fi_deviation_raw`,
+        `fir_deviation` and `fir_deviation_raw` (relative, with and without the missing dimensions) and the curves of
+        `CURVES` as `latents/NAME`, `images/NAME`.
 
     Raises:
         InputError: clouds that cannot be used or do not belong together, fewer than two groups, an unknown budget.
@@ -102,36 +119,61 @@ def diffusability(
     whole = checked_effort(budget)
     if len(latents) != len(images):
         raise InputError(f"one latent an image expected, got {len(latents)} latents of {len(images)} images")
-    own = [f"{place:06d}" for place in range(len(latents))] if groups is None else list(groups)
+    own = [f"{index:06d}" for index in range(len(latents))] if groups is None else list(groups)
     if len(own) != len(latents):
         raise InputError(f"one group a sample expected, got {len(own)} groups of {len(latents)} samples")
     dimensions = [checked_cloud(latents).shape[1], checked_cloud(images, "images").shape[1]]
     names, index = checked_groups(own)
     tau = noise_grid(*dimensions)
-    effort, _ = without_networks([tuple(one.shape[1:]) for one in (latents, images)], index, whole)
-    one = measured_space(name, latents, names, index, tau, effort, seed)
-    other = measured_space("images", images, names, index, tau, effort, seed)
-    return compared(one, other, Resamples(len(names), effort.resamples, seed))
+    effort, _ = without_networks([tuple(cloud.shape[1:]) for cloud in (latents, images)], index, whole)
+    space = measured_space(name, latents, names, index, tau, effort, seed)
+    pixels = measured_space("images", images, names, index, tau, effort, seed)
+    return compared(space, pixels, Resamples(len(names), effort.resamples, seed))
 
 
 def compared(space: Space, images: Space, resamples: Resamples) -> Estimate:
     """The scalar of a space against its images, with its parts."""
     parts = {
         "shift": resamples.estimate(shift(space, images, resamples.weights)),
-        "gaussian": resamples.estimate(gap(space.gaussian, images.gaussian, resamples.weights)),
+        "gaussian": _in_range(gap(space.gaussian, images.gaussian, resamples.weights), resamples),
     }
-    for side, one in (("latents", space), ("images", images)):
-        parts |= {f"{side}/{name}": curve for name, curve in one.curves(resamples).items()}
+    for side, cloud in (("latents", space), ("images", images)):
+        parts |= {f"{side}/{name}": curve for name, curve in cloud.curves(resamples).items()}
     differing = deviations(space, images, resamples.weights)
     parts |= {name: resamples.estimate(values) for name, values in differing.items()}
-    whole = resamples.estimate(gap(space, images, resamples.weights))
-    message = few_groups(resamples.groups)
-    return Estimate(whole.value, whole.stderr, 0, whole.n, ("ok",), message, whole.method, parts)
+    whole = _in_range(gap(space, images, resamples.weights), resamples)
+    return replace(whole, message=whole.message or few_groups(resamples.groups), parts=parts)
+
+
+def _in_range(replicates: Tensor, resamples: Resamples) -> Estimate:
+    """The estimate of a number in [0, 1]: ``undetermined`` where its interval leaves nothing out of that range.
+
+    Of two sources each denoises the other, and one difference is all that is known of their spread: no number either.
+    """
+    whole = resamples.estimate(replicates)
+    if resamples.groups > 2 and 1.96 * float(whole.stderr) < _WIDEST:
+        return whole
+    needed = max(_ENOUGH_SOURCES, _sources_needed(float(resamples.stderr(replicates)), resamples.groups))
+    message = (
+        f"{resamples.groups} independent sources leave the number anywhere in its range, 0 to 1: at least {needed} are "
+        f"needed for an interval of ± {_USEFUL}"
+    )
+    return replace(whole, statuses=("undetermined",), message=message)
+
+
+def _sources_needed(stderr: float, groups: int) -> int:
+    """The sources that would bring Student's half-width down to `_USEFUL`, from the standard error of `groups`."""
+    spread, needed = stderr * groups**0.5, groups
+    while student_quantile(needed - 1) * spread / needed**0.5 > _USEFUL:
+        needed += 1
+    return needed
 
 
 def few_groups(count: int) -> str:
     """What to know about errors over so many groups."""
-    return f"errors rest on {count} independent sources only: more of them narrow every interval" if count < 10 else ""
+    if count >= _ENOUGH_SOURCES:
+        return ""
+    return f"errors rest on {count} independent sources only: more of them narrow every interval"
 
 
 def _information(space: Space, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,7 @@ from torch import Tensor
 from theodolite.derivatives import jacobian
 from theodolite.derivatives.memory import available_bytes
 from theodolite.diffusability.decoder_manifold import DenseSheet, Sheet, SolvedSheet
-from theodolite.diffusability.penalty_table import Penalties, bundled
-from theodolite.diffusability.pooling import Pool
+from theodolite.diffusability.penalty_table import Penalties, Pool, bundled
 from theodolite.diffusability.second_order import Contributions, contributions
 from theodolite.errors import InputError
 from theodolite.estimates import Seeding, Seeds

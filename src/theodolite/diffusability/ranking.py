@@ -11,7 +11,7 @@ from torch import Tensor
 
 from theodolite.diffusability.gap import compared, few_groups, gap
 from theodolite.diffusability.space import Space
-from theodolite.estimates import Estimate, Resamples
+from theodolite.estimates import Estimate, Resamples, student_cdf
 
 __all__ = ["SURE", "Ranked", "Ranking"]
 
@@ -56,8 +56,8 @@ class Ranking:
     def of(cls, images: Space, models: list[Ranked], resamples: Resamples) -> Ranking:
         """Put models in order."""
         gaps = [float(gap(model.space, images, resamples.weights[:1])) for model in models]
-        order = sorted(range(len(models)), key=lambda place: (gaps[place], models[place].name))
-        return cls(images, tuple(models[place] for place in order), resamples)
+        order = sorted(range(len(models)), key=lambda index: (gaps[index], models[index].name))
+        return cls(images, tuple(models[index] for index in order), resamples)
 
     @cached_property
     def gaps(self) -> tuple[Estimate, ...]:
@@ -75,8 +75,22 @@ class Ranking:
 
         From Student's law of their paired difference over its error: both are resampled on the same groups.
         """
-        rows = [[self.resamples.below(one, other) for other in self.replicates] for one in self.replicates]
+        rows = [[self.resamples.below(row, column) for column in self.replicates] for row in self.replicates]
         return torch.tensor(rows, dtype=torch.float64)
+
+    def order(self, first: int, second: int) -> Estimate:
+        """The probability that the first model has the smaller gap; its error is that of finitely many resamples.
+
+        `x`, the difference over its error, has the relative error of a standard deviation from `B` draws,
+        `1 / sqrt(2 (B - 1))`.
+        """
+        P, resamples = self.probability[first, second].reshape(1), self.resamples
+        difference = self.replicates[second] - self.replicates[first]
+        stderr = float(resamples.stderr(difference))
+        x, relative = float(difference[0]) / stderr if stderr else 0.0, (2 * (len(difference) - 2)) ** -0.5
+        low, high = (student_cdf(x * (1 + sign * relative), resamples.groups - 1) for sign in (-1, 1))
+        error = P.new_tensor([abs(high - low) / 2])
+        return Estimate(P, error, 0, resamples.groups, method="Student's law, paired bootstrap over groups")
 
     def differences(self, first: int, second: int) -> Estimate:
         """The gap of the second model less that of the first, with its paired error."""
@@ -85,12 +99,12 @@ class Ranking:
     @property
     def ranks(self) -> list[str]:
         """The place of each model; models tied with the one before carry its place and ``=``."""
-        tied = [self.is_tie(place, place + 1) for place in range(len(self.models) - 1)]
-        places: list[int] = []
-        for place, with_last in enumerate([False, *tied]):
-            places.append(places[-1] if with_last else place + 1)
+        tied = [self.is_tie(index, index + 1) for index in range(len(self.models) - 1)]
+        ranks: list[int] = []
+        for rank, with_last in enumerate([False, *tied]):
+            ranks.append(ranks[-1] if with_last else rank + 1)
         marked = ["=" if before or after else "" for before, after in zip([False, *tied], [*tied, False])]
-        return [f"{place}{mark}" for place, mark in zip(places, marked)]
+        return [f"{rank}{mark}" for rank, mark in zip(ranks, marked)]
 
     def is_tie(self, first: int, second: int) -> bool:
         """Whether the order of two models is less sure than `SURE`."""

@@ -72,7 +72,7 @@ class Space:
     @cached_property
     def winners(self) -> tuple[str, ...]:
         """The denoiser with the lowest loss at each level."""
-        return tuple(self.candidates[place] for place in self.loss.mean(-1).argmin(0).tolist())
+        return tuple(self.candidates[winner] for winner in self.loss.mean(-1).argmin(0).tolist())
 
     def unresolved(self, weights: Tensor) -> Tensor:
         """`MMSE(tau V) / V`, the share of the whole variance `V` that noise of variance `tau V` hides, `(B, T)`.
@@ -129,8 +129,8 @@ class Space:
 
     def curves(self, resamples: Resamples) -> dict[str, Estimate]:
         """The curves with their errors over groups, by name."""
-        found = self.curve(resamples.weights) | self._checks(resamples.weights)
-        return {name: resamples.estimate(values, ", ".join(self.candidates)) for name, values in found.items()}
+        curves = self.curve(resamples.weights) | self._checks(resamples.weights)
+        return {name: resamples.estimate(values, ", ".join(self.candidates)) for name, values in curves.items()}
 
 
 def _slopes(x: Tensor, y: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ def _slopes(x: Tensor, y: Tensor) -> Tensor:
 def _interpolated(x: Tensor, at: Tensor, y: Tensor) -> Tensor:
     """`y: (B, T)`, known at an even grid `at: (T,)`, read at `x: (B, T)` by straight lines, beyond the ends too."""
     step = (at[-1] - at[0]) / (len(at) - 1)
-    place = ((x - at[0]) / step).clamp(-len(at), 2 * len(at))
-    below = place.floor().clamp(0, len(at) - 2).long()
+    position = ((x - at[0]) / step).clamp(-len(at), 2 * len(at))
+    below = position.floor().clamp(0, len(at) - 2).long()
     low, high = y.gather(-1, below), y.gather(-1, below + 1)
-    return low + (place - below) * (high - low)
+    return low + (position - below) * (high - low)

@@ -2,8 +2,11 @@
 
 SUMMARIES: dict[str, str] = {
     "survey": "Measure an autoencoder on a folder of images.",
+    "rank": "Rank autoencoders by how nearly noise hides their latents as it hides their images.",
+    "diffusability": "How differently a model's latents and its images give way to noise.",
     "detect": "Score images of one folder against those of another.",
     "hotspots": "Find where a decoder bends most, and off the detail.",
+    "compare": "Tell what differs between two autoencoders, or between two runs.",
     "path": "Go from one latent to another, and measure the way.",
 }
 """The experiments of this package, in the order of help, without importing one."""

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.families.losses import LOSSES, Loss
-from theodolite.families.newton import Elimination, Solution, eliminated
+from theodolite.families.newton import LOSSES, Elimination, Loss, Solution, eliminated
 from theodolite.families.surfaces import LogSumExp
 
 __all__ = ["ConvexNetwork", "NetworkFit"]
@@ -30,7 +29,7 @@ _FOLLOWED, _FOLLOWED_DAMPING = 4, 1e-3
 """Steps for another network of a learned likelihood, from the minimum of their mean, and the damping of resamples."""
 
 _FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-2, 1e-9, 1e8
-"""In units of the mean curvature."""
+"""Damping in units of the mean curvature."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +100,15 @@ class NetworkFit:
 
         A few steps to the minimum of each of the `M`, from there one Newton step in the weights, to first order.
         """
-        found = solution.coefficients.repeat(len(weights), 1)
+        coefficients = solution.coefficients.repeat(len(weights), 1)
         even = torch.full_like(weights[0], 1 / weights.shape[1])
         for k, own in enumerate(targets):
             other = NetworkFit(self.points, own, self.loss, self.side, self.steps)
             c, z = solution.centre
             if len(targets) > 1:
                 c, z, _ = other._descended(c, z, even, _FOLLOWED, _FOLLOWED_DAMPING)
-            found[k :: len(targets)] = c + other._reweighted(c, z, even, weights[k :: len(targets)])
-        return self._surface(found)
+            coefficients[k :: len(targets)] = c + other._reweighted(c, z, even, weights[k :: len(targets)])
+        return self._surface(coefficients)
 
     def _reweighted(self, c: Tensor, z: Tensor, even: Tensor, weights: Tensor) -> Tensor:
         """What the minimum at `even: (m,)` weights moves by at others, `(R, m)` to `(R, J)`."""
@@ -208,7 +207,7 @@ class NetworkFit:
         return LogSumExp(slopes, scaled.offsets - slopes @ self.origin, scaled.temperature)
 
     def _derivatives(self, c: Tensor) -> Tensor:
-        """Of `φ` on the grid in `c`, `(G, J)`."""
+        """The derivatives of `φ` on the grid in `c`, `(G, J)`."""
         network = self._scaled(c)
         log_p = network.scores(self.t).log_softmax(-1)
         p = log_p.exp()

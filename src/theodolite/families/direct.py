@@ -11,10 +11,9 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.estimates import Resamples, Seeding, Seeds
-from theodolite.families.cells import between, blended, interpolating
 from theodolite.families.grid import ParameterGrid, checked_points
+from theodolite.families.matrices import around, between, blended, interpolating, widened
 from theodolite.families.posterior import Posterior
-from theodolite.families.resolution import around, widened
 
 __all__ = ["DirectMetric", "direct_metric"]
 

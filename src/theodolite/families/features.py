@@ -10,9 +10,8 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.families.grid import ParameterGrid
-from theodolite.families.local_polynomials import LocalPolynomials
 from theodolite.families.posterior import Posterior
-from theodolite.families.pullback import Pullback
+from theodolite.families.pullback import LocalPolynomials, Pullback
 
 __all__ = ["Chordal", "FeatureKernel", "Squared", "feature_posterior"]
 
@@ -33,7 +32,7 @@ class FeatureKernel(ABC):
 
     @abstractmethod
     def log_weights(self, anchors: Tensor, features: Tensor) -> Tensor:
-        """Of `features: (n, D)` for each of `anchors: (m, D)`: `(m, n)`, at most 0."""
+        """The similarity of `features: (n, D)` to each of `anchors: (m, D)`: `(m, n)`, at most 0."""
 
     def regressed(self, anchors: Tensor, features: Tensor, regression: LocalPolynomials) -> Tensor:
         """The log-weights of samples as a function of their parameters, in every cell: `(m, cells)`."""

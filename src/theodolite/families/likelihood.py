@@ -22,7 +22,7 @@ class Likelihood(Protocol):
     """`log p(x | t)` up to a function of `x`."""
 
     def log_likelihood(self, states: Tensor, theta: Tensor, /) -> Tensor:
-        """At each of `states: (m, *state)` and each of `theta: (n, 2)`: `(m, n)`."""
+        """The log-likelihood at each of `states: (m, *state)` and each of `theta: (n, 2)`: `(m, n)`."""
 
 
 class LearnedLikelihood:
@@ -40,7 +40,7 @@ class LearnedLikelihood:
         self.loss, self.held_out = loss, held_out
 
     def log_likelihood(self, states: Tensor, theta: Tensor) -> Tensor:
-        """At each of `states: (m, *state)` and each of `theta: (n, 2)`: `(m, n)` float64."""
+        """The log-likelihood at each of `states: (m, *state)` and each of `theta: (n, 2)`: `(m, n)` float64."""
         return self.member_log_likelihoods(states, theta).mean(0)
 
     def member_log_likelihoods(self, states: Tensor, theta: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class _Pairing(nn.Module):
         return (x - self.x_centre) / self.x_scale, (t - self.t_centre) / self.t_scale
 
     def scores(self, x: Tensor, t: Tensor) -> Tensor:
-        """Of every pair of standardised inputs, `(m, f)` and `(n, 2)` or a batch for each member: `(M, m, n)`."""
+        """Score every pair of standardised inputs, `(m, f)` and `(n, 2)` or a batch for each member: `(M, m, n)`."""
         phi, eta = self._branch(x, 0), self._branch(t, 3)
         return phi @ eta[..., :-1].mT - eta[..., None, :, -1]
 

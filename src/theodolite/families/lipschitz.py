@@ -63,7 +63,7 @@ def steepness(
         raise InputError("two different latents, at least 8 points and 2 levels expected; give a segment to look along")
     scales: list[Tensor] = []
     slopes: list[Tensor] = []
-    places: list[Tensor] = []
+    middles: list[Tensor] = []
     for _ in range(levels):
         s = torch.linspace(0, 1, points).to(start).reshape(-1, *[1] * start.ndim)
         latents = start + s * (end - start)
@@ -81,11 +81,11 @@ def steepness(
             break
         scales.append(spacing)
         slopes.append(slope[best])
-        places.append((latents[best] + latents[best + 1]) / 2)
+        middles.append((latents[best] + latents[best + 1]) / 2)
         start, end = latents[max(0, best - 1)], latents[min(points - 1, best + 2)]
-    found, at_scales = torch.stack(slopes), torch.stack(scales)
-    top = int(found.argmax())
-    return Steepness(at_scales, found, _constant(found), _exponent(at_scales, found), places[top])
+    at_slopes, at_scales = torch.stack(slopes), torch.stack(scales)
+    top = int(at_slopes.argmax())
+    return Steepness(at_scales, at_slopes, _constant(at_slopes), _exponent(at_scales, at_slopes), middles[top])
 
 
 def _constant(slopes: Tensor) -> Estimate:

@@ -30,7 +30,7 @@ _ROUNDING = 1e-9
 
 _UNRESOLVED = "what the grid or the fit does not resolve exceeds sampling error; it is inside the standard error"
 _NOUGHT = 1e-100
-"""Of the largest eigenvalue anywhere, or of one: a matrix without one as large is nought."""
+"""Share of the largest eigenvalue anywhere, or of one: a matrix without one as large is nought."""
 
 _THIN = "next to no bundle had its posterior here; spread the parameters over the box"
 
@@ -54,7 +54,7 @@ class MetricSource(Protocol):
         """`(..., 2)` to `(..., 2, 2)`."""
 
     def metric_replicates(self, theta: Tensor) -> Tensor:
-        """By every replicate, `(R, ..., 2, 2)`; their spread is the whole error."""
+        """The metric by every replicate, `(R, ..., 2, 2)`; their spread is the whole error."""
 
     def sampling_replicates(self, theta: Tensor) -> Tensor:
         """Likewise, without the error of resolution."""
@@ -117,9 +117,9 @@ def metric_map(source: MetricSource, points: Tensor | None = None) -> MetricMap:
     message = _message(statuses)
     n = len(replicates)
 
-    def estimate(value: Tensor, each: Tensor, chance: Tensor, words: tuple[str, ...]) -> Estimate:
+    def estimate(value: Tensor, each: Tensor, chance: Tensor, statuses: tuple[str, ...]) -> Estimate:
         part = {"sampling": Estimate(value, chance, 0, n, method="bootstrap")}
-        return Estimate(value, each.std(0), 0, n, words, message, "bootstrap", part)
+        return Estimate(value, each.std(0), 0, n, statuses, message, "bootstrap", part)
 
     return MetricMap(
         points,
@@ -138,8 +138,8 @@ def _shifts(replicates: Tensor, vectors: Tensor, values: Tensor) -> tuple[Tensor
 
 
 def _message(statuses: tuple[str, ...]) -> str:
-    words = {"undetermined": _THIN, "learned": STATUSES["learned"], "truncated": _UNRESOLVED}
-    return next((words[status] for status in words if status in statuses), "")
+    messages = {"undetermined": _THIN, "learned": STATUSES["learned"], "truncated": _UNRESOLVED}
+    return next((messages[status] for status in messages if status in statuses), "")
 
 
 def codazzi_residual(
@@ -212,7 +212,7 @@ def _squares(slopes: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _support(source: MetricSource, points: Tensor) -> Tensor:
-    """Of the cell that each point is in, `(n,)`."""
+    """The support of the cell that each point is in, `(n,)`."""
     grid = source.grid
     cells = ((points - grid.corners[0].to(points)) / grid.spacing.to(points)).long()
     rows, columns = (cells[:, axis].clamp(0, size - 1) for axis, size in enumerate(grid.shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +11,64 @@ from torch import Tensor
 
 from theodolite.families.surfaces import Surface
 
-__all__ = ["Elimination", "Problem", "Solution", "eliminated"]
+__all__ = ["LOSSES", "CrossEntropy", "Elimination", "JensenShannon", "Loss", "Problem", "Solution", "eliminated"]
+
+
+class Loss(ABC):
+    """A divergence of `Q = softmax(logits)` from posteriors `P`, least at `Q = P`.
+
+    Attributes:
+        curvature: its second derivative in the logits at `Q = P`, in units of `diag(Q) - Q Qᵀ`.
+    """
+
+    curvature: float
+
+    @abstractmethod
+    def value(self, P: Tensor, log_Q: Tensor) -> Tensor:
+        """Nats, `(m, G)` twice to `(m,)`."""
+
+    @abstractmethod
+    def slope(self, P: Tensor, log_Q: Tensor) -> Tensor:
+        """The derivative in the logits, `(m, G)`; rows sum to zero."""
+
+
+class CrossEntropy(Loss):
+    """`-sum of P log Q`: convex in the logits."""
+
+    curvature = 1.0
+
+    def value(self, P: Tensor, log_Q: Tensor) -> Tensor:
+        """`(m,)`."""
+        return -(P * log_Q).sum(-1)
+
+    def slope(self, P: Tensor, log_Q: Tensor) -> Tensor:
+        """`Q - P`."""
+        return log_Q.exp() - P
+
+
+class JensenShannon(Loss):
+    """`H((P + Q) / 2) - (H(P) + H(Q)) / 2`, at most `log 2`: the loss of Lobashev et al. (2025)."""
+
+    curvature = 0.25
+
+    def value(self, P: Tensor, log_Q: Tensor) -> Tensor:
+        """`(m,)`."""
+        Q = log_Q.exp()
+        return ((torch.special.xlogy(P, P) + Q * log_Q) / 2 - (P + Q) / 2 * _log_middle(P, Q)).sum(-1)
+
+    def slope(self, P: Tensor, log_Q: Tensor) -> Tensor:
+        """`Q (r - E_Q r)`, `r = ½ log(2 Q / (P + Q))`."""
+        Q = log_Q.exp()
+        ratio = (log_Q - _log_middle(P, Q)) / 2
+        return Q * (ratio - (Q * ratio).sum(-1, keepdim=True))
+
+
+def _log_middle(P: Tensor, Q: Tensor) -> Tensor:
+    return ((P + Q) / 2).clamp_min(torch.finfo(P.dtype).tiny).log()
+
+
+LOSSES: dict[str, Loss] = {"cross_entropy": CrossEntropy(), "js": JensenShannon()}
+"""Every loss by name."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +96,7 @@ class Problem(Protocol):
     """`min over φ, ζ of mean over x of loss(P_x, softmax over t of <t, ζ_x> - φ(t))`."""
 
     def solve(self) -> Solution:
-        """With all bundles counting the same."""
+        """Solve with all bundles counting the same."""
 
     def resolved(self, solution: Solution, weights: Tensor, targets: Tensor) -> Surface:
         """`φ` for other `weights: (R, m)` of the bundles and other posteriors, to first order: `R` of them.

@@ -10,16 +10,14 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.estimates import Resamples, Seeding, Seeds
-from theodolite.families.cells import blended, interpolating
 from theodolite.families.convex_network import ConvexNetwork
 from theodolite.families.direct import DirectMetric, direct_metric
-from theodolite.families.fitting import ConvexFit
 from theodolite.families.grid import ParameterGrid, checked_points
+from theodolite.families.matrices import around, blended, interpolating, widened
 from theodolite.families.newton import Problem
 from theodolite.families.posterior import Posterior
-from theodolite.families.resolution import around, widened
-from theodolite.families.splines import TensorSplines
-from theodolite.families.surfaces import Surface
+from theodolite.families.spline_fit import ConvexFit
+from theodolite.families.surfaces import Surface, TensorSplines
 
 __all__ = ["Potential", "fit_potential"]
 

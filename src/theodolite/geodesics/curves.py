@@ -41,7 +41,7 @@ class Geodesic:
 
     Attributes:
         points: `(m, n + 1, *shape)`, equally spaced along the curve.
-        length: of each; its error is that of the metric, and zero for a metric in closed form.
+        length: the length of each; its error holds the discretisation, and that of a fitted metric.
         energy: `∫ |γ'|² dt` over the unit interval, `(m,)`; the squared length at constant speed.
         speed_variation: standard deviation of the speed over its mean, `(m,)`.
         straight_length: of the straight lines between the same points, `(m,)`.
@@ -100,9 +100,9 @@ def resampled(curves: Tensor, pieces: Tensor) -> Tensor:
     floor = tiny_at_least(_UNEQUAL * pieces.mean(1, keepdim=True))
     travelled = torch.cat([torch.zeros_like(pieces[:, :1]), (pieces + floor).cumsum(1)], 1)
     n = pieces.shape[1]
-    asked = travelled[:, -1:] * torch.arange(n + 1, dtype=curves.dtype, device=curves.device) / n
-    left = (torch.searchsorted(travelled, asked.contiguous(), right=True) - 1).clamp(0, n - 1)
+    targets = travelled[:, -1:] * torch.arange(n + 1, dtype=curves.dtype, device=curves.device) / n
+    left = (torch.searchsorted(travelled, targets.contiguous(), right=True) - 1).clamp(0, n - 1)
     begin, side = travelled.gather(1, left), (pieces + floor).gather(1, left)
-    part = ((asked - begin) / side).clamp(0, 1)[..., None]
-    places = left[..., None].expand(-1, -1, curves.shape[2])
-    return curves.gather(1, places) * (1 - part) + curves.gather(1, places + 1) * part
+    part = ((targets - begin) / side).clamp(0, 1)[..., None]
+    index = left[..., None].expand(-1, -1, curves.shape[2])
+    return curves.gather(1, index) * (1 - part) + curves.gather(1, index + 1) * part

@@ -11,7 +11,7 @@ from theodolite.derivatives.scalars import gradients
 from theodolite.errors import InputError
 from theodolite.families.grid import ParameterGrid
 from theodolite.families.metric import Metric, MetricSource
-from theodolite.geodesics.metric_fields import opened
+from theodolite.geodesics.metric_geodesic import opened
 
 __all__ = ["Shot", "shoot"]
 
@@ -76,7 +76,7 @@ def shoot(
     g = field(points.flatten(0, 1)).detach().unflatten(0, points.shape[:2])
     speeds = torch.einsum("mni,mnij,mnj->mn", velocities, g, velocities)
     drift = (speeds / speeds[:, :1].clamp_min(1e-300) - 1).abs().amax(1)
-    return Shot(points, velocities, drift, tuple("ok" if kept else "boundary" for kept in alive.tolist()))
+    return Shot(points, velocities, drift, tuple("ok" if inside else "boundary" for inside in alive.tolist()))
 
 
 def _step(field: Metric, box: ParameterGrid | None, x: Tensor, p: Tensor, h: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,8 +108,8 @@ def _flow(field: Metric, x: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _velocity(field: Metric, x: Tensor, p: Tensor) -> Tensor:
-    found, info = torch.linalg.solve_ex(field(x).detach(), p)
-    if bool((info != 0).any()) or not bool(torch.isfinite(found).all()):
-        where = tuple(x[(info != 0) | ~torch.isfinite(found).all(-1)][0].tolist())
+    velocity, info = torch.linalg.solve_ex(field(x).detach(), p)
+    if bool((info != 0).any()) or not bool(torch.isfinite(velocity).all()):
+        where = tuple(x[(info != 0) | ~torch.isfinite(velocity).all(-1)][0].tolist())
         raise InputError(f"an invertible metric expected on the way, got a singular one at {where}")
-    return found
+    return velocity

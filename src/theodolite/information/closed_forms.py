@@ -13,8 +13,7 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
-from theodolite.information.curve import InformationCurve
-from theodolite.information.floor import GaussianFloor
+from theodolite.information.curve import GaussianFloor, InformationCurve
 from theodolite.scores.clouds import checked_levels
 from theodolite.scores.gaussian import GaussianMixtureScore
 
@@ -199,8 +198,8 @@ def _coarse(mixture: GaussianMixtureScore, t: float, spacing: float) -> Tensor:
 def _bright(mixture: GaussianMixtureScore, cells: Tensor, t: float) -> tuple[Tensor, Tensor]:
     """The cells that hold any density, and their probabilities."""
     log_p = mixture.log_density(cells, t)
-    kept = log_p > log_p.max() - _FAINT
-    return cells[kept], log_p[kept].softmax(0)
+    bright = log_p > log_p.max() - _FAINT
+    return cells[bright], log_p[bright].softmax(0)
 
 
 def _halved(cells: Tensor, spacing: float) -> Tensor:

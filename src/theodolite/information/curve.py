@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, mean_over_latents, worst
-from theodolite.information.floor import GaussianFloor
 
-__all__ = ["InformationCurve"]
-
+__all__ = ["GaussianFloor", "InformationCurve"]
 
 _FEW = "the covariance comes from few latents a dimension"
 
@@ -101,14 +100,26 @@ class InformationCurve:
         pseudo, left = self.floor.pseudo_values(self.t, power, name)
         mean = mean_over_latents(samples.double() - pseudo)
         own = mean_over_latents(samples.double(), skewed=power == 2).stderr
-        systematic = (whole.stderr.double().square() - own.square()).clamp_min(0)
+        bound = torch.tensor([status == "lower-bound" for status in whole.statuses], device=own.device)
+        # The error of a bound is its width, twice the sampling error: nothing of it is systematic.
+        systematic = (whole.stderr.double().square() - own.square()).clamp_min(0).masked_fill(bound, 0.0)
         error = (mean.stderr.square() + left.square() + systematic).sqrt()
         status = ["truncated" if over else "ok" for over in (left > mean.stderr).tolist()]
         message = whole.message or (_FEW if "truncated" in status else "")
         statuses = worst(status, whole.statuses)
-        return Estimate(
-            mean.value.to(whole.value), error.to(whole.value), whole.passes, whole.n, statuses, message, "jackknife"
-        )
+        value, stderr = mean.value.to(whole.value), error.to(whole.value)
+        return as_bound(Estimate(value, stderr, whole.passes, whole.n, statuses, message, "jackknife"))
+
+
+def as_bound(estimate: Estimate) -> Estimate:
+    """Sampled bounds moved out by 1.96 standard errors, so that they bound 97.5 times in 100; intervals stay."""
+    sides = {"lower-bound": -1.0, "upper-bound": 1.0}
+    side = torch.tensor([sides.get(status, 0.0) for status in estimate.statuses]).to(estimate.value)
+    return replace(
+        estimate,
+        value=estimate.value + 1.96 * side * estimate.stderr,
+        stderr=estimate.stderr * (1 + side.abs()),
+    )
 
 
 def scaled(estimate: Estimate, factor: Tensor) -> Estimate:
@@ -126,3 +137,64 @@ def warn_few(n: int, dimension: int) -> None:
             UserWarning,
             stacklevel=3,
         )
+
+
+class GaussianFloor:
+    """`tr (S + t)^-p`, the Fisher information (`p = 1`) and its rate (`p = 2`) of the Gaussian with covariance `S`.
+
+    Args:
+        cloud: latents `(n, D)` from which `S` is estimated when it is first needed (`n D² + D³` operations).
+        variances: the eigenvalues of `S`, `(D,)`, where they are known instead.
+    """
+
+    def __init__(self, cloud: Tensor | None = None, *, variances: Tensor | None = None) -> None:
+        self.cloud, self.variances = cloud, variances
+
+    def exact(self, t: Tensor, power: int) -> Tensor:
+        """The floor at each of `t: (T,)` for known variances, `(T,)`."""
+        assert self.variances is not None
+        return (self.variances + t[:, None]).pow(-power).sum(-1)
+
+    def pseudo_values(self, t: Tensor, power: int, name: str) -> tuple[Tensor, Tensor]:
+        """Jackknife pseudo-values of the floor `(T, n)`, float64, and the bias `(T,)` that they may still hold.
+
+        Leaving out one latent changes the covariance by one rank: with `d` its distance from the mean,
+        `(n - 2) S_i = (n - 1) S - n/(n - 1) d dᵀ`, and the traces follow from `dᵀ (S + t)⁻ᵏ d` (Sherman-Morrison). The
+        pseudo-values `n floor - (n - 1) floor_i` have the bias-corrected floor as mean and its error as spread (Tukey
+        1958). The bias left is of the next order in `D / n`: the relative correction times the correction.
+
+        Raises:
+            InputError: no more than `D + 1` latents.
+        """
+        assert self.cloud is not None
+        n, D = self.cloud.shape
+        if n <= D + 1:
+            raise InputError(
+                f"`{name}` needs a covariance of full rank: more than {D + 1} latents expected, got {n}; survey more "
+                "data (all other quantities of the curve can be used)"
+            )
+        t = t.double().to(self.cloud.device)
+        pairs = [self._leave_one_out(level, power) for level in t]
+        whole, left_out = torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])
+        pseudo = n * whole[:, None] - (n - 1) * left_out
+        correction = whole - pseudo.mean(1)
+        return pseudo, correction.square() / whole
+
+    def _leave_one_out(self, t: Tensor, power: int) -> tuple[Tensor, Tensor]:
+        s, squares = self._moments
+        n = squares.shape[0]
+        grow = (n - 1) / (n - 2)
+        inverse = 1 / (s + t / grow)
+        q1, q2, q3 = (n / (n - 1) ** 2 * squares @ inverse.pow(k) for k in (1, 2, 3))
+        if power == 1:
+            return (1 / (s + t)).sum(), (inverse.sum() + q2 / (1 - q1)) / grow
+        traces = inverse.square().sum() + 2 * q3 / (1 - q1) + (q2 / (1 - q1)).square()
+        return (s + t).pow(-2).sum(), traces / grow**2
+
+    @cached_property
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues of the covariance, and the squared components of every latent along its axes."""
+        assert self.cloud is not None
+        centred = self.cloud.double() - self.cloud.double().mean(0)
+        s, axes = torch.linalg.eigh(centred.T @ centred / (len(centred) - 1))
+        return s.clamp_min(0), (centred @ axes).square()

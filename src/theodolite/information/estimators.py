@@ -12,11 +12,8 @@ from torch import Tensor
 
 from theodolite.errors import InputError, RefusalError
 from theodolite.estimates import ENOUGH_FREEDOM, Estimate, Seeding, mean_over_latents
-from theodolite.information.bias import Bias, reference_bias, scale_bias
-from theodolite.information.curve import InformationCurve, warn_few
-from theodolite.information.differences import Fall, draw_with_fall
-from theodolite.information.draws import Draws, draw
-from theodolite.information.floor import GaussianFloor
+from theodolite.information.curve import GaussianFloor, InformationCurve, as_bound, warn_few
+from theodolite.information.draws import Bias, Draws, Fall, draw, draw_with_fall, reference_bias, scale_bias
 from theodolite.scores.clouds import checked_cloud, checked_levels
 from theodolite.scores.mixture import MixtureScore
 from theodolite.scores.source import ScoreSource
@@ -26,6 +23,9 @@ __all__ = ["information"]
 _MESSAGES = {
     "undetermined": "a few latents carry nearly all of the sampling error: survey more latents, or ask at more noise",
     "miscalibrated": "the error of the score (its calibration, or too few references) exceeds sampling error",
+    "lower-bound": "what the score lacks lowers this number, by an unknown amount; if it lacks nothing declare `exact`",
+    "upper-bound": "what the score lacks raises this number, by an unknown amount; if it lacks nothing declare `exact`",
+    "learned": "it is that of the given score, whose own error is not in the standard error",
 }
 
 
@@ -50,8 +50,15 @@ def information(
     difference. `E1 - E2` (part `calibration`) and `E3 - E2` (part `above_bound`) are zero in expectation for a score
     that no rescaling improves; where either is beyond three standard errors it is taken for an error of scale, which
     joins the standard errors (`scale_bias`), as does the error of a finite number of references (`reference_bias`).
-    Where these dominate the status is ``miscalibrated``. A score that is off by `e` in another way is not seen: its
-    `fi` and `denoising` are both below the truth, by `E|e|²`.
+    Where these dominate the status is ``miscalibrated``. A score that is off by `e` in another way is not seen, so that
+    of a score not declared `exact` the numbers are what can be said of any (derived here):
+
+    - `mmse` is an ``upper-bound`` and `denoising` (E2) a ``lower-bound`` whatever the score, by `t² E|e|²` and `E|e|²`;
+    - `fi` is E2 plus `E<s, e>`, which is zero for a calibrated score: a ``lower-bound`` where nothing contradicts it;
+    - `fir` and `rate` are squares of the given score's Jacobian and bound nothing: ``learned``, as is `norm`.
+
+    Bounds are moved out by 1.96 standard errors and have twice these as width. Of a Gaussian with the covariance of the
+    latents `fi` is the floor `tr (S + t)⁻¹`, however far from Gaussian they are.
 
     Standard errors are over latents, widened where few of them carry the variance (``undetermined`` below ten degrees
     of freedom); means of squares with long tails are moved up by the fraction of a standard error that centres them
@@ -88,7 +95,7 @@ def information(
     Example:
         >>> from theodolite.scores import GaussianScore
         >>> latents = torch.randn(2000, 3, generator=torch.Generator().manual_seed(0))
-        >>> curve = information(latents, [1.0], GaussianScore(torch.zeros(3), torch.eye(3)))
+        >>> curve = information(latents, [1.0], GaussianScore(torch.zeros(3), torch.eye(3), exact=True))
         >>> round(curve.fi.value.item(), 4), round(curve.rate.value.item(), 4)  # 3 / (1 + t) and 3 / (1 + t)²
         (1.5, 0.75)
     """
@@ -138,8 +145,8 @@ class _Reader:
     def refusals(self) -> dict[str, list[str]]:
         """Why `fi`, `fir` and the difference must not be read at each level; empty where they may be."""
         typical = self.draws.support.median(-1).values.tolist()
-        found = {name: [self.score.refusal(support, name) for support in typical] for name in ("fi", "fir")}
-        return found if self.fall is None else {**found, "difference": self.fall.refusals}
+        refusals = {name: [self.score.refusal(support, name) for support in typical] for name in ("fi", "fir")}
+        return refusals if self.fall is None else {**refusals, "difference": self.fall.refusals}
 
     def refused(self, quantity: str) -> Tensor:
         """The levels whose `quantity` must not be read, `(T,)`."""
@@ -155,13 +162,13 @@ class _Reader:
         return f"refused at {len(refused)} of {len(reasons)} levels; at t = {level:.4g}: {reason}"
 
     def curve(self) -> InformationCurve:
-        """All quantities with their parts."""
+        """Read all quantities with their parts."""
         d, t = self.draws, self.t[:, None]
         lower = d.lower(self.t)
         again = (d.rate - d.dimension + 2 * t * d.divergence) / t.square()
         first = {
-            "norm": self.read(d.norm, "fi"),
-            "denoising": self.read(lower, "fi"),
+            "norm": self.read(d.norm, "fi", claim="learned"),
+            "denoising": self.read(lower, "fi", claim="lower-bound"),
             "self_check": self.read(d.divergence - (d.norm + lower) / 2, "fi"),
             "calibration": self.read(d.norm - lower, "fi"),
             "above_bound": self.read(d.divergence - lower, "fi"),
@@ -169,19 +176,19 @@ class _Reader:
             **self.support(),
         }
         second = {
-            "denoising": self.read(again, "fir", skewed=True),
+            "denoising": self.read(again, "fir", skewed=True, claim="learned"),
             "asymmetry": self.read(d.skew, "fir"),
             "score_error": self.score_error("fir"),
         }
         if self.fall is not None:
-            read = self.read(self.fall.samples, "difference", self.fall.bias)
+            read = self.read(self.fall.samples, "difference", bias=self.fall.bias, claim="learned")
             second["difference"] = replace(read, stderr=torch.hypot(read.stderr, self.fall.step_error.to(read.stderr)))
         return InformationCurve(
             self.t.to(self.flat),
-            self.read(d.error, "fi", self.bias["mmse"], skewed=True),
-            replace(self.read(d.divergence, "fi", self.bias["fi"]), parts=first),
-            replace(self.read(d.square, "fir", self.bias["fir"], skewed=True), parts=second),
-            self.read(d.rate, "fir", self.bias["rate"], skewed=True),
+            self.read(d.error, "fi", bias=self.bias["mmse"], skewed=True, claim="upper-bound"),
+            replace(self.read(d.divergence, "fi", bias=self.bias["fi"], claim="lower-bound"), parts=first),
+            replace(self.read(d.square, "fir", bias=self.bias["fir"], skewed=True, claim="learned"), parts=second),
+            self.read(d.rate, "fir", bias=self.bias["rate"], skewed=True, claim="learned"),
             d.dimension,
             d.divergence.masked_fill(self.refused("fi")[:, None], torch.nan),
             d.square.masked_fill(self.refused("fir")[:, None], torch.nan),
@@ -201,24 +208,33 @@ class _Reader:
         message = self.reason(quantity) or "the expected size of an error, of either sign"
         return Estimate(size, torch.zeros_like(size), 0, len(self.flat), statuses, message, self.score.name)
 
-    def read(self, samples: Tensor, quantity: str, bias: Tensor | None = None, *, skewed: bool = False) -> Estimate:
-        """Mean over latents of `samples: (T, n)`; NaN where the score refuses `quantity`."""
+    def read(
+        self, samples: Tensor, quantity: str, *, bias: Tensor | None = None, skewed: bool = False, claim: str = "ok"
+    ) -> Estimate:
+        """The mean over latents of `samples: (T, n)`; NaN where the score refuses `quantity`.
+
+        `claim` is the status that it has for a score which is not exact. An upper bound holds for any score, so that a
+        contradiction between estimators says nothing against it.
+        """
+        claim = "ok" if self.score.exact else claim
         mean = mean_over_latents(samples, skewed=skewed)
-        bias = torch.zeros_like(mean.value) if bias is None else bias
+        bias = torch.zeros_like(mean.value) if bias is None or claim == "upper-bound" else bias
         refused = self.refused(quantity)
         few = mean.freedom < min(ENOUGH_FREEDOM, len(self.flat) - 1)
         statuses = tuple(
-            "undetermined" if no or rare else "miscalibrated" if biased else "ok"
+            "undetermined" if no or rare else "miscalibrated" if biased else claim
             for no, rare, biased in zip(refused.tolist(), few.tolist(), (bias > mean.stderr).tolist())
         )
-        return Estimate(
-            mean.value.masked_fill(refused, torch.nan).to(self.flat),
-            torch.hypot(mean.stderr, bias).masked_fill(refused, torch.nan).to(self.flat),
-            2 if self.score.symmetric else 3,
-            len(self.flat),
-            statuses,
-            self.reason(quantity) or next((_MESSAGES[status] for status in statuses if status != "ok"), ""),
-            self.score.name,
+        return as_bound(
+            Estimate(
+                mean.value.masked_fill(refused, torch.nan).to(self.flat),
+                torch.hypot(mean.stderr, bias).masked_fill(refused, torch.nan).to(self.flat),
+                2 if self.score.symmetric else 3,
+                len(self.flat),
+                statuses,
+                self.reason(quantity) or next((_MESSAGES[status] for status in statuses if status != "ok"), ""),
+                self.score.name,
+            )
         )
 
     def support(self) -> dict[str, Estimate]:

@@ -4,6 +4,7 @@ from theodolite.maps.autoencoders import Autoencoder
 from theodolite.maps.chain import Chain
 from theodolite.maps.denoisers import denoiser_map
 from theodolite.maps.diffusion import Diffusion
+from theodolite.maps.families import ModelFamily
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.loading import load
 from theodolite.maps.normalisation import Normalisation
@@ -14,6 +15,7 @@ __all__ = [
     "Chain",
     "Diffusion",
     "LatentMap",
+    "ModelFamily",
     "Normalisation",
     "denoiser_map",
     "karras_levels",

@@ -245,22 +245,26 @@ class _Decoding(nn.Module):
 
 
 class _Method(nn.Module):
-    """A method of a module as a module of its own, so that its weights are found and converted."""
+    """A method of a module as a module of its own, so that its weights are found and converted.
 
-    def __init__(self, owner: nn.Module, method: str) -> None:
+    It is the very function that was given, bound to the owner that this module holds: looked up by its name, a method
+    of a base class would become that of the subclass, and a replaced or decorated one would not be there.
+    """
+
+    def __init__(self, owner: nn.Module, function: Callable[..., Any]) -> None:
         super().__init__()
         self.owner = owner
         self.training = owner.training
-        self.method = method
+        self.function = function
 
     def forward(self, batch: Tensor) -> Any:
-        return getattr(self.owner, self.method)(batch)
+        return self.function(self.owner, batch)
 
 
 def as_module(function: Callable[..., Any]) -> Callable[..., Any]:
     """A method of a module as a module, and any other callable as it is."""
-    owner = getattr(function, "__self__", None)
-    return _Method(owner, function.__name__) if isinstance(owner, nn.Module) else function
+    owner, unbound = getattr(function, "__self__", None), getattr(function, "__func__", None)
+    return _Method(owner, unbound) if isinstance(owner, nn.Module) and callable(unbound) else function
 
 
 def _encoding(encoder: Callable[..., Any], normalisation: Normalisation) -> Callable[[Tensor], Tensor]:

@@ -92,7 +92,7 @@ class LatentMap:
             raise InputError("at least one latent expected, got an empty batch")
         if not latents.is_floating_point():
             raise InputError(f"floating-point latents expected, got {latents.dtype}; convert them with `.float()`")
-        if not torch.isfinite(latents).all():
+        if latents.device.type != "meta" and not torch.isfinite(latents).all():
             raise InputError(
                 f"finite latents expected by {self.name}, got NaN or infinity: check the encoder's weights"
             )
@@ -105,12 +105,12 @@ class LatentMap:
     @property
     def device(self) -> torch.device | None:
         """Where the weights live; None when the map has none."""
-        return next((weight.device for weight in self._weights()), None)
+        return next((weight.device for weight in self.weights), None)
 
     @property
     def dtype(self) -> torch.dtype | None:
         """The floating-point type of the weights; None when the map has none."""
-        return next((weight.dtype for weight in self._weights() if weight.is_floating_point()), None)
+        return next((weight.dtype for weight in self.weights if weight.is_floating_point()), None)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> LatentMap:
         """A copy with its weights moved or converted; the caller's model is not touched.
@@ -137,7 +137,9 @@ class LatentMap:
             digest.update(b"|" + _bytes_of(item))
         return digest.hexdigest()[:16]
 
-    def _weights(self) -> Iterator[Tensor]:
+    @property
+    def weights(self) -> Iterator[Tensor]:
+        """Parameters and buffers of `modules`, and tensors that a plain function holds."""
         for item in _held_by(self.function):
             if isinstance(item, nn.Module):
                 yield from item.parameters()

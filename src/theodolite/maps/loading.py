@@ -20,6 +20,7 @@ from theodolite.maps.autoencoders import HALF, Autoencoder
 from theodolite.maps.checkpoints import PICKLED, Checkpoint, check_finite, from_folder, refuse_pickle
 from theodolite.maps.diffusers import from_diffusers
 from theodolite.maps.diffusion import Diffusion
+from theodolite.maps.families import family_of
 from theodolite.maps.generators import generator_map, is_generator
 from theodolite.maps.hub import Fetched, fetch
 from theodolite.maps.latent_map import LatentMap
@@ -62,7 +63,8 @@ def load(
               `(encode, decode)`; shapes that are not given are found by running them on noise. One that returns a
               `LatentMap`, or a generator (a module with `mapping`, `synthesis` and `z_dim`), gives a `LatentMap`;
             - ``zoo:name``, a model that ships with the package, among them the diffusion models of
-              `theodolite.zoo.DIFFUSIONS`.
+              `theodolite.zoo.DIFFUSIONS`;
+            - what a registered `ModelFamily` matches.
         subfolder: where the model is inside a folder or a hub repository.
         revision: branch, tag or commit of a hub repository.
         device: where the weights go, e.g. ``cuda``; the CPU when None.
@@ -76,6 +78,8 @@ def load(
         (8,)
     """
     text, device, dtype = check_spec(spec), _device(device), _dtype(dtype)
+    if (family := family_of(text)) is not None:
+        return family.load(text, subfolder=subfolder, revision=revision, device=device, dtype=dtype)  # type: ignore[no-any-return]
     if text.startswith("zoo:"):
         _reject_hub_options(text, subfolder, revision)
         return _from_zoo(text.removeprefix("zoo:"), device, dtype)

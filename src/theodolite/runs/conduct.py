@@ -13,6 +13,7 @@ from theodolite.errors import DiskError, InputError, in_one_line, path_of, refus
 from theodolite.runs.experiment import Experiment, Piece, Sitting, doubted, without_numbers
 from theodolite.runs.folder import RunFolder, read_rows
 from theodolite.runs.record import FORMAT, differences, fingerprint, machine, now, plain, read_record, versions
+from theodolite.runs.registry import experiment_of
 from theodolite.runs.run import Run, read_run, schema_of
 from theodolite.runs.settings import checked_settings
 
@@ -116,6 +117,10 @@ def _name(work: Experiment) -> str:
     return words[0] if words else work.kind
 
 
+def _family(experiment: type[Experiment]) -> str:
+    return experiment.family or experiment.kind
+
+
 def _argument_words(work: Experiment) -> list[str]:
     """The arguments as the command line has them; a model that was given as an object by its name."""
     values = [work.given[argument.name] for argument in work.arguments]
@@ -141,7 +146,7 @@ class _Conducted:
     def run(self) -> Run:
         """Compare with what is there, measure what is missing, and finish."""
         there = read_record(self.folder.path) if (self.folder.path / "run.json").exists() else None
-        if there is not None and there["kind"] != self.work.kind:
+        if there is not None and _family(experiment_of(there["kind"])) != _family(self.kind):
             raise InputError(
                 f"{self.folder.path} holds a run of `theodolite {there['kind']}`, not of `theodolite "
                 f"{self.work.kind}`; give another --out"
@@ -187,7 +192,7 @@ class _Conducted:
         ]
         content = plain(self.work.content())
         measuring = {s.name: settings[s.name] for s in self.work.settings if s.role == "measures"}
-        decisive = {"kind": self.work.kind, "theodolite": theodolite.__version__, "settings": measuring}
+        decisive = {"kind": _family(self.kind), "theodolite": theodolite.__version__, "settings": measuring}
         return plain(
             {
                 "format": FORMAT,

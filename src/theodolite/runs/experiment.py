@@ -113,6 +113,8 @@ class Experiment(ABC):
     Attributes:
         kind: what `run.json` calls it: its verb and its Python function.
         summary: one line for the list of verbs.
+        family: kinds of one family measure the same units in the same way, so that each goes on with a folder of the
+            other; the kind alone where it is empty.
         arguments: what it is about.
         settings: what it can be told; the required ones come first.
         coordinates: columns of its table beside the unit, with their types: ``str``, ``float`` or ``int``.
@@ -125,6 +127,7 @@ class Experiment(ABC):
 
     kind: ClassVar[str]
     summary: ClassVar[str]
+    family: ClassVar[str] = ""
     arguments: ClassVar[tuple[Argument, ...]]
     settings: ClassVar[Sequence[Setting]]
     coordinates: ClassVar[Mapping[str, type]] = {}
@@ -146,7 +149,7 @@ class Experiment(ABC):
         """What `run.json` says beside settings and content: models, data, shapes."""
 
     def identity(self, unit: str) -> Any:
-        """What decides the numbers of one unit beside settings and content, JSON-able; runs may grow by further units."""
+        """What decides the numbers of one unit beside settings and content, JSON-able; a run may grow by others."""
         return None
 
     def content(self) -> dict[str, Any]:
@@ -167,6 +170,11 @@ class Experiment(ABC):
     def forecast(self) -> Mapping[str, Any] | None:
         """What the run would cost, for `--dry-run`; None where that cannot be told."""
         return None
+
+    @classmethod
+    def demonstration(cls) -> Mapping[str, Any]:
+        """Arguments and settings by name that need only the package, for `--demo`; empty where there are none."""
+        return {}
 
     @classmethod
     def derive(cls, run: Run) -> Derived:

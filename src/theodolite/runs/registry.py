@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from theodolite.errors import InputError
+from theodolite.registry import GROUPS, package_of
 
 if TYPE_CHECKING:
     from theodolite.runs.experiment import Experiment
 
 __all__ = ["experiment_of", "kinds", "register_experiment"]
 
-GROUP = "theodolite.experiments"
-"""Entry points of this name are experiments of other packages."""
-
 _REGISTERED: dict[str, type[Experiment]] = {}
 
 
 def register_experiment(experiment: type[Experiment]) -> type[Experiment]:
-    """Make an experiment known: its verb, its pages and its run folders then work like those of this package."""
+    """Make an experiment known: its verb, its pages and its run folders then work like those of this package.
+
+    Raises:
+        InputError: this package has one of that name.
+    """
+    from theodolite.experiments import SUMMARIES
+
+    if experiment.kind in SUMMARIES:
+        raise InputError(f"another kind than {experiment.kind!r} expected: theodolite has an experiment of that name")
     _REGISTERED[experiment.kind] = experiment
     return experiment
 
@@ -30,7 +36,7 @@ def kinds() -> dict[str, str]:
     from theodolite.experiments import SUMMARIES
 
     own = {kind: experiment.summary for kind, experiment in _REGISTERED.items()}
-    return {**SUMMARIES, **{point.name: f"From {point.dist.name}." for point in _points() if point.dist}, **own}
+    return {**SUMMARIES, **{point.name: f"From {package_of(point)}." for point in _points()}, **own}
 
 
 def experiment_of(kind: str) -> type[Experiment]:
@@ -55,5 +61,5 @@ def experiment_of(kind: str) -> type[Experiment]:
     raise InputError(f"a run of {known} expected, got one of {kind!r}; install the package that made it")
 
 
-def _points() -> list:  # type: ignore[type-arg]
-    return [*entry_points(group=GROUP)]
+def _points() -> list[EntryPoint]:
+    return [*entry_points(group=GROUPS["experiment"])]

@@ -24,16 +24,16 @@ __all__ = [
 ]
 
 _WAVES = 8
-"""Cosines and sines that tell a network its noise level."""
+"""Cosines, and as many sines, that a noise level is embedded by."""
 
-_TOLD = 32
+_EMBEDDED = 32
 """Numbers in the description of the noise level."""
 
 CHANNELS_STEP = 8
 """Channels of a convolutional network come in multiples of it: the groups of its normalisation."""
 
 DILATIONS = (1, 2, 4)
-"""Of the blocks' first convolutions, in turn."""
+"""Dilations of the blocks' first convolutions, in turn."""
 
 
 class NoiseLevel(nn.Module):
@@ -41,7 +41,7 @@ class NoiseLevel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Linear(1 + 2 * _WAVES, _TOLD)
+        self.layer = nn.Linear(1 + 2 * _WAVES, _EMBEDDED)
 
     def forward(self, u: Tensor) -> Tensor:
         """Describe the noise levels."""
@@ -55,7 +55,7 @@ class VectorBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
-        self.level = nn.Linear(_TOLD, 2 * width)
+        self.level = nn.Linear(_EMBEDDED, 2 * width)
 
     def forward(self, h: Tensor, level: Tensor) -> Tensor:
         """Map `(n, width)` to the same."""
@@ -89,7 +89,7 @@ class SpatialBlock(nn.Module):
         self.enter, self.leave = nn.GroupNorm(CHANNELS_STEP, width), nn.GroupNorm(CHANNELS_STEP, width)
         self.first = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation)
         self.second = nn.Conv2d(width, width, 3, padding=1)
-        self.level, self.context = nn.Linear(_TOLD, 2 * width), nn.Linear(width, width)
+        self.level, self.context = nn.Linear(_EMBEDDED, 2 * width), nn.Linear(width, width)
 
     def forward(self, h: Tensor, level: Tensor) -> Tensor:
         """Map `(n, width, height, width)` to the same."""
@@ -109,7 +109,7 @@ class SpatialDenoiser(nn.Module):
     def __init__(self, shape: tuple[int, ...], width: int, depth: int) -> None:
         super().__init__()
         self.level, self.enter = NoiseLevel(), nn.Conv2d(shape[0], width, 3, padding=1)
-        dilations = (DILATIONS[place % len(DILATIONS)] for place in range(depth))
+        dilations = (DILATIONS[block % len(DILATIONS)] for block in range(depth))
         self.blocks = nn.ModuleList(SpatialBlock(width, dilation) for dilation in dilations)
         self.leave = nn.Conv2d(width, shape[0], 3, padding=1)
 
@@ -134,9 +134,12 @@ def denoiser_network(
 
 
 def initialised(make: Callable[[], nn.Module], generator: torch.Generator | None) -> nn.Module:
-    """What `make` makes, with weights drawn from `generator` as `denoiser_network` says, or on the meta device."""
+    """The module that `make` makes, with weights drawn from `generator` as `denoiser_network` says; on "meta" without.
+
+    It is float32, whatever torch's default dtype is.
+    """
     with torch.device("meta"):
-        network = make()
+        network = make().float()
     if generator is None:
         return network
     network.to_empty(device=generator.device)

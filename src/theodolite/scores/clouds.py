@@ -1,4 +1,4 @@
-"""What is asked of a cloud of latents and of noise levels, and the one scalar that makes clouds comparable."""
+"""Checks of clouds of latents and of noise levels, and the one scalar that makes clouds comparable."""
 
 from __future__ import annotations
 

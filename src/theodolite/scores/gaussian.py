@@ -22,12 +22,15 @@ _ENTRIES = 2**22
 
 
 class GaussianScore(ScoreSource):
-    """The score of `N(mean, S)`: `s = -(S + t)⁻¹ (x - mean)`, `H = -(S + t)⁻¹`. Exact.
+    """The score of `N(mean, S)`: `s = -(S + t)⁻¹ (x - mean)`, `H = -(S + t)⁻¹`.
+
+    For latents of another law with this mean and covariance it is that of the best linear denoiser.
 
     Args:
         mean: `(D,)`.
         cov: covariance `S`, `(D, D)`, symmetric and positive semi-definite (it may be singular), or its diagonal
             `(D,)`.
+        exact: declare that the latents are drawn from this Gaussian; one that was fitted to them is not.
 
     Raises:
         InputError: shapes that do not fit, values that are not finite, or a matrix that is no covariance.
@@ -39,8 +42,8 @@ class GaussianScore(ScoreSource):
 
     name = "GaussianScore"
 
-    def __init__(self, mean: Tensor, cov: Tensor) -> None:
-        self.mean, self.dimension = mean.detach().double(), len(mean)
+    def __init__(self, mean: Tensor, cov: Tensor, *, exact: bool = False) -> None:
+        self.mean, self.dimension, self.exact = mean.detach().double(), len(mean), exact
         self.variances, self.axes = _spectrum(cov, (self.dimension,), "GaussianScore `cov`")
 
     @classmethod
@@ -82,7 +85,7 @@ class GaussianScore(ScoreSource):
 
 
 class GaussianMixtureScore(ScoreSource):
-    """The score of `sum_k w_k N(mu_k, S_k)`, noised: every component has covariance `S_k + t`. Exact.
+    """The score of `sum_k w_k N(mu_k, S_k)`, noised: every component has covariance `S_k + t`.
 
     With `P_k = (S_k + t)⁻¹`, `g_k = -P_k (x - mu_k)` and responsibilities `r_k(x)`:
     `s = sum_k r_k g_k` and `H = sum_k r_k (g_k g_kᵀ - P_k) - s sᵀ`. Zero covariances make it a mixture of points.
@@ -91,6 +94,7 @@ class GaussianMixtureScore(ScoreSource):
         weights: `(K,)`, not negative; divided by their sum.
         means: `(K, D)`.
         covs: `(K, D, D)`, symmetric and positive semi-definite, or their diagonals `(K, D)`.
+        exact: declare that the latents are drawn from this mixture; one that was fitted to them is not.
 
     Raises:
         InputError: shapes that do not fit, values that are not finite, weights that are negative or all zero, or a
@@ -104,7 +108,8 @@ class GaussianMixtureScore(ScoreSource):
 
     name = "GaussianMixtureScore"
 
-    def __init__(self, weights: Tensor, means: Tensor, covs: Tensor) -> None:
+    def __init__(self, weights: Tensor, means: Tensor, covs: Tensor, *, exact: bool = False) -> None:
+        self.exact = exact
         if means.ndim != 2 or weights.shape != means.shape[:1] or covs.shape[:2] != means.shape:
             raise InputError(
                 "GaussianMixtureScore expected weights (K,), means (K, D) and covs (K, D, D) or (K, D), got "

@@ -58,6 +58,7 @@ class MixtureScore(ScoreSource):
 
     name = "MixtureScore"
     differentiable = False
+    exact = True  # it tends to the score of the references' law, and `information` knows its error for their number
     together = 512
 
     def __init__(self, references: Tensor, *, block: int | None = None) -> None:

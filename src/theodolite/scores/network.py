@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from theodolite.derivatives import JacobianOperator
 from theodolite.errors import InputError
 from theodolite.estimates import Seeding, Seeds
+from theodolite.files import read_tensors, write_tensors
 from theodolite.scores.architectures import denoiser_network
 from theodolite.scores.clouds import checked_cloud
-from theodolite.scores.files import read_tensors, write_tensors
 from theodolite.scores.preconditioning import Preconditioning, entry_variance
-from theodolite.scores.requests import checked_budget, checked_range, checked_size, split
 from theodolite.scores.source import FunctionScore, Products
-from theodolite.scores.training import TrainingRecord, train
+from theodolite.scores.training import TrainingRecord, checked_budget, checked_range, checked_size, split, train
 
 __all__ = ["NetworkScore"]
 
@@ -149,7 +148,7 @@ class NetworkScore(FunctionScore):
             InputError: the path cannot be written.
         """
         weights = {f"network.{name}": weight for name, weight in self.network.state_dict().items()}
-        axes = {f"axes.{place}": axis for place, axis in enumerate(self.scales.axes)}
+        axes = {f"axes.{index}": axis for index, axis in enumerate(self.scales.axes)}
         tensors = {**weights, **axes, "mean": self.scales.mean, "variances": self.scales.variances}
         config = {"shape": self.shape, "size": self.size, "record": asdict(self.record)}
         scales = {"scale": self.scales.scale, "low": self.low, "high": self.high}

@@ -61,6 +61,7 @@ class PatchMixtureScore(MixtureScore):
 
     name = "PatchMixtureScore"
     symmetric = False
+    exact = False
     together = 0
 
     def __init__(self, references: Tensor, *, window: int = 3, tied: bool = False, block: int | None = None) -> None:
@@ -73,7 +74,7 @@ class PatchMixtureScore(MixtureScore):
         self.windows = _windows(tuple(references.shape[1:]), window)
         patches = self.windows.cut(self.references)
         if tied:
-            self.sources = [MixtureScore(one, block=block) for one in patches.unbind(1)]
+            self.sources = [MixtureScore(window_patches, block=block) for window_patches in patches.unbind(1)]
         else:
             pool = patches.flatten(0, 1)
             self.sources = [MixtureScore(pool[:: -(-len(pool) // _MOST_PATCHES)], block=block)]
@@ -158,10 +159,10 @@ def _windows(shape: tuple[int, ...], side: int) -> _Windows:
     entries = torch.arange(C * H * W).reshape(C, H, W)
     cut = entries.unfold(1, side, 1).unfold(2, side, 1)
     c, i, j = torch.meshgrid(torch.arange(C), torch.arange(H), torch.arange(W), indexing="ij")
-    top, left = ((place - side // 2).clamp(0, most - side) for place, most in ((i, H), (j, W)))
-    place = ((top * (W - side + 1) + left) * C + c) * side + i - top
+    top, left = ((row - side // 2).clamp(0, most - side) for row, most in ((i, H), (j, W)))
+    window_entry = ((top * (W - side + 1) + left) * C + c) * side + i - top
     return _Windows(
-        cut.permute(1, 2, 0, 3, 4).flatten(), (place * side + j - left).flatten(), cut[0, ..., 0, 0].numel()
+        cut.permute(1, 2, 0, 3, 4).flatten(), (window_entry * side + j - left).flatten(), cut[0, ..., 0, 0].numel()
     )
 
 
@@ -172,14 +173,14 @@ def _shaped(products: Products, shape: Sequence[int]) -> Products:
 
 
 def _stacked(products: Sequence[Products]) -> Products:
-    """Of one window each, with the windows as second axis."""
-    push = torch.stack([one.push for one in products], 1)
-    support = torch.stack([one.support for one in products if one.support is not None], 1)
-    return Products(torch.stack([one.score for one in products], 1), push, push, support)
+    """Stack products of one window each, with the windows as second axis."""
+    push = torch.stack([part.push for part in products], 1)
+    support = torch.stack([part.support for part in products if part.support is not None], 1)
+    return Products(torch.stack([part.score for part in products], 1), push, push, support)
 
 
 def _joined(parts: Sequence[Products]) -> Products:
-    """Of groups of queries, one below the other."""
+    """Join the products of groups of queries, one below the other."""
     support = torch.cat([part.support for part in parts if part.support is not None])
     score, push, pull = (torch.cat([getattr(part, name) for part in parts]) for name in ("score", "push", "pull"))
     return Products(score, push, pull, support)

@@ -1,4 +1,4 @@
-"""What a denoiser network is told and asked: scales of its input and output that are exact for a Gaussian cloud."""
+"""Scales of a denoiser network's input and output that are exact for a Gaussian cloud."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Preconditioning:
 
     @classmethod
     def fitted(cls, latents: Tensor, low: float, high: float) -> Preconditioning:
-        """For `latents: (n, *latent)` in noise of variances from `low` to `high`; float64."""
+        """Fit the scales of `latents: (n, *latent)` in noise of variances from `low` to `high`; float64."""
         z = latents.double()
         mean = z.mean(0)
         scale = entry_variance(latents) ** 0.5
@@ -69,7 +69,7 @@ class Preconditioning:
         return cls(mean, scale, axes, variances.clamp_min(_THIN), low, high)
 
     def to(self, like: Tensor) -> Preconditioning:
-        """With the dtype and on the device of a tensor."""
+        """Return a copy with the dtype and on the device of a tensor."""
         mean, variances, *axes = (part.to(like) for part in (self.mean, self.variances, *self.axes))
         return Preconditioning(mean, self.scale, tuple(axes), variances, self.low, self.high)
 
@@ -87,7 +87,7 @@ class Preconditioning:
         return 2 * math.log(t / self.low) / math.log(self.high / self.low) - 1
 
     def target(self, x: Tensor, clean: Tensor, t: Tensor) -> Tensor:
-        """What `F` is asked for turned latents `x` noised from `clean`: `(clean - c_skip x) / c_out`."""
+        """The target of `F` for turned latents `x` noised from `clean`: `(clean - c_skip x) / c_out`."""
         own = self.variances
         return (clean - own / (own + t) * x) * ((own + t) / (own * t)).sqrt()
 
@@ -124,21 +124,21 @@ def is_spatial(shape: torch.Size) -> bool:
 
 def orthonormal_cosines(n: int) -> Tensor:
     """The orthonormal cosine transform (DCT-II), `(n, n)` float64; columns are the waves."""
-    k, place = torch.arange(n, dtype=torch.float64), torch.arange(n, dtype=torch.float64)[:, None] + 0.5
-    waves = (math.pi / n * place * k).cos() * (2 / n) ** 0.5
+    k, position = torch.arange(n, dtype=torch.float64), torch.arange(n, dtype=torch.float64)[:, None] + 0.5
+    waves = (math.pi / n * position * k).cos() * (2 / n) ** 0.5
     waves[:, 0] = n**-0.5
     return waves
 
 
 def _turned(y: Tensor, axes: tuple[Tensor, ...]) -> Tensor:
     """`y: (n, *latent)` with each axis of the latent multiplied by its matrix."""
-    for place, axis in enumerate(axes, start=1):
-        y = (y.transpose(place, -1) @ axis).transpose(place, -1)
+    for dimension, axis in enumerate(axes, start=1):
+        y = (y.transpose(dimension, -1) @ axis).transpose(dimension, -1)
     return y
 
 
 def _principal_axes(y: Tensor) -> tuple[Tensor, ...]:
-    """Of all entries together, or none where they are too many."""
+    """The principal axes of all entries together, or none where they are too many."""
     flat = y.flatten(1)
     if y.ndim > 2 or flat.shape[1] > _WIDEST:
         return ()

@@ -43,6 +43,8 @@ class ScoreSource(ABC):
     Attributes:
         dimension: `D`, entries of one point.
         symmetric: the score is a gradient, so that `H = Hᵀ` exactly.
+        exact: declared to be the score of the very law that the latents are drawn from, up to the errors of a finite
+            `count`. Where it is not, `information` gives bounds.
         count: number of samples that the score is made of; infinite where it is not made of samples.
         together: queries that are better asked at once, since they share a pass over samples; 0 where they share none.
         name: what messages call it.
@@ -51,6 +53,7 @@ class ScoreSource(ABC):
 
     dimension: int
     differentiable: bool = True
+    exact: bool = False
     symmetric: bool = True
     count: float = float("inf")
     together: int = 0
@@ -119,6 +122,7 @@ class FunctionScore(ScoreSource):
         function: takes points `(n, *shape)` and the variance `t` (a number) and returns scores `(n, *shape)`.
         shape: shape of one point.
         symmetric: the function is known to be a gradient; saves one of three model passes.
+        exact: declare that it is the score of the law that the latents are drawn from; a trained one is not.
         name: what messages call it.
 
     Raises:
@@ -136,6 +140,7 @@ class FunctionScore(ScoreSource):
         shape: tuple[int, ...],
         *,
         symmetric: bool = False,
+        exact: bool = False,
         name: str | None = None,
     ) -> None:
         if not callable(function):
@@ -143,7 +148,7 @@ class FunctionScore(ScoreSource):
         self.function = function
         self.shape = tuple(shape)
         self.dimension = int(torch.Size(self.shape).numel())
-        self.symmetric = symmetric
+        self.symmetric, self.exact = symmetric, exact
         self.name = name or str(getattr(function, "__name__", type(function).__name__))
 
     @classmethod

@@ -70,8 +70,8 @@ class TiledScore(ScoreSource):
 
     def products(self, x: Tensor, t: float, v: Tensor) -> Products:
         """Score and both products of all tiles."""
-        found = self.tile.products(self._cut(x), t, self._cut(v))
-        return Products(*(self._joined(part) for part in (found.score, found.push, found.pull)))
+        products = self.tile.products(self._cut(x), t, self._cut(v))
+        return Products(*(self._joined(part) for part in (products.score, products.push, products.pull)))
 
     def _cut(self, x: Tensor) -> Tensor:
         return tiled(x.reshape(-1, *self.shape), self.side).flatten(1)

@@ -1,4 +1,4 @@
-"""Training of a denoiser network on a cloud of latents, at all noise levels at once."""
+"""Training of a denoiser network on a cloud of latents, at all noise levels at once, and the settings of a training."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from theodolite.scores.preconditioning import Preconditioning
+from theodolite.errors import InputError
+from theodolite.scores.architectures import CHANNELS_STEP
+from theodolite.scores.clouds import checked_cloud
+from theodolite.scores.preconditioning import Preconditioning, is_spatial
 
-__all__ = ["Budget", "TrainingRecord", "train"]
+__all__ = ["Budget", "TrainingRecord", "checked_budget", "checked_range", "checked_size", "split", "train"]
 
 _MEMORY = 6.94
 """Power of the weight average: it remembers about a tenth of the training so far (Karras et al. 2024)."""
@@ -70,7 +74,7 @@ class TrainingRecord:
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> TrainingRecord:
-        """From what `dataclasses.asdict` gave, after a way through JSON."""
+        """Restore a record from what `dataclasses.asdict` gave, after a way through JSON."""
         history = tuple(tuple(entry) for entry in fields["history"])
         return cls(**{**fields, "t": tuple(fields["t"]), "loss": tuple(fields["loss"]), "history": history})
 
@@ -126,13 +130,13 @@ def train(
             or in a step, ends the training; what was learnt until then is kept.
     """
     trainer = _Trainer(network, latents, scales, budget, generator)
-    exam = _Exam(held_out, scales, generator)
-    started, history, kept = time.monotonic(), [], _Kept(network, exam)
+    held_out_loss = _HeldOutLoss(held_out, scales, generator)
+    started, history, best = time.monotonic(), [], _BestWeights(network, held_out_loss)
     seconds, loss, interrupted, due = 0.0, math.inf, False, 0.0
     try:
         while (spent := budget.spent(trainer.step, seconds)) < 1:
             if spent >= due:
-                loss = kept.offer(trainer.average, trainer.step)
+                loss = best.offer(trainer.average, trainer.step)
                 history.append((trainer.step, seconds, loss))
                 due += 1 / _EXAMS
             trainer.advance(spent)
@@ -141,16 +145,16 @@ def train(
                 progress(budget.spent(trainer.step, seconds), loss)
     except KeyboardInterrupt:
         interrupted = True
-    history.append((trainer.step, seconds, kept.offer(trainer.average, trainer.step)))
-    network.load_state_dict(kept.weights)
+    history.append((trainer.step, seconds, best.offer(trainer.average, trainer.step)))
+    network.load_state_dict(best.weights)
     return TrainingRecord(
         trainer.step,
         seconds,
-        kept.step,
+        best.step,
         len(latents),
         len(held_out),
-        exam.variances,
-        tuple(exam.losses(network).mean(1).tolist()),
+        held_out_loss.variances,
+        tuple(held_out_loss.losses(network).mean(1).tolist()),
         tuple(history),
         interrupted,
     )
@@ -188,12 +192,12 @@ class _Trainer:
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Noised latents with `eps` and `-eps`, the clean ones, variances, and levels stratified over the range."""
-        n, device = min(self.budget.batch, len(self.latents)), self.latents.device
+        n, device, dtype = min(self.budget.batch, len(self.latents)), self.latents.device, self.latents.dtype
         clean = self.latents[torch.randint(len(self.latents), (n,), generator=self.generator, device=device)]
-        places = torch.arange(n, device=device) + torch.rand(n, generator=self.generator, device=device)
-        u = 2 * places / n - 1
+        offsets = torch.rand(n, generator=self.generator, device=device, dtype=dtype)
+        u = 2 * (torch.arange(n, device=device) + offsets) / n - 1
         t = self.scales.levels(u)
-        noise = t.sqrt() * torch.randn(clean.shape, generator=self.generator, device=device)
+        noise = t.sqrt() * torch.randn(clean.shape, generator=self.generator, device=device, dtype=dtype)
         return torch.cat([clean + noise, clean - noise]), clean, torch.cat([t, t]), torch.cat([u, u])
 
     def _weights(self, x: Tensor, clean: Tensor, t: Tensor) -> Tensor:
@@ -202,7 +206,7 @@ class _Trainer:
         return ((x.flatten(1) @ Y.mT - Y.square().sum(-1) / 2) / t.flatten(1)).softmax(-1)
 
     def _target(self, x: Tensor, clean: Tensor, t: Tensor) -> Tensor:
-        """What the network is asked for: from the posterior mean over the batch, or from the latent itself."""
+        """The network's target: from the posterior mean over the batch, or from the latent itself."""
         origin = self._expected(x, clean, t) if self.pooled else torch.cat([clean, clean])
         return self.scales.target(x, origin, t)
 
@@ -215,8 +219,8 @@ class _Trainer:
         return float((self._weights(x, clean, t).amax(-1) < 0.9).float().mean()) > _WORTH
 
 
-class _Exam:
-    """The held-out loss, with the same noise at every asking."""
+class _HeldOutLoss:
+    """The held-out loss, with the same noise at every evaluation."""
 
     def __init__(self, held_out: Tensor, scales: Preconditioning, generator: torch.Generator) -> None:
         self.scales = scales
@@ -243,24 +247,120 @@ class _Exam:
         return (self.scales.residual(network, x, t, u) - self.scales.target(x, x0, t)).square().flatten(1).mean(1)
 
 
-class _Kept:
+class _BestWeights:
     """The latest weights whose held-out loss is not above the lowest by more than chance explains.
 
     The lowest itself would be a choice among noise: towards the end of a training, weights differ by less than the
     error of any held-out loss, and the later ones are better.
     """
 
-    def __init__(self, network: nn.Module, exam: _Exam) -> None:
-        self.exam = exam
+    def __init__(self, network: nn.Module, held_out_loss: _HeldOutLoss) -> None:
+        self.held_out_loss = held_out_loss
         self.step, self.weights = 0, copy.deepcopy(network.state_dict())
-        self.lowest = exam.losses(network).mean(0)
+        self.lowest = held_out_loss.losses(network).mean(0)
 
     def offer(self, network: nn.Module, step: int) -> float:
         """The held-out loss of `network`, and its weights are kept if it is good enough."""
-        losses = self.exam.losses(network).mean(0)
+        losses = self.held_out_loss.losses(network).mean(0)
         worse = losses - self.lowest
         if bool(worse.mean() <= _CHANCE * worse.std() / len(worse) ** 0.5):
             self.step, self.weights = step, copy.deepcopy(network.state_dict())
         if losses.mean() < self.lowest.mean():
             self.lowest = losses
         return float(losses.mean())
+
+
+_FEWEST = 32
+"""Samples below which there is nothing to train on and to hold out."""
+
+_STEPS = 3000
+_WIDTHS = (128, 1024)
+
+
+def split(latents: Tensor, held_out: float | Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Latents to train on, and those that judge; `generator` is on their device.
+
+    Raises:
+        InputError: they are too few, or the held-out ones are no cloud of such latents.
+    """
+    clean = latents.detach().clone()
+    if isinstance(held_out, Tensor):
+        checked_cloud(held_out, "held_out")
+        if held_out.shape[1:] != latents.shape[1:]:
+            raise InputError(
+                f"`held_out` latents expected of the shape of the others, {tuple(latents.shape[1:])}, got "
+                f"{tuple(held_out.shape[1:])}"
+            )
+        judges = held_out.detach().to(clean, copy=True)
+    else:
+        if not isinstance(held_out, Real) or not 0 < held_out <= 0.5:
+            raise InputError(f"`held_out` expected a share in (0, 0.5], or latents, got {held_out!r}")
+        order = torch.randperm(len(clean), generator=generator, device=clean.device)
+        held = max(1, round(float(held_out) * len(clean)))
+        clean, judges = clean[order[held:]], clean[order[:held]]
+    if len(clean) + len(judges) < _FEWEST:
+        raise InputError(
+            f"at least {_FEWEST} latents expected to train a NetworkScore, got {len(clean) + len(judges)}; survey more "
+            "data, or take GaussianScore"
+        )
+    return clean, judges
+
+
+def checked_range(t_min: float | None, t_max: float | None, variance: float) -> tuple[float, float]:
+    """The range of noise; where it is not asked, from 1e-3 to 1e2 times the `variance` of an entry.
+
+    Raises:
+        InputError: an end that is not positive and finite, or ends in the wrong order.
+    """
+    low, high = 1e-3 * variance if t_min is None else t_min, 1e2 * variance if t_max is None else t_max
+    for name, value in (("t_min", low), ("t_max", high)):
+        if not isinstance(value, Real) or not 0 < value < math.inf:
+            raise InputError(f"`{name}` expected positive and finite, a variance (sigma squared), got {value!r}")
+    if low >= high:
+        raise InputError(
+            f"`t_min` below `t_max` expected, got {low:.4g} and {high:.4g} (an entry of these latents has variance "
+            f"{variance:.4g})"
+        )
+    return float(low), float(high)
+
+
+def checked_size(shape: torch.Size, width: int | None, depth: int | None) -> tuple[int, int]:
+    """Channels and blocks of the network.
+
+    Raises:
+        InputError: not positive integers, or channels of a convolutional network that its groups do not divide.
+    """
+    spatial, (least, most) = is_spatial(shape), _WIDTHS
+    usual = 32 if spatial else min(most, max(least, 2 * shape.numel()))
+    size = _positive("width", width, usual), _positive("depth", depth, 6 if spatial else 3)
+    if spatial and size[0] % CHANNELS_STEP:
+        raise InputError(
+            f"`width` of a network for spatial latents expected a multiple of {CHANNELS_STEP}, got {width}"
+        )
+    return size
+
+
+def checked_budget(
+    shape: torch.Size, steps: int | None, seconds: float | None, batch: int | None, rate: float | None
+) -> Budget:
+    """How long and how hard to train.
+
+    Raises:
+        InputError: anything that is not positive.
+    """
+    spatial = is_spatial(shape)
+    for name, value in (("seconds", seconds), ("rate", rate)):
+        if value is not None and (not isinstance(value, Real) or not 0 < value < math.inf):
+            raise InputError(f"`{name}` expected positive and finite, got {value!r}")
+    if steps is not None or seconds is None:
+        steps = _positive("steps", steps, _STEPS)
+    usual = 1e-3 if spatial else 5e-3
+    return Budget(steps, seconds, _positive("batch", batch, 16 if spatial else 512), usual if rate is None else rate)
+
+
+def _positive(name: str, value: int | None, usual: int) -> int:
+    if value is None:
+        return usual
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise InputError(f"`{name}` expected a positive integer, got {value!r}")
+    return int(value)

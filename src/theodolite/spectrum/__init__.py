@@ -1,4 +1,4 @@
-"""Numbers from an operator, each an `Estimate`."""
+"""Spectral quantities of a linear operator, each an `Estimate` with its error."""
 
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, golub_kahan
 from theodolite.spectrum.leading import LeadingTriplet, converge, dense_triplet, refine, ritz_triplet
@@ -12,7 +12,7 @@ from theodolite.spectrum.measure import (
     spectral_measure,
 )
 from theodolite.spectrum.preconditioner import BlockPreconditioner
-from theodolite.spectrum.quadrature import density, effective_rank, log_volume, null_dimension
+from theodolite.spectrum.quadrature import density, effective_rank, gain, log_volume, null_dimension
 from theodolite.spectrum.tolerance import (
     Forecast,
     bidiagonalise_within,
@@ -40,6 +40,7 @@ __all__ = [
     "effective_rank",
     "falls_short",
     "forecast",
+    "gain",
     "golub_kahan",
     "log_volume",
     "log_volume_within",

@@ -11,7 +11,11 @@ from theodolite.derivatives import LinearOperator
 from theodolite.estimates import Estimate
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, golub_kahan
 
-__all__ = ["LeadingTriplet", "dense_triplet", "refine", "ritz_triplet"]
+__all__ = ["LeadingTriplet", "converge", "dense_triplet", "refine", "ritz_triplet"]
+
+_TWICE = 1e-4
+"""Directions that two Krylov spaces share: eigenvalues of the Gram matrix of all bases below this share of the largest.
+Bases orthonormal to 1e-6 leave less in float32, and a direction that is dropped is in the span but for a hundredth."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +24,9 @@ class LeadingTriplet:
 
     Attributes:
         sigma: `(n,)`, float64; from a Krylov space it is a lower bound.
-        second: the next singular value, `(n,)`, as far as the Krylov space has met it: from one start vector a tie goes
-            unseen, and bounds that rest on the gap are too narrow then.
+        second: the next singular value, `(n,)`; from a Krylov space a lower bound.
+        second_error: how much larger the next singular value may be, `(n,)`: its residual; from one start vector, which
+            does not see a tie, infinite.
         right: unit vector in latent space, `(n, columns)`; its sign is arbitrary.
         left: unit vector in output space, `(n, rows)`.
         residual: `||Jᵀ left - sigma right||`: a singular value lies within this distance of `sigma`.
@@ -31,6 +36,7 @@ class LeadingTriplet:
 
     sigma: Tensor
     second: Tensor
+    second_error: Tensor
     right: Tensor
     left: Tensor
     residual: Tensor
@@ -45,7 +51,7 @@ class LeadingTriplet:
     @property
     def error(self) -> Tensor:
         """How much larger the true value may be: the residual, or its square over the gap once that is smaller."""
-        separation = (self.sigma - self.second).clamp_min(torch.finfo(torch.float64).tiny)
+        separation = (self.sigma - self.second - self.second_error).clamp_min(torch.finfo(torch.float64).tiny)
         rounding = 10 * torch.finfo(self.right.dtype).eps * self.sigma
         return torch.minimum(self.residual, self.residual.square() / separation) + rounding
 
@@ -77,17 +83,18 @@ def dense_triplet(J: Tensor) -> LeadingTriplet:
     second = s[:, 1] if s.shape[1] > 1 else torch.zeros_like(s[:, 0])
     right = Vh[:, 0].to(J)
     left = torch.einsum("nrc,nc->nr", J, right) / s[:, :1].clamp_min(torch.finfo(torch.float64).tiny).to(J)
-    return LeadingTriplet(s[:, 0], second, right, left, torch.zeros_like(second), True, min(J.shape[1:]))
+    nothing = torch.zeros_like(second)
+    return LeadingTriplet(s[:, 0], second, nothing, right, left, nothing, True, min(J.shape[1:]))
 
 
 def ritz_triplet(operator: LinearOperator, run: Bidiagonalisation) -> LeadingTriplet:
     """The best triplet in the union of the Krylov spaces of a run (Rayleigh-Ritz); two more products.
 
     Args:
-        operator: the operator that was bidiagonalised, or its transpose was (told by the length of its vectors).
+        operator: the operator that was bidiagonalised, or its transpose was (the length of its vectors says which).
         run: the bidiagonalisation.
     """
-    values, vectors = _ritz(run)
+    second, second_residual, vectors = _ritz(run)
     transposed = run.V.shape[-1] != operator.columns
     A = operator.T if transposed else operator
     right = vectors
@@ -98,7 +105,9 @@ def ritz_triplet(operator: LinearOperator, run: Bidiagonalisation) -> LeadingTri
     if transposed:
         right, left = left, right
     passes = 2 * run.depth * run.V.shape[0] + 2
-    return LeadingTriplet(sigma.double(), values[:, 1], right, left, residual, False, passes)
+    if len(run.alpha) == 1 and operator.dimension > 1:
+        second_residual = torch.full_like(second_residual, torch.inf)
+    return LeadingTriplet(sigma.double(), second, second_residual, right, left, residual, False, passes)
 
 
 def refine(operator: LinearOperator, start: Tensor, depth: int) -> LeadingTriplet:
@@ -118,7 +127,9 @@ def converge(
         if not wide.any():
             break
         better = refine(operator, triplet.right, depth)
-        better = replace(better, second=torch.maximum(better.second, triplet.second))
+        # One start vector may miss a tie: the bound above comes from all probes of the first run.
+        second, above = torch.maximum(better.second, triplet.second), triplet.second + triplet.second_error
+        better = replace(better, second=second, second_error=(above - second).clamp_min(0))
         triplet = replace(_choose(wide, better, triplet), passes=triplet.passes + better.passes)
     return triplet
 
@@ -131,22 +142,33 @@ def _choose(where: Tensor, first: LeadingTriplet, second: LeadingTriplet) -> Lea
         first,
         sigma=pick(first.sigma, second.sigma),
         second=pick(first.second, second.second),
+        second_error=pick(first.second_error, second.second_error),
         right=pick(first.right, second.right),
         left=pick(first.left, second.left),
         residual=pick(first.residual, second.residual),
     )
 
 
-def _ritz(run: Bidiagonalisation) -> tuple[Tensor, Tensor]:
-    """The two largest Ritz values `(n, 2)` over all start vectors together, and the leading right vector."""
+def _ritz(run: Bidiagonalisation) -> tuple[Tensor, Tensor, Tensor]:
+    """The second value of Rayleigh-Ritz over all start vectors, its residual, `(n,)` each, and the leading vector."""
+    B = run.matrix()
     basis = run.V.transpose(0, 1).flatten(1, 2).double()
-    image = torch.einsum("knsr,knst->kntr", run.U, run.matrix().to(run.U)).transpose(0, 1).flatten(1, 2).double()
+    image = torch.einsum("knsr,knst->kntr", run.U, B.to(run.U)).transpose(0, 1).flatten(1, 2).double()
     size, E = torch.linalg.eigh(basis @ basis.mT)
-    kept = size > 1e-4 * size[:, -1:]
-    W = E * torch.where(kept, size, torch.inf).rsqrt().unsqueeze(-2)
+    W = E * torch.where(size > _TWICE * size[:, -1:], size, torch.inf).rsqrt().unsqueeze(-2)
     values, Q = torch.linalg.eigh(W.mT @ (image @ image.mT) @ W)
-    top = values[:, -2:].flip(-1).clamp_min(0).sqrt()
-    if top.shape[1] < 2:
-        top = torch.cat([top, torch.zeros_like(top)], -1)
-    right = torch.einsum("nsc,ns->nc", basis, torch.einsum("nst,nt->ns", W, Q[..., -1]))
-    return top, (right / right.norm(dim=-1, keepdim=True)).to(run.V)
+    leading = torch.einsum("nsc,ns->nc", basis, torch.einsum("nst,nt->ns", W, Q[..., -1]))
+    right = (leading / leading.norm(dim=-1, keepdim=True)).to(run.V)
+    if values.shape[1] < 2:
+        return torch.zeros_like(values[:, 0]), torch.zeros_like(values[:, 0]), right
+    square, coefficients = values[:, -2].clamp_min(0), torch.einsum("nst,nt->ns", W, Q[..., -2])
+    residual = torch.einsum("nsc,ns->nc", _normal_image(run, B) - square[:, None, None] * basis, coefficients)
+    second = square.sqrt()
+    return second, residual.norm(dim=-1) / second.clamp_min(torch.finfo(second.dtype).tiny), right
+
+
+def _normal_image(run: Bidiagonalisation, B: Tensor) -> Tensor:
+    """`JᵀJ` of the basis `(n, probes * depth, columns)`, from the recurrence alone: `V BᵀB` and what lies ahead."""
+    inside = torch.einsum("knst,knsc->kntc", (B.mT @ B).to(run.V), run.V)
+    ahead = (run.beta[..., -1:] * B[..., -1, :]).unsqueeze(-1).to(run.V) * run.ahead.unsqueeze(2)
+    return (inside + ahead).transpose(0, 1).flatten(1, 2).double()

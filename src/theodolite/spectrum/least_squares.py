@@ -91,8 +91,8 @@ def _met(run: Bidiagonalisation, tolerance: float) -> Tensor:
     U = (P * (tolerance * S[..., :1] < S).unsqueeze(-2)).mT.to(run.U) @ run.U
     U = U.transpose(0, 1).flatten(1, 2)
     size, E = torch.linalg.eigh((U @ U.mT).double())
-    kept = size > _TWICE * size[:, -1:]
-    return (E * torch.where(kept, size, torch.inf).rsqrt().unsqueeze(-2)).mT.to(U) @ U
+    independent = size > _TWICE * size[:, -1:]
+    return (E * torch.where(independent, size, torch.inf).rsqrt().unsqueeze(-2)).mT.to(U) @ U
 
 
 def _residual(lower: Tensor, floor: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,9 +10,9 @@ import torch
 from torch import Tensor
 
 from theodolite.estimates import Estimate, worse
-from theodolite.spectrum.measure import OPEN, SpectralMeasure, left_over
+from theodolite.spectrum.measure import SpectralMeasure, left_over
 
-__all__ = ["density", "effective_rank", "log_volume", "log_volume_errors", "null_dimension"]
+__all__ = ["density", "effective_rank", "gain", "log_volume", "log_volume_errors", "null_dimension"]
 
 _Influence = Callable[[Tensor], Tensor]
 
@@ -20,6 +21,18 @@ _Reading = tuple[Tensor, Tensor, Tensor]
 
 _QUANTILE = 1.96
 """A bias of at most so many standard errors lies inside the 95 % interval."""
+
+_DEPTH = "increase `depth`: truncation of the quadrature dominates the error"
+
+_ROUNDING = "rounding decides which singular values are null: use float64"
+
+_LEFT_OUT = (
+    "a null space was left out: values of different null_dimension do not compare, those of a floored volume or of the "
+    "gain do"
+)
+
+_LOOSE = 0.02
+"""Relative variance of a trace above which its logarithm is not linear within the error any more."""
 
 
 def log_volume(measure: SpectralMeasure, *, floor: float | None = None) -> Estimate:
@@ -67,10 +80,15 @@ def _read_log(measure: SpectralMeasure, floor: float | None) -> _Reading:
 def effective_rank(measure: SpectralMeasure, p: float = 1.0) -> Estimate:
     """`exp(H)`, `H = -sum_i a_i log a_i`, `a_i = sigma_i^p / sum_j sigma_j^p`: how many directions carry the map.
 
-    With `T = sum sigma^p` and `S = sum sigma^p log sigma^p`, `H = log T - S / T`; the error follows from the influence
-    of one singular value on `H` (delta method). Its second order is an upward bias; half of it is removed, which
-    centres the standardised error, because the standard error falls and rises with the value. Between 1 and
-    `dimension`; unchanged when the map is scaled; status ``undefined`` where all singular values are zero.
+    With `T = sum sigma^p` and `S = sum sigma^p log sigma^p`, `H = log T - S / T`. The error is that of `H`, from the
+    influence of one singular value on it (delta method), carried over by the exponential; of the second order, an
+    upward bias of `H`, half is removed, which centres the standardised error, because the standard error falls and
+    rises with the value. Between 1 and `dimension`; unchanged when the map is scaled.
+
+    Returns:
+        `Estimate`; status ``truncated`` where the trace `T` is known too badly for the delta method (`_LOOSE`): the
+        standard error then reaches to the farther end of what a rank can be; ``undefined`` where all singular values
+        are zero.
     """
     scale = measure.largest().unsqueeze(-1).clamp_min(torch.finfo(torch.float64).tiny)
 
@@ -80,24 +98,66 @@ def effective_rank(measure: SpectralMeasure, p: float = 1.0) -> Estimate:
     def entropy_term(nodes: Tensor) -> Tensor:
         return torch.special.entr(power(nodes))
 
-    def value(depth: int) -> Tensor:
+    def entropy(depth: int) -> Tensor:
         T, S = measure.expect(power, depth), measure.expect(entropy_term, depth)
-        return measure.dimension * T * (S / T).exp()
+        return math.log(measure.dimension) + T.log() + S / T
 
     T, S = measure.expect(power).unsqueeze(-1), measure.expect(entropy_term).unsqueeze(-1)
-    rank = value(measure.depth).unsqueeze(-1)
-    curved = measure.variance_of_mean(lambda s: S / T * power(s) - entropy_term(s))
-    reading = _read(measure, value, lambda s: rank * (power(s) / T * (1 - S / T) + entropy_term(s) / T))
-    estimate = _with_errors(measure, *reading)
-    centred = estimate.value - (0.25 * rank / T.square()).squeeze(-1) * curved
-    return _mark_undefined(replace(estimate, value=centred), measure)
+    H, sampling, bias = _read(measure, entropy, lambda s: power(s) / T * (1 - S / T) + entropy_term(s) / T)
+    curved = measure.variance_of_mean(lambda s: S / T * power(s) - entropy_term(s)) / T.squeeze(-1).square()
+    # More than the first order's own error the second cannot move it: beyond, the expansion says nothing.
+    H = H - torch.minimum(curved / 4, sampling)
+    loose = measure.variance_of_mean(power) > _LOOSE * T.squeeze(-1).square()
+    return _mark_undefined(_from_logarithm(measure, H, sampling, bias, loose), measure)
+
+
+def _from_logarithm(measure: SpectralMeasure, H: Tensor, sampling: Tensor, bias: Tensor, loose: Tensor) -> Estimate:
+    """The estimate of `exp(H)`, between 1 and the dimension, from the errors of `H`."""
+    d = measure.dimension
+    value = H.exp().clamp(1.0, float(d))
+    estimate = _with_errors(measure, value, value * sampling, value * bias)
+    # The interval of H, carried over, is longer above than below; a rank cannot leave [1, d].
+    half = _QUANTILE * (sampling.square() + (bias / _QUANTILE).square()).sqrt()
+    reach = torch.maximum((value * half.exp()).clamp_max(d) - value, value - (value * (-half).exp()).clamp_min(1))
+    reach = torch.where(loose, torch.maximum(d - value, value - 1), reach)
+    return _loosened(replace(estimate, stderr=reach / _QUANTILE), loose)
+
+
+def _loosened(estimate: Estimate, loose: Tensor) -> Estimate:
+    statuses = tuple(worse(s, "truncated") if bad else s for s, bad in zip(estimate.statuses, loose.tolist()))
+    message = "increase `probes`: a few large singular values decide" if loose.any() else estimate.message
+    return replace(estimate, statuses=statuses, message=message)
+
+
+def gain(measure: SpectralMeasure) -> Estimate:
+    """`||J||_F = sqrt(sum_i sigma_i^2)`, the Frobenius norm: length of the image of white noise, root mean square.
+
+    The quadrature is exact for it at any depth; the error is that of the trace of `JᵀJ` (delta method).
+
+    Returns:
+        `Estimate` in output units per latent unit; zero where the map is constant; status ``truncated`` where a few
+        large singular values decide the trace and could not be counted: between the largest of them and `sqrt(d)` times
+        that.
+    """
+    largest, d = measure.largest(), measure.dimension
+    scale = largest.unsqueeze(-1).clamp_min(torch.finfo(torch.float64).tiny)
+
+    def energy(nodes: Tensor) -> Tensor:
+        return (nodes / scale).square()
+
+    share, variance = measure.expect(energy), measure.variance_of_mean(energy)
+    value = largest * (d * share).sqrt()
+    estimate = _with_errors(measure, value, value * variance.sqrt() / (2 * share).clamp_min(1e-300), 0 * value)
+    loose = variance > _LOOSE * share.square()
+    reach = torch.maximum(value - largest, largest * d**0.5 - value) / _QUANTILE
+    return _loosened(replace(estimate, stderr=torch.where(loose, reach, estimate.stderr)), loose)
 
 
 def null_dimension(measure: SpectralMeasure) -> Estimate:
     """Number of singular values that are zero beside the largest: the dimension of the null space.
 
     At a finite depth a null space looks like small singular values that are not resolved yet: the error covers what the
-    fall of their weight with the depth leaves open.
+    fall of their weight with the depth leaves open, from none to all of it while the smallest node is above the cut.
     """
 
     def null(nodes: Tensor) -> Tensor:
@@ -105,7 +165,7 @@ def null_dimension(measure: SpectralMeasure) -> Estimate:
 
     d, share = measure.dimension, measure.expect(null)
     low, high = measure.null_share
-    share = torch.where(low > 0, (low + high) / 2, share)
+    share = torch.where((low > 0) | (measure.open_weights > 0).any(-1), (low + high) / 2, share)
     bias = d * torch.maximum(share - low, high - share)
     bias = torch.where(bias < 0.5, 0.0, bias)
     return _with_errors(measure, d * share, d * measure.variance_of_mean(null).sqrt(), bias)
@@ -130,7 +190,8 @@ def _read(
     """
     low, high = _truncation(measure, value)
     shift = low.sign() * (low * high).abs().sqrt()
-    bias = (high - low).abs() / 2
+    # The geometric mean lies nearer to the lower end: the interval reaches to the farther one.
+    bias = torch.maximum((high - shift).abs(), (shift - low).abs())
     if doubt is not None:
         bias = torch.where(doubt > 0, torch.maximum(bias, doubt + shift.abs()), bias)
     return value(measure.depth) - shift, measure.variance_of_mean(influence).sqrt(), bias
@@ -138,7 +199,8 @@ def _read(
 
 def _with_errors(measure: SpectralMeasure, value: Tensor, sampling: Tensor, bias: Tensor) -> Estimate:
     """An estimate whose 95 % interval holds a sampling error and a bias of at most the given size."""
-    spread = bias / _QUANTILE
+    # The ends of a bracket lie inside the interval, whatever the last digit of a product.
+    spread = bias / _QUANTILE * (1 + 1e-9)
     statuses = tuple("truncated" if b > s else "ok" for b, s in zip(spread.tolist(), sampling.tolist()))
     return Estimate(
         value,
@@ -146,7 +208,7 @@ def _with_errors(measure: SpectralMeasure, value: Tensor, sampling: Tensor, bias
         passes=measure.passes,
         n=1 if measure.exact else measure.probes,
         statuses=statuses,
-        message="increase `depth`: truncation of the quadrature dominates the error" if "truncated" in statuses else "",
+        message=(_ROUNDING if measure.exact else _DEPTH) if "truncated" in statuses else "",
         method="dense" if measure.exact else "golub-kahan",
     )
 
@@ -161,13 +223,14 @@ def _truncation(measure: SpectralMeasure, value: Callable[[int], Tensor]) -> tup
 
 
 def _doubt(measure: SpectralMeasure, f: Callable[[Tensor], Tensor]) -> Tensor:
-    """How far `dimension * E f` moves if the share of the spectrum that may be null is null, `(n,)`."""
-    low, high = measure.null_share
-    open_share = torch.where((low == 0) & (high >= OPEN), high, 0.0)
-    nodes, order = measure.nodes.sort(-1)
-    weights = measure.weights.gather(-1, order)
-    inside = torch.minimum((open_share.unsqueeze(-1) - weights.cumsum(-1) + weights).clamp_min(0), weights)
-    return measure.dimension * (inside * (f(nodes) - f(torch.zeros_like(nodes)))).sum(-1).abs()
+    """How far `dimension * E f` moves if the share of the spectrum that may be null is null, or just above, `(n,)`."""
+    nodes = measure.nodes
+    largest = measure.largest().unsqueeze(-1)
+    ends = (torch.zeros_like(nodes), (1.001 * measure.tolerance * largest).expand_as(nodes))
+    # The largest node stays in each row, because it decides which of the others are null.
+    moved = (f(torch.cat([end, largest], -1))[..., :-1] for end in ends)
+    shifts = ((measure.open_weights * (f(nodes) - there)).sum(-1).abs() for there in moved)
+    return measure.dimension * torch.maximum(*shifts)
 
 
 def _mark_undefined(estimate: Estimate, measure: SpectralMeasure) -> Estimate:
@@ -185,7 +248,8 @@ def _mark_undefined(estimate: Estimate, measure: SpectralMeasure) -> Estimate:
 
 
 def _mark_null(estimate: Estimate, measure: SpectralMeasure) -> Estimate:
-    null = (null_dimension(measure).value > 0.5).tolist()
+    # What may as well be small values is in the error, and no null space that was left out.
+    null = ((null_dimension(measure).value > 0.5) & (measure.null_share[0] > 0)).tolist()
     statuses = tuple(worse(s, "rank-deficient") if bad else s for s, bad in zip(estimate.statuses, null))
-    message = "a null space was left out: see null_dimension" if any(null) else estimate.message
+    message = estimate.message or (_LEFT_OUT if any(null) else "")
     return replace(estimate, statuses=statuses, message=message)

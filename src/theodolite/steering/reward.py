@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from theodolite.descriptors import local_scaling
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Seeding, Seeds, spearman
+from theodolite.files import read_tensors, write_tensors
 from theodolite.maps.latent_map import LatentMap
 from theodolite.scores.clouds import checked_cloud
-from theodolite.scores.files import read_tensors, write_tensors
-from theodolite.scores.requests import split
+from theodolite.scores.training import split
 from theodolite.steering.reward_network import regressor, train
 
 __all__ = ["LearnedReward", "RewardRecord", "fit_reward"]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from theodolite.data.images import load_images
 from theodolite.surveys.decoupling import decouple
-from theodolite.surveys.ranking import rank
 from theodolite.surveys.run import Run, read_run
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ __all__ = [
     "decouple",
     "load_images",
     "map_phases",
-    "rank",
     "read_run",
     "read_traverse",
     "traverse_corruptions",

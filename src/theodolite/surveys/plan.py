@@ -23,8 +23,6 @@ __all__ = [
     "closest",
     "differences",
     "make_plan",
-    "rank_command",
-    "rank_settings",
     "sample_seed",
     "usual_size",
     "verb_command",
@@ -118,36 +116,6 @@ def make_plan(settings: Mapping[str, Any], known: Sequence[str]) -> Plan:
     chosen = _chosen(settings["descriptors"], known)
     checked = {**settings, **whole, "seed": _whole("seed", settings["seed"]), "descriptors": chosen}
     return Plan(checked, replace(EFFORTS[budget], rtol=settings["rtol"]), chosen == list(known))
-
-
-def rank_settings(
-    *, limit: int | None, size: int | None, budget: str, seed: int, group: str | None
-) -> dict[str, int | str | None]:
-    """The settings of a ranking, checked.
-
-    Raises:
-        InputError: an unknown budget, or a number that is none.
-    """
-    from theodolite.diffusability.held_out import checked_effort
-
-    checked_effort(budget)
-    if group is not None and not isinstance(group, str):
-        raise InputError(f"`group` expected to be a regular expression, got {group!r}")
-    whole = {"limit": limit, "size": size}
-    for name, value in whole.items():
-        if value is not None and _whole(name, value) < 1:
-            raise InputError(f"{name} expected to be a positive number, got {value}; leave it out for no {name}")
-    return {**whole, "budget": budget, "seed": _whole("seed", seed), "group": group}
-
-
-def rank_command(models: Sequence[str], data: str | None, out: Path, settings: Mapping[str, Any]) -> str:
-    """The command line that repeats, and so resumes, a ranking."""
-    verb = "rank" if len(models) > 1 else "diffusability"
-    words = ["theodolite", verb, *models, "--data", data or "FOLDER", "--out", str(out)]
-    for name, value in settings.items():
-        if value is not None and (name, value) not in (("budget", "standard"), ("seed", 0)):
-            words += [f"--{name}", str(value)]
-    return shlex.join(words)
 
 
 def verb_command(

@@ -52,8 +52,8 @@ class TheodoliteCallback:
 
     def __new__(cls, *_: Any, **__: Any) -> TheodoliteCallback:
         """An instance that is a `Callback` of every Lightning in this process."""
-        found = (getattr(sys.modules.get(name), "Callback", None) for name in _LIGHTNINGS)
-        bases = tuple(dict.fromkeys(base for base in found if base is not None and not issubclass(cls, base)))
+        callbacks = (getattr(sys.modules.get(name), "Callback", None) for name in _LIGHTNINGS)
+        bases = tuple(dict.fromkeys(base for base in callbacks if base is not None and not issubclass(cls, base)))
         return object.__new__(type(cls.__name__, (cls, *bases), {}) if bases else cls)
 
     def __init__(
@@ -75,7 +75,7 @@ class TheodoliteCallback:
         return TheodoliteCallback.__new__, (TheodoliteCallback,), self.__dict__
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Epochs are counted anew."""
+        """Forget which epoch was measured: a new fit counts epochs anew."""
         self._measured = None
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +12,7 @@ from torch import Tensor
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 from theodolite.scores.clouds import checked_levels
-from theodolite.training.held_out import FEWEST, Scoring, curve
-from theodolite.training.reservoir import sample
+from theodolite.training.reservoir import FEWEST, Scoring, curve, is_quantised, sample
 
 try:
     from torchmetrics import Metric
@@ -72,12 +72,23 @@ class _InformationMetric(Metric):
     def compute(self) -> Tensor:
         """The quantity at every level, NaN where the score refuses it: `(T,)`, or a scalar for one level.
 
-        Its errors are in `estimate`.
+        Its errors are in `estimate`. A warning tells the reason of NaN, and that latents are quantised: of these equal
+        ones count once, so that the number is that of the values they take and not of how often they take them.
 
         Raises:
             InputError: fewer than eight different latents, latents that do not vary, or a score of another dimension.
         """
-        self.estimate = curve(self.latents, self.t, self.score, self.seed)[self.quantity]
+        latents = self.latents
+        self.estimate = curve(latents, self.t, self.score, self.seed)[self.quantity]
+        if is_quantised(latents):
+            warnings.warn(
+                "the latents take few different values, as quantised ones do, and equal latents count once: give those "
+                "before the quantiser",
+                UserWarning,
+                stacklevel=2,
+            )
+        if not bool(torch.isfinite(self.estimate.value).all()):
+            warnings.warn(f"{self.symbol} is NaN: {self.estimate.message}", UserWarning, stacklevel=2)
         return self.estimate.value.to(self.device)
 
     def forward(self, latents: Tensor) -> Any:
@@ -120,8 +131,8 @@ class _InformationMetric(Metric):
             low, high = self.estimate.interval()
             ax.fill_between(t, low.tolist(), high.tolist(), alpha=0.2)
             val = self.estimate.value
-        for one in [val] if isinstance(val, Tensor) else val:
-            ax.plot(t, one.reshape(-1).tolist(), marker="o")
+        for curve_values in [val] if isinstance(val, Tensor) else val:
+            ax.plot(t, curve_values.reshape(-1).tolist(), marker="o")
         ax.set(xscale="log", xlabel="noise variance t", ylabel=self.symbol, title=type(self).__name__)
         return ax.get_figure(), ax
 

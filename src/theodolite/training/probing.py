@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -11,16 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from theodolite.diffusability import penalties
-from theodolite.diffusability.dimension import filled_dimension
+from theodolite.diffusability.penalty_table import filled_dimension
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 from theodolite.maps.autoencoders import Autoencoder, mean_of
 from theodolite.scores.clouds import checked_cloud, checked_levels
-from theodolite.training.held_out import FEWEST, Scoring, curve
-from theodolite.training.loggers import check_log, send
-from theodolite.training.reservoir import distinct, sample
+from theodolite.training.reservoir import FEWEST, QUANTITIES, Scoring, curve, distinct, sample
 
-__all__ = ["LEVELS", "check_images", "probe"]
+__all__ = ["LEVELS", "check_images", "check_log", "probe", "scalars", "send"]
 
 LEVELS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Noise variances of normalised latents that are asked about by default."""
@@ -52,10 +51,10 @@ def probe(
     All are free of the scale of latents, so that epochs compare:
 
     - `mmse`, `fi`, `fir`, `rate`: of the latents of all images, normalised to `E|z - mean|² = m`, one value a noise
-      variance (see `fisher.information`); NaN where the score refuses.
+      variance (see `theodolite.information.information`); NaN where the score refuses.
     - `filled_dimension`: `(tr S)² / tr S²` of the latents' covariance, at most `m`.
     - `compression` `(D - m) / D`, `distortion`, `encoder_curvature` (divided by the stretch) and `data_curvature`, of
-      the first `bent` images (see `fisher.penalties`).
+      the first `bent` images (see `theodolite.diffusability.penalties`).
 
     The same images and seed give the same split, noise and probes at every epoch: differences between epochs are more
     certain than the errors of each say. The model is measured in eval mode; the mode of every module, gradients,
@@ -96,12 +95,12 @@ def probe(
     with _undisturbed(model):
         autoencoder = model if isinstance(model, Autoencoder) else _autoencoder(model, images)
         latents = _encoded(autoencoder, images)
-        found = curve(latents, levels, score, seed)
-        found["filled_dimension"] = filled_dimension(latents[:_COVARIANCE])
+        estimates = curve(latents, levels, score, seed)
+        estimates["filled_dimension"] = filled_dimension(latents[:_COVARIANCE])
         if bent:
-            found |= _penalties(autoencoder, images[:bent], seed)
-    send(log, found, levels.tolist(), step, prefix)
-    return found
+            estimates |= _penalties(autoencoder, images[:bent], seed)
+    send(log, estimates, levels.tolist(), step, prefix)
+    return estimates
 
 
 def _encoded(autoencoder: Autoencoder, images: Tensor) -> Tensor:
@@ -117,13 +116,13 @@ def _encoded(autoencoder: Autoencoder, images: Tensor) -> Tensor:
 
 
 def _penalties(autoencoder: Autoencoder, images: Tensor, seed: int) -> dict[str, Estimate]:
-    found = penalties(autoencoder, images, generator=seed, ascent=0, probes=2, depth=_DEPTH)
-    lost, whole = found.compression, found.compression["image_dimension"].value
+    measured = penalties(autoencoder, images, generator=seed, ascent=0, probes=2, depth=_DEPTH)
+    lost, whole = measured.compression, measured.compression["image_dimension"].value
     return {
         "compression": replace(lost, value=lost.value / whole, parts={}),
-        "distortion": found.distortion,
-        "encoder_curvature": found.encoder_curvature["relative"],
-        "data_curvature": found.data_curvature,
+        "distortion": measured.distortion,
+        "encoder_curvature": measured.encoder_curvature["relative"],
+        "data_curvature": measured.data_curvature,
     }
 
 
@@ -186,3 +185,34 @@ def check_images(images: Tensor) -> None:
     if not isinstance(images, Tensor) or images.ndim != 4 or images.dtype not in (torch.float32, torch.float64):
         got = f"{tuple(images.shape)} {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
         raise InputError(f"`images` expected to be (n, channels, height, width), float32 or float64, got {got}")
+
+
+def scalars(estimates: Mapping[str, Estimate], levels: Sequence[float], prefix: str) -> dict[str, float]:
+    """Finite values under `PREFIX/NAME` or `PREFIX/NAME/t=LEVEL`, and their errors under the same with ``/stderr``."""
+    tagged = {}
+    for name, estimate in estimates.items():
+        suffixes = [""] if len(estimate.value) == 1 and name not in QUANTITIES else [f"/t={t:g}" for t in levels]
+        for suffix, value, error in zip(suffixes, estimate.value.tolist(), estimate.stderr.tolist()):
+            tagged[f"{prefix}/{name}{suffix}"] = value
+            tagged[f"{prefix}/{name}{suffix}/stderr"] = error
+    return {tag: value for tag, value in tagged.items() if math.isfinite(value)}
+
+
+def send(log: Any, estimates: Mapping[str, Estimate], levels: Sequence[float], step: int, prefix: str) -> None:
+    """Give the scalars to `log`: its `add_scalar`, its `log`, or itself when it is a function; None takes nothing."""
+    if log is None:
+        return
+    tagged = scalars(estimates, levels, prefix)
+    if hasattr(log, "add_scalar"):
+        for tag, value in tagged.items():
+            log.add_scalar(tag, value, step)
+        return
+    getattr(log, "log", log)({f"{prefix}/step": step, **tagged})
+
+
+def check_log(log: Any) -> None:
+    """Raise `InputError` unless `send` can use `log`."""
+    if log is not None and not hasattr(log, "add_scalar") and not callable(getattr(log, "log", log)):
+        raise InputError(
+            f"`log` expected to have `add_scalar` or `log`, or to be a function of a dict, got {type(log).__name__}"
+        )

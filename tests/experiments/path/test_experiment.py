@@ -51,8 +51,9 @@ def value(run, route, quantity):
 def test_arcs_and_chords_have_their_lengths(found):
     arc, chord = 2 * math.pi / 3 / 2**0.5, math.sqrt(3) / 2**0.5  # root mean square over two pixels
     length = value(found, "linear", "length")
-    assert abs(length["value"] + length["stderr"] - arc) < 1e-5
-    assert length["value"] < arc
+    bound, width = length["value"], length["stderr"]
+    assert bound < arc < bound + width
+    assert abs(bound + width / 4.5 - arc) < 1e-5  # what is left of a smooth map, a third of a difference of chords
     assert (length["low"], length["high"]) == pytest.approx(
         (length["value"], length["value"] + 1.96 * length["stderr"])
     )

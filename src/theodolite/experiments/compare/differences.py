@@ -28,9 +28,7 @@ _FEWEST = 3
 _ALL = (
     Quantity("psnr", "PSNR", "dB", "10 log₁₀(4 / MSE)", "standard", "Of reconstructions of images in [−1, 1]."),
     Quantity("rmse", "Reconstruction error", "RMS", "√ mean (x − D(E(x)))²", "standard", "Of reconstructions."),
-    Quantity(
-        "moved", "Reconstruction moved", "RMS", "√ mean (D₂(E₂(x)) − D₁(E₁(x)))²", "derived here", "Between both."
-    ),
+    Quantity("moved", "Reconstruction moved", "RMS", "√ mean (D₂(E₂(x)) − D₁(E₁(x)))²", "derived here", "Of both."),
     Quantity(
         "unexplained",
         "Unexplained latents",
@@ -81,13 +79,13 @@ def _usable(pair: Iterable[Row]) -> bool:
 
 
 def _difference(pairs: dict[str, dict[str, Row]], sources: dict[str, str]) -> list[Estimate]:
-    """Both means and the mean difference, with intervals over sources; of a single pair its own errors in quadrature."""
+    """Both means and the mean difference, with intervals over sources; of a single pair its own errors."""
     sides = [[pair[side] for pair in pairs.values()] for side in ("first", "second")]
     if len(pairs) == 1:
         return _single(*(rows[0] for rows in sides))
     groups = [sources.get(sample, sample) for sample in pairs]
     if len(set(groups)) < _FEWEST:
-        return [Estimate.of(float("nan"), float("nan"), n=len(pairs), status="undetermined")] * len(PARTS)
+        return [Estimate.of(float("nan"), float("nan"), n=len(pairs), statuses="undetermined")] * len(PARTS)
     values = torch.tensor([[row["value"] for row in rows] for rows in sides], dtype=torch.float64)
     draws = Resamples(groups, _RESAMPLES, 0)
     columns = torch.stack([*values, values[1] - values[0]], 1)
@@ -95,17 +93,18 @@ def _difference(pairs: dict[str, dict[str, Row]], sources: dict[str, str]) -> li
     # The errors of single images are in the spread between them; a worse status than ok stays.
     status = worst(*([row["status"]] for rows in sides for row in rows))[0]
     return [
-        Estimate.of(estimate.value[k].item(), estimate.stderr[k].item(), n=estimate.n, status=status) for k in range(3)
+        Estimate.of(estimate.value[k].item(), estimate.stderr[k].item(), n=estimate.n, statuses=status)
+        for k in range(3)
     ]
 
 
 def _single(first: Row, second: Row) -> list[Estimate]:
     """Of two numbers without repetition: their own errors, as if independent."""
     status = worst([first["status"]], [second["status"]])[0]
-    both = [Estimate.of(row["value"], row["stderr"], n=row["n"], status=row["status"]) for row in (first, second)]
+    both = [Estimate.of(row["value"], row["stderr"], n=row["n"], statuses=row["status"]) for row in (first, second)]
     stderr = (first["stderr"] ** 2 + second["stderr"] ** 2) ** 0.5
     n = min(first["n"], second["n"])
-    return [*both, Estimate.of(second["value"] - first["value"], stderr, n=n, status=status)]
+    return [*both, Estimate.of(second["value"] - first["value"], stderr, n=n, statuses=status)]
 
 
 def _latents(run: Run, samples: Sequence[str], sources: dict[str, str]) -> list[Row]:

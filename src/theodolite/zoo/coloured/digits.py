@@ -110,7 +110,7 @@ def labels_of(conditions: Tensor | Condition | list[Condition]) -> Tensor:
 
 def is_mix(condition: object) -> TypeGuard[tuple[Condition, ...]]:
     """Whether several combinations are meant at once, `((digit, colour), (digit, colour), ...)`."""
-    return isinstance(condition, tuple) and all(isinstance(one, tuple) for one in condition)
+    return isinstance(condition, tuple) and all(isinstance(pair, tuple) for pair in condition)
 
 
 def _place(colour: str | int) -> int:
@@ -128,8 +128,8 @@ def _handwriting(held_out: bool) -> tuple[Tensor, Tensor]:
 
 
 def _pick(classes: Tensor, digit: int, draws: torch.Generator) -> Tensor:
-    places = (classes == digit).nonzero()[:, 0]
-    return places[torch.randint(len(places), (), generator=draws)]
+    indices = (classes == digit).nonzero()[:, 0]
+    return indices[torch.randint(len(indices), (), generator=draws)]
 
 
 def _placed(strokes: Tensor, draws: torch.Generator) -> Tensor:

@@ -71,16 +71,16 @@ class ConditionalDiffusion:
     def held_out(self) -> tuple[Condition, ...]:
         """The combinations it never saw."""
         every = [(digit, colour) for digit in range(10) for colour in COLOURS]
-        return tuple(one for one in every if one not in self.conditions)
+        return tuple(pair for pair in every if pair not in self.conditions)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of one point that is diffused: a latent or an image."""
+        """The shape of one point that is diffused: a latent or an image."""
         return self.denoiser.shape
 
     @cached_property
     def classifier(self) -> DigitClassifier:
-        """What tells digit and colour of decoded samples, on the device and in the dtype of the denoiser."""
+        """The classifier of digit and colour of decoded samples, on the device and in the dtype of the denoiser."""
         weight = next(self.denoiser.parameters())
         return digit_classifier().to(weight)
 
@@ -116,7 +116,7 @@ class ConditionalDiffusion:
         Of several conditions, one of them.
         """
         if is_mix(condition):
-            return torch.stack([self.recognised(points, one) for one in condition]).any(0)
+            return torch.stack([self.recognised(points, pair) for pair in condition]).any(0)
         digit, colour = labels_of(cast(Condition, condition))[0].tolist()
         seen = [logits.argmax(-1) for logits in self.classifier(self.decode(points))]
         return (seen[0] == digit) & (seen[1] == colour)

@@ -59,13 +59,13 @@ class ConditionalUNet(nn.Module):
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))
         s = sigma[:, None, None, None]
         total = s.square() + self.data**2
-        told = F.silu(self._level(sigma) + self._condition(condition, len(x)))
-        h = before = self.before(self.enter(F.pixel_unshuffle(x * total.rsqrt(), self.patch)), told)
+        embedding = F.silu(self._level(sigma) + self._condition(condition, len(x)))
+        h = before = self.before(self.enter(F.pixel_unshuffle(x * total.rsqrt(), self.patch)), embedding)
         h = self.down(h)
         for block in self.middle:
-            h = block(h, told)
+            h = block(h, embedding)
         h = self.up(F.interpolate(h, scale_factor=2.0, mode="nearest"))
-        m = F.pixel_shuffle(self.leave(self.after(torch.cat([h, before], 1), told)), self.patch)
+        m = F.pixel_shuffle(self.leave(self.after(torch.cat([h, before], 1), embedding)), self.patch)
         denoised: Tensor = self.data**2 / total * x + s * self.data * total.rsqrt() * m
         return denoised
 
@@ -80,19 +80,19 @@ class ConditionalUNet(nn.Module):
 
     def _level(self, sigma: Tensor) -> Tensor:
         angles = sigma.log()[:, None] / 4 * self.waves * math.pi
-        told: Tensor = self.level(torch.cat([angles.sin(), angles.cos()], 1))
-        return told
+        embedding: Tensor = self.level(torch.cat([angles.sin(), angles.cos()], 1))
+        return embedding
 
     def _condition(self, condition: Any, n: int) -> Tensor:
         if is_mix(condition):
-            return torch.stack([self._condition(one, n) for one in condition]).mean(0)
+            return torch.stack([self._condition(pair, n) for pair in condition]).mean(0)
         if condition is None:
             labels = torch.tensor([[10, len(COLOURS)]])
         else:
             labels = condition if isinstance(condition, Tensor) else labels_of(condition)
         labels = labels.to(self.digit.weight.device).expand(n, 2)
-        told: Tensor = self.digit(labels[:, 0]) + self.colour(labels[:, 1])
-        return told
+        embedding: Tensor = self.digit(labels[:, 0]) + self.colour(labels[:, 1])
+        return embedding
 
 
 class _Block(nn.Module):
@@ -105,8 +105,8 @@ class _Block(nn.Module):
         self.second = nn.Conv2d(leave, leave, 3, padding=1)
         self.skip = nn.Identity() if enter == leave else nn.Conv2d(enter, leave, 1)
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
-        scale, shift = self.told(told)[:, :, None, None].chunk(2, 1)
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        scale, shift = self.told(embedding)[:, :, None, None].chunk(2, 1)
         h = self.second(F.silu(self.norm(self.first(x)) * (1 + scale) + shift))
         mixed: Tensor = self.skip(x) + h
         return mixed
@@ -134,10 +134,10 @@ class DigitClassifier(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """The last hidden layer, `(n, 48)`: the space of Fréchet distances."""
-        found: Tensor = self.layers(F.adaptive_avg_pool2d(images, 16))
-        return found
+        features: Tensor = self.layers(F.adaptive_avg_pool2d(images, 16))
+        return features
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the digit `(n, 10)` and of the colour `(n, 4)`."""
-        found = self.features(images)
-        return self.digit(found), self.colour(found)
+        features = self.features(images)
+        return self.digit(features), self.colour(features)

@@ -97,12 +97,12 @@ def _correlations(K: Tensor, weights: Tensor, inverse: Tensor, x: int, half: int
     G = inverse[:, :, right - right[:, None] + half, up - up[:, None] + half, kind[:, None], kind]
     t = K.tanh()[:, None]
     narrow = 1 / K.cosh().square()[:, None]
-    product, found = torch.ones_like(weights), []
+    product, sums = torch.ones_like(weights), []
     for step in range(x + half):
         if step >= x:
-            found.append((weights * product).sum(-1))
+            sums.append((weights * product).sum(-1))
         pivot = narrow * G[..., 0, 1] - t
         product = product * -pivot
         swap = G[..., 2:, 1, None] * G[..., None, 0, 2:] - G[..., 2:, 0, None] * G[..., None, 1, 2:]
         G = G[..., 2:, 2:] - (narrow / pivot)[..., None, None] * swap
-    return torch.stack([*found, (weights * product).sum(-1)], -1)
+    return torch.stack([*sums, (weights * product).sum(-1)], -1)

@@ -9,7 +9,7 @@ from theodolite.derivatives.scalars import gradients, hessians
 from theodolite.errors import InputError
 from theodolite.estimates import Seeding
 from theodolite.zoo.families import checked_count, checked_parameters, stream
-from theodolite.zoo.ising import clusters, correlations, enumeration, torus, transfer
+from theodolite.zoo.ising import clusters, correlations, partition
 
 __all__ = ["Ising"]
 
@@ -106,7 +106,7 @@ class Ising:
         """
         if states.ndim < 2 or states.shape[-2:] != (self.side, self.side):
             raise InputError(f"spins (..., {self.side}, {self.side}) expected, got {tuple(states.shape)}")
-        return enumeration.statistics(states)
+        return partition.statistics(states)
 
     def log_likelihood(self, states: Tensor, theta: Tensor) -> Tensor:
         """`log p(s | theta)` of each of `states: (m, L, L)` at each of `theta: (n, 2)`: `(m, n)`; exact, in nats."""
@@ -128,9 +128,9 @@ class Ising:
 
     def _log_partition(self, flat: Tensor) -> Tensor:
         if self.side <= _ENUMERABLE:
-            return enumeration.log_partition(flat, self.side)
+            return partition.enumerated_log_partition(flat, self.side)
         if self.side <= _TRANSFERABLE:
-            return transfer.log_partition(flat, self.side)
+            return partition.transfer_log_partition(flat, self.side)
         return self._without_field(flat)
 
     def _variances(self, K: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class Ising:
 
     def _without_field(self, flat: Tensor) -> Tensor:
         # The field takes part with weight zero, so that the mean of M is differentiated to its exact value, 0.
-        return torus.log_partition(flat[:, 0], self.side, self.side) + 0 * flat[:, 1]
+        return partition.torus_log_partition(flat[:, 0], self.side, self.side) + 0 * flat[:, 1]
 
     def __repr__(self) -> str:
         return f"Ising({self.side})"

@@ -11,8 +11,7 @@ from theodolite.derivatives.scalars import gradients
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Seeding, student_mean
 from theodolite.zoo.families import checked_count, checked_parameters, in_groups, stream
-from theodolite.zoo.tasep.algebra import Algebra
-from theodolite.zoo.tasep.partition import log_partition
+from theodolite.zoo.tasep.algebra import Algebra, log_partition
 
 __all__ = ["TASEP"]
 

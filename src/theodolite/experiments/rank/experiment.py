@@ -1,0 +1,333 @@
+"""`rank`: autoencoders on the same images, each a unit; their order follows from the units."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from theodolite.errors import InputError, path_of
+from theodolite.experiments import SUMMARIES
+from theodolite.runs.experiment import Derived, Experiment, Piece, Row, Sitting, number, numbers
+from theodolite.runs.settings import BUDGET, DATA, DEVICE, GROUP, LIMIT, SEED, SIZE, Argument
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from theodolite.diffusability import Ranking, Space
+    from theodolite.estimates import Estimate
+    from theodolite.estimates.quantity import Quantity
+    from theodolite.maps import Autoencoder
+    from theodolite.report.page import Page
+    from theodolite.runs.run import Run
+
+__all__ = ["EXPERIMENT", "IMAGES", "Rank", "ranking_of"]
+
+IMAGES = "images"
+"""The unit, and the space, of the images themselves."""
+
+_TENSORS = ("tau", "loss", "rate", "calibration", "spread")
+"""Fields of a space that are stored as arrays of its unit; the others are told in `about`."""
+
+_MANY = Argument("models", "Each a folder, a hub id, zoo:NAME, or package.module:factory.", many=True)
+
+
+class Rank(Experiment):
+    """Put two or more MODELS in order: in whose latents does noise hide things most as it does in the images?
+
+    The number is the gap, half the area between the MMSE rates of latents and images over relative noise: 0 for an
+    isometric embedding, 1 at most. Errors are over source photographs, and every pair comes with the probability that
+    its order is right; below 0.95 it is a tie. The gap describes how alike two spaces are to a denoiser; whether a
+    smaller one forecasts better training is being studied, not proven.
+
+    Finished models are kept: after Ctrl-C the same command goes on, and with one more model only that is measured,
+    unless its shape changes what all have in common (noise levels, denoisers, the side of crops for penalties).
+
+    Cost: an encoder and two decoder passes an image, the training of small networks in every space (`standard`: three,
+    `quick`: none), and some hundred Jacobian products a source for penalties on small crops. Source: Gu et al. 2026
+    (arXiv 2604.02751); the gap in this form is derived here.
+
+    Examples:
+      theodolite rank --demo
+      theodolite rank ./first-vae ./second-vae --data photos --out runs/order
+      theodolite rank zoo:patches-kl my_package.models:make --data photos --out runs/order --size 64 --group '^[a-z]+'
+      theodolite rank ./first-vae ./second-vae --data photos --out runs/order --budget full --device cuda --json
+    """
+
+    kind = "rank"
+    family = "rank"
+    summary = SUMMARIES["rank"]
+    arguments: ClassVar[tuple[Argument, ...]] = (_MANY,)
+    settings = (
+        DATA,
+        replace(LIMIT, default=None, least=2, help="So many images, from their sources in turn; all by default."),
+        replace(
+            SIZE, help="Centre square, resized to so many pixels; by default images keep their size, cut to what fits."
+        ),
+        replace(GROUP, role="places"),  # what it says of each image is content: another word for the same is no change
+        replace(BUDGET, help="quick: no networks; standard: a short training in every space; full: a long one."),
+        SEED,
+        DEVICE,
+    )
+    coordinates: ClassVar = {"space": str, "denoiser": str, "tau": float, "t": float, "first": str, "second": str}
+    requires: ClassVar = {"models": list, "effort.resamples": int, "data.groups": dict, "data.shape": list}
+    fewest: ClassVar[int] = 2
+
+    @classmethod
+    def named_models(cls, given: Mapping[str, Any]) -> list[Any]:
+        """The models that were given."""
+        models = given["models"]
+        if isinstance(models, str) or not isinstance(models, Sequence):
+            raise InputError(f"a list of models to rank expected, got {models!r}")
+        return list(models)
+
+    @classmethod
+    def demonstration(cls) -> Mapping[str, Any]:
+        """The patch autoencoders of the zoo on the bundled photographs."""
+        from theodolite.zoo import bundled_images
+
+        models = [f"zoo:patches-{name}" for name in ("plain", "kl", "smooth")]
+        return {"models": models, "data": str(bundled_images()), "group": "^[a-z]+"}
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        from theodolite.data.models import check_model
+        from theodolite.data.sources import sourced_images
+        from theodolite.diffusability.cross_fitting import checked_groups
+
+        super().__init__(given)
+        self.named = self.named_models(given)
+        if len(self.named) < self.fewest:
+            raise InputError(f"two or more models expected, got {len(self.named)}; for one: theodolite diffusability")
+        for model in self.named:
+            check_model(model)
+        folder = path_of(given["data"], "the image folder")
+        self.images, self.sources = sourced_images(folder, given["group"], given["limit"])
+        if len(self.sources) < 2:
+            raise InputError(f"at least two images expected, got {len(self.sources)}; give more data")
+        checked_groups(self.sources)
+
+    def open(self) -> None:
+        """Load the models, and check on one image that they take it and give latents that are finite."""
+        from theodolite.data.models import opened_autoencoder
+        from theodolite.diffusability.models import Comparison, check_alike, labels_of, latents_of
+
+        device = self.given["device"]
+        self.models: list[Autoencoder] = [opened_autoencoder(model, device=device) for model in self.named]
+        check_alike(self.models)
+        self.device = self.models[0].device
+        (first,) = self._read(1)
+        for model in self.models:
+            model.check_images(first[None])
+        self.shape, shapes = tuple(first.shape), [tuple(latents_of(m, first[None]).shape[1:]) for m in self.models]
+        options = {name: self.given[name] for name in ("budget", "seed")}
+        self.common = Comparison.of(self.models, self.shape, shapes, self.sources, **options)
+        words = [os.fspath(model) if isinstance(model, str | os.PathLike) else model.name for model in self.named]
+        labels = labels_of(self.models, words)
+        ids = _ids(labels, [model.fingerprint() for model in self.models])
+        self.of = dict(zip(ids, zip(labels, self.models)))
+        self.units = (IMAGES, *ids)
+
+    def _read(self, count: int | None = None) -> Tensor:
+        """Some images or all, as every model takes them."""
+        import torch
+
+        from theodolite.data.images import load_file
+
+        multiple, size = math.lcm(*(model.downsampling for model in self.models)), self.given["size"]
+        if size is None:
+            self.images.of_one_size(multiple)
+        reading = {"channels": self.models[0].image_channels, "size": size, "multiple": multiple}
+        return torch.cat([load_file(image, **reading) for image in self.images.files[:count]])
+
+    @cached_property
+    def _batch(self) -> Tensor:
+        """All images, as they were when the run began."""
+        return self._read()
+
+    def record(self) -> dict[str, Any]:
+        """The models, the images with their sources, and what all spaces have in common."""
+        models = [{"unit": unit, "label": label, **model.describe()} for unit, (label, model) in self.of.items()]
+        files = [
+            {"sample": image.sample, "file": image.file, "sha256": image.sha256, "group": source}
+            for image, source in zip(self.images.files, self.sources)
+        ]
+        data = {
+            "folder": str(self.images.folder),
+            "files": files,
+            "skipped": [asdict(image) for image in self.images.skipped],
+            "shape": list(self.shape),
+            "groups": {name: self.sources.count(name) for name in self.common.names},
+        }
+        from theodolite.diffusability import PREDICTORS
+
+        shared = self.common
+        common: dict[str, Any] = {"effort": asdict(shared.effort), "note": shared.note, "penalty_side": shared.side}
+        common["predictors"] = [*PREDICTORS]
+        return {"models": models, **common, "data": data}
+
+    def content(self) -> dict[str, Any]:
+        """Hashes of the images, and the source of each; models are not among it, so that another may join."""
+        hashes = {image.sample: image.sha256 for image in self.images.files}
+        return {IMAGES: hashes, "source_of_images": dict(zip(hashes, self.sources))}
+
+    def identity(self, unit: str) -> Any:
+        """The model's fingerprint, and what all spaces have in common: images, noise levels, denoisers, crops."""
+        effort, tau = self.common.effort, self.common.tau
+        shared = {"shape": self.shape, "levels": len(tau), "least": float(tau[0]), "networks": bool(effort.steps)}
+        own = {} if unit == IMAGES else {"model": self.of[unit][1].fingerprint(), "side": self.common.side}
+        return {**shared, **own}
+
+    def forecast(self) -> Mapping[str, Any]:
+        """How many spaces, images and trainings; seconds depend on the size of latents."""
+        effort, sources = self.common.effort, len(self.common.names)
+        trainings = len(self.units) * min(effort.folds, sources) if effort.steps else 0
+        cost = {"spaces": len(self.units), "images": len(self.sources), "sources": sources}
+        passes = {"encoder passes": len(self.models) * len(self.sources)}
+        return {**cost, "noise levels": len(self.common.tau), "networks to train": trainings, **passes}
+
+    def measure(self, unit: str, sitting: Sitting) -> Piece:
+        """One space: the losses of its denoisers; of a model its reconstructions and penalties too."""
+        if unit == IMAGES:
+            return _piece(self.common.space(IMAGES, self._batch.to(self.device), sitting.tell))
+        label, model = self.of[unit]
+        ranked = self.common.model(label, model, self._batch, sitting.tell)
+        estimates = {**ranked.quality, **ranked.penalties}
+        predicted, failures = self._predicted(model)
+        messages = {name: estimate.message for name, estimate in estimates.items() if estimate.message}
+        trouble = str(ranked.description["trouble"])
+        failed = [*failures, *([{"what": "penalties", "reason": trouble}] if trouble else [])]
+        return _piece(ranked.space, numbers({**estimates, **predicted}, space=label), failed, **messages)
+
+    def _predicted(self, model: Autoencoder) -> tuple[dict[str, Estimate], list[dict[str, str]]]:
+        """The numbers of registered predictors, and those that failed."""
+        from theodolite.diffusability import PREDICTORS
+        from theodolite.errors import in_one_line
+
+        options = {"groups": self.sources, "generator": self.given["seed"]}
+        estimates: dict[str, Estimate] = {}
+        failed = []
+        for name, predictor in PREDICTORS.items():
+            try:
+                estimates[name] = predictor.function(model, self._batch.to(model.device), **options)
+            except Exception as error:  # another package's failure must not cost the model its place
+                failed.append({"what": name, "reason": in_one_line(error)})
+        return estimates, failed
+
+    @classmethod
+    def derive(cls, run: Run) -> Derived:
+        """Curves of every space, the gap of every model, and how sure the order of every pair is."""
+        ranking = ranking_of(run)
+        return Derived([*_curve_rows(ranking), *_model_rows(ranking), *_pair_rows(ranking)])
+
+    @classmethod
+    def page(cls, run: Run) -> Page:
+        """Gaps, pairs, curves over noise, penalties."""
+        from theodolite.experiments.rank.page import page
+
+        return page(run)
+
+    @classmethod
+    def quantities(cls) -> Mapping[str, Quantity]:
+        """What the numbers of a ranking are called."""
+        from theodolite.diffusability import PREDICTORS
+        from theodolite.diffusability.quantities import QUANTITIES
+
+        return {**QUANTITIES, **{name: predictor.quantity for name, predictor in PREDICTORS.items()}}
+
+
+def ranking_of(run: Run) -> Ranking:
+    """The ranking of a run's finished models, made again from the losses that it stores.
+
+    Raises:
+        InputError: the images or every model are not finished.
+    """
+    from theodolite.diffusability import Ranked, Ranking
+    from theodolite.estimates import Resamples
+    from theodolite.runs.run import estimate_of
+
+    entries = [entry for entry in run.info["models"] if entry["unit"] in run.units]
+    if IMAGES not in run.units or not entries:
+        reason = next((f"; the first that failed: {entry['reason']}" for entry in run.info["failed"]), "")
+        what = "model" if IMAGES in run.units else "space of images"
+        raise InputError(
+            f"{run.path} holds no finished {what} yet{reason}; run its command again: {run.info['command']}"
+        )
+    images = _space(run, IMAGES, IMAGES)
+    models = []
+    for entry in entries:
+        scalars = {row["quantity"]: estimate_of([row]) for row in run.rows(unit=entry["unit"])}
+        quality = {name: scalars.pop(name) for name in ("psnr", "ssim") if name in scalars}
+        models.append(Ranked(entry["label"], _space(run, entry["unit"], entry["label"]), quality, scalars, entry))
+    resamples = Resamples(len(images.groups), run.info["effort"]["resamples"], run.settings["seed"])
+    return Ranking.of(images, models, resamples)
+
+
+def _ids(labels: Sequence[str], fingerprints: Sequence[str]) -> list[str]:
+    """One id a model, safe as a file name; with a part of its fingerprint where two would coincide."""
+    plain = [re.sub(r"[^\w.+-]+", "-", label, flags=re.ASCII).strip("-.")[:80] for label in labels]
+    taken = [IMAGES, *(name.casefold() for name in plain)]
+    return [
+        name if name and taken.count(name.casefold()) == 1 else f"{name or 'model'}-{own[:8]}"
+        for name, own in zip(plain, fingerprints)
+    ]
+
+
+def _piece(space: Space, rows: Sequence[Row] = (), failed: Sequence[Mapping[str, str]] = (), **messages: str) -> Piece:
+    fields = {name: value for name, value in asdict(space).items() if name not in _TENSORS}
+    about = {"space": fields, "winners": list(space.winners), "messages": messages}
+    return Piece(rows, {name: getattr(space, name) for name in _TENSORS}, {}, about, failed)
+
+
+def _space(run: Run, unit: str, label: str) -> Space:
+    from theodolite.diffusability import Space
+
+    arrays, told = run.arrays(unit), run.about(unit)["space"]
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+    return Space(**{**fields, "name": label, **{name: arrays[name] for name in _TENSORS}})
+
+
+def _curve_rows(ranking: Ranking) -> Iterator[Row]:
+    from theodolite.diffusability.gap import DEVIATIONS
+
+    for space in (ranking.images, *(model.space for model in ranking.models)):
+        for denoiser, seen in (("best", space), ("gaussian", space.gaussian)):
+            yield from _over_noise(space, denoiser, seen.curves(ranking.resamples))
+    for model, gap in zip(ranking.models, ranking.gaps):
+        yield from _over_noise(model.space, "best", {name: gap[name] for name in DEVIATIONS})
+
+
+def _over_noise(space: Space, denoiser: str, curves: Mapping[str, Estimate]) -> Iterator[Row]:
+    """A row a level; ``undetermined`` where a denoiser's Jacobian was not taken."""
+    for quantity, curve in curves.items():
+        for place, (tau, t) in enumerate(zip(space.tau.tolist(), space.t.tolist())):
+            yield number(quantity, curve, place, space=space.name, denoiser=denoiser, tau=tau, t=t)
+
+
+def _model_rows(ranking: Ranking) -> Iterator[Row]:
+    for model, gap in zip(ranking.models, ranking.gaps):
+        for name, estimate in (("gap", gap), ("gap_gaussian", gap["gaussian"])):
+            yield number(name, estimate, space=model.name, **_within(estimate))
+        yield number("shift", gap["shift"], space=model.name)
+
+
+def _within(estimate: Estimate) -> dict[str, Any]:
+    """The 95 % interval of a number that lies in [0, 1]."""
+    low, high = (float(end) for end in estimate.interval())
+    return {"low": max(low, 0.0), "high": min(high, 1.0)}
+
+
+def _pair_rows(ranking: Ranking) -> Iterator[Row]:
+    for i, first in enumerate(ranking.models):
+        for j, second in enumerate(ranking.models):
+            if i != j:
+                pair: dict[str, Any] = {"first": first.name, "second": second.name}
+                order = ranking.order(i, j)
+                yield number("order_probability", order, **pair, **_within(order))
+                yield number("gap_difference", ranking.differences(i, j), **pair)
+
+
+EXPERIMENT = Rank

@@ -1,0 +1,260 @@
+"""Figures of estimates: curves over noise with their bands, bars and points with their intervals.
+
+What a status declares to be no number is not drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.estimates import NOT_NUMBERS
+from theodolite.report import palette
+from theodolite.report.drawing import escaped, figure_of, layout_of, plain_axis
+from theodolite.report.framing import decades
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+__all__ = ["Curve", "Mark", "banded", "bars", "curve_of", "points"]
+
+Array = NDArray[np.float64]
+Row = Mapping[str, Any]
+
+_WIDE = 30.0
+"""Ratio of the largest to the smallest bar beyond which the axis is logarithmic: the small ones would be flat lines."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a figure, with its band where it has one; NaN leaves a gap.
+
+    Attributes:
+        label: in the text of the mouse.
+        colour: of line and band.
+        x: places.
+        y: values.
+        low: lower ends of 95 % intervals.
+        high: upper ends.
+        dash: as plotly calls it.
+        width: of the line in pixels.
+    """
+
+    label: str
+    colour: str
+    x: Array
+    y: Array
+    low: Array | None = None
+    high: Array | None = None
+    dash: str = "solid"
+    width: float = 2.4
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One number of a figure: a row of a run's table, or None where there is none."""
+
+    label: str
+    colour: str
+    row: Row | None
+
+    @property
+    def is_number(self) -> bool:
+        """Whether there is something to draw."""
+        return self.row is not None and self.row["status"] not in NOT_NUMBERS and math.isfinite(self.row["value"])
+
+
+def curve_of(
+    rows: Sequence[Row],
+    x: str,
+    label: str,
+    colour: str,
+    *,
+    change: Callable[[Array], Array] = lambda values: values,
+    least: float | None = None,
+    band: bool = True,
+    dash: str = "solid",
+) -> list[Curve]:
+    """The curve of some rows, none where there are none; values that are no numbers are gaps.
+
+    Args:
+        rows: in order.
+        x: the column across.
+        label: in the text of the mouse.
+        colour: of line and band.
+        change: applied to values and ends of intervals.
+        least: what no value can fall below.
+        band: draw the band; a line without one is thin.
+        dash: as plotly calls it.
+    """
+    if not rows:
+        return []
+    drawn = np.array([row["status"] not in NOT_NUMBERS for row in rows])
+    value, *ends = (
+        change(np.where(drawn, np.array([row[name] for row in rows], dtype=float), np.nan))
+        for name in ("value", "low", "high")
+    )
+    across = np.array([row[x] for row in rows], dtype=float)
+    if not band:
+        return [Curve(label, colour, across, value, dash=dash, width=1.2)]
+    low = np.minimum(*ends) if least is None else np.maximum(np.minimum(*ends), least)
+    return [Curve(label, colour, across, value, low, np.maximum(*ends), dash)]
+
+
+def banded(
+    curves: Sequence[Curve],
+    across: str,
+    up: str,
+    *,
+    span: tuple[float, float] | None = None,
+    logarithmic: bool = False,
+) -> Figure | None:
+    """Curves over a logarithmic axis, bands below all lines; None where nothing is finite.
+
+    Args:
+        curves: to draw.
+        across: title of the logarithmic axis.
+        up: title of the other one.
+        span: range of that; as the values have it where it is None.
+        logarithmic: whether that is logarithmic too; ends of intervals below a thousandth of a value are cut there.
+    """
+    values = np.concatenate([[np.nan], *(curve.y for curve in curves)])
+    if not np.isfinite(values).any():
+        return None
+    bands = [trace for curve in curves if curve.low is not None for trace in _band(curve, logarithmic)]
+    places = np.concatenate([curve.x for curve in curves])
+    ends = [float(np.log10(edge)) for edge in (places.min(), places.max())]
+    layout = {
+        **layout_of(),
+        "margin": {"l": 58, "r": 12, "t": 12, "b": 52},
+        "xaxis": {**plain_axis(), **decades(*ends), "range": ends, "title": {"text": across}},
+        "yaxis": {**plain_axis(), "title": {"text": up}, **_upward(values, span, logarithmic)},
+    }
+    return figure_of([*bands, *(_line(curve) for curve in curves)], layout)
+
+
+def _upward(values: Array, span: tuple[float, float] | None, logarithmic: bool) -> dict[str, Any]:
+    if not logarithmic:
+        return {"range": list(span)} if span else {}
+    positive = values[np.isfinite(values) & (values > 0)]
+    low, high = float(np.log10(positive.min())), float(np.log10(positive.max()))
+    spread = 0.05 * (high - low) or 0.05
+    return {**decades(low - spread, high + spread), "range": [low - spread, high + spread]}
+
+
+def _band(curve: Curve, logarithmic: bool) -> list[dict[str, Any]]:
+    assert curve.low is not None
+    assert curve.high is not None
+    there = np.isfinite(curve.y) & np.isfinite(curve.low) & np.isfinite(curve.high)
+    low = np.maximum(curve.low, 1e-3 * np.abs(curve.y)) if logarithmic else curve.low
+    base = {"type": "scatter", "mode": "lines", "x": _plain(curve.x[there]), "hoverinfo": "skip", "line": {"width": 0}}
+    return [
+        {**base, "y": _plain(low[there])},
+        {**base, "y": _plain(curve.high[there]), "fill": "tonexty", "fillcolor": palette.faded(curve.colour, 0.14)},
+    ]
+
+
+def _line(curve: Curve) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": _plain(curve.x),
+        "y": _plain(curve.y),
+        "line": {"color": curve.colour, "width": curve.width, "dash": curve.dash},
+        "hovertemplate": f"{escaped(curve.label)}<br>noise %{{x:.3g}}<br>%{{y:.4g}}<extra></extra>",
+    }
+
+
+def bars(marks: Sequence[Mark], up: str) -> Figure | None:
+    """One bar a number with its 95 % interval, in a place of its own; None where there is no number at all."""
+    there = [(place, mark.row, mark) for place, mark in enumerate(marks) if mark.is_number and mark.row]
+    if not there:
+        return None
+    values, low, high = (np.array([row[name] for _, row, _ in there]) for name in ("value", "low", "high"))
+    wide = bool(values.min() > 0 and values.max() > _WIDE * values.min())
+    below = np.minimum(values - low, 0.9 * values) if wide else values - low
+    trace = {
+        "type": "bar",
+        "x": [place for place, _, _ in there],
+        "y": _plain(values),
+        "width": [0.55] * len(there),
+        "marker": {"color": [palette.faded(mark.colour, 0.8) for _, _, mark in there]},
+        "error_y": {**_reach(below, high - values), "color": palette.INK, "thickness": 1.2, "width": 5},
+        "hovertext": [f"{escaped(mark.label)}: {row['value']:.4g} ± {row['stderr']:.2g}" for _, row, mark in there],
+        "hoverinfo": "text",
+    }
+    hidden = {"showgrid": False, "ticks": "", "showticklabels": False, "range": [-0.5, len(marks) - 0.5]}
+    ends = [math.log10(float((values - below).min())) - 0.1, math.log10(float(high.max())) + 0.1] if wide else []
+    scale = {**decades(*ends), "range": ends} if wide else {"rangemode": "tozero"}
+    layout = {
+        **layout_of(),
+        "margin": {"l": 54, "r": 8, "t": 8, "b": 22},
+        "xaxis": {**plain_axis(), **hidden},
+        "yaxis": {**plain_axis(), "title": {"text": up}, **scale},
+    }
+    return figure_of([trace], layout)
+
+
+def points(
+    filled: Sequence[Mark], hollow: Sequence[Mark], across: str, span: tuple[float, float] = (0.0, 1.0)
+) -> Figure:
+    """A row a number with its interval, the first on top; below each, hollow, another one of the same row.
+
+    Args:
+        filled: one a row.
+        hollow: as many, labelled with what they are.
+        across: title of the axis.
+        span: its range; marks at its ends are drawn whole.
+    """
+    places = range(len(filled), 0, -1)
+    traces = [_point(mark, place - 0.22, hollow=True) for mark, place in zip(hollow, places) if mark.is_number]
+    traces += [_point(mark, place, hollow=False) for mark, place in zip(filled, places) if mark.is_number]
+    layout = {
+        **layout_of(),
+        "margin": {"l": 12, "r": 16, "t": 8, "b": 46},
+        "xaxis": {**plain_axis(), "range": [*span], "title": {"text": across}},
+        "yaxis": {
+            **plain_axis(),
+            "range": [0.4, len(filled) + 0.5],
+            "tickvals": [*places],
+            "ticktext": [escaped(mark.label) for mark in filled],
+            "showgrid": False,
+            "ticks": "",
+        },
+    }
+    return figure_of(traces, layout)
+
+
+def _point(mark: Mark, place: float, *, hollow: bool) -> dict[str, Any]:
+    assert mark.row is not None
+    value, low, high = (float(mark.row[name]) for name in ("value", "low", "high"))
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": _plain([value]),
+        "y": [place],
+        "cliponaxis": False,
+        "opacity": 0.55 if hollow else 1.0,
+        "marker": {
+            "size": 8 if hollow else 12,
+            "color": mark.colour,
+            "symbol": "circle-open" if hollow else "circle",
+            "line": {"width": 2 if hollow else 0, "color": mark.colour},
+        },
+        "error_x": {**_reach([value - low], [high - value]), "color": mark.colour, "thickness": 2 - hollow, "width": 0},
+        "hovertemplate": f"{escaped(mark.label)}: %{{x:.3f}} ({low:.3f} to {high:.3f})<extra></extra>",
+    }
+
+
+def _reach(below: Any, above: Any) -> dict[str, Any]:
+    return {"type": "data", "symmetric": False, "array": _plain(above), "arrayminus": _plain(below)}
+
+
+def _plain(values: Any) -> list[float | None]:
+    """Numbers of five significant digits, what a screen can show; None, a gap, for what is not finite."""
+    return [float(f"{value:.5g}") if math.isfinite(value) else None for value in values]

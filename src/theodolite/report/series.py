@@ -1,0 +1,136 @@
+"""Things that several figures and tables of a page show, such as models: each keeps its colour throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from theodolite.estimates.quantity import Quantity
+from theodolite.report import palette
+from theodolite.report.page import Cell, Figure, Legend
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure as Plot
+
+__all__ = ["Series", "bars_of", "curves_of", "legend_of", "points_of", "series_of"]
+
+Row = Mapping[str, Any]
+_DASHES = ("solid", "dash", "dot")
+"""One after the other, once all colours are taken."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Something with what it is drawn in.
+
+    Attributes:
+        label: what it is called.
+        key: by which its numbers are found.
+        colour: of all its marks.
+        dash: of its lines.
+    """
+
+    label: str
+    key: str
+    colour: str = palette.INK
+    dash: str = "solid"
+
+    @property
+    def cell(self) -> Cell:
+        """Its name in a table."""
+        return Cell(self.label, self.label, swatch=self.colour)
+
+
+def series_of(keys: Mapping[str, str]) -> list[Series]:
+    """One a label, each in a colour of its own; beyond the colours there are, with other dashes."""
+    count = len(palette.MODELS)
+    return [
+        Series(label, key, palette.MODELS[n % count], _DASHES[n // count % len(_DASHES)])
+        for n, (label, key) in enumerate(keys.items())
+    ]
+
+
+def legend_of(series: Sequence[Series], note: str = "") -> Legend:
+    """Colours and dashes with their words."""
+    return Legend([(item.colour, item.dash, item.label) for item in series], note=note)
+
+
+def curves_of(
+    name: str,
+    title: str,
+    series: Sequence[Series],
+    rows: Callable[[Series], Sequence[Row]],
+    *,
+    x: str,
+    across: str,
+    up: str,
+    beside: tuple[str, Callable[[Series], Sequence[Row]]] | None = None,
+    change: Callable[[Any], Any] = lambda values: values,
+    least: float | None = None,
+    **options: Any,
+) -> Figure:
+    """A figure of one curve a series with its band.
+
+    Args:
+        name: unique on the page.
+        title: heading, and what it shows.
+        series: what has a curve.
+        rows: of the run's table, by series, in order.
+        x: the column across.
+        across: title of that axis, which is logarithmic.
+        up: title of the other one.
+        beside: a word and rows of a second curve, thin, dotted and without band.
+        change: applied to values and ends of intervals.
+        least: what no value can fall below.
+        options: of `theodolite.report.curves.banded`.
+    """
+
+    def draw() -> Plot | None:
+        from theodolite.report.curves import banded, curve_of
+
+        curves = []
+        for item in series:
+            if beside is not None:
+                word, others = beside
+                label = f"{item.label}, {word}"
+                curves += curve_of(others(item), x, label, item.colour, change=change, band=False, dash="dot")
+            style: dict[str, Any] = {"change": change, "least": least, "dash": item.dash}
+            curves += curve_of(rows(item), x, item.label, item.colour, **style)
+        return banded(curves, across, up, **options)
+
+    return Figure(name, f"{title} against {across}, for {', '.join(item.label for item in series)}", draw, title)
+
+
+def bars_of(words: Quantity, series: Sequence[Series], row: Callable[[Series], Row | None]) -> Figure:
+    """A small figure of one number a series, with its words; what is no number has no bar."""
+
+    def draw() -> Plot | None:
+        from theodolite.report.curves import Mark, bars
+
+        return bars([Mark(item.label, item.colour, row(item)) for item in series], words.unit)
+
+    about = f"{words.label} of {', '.join(item.label for item in series)}: {words.meaning}"
+    name = f"bars-{words.name}"
+    return Figure(name, about, draw, words.label, words.unit, words.meaning, 200, "Undetermined for all of them.")
+
+
+def points_of(
+    name: str,
+    about: str,
+    across: str,
+    series: Sequence[Series],
+    row: Callable[[Series], Row | None],
+    beside: tuple[str, Callable[[Series], Row | None]],
+) -> Figure:
+    """A figure of one number in [0, 1] a series with its interval; hollow, another one with its word."""
+
+    def draw() -> Plot:
+        from theodolite.report.curves import Mark, points
+
+        word, other = beside
+        hollow = [Mark(f"{item.label}, {word}", item.colour, other(item)) for item in series]
+        return points([Mark(item.label, item.colour, row(item)) for item in series], hollow, across)
+
+    told = [f"{item.label} {number['value']:.3f}" for item in series if (number := row(item)) is not None]
+    return Figure(name, f"{about}: {', '.join(told)}", draw, size=90 + 52 * len(series))

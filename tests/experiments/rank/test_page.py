@@ -1,0 +1,170 @@
+"""The page of a ranking: what it says, in which words, and that it says it to every reader."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from theodolite.report.render import write_report
+from theodolite.runs.run import read_run
+
+pytest.importorskip("plotly")
+
+
+@pytest.fixture(scope="module")
+def run(rank, tmp_path_factory):
+    return rank("pooled", "isometric", "padded", out=tmp_path_factory.mktemp("ranking") / "run")
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return write_report(run).read_text()
+
+
+def figures(page):
+    return json.loads(re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.S)[1])
+
+
+class Plots(HTMLParser):
+    """The places for figures, with their alternative texts."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = {}
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if "plot" in attrs.get("class", "").split():
+            self.found[attrs["id"].removeprefix("figure-")] = attrs.get("aria-label", "")
+
+
+def test_every_figure_has_a_place_and_an_alternative_text(page):
+    places = Plots(page).found
+    assert set(places) == set(figures(page))
+    assert {"gaps", "resolved", "share", "r", "a", "b", "local_dimension", "bars-distortion"} <= set(places)
+    assert all(len(text) > 10 for text in places.values())
+    assert "isometric 0.0" in places["gaps"]
+
+
+def test_it_asks_for_nothing_outside(page):
+    assert "default-src 'none'" in page
+    own = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
+    assert not re.findall(r'(?:src|href)="(?!#|data:)', own)
+
+
+def test_ties_and_few_sources_are_in_words(page):
+    assert re.search(r"It is tied with (isometric|padded).*: these images cannot tell which is nearer", page)
+    assert "6 independent sources" in page
+    assert ">tie</span>" in page
+
+
+def test_no_forecast_is_promised(page):
+    assert "whether a smaller one forecasts better training is being studied" in page
+    assert "smaller is better" not in page
+
+
+def test_bands_lie_around_their_lines(page):
+    drawn = figures(page)
+    for name in ("resolved", "r", "a", "b", "local_dimension", "share"):
+        lines = [trace for trace in drawn[name]["data"] if trace["line"]["width"] == 2.4]
+        bands = [trace for trace in drawn[name]["data"] if trace["line"]["width"] == 0]
+        assert len(lines) == 4
+        assert len(bands) == 8
+        for place, line in enumerate(lines):
+            low, high = bands[2 * place]["y"], bands[2 * place + 1]["y"]
+            assert all(a <= b * (1 + 1e-4) + 1e-4 for a, b in zip(low, line["y"]))
+            assert all(a <= b * (1 + 1e-4) + 1e-4 for a, b in zip(line["y"], high))
+
+
+def changed(run, folder, column, value, **where):
+    """A copy of the run in which some rows have another value."""
+    shutil.copytree(run.path, folder)
+    file = folder / "quantities.parquet"
+    table = pq.ParquetFile(file).read(use_threads=False)
+    mask = pa.chunked_array([pa.array([True] * len(table))])
+    for name, wanted in where.items():
+        mask = pc.and_(mask, pc.fill_null(pc.equal(table[name], wanted), False))
+    assert pc.sum(mask).as_py() == 1
+    changed = pc.if_else(mask, pa.scalar(value, table[column].type), table[column])
+    pq.write_table(table.set_column(table.column_names.index(column), column, changed), file)
+    return read_run(folder)
+
+
+def test_what_is_undetermined_has_no_bar_and_flattens_none(run, tmp_path):
+    """A mean of squares came out as -28,208 with status undetermined, and was drawn."""
+    where = {"quantity": "data_curvature", "space": "pooled"}
+    before = figures(write_report(run, tmp_path / "before.html").read_text())["bars-data_curvature"]["data"]
+    doubtful = changed(run, tmp_path / "value", "value", -28208.0, **where)
+    doubtful = changed(doubtful, tmp_path / "doubtful", "status", "undetermined", **where)
+    text = write_report(doubtful).read_text()
+    (bar,) = figures(text)["bars-data_curvature"]["data"]
+    assert len(bar["x"]) == len(before[0]["x"]) - 1
+    assert set(bar["y"]) < set(before[0]["y"])
+    assert "28208" not in text.replace("\u202f", "")
+    assert "undetermined: " in text
+
+
+def test_a_gap_at_an_end_is_drawn_whole(run, tmp_path):
+    drawn = figures(
+        write_report(changed(run, tmp_path / "one", "value", 1.0, quantity="gap", space="pooled")).read_text()
+    )
+    points = [trace for trace in drawn["gaps"]["data"] if trace["x"] == [1.0]]
+    assert points
+    assert all(trace["cliponaxis"] is False for trace in drawn["gaps"]["data"])
+
+
+def test_names_cannot_break_out(run, tmp_path):
+    hostile = "</script><img src=x onerror=alert(1)>"
+    shutil.copytree(run.path, tmp_path / "hostile")
+    record = json.loads((tmp_path / "hostile" / "run.json").read_text())
+    for entry in record["models"]:
+        entry["label"] = f"{hostile}{entry['label']}"
+    (tmp_path / "hostile" / "run.json").write_text(json.dumps(record))
+    text = write_report(tmp_path / "hostile").read_text()
+    assert "<img src=x" not in text
+    assert "&lt;img src=x" in text
+
+
+def test_one_model_has_no_pairs(rank, tmp_path):
+    calls = []
+
+    def stop(done, total, what):
+        calls.append(done)
+        if done == 2 and calls.count(2) == 2:  # the images and one model are stored
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rank("pooled", "isometric", "padded", out=tmp_path / "run", progress=stop)
+    text = write_report(tmp_path / "run").read_text()
+    assert 'id="pairs"' not in text
+    assert "2 of 4 are finished" in text
+    assert "Noise hides the latents of pooled and the images differently" in text
+
+
+def test_a_killed_run_is_shown_from_its_stored_losses(run, tmp_path):
+    """Nothing follows from the units yet where the process was killed before it came to that."""
+    shutil.copytree(run.path, tmp_path / "killed")
+    file = tmp_path / "killed" / "quantities.parquet"
+    table = pq.ParquetFile(file).read(use_threads=False)
+    pq.write_table(table.filter(pc.is_valid(table["unit"])), file)
+    killed = read_run(tmp_path / "killed")
+    shown = {table.name: table.as_json() for table in killed.experiment.page(killed).tables}
+    assert shown == {table.name: table.as_json() for table in run.experiment.page(run).tables}
+
+
+def test_without_a_finished_model_the_page_says_so(rank, tmp_path):
+    def stop(done, total, what):
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rank("pooled", "isometric", out=tmp_path / "run", progress=stop)
+    assert "No model is finished yet." in write_report(tmp_path / "run").read_text()
