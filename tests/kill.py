@@ -46,8 +46,8 @@ def killed_and_resumed(words: Sequence[str], out: pathlib.Path, writes: int, kil
     """
     draws = random.Random(seed)
     for count in range(kills):
-        # Early enough that work is left for the next ones.
-        at = draws.randint(1, max(1, 2 * writes // (kills + 1)))
+        # Late enough that a unit may be finished, early enough that work is left for the next ones.
+        at = draws.randint(1, max(8, 2 * writes // (kills + 1)))
         done = _run(at if draws.random() < 0.5 else -at, words, out)
         if done.returncode == 0:
             return count

@@ -38,7 +38,8 @@ def whole(tmp_path_factory):
     def of(kind):
         if kind not in known:
             folder = tmp_path_factory.mktemp(kind)
-            words = [word.format(**prepare(folder, case_of(kind))) for word in case_of(kind).split()]
+            folders = prepare(folder, case_of(kind))
+            words = [word.format(**folders) for word in case_of(kind).split()]
             known[kind] = words, folder / "whole", uninterrupted(words, folder / "whole")
         return known[kind]
 
