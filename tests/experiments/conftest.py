@@ -1,13 +1,16 @@
-"""A folder of tiny images, and the module of tiny models where an experiment finds it."""
+"""A folder of tiny images, the module of tiny models where an experiment finds it, and the harness of kills."""
 
 from __future__ import annotations
 
 import importlib
 import pathlib
+import sys
 
 import pytest
 
-HERE = pathlib.Path(__file__).parents[1] / "surveys"
+TESTS = pathlib.Path(__file__).parents[1]
+HERE = TESTS / "surveys"
+sys.path[:0] = [str(TESTS), str(TESTS / "golden")]
 
 
 @pytest.fixture

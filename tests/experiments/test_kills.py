@@ -5,17 +5,15 @@ from __future__ import annotations
 import importlib.util
 import json
 import pathlib
-import sys
 
 import pytest
+from cases import RUNS, prepare
+from kill import killed_and_resumed, same_tables, uninterrupted
 
 from theodolite.experiments import SUMMARIES
 
 TESTS = pathlib.Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS / "golden")]
 
-from cases import RUNS, prepare
-from kill import killed_and_resumed, same_tables, uninterrupted
 
 # Experiments without a golden run, and those that have a smaller case than it.
 CASES = {
