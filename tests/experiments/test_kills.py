@@ -8,8 +8,8 @@ import pathlib
 
 import pytest
 from cases import RUNS, prepare
-from kill import killed_and_resumed, same_tables, uninterrupted
 
+from kill import killed_and_resumed, same_tables, uninterrupted
 from theodolite.experiments import SUMMARIES
 
 TESTS = pathlib.Path(__file__).parents[1]

@@ -223,7 +223,7 @@ def _check_lists(record: Mapping[str, Any], file: Path) -> None:
     if record["status"] not in STATES:
         raise InputError(f"broken {file}: `status` expected to be one of {', '.join(STATES)}, got {record['status']!r}")
     data = record.get("data") or {}
-    tables = {
+    tables: dict[str, tuple[Any, dict[str, Any]]] = {
         "failed": (record["failed"], {"unit": (str, type(None)), "what": (str, type(None)), "reason": str}),
         "sittings": (record["sittings"], {"units": int, "seconds": (int, float)}),
         "left_out": (record.get("left_out") or [], {"what": str, "reason": str}),

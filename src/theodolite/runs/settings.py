@@ -220,7 +220,7 @@ def split_list(text: str) -> list[str]:
     return [part.replace(r"\,", ",").strip() for part in re.split(r"(?<!\\),", text) if part.strip()]
 
 
-def _is_finite(value: float) -> bool:
+def _is_finite(value: Any) -> bool:
     try:
         return math.isfinite(value)
     except OverflowError:  # a whole number beyond all floats
