@@ -16,11 +16,11 @@ from theodolite.data.images import find_images, load_image
 from theodolite.data.sources import sources_of
 from theodolite.descriptors import Effort
 from theodolite.estimates import Estimate, rank_correlation
+from theodolite.experiments.guide.subject import coloured_judge
 from theodolite.maps import Autoencoder
 from theodolite.steering import fit_reward, sweep
 from theodolite.steering.properties import PROPERTIES
 from theodolite.steering.quality import diversity
-from theodolite.surveys.coloured_judge import coloured_judge
 from theodolite.zoo import bundled_images, coloured_digits, conditional_diffusion, load_autoencoder
 from theodolite.zoo.coloured import CONDITIONS, labels_of
 

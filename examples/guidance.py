@@ -21,9 +21,9 @@ import curves
 from curves import Panel
 from theodolite import local_scaling, sampler_map
 from theodolite.estimates import spearman
+from theodolite.experiments.guide.subject import coloured_judge
 from theodolite.steering import LearnedReward, Sweep, fit_reward, random_direction, sweep
 from theodolite.steering.properties import PROPERTIES
-from theodolite.surveys.coloured_judge import coloured_judge
 from theodolite.zoo import ConditionalDiffusion, conditional_diffusion
 from theodolite.zoo.coloured import CONDITIONS, labels_of
 

@@ -33,8 +33,8 @@ ABOVE = {
     "detection": _GEOMETRY,
     "steering": {*_GEOMETRY, "scores", "files"},
     "training": {"estimates", "maps", *_CLOUDS},
-    "zoo": {"estimates", "maps", "derivatives", "scores"},
-    "data": {"maps", "estimates", "zoo"},
+    "zoo": {"estimates", "maps", "derivatives", "scores", "families"},
+    "data": {"maps", "estimates", "families", "zoo"},
     "runs": {"estimates", "maps", "derivatives", "files", "report", "experiments"},
     "experiments": {*_BELOW, "zoo", "data", "runs", "report"},
     "surveys": {*_BELOW, "zoo", "data"},
@@ -51,7 +51,8 @@ def imports(path):
 
 def test_every_public_name_resolves():
     listed = [name for names in theodolite._HOMES.values() for name in names]
-    assert sorted({*listed, *SUMMARIES}) == sorted(theodolite.__all__)
+    verbs = {*SUMMARIES} - {"diffusability"}  # the name of a room first; `rank` does the same for one model
+    assert sorted({*listed, *verbs}) == sorted(theodolite.__all__)
     assert all(getattr(theodolite, name) is not None for name in theodolite.__all__)
     assert set(theodolite.__all__) <= set(dir(theodolite))
     with pytest.raises(AttributeError, match="no attribute"):
@@ -76,7 +77,7 @@ def test_arrows_point_one_way(room):
     for path in (SOURCE / room).rglob("*.py"):
         for other in imports(path):
             back = room == "maps" and other == "zoo" and path.name == "loading.py"
-            assert other in {*ABOVE[room], room, "errors"} or back, f"{path.name} imports {other}"
+            assert other in {*ABOVE[room], room, "errors", "registry"} or back, f"{path.name} imports {other}"
 
 
 def test_only_one_room_calls_torch_func():

@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 
     compare: Callable[..., Run]
     detect: Callable[..., Run]
+    guide: Callable[..., Run]
     hotspots: Callable[..., Run]
     path: Callable[..., Run]
+    phases: Callable[..., Run]
     rank: Callable[..., Run]
     survey: Callable[..., Run]
 
@@ -92,6 +94,7 @@ __all__ = [
     "denoiser_map",
     "detail_energy",
     "detect",
+    "guide",
     "hotspot_maps",
     "hotspots",
     "jacobian",
@@ -103,6 +106,7 @@ __all__ = [
     "local_scaling",
     "location_map",
     "path",
+    "phases",
     "rank",
     "read_run",
     "register",

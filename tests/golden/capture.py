@@ -116,16 +116,13 @@ def _traverse(run: pathlib.Path) -> dict[str, Number]:
 def _phases(run: pathlib.Path) -> dict[str, Number]:
     fields = ("potential", "log_determinant", "largest_eigenvalue", "region", "boundary", "ridge")
     return _merged(
-        _long(_rows(run, "quantities"), ("level",)),
-        _long(_rows(run, "geodesics"), ("level", "curve", "kind")),
+        _long(_rows(run, "quantities"), ("level", "curve", "kind")),
         _wide(_rows(run, "cells"), ("level", "first", "second"), fields),
     )
 
 
 def _guide(run: pathlib.Path) -> dict[str, Number]:
-    rows = _rows(run, "guidance")
-    own = ("quantity", "value", "stderr", "passes", "n", "status", "model", "low", "high")
-    return _long(rows, [name for name in rows[0] if name not in own])
+    return _long(_rows(run, "quantities"), ("reward", "rho", "sigma"))
 
 
 _KINDS: dict[str, Callable[[pathlib.Path], dict[str, Number]]] = {

@@ -38,7 +38,7 @@ RUNS = {
     " --corruption contrast --limit 2 --size 16",
     "phases": "phases zoo:ising --side 3 --grid 7 --samples 40 --bundle 6 --zoom 4",
     "path": "path zoo:patches-kl {photos}/astronaut-face.png {photos}/chelsea-eye.png --steps 4 --size 16",
-    "guide": "guide zoo:coloured-latent --rho -0.3 0.3 --samples 8 --measured 3 --steps 2 --reward {reward}"
+    "guide": "guide zoo:coloured-latent --rho -0.3,0.3 --samples 8 --measured 3 --steps 2 --reward {reward}"
     " --control random",
 }
 

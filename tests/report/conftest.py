@@ -11,13 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from theodolite.estimates import Estimate
 from theodolite.experiments.survey import EXPERIMENT
 from theodolite.runs.folder import RunFolder
 from theodolite.runs.run import Run, read_run, schema_of
-from theodolite.steering.sweep import Sweep
-from theodolite.surveys import store
-from theodolite.surveys.guided_store import write_guidance
 
 QUANTITIES = {
     "local_scaling": ("Local scaling", "nats", "Σ log σᵢ", "arXiv 2408.08307"),
@@ -182,59 +178,5 @@ def make_run(tmp_path: Path) -> Callable[..., Run]:
 
     def make(name: str = "run", **options: Any) -> Run:
         return read_run(write_run(tmp_path / name, **options))
-
-    return make
-
-
-RHOS = (-0.5, 0.0, 0.5)
-
-
-def _estimate(value: float, stderr: float, n: int = 16) -> Estimate:
-    return Estimate(torch.tensor([value]).double(), torch.tensor([stderr]).double(), 0, n)
-
-
-def _sweep(slopes: dict[str, float], error: float, frechet: float) -> Sweep:
-    """A sweep whose local scaling changes in proportion to rho."""
-    found = {}
-    for name, slope in slopes.items():
-        for before, rho in zip((None, *RHOS), RHOS):
-            numbers = {"local_scaling_change": _estimate(slope * rho, error if rho else 0.0)}
-            if before is not None:
-                numbers["local_scaling_step"] = _estimate(slope * (rho - before), error)
-            if name != "scaling":
-                numbers["local_scaling_lead"] = _estimate((slopes["scaling"] - slope) * rho, error if rho else 0.0)
-            numbers["diversity"] = _estimate(25.0, 1.3, 64)
-            numbers["frechet_distance"] = _estimate(114.0 + frechet * rho, 10.0, 64)
-            found |= {(name, rho, quantity): one for quantity, one in numbers.items()}
-    samples = {(name, rho): torch.full((20, 1, 4, 4), rho) for name in slopes for rho in RHOS}
-    return Sweep(tuple(slopes), RHOS, samples, found, {})
-
-
-def _guidance_info() -> dict[str, Any]:
-    record = {"sigma": [0.02, 2.0, 20.0], "spearman": [0.9, 0.6, 0.1], "stderr": [0.02, 0.1, 0.2]}
-    return {
-        "format": 1,
-        "kind": "guide",
-        "theodolite": "0.1.0",
-        "command": "theodolite guide zoo:made-up --out run",
-        "created": "2026-03-12T10:04:11+00:00",
-        "settings": {"control": ["contrast"], "norm": "unit", "steps": 12, "samples": 64, "measured": 16},
-        "model": {"name": "zoo:made-up", "shape": [1, 4, 4], "map": "decoder"},
-        "versions": {"torch": "2.13.0"},
-        "machine": {"device": "cpu"},
-        "levels": [0.02, 2.3],
-        "held_out": {"scaling": record},
-    }
-
-
-@pytest.fixture
-def make_guidance(tmp_path: Path) -> Callable[..., Path]:
-    """A function that writes a made-up guidance run: by reward the change of local scaling over that of rho."""
-
-    def make(slopes: dict[str, float], status: str = "complete", *, error: float = 1.0, frechet: float = 0.0) -> Path:
-        folder = store.RunFolder(tmp_path / "guided")
-        folder.make()
-        write_guidance(folder, _guidance_info(), _sweep(slopes, error, frechet), lambda samples: samples, status)
-        return folder.path
 
     return make

@@ -1,62 +1,13 @@
 """The report in headless Chromium: what a reader sees, and that nothing is asked of any network."""
 
-import shutil
-
 import pytest
 
-from theodolite.report import write_report
-from theodolite.report.guidance import write_guidance_report
+from theodolite.report.render import write_report
 
 pytestmark = pytest.mark.browser
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 HOSTILE = "</script><img src=x onerror=alert(1)>.png"
 LAPTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if executable is None:
-        pytest.skip("no Chromium on the path")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(chromium):
-    """Open a report; at the end nothing may have been complained about or fetched."""
-    pages, troubles = [], []
-
-    def check(request):
-        if not request.url.startswith(("file:", "data:", "blob:")):
-            troubles.append(request.url)
-
-    def open_report(path, viewport=LAPTOP, **options):
-        page = chromium.new_page(viewport=viewport, **options)
-        pages.append(page)
-        page.on("console", lambda message: troubles.append(message.text))
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("dialog", lambda dialog: troubles.append(dialog.message))
-        page.on("request", check)
-        page.goto(path.as_uri())
-        page.add_style_tag(content="html { scroll-behavior: auto !important; }")
-        return page
-
-    yield open_report
-    for page in pages:
-        page.close()
-    assert not troubles
 
 
 def wait_until(page, expression):
@@ -166,11 +117,3 @@ def test_it_prints_with_the_figures_inside_the_paper(visit, make_run):
     widths = page.eval_on_selector_all(".plot .main-svg", "all => all.map(svg => svg.width.baseVal.value)")
     assert max(widths) <= 660
     assert page.locator("#figure-distribution-curvature_leading .main-svg").count() > 0
-
-
-@pytest.mark.parametrize("viewport", [LAPTOP, PHONE], ids=["laptop", "phone"])
-def test_a_page_of_guidance_is_drawn_inside_the_screen(visit, make_guidance, viewport):
-    page = visit(write_guidance_report(make_guidance({"scaling": 80.0, "contrast": 60.0, "random": 1.0})), viewport)
-    assert page.eval_on_selector_all(".plot", "all => all.filter(p => !p.querySelector('.main-svg')).length") == 0
-    assert page.locator("#figure-change .points path").count() == 9
-    assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]

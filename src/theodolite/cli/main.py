@@ -10,8 +10,6 @@ import theodolite
 from theodolite.cli import terminal
 from theodolite.cli.decouple import decouple
 from theodolite.cli.demo import demo
-from theodolite.cli.guide import guide
-from theodolite.cli.phases import phases
 from theodolite.cli.report import report
 from theodolite.cli.show import show
 from theodolite.cli.traverse import traverse
@@ -83,7 +81,7 @@ def main() -> None:
       theodolite hotspots ./my-vae --data photos --out runs/hotspots
       theodolite phases zoo:ising --out runs/ising
       theodolite path ./my-vae cat.png dog.png --out runs/cat-dog
-      theodolite guide zoo:coloured-latent --rho -0.4 -0.2 0.2 0.4 --out runs/guided
+      theodolite guide zoo:coloured-latent --rho -0.4,-0.2,0.2,0.4 --out runs/guided
       theodolite traverse plane ./my-vae --anchor a.png --anchor b.png --anchor c.png --out runs/plane
       theodolite show runs/first
 
@@ -92,5 +90,5 @@ def main() -> None:
     """  # noqa: D301
 
 
-for verb in (decouple, traverse, phases, guide, demo, report, show):
+for verb in (decouple, traverse, demo, report, show):
     main.add_command(verb)

@@ -41,28 +41,14 @@ def _decoupling(run: str, out: Path | None) -> Path:
     return write_decoupling_report(read_decoupling(run), out)
 
 
-def _phases(run: str, out: Path | None) -> Path:
-    from theodolite.report.phases import write_phases_report
-
-    return write_phases_report(run, out)
-
-
 def _traverse(run: str, out: Path | None) -> Path:
     from theodolite.report.traverse import write_traverse_report
 
     return write_traverse_report(run, out)
 
 
-def _guidance(run: str, out: Path | None) -> Path:
-    from theodolite.report.guidance import write_guidance_report
-
-    return write_guidance_report(run, out)
-
-
 _WRITERS = {
     "decouple": _decoupling,
-    "phases": _phases,
-    "guide": _guidance,
     "traverse": _traverse,
 }
 """How the report of a kind of run is written; that of a survey otherwise."""

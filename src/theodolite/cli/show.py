@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from theodolite.cli import decoupled, guide, mapped, terminal, traverse
+from theodolite.cli import decoupled, terminal, traverse
 
 __all__ = ["show"]
 
@@ -67,28 +67,12 @@ def _show_decoupling(run: str, as_json: bool, _: str | None) -> None:
         decoupled.print_summary(found)
 
 
-def _show_phases(run: str, as_json: bool, _: str | None) -> None:
-    from theodolite.surveys.phase_store import read_phases
-
-    levels, info = read_phases(run)
-    if as_json:
-        terminal.say(mapped.phases_as_json(levels, info, run, None))
-    else:
-        mapped.print_phases(levels, info)
-
-
-def _show_guidance(run: str, as_json: bool, _: str | None) -> None:
-    guide.print_guidance(run, as_json)
-
-
 def _show_traverse(run: str, as_json: bool, _: str | None) -> None:
     traverse.print_traverse(run, as_json)
 
 
 _SHOWN = {
     "decouple": _show_decoupling,
-    "phases": _show_phases,
-    "guide": _show_guidance,
     "traverse": _show_traverse,
 }
 """How a kind of run is shown; as a survey otherwise."""

@@ -162,6 +162,10 @@ def conduct(
 
             with redirect_stdout(sys.stderr):  # what a model prints must not mix with the answer
                 measure(experiment, arguments, out, progress=progress, **settings)
+    except RuntimeError as error:
+        if isinstance(error.__cause__, InputError):  # every unit was refused for what the user can mend
+            raise InputError(str(error)) from error
+        raise
     except KeyboardInterrupt:
         if not (Path(out) / "run.json").exists():
             raise

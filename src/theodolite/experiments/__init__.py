@@ -7,6 +7,8 @@ SUMMARIES: dict[str, str] = {
     "detect": "Score images of one folder against those of another.",
     "hotspots": "Find where a decoder bends most, and off the detail.",
     "compare": "Tell what differs between two autoencoders, or between two runs.",
+    "phases": "Map the phases of a family of samples over two parameters.",
     "path": "Go from one latent to another, and measure the way.",
+    "guide": "Guide a diffusion model by its local scaling, beside controls.",
 }
 """The experiments of this package, in the order of help, without importing one."""

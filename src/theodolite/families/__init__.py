@@ -2,20 +2,24 @@
 
 from theodolite.families.convex_network import ConvexNetwork
 from theodolite.families.direct import DirectMetric, direct_metric
+from theodolite.families.family_map import FamilyMap, map_family
 from theodolite.families.features import Chordal, FeatureKernel, Squared, feature_posterior
 from theodolite.families.grid import ParameterGrid
 from theodolite.families.likelihood import LearnedLikelihood, Likelihood, learn_likelihood
 from theodolite.families.lipschitz import Steepness, steepness
-from theodolite.families.metric import Metric, MetricMap, MetricSource, codazzi_residual, metric_map
+from theodolite.families.metric import Metric, MetricMap, MetricSource, codazzi_residual, metric_errors, metric_map
 from theodolite.families.phases import PhaseMap, find_phases, phase_map, zoom
 from theodolite.families.posterior import ExponentialFamily, Posterior, grid_posterior, noise_free_posterior
 from theodolite.families.potential import Potential, fit_potential
+from theodolite.families.sampling import Family, generated_posterior, spread_parameters
 
 __all__ = [
     "Chordal",
     "ConvexNetwork",
     "DirectMetric",
     "ExponentialFamily",
+    "Family",
+    "FamilyMap",
     "FeatureKernel",
     "LearnedLikelihood",
     "Likelihood",
@@ -33,11 +37,15 @@ __all__ = [
     "feature_posterior",
     "find_phases",
     "fit_potential",
+    "generated_posterior",
     "grid_posterior",
     "learn_likelihood",
+    "map_family",
+    "metric_errors",
     "metric_map",
     "noise_free_posterior",
     "phase_map",
+    "spread_parameters",
     "steepness",
     "zoom",
 ]

@@ -13,7 +13,7 @@ from theodolite.errors import InputError
 from theodolite.estimates import STATUSES, Estimate
 from theodolite.families.grid import ParameterGrid
 
-__all__ = ["SINGULAR", "Metric", "MetricMap", "MetricSource", "codazzi_residual", "metric_map"]
+__all__ = ["SINGULAR", "Metric", "MetricMap", "MetricSource", "codazzi_residual", "metric_errors", "metric_map"]
 
 Metric = Callable[[Tensor], Tensor]
 """A metric in closed form: `(n, d)` to `(n, d, d)`, symmetric, differentiable in the points."""
@@ -31,6 +31,10 @@ _ROUNDING = 1e-9
 _UNRESOLVED = "what the grid or the fit does not resolve exceeds sampling error; it is inside the standard error"
 _NOUGHT = 1e-100
 """Share of the largest eigenvalue anywhere, or of one: a matrix without one as large is nought."""
+
+_SMALL = 0.01
+"""Of the median norm of an exact metric: what its norm counts as at least, where errors are relative to it; a metric
+that is nearly nought somewhere would make them large there, however small they are."""
 
 _THIN = "next to no bundle had its posterior here; spread the parameters over the box"
 
@@ -140,6 +144,26 @@ def _shifts(replicates: Tensor, vectors: Tensor, values: Tensor) -> tuple[Tensor
 def _message(statuses: tuple[str, ...]) -> str:
     messages = {"undetermined": _THIN, "learned": STATUSES["learned"], "truncated": _UNRESOLVED}
     return next((messages[status] for status in messages if status in statuses), "")
+
+
+def metric_errors(fitted: MetricMap, exact: Tensor) -> dict[str, Estimate]:
+    """How far a fitted metric is from the exact one, and how often its intervals hold it.
+
+    Args:
+        fitted: at `n` points.
+        exact: at the same points, `(n, 2, 2)`.
+
+    Returns:
+        `error_median` and `error_p95`, median and 95th percentile over the points of the relative error in the
+        Frobenius norm, the norm of the exact one taken as no less than a hundredth of its median; `coverage`, the part
+        of entries whose 95 % interval holds the exact one.
+    """
+    sizes = torch.linalg.matrix_norm(exact)
+    relative = torch.linalg.matrix_norm(fitted.matrices - exact) / sizes.clamp_min(_SMALL * float(sizes.median()))
+    errors = (fitted.matrices - exact).abs()[:, (0, 0, 1), (0, 1, 1)]
+    covered = errors <= 1.96 * fitted.stderr[:, (0, 0, 1), (0, 1, 1)]
+    values = (relative.median(), relative.quantile(0.95), covered.double().mean())
+    return {name: Estimate.of(float(value)) for name, value in zip(("error_median", "error_p95", "coverage"), values)}
 
 
 def codazzi_residual(

@@ -48,6 +48,12 @@ class PhaseMap:
         """The centre of the highest cell, `(2,)`: where to `zoom`."""
         return self.grid.points[int(self.height.argmax())]
 
+    def climb(self, region: int, n: int) -> Tensor:
+        """`n` cells of a region from its floor up to its highest cell, in equal steps of rank, `(n,)`."""
+        cells = (self.regions == region).nonzero()[:, 0]
+        order = cells[self.height[cells].argsort()]
+        return order[torch.linspace(0, len(order) - 1, n).round().long()]
+
 
 def phase_map(source: MetricSource, *, contrast: float = 0.7) -> PhaseMap:
     """Find the phases of a fitted metric by the logarithm of its largest eigenvalue; see `find_phases`.

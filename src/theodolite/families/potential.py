@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates import Resamples, Seeding, Seeds
+from theodolite.estimates import Estimate, Resamples, Seeding, Seeds
 from theodolite.families.convex_network import ConvexNetwork
 from theodolite.families.direct import DirectMetric, direct_metric
 from theodolite.families.grid import ParameterGrid, checked_points
@@ -86,6 +86,23 @@ class Potential:
     def sampling_replicates(self, theta: Tensor) -> Tensor:
         """The same without the error of resolution."""
         return self.replicates.hessian(self._flat(theta)).reshape(-1, *theta.shape, 2)
+
+    def bent(self) -> Estimate:
+        """`ψ` in every cell less its best affine function, which posteriors do not tell; its error is the replicates'.
+
+        Returns:
+            One value a cell, nats.
+        """
+        points = self.grid.points.to(self.duals)
+        centred = points - points.mean(0)  # the axes of a grid are orthogonal, so that each slope is found by itself
+
+        def beyond(values: Tensor) -> Tensor:
+            slopes = (values[..., None] * centred).sum(-2) / centred.square().sum(0)
+            return values - values.mean(-1, keepdim=True) - (slopes[..., None, :] * centred).sum(-1)
+
+        value = beyond(self.surface.value(points)[None])[0]
+        each = beyond(self.replicates.value(points))
+        return Estimate(value.detach(), each.std(0).detach(), 0, len(each), method="bootstrap")
 
     def aligned(self, theta: Tensor, values: Tensor) -> Potential:
         """The same metric with the affine part that brings `ψ` nearest to `values: (n,)` at `theta: (n, 2)`."""

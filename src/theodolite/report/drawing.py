@@ -11,7 +11,22 @@ from theodolite.report.render import FONT
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["FONT", "escaped", "figure_of", "layout_of", "lines", "plain_axis", "short"]
+
+__all__ = [
+    "COLOURSCALE",
+    "FONT",
+    "escaped",
+    "figure_of",
+    "heat",
+    "layout_of",
+    "lines",
+    "named_points",
+    "plain_axis",
+    "short",
+]
+
+COLOURSCALE = [[place / (len(palette.SCALE) - 1), tone] for place, tone in enumerate(palette.SCALE)]
+"""Of fields, as plotly takes it."""
 
 
 def figure_of(traces: Sequence[dict[str, Any]], layout: dict[str, Any]) -> Figure:
@@ -84,3 +99,51 @@ def lines(
 def escaped(text: str) -> str:
     """Text for a figure: plotly reads a little HTML, so what comes from outside is escaped."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def heat(
+    x: Any, y: Any, values: Any, title: str, across: str, up: str, *, stderr: Any = None, clipped: float = 0.01
+) -> dict[str, Any]:
+    """A field over two coordinates as a trace; blank where it is no finite number.
+
+    Args:
+        x: coordinates along the columns.
+        y: coordinates along the rows.
+        values: `(rows, columns)`.
+        title: of the colours.
+        across: what `x` is called.
+        up: what `y` is called.
+        stderr: of the values, told when one points at them.
+        clipped: the part of the values at either end that the colours do not span.
+    """
+    import numpy as np
+
+    finite = np.asarray(values)[np.isfinite(values)]
+    ends = dict(zip(("zmin", "zmax"), map(float, np.quantile(finite, (clipped, 1 - clipped))))) if len(finite) else {}
+    about = "" if stderr is None else " ± %{customdata:.2g}"
+    return {
+        "type": "heatmap",
+        "x": short(x, 6),
+        "y": short(y, 6),
+        "z": _finite_rows(values),
+        **ends,
+        "colorscale": COLOURSCALE,
+        "customdata": None if stderr is None else _finite_rows(stderr),
+        "colorbar": {"title": {"text": title, "side": "right"}, "thickness": 10, "outlinewidth": 0, "len": 0.9},
+        "hovertemplate": f"{across} %{{x:.4g}}<br>{up} %{{y:.4g}}<br>{title} %{{z:.4g}}{about}<extra></extra>",
+    }
+
+
+def _finite_rows(values: Any) -> list[list[float | None]]:
+    return [[float(f"{value:.5g}") if value - value == 0 else None for value in row] for row in values.tolist()]
+
+
+def named_points(points: Mapping[str, tuple[float, float]]) -> list[dict[str, Any]]:
+    """Diamonds at points by name, whole at the edge of the axes; nothing without any."""
+    if not points:
+        return []
+    marker = {"size": 10, "color": palette.PAPER, "symbol": "diamond", "line": {"width": 2, "color": palette.INK}}
+    x, y = zip(*points.values())
+    names = {"hovertext": [escaped(name) for name in points], "hoverinfo": "text"}
+    where = {"x": list(x), "y": list(y), "cliponaxis": False}
+    return [{"type": "scatter", "mode": "markers", **where, **names, "marker": marker}]

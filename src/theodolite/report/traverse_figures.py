@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from theodolite.report import palette
+from theodolite.report.drawing import COLOURSCALE, named_points
 from theodolite.report.figures import figure_of, layout_of, plain_axis, short
-from theodolite.report.phase_figures import COLOURSCALE, anchors_at
 from theodolite.report.traverse_words import LABELS
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def over_plane(found: Traversed, quantity: str) -> Figure:
         "xaxis": {**axis, "title": {"text": "a"}},
         "yaxis": {**axis, "title": {"text": "b"}, "scaleanchor": "x"},
     }
-    return figure_of([trace, *anchors_at(anchors)], layout)
+    return figure_of([trace, *named_points(anchors)], layout)
 
 
 def along_denoising(found: Traversed, quantity: str, output: str) -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -133,8 +133,12 @@ class LearnedReward(nn.Module):
         Raises:
             InputError: it cannot be written.
         """
+        write_tensors(path, _KIND, *self.packed())
+
+    def packed(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Weights by name, and the configuration with the record, JSON-able: what `unpacked` takes."""
         record = None if self.record is None else asdict(self.record)
-        write_tensors(path, _KIND, dict(self.state_dict()), {**self.config, "shape": self.shape, "record": record})
+        return dict(self.state_dict()), {**self.config, "shape": self.shape, "record": record}
 
     @classmethod
     def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> LearnedReward:
@@ -143,9 +147,15 @@ class LearnedReward(nn.Module):
         Raises:
             InputError: no such file, or one that `save` did not write.
         """
-        tensors, config = read_tensors(path, _KIND, device)
-        shape, record = tuple(config.pop("shape")), config.pop("record")
-        reward = cls(regressor(shape, *config["size"]), tensors["mean"], config, _record_of(record))
+        return cls.unpacked(*read_tensors(path, _KIND, device))
+
+    @classmethod
+    def unpacked(cls, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> LearnedReward:
+        """The reward of what `packed` gave, on the device of the tensors."""
+        own = {name: value for name, value in config.items() if name not in ("shape", "record")}
+        reward = cls(
+            regressor(tuple(config["shape"]), *own["size"]), tensors["mean"], own, _record_of(config["record"])
+        )
         # cloned into aligned memory, where products are the same bit for bit
         reward.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, assign=True)
         return reward.eval().requires_grad_(False)

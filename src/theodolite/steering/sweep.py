@@ -17,7 +17,7 @@ from theodolite.maps.samplers import Method, sampler_map
 from theodolite.steering.guidance import Norm, Reward, guide
 from theodolite.steering.quality import diversity, frechet_distance
 
-__all__ = ["Judge", "Sweep", "sweep"]
+__all__ = ["Judge", "Sweep", "mean_over_samples", "paired_changes", "rises_at_every_step", "sweep"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Judge:
         if self.reference is not None:
             yield "frechet_distance", frechet_distance(features, self.reference)
         for name, score in self.scores.items():
-            yield name, _mean(score(samples))
+            yield name, mean_over_samples(score(samples))
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,7 @@ class Sweep:
 
     def rises(self, reward: str) -> bool:
         """Whether true local scaling rises at every step of the scale, each with a 95 % interval above zero."""
-        steps = [self.estimates[reward, rho, "local_scaling_step"] for rho in self.rhos[1:]]
-        return all(is_number(step.status) and float(step.interval()[0]) > 0 for step in steps)
+        return rises_at_every_step([self.estimates[reward, rho, "local_scaling_step"] for rho in self.rhos[1:]])
 
     def rows(self) -> list[dict[str, Any]]:
         """The estimates as rows `reward, rho, quantity, value, stderr, n, status`."""
@@ -160,28 +159,57 @@ def _joined(done: Sweep, name: str, runs: Mapping[float, tuple[Tensor, Estimate]
 
 def _estimates(done: Sweep, name: str, judge: Judge) -> Iterator[tuple[tuple[str, float, str], Estimate]]:
     """What one reward did at every scale."""
-    first = done.rewards[0]
-    for before, rho in zip((None, *done.rhos), done.rhos):
-        here = (name, rho)
-        yield (*here, "local_scaling"), _mean(done.scaling[here], done.statuses[here])
-        yield (*here, "local_scaling_change"), _less(done, here, (name, 0.0))
-        if before is not None:
-            yield (*here, "local_scaling_step"), _less(done, here, (name, before))
-        if name != first:
-            yield (*here, "local_scaling_lead"), _less(done, (first, rho), here)
+    own, first = (
+        {rho: (done.scaling[reward, rho], done.statuses[reward, rho]) for rho in done.rhos}
+        for reward in (name, done.rewards[0])
+    )
+    changes = paired_changes(own, None if name == done.rewards[0] else first)
+    for rho in done.rhos:
+        yield (name, rho, "local_scaling"), mean_over_samples(*own[rho])
+        yield from (((name, rho, quantity), estimate) for quantity, estimate in changes[rho].items())
         with torch.no_grad():
-            for quantity, judged in judge(done.samples[name, rho]):
-                yield (name, rho, quantity), judged
+            for quantity, estimate in judge(done.samples[name, rho]):
+                yield (name, rho, quantity), estimate
 
 
-def _less(done: Sweep, first: tuple[str, float], second: tuple[str, float]) -> Estimate:
-    """The mean difference of local scaling between two runs from the same noise."""
-    status = worse(done.statuses[first], done.statuses[second])
-    return _mean(done.scaling[first] - done.scaling[second], status)
+Measured = Mapping[float, tuple[Tensor, str]]
+"""By scale: local scaling of every sample that was measured, `(n,)`, and the worst status of these."""
 
 
-def _mean(values: Tensor, status: str = "ok") -> Estimate:
-    """With the worst status of the samples, ``undefined`` where one of them is no number."""
+def paired_changes(own: Measured, first: Measured | None = None) -> dict[float, dict[str, Estimate]]:
+    """Mean differences of local scaling between samples from the same noise, with the errors of pairs.
+
+    Args:
+        own: of a reward, at zero among other scales.
+        first: of the reward that it is a control of; None for that one itself.
+
+    Returns:
+        By scale: `local_scaling_change` from zero, `local_scaling_step` from the scale before (the first has none), and
+        of a control `local_scaling_lead`, how far the other reward is ahead at the same scale.
+    """
+    changes: dict[float, dict[str, Estimate]] = {}
+    rhos = sorted(own)
+    for before, rho in zip((None, *rhos), rhos):
+        changes[rho] = {"local_scaling_change": _less(own[rho], own[0.0])}
+        if before is not None:
+            changes[rho]["local_scaling_step"] = _less(own[rho], own[before])
+        if first is not None:
+            changes[rho]["local_scaling_lead"] = _less(first[rho], own[rho])
+    return changes
+
+
+def rises_at_every_step(steps: Sequence[Estimate]) -> bool:
+    """Whether every step is a number whose 95 % interval is above zero."""
+    return all(is_number(step.status) and float(step.interval()[0]) > 0 for step in steps)
+
+
+def _less(values: tuple[Tensor, str], others: tuple[Tensor, str]) -> Estimate:
+    """The mean difference between two runs from the same noise."""
+    return mean_over_samples(values[0] - others[0], worse(values[1], others[1]))
+
+
+def mean_over_samples(values: Tensor, status: str = "ok") -> Estimate:
+    """The mean of `(n,)` with the worst status of the samples, ``undefined`` where one of them is no number."""
     mean, stderr = student_mean(values.double())
     status = status if bool(values.isfinite().all()) else worse(status, "undefined")
     return Estimate(mean.reshape(1), stderr.reshape(1), 0, len(values), (status,), method="mean over samples")

@@ -1,4 +1,4 @@
-"""Many latents: images measured into one run folder, and the run read back; phase maps, paths and traverses."""
+"""Many latents: images measured into one run folder, and the run read back; traverses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from theodolite.surveys.over_corruptions import traverse_corruptions
     from theodolite.surveys.over_denoising import traverse_denoising
     from theodolite.surveys.over_plane import traverse_plane
-    from theodolite.surveys.phase_maps import map_phases
     from theodolite.surveys.traversed import Traversed, read_traverse
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "Traversed",
     "decouple",
     "load_images",
-    "map_phases",
     "read_run",
     "read_traverse",
     "traverse_corruptions",
@@ -31,7 +29,6 @@ __all__ = [
 
 _LATE = {
     "Traversed": "traversed",
-    "map_phases": "phase_maps",
     "read_traverse": "traversed",
     "traverse_corruptions": "over_corruptions",
     "traverse_denoising": "over_denoising",

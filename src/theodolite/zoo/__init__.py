@@ -27,6 +27,7 @@ __all__ = [
     "AUTOENCODERS",
     "CRITICAL_COUPLING",
     "DIFFUSIONS",
+    "FAMILIES",
     "TASEP",
     "ConditionalDiffusion",
     "Ising",
@@ -46,6 +47,9 @@ __all__ = [
     "sphere",
     "swiss_roll",
 ]
+
+FAMILIES: dict[str, tuple[str, ...]] = {"zoo:ising": ("side",), "zoo:tasep": ("sites",), "zoo:mixture-diffusion": ()}
+"""Families of samples over two parameters, each with the settings of its own; see `zoo.phase_families`."""
 
 _HOMES = {
     "autoencoders": ("AUTOENCODERS", "load_autoencoder"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from theodolite.surveys.coloured_judge import coloured_judge
+from theodolite.experiments.guide.subject import coloured_judge
 from theodolite.zoo import coloured_digits, conditional_diffusion
 from theodolite.zoo.coloured import labels_of
 

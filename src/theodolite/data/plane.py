@@ -1,0 +1,82 @@
+"""A plane through three latents of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from theodolite.data.images import picture
+from theodolite.data.latents import read_ends
+from theodolite.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from theodolite.maps import Autoencoder
+
+__all__ = ["Plane"]
+
+_COLLINEAR = 1e-3
+"""Sine of the angle between two sides of the triangle of anchors, below which they count as one line: coordinates
+across it would be a thousand times as coarse as along it."""
+
+
+class Plane:
+    """`z = z0 + a (z1 - z0) + b (z2 - z0)` through three latents of a model.
+
+    Args:
+        autoencoder: whose latents they are.
+        anchors: three latents (see `theodolite.data.latents`), at (0, 0), (1, 0) and (0, 1).
+        size: of images that are encoded.
+
+    Attributes:
+        ends: the anchors.
+        origin: the first anchor.
+        sides: from it to the two others.
+        shape: of a latent.
+
+    Raises:
+        InputError: other than three anchors, some that are equal or on one line.
+    """
+
+    def __init__(self, autoencoder: Autoencoder, anchors: Sequence[str], size: int | None) -> None:
+        if len(anchors) != 3:
+            raise InputError(f"three anchors expected, got {len(anchors)}; give --anchor three times")
+        self.autoencoder = autoencoder
+        self.ends = read_ends(anchors, autoencoder, size)
+        self.origin, first, second = (end.latent for end in self.ends)
+        self.sides = (first - self.origin, second - self.origin)
+        self.shape = tuple(self.origin.shape)
+        self._check_triangle()
+
+    def latents(self, theta: Tensor) -> Tensor:
+        """Latents at `(n, 2)` of the plane, `(n, *latent)`."""
+        a, b = (part.to(self.origin).reshape(-1, *[1] * self.origin.ndim) for part in theta.unbind(-1))
+        return self.origin + a * self.sides[0] + b * self.sides[1]
+
+    def pictures(self, points: Tensor, longest: int = 160) -> list[Image]:
+        """What is decoded at `(n, 2)`, at most `longest` pixels a side."""
+        with torch.no_grad():
+            images = torch.cat([self.autoencoder.decoder(self.latents(part)) for part in points.split(16)])
+        return [picture(image, self.autoencoder.output_range, longest) for image in images]
+
+    def described(self) -> list[dict[str, Any]]:
+        """What `run.json` says of the anchors."""
+        return [{"name": end.name, **end.source} for end in self.ends]
+
+    def _check_triangle(self) -> None:
+        first, second = (side.flatten().double() for side in self.sides)
+        third = second - first
+        scale = self.origin.double().norm().clamp_min(1e-12)
+        pairs = ((first, 0, 1), (second, 0, 2), (third, 1, 2))
+        for side, start, end in pairs:
+            if float(side.norm() / scale) < 1e-6:  # below the rounding of float32
+                raise InputError(
+                    f"three different anchors expected, {self.ends[start].name} and {self.ends[end].name} are the same"
+                )
+        cosine = first @ second / (first.norm() * second.norm())
+        if float(1 - cosine.square()) < _COLLINEAR**2:
+            raise InputError("anchors that span a plane expected, got three on one line; replace one of them")

@@ -1,0 +1,154 @@
+"""A plane through three latents of a generator as a family of two parameters, by an embedding of its images."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from theodolite.data.plane import Plane
+from theodolite.errors import InputError
+from theodolite.estimates import Seeds
+from theodolite.families.sampling import Tell, generated_posterior
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from theodolite.families import ParameterGrid, Posterior
+    from theodolite.maps import Autoencoder
+
+__all__ = ["EMBEDDINGS", "PlaneFamily", "embedding_of"]
+
+Embedding = Callable[[Tensor], Tensor]
+
+
+class PlaneFamily:
+    """`z = z0 + a (z1 - z0) + b (z2 - z0)` plus small noise, decoded and embedded.
+
+    Features are divided by the root of their number, so that distances are root mean squares over entries; the metric
+    is that of unit normal laws around them.
+
+    Args:
+        autoencoder: its decoder is the generator.
+        anchors: three latents (see `theodolite.data.latents`), at (0, 0), (1, 0) and (0, 1).
+        embedding: ``pixels``, ``patches`` or ``package.module:factory``.
+        size: of images that are encoded.
+        noise: standard deviation of the noise as a part of the root mean square of the anchors.
+
+    Raises:
+        InputError: other than three anchors, some that are equal or on one line, an embedding that is not known.
+    """
+
+    parameters = ("a", "b")
+    box = ((0.0, 0.0), (1.0, 1.0))
+    exponential = False
+    features = True
+    cells = 16
+    samples = 1024
+
+    def __init__(
+        self, autoencoder: Autoencoder, anchors: Sequence[str], embedding: str, size: int | None, noise: float
+    ) -> None:
+        if not (0 <= noise < 1):
+            raise InputError(f"noise in [0, 1) expected, as a part of the anchors' size, got {noise}")
+        self.embed = embedding_of(embedding)
+        self.autoencoder, self.embedding, self.noise = autoencoder, embedding, noise
+        self.plane = Plane(autoencoder, anchors, size)
+        self.name = f"{autoencoder.name}, a plane through three latents"
+
+    def posterior(self, grid: ParameterGrid, samples: int, bundle: int | None, seed: int, tell: Tell) -> Posterior:
+        """The posterior from features of decoded images."""
+        draws = [0]
+
+        def features(theta: Tensor) -> Tensor:
+            draws[0] += 1
+            return self._features(self._noisy(theta, Seeds(seed + draws[0], 1)))
+
+        return generated_posterior(features, grid, samples, bundle, seed, tell)
+
+    def fisher(self, points: Tensor) -> Tensor | None:
+        """`JᵀJ` of the features without noise, by central differences over a hundredth of the box."""
+        step = 0.01
+        columns = []
+        for e in step * torch.eye(2, dtype=torch.float64):
+            ends = [torch.cat([self._features(self.latents(p)) for p in (points + s * e).split(16)]) for s in (1, -1)]
+            columns.append((ends[0] - ends[1]) / (2 * step))
+        J = torch.stack(columns, -1)
+        return J.mT @ J
+
+    def latents(self, theta: Tensor) -> Tensor:
+        """Latents at `(n, 2)` of the plane, `(n, *latent)`."""
+        return self.plane.latents(theta)
+
+    def pictures(self, points: Tensor, seed: int) -> list[Image]:
+        """What is decoded without noise."""
+        return self.plane.pictures(points)
+
+    def describe(self) -> dict[str, Any]:
+        """What `run.json` says of it."""
+        return {
+            "source": self.autoencoder.source or self.autoencoder.name,
+            "posterior": "features",
+            "embedding": self.embedding,
+            "noise": self.noise,
+            "anchors": self.plane.described(),
+            "latent_shape": list(self.plane.shape),
+            "model": self.autoencoder.describe(),
+        }
+
+    def _noisy(self, theta: Tensor, seeds: Seeds) -> Tensor:
+        latents = self.latents(theta)
+        size = torch.stack([end.latent.square().mean() for end in self.plane.ends]).mean().sqrt()
+        noise = seeds.normal("latent noise", *latents.shape)[0].to(latents)
+        return latents + self.noise * size * noise
+
+    def _features(self, latents: Tensor) -> Tensor:
+        with torch.no_grad():
+            embedded = self.embed(self.autoencoder.decoder(latents))
+        if not isinstance(embedded, Tensor) or embedded.ndim < 2 or len(embedded) != len(latents):
+            got = tuple(embedded.shape) if isinstance(embedded, Tensor) else type(embedded).__name__
+            raise InputError(f"an embedding of {len(latents)} images expected as ({len(latents)}, D), got {got}")
+        flat = embedded.flatten(1).double().cpu()
+        return flat / flat.shape[1] ** 0.5
+
+
+def embedding_of(name: str) -> Embedding:
+    """Images `(n, channels, height, width)` to features `(n, D)`, by name or by a factory without arguments.
+
+    Raises:
+        InputError: no such embedding.
+    """
+    if name in EMBEDDINGS:
+        return EMBEDDINGS[name]
+    module, _, factory = name.partition(":")
+    if not factory:
+        raise InputError(f"embedding {', '.join(EMBEDDINGS)} or package.module:factory expected, got {name!r}")
+    try:
+        embedding = getattr(importlib.import_module(module), factory)()
+    except Exception as error:  # whatever the user's module raises
+        raise InputError(f"embedding {name!r} could not be made: {type(error).__name__}: {error}") from error
+    if not callable(embedding):
+        raise InputError(f"embedding {name!r} expected to return a callable on images, got {type(embedding).__name__}")
+    return embedding  # type: ignore[no-any-return]
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """Every pixel is a feature."""
+    return images.flatten(1)
+
+
+def _patches(images: Tensor) -> Tensor:
+    """Mean and standard deviation of each channel over an 8 x 8 grid of patches: colour and texture, coarsely."""
+    height, width = images.shape[-2:]
+    sides = (min(8, height), min(8, width))
+    mean = adaptive_avg_pool2d(images, sides)
+    square = adaptive_avg_pool2d(images.square(), sides)
+    return torch.cat([mean, (square - mean.square()).clamp_min(1e-8).sqrt()], 1).flatten(1)
+
+
+EMBEDDINGS: dict[str, Embedding] = {"pixels": _pixels, "patches": _patches}
+"""Embeddings by name."""

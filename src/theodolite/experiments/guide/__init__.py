@@ -1,0 +1,5 @@
+"""`guide`: a diffusion model guided by a reward of its local scaling, beside controls that push as hard."""
+
+from theodolite.experiments.guide.experiment import EXPERIMENT
+
+__all__ = ["EXPERIMENT"]

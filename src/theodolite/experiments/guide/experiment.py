@@ -1,0 +1,344 @@
+"""`guide`: a diffusion model guided by its local scaling, beside controls, reward by reward and scale by scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from theodolite.errors import InputError
+from theodolite.experiments import SUMMARIES
+from theodolite.runs.experiment import Derived, Experiment, Piece, Sitting, number, numbers
+from theodolite.runs.settings import DEVICE, MODEL, REVISION, SEED, SUBFOLDER, Setting
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from torch import Tensor
+
+    from theodolite.estimates.quantity import Quantity
+    from theodolite.experiments.guide.subject import Subject
+    from theodolite.maps import LatentMap
+    from theodolite.report.page import Page
+    from theodolite.runs.run import Run
+    from theodolite.steering import Judge, LearnedReward
+    from theodolite.steering.guidance import Reward
+
+__all__ = ["CONTROLS", "EXPERIMENT", "done_rewards", "reward_of", "unit_of"]
+
+CONTROLS = ("brightness", "contrast", "detail", "random")
+"""What guidance by local scaling may be compared with: properties of images, and a random direction."""
+
+_GROUP = 16
+"""Clean samples whose local scaling is measured together, between two words of progress."""
+
+_CHECKED_AT = 3
+"""Points of the self-check, which ends at the first where derivatives hold."""
+
+_COLUMNS = 16
+"""Samples in a strip: what is still seen in a row of a page."""
+
+
+def _scales(rho: list[float]) -> list[float]:
+    if not any(rho):
+        raise InputError(f"`rho` expected as finite scales, one at least besides zero, got {rho}")
+    return rho
+
+
+class Guide(Experiment):
+    """Fit a reward of local scaling to samples of MODEL, guide it at every scale, and measure what came of it.
+
+    True local scaling, diversity, and with a classifier the Fréchet distance and confidence are set beside controls
+    that push as hard: rewards of plain properties of images, and a random direction. MODEL is zoo:coloured-latent,
+    zoo:coloured-pixels, or the folder or hub id of an unconditional diffusers pipeline. Samples of all scales start
+    from the same noise, so that changes of local scaling are paired.
+
+    Cost: local scaling at every clean sample and at the measured ones of every reward and scale; the reward of another
+    run, with --reward, saves the first. Source of the claim: Humayun et al. 2025 (arXiv 2408.08307).
+
+    Examples:
+      theodolite guide zoo:coloured-latent --rho -0.4,-0.2,-0.1,0.1,0.2,0.4 --out runs/guided
+      theodolite guide zoo:coloured-latent --reward runs/guided --rho -0.3,0.3 --out runs/again
+    """
+
+    kind = "guide"
+    summary = SUMMARIES["guide"]
+    arguments = (MODEL,)
+    settings = (
+        Setting(
+            name="rho",
+            default=(-0.4, -0.2, 0.0, 0.2, 0.4),
+            kind=float,
+            many=True,
+            check=_scales,
+            help="Scales of either sign; zero is added.",
+            role="places",  # every scale is a unit of its own: asking for another one adds it
+        ),
+        Setting(
+            name="control",
+            default=("contrast", "random"),
+            many=True,
+            choices=CONTROLS,
+            help="Compare with guidance by a plain property of images, or in a random direction.",
+            role="places",  # likewise
+        ),
+        Setting(
+            name="reward",
+            help="A run of this kind, or a file of `LearnedReward.save`, in place of a training.",
+            metavar="RUN",
+            role="places",  # its weights are part of the content
+        ),
+        Setting(name="norm", default="unit", choices=("unit", "raw"), help="Length of gradients."),
+        Setting(name="clean", default=400, kind=int, least=40, help="Samples to fit rewards to."),
+        Setting(name="training", default=400, kind=int, least=1, metavar="STEPS", help="Of every reward."),
+        Setting(name="samples", default=64, kind=int, least=8, help="Samples a scale."),
+        Setting(name="measured", default=16, kind=int, least=3, help="Of these, with local scaling."),
+        Setting(name="steps", default=12, kind=int, least=1, help="Of the sampler."),
+        Setting(name="guidance", default=1.5, kind=float, help="Classifier-free, of the zoo's models; 1 for none."),
+        Setting(
+            name="level",
+            default=0.1,
+            kind=float,
+            above=0,
+            help="Of pixel models: noise, in units of the data, at which the denoiser is the map.",
+        ),
+        SEED,
+        SUBFOLDER,
+        REVISION,
+        DEVICE,
+    )
+    coordinates: ClassVar = {"reward": str, "rho": float, "sigma": float}
+    without_derivatives = frozenset(("diversity", "frechet_distance", "confidence", "accuracy", "held_out_correlation"))
+    requires: ClassVar = {"model": dict, "model.name": str, "model.shape": list, "model.map": str}
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        from theodolite.data.models import check_model
+
+        super().__init__(given)
+        check_model(given["model"])
+        self.rhos = sorted({0.0, *given["rho"]})
+        self.rewards = ("scaling", *dict.fromkeys(given["control"]))
+        self.learnt = [name for name in self.rewards if name != "random"]
+        self.units = [
+            *(f"reward-{name}" for name in self.learnt),
+            unit_of("", 0.0),
+            *(unit_of(name, rho) for name in self.rewards for rho in self.rhos if rho),
+        ]
+        self.given_reward = None if given["reward"] is None else _read_reward(given["reward"])
+
+    def open(self) -> None:
+        """Load the model, and see that a reward that was given fits it."""
+        import os
+
+        from theodolite.experiments.guide.subject import subject_of
+        from theodolite.maps import load
+
+        model = self.given["model"]
+        if isinstance(model, str | os.PathLike):
+            model = load(model, **{name: self.given[name] for name in ("subfolder", "revision", "device")})
+        self.subject: Subject = subject_of(model, self.given["level"])
+        self.device: torch.device = self.subject.device
+        if self.given_reward is not None and self.given_reward.shape != self.subject.shape:
+            raise InputError(
+                f"a reward of points {self.subject.shape} expected, {self.given['reward']} holds one of "
+                f"{self.given_reward.shape}; fit another"
+            )
+
+    def record(self) -> dict[str, Any]:
+        """The model, its points and the map whose local scaling is meant."""
+        subject = self.subject
+        return {"model": {"name": subject.name, "shape": [*subject.shape], "map": subject.map.name}}
+
+    def content(self) -> dict[str, Any]:
+        """Fingerprints of the model and of a reward that was given."""
+        fingerprint = self.subject.fingerprint(self.given["steps"])
+        return {"model": fingerprint, "reward": None if self.given_reward is None else _hash_of(self.given_reward)}
+
+    def checked_map(self) -> tuple[LatentMap, Tensor, str]:
+        """The map whose local scaling is meant, at points of noise."""
+        return self.subject.map, self.subject.noise(_CHECKED_AT, self.given["seed"]), self.subject.name
+
+    def measure(self, unit: str, sitting: Sitting) -> Piece:
+        """Fit one reward, or sample and measure with one reward at one scale."""
+        if unit.startswith("reward-"):
+            return self._fitted(unit.removeprefix("reward-"), sitting)
+        name, rho = next((n, r) for n in self.rewards for r in self.rhos if unit_of(n, r) == unit)
+        return self._guided(name, rho, sitting)
+
+    def _fitted(self, name: str, sitting: Sitting) -> Piece:
+        """A reward with its held-out rank correlation by noise level."""
+        from theodolite.steering import fit_reward
+
+        if name == "scaling" and self.given_reward is not None:
+            reward = self.given_reward
+        else:
+            clean, target = self._target(name, sitting)
+            sitting.tell("training")
+            reward = fit_reward(clean, target, steps=self.given["training"], generator=self.given["seed"])
+        tensors, config = reward.packed()
+        rows, known = [], {}
+        if reward.record is not None:
+            known = {"levels": [*reward.levels]} if name == "scaling" else {}  # refuses a reward that knows nothing
+            correlation = reward.record.correlation
+            levels = enumerate(reward.record.sigmas)
+            rows = [number("held_out_correlation", correlation, n, reward=name, sigma=sigma) for n, sigma in levels]
+        return Piece(rows, tensors, about={"config": config, **known})
+
+    def _target(self, name: str, sitting: Sitting) -> tuple[Tensor, Tensor]:
+        """Clean samples of the model, and what the reward is to read from them once they are noised."""
+        import torch
+
+        from theodolite.descriptors import local_scaling
+        from theodolite.steering.properties import PROPERTIES
+
+        given = self.given
+        sitting.tell("clean samples")
+        clean = self.subject.clean(given["clean"], given["steps"], given["guidance"], given["seed"])
+        if name != "scaling":
+            with torch.no_grad():
+                return clean, PROPERTIES[name](self.subject.decode(clean)).double()
+        psi: list[Tensor] = []
+        for part in clean.split(_GROUP):
+            sitting.tell(f"local scaling of {sum(map(len, psi))} of {len(clean)}")
+            psi.append(local_scaling(self.subject.map, part, generator=given["seed"]).value)
+        return clean, torch.cat(psi)
+
+    def _guided(self, name: str, rho: float, sitting: Sitting) -> Piece:
+        """Samples from the common noise, their true local scaling, diversity and quality, and a strip of some."""
+        import torch
+
+        from theodolite.descriptors import local_scaling
+        from theodolite.maps import sampler_map
+        from theodolite.steering import guide
+        from theodolite.steering.sweep import mean_over_samples
+
+        given, (options, judge) = self.given, self._judged
+        scaling = self._reward("scaling", sitting)
+        noise = self.subject.noise(given["samples"], given["seed"] + 1)
+        reward = scaling if name == "scaling" else self._control(name, scaling, sitting)
+        model = guide(self.subject.model, reward, rho, norm=given["norm"], levels=scaling.levels, **options)
+        sitting.tell("samples")
+        with torch.no_grad():
+            points = sampler_map(model, given["steps"])(noise)
+            images = self.subject.decode(points[:_COLUMNS])
+        sitting.tell("local scaling")
+        psi = local_scaling(self.subject.map, points[: given["measured"]])
+        with torch.no_grad():
+            measured = {"local_scaling": mean_over_samples(psi.value, psi.status), **dict(judge(points))}
+        rows = numbers(measured, reward=name if rho else None, rho=rho)
+        return Piece(rows, {"local_scaling": psi.value}, {"": _strip(images)})
+
+    @cached_property
+    def _judged(self) -> tuple[dict[str, Any], Judge]:
+        return self.subject.judged(self.given["samples"], self.given["guidance"], self.given["seed"])
+
+    def _reward(self, name: str, sitting: Sitting) -> LearnedReward:
+        return _of_piece(sitting.piece(f"reward-{name}")).to(self.device)
+
+    def _control(self, name: str, scaling: LearnedReward, sitting: Sitting) -> Reward:
+        from theodolite.steering import random_direction
+
+        if name != "random":
+            return self._reward(name, sitting)
+        n, seed = self.given["samples"], self.given["seed"]
+        return random_direction(n, self.subject.shape, generator=seed, like=scaling)
+
+    @classmethod
+    def derive(cls, run: Run) -> Derived:
+        """Paired changes of local scaling over the scales, of every reward that is done at all of them."""
+        from theodolite.steering.sweep import paired_changes
+
+        rhos = sorted({0.0, *run.settings["rho"]})
+        rows = []
+        own = {name: {rho: _scaling_of(run, name, rho) for rho in rhos} for name in done_rewards(run)}
+        for name, measured in own.items():
+            for rho, changes in paired_changes(measured, None if name == "scaling" else own["scaling"]).items():
+                rows += numbers(changes, reward=name, rho=rho)
+        return Derived(rows)
+
+    @classmethod
+    def page(cls, run: Run) -> Page:
+        """Strips of samples, what every reward does over the scales, and how well it is read from noise."""
+        from theodolite.experiments.guide.page import page
+
+        return page(run)
+
+    @classmethod
+    def quantities(cls) -> Mapping[str, Quantity]:
+        """What the numbers are called."""
+        from theodolite.experiments.guide.reading import QUANTITIES
+
+        return QUANTITIES
+
+
+def unit_of(reward: str, rho: float) -> str:
+    """The unit of samples that a reward guides at a scale; those of zero are the same for all."""
+    return f"{reward}_{rho:+.12g}" if rho else "unguided"
+
+
+def done_rewards(run: Run) -> list[str]:
+    """Rewards that are done at every scale, that of local scaling first; none where that one is not done."""
+    rhos = [0.0, *run.settings["rho"]]
+    names = ["scaling", *dict.fromkeys(run.settings["control"])]
+    done = [name for name in names if all(unit_of(name, rho) in run.units for rho in rhos)]
+    return done if "scaling" in done else []
+
+
+def reward_of(run: Run, name: str = "scaling") -> LearnedReward:
+    """A reward that a run fitted.
+
+    Raises:
+        InputError: it is not finished.
+    """
+    return _of_piece(run.piece(f"reward-{name}"))
+
+
+def _of_piece(piece: Piece) -> LearnedReward:
+    from theodolite.steering import LearnedReward
+
+    return LearnedReward.unpacked(piece.arrays, piece.about["config"])
+
+
+def _read_reward(path: str | Path) -> LearnedReward:
+    """The reward of a run folder, or of a file."""
+    from theodolite.errors import path_of
+    from theodolite.runs.run import read_run
+    from theodolite.steering import LearnedReward
+
+    source = path_of(path, "a reward")
+    if not source.is_dir():
+        return LearnedReward.load(source)
+    run = read_run(source)
+    if run.kind != Guide.kind:
+        raise InputError(f"a run of `theodolite guide` or the file of a reward expected, {path} is of {run.kind}")
+    return reward_of(run)
+
+
+def _hash_of(reward: LearnedReward) -> str:
+    import hashlib
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(reward.packed()[0].items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _scaling_of(run: Run, reward: str, rho: float) -> tuple[Tensor, str]:
+    """Local scaling of every sample that was measured, and what its mean was found to be."""
+    unit = unit_of(reward, rho)
+    return run.arrays(unit)["local_scaling"], str(run.rows("local_scaling", unit=unit)[0]["status"])
+
+
+def _strip(images: Tensor) -> Any:
+    """Images in [-1, 1] side by side, pixel by pixel."""
+    import torch
+    from PIL import Image
+
+    row = torch.cat(list(images.float().cpu()), -1)
+    pixels = ((row + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+
+
+EXPERIMENT = Guide
