@@ -6,7 +6,7 @@ PIP_ARGS ?=
 BIN = $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo test lint check clean
+.PHONY: demo test slow lint check clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -23,7 +23,10 @@ demo: $(VENV)/.installed
 	$(BIN)/theodolite demo --out $(RUN)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n auto -m slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -2,20 +2,21 @@
 
 import pytest
 
+from theodolite import read_run
 from theodolite.cli import demo as verb
-from theodolite.surveys import read_run
 
 
 def test_the_demo_ends_with_the_path_of_a_report(invoke, tmp_path, monkeypatch):
     pytest.importorskip("plotly")
     pytest.importorskip("jinja2")
-    monkeypatch.setitem(verb.SETTINGS, "limit", 2)
-    monkeypatch.setitem(verb.SETTINGS, "budget", "quick")
+    real = verb.conduct
+    small = {"limit": 2, "budget": "quick"}
+    monkeypatch.setattr(verb, "conduct", lambda kind, words, out, given: real(kind, words, out, {**given, **small}))
     result = invoke("demo", "--out", tmp_path / "demo")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1] == str(tmp_path / "demo" / "report.html")
     run = read_run(tmp_path / "demo")
     assert run.info["status"] == "complete"
-    assert len(run.samples) == 2
+    assert len(run.units) == 2
     assert run.info["failed"] == []
     assert run.info["self_check"]["passed"]

@@ -10,9 +10,9 @@ import sys
 
 import pytest
 
-from theodolite.cli import terminal
-from theodolite.surveys import read_run
-from theodolite.surveys.store import RunFolder, is_held
+from theodolite.experiments.survey import EXPERIMENT
+from theodolite.runs.folder import RunFolder, is_held
+from theodolite.runs.run import read_run, schema_of
 
 LONGEST = "curvature_infinitesimal_leading"
 
@@ -20,7 +20,7 @@ LONGEST = "curvature_infinitesimal_leading"
 def test_the_table_holds_every_quantity(invoke, done):
     result = invoke("show", done)
     assert result.exit_code == 0
-    assert "tiny, 2 samples, budget quick, complete" in result.stdout
+    assert "tiny, 2 samples, budget quick" in result.stdout
     for quantity in read_run(done).quantities:
         assert re.search(rf"^ *{quantity} ", result.stdout, re.MULTILINE)
 
@@ -29,16 +29,18 @@ def test_flagged_quantities_say_why(invoke, photos, tmp_path):
     words = ("--budget", "quick", "--descriptors", "local_complexity", "--limit", 2, "--no-report", "--quiet")
     invoke("survey", "tiny:make", "--data", photos, "--out", tmp_path / "run", *words)
     result = invoke("show", tmp_path / "run")
-    line = next(line for line in result.stdout.splitlines() if line.startswith("local_complexity: "))
-    assert line == "local_complexity: 2 undefined; the map calls no activation with a kink at zero"
+    row = next(line.split() for line in result.stdout.splitlines() if line.split()[:1] == ["local_complexity"])
+    assert row[-2:] == ["0", "2"]  # samples with a number, and flagged ones
+    assert read_run(tmp_path / "run").info["messages"]["local_complexity"].startswith("the map calls no activation")
 
 
 def test_json_is_one_object_without_nan(invoke, done):
     result = invoke("show", done, "--json", "--sort", "local_rank")
     content = json.loads(result.stdout, parse_constant=lambda word: 1 / 0)
-    assert content["samples"] == 2
-    assert [entry["quantity"] for entry in content["quantities"]] == read_run(done).quantities
-    values = [entry["value"] for entry in content["samples_by"]["local_rank"]]
+    assert content["units"] == 2
+    everything = json.loads(invoke("show", done, "--json").stdout)["tables"]
+    assert [entry["quantity"] for entry in everything["quantities"]] == read_run(done).quantities
+    values = [entry["local_rank"]["value"] for entry in content["tables"]["samples"]]
     assert values == sorted(values, reverse=True)
     assert len(values) == 2
 
@@ -46,9 +48,8 @@ def test_json_is_one_object_without_nan(invoke, done):
 def test_samples_are_listed_by_a_quantity(invoke, done):
     text = invoke("show", done, "--sort", "local_rank").stdout
     column = read_run(done).column("local_rank")
-    first = column["sample"][column["value"].argmax()]
-    lines = text[text.index("samples by local_rank") :].splitlines()
-    assert next(line.split()[0] for line in lines if re.match(r" *0\d ", line)) == first
+    first = column["unit"][column["value"].argmax()]
+    assert next(line.split()[0] for line in text.splitlines() if re.match(r" *0\d ", line)) == first
 
 
 def test_an_unknown_quantity_or_run_is_one_line(invoke, done, tmp_path):
@@ -62,7 +63,7 @@ def test_an_unknown_quantity_or_run_is_one_line(invoke, done, tmp_path):
 
 def rewritten(run, **info):
     """The run with other entries in its record."""
-    RunFolder(run).write_info({**read_run(run).info, **info})
+    RunFolder(run, schema_of(EXPERIMENT)).write_record({**read_run(run).info, **info})
     return run
 
 
@@ -96,26 +97,43 @@ def test_a_narrow_terminal_loses_columns_and_breaks_no_name(invoke, made_up, mon
 
 def test_samples_without_a_number_to_rank_by_come_last(invoke, made_up):
     run = made_up(quantities=("axis_rotation",), samples=8)
-    rows = terminal.samples_by(read_run(run), "axis_rotation")
-    assert [row["status"] for row in rows] == ["ok"] * 6 + ["undetermined"] * 2
-    values = [row["value"] for row in rows[:6]]
+    rows = json.loads(invoke("show", run, "--json", "--sort", "axis_rotation").stdout)["tables"]["samples"]
+    assert [row["axis_rotation"]["status"] for row in rows] == ["ok"] * 6 + ["undetermined"] * 2
+    values = [row["axis_rotation"]["value"] for row in rows[:6]]
     assert values == sorted(values, reverse=True)
-    assert invoke("show", run, "--sort", "axis_rotation").stdout.splitlines()[-2].split()[-1] == "undetermined"
+    printed = [line for line in invoke("show", run, "--sort", "axis_rotation").stdout.splitlines() if "sample_" in line]
+    assert [line.split()[-1] for line in printed[-2:]] == ["–", "–"]
+    left = json.loads(invoke("show", run, "--json", "--filter", "axis_rotation!=undetermined").stdout)["tables"]
+    assert len(left["samples"]) == 6
 
 
 def test_a_killed_run_is_interrupted_and_a_held_one_running(invoke, done):
     rewritten(done, status="running")
     assert not is_held(done)
-    assert ", interrupted" in invoke("show", done).stdout
+    assert "this run is interrupted: 2 of 2 are finished" in invoke("show", done).stdout
     assert json.loads(invoke("show", done, "--json").stdout)["status"] == "interrupted"
-    with RunFolder(done).locked():
-        assert ", running" in invoke("show", done).stdout
+    with RunFolder(done, schema_of(EXPERIMENT)).held():
+        assert "this run is running" in invoke("show", done).stdout
 
 
 def test_a_failed_self_check_is_told_again(invoke, done):
     check = {**read_run(done).info["self_check"], "passed": False, "message": "JVP is wrong"}
     for verb in ("show", "report"):
         assert "self-check failed: JVP is wrong" in invoke(verb, rewritten(done, self_check=check)).stderr
+
+
+def test_control_characters_do_not_reach_the_terminal(invoke, done):
+    hostile = "\x1b[31mred\x07\nline\u202e"
+    info = read_run(done).info
+    skipped = [{"file": f"{hostile}.png", "reason": hostile}]
+    failed = [{"unit": "00", "what": hostile, "reason": hostile}]
+    data = {**info["data"], "skipped": skipped, "files": [{"sample": "00", "file": hostile}]}
+    rewritten(done, data=data, failed=failed, model={**info["model"], "name": hostile})
+    for words in (("show", done), ("show", done, "--sort", "local_rank"), ("report", done)):
+        result = invoke(*words)
+        assert result.exit_code == 0, result.output
+        assert not {"\x1b", "\x07", "\u202e"} & {*result.output}, words
+        assert len(result.stderr.splitlines()) == 2
 
 
 def printed_to(descriptor, run, *words):

@@ -1,4 +1,4 @@
-"""Tiny images and models, a runner of the command line in this process, and one in its own."""
+"""Tiny models and images, runners of the command line here and in its own process, and what refusals look like."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from click.testing import CliRunner
 import theodolite
 from theodolite.cli.main import main
 
-HERE = pathlib.Path(__file__).parents[1] / "surveys"
+TESTS = pathlib.Path(__file__).parents[1]
+HERE = TESTS / "surveys"
+sys.path[:0] = [str(TESTS), str(TESTS / "golden")]
 
 
 @pytest.fixture

@@ -53,6 +53,15 @@ def numbers(run: pathlib.Path) -> dict[str, Number]:
     return _merged(_KINDS[kind](run), _of_arrays(run))
 
 
+def _kit(run: pathlib.Path) -> dict[str, Number]:
+    """The one long table of a run: its coordinates without the unit, which follows from them."""
+    rows = _rows(run, "quantities")
+    own = ("unit", "model", "quantity", "value", "stderr", "low", "high", "n", "passes", "status")
+    return _long(
+        [{**row, "passes": row["passes"] or None} for row in rows], [name for name in rows[0] if name not in own]
+    )
+
+
 def _survey(run: pathlib.Path) -> dict[str, Number]:
     return _long(_rows(run, "quantities"), ("sample", "map", "sigma"))
 
@@ -106,24 +115,19 @@ def _phases(run: pathlib.Path) -> dict[str, Number]:
     )
 
 
-def _path(run: pathlib.Path) -> dict[str, Number]:
-    routes = _long(_rows(run, "routes"), ("route",))
-    return _merged(routes, _wide(_rows(run, "steps"), ("route", "step"), ("jump",)))
-
-
 def _guide(run: pathlib.Path) -> dict[str, Number]:
     return _long(_rows(run, "quantities"), ("reward", "rho", "sigma"))
 
 
 _KINDS: dict[str, Callable[[pathlib.Path], dict[str, Number]]] = {
-    "survey": _survey,
+    "survey": _kit,
     "rank": _rank,
     "detect": _table,
     "decouple": _decouple,
     "hotspots": _table,
     "traverse": _traverse,
     "phases": _phases,
-    "path": _path,
+    "path": _kit,
     "guide": _guide,
 }
 

@@ -1,4 +1,4 @@
-"""A run folder made up from random numbers, as `surveys` writes it: what the report is tested on without a model."""
+"""A run folder made up from random numbers, as `survey` writes it: what the report is tested on without a model."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from theodolite.surveys import Run, read_run
-from theodolite.surveys.store import RunFolder
+from theodolite.experiments.survey import EXPERIMENT
+from theodolite.runs.folder import RunFolder
+from theodolite.runs.run import Run, read_run, schema_of
 
 QUANTITIES = {
     "local_scaling": ("Local scaling", "nats", "Σ log σᵢ", "arXiv 2408.08307"),
@@ -35,6 +36,9 @@ QUANTITIES = {
 }
 """Label, unit, formula and source of each quantity in the made-up runs."""
 
+ABOUT = {"about": {"way": "forward", "status": "ok", "passes": 3456}, "failed": [], "messages": {}, "seconds": 13.4}
+"""What is remembered of every sample."""
+
 STATUS_OF = {"curvature": "truncated", "leading_singular_value": "lower-bound", "axis_rotation": "undetermined"}
 
 
@@ -54,16 +58,16 @@ def write_run(
     """Write a run folder; `nothing` names quantities that are NaN at every sample, `info` replaces keys of run.json."""
     random = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    store = RunFolder(folder)
+    store = RunFolder(folder, schema_of(EXPERIMENT))
     ids = [f"sample_{index:03d}" for index in range(samples)]
     files = list(names) + [f"crop_{index:03d}.png" for index in range(len(names), samples)]
-    store.write_info({**_info(model, ids, files, quantities), **info})
+    store.write_record({**_info(model, ids, files, quantities), **info})
     for index, sample in enumerate(ids):
         stretch, bend = random.normal(1.1, 0.12), np.exp(random.normal(3.0, 0.5))
         drawn = {name: _value(name, stretch, bend, random) for name in quantities}
         rows = [_row(sample, name, *drawn[name], index, flagged, name in nothing) for name in quantities]
         shown = _pictures(random) if pictures else {}
-        store.write_shard(sample, rows, _arrays(stretch, random), shown, {})
+        store.write_unit(sample, rows, _arrays(stretch, random), shown, ABOUT)
     store.merge(ids)
     return folder
 
@@ -91,7 +95,9 @@ def _row(
     if nothing:
         value, stderr, status = float("nan"), float("nan"), "undefined"
     fixed = {"model": "made-up", "map": "decoder", "sigma": None, "passes": 288, "n": 6}
-    return {**fixed, "sample": sample, "quantity": name, "value": value, "stderr": stderr, "status": status}
+    low = value if status == "lower-bound" else value - 1.96 * stderr
+    ends = {"low": low, "high": value + 1.96 * stderr}
+    return {**fixed, "sample": sample, "quantity": name, "value": value, "stderr": stderr, **ends, "status": status}
 
 
 def _arrays(stretch: float, random: np.random.Generator) -> dict[str, torch.Tensor]:
@@ -106,19 +112,23 @@ def _pictures(random: np.random.Generator) -> dict[str, Image.Image]:
     ramp = np.linspace(0, 1, 32)
     tint = random.uniform(0.3, 1.0, 3)
     pixels = (255 * np.stack(np.meshgrid(ramp, ramp), -1).mean(-1)[..., None] * tint).astype(np.uint8)
-    return {".png": Image.fromarray(pixels), ".reconstruction.png": Image.fromarray(pixels // 2 + 60)}
+    return {"": Image.fromarray(pixels), "reconstruction": Image.fromarray(pixels // 2 + 60)}
 
 
 def _info(model: str, ids: list[str], files: list[str], quantities: tuple[str, ...]) -> dict[str, Any]:
     keys = ("label", "unit", "formula", "source")
     return {
-        "format": 1,
+        "format": 2,
+        "kind": "survey",
         "theodolite": "0.1.0",
         "command": "theodolite survey zoo:made-up --data photos --out run",
+        "configuration": "0" * 64,
         "status": "complete",
         "created": "2026-03-12T10:04:11+00:00",
         "finished": "2026-03-12T10:06:52+00:00",
-        "settings": {"model": model, "data": "photos", "limit": None, "size": 32, "budget": "standard", "seed": 0},
+        "arguments": {"model": model},
+        "settings": {"data": "photos", "limit": None, "size": 32, "budget": "standard", "seed": 0},
+        "content": {},
         "effort": {"probes": 6, "depth": 24, "neighbours": 8, "scales": [0.1, 1.0]},
         "model": {
             "name": model,
@@ -129,14 +139,18 @@ def _info(model: str, ids: list[str], files: list[str], quantities: tuple[str, .
             "parameters": 2445063,
             "dtype": "float32",
         },
+        "latent_shape": [4, 4, 4],
         "output_shape": [3, 32, 32],
         "data": {
             "folder": "photos",
-            "files": [{"sample": sample, "file": file, "sha256": "0" * 64} for sample, file in zip(ids, files)],
+            "files": [{"sample": sample, "file": file} for sample, file in zip(ids, files)],
             "skipped": [{"file": "broken.png", "reason": "truncated image file"}],
         },
+        "left_out": [],
         "self_check": {"passed": True, "first_order": 2.1e-7, "second_order": 4.4e-5, "tolerance": 1e-3},
-        "derivatives": {"way": "forward", "status": "ok"},
+        "units": ids,
+        "failed": [],
+        "messages": {},
         "quantities": {
             name: {
                 **dict(zip(keys, QUANTITIES[name])),
@@ -144,9 +158,17 @@ def _info(model: str, ids: list[str], files: list[str], quantities: tuple[str, .
             }
             for name in quantities
         },
-        "versions": {"theodolite": "0.1.0", "torch": "2.13.0", "python": "3.11.7"},
-        "machine": {"system": "Linux", "cpus": 2, "gpu": None},
-        "timing": {"seconds": 161.2, "passes": 41472},
+        "sittings": [
+            {
+                "started": "2026-03-12T10:04:11+00:00",
+                "finished": "2026-03-12T10:06:52+00:00",
+                "theodolite": "0.1.0",
+                "versions": {"theodolite": "0.1.0", "torch": "2.13.0", "python": "3.11.7"},
+                "machine": {"system": "Linux", "cores": 2, "accelerator": None},
+                "units": len(ids),
+                "seconds": 161.2,
+            }
+        ],
     }
 
 

@@ -38,7 +38,7 @@ def test_every_figure_is_drawn_and_hovering_shows_the_sample(visit, make_run):
     card = page.locator("#card")
     assert card.locator("h4").text_content() == HOSTILE
     assert card.locator("img").count() == 2
-    own = page.locator('#table tr[data-sample="0"] td[data-quantity="curvature"]').text_content().strip()
+    own = page.locator('#table-samples tr[data-sample="0"] td[data-column="curvature"]').text_content().strip()
     assert own in card.text_content()
     assert page.evaluate("document.querySelectorAll('#card img')[0].naturalWidth") == 32
 
@@ -72,16 +72,16 @@ def test_on_a_phone_a_tap_shows_the_sample_and_another_hides_it(visit, make_run)
 
 def test_the_table_sorts_and_unusable_values_stay_last(visit, make_run):
     page = visit(write_report(make_run(samples=8, nothing=("detail_share",))))
-    page.locator("#all-samples summary").click()
-    heading = page.locator('#table th[data-quantity="curvature"]')
+    page.locator("#samples summary").click()
+    heading = page.locator('#table-samples th[data-column="curvature"]')
     values = "all => all.map(cell => parseFloat(cell.dataset.value))"
     for direction in ("descending", "ascending"):
         heading.locator("button").click()
         assert heading.get_attribute("aria-sort") == direction
-        found = page.eval_on_selector_all('#table td[data-quantity="curvature"]', values)
+        found = page.eval_on_selector_all('#table-samples td[data-column="curvature"]', values)
         assert found == sorted(found, reverse=direction == "descending")
-    page.locator("#table thead button").first.click()
-    files = page.locator("#table .file").all_text_contents()
+    page.locator("#table-samples thead button").first.click()
+    files = page.locator("#table-samples .file").all_text_contents()
     assert files == sorted(files, reverse=True)
 
 

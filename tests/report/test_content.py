@@ -1,33 +1,33 @@
 import numpy as np
 import pytest
-from theodolite.report.content import read_content
 
-from theodolite.report import content as module
+from theodolite.experiments.survey.page import survey_listing
+from theodolite.report import samples as module
 
 
 def test_curvature_orders_the_samples_and_undetermined_ones_stay_out(make_run):
     run = make_run(samples=11)
-    content = read_content(run)
-    assert content.brittleness is not None
-    assert content.brittleness.quantity.name == "curvature"
+    content = survey_listing(run)
+    assert content.order is not None
+    assert content.order.quantity.name == "curvature"
     values = content.quantity("curvature").values
-    assert list(content.brittleness.order) == np.argsort(values).tolist()
-    ends = content.brittleness.positions[[content.brittleness.order[0], content.brittleness.order[-1]]]
+    assert list(content.order.places) == np.argsort(values).tolist()
+    ends = content.order.positions[[content.order.places[0], content.order.places[-1]]]
     np.testing.assert_allclose(ends, [0.0, 1.0])
     rotation = content.quantity("axis_rotation")
     assert rotation.usable.tolist() == [index % 5 != 1 for index in range(11)]
 
 
 def test_without_curvature_the_leading_singular_value_orders_them(make_run):
-    content = read_content(make_run(quantities=("local_rank", "leading_singular_value")))
-    assert content.brittleness.quantity.name == "leading_singular_value"
-    assert read_content(make_run("other", quantities=("local_rank",))).brittleness is None
-    nan = read_content(make_run("nan", quantities=("curvature", "leading_singular_value"), nothing=("curvature",)))
-    assert nan.brittleness.quantity.name == "leading_singular_value"
+    content = survey_listing(make_run(quantities=("local_rank", "leading_singular_value")))
+    assert content.order.quantity.name == "leading_singular_value"
+    assert survey_listing(make_run("other", quantities=("local_rank",))).order is None
+    nan = survey_listing(make_run("nan", quantities=("curvature", "leading_singular_value"), nothing=("curvature",)))
+    assert nan.order.quantity.name == "leading_singular_value"
 
 
 def test_variants_know_their_family(make_run):
-    content = read_content(make_run(samples=2))
+    content = survey_listing(make_run(samples=2))
     families = {item.name: item.family for item in content.quantities}
     assert families["curvature_leading"] == "curvature"
     assert families["local_scaling_per_dimension"] == "local_scaling_per_dimension"
@@ -37,11 +37,10 @@ def test_variants_know_their_family(make_run):
 
 def test_values_pictures_and_files_belong_to_their_sample(make_run):
     run = make_run(samples=4, names=("zebra.png",))
-    content = read_content(run)
+    content = survey_listing(run)
     assert [sample.file for sample in content.samples] == ["zebra.png", "crop_001.png", "crop_002.png", "crop_003.png"]
     assert all(sample.image.startswith("data:image/png;base64,") for sample in content.samples)
     np.testing.assert_array_equal(content.quantity("local_rank").values, run.column("local_rank")["value"])
-    assert content.latent_shape == (4, 4, 4)
     assert content.flagged == {"lower-bound": 1, "truncated": 1, "undetermined": 1}
 
 
@@ -49,7 +48,7 @@ def test_a_large_run_is_listed_at_even_steps_and_summarised_whole(make_run, monk
     monkeypatch.setattr(module, "MOST_SAMPLES", 5)
     monkeypatch.setattr(module, "AT_EACH_END", 1)
     run = make_run(samples=12)
-    content = read_content(run)
+    content = survey_listing(run)
     curvature = run.column("curvature")["value"]
     listed = {0, 3, 6, 9, int(curvature.argmin()), int(curvature.argmax())}
     assert content.count == 12
@@ -66,12 +65,12 @@ def test_the_colour_scale_is_logarithmic_only_over_a_wide_range(make_run, monkey
         type(run),
         "column",
         lambda self, name: {
-            "sample": np.array(run.samples),
+            "unit": np.array(run.units),
             "value": values,
             "stderr": np.full(3, 0.1),
             "status": np.array(["ok"] * 3),
         },
     )
-    found = read_content(run).brittleness
+    found = survey_listing(run).order
     assert found.logarithmic is (spread > 30)
     np.testing.assert_allclose(found.positions, [0.5] * 3 if spread == 1.0 else [0.0, 0.5, 1.0])

@@ -1,13 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from theodolite.report.content import read_content
 
+from theodolite.experiments.survey.page import survey_listing
 from theodolite.report import figures
 
 
 @pytest.fixture
 def content(make_run):
-    return read_content(make_run(samples=16))
+    return survey_listing(make_run(samples=16))
 
 
 def points_of(figure):
@@ -69,7 +71,7 @@ def test_the_spectrum_has_a_band_a_mean_and_a_line_a_sample(content):
 
 
 def test_one_sample_has_a_spectrum_without_band_and_no_distribution(make_run):
-    content = read_content(make_run(samples=1))
+    content = survey_listing(make_run(samples=1))
     figure = figures.spectrum_density(content, figures.averaged_spectrum(content))
     assert not any(trace.fill for trace in figure.data)
     assert all(figures.distribution(content, quantity) is None for quantity in content.quantities)
@@ -77,7 +79,7 @@ def test_one_sample_has_a_spectrum_without_band_and_no_distribution(make_run):
 
 def test_a_wide_distribution_is_logarithmic(content):
     quantity = content.quantity("curvature")
-    wide = type(quantity)(**{**vars(quantity), "values": np.geomspace(0.01, 100.0, 16)})
+    wide = replace(quantity, values=np.geomspace(0.01, 100.0, 16))
     figure = figures.distribution(content, wide)
     assert figure.layout.xaxis.type == "log"
     assert figure.layout.xaxis.range[0] < -2 < 2 < figure.layout.xaxis.range[1]
@@ -85,6 +87,6 @@ def test_a_wide_distribution_is_logarithmic(content):
 
 def test_axis_titles_are_escaped(content):
     quantity = content.quantity("local_rank")
-    hostile = type(quantity)(**{**vars(quantity), "label": "<a href='x'>rank</a>", "unit": "a & b"})
+    hostile = replace(quantity, words={**quantity.words, "label": "<a href='x'>rank</a>", "unit": "a & b"})
     title = figures.scatter(content, hostile, quantity).layout.xaxis.title.text
     assert title == "&lt;a href='x'&gt;rank&lt;/a&gt; (a &amp; b)"

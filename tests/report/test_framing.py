@@ -1,9 +1,11 @@
 """Axes: nothing is squeezed by one sample, nothing is cut without a sign, nothing goes beyond what is possible."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from theodolite.report.content import read_content
 
+from theodolite.experiments.survey.page import survey_listing
 from theodolite.report import figures
 from theodolite.report.framing import central, framed
 
@@ -12,7 +14,7 @@ VALUES = np.linspace(1.0, 2.0, 12)
 
 
 def changed(quantity, **fields):
-    return type(quantity)(**{**vars(quantity), **fields})
+    return replace(quantity, **fields)
 
 
 def test_every_value_and_interval_is_inside_when_none_is_far():
@@ -56,7 +58,7 @@ def test_logarithmic_ends_are_told_in_the_values_unit():
 
 
 def test_figures_draw_the_signs(make_run):
-    content = read_content(make_run(samples=12, flagged=False))
+    content = survey_listing(make_run(samples=12, flagged=False))
     quantity = content.quantity("local_rank")
     values, stderr = np.append(VALUES[1:], 40.0), np.append(3.0, NONE[1:])
     figure = figures.distribution(content, changed(quantity, values=values, stderr=stderr))
@@ -71,18 +73,18 @@ def test_figures_draw_the_signs(make_run):
 
 
 def test_a_cosine_is_not_drawn_beyond_one(make_run):
-    content = read_content(make_run(samples=12, flagged=False))
+    content = survey_listing(make_run(samples=12, flagged=False))
     values = np.linspace(0.9, 0.999, 12)
-    cosine = changed(content.quantity("local_rank"), name="axis_cosine", values=values, stderr=NONE + 0.05)
+    cosine = changed(content.quantity("local_rank"), name="axis_cosine", most=1.0, values=values, stderr=NONE + 0.05)
     outline, points, _, _ = figures.distribution(content, cosine).data
     assert max(outline.x) <= 1.0
     assert (np.array(points.x) + np.array(points.error_x.array)).max() <= 1.0 + 1e-4
 
 
 def test_values_close_to_each_other_stay_apart(make_run):
-    content = read_content(make_run(samples=12, flagged=False))
+    content = survey_listing(make_run(samples=12, flagged=False))
     values = 1 - np.linspace(1e-8, 4e-7, 12)
-    cosine = changed(content.quantity("local_rank"), name="axis_cosine", values=values, stderr=NONE + 1e-7)
+    cosine = changed(content.quantity("local_rank"), name="axis_cosine", most=1.0, values=values, stderr=NONE + 1e-7)
     figure = figures.distribution(content, changed(cosine, stderr=np.append(1.0, cosine.stderr[1:])))
     assert figure.data[3].x == (figure.layout.xaxis.range[0],)
     points = figures.distribution(content, cosine).data[1]

@@ -7,8 +7,10 @@ import pytest
 
 from theodolite.errors import InputError
 from theodolite.estimates import STATUSES
+from theodolite.experiments.survey import EXPERIMENT
 from theodolite.report import write_report
-from theodolite.surveys.store import RunFolder
+from theodolite.runs.folder import RunFolder
+from theodolite.runs.run import schema_of
 
 HOSTILE = '</script><img src=x onerror=alert(1)>&".png'
 
@@ -59,7 +61,7 @@ def test_a_path_or_a_run_is_taken_and_another_file_can_be_named(make_run, tmp_pa
 def test_an_interrupted_run_and_a_failed_check_are_announced(make_run):
     text = page(make_run(samples=3, status="interrupted", self_check={"passed": False, "message": "JVP is wrong"}))
     assert "This run is interrupted." in text
-    assert "The derivative self-check failed." in text
+    assert "The derivatives' self-check failed." in text
     assert "JVP is wrong" in text
     assert "This run is" not in page(make_run("fine", samples=3))
 
@@ -72,7 +74,7 @@ def test_one_sample_has_no_distributions_and_no_order(make_run):
 
 def test_no_sample_yet_still_makes_a_report(make_run):
     run = make_run(samples=0, quantities=(), status="running")
-    with RunFolder(run.path).locked():
+    with RunFolder(run.path, schema_of(EXPERIMENT)).held():
         text = page(run)
     assert sections(text) == ["summary", "method", "cite"]
     assert "No sample has been measured yet." in text
@@ -113,8 +115,8 @@ def test_a_model_without_pictures_has_no_images(make_run):
 
 
 def test_a_bare_run_json_is_enough(make_run):
-    empty = {"settings": {}, "model": {}, "self_check": {}, "effort": {}, "versions": {}, "machine": {}, "timing": {}}
-    text = page(make_run(samples=3, **empty, created=None, output_shape=None, derivatives=None))
+    empty = {"settings": {}, "model": {}, "self_check": {}, "effort": {}, "content": {}, "sittings": []}
+    text = page(make_run(samples=3, **empty, created="", output_shape=None, latent_shape=None))
     assert "<h1>model</h1>" in text
 
 

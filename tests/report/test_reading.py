@@ -1,15 +1,16 @@
 import pytest
-from theodolite.report.content import read_content
-from theodolite.report.reading import brittle_definition, reading
+
+from theodolite.experiments.survey.page import survey_listing
+from theodolite.experiments.survey.reading import brittle_definition, reading
 
 
 def test_two_sentences_carry_the_numbers_of_the_run(make_run):
-    content = read_content(make_run(samples=16, model="taesd"))
+    content = survey_listing(make_run(samples=16, model="taesd"))
     first, second = reading(content)
     assert first.startswith("Around the 16 latents surveyed, the decoder of taesd changes lengths ")
     rank = content.quantity("local_rank").summarised(3)["median"]
     assert f"about {rank} of 64 latent dimensions (entropy rank)." in first
-    least, most = content.brittleness.order[0], content.brittleness.order[-1]
+    least, most = content.order.places[0], content.order.places[-1]
     for index in (least, most):
         assert f"{content.quantity('curvature').at(index)} ({content.samples[index].file})" in second
     assert "well-separated samples differ" in second
@@ -17,8 +18,8 @@ def test_two_sentences_carry_the_numbers_of_the_run(make_run):
 
 @pytest.mark.parametrize(("high", "words"), [(1.15, "their order is uncertain"), (1.3, "close samples cannot be put")])
 def test_a_spread_within_the_errors_is_called_uncertain(make_run, high, words):
-    content = read_content(make_run(samples=9, quantities=("axis_rotation", "leading_singular_value"), flagged=False))
-    quantity = content.brittleness.quantity
+    content = survey_listing(make_run(samples=9, quantities=("axis_rotation", "leading_singular_value"), flagged=False))
+    quantity = content.order.quantity
     summary = {**quantity.summary, "low": 1.0, "high": high, "median_stderr": 0.1}
     object.__setattr__(quantity, "summary", summary)
     first, second = reading(content)
@@ -27,7 +28,7 @@ def test_a_spread_within_the_errors_is_called_uncertain(make_run, high, words):
 
 
 def test_one_sample_makes_no_claim_about_differences(make_run):
-    content = read_content(make_run(samples=1))
+    content = survey_listing(make_run(samples=1))
     first, second = reading(content)
     assert first.startswith("Around the one latent surveyed, ")
     assert "quartiles" not in first
@@ -36,7 +37,7 @@ def test_one_sample_makes_no_claim_about_differences(make_run):
 
 @pytest.mark.parametrize("samples", [0, 3])
 def test_nothing_measured_is_said(make_run, samples):
-    content = read_content(make_run(samples=samples, quantities=("curvature",), nothing=("curvature",)))
+    content = survey_listing(make_run(samples=samples, quantities=("curvature",), nothing=("curvature",)))
     expected = (
         "No sample has been measured yet."
         if samples == 0
@@ -51,20 +52,18 @@ FAILED = {"passed": False, "first_order_holds": False, "second_order_holds": Tru
 
 def test_a_failed_self_check_lets_nothing_be_read_off(make_run):
     expected = ["No number of this report can be read as geometry: JVP is wrong."]
-    assert reading(read_content(make_run(samples=6, self_check=FAILED))) == expected
-    older = {"passed": False, "second_order_holds": True, "message": "JVP is wrong"}
-    assert reading(read_content(make_run("older", samples=6, self_check=older))) == expected
+    assert reading(survey_listing(make_run(samples=6, self_check=FAILED))) == expected
     second = {**FAILED, "first_order_holds": True, "second_order_holds": False}
-    assert len(reading(read_content(make_run("second", samples=6, self_check=second)))) == 2
+    assert len(reading(survey_listing(make_run("second", samples=6, self_check=second)))) == 2
 
 
 def test_curvature_in_the_table_is_not_called_unmeasured(make_run):
     names = ("curvature", "leading_singular_value")
-    content = read_content(make_run(samples=3, quantities=names, nothing=("curvature",)))
+    content = survey_listing(make_run(samples=3, quantities=names, nothing=("curvature",)))
     assert "Curvature, the better guide, has no value that can be ranked here." in brittle_definition(content)
 
 
 def test_brittle_is_defined_by_what_was_measured(make_run):
-    assert "high curvature" in brittle_definition(read_content(make_run(samples=2)))
-    other = read_content(make_run("other", samples=2, quantities=("leading_singular_value",)))
+    assert "high curvature" in brittle_definition(survey_listing(make_run(samples=2)))
+    other = survey_listing(make_run("other", samples=2, quantities=("leading_singular_value",)))
     assert "Curvature, the better guide, was not measured." in brittle_definition(other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -108,6 +109,18 @@ class SlowEncoder(Encoder):
         return super().forward(images)
 
 
+class HeldEncoder(Encoder):
+    """Waits at its fourth image while the file that HOLD names is there, until a signal comes."""
+
+    calls = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        while self.calls >= 4 and Path(os.environ["HOLD"]).exists():
+            time.sleep(0.02)
+        return super().forward(images)
+
+
 def _built(encoder: nn.Module, decoder: nn.Module, name: str = "tiny", channels: int = 3) -> Autoencoder:
     return Autoencoder(
         encoder.eval(),
@@ -131,6 +144,11 @@ def other() -> Autoencoder:
 def slow() -> Autoencoder:
     torch.manual_seed(0)
     return _built(SlowEncoder(), Decoder())
+
+
+def held() -> Autoencoder:
+    torch.manual_seed(0)
+    return _built(HeldEncoder(), Decoder())
 
 
 def grey() -> Autoencoder:

@@ -23,5 +23,8 @@ def report(run: str, out: str | None) -> None:
       theodolite report runs/first --out first.html
     """  # noqa: D301
     from theodolite.report.render import write_report
+    from theodolite.runs.run import read_run
 
-    terminal.say(write_report(run, Path(out) if out else None))
+    results = read_run(run)
+    terminal.caveats(results.info)
+    terminal.say(write_report(results, Path(out) if out else None))

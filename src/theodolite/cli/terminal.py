@@ -63,7 +63,7 @@ def printable(text: object) -> str:
 def notice(message: str) -> None:
     """One line on stderr; where that takes nothing the work goes on without it."""
     with suppress(OSError):
-        click.echo(f"theodolite: {printable(message)}", err=True)
+        click.echo(f"theodolite: {printable(' '.join(message.splitlines()))}", err=True)
 
 
 def say(text: object, end: str = "\n") -> None:
@@ -373,8 +373,10 @@ def _print(table: PageTable) -> None:
     heads = table.heads
     names = tuple(column.name for column in heads)
     rows = [tuple(printable(text) for text in _texts(row)) for row in table.body]
-    spare, prose = [c.name for c in heads if c.spare or c.variant], [c.name for c in heads if c.prose]
-    print_table(table.title, names, rows, table.caption, spare, prose)
+    # The rightmost columns go first: the leftmost are what a table is about.
+    spare = [column.name for column in reversed(heads) if column.spare or column.variant]
+    prose = [column.name for column in heads if column.prose]
+    print_table(printable(table.title), names, rows, printable(table.caption), spare, prose)
 
 
 def _texts(row: PageRow) -> list[str]:

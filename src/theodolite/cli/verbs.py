@@ -71,6 +71,7 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
             given, out = _demonstrated(experiment, given), out or f"runs/{experiment.kind}-demo"
         arguments = [_argument(given.pop(argument.name)) for argument in experiment.arguments]
         settings = {name: _value(value) for name, value in given.items() if value not in (None, ())}
+        _require(experiment, settings)
         if dry_run:
             _foretell(experiment, arguments, settings, as_json)
             return
@@ -87,6 +88,13 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
         nargs = -1 if argument.many else 1
         decorated = click.argument(argument.name, nargs=nargs, required=not shown)(decorated)
     return click.command(experiment.kind, short_help=experiment.summary, help=_help(experiment))(decorated)
+
+
+def _require(experiment: type[Experiment], settings: dict[str, Any]) -> None:
+    for setting in experiment.settings:
+        if setting.required and setting.name not in settings:
+            option = f"--{setting.name.replace('_', '-')} {setting.metavar or ''}".strip()
+            raise click.UsageError(f"{option} expected, got none: {setting.help.rstrip('.')}")
 
 
 def _demonstrated(experiment: type[Experiment], given: dict[str, Any]) -> dict[str, Any]:
@@ -200,12 +208,10 @@ def conclude(
         terminal.say(json.dumps(terminal.answer(run, report=written), indent=1))
     elif not quiet:
         terminal.print_run(run)
-        if report:
-            terminal.say(written or out)
+        terminal.say(written or out)
     if trouble is not None:
         raise InputError(
-            f"the run is {run.status} and all its numbers are kept, only its report is missing: {trouble}; make it "
-            f"with: theodolite report {out}"
+            f"the run is {run.status} in {out}, but not its report: {trouble}; make it with: theodolite report {out}"
         ) from trouble
 
 

@@ -21,7 +21,7 @@ def check_model(model: Any, **options: Any) -> None:
     """
     from theodolite.maps.loading import check_spec
 
-    if isinstance(model, str | os.PathLike):
+    if model is None or isinstance(model, str | os.PathLike | int | float):
         check_spec(model)
         return
     given = [name for name, value in options.items() if value is not None]

@@ -1,13 +1,20 @@
 """Numbers with errors: estimates, statuses, random streams, Student, resampling, rank correlation and ROC."""
 
-from theodolite.estimates.bootstrap import Resamples, jackknife
-from theodolite.estimates.correlation import rank_correlation, ranks, spearman
-from theodolite.estimates.estimate import Estimate, joined
-from theodolite.estimates.means import ENOUGH_FREEDOM, Mean, mean_over_latents
-from theodolite.estimates.roc import Roc, share_estimate
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from theodolite.estimates.statuses import NOT_NUMBERS, STATUS_TABLE, STATUSES, Status, is_number, worse, worst
-from theodolite.estimates.streams import Draws, Seeding, Seeds, normal_like, permutation_like, signs_like, stream_of
-from theodolite.estimates.student import student_cdf, student_mean, student_quantile
+
+if TYPE_CHECKING:
+    from theodolite.estimates.bootstrap import Resamples, jackknife
+    from theodolite.estimates.correlation import rank_correlation, ranks, spearman
+    from theodolite.estimates.estimate import Estimate, joined
+    from theodolite.estimates.means import ENOUGH_FREEDOM, Mean, mean_over_latents
+    from theodolite.estimates.roc import Roc, share_estimate
+    from theodolite.estimates.streams import Draws, Seeding, Seeds, normal_like, permutation_like, signs_like, stream_of
+    from theodolite.estimates.student import student_cdf, student_mean, student_quantile
 
 __all__ = [
     "ENOUGH_FREEDOM",
@@ -40,3 +47,50 @@ __all__ = [
     "worse",
     "worst",
 ]
+
+_HOMES = {
+    "bootstrap": (
+        "Resamples",
+        "jackknife",
+    ),
+    "correlation": (
+        "rank_correlation",
+        "ranks",
+        "spearman",
+    ),
+    "estimate": (
+        "Estimate",
+        "joined",
+    ),
+    "means": (
+        "ENOUGH_FREEDOM",
+        "Mean",
+        "mean_over_latents",
+    ),
+    "roc": (
+        "Roc",
+        "share_estimate",
+    ),
+    "streams": (
+        "Draws",
+        "Seeding",
+        "Seeds",
+        "normal_like",
+        "permutation_like",
+        "signs_like",
+        "stream_of",
+    ),
+    "student": (
+        "student_cdf",
+        "student_mean",
+        "student_quantile",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Names that need tensors are loaded on first use: reports and `show` need the statuses alone."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'theodolite.estimates' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"theodolite.estimates.{_HOME_OF[name]}"), name)

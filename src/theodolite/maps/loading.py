@@ -243,7 +243,7 @@ def _call(module: str, name: str) -> Any:
     with _current_folder_importable():
         try:
             found: Any = importlib.import_module(module)
-        except Exception as error:  # whatever the user's module raises
+        except (Exception, SystemExit) as error:  # whatever the user's module raises
             raise InputError(f"module {module!r} could not be imported: {_why(error)}") from error
         try:
             for part in name.split("."):
@@ -256,7 +256,7 @@ def _call(module: str, name: str) -> Any:
             )
         try:
             return found()
-        except Exception as error:  # whatever the user's factory raises
+        except (Exception, SystemExit) as error:  # whatever the user's factory raises
             raise InputError(f"factory {module}:{name} failed: {_why(error)}") from error
 
 

@@ -69,6 +69,8 @@ class Cell:
     @property
     def key(self) -> Any:
         """What it sorts by: the number alone, None where there is none to rank by."""
+        if isinstance(self.value, list | tuple) or self.value != self.value:  # an interval, or NaN
+            return None
         if not isinstance(self.value, Mapping):
             return self.value
         from theodolite.estimates import NOT_NUMBERS

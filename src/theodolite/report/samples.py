@@ -170,9 +170,9 @@ class Listing:
         """Nodes and weights of the spectral measure of every listed sample that has one."""
         spectra = []
         for sample in self.samples:
-            arrays = self.run.arrays(sample.id)
+            arrays = self.run.numpy_arrays(sample.id)
             if {"spectrum/nodes", "spectrum/weights"} <= arrays.keys():
-                nodes, weights = arrays["spectrum/nodes"].numpy(), arrays["spectrum/weights"].numpy()
+                nodes, weights = arrays["spectrum/nodes"], arrays["spectrum/weights"]
                 spectra.append((sample.index, nodes, weights))
         return tuple(spectra)
 

@@ -144,7 +144,7 @@ class _Conducted:
         self.work, self.folder, self.progress = work, folder, progress
         self.kind = type(work)
         self.failed: list[dict[str, Any]] = []
-        self.last_error: Exception | None = None
+        self.last_error: BaseException | None = None
 
     def run(self) -> Run:
         """Compare with what is there, measure what is missing, and finish."""
@@ -268,15 +268,15 @@ class _Conducted:
         tell = lambda what: self.progress(done, total, f"{unit}: {what}" if what else unit)  # noqa: E731
         sitting = Sitting(tell, self._piece, record.get("self_check") or {})
         try:
-            piece = without_numbers(self.work.measure(unit, sitting))
+            piece = self.work.measure(unit, sitting)
         except DiskError:
             raise
-        except Exception as error:  # the failure of one unit must not cost the others their run
+        except (Exception, SystemExit) as error:  # the failure of one unit must not cost the others their run
             reason = str(error) if isinstance(error, InputError) else in_one_line(error)
             self.failed.append({"unit": unit, "what": None, "reason": reason})
             self.last_error = error
             return
-        rows = piece.rows
+        rows = without_numbers(piece.rows)
         if not sitting.first_order_holds:
             rows = doubted(rows, self.work.without_derivatives)
         notes = {
@@ -302,19 +302,20 @@ class _Conducted:
         messages = {name: text for note in reversed(mine.values()) for name, text in note["messages"].items()}
         done = {**record, "status": status, "finished": now(), "failed": [*self.failed, *failed], "messages": messages}
         done["quantities"] = self._described(table["quantity"].unique().to_pylist())
-        self.folder.write_record(done)
+        # Not complete until what follows from the units is stored too: a repetition must not take it for done.
+        self.folder.write_record({**done, "status": "running"})
         return self._derived(done)
 
     def _derived(self, record: dict[str, Any]) -> Run:
         """Write what follows from the finished units; too few of an interrupted run are no error."""
-        run = read_run(self.folder.path)
         try:
-            derived = self.kind.derive(run)
-        except InputError:
-            if record["status"] == "complete":
+            derived = self.kind.derive(read_run(self.folder.path))
+        except BaseException as error:
+            self.folder.write_record({**record, "status": "interrupted"})
+            if record["status"] == "complete" or not isinstance(error, InputError):
                 raise
-            return run
-        self.folder.write_derived(derived.rows, derived.tables, derived.pictures)
+            return read_run(self.folder.path)
+        self.folder.write_derived(without_numbers(derived.rows), derived.tables, derived.pictures)
         names = [row["quantity"] for row in derived.rows]
         self.folder.write_record({**record, "quantities": {**record["quantities"], **self._described(names)}})
         return read_run(self.folder.path)

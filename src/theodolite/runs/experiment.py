@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from theodolite.runs.settings import Argument, Setting
@@ -151,7 +151,7 @@ class Experiment(ABC):
         """What `run.json` says beside settings and content: models, data, shapes."""
 
     def identity(self, unit: str) -> Any:
-        """What decides the numbers of one unit beside settings and content; a run may grow by further units."""
+        """What decides the numbers of one unit beside settings and content, JSON-able; a run may grow by others."""
         return None
 
     def content(self) -> dict[str, Any]:
@@ -205,12 +205,11 @@ def doubted(rows: Iterable[Row], free: frozenset[str]) -> list[Row]:
     return [row if row["quantity"] in free else {**row, "status": worse(row["status"], "undetermined")} for row in rows]
 
 
-def without_numbers(piece: Piece) -> Piece:
-    """The piece with NaN and infinite values of status ``ok`` as ``undetermined``: such a pair is never stored."""
-    rows = [
+def without_numbers(rows: Iterable[Row]) -> list[Row]:
+    """The rows with NaN and infinite values of status ``ok`` as ``undetermined``: such a pair is never stored."""
+    return [
         row
         if row["status"] != "ok" or (math.isfinite(row["value"]) and math.isfinite(row["stderr"]))
         else {**row, "status": "undetermined"}
-        for row in piece.rows
+        for row in rows
     ]
-    return replace(piece, rows=rows)

@@ -1,4 +1,4 @@
-"""The run folder: finished units as shards, merged into two tables at the end; every file whole or not at all."""
+"""The run folder: finished units as atomic shards, merged into two tables at the end; files are whole or not there."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ Notes = dict[str, dict[str, Any]]
 
 _NOTES = b"theodolite"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_PATIENCE = 5
-"""Tries to take the lock, which a reader that asks whether it is held takes for a moment too."""
+_PATIENCE = 20
+"""Tries to take the lock in a second: a reader that asks whether it is held takes it for a moment too."""
 
 
 class RunFolder:
@@ -97,19 +97,17 @@ class RunFolder:
             InputError: it cannot be made, or another process holds it.
         """
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        handle = None
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot make the run folder {self.path}: {error.strerror}; give another --out") from error
-        handle = _patiently(self.path)
-        try:
+            handle = _patiently(self.path)
             self.tidy()
             yield
         finally:
-            with suppress(OSError):
-                for folder in made:  # only empty ones go
+            for folder in made:
+                with suppress(OSError):  # only empty ones go
                     folder.rmdir()
-            os.close(handle)
+            if handle is not None:
+                os.close(handle)
 
     def tidy(self) -> None:
         """Remove what a killed process left half-written."""
@@ -281,12 +279,26 @@ def _is_leftover(name: str) -> bool:
 
 
 def _patiently(path: Path) -> int:
+    """Make the folder and hold it; again where the one that held it before took its empty folder away."""
     for _ in range(_PATIENCE):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the run folder {path}: {error.strerror}; give another --out") from error
         handle = _lock(path)
-        if handle is not None:
+        if handle is not None and _is_still(path, handle):
             return handle
+        if handle is not None:
+            os.close(handle)
         time.sleep(0.05)
     raise InputError(f"another process is writing to {path}; wait for it or give another --out")
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except OSError:
+        return False
 
 
 def _lock(path: Path) -> int | None:

@@ -47,6 +47,17 @@ _ALWAYS: Mapping[str, type] = {
     "quantities": dict,
     "sittings": list,
 }
+_WHERE_PRESENT: Mapping[str, type] = {
+    "arguments": dict,
+    "content": dict,
+    "self_check": dict,
+    "data": dict,
+    "model": dict,
+    "effort": dict,
+    "left_out": list,
+}
+"""Entries that not every kind of run has, but whose readers are the same for all."""
+
 _LARGEST = 512 * 2**20
 """Bytes of a `run.json` that is read: more than any run of a million images, and no device without an end."""
 
@@ -150,9 +161,9 @@ def read_record(path: Path) -> dict[str, Any]:
 
     file = path / "run.json"
     if not regular(file):
-        there = "a folder without run.json" if path.is_dir() else "nothing there" if not path.exists() else "a file"
-        there = "a run.json that is no regular file" if file.exists() or file.is_symlink() else there
-        raise InputError(f"run folder expected at {path}, got {there}; make one with `theodolite survey`")
+        raise InputError(
+            f"run folder expected at {path}, got {_instead(path, file)}; make one with `theodolite survey`"
+        )
     if file.stat().st_size > _LARGEST:
         raise InputError(f"{file} expected below {_LARGEST:,} bytes, got {file.stat().st_size:,}; it is no run")
     try:
@@ -180,8 +191,29 @@ def validated(record: dict[str, Any], file: Path, requires: Mapping[str, type] =
                 "in another folder"
             )
     if requires is _ALWAYS:
+        _check_optional(record, file)
         _check_lists(record, file)
     return record
+
+
+def _instead(path: Path, file: Path) -> str:
+    """What is there instead of a run."""
+    try:
+        if file.is_symlink() or file.exists():
+            return "a run.json that is no regular file"
+        return "a folder without run.json" if path.is_dir() else "a file" if path.exists() else "nothing there"
+    except OSError as error:  # a name that is too long
+        return str(error.strerror).lower()
+
+
+def _check_optional(record: Mapping[str, Any], file: Path) -> None:
+    for name, kind in _WHERE_PRESENT.items():
+        value = record.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise InputError(
+                f"broken {file}: `{name}` expected to be a {kind.__name__}, got {str(value)[:60]!r}; make the run "
+                "again in another folder"
+            )
 
 
 def _check_lists(record: Mapping[str, Any], file: Path) -> None:
@@ -190,13 +222,27 @@ def _check_lists(record: Mapping[str, Any], file: Path) -> None:
         raise InputError(f"broken {file}: ids of units expected as plain words, got {str(bad[0])[:60]!r}")
     if record["status"] not in STATES:
         raise InputError(f"broken {file}: `status` expected to be one of {', '.join(STATES)}, got {record['status']!r}")
-    for name in ("failed", "sittings"):
-        if not all(isinstance(entry, dict) for entry in record[name]):
-            raise InputError(f"broken {file}: entries of `{name}` expected to be tables")
-    for name in ("messages", "quantities"):
-        kind = str if name == "messages" else dict
+    data = record.get("data") or {}
+    tables: dict[str, tuple[Any, dict[str, Any]]] = {
+        "failed": (record["failed"], {"unit": (str, type(None)), "what": (str, type(None)), "reason": str}),
+        "sittings": (record["sittings"], {"units": int, "seconds": (int, float)}),
+        "left_out": (record.get("left_out") or [], {"what": str, "reason": str}),
+        "data.files": (data.get("files") or [], {}),
+        "data.skipped": (data.get("skipped") or [], {"file": str, "reason": str}),
+    }
+    for name, (entries, columns) in tables.items():
+        if not isinstance(entries, list) or not all(_is_row(entry, columns) for entry in entries):
+            raise InputError(
+                f"broken {file}: entries of `{name}` expected to be tables{' with ' if columns else ''}"
+                f"{', '.join(columns)}; make the run again in another folder"
+            )
+    for name, kind in (("messages", str), ("quantities", dict)):
         if not all(isinstance(entry, kind) for entry in record[name].values()):
             raise InputError(f"broken {file}: entries of `{name}` expected to be of type {kind.__name__}")
+
+
+def _is_row(entry: Any, columns: Mapping[str, Any]) -> bool:
+    return isinstance(entry, dict) and all(isinstance(entry.get(name), kind) for name, kind in columns.items())
 
 
 def is_unit(unit: Any) -> bool:

@@ -82,8 +82,19 @@ class Run:
     @cached_property
     def _rows(self) -> tuple[pa.Table, Notes]:
         table, notes = read_rows(self.path, schema_of(self.experiment))
+        self._check_words(table)
         keep = pc.or_(pc.is_null(table["unit"]), pc.is_in(table["unit"], pa.array(self.info["units"], pa.string())))
         return table.filter(keep), notes
+
+    def _check_words(self, table: pa.Table) -> None:
+        from theodolite.estimates import STATUSES
+
+        names, statuses = (table[name].unique().to_pylist() for name in ("quantity", "status"))
+        if None in names or not set(statuses) <= set(STATUSES):
+            raise InputError(
+                f"broken {self.path}: its table holds numbers without a quantity or of an unknown status; delete "
+                "quantities.parquet and run the same command again to measure its units once more"
+            )
 
     @property
     def table(self) -> pa.Table:
@@ -196,7 +207,18 @@ class Run:
         Raises:
             InputError: the unit is not finished, or its file is damaged.
         """
-        from safetensors import SafetensorError, safe_open
+        return self._stored(unit, "pt")
+
+    def numpy_arrays(self, unit: str) -> dict[str, np.ndarray[Any, Any]]:
+        """The same without an import of torch, for pages.
+
+        Raises:
+            InputError: as `arrays`.
+        """
+        return self._stored(unit, "np")
+
+    def _stored(self, unit: str, framework: str) -> dict[str, Any]:
+        from safetensors import SafetensorError
 
         self._noted(unit)
         shard = self.path / "shards" / f"{unit}.safetensors"
@@ -204,24 +226,28 @@ class Run:
         if not regular(file):
             raise InputError(f"{file} is missing; run its command again to make it: {self.info['command']}")
         try:
-            with safe_open(file, framework="pt") as opened:
-                names = self._array_names(file, opened).get(unit, [])
-                return {name.removeprefix(f"{unit}/"): opened.get_tensor(name) for name in names}
-        except (SafetensorError, OSError, ValueError) as error:
+            opened, names = self._opened(file, framework)
+            return {name.removeprefix(f"{unit}/"): opened.get_tensor(name) for name in names.get(unit, [])}
+        except (SafetensorError, OSError, ValueError, OverflowError) as error:
             reason = " ".join(str(error).split())[:120]
             raise InputError(f"broken {file} ({reason}); delete it and run the same command again") from error
 
-    def _array_names(self, file: Path, opened: Any) -> dict[str, list[str]]:
-        """Names of arrays by unit; those of the merged file are looked up once, however many units it holds."""
-        known: dict[Path, dict[str, list[str]]] = self.__dict__.setdefault("_names", {})
-        if file not in known:
-            by_unit: dict[str, list[str]] = {}
-            for name in opened.keys():  # noqa: SIM118 (not a mapping)
-                by_unit.setdefault(name.split("/", 1)[0], []).append(name)
-            if file.name != "arrays.safetensors":
-                return by_unit
-            known[file] = by_unit
-        return known[file]
+    def _opened(self, file: Path, framework: str) -> tuple[Any, dict[str, list[str]]]:
+        """An arrays' file, and the names in it by unit; the merged one is opened once, however many units it holds."""
+        from safetensors import safe_open
+
+        known: dict[str, tuple[Any, Any, dict[str, list[str]]]] = self.__dict__.setdefault("_files", {})
+        state = file.stat()
+        version = (state.st_ino, state.st_mtime_ns)  # another one where it was merged again meanwhile
+        if file.name == "arrays.safetensors" and framework in known and known[framework][0] == version:
+            return known[framework][1:]
+        opened = safe_open(file, framework=framework)
+        by_unit: dict[str, list[str]] = {}
+        for name in opened.keys():  # noqa: SIM118 (not a mapping)
+            by_unit.setdefault(name.split("/", 1)[0], []).append(name)
+        if file.name == "arrays.safetensors":
+            known[framework] = version, opened, by_unit
+        return opened, by_unit
 
     def picture(self, unit: str, name: str = "") -> Path | None:
         """A picture of a unit; None where there is none that can be shown safely: no link, no device, of usual size."""
@@ -232,7 +258,7 @@ class Run:
         path = picture_path(self.path, name)
         if path.parent.is_symlink() or path.name != f"{name}.png" or "/" in name or not regular(path):
             return None
-        return path if path.stat().st_size <= _LARGEST_PICTURE and max(_size(path)) <= _LARGEST_SIDE else None
+        return path if path.stat().st_size <= _LARGEST_PICTURE and 0 < max(_size(path)) <= _LARGEST_SIDE else None
 
     def parquet(self, name: str) -> list[Row]:
         """Rows of a further table that the run holds, e.g. ``cells``.
@@ -308,14 +334,24 @@ def read_run(path: Any) -> Run:
     info = read_record(folder)
     experiment = experiment_of(info["kind"])
     validated(info, folder / "run.json", experiment.requires)
+    table = folder / "quantities.parquet"
+    measured = any(entry["units"] for entry in info["sittings"])
+    # A shard may be merged between two looks: the merged table is looked for last.
+    if measured and not any((folder / "shards").glob("*.parquet")) and not table.exists() and not table.is_symlink():
+        raise InputError(f"{table} is missing; run its command again to make it: {info['command']}")
     return Run(folder, info, experiment)
 
 
 def _size(path: Path) -> tuple[int, int]:
+    """Width and height from the head of a picture; nothing where it is none, or one that Pillow calls a bomb."""
+    import warnings
+
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:  # reads the head alone
-            return image.size
-    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
-        return (_LARGEST_SIDE + 1, 0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:  # reads the head alone
+                return image.size
+    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return (0, 0)

@@ -1,4 +1,4 @@
-"""A setting of an experiment, declared once: default, check, option, argument in Python, help, key of `run.json`."""
+"""A setting of an experiment, declared once: default, check, option, argument in Python, line of help and record."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class Setting:
         least: the smallest number that is taken.
         above: a number that values must exceed.
         most: the largest number that is taken.
-        choices: the words that are taken, or a function that lists them (called when the setting is checked or its help
-            is printed, so that a list that costs an import is made only then).
+        choices: the words that are taken, or a function that lists them (called when the setting is checked or its
+            help is printed, so that a list that costs an import is made only then).
         many: a list; on the command line separated by commas, or the option given again.
         each: entries that belong together: a list of so many numbers each.
         required: it has no default.
@@ -102,7 +102,9 @@ class Setting:
         Raises:
             InputError: it is not what is expected.
         """
-        if value is None or (self.zero_means_none and not isinstance(value, bool) and value in (0, "0")):
+        if self.zero_means_none and isinstance(value, str):
+            value = _parsed(value)
+        if value is None or (self.zero_means_none and not isinstance(value, bool) and value == 0):
             value = None
         elif self.many:
             value = self._list(value)
@@ -135,8 +137,10 @@ class Setting:
         return self._number(value)
 
     def _word(self, value: Any) -> str:
-        text = os.fspath(value) if isinstance(value, os.PathLike) else str(value).removeprefix("torch.")
+        text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
         known = self.words
+        if text.removeprefix("torch.") in known:  # torch.float32 itself
+            return text.removeprefix("torch.")
         if known and text not in known:
             raise InputError(
                 f"`{self.name}` expected to be one of {', '.join(known)}, got {text!r}{closest(text, known)}"
@@ -148,7 +152,7 @@ class Setting:
             value = _parsed(value)
         wanted = Integral if self.kind is int else Real
         what = "a whole number" if self.kind is int else "a finite number"
-        wrong = isinstance(value, bool) or not isinstance(value, wanted) or not math.isfinite(value)
+        wrong = isinstance(value, bool) or not isinstance(value, wanted) or not _is_finite(value)
         if wrong or not self._inside(value):
             raise InputError(f"`{self.name}` expected to be {what}{self._bounds()}, got {value!r}")
         return self.kind(value)
@@ -214,6 +218,13 @@ def split_list(text: str) -> list[str]:
         ['a.png', 'b,c.png']
     """
     return [part.replace(r"\,", ",").strip() for part in re.split(r"(?<!\\),", text) if part.strip()]
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def _parsed(text: str) -> float | int | str:

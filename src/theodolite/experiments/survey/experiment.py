@@ -51,8 +51,18 @@ def quantities_of() -> Mapping[str, Quantity]:
     return {quantity.name: quantity for descriptor in REGISTRY.values() for quantity in descriptor.quantities}
 
 
+def _not_empty(names: list[str]) -> list[str]:
+    if not names:
+        raise InputError("`descriptors` expected at least one descriptor, got none; leave it out for all")
+    return names
+
+
 DESCRIPTORS = Setting(
-    name="descriptors", help="What is measured; all by default.", many=True, choices=known_descriptors
+    name="descriptors",
+    help="What is measured; all by default.",
+    many=True,
+    choices=known_descriptors,
+    check=_not_empty,
 )
 RTOL = Setting(
     name="rtol",
@@ -138,7 +148,7 @@ class Survey(ImageExperiment):
 
         with refusing(self.model.name, "cannot be differentiated", "its decoder must run in torch operations only"):
             found = forecast_of(self.descriptors, self.effort, self.model.decoder, self.latents, len(self.units))
-        return found.as_dict()
+        return {**found.as_dict(), "left_out": self.left_out}
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """Every descriptor at the latent of one image."""

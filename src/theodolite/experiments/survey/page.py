@@ -44,7 +44,7 @@ def page(run: Run) -> Page:
         _samples(listing),
     ]
     return Page(
-        str(info["model"].get("name")),
+        str(info["model"].get("name") or "model"),
         {"Samples": len(run.units), "Map": f"decoder, {shape} → {output}", "Budget": run.settings.get("budget")},
         reading(listing),
         [section for section in sections if section.blocks],

@@ -2,15 +2,20 @@
 
 import errno
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
 
 import theodolite
+from theodolite import survey
 from theodolite.descriptors.registry import REGISTRY
 from theodolite.errors import InputError
-from theodolite.surveys import measure, read_run, store, survey
+from theodolite.experiments.survey import EXPERIMENT
+from theodolite.runs import folder as store
+from theodolite.runs.conduct import _Conducted
+from theodolite.runs.run import read_run, schema_of
 
 FEW = ["local_scaling", "local_rank"]
 
@@ -55,11 +60,11 @@ def test_a_run_folder_holds_what_the_house_promises(tiny, photos, tmp_path):
     run = survey("tiny:make", photos, tmp_path / "run", budget="quick", progress=lambda *call: calls.append(call))
     assert calls == [(0, 4, ""), (1, 4, "00"), (2, 4, "01"), (3, 4, "02"), (4, 4, "03")]
     names = {path.name for path in run.path.iterdir()}
-    assert names == {"run.json", "quantities.parquet", "arrays.safetensors", "thumbnails"}
-    assert len(list((run.path / "thumbnails").iterdir())) == 8
-    assert run.samples == ["00", "01", "02", "03"]
+    assert names == {"run.json", "quantities.parquet", "arrays.safetensors", "pictures"}
+    assert len(list((run.path / "pictures").iterdir())) == 8
+    assert run.units == ["00", "01", "02", "03"]
     assert set(REGISTRY) <= set(run.quantities)
-    assert all(run.thumbnail(sample).exists() and run.reconstruction(sample).exists() for sample in run.samples)
+    assert all(run.picture(sample) and run.picture(sample, "reconstruction") for sample in run.units)
     first = run.table.to_pylist()[0]
     assert (first["model"], first["map"], first["sigma"]) == ("tiny", "decoder", None)
     assert run.info["failed"] == []
@@ -91,24 +96,22 @@ def test_numbers_of_a_wrong_first_derivative_are_not_to_be_ranked_by(unrecorded,
     assert "detach()" in run.info["self_check"]["message"]
     assert set(run.table["status"].to_pylist()) == {"undetermined", "undefined"}
     assert run.column("local_complexity")["status"].tolist() == ["undefined"] * 2
-    assert any(text == "the derivatives' self-check failed" for text in run.info["messages"].values())
-    assert run.info["derivatives"]["status"] == "undetermined"
     assert all(entry["count"] == 0 for entry in run.summary())
 
 
 def test_run_json_tells_what_was_done(whole, photos):
     info = json.loads((whole.path / "run.json").read_text())
     assert info == whole.info
-    assert info["format"] == 1
+    assert (info["format"], info["kind"]) == (2, "survey")
     assert info["status"] == "complete"
-    assert info["theodolite"] == theodolite.__version__ == info["versions"]["theodolite"]
-    assert info["settings"]["model"] == "tiny:make"
+    assert info["theodolite"] == theodolite.__version__ == info["sittings"][0]["versions"]["theodolite"]
+    assert info["arguments"]["model"] == "tiny:make"
     assert info["settings"]["descriptors"] == FEW
     assert info["output_shape"] == [3, 16, 16]
     assert info["self_check"]["passed"]
-    assert info["derivatives"]["status"] == "ok"
-    assert info["derivatives"]["way"]
-    assert info["timing"]["passes"] > 0
+    abouts = [whole.about(unit) for unit in whole.units]
+    assert {about["status"] for about in abouts} == {"ok"}
+    assert all(about["way"] and about["passes"] > 0 for about in abouts)
     assert info["created"] <= info["finished"]
     assert list(info["quantities"]) == whole.quantities
     assert set(info["quantities"]["local_rank"]) == {"label", "unit", "formula", "source", "meaning"}
@@ -137,32 +140,34 @@ def test_an_interrupted_run_is_usable_and_resumes_to_the_same_numbers(photos, tm
         surveyed(photos, out, progress=stopping_after(2))
     stopped = read_run(out)
     assert stopped.info["status"] == "interrupted"
-    assert stopped.samples == ["00", "01"]
+    assert stopped.units == ["00", "01"]
     assert not (out / "shards").exists()
     calls = []
     resumed = surveyed(photos, out, progress=lambda *call: calls.append(call))
     assert calls[:2] == [(2, 4, ""), (3, 4, "02")]
     assert resumed.info["status"] == "complete"
     assert resumed.info["created"] == stopped.info["created"]
-    assert resumed.info["timing"]["passes"] == whole.info["timing"]["passes"]
+    assert [resumed.about(unit) for unit in resumed.units] == [whole.about(unit) for unit in whole.units]
     same(numbers(resumed), numbers(whole))
-    for sample in whole.samples:
+    for sample in whole.units:
         for name, array in whole.arrays(sample).items():
             torch.testing.assert_close(resumed.arrays(sample)[name], array)
 
 
-def test_a_killed_run_is_usable_and_resumes(photos, tmp_path, whole):
+def test_a_killed_run_is_usable_and_resumes(photos, tmp_path, whole, monkeypatch):
     out = tmp_path / "run"
-    with pytest.raises(SystemExit):  # nothing gets to clean up after it, as with kill -9
-        surveyed(photos, out, progress=stopping_after(3, SystemExit))
+    with monkeypatch.context() as patch:  # nothing gets to clean up after it, as with kill -9
+        patch.setattr(_Conducted, "_finish", lambda *_: exit())
+        with pytest.raises(SystemExit):
+            surveyed(photos, out, progress=stopping_after(3))
     assert (out / "shards").exists()
     assert not (out / "quantities.parquet").exists()
     killed = read_run(out)
-    assert (killed.info["status"], killed.samples) == ("running", ["00", "01", "02"])
+    assert (killed.info["status"], killed.units) == ("running", ["00", "01", "02"])
     assert killed.status == "interrupted"
     assert "interrupted" in repr(killed)
-    with store.RunFolder(out).locked():
-        assert killed.status == "running"
+    with store.RunFolder(out, schema_of(EXPERIMENT)).held():
+        assert read_run(out).status == "running"
     assert killed.summary()[0]["count"] == 3
     same(numbers(surveyed(photos, out)), numbers(whole))
 
@@ -172,7 +177,7 @@ def test_a_complete_run_is_left_as_it_is(photos, whole):
     calls = []
     again = surveyed(photos, whole.path, progress=lambda *call: calls.append(call))
     assert calls == []
-    assert again.table.equals(whole.table)
+    assert numbers(again).keys() == numbers(whole).keys()
     assert content(whole.path) == before
 
 
@@ -181,7 +186,7 @@ def test_another_configuration_is_refused_with_every_difference(tiny, photos, wh
     with pytest.raises(InputError, match="seed 0 there, 3 here; ") as caught:
         survey("tiny:other", photos, whole.path, budget="standard", descriptors=FEW, seed=3, limit=3)
     message = str(caught.value)
-    for phrase in ("budget quick there, standard here", "limit unset there, 3 here", "model fingerprint", "1 missing"):
+    for phrase in ("budget quick there, standard here", "limit unset there, 3 here", "another model", "1 missing"):
         assert phrase in message
     assert "\n" not in message
     tiny.write_images(photos, count=5, side=20)
@@ -197,19 +202,19 @@ def test_another_version_is_another_configuration(photos, whole, monkeypatch):
 
 
 def test_one_failing_sample_does_not_cost_the_run_and_is_tried_again(photos, tmp_path, monkeypatch, whole):
-    real = measure.measure
+    real = EXPERIMENT.measure
 
-    def fails_once(autoencoder, image, sample, plan, **options):
-        if sample == "01":
+    def fails_once(self, unit, sitting):
+        if unit == "01":
             raise RuntimeError("a bad\nday")
-        return real(autoencoder, image, sample, plan, **options)
+        return real(self, unit, sitting)
 
     with monkeypatch.context() as patch:
-        patch.setattr(measure, "measure", fails_once)
+        patch.setattr(EXPERIMENT, "measure", fails_once)
         run = surveyed(photos, tmp_path / "run")
     assert run.info["status"] == "complete"
-    assert run.samples == ["00", "02", "03"]
-    assert run.info["failed"] == [{"sample": "01", "descriptor": None, "reason": "RuntimeError: a bad day"}]
+    assert run.units == ["00", "02", "03"]
+    assert run.info["failed"] == [{"unit": "01", "what": None, "reason": "RuntimeError: a bad day"}]
     again = surveyed(photos, tmp_path / "run")
     assert again.info["failed"] == []
     same(numbers(again), numbers(whole))
@@ -219,7 +224,7 @@ def test_a_run_whose_every_sample_fails_is_an_error(photos, tmp_path, monkeypatc
     def fails(*args, **options):
         raise ZeroDivisionError("always")
 
-    monkeypatch.setattr(measure, "measure", fails)
+    monkeypatch.setattr(EXPERIMENT, "measure", fails)
     with pytest.raises(RuntimeError, match="ZeroDivisionError: always"):
         surveyed(photos, tmp_path / "run")
     assert read_run(tmp_path / "run").info["status"] == "interrupted"
@@ -235,7 +240,7 @@ def test_one_failing_descriptor_leaves_undefined_rows(photos, tmp_path, monkeypa
     column = run.column("local_rank")
     assert column["status"].tolist() == ["undefined"]
     assert np.isnan(column["value"]).all()
-    assert run.info["failed"] == [{"sample": "00", "descriptor": "local_rank", "reason": "ValueError: no such thing"}]
+    assert run.info["failed"] == [{"unit": "00", "what": "local_rank", "reason": "ValueError: no such thing"}]
 
 
 def replaced(descriptor, function):
@@ -248,11 +253,11 @@ def test_descriptors_of_images_are_left_out_for_other_outputs(photos, tmp_path):
     spatial = [name for name, descriptor in REGISTRY.items() if descriptor.spatial]
     assert spatial
     run = survey("tiny:to_vectors", photos, tmp_path / "run", limit=1, budget="quick", descriptors=[*FEW, *spatial])
-    assert [entry["descriptor"] for entry in run.info["left_out"]] == spatial
+    assert [entry["what"] for entry in run.info["left_out"]] == spatial
     assert "(5,)" in run.info["left_out"][0]["reason"]
     assert not set(run.quantities) & set(spatial)
-    assert run.thumbnail("00").exists()
-    assert not run.reconstruction("00").exists()
+    assert run.picture("00")
+    assert not run.picture("00", "reconstruction")
     with pytest.raises(InputError, match="no descriptor left"):
         survey("tiny:to_vectors", photos, tmp_path / "none", budget="quick", descriptors=spatial)
 
@@ -260,7 +265,7 @@ def test_descriptors_of_images_are_left_out_for_other_outputs(photos, tmp_path):
 def test_a_model_of_grey_images_gets_grey_images(tiny, photos, tmp_path):
     run = survey(tiny.grey(), photos, tmp_path / "run", limit=1, budget="quick", descriptors=FEW)
     assert run.info["output_shape"] == [1, 16, 16]
-    assert run.reconstruction("00").exists()
+    assert run.picture("00", "reconstruction")
 
 
 def test_an_autoencoder_itself_can_be_surveyed(tiny, photos, tmp_path, whole):
@@ -280,14 +285,14 @@ def test_double_precision_is_used_where_it_is_asked_for(photos, tmp_path, whole)
 def test_damaged_images_are_skipped_and_named(photos, tmp_path):
     (photos / "02.png").write_bytes((photos / "02.png").read_bytes()[:100])
     run = surveyed(photos, tmp_path / "run")
-    assert run.samples == ["00", "01", "03"]
+    assert run.units == ["00", "01", "03"]
     assert [entry["file"] for entry in run.info["data"]["skipped"]] == ["02.png"]
 
 
 @pytest.mark.parametrize(
     ("model", "settings", "message"),
     [
-        ("tiny:make", {"descriptors": ["volume"]}, "unknown descriptor 'volume'"),
+        ("tiny:make", {"descriptors": ["volume"]}, "`descriptors` expected to be one of .*got 'volume'"),
         ("tiny:make", {"budget": "huge"}, "budget"),
         ("tiny:make", {"size": 18}, "divisible by 4"),
         ("tiny:five_channels", {}, "channels"),
@@ -299,8 +304,8 @@ def test_damaged_images_are_skipped_and_named(photos, tmp_path):
         (None, {}, "a model expected .*got None"),
         ("", {}, "a model expected .*got ''"),
         (3, {}, "a model expected .*got int"),
-        ("tiny:make", {"size": "8"}, "size expected to be a whole number"),
-        ("tiny:make", {"seed": "a"}, "seed expected to be a whole number"),
+        ("tiny:make", {"size": "eight"}, "`size` expected to be a whole number"),
+        ("tiny:make", {"seed": "a"}, "`seed` expected to be a whole number"),
         ("tiny:make", {"device": "meta"}, "'meta' asked for"),
         ("tiny:touchy", {}, "cannot be differentiated .*KeyError: 'one latent,.*please"),
         ("tiny:of_numpy", {}, "cannot be differentiated .*torch operations only"),
@@ -319,12 +324,12 @@ def test_images_of_several_sizes_are_refused_unless_they_are_resized(tiny, photo
     with pytest.raises(InputError, match=r"2 sizes, .*give --size, e.g. --size 16"):
         surveyed(photos, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    assert len(surveyed(photos, tmp_path / "run", size=16).samples) == 4
+    assert len(surveyed(photos, tmp_path / "run", size=16).units) == 4
 
 
 def test_empty_paths_are_refused(photos, tmp_path):
     for data, out in (("", tmp_path / "run"), (photos, ""), (None, tmp_path / "run"), (photos, None)):
-        with pytest.raises(InputError, match="folder expected to be a path, got"):
+        with pytest.raises(InputError, match=r"folder expected to be a path, got|`data` expected, got none"):
             survey("tiny:make", data, out)
     with pytest.raises(InputError, match="run folder expected to be a path, got an empty one"):
         read_run("")
@@ -332,17 +337,17 @@ def test_empty_paths_are_refused(photos, tmp_path):
 
 def test_a_damaged_record_is_one_line_and_left_alone(photos, tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "run.json").write_text('{"format": 1}')
+    (tmp_path / "run" / "run.json").write_text('{"format": 2}')
     for use in (read_run, lambda out: surveyed(photos, out)):
-        with pytest.raises(InputError, match=r"broken run\.json"):
+        with pytest.raises(InputError, match=r"broken .*run\.json"):
             use(tmp_path / "run")
-    assert (tmp_path / "run" / "run.json").read_text() == '{"format": 1}'
+    assert (tmp_path / "run" / "run.json").read_text() == '{"format": 2}'
 
 
 def test_a_full_disk_keeps_what_is_finished_and_resumes(photos, tmp_path, monkeypatch, whole):
     out = tmp_path / "run"
     real = store.os.fsync
-    left = iter(range(10))
+    left = iter(range(1 + 2 * 4))  # the record, and four files of each sample
 
     def full(handle):
         if next(left, None) is None:
@@ -354,7 +359,7 @@ def test_a_full_disk_keeps_what_is_finished_and_resumes(photos, tmp_path, monkey
         with pytest.raises(InputError, match="no space left"):
             surveyed(photos, out)
     assert not list(out.rglob("*.tmp"))
-    assert read_run(out).samples == ["00", "01"]
+    assert read_run(out).units == ["00", "01"]
     same(numbers(surveyed(photos, out)), numbers(whole))
 
 
@@ -364,6 +369,31 @@ def test_a_real_autoencoder(shared, tmp_path):
         str(shared / "models" / "taesd"), shared / "images" / "photos", tmp_path / "run",
         limit=1, size=32, budget="quick", descriptors=FEW,
     )  # fmt: skip
-    assert run.arrays(run.samples[0])["latent"].shape == (4, 4, 4)
+    assert run.arrays(run.units[0])["latent"].shape == (4, 4, 4)
     assert 1 < run.column("local_rank")["value"][0] <= 64
     assert run.info["self_check"]["passed"]
+
+
+def test_an_image_that_was_replaced_after_the_start_fails_by_name(tiny, photos, tmp_path, whole):
+    def replace_another(done, total, sample):
+        if done == 1 and sample:
+            (photos / "02.png").write_bytes((photos / "03.png").read_bytes())
+
+    run = surveyed(photos, tmp_path / "run", progress=replace_another)
+    assert run.units == ["00", "01", "03"]
+    (failure,) = run.info["failed"]
+    assert failure["unit"] == "02"
+    assert "02.png is another image than when this run began" in failure["reason"]
+    with pytest.raises(InputError, match="images 1 changed"):
+        surveyed(photos, tmp_path / "run")
+    tiny.write_images(photos)
+    same(numbers(surveyed(photos, tmp_path / "run")), numbers(whole))
+
+
+def test_special_files_among_the_images_are_skipped_and_named(photos, tmp_path):
+    os.mkfifo(photos / "02b.png")
+    (photos / "02c.png").mkdir()
+    run = surveyed(photos, tmp_path / "run", limit=3)
+    assert run.units == ["00", "01", "02"]
+    run = surveyed(photos, tmp_path / "all")
+    assert run.info["data"]["skipped"] == [{"file": "02b.png", "reason": "not a regular file"}]
