@@ -205,6 +205,12 @@ def test_departure_needs_no_orientation():
     assert evaluate(values[:, 0], labels)["score"]["auroc"] < 0.8
 
 
+def test_departure_compares_with_other_groups_only():
+    """Of 0, 0 | 1 | 2 the first lies below both of the others, 2 / 3 two-sided; its twin in the group says nothing."""
+    score = departure({"a": torch.tensor([0.0, 0, 1, 2])}, torch.ones(4, dtype=torch.bool), ["a", "a", "b", "c"])
+    assert score.tolist() == pytest.approx([-math.log(2 / 3), -math.log(2 / 3), 0, -math.log(1 / 2)])
+
+
 def test_departure_is_fair_to_the_reference_and_to_missing_values():
     """Reference samples are compared with other groups only: new normal samples score alike."""
     aurocs = []
