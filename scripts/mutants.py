@@ -319,7 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"a mutant's name expected, got {sorted(unknown)[0]!r}; see --list", file=sys.stderr)
         return 2
     if options.list:
-        print("\n".join(f"{mutant.name:<45} {mutant.test}" for mutant in chosen))
+        print("\n".join(f"{mutant.name:<60} {mutant.test}" for mutant in chosen))
         return 0
     with tempfile.TemporaryDirectory() as folder:
         healthy = _tested(Path(folder), [mutant.test for mutant in chosen])
@@ -330,7 +330,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         outcomes = []
         for mutant, outcome in zip(chosen, pool.map(judged, chosen)):
             outcomes.append(outcome)
-            print(f"{mutant.name:<45} {outcome}", flush=True)
+            print(f"{mutant.name:<60} {outcome}", flush=True)
     killed = outcomes.count("killed")
     print(f"{killed} of {len(chosen)} mutants killed")
     return int(killed < len(chosen))
