@@ -130,8 +130,11 @@ def test_a_wrong_derivative_fails_and_is_named(unrecorded, function, words):
 
 
 def test_whether_the_second_derivative_holds_is_told_apart(unrecorded):
-    assert not self_check(LatentMap(WrongTwice.apply, (5,)), Z).second_order_holds
+    check = self_check(LatentMap(WrongTwice.apply, (5,)), Z)
+    assert not check.second_order_holds
+    assert check.first_order_holds
     assert self_check(LatentMap(torch.sin, (5,)), Z).second_order_holds
+    assert not self_check(LatentMap(WrongForward.apply, (5,)), Z).first_order_holds
 
 
 @pytest.mark.parametrize("function", [WrongBackward, WrongForward, WrongTwice])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from theodolite.descriptors.colour_draws import floored, measured, slopes
+from theodolite.descriptors.colour_draws import Draw, floored, measured, slopes, standard_errors
+from theodolite.estimates import student_quantile
 
 COLUMNS = torch.randn(6, 9, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 BLOCKS = COLUMNS.mT @ COLUMNS
@@ -34,3 +35,13 @@ def test_only_directions_at_rounding_level_are_raised():
     assert torch.equal(mended[1:], BLOCKS[1:])
     values = torch.linalg.eigvalsh(mended[0])
     torch.testing.assert_close(values[0] / values[-1], torch.tensor(1e-8, dtype=torch.float64), rtol=1e-4, atol=0)
+
+
+def test_the_noise_of_a_draw_is_half_the_square_of_the_difference_of_two():
+    """Four locations alike, whose draws differ by 0.2: an error of `0.2 / sqrt2`, Student's with four of them."""
+    blocks, checked = torch.full((2, 2, 1, 1), 2.0, dtype=torch.float64), torch.ones(2, 2, dtype=torch.bool)
+    pair = tuple(Draw(value * blocks, 0 * blocks, value * blocks) for value in (1.0, 1.1))
+    errors, biases = standard_errors(blocks, 0 * blocks, pair, checked, 1e-6)
+    expected = torch.full((2, 2), 0.2 / 2**0.5 * student_quantile(4) / 1.96, dtype=torch.float64)
+    torch.testing.assert_close(errors["gain"], expected)
+    assert biases["gain"] == 0

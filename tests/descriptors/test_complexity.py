@@ -126,6 +126,13 @@ def test_more_axes_or_a_larger_radius_cut_more():
     assert found["local_complexity_r0.05"].value <= found.value
 
 
+def test_both_vertices_of_an_axis_are_visited():
+    """In one dimension the polytope is `1 ± 0.2`: of kinks at 0.7, 0.9, 1.1 and 1.3 it holds two, on either side."""
+    kinks = torch.tensor([0.7, 0.9, 1.1, 1.3], dtype=torch.float64)
+    found = count(lambda z: F.relu(z - kinks), torch.ones(1, 1, dtype=torch.float64), radius=0.2)
+    assert found.value.item() == 2
+
+
 def test_the_paper_shares_its_frames_and_states_its_radius():
     net, z = layers(nn.ReLU()), draw(1, 5)
     same = count(net, z.expand(3, -1), mode="paper", generator=[1, 2, 3])

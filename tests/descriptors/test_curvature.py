@@ -220,3 +220,9 @@ def test_tangent_directions_need_whole_jacobians():
         theodolite.curvature(map, z, isotropic="tangent", dense=False)
     with pytest.raises(InputError, match="'latent' or 'tangent'"):
         theodolite.curvature(map, z, isotropic="output")
+
+
+def test_the_mean_over_groups_of_directions_is_centred():
+    """Moved up by `m_3 / (k s²)`: groups of 0, 0 and 3, two directions each, have mean 1, `m_3 = 2` and `s² = 3`."""
+    mean, _ = module._mean(torch.tensor([0.0, 0, 0, 0, 2, 4], dtype=F64)[:, None], 3)
+    assert mean.item() == pytest.approx(1 + 2 / 9)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from torch import Tensor
 
 import theodolite
 from theodolite import LatentMap
+from theodolite.descriptors import Chart
 from theodolite.descriptors.detail import laplacian
 
 F64 = torch.float64
@@ -87,3 +90,24 @@ def test_stochastic_and_dense_agree_within_the_bound():
     for name in ("detail_energy", "detail_q"):
         a, b = exact.named("detail_energy")[name], found.named("detail_energy")[name]
         assert ((a.value - b.value).abs() <= 1.96 * b.stderr + 1e-9 * a.value).all()
+
+
+def test_the_bound_holds_what_a_turned_direction_changes():
+    """Turned from checkers plus a constant towards their difference, `q` changes by 0.7 of the largest change.
+
+    With `u = (c + s) / sqrt2`, `d = (c - s) / sqrt2` and `L c = -8 c`, `L s = 0` away from the border, `q(u)` is 32 and
+    moves by `2 <L u, L d> = 64` an angle of one, where the bound says `2 sqrt(32) * 8 = 90.5`.
+    """
+    i, angle = torch.arange(64), 1e-3
+    checkers, flat = (1.0 - 2.0 * ((i[:, None] + i) % 2)).to(F64), torch.ones(64, 64, dtype=F64)
+    u, d = (((checkers + sign * flat) / (2**0.5 * 64)).reshape(-1) for sign in (1, -1))
+    map = LatentMap(lambda z: (z[:, :1] * u + 0.5 * z[:, 1:] * d).reshape(-1, 1, 64, 64), (2,))
+    exact, turned = (Chart(map, torch.ones(1, 2, dtype=F64), dense=True) for _ in range(2))
+    sigma, second = exact.leading.sigma, exact.leading.second
+    left = exact.leading.left[0] @ u * (u + angle * d)[None]
+    turned.leading = replace(exact.leading, left=left, residual=angle * (sigma - second))
+    here, there = (theodolite.detail_energy(map, chart.latents, chart=chart) for chart in (exact, turned))
+    assert here["detail_q"].item() == pytest.approx(32, rel=0.05)
+    for name in ("detail_energy", "detail_q"):
+        a, b = here.named("detail_energy")[name], there.named("detail_energy")[name]
+        assert 0.6 < float((a.value - b.value).abs() / (1.96 * b.stderr)) < 1

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import theodolite
 from theodolite import InputError, LatentMap
-from theodolite.estimates import Seeds
+from theodolite.descriptors.modes import flagged
+from theodolite.estimates import Estimate, Seeds
 
 F64 = torch.float64
 STEP = 0.02
@@ -118,3 +119,12 @@ def test_only_two_words_are_known(images, name, mode):
 def test_curvature_has_no_recipe():
     with pytest.raises(InputError, match="no published recipe"):
         theodolite.curvature(LatentMap(net(3, 9), (3,)), draw(1, 3), mode="paper")
+
+
+def test_a_flag_makes_no_status_better():
+    """The worse of two statuses stands, and only where the mask is."""
+    value = torch.ones(3, dtype=F64)
+    estimate = Estimate(value, 0.1 * value, 1, 1, ("ok", "undetermined", "ok"), "before")
+    flags = flagged(estimate, torch.tensor([True, True, False]), "truncated", "after")
+    assert flags.statuses == ("truncated", "undetermined", "ok")
+    assert flags.message == "before"

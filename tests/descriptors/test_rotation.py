@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -80,3 +82,14 @@ def test_the_neighbours_are_paid_for():
     found = theodolite.axis_rotation(chart.map, chart.latents, chart=chart)
     assert chart.operator.passes - before == found.passes - chart.leading.passes
     assert found.n == chart.effort.neighbours
+
+
+def test_the_angle_of_the_centre_is_in_the_error():
+    """Where nothing else is left to err, the bound of the centre's own direction is half of the interval."""
+    chart, angle = (
+        Chart(toys.linear(torch.diag(torch.tensor([4.0, 2, 1], dtype=F64))), torch.ones(1, 3, dtype=F64)),
+        5e-5,
+    )
+    chart.leading = replace(chart.leading, residual=angle * (chart.leading.sigma - chart.leading.second))
+    found = theodolite.axis_rotation(chart.map, chart.latents, chart=chart)
+    assert (1.96 * found.stderr * 1e-3 * 3**0.5).item() == pytest.approx(angle, rel=1e-3)

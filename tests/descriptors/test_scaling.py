@@ -115,3 +115,18 @@ def test_a_latent_in_float64_has_no_scatter_and_pays_for_none():
     before = chart.operator.passes
     assert (chart.rounding.sigma == 0).all()
     assert chart.operator.passes == before
+
+
+def test_the_scatter_has_the_units_of_its_quantities():
+    """Four times the output: four times the errors of the leading value and of the gain, and that of the volume."""
+    net, z = relu_generator(0, width=64).function, torch.randn(1, 16, generator=torch.Generator().manual_seed(0))
+    plain, scaled = (scatter(Chart(LatentMap(lambda z, c=c: c * net(z), (16,)), z)) for c in (1, 4))
+    for name, factor in (("sigma", 4), ("gain", 4), ("log_volume", 1)):
+        assert getattr(plain, name).item() > 0
+        torch.testing.assert_close(getattr(scaled, name), factor * getattr(plain, name), rtol=1e-4, atol=0)
+
+
+def test_a_volume_per_dimension_is_over_the_dimensions_that_are_not_null():
+    map, z, s = generator(1, tiny=(0.0, 0.0), dtype=D)
+    volume = theodolite.local_scaling(map, z)
+    torch.testing.assert_close(volume["local_scaling_per_dimension"].value, s[2:].log().mean().expand(3))

@@ -57,6 +57,13 @@ def test_p_values_are_valid_and_exact_in_ranks():
     assert found[3].isnan()
 
 
+def test_a_tie_counts_against_the_sample():
+    """`#{reference >= score}`: equal scores are no evidence, or p-values of rounded scores would be too small."""
+    assert conformal_p([2.0, 3.0], [1.0, 2.0, 2.0, 3.0]).tolist() == [4 / 5, 2 / 5]
+    grouped = conformal_p([2.0], [1.0, 2.0, 3.0, 4.0], ["a", "a", "b", "b"])
+    assert grouped.tolist() == pytest.approx([(1 + 1 / 2 + 1) / 3])
+
+
 def test_grouped_p_values_are_valid_for_new_groups():
     draw = np.random.default_rng(0)
     small = {"grouped": [], "alone": []}

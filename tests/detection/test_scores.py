@@ -64,6 +64,14 @@ def test_scores_are_their_formulas():
     assert "reconstruction_error" not in found
 
 
+def test_the_relative_error_of_a_power_is_multiplied_by_it():
+    """Of `a / b²` with errors of 3 and 2 %: 3 and 4 % in quadrature are 5 %."""
+    quantities = {"axis_rotation": Estimate.of(200.0, 6.0), "leading_singular_value": Estimate.of(10.0, 0.2)}
+    ratio = computed(quantities, ["lc_over_ls2"])["lc_over_ls2"]
+    assert ratio.item() == pytest.approx(2.0)
+    assert float(ratio.stderr) == pytest.approx(0.05 * 2.0)
+
+
 def test_scores_do_not_depend_on_the_batch_nor_on_rotations_of_the_output():
     z = torch.randn(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     torch.manual_seed(0)
@@ -195,6 +203,12 @@ def test_departure_needs_no_orientation():
     torch.testing.assert_close(score, changed)
     assert evaluate(score, labels)["score"]["auroc"] > 0.95
     assert evaluate(values[:, 0], labels)["score"]["auroc"] < 0.8
+
+
+def test_departure_compares_with_other_groups_only():
+    """Of 0, 0 | 1 | 2 the first lies below both of the others, 2 / 3 two-sided; its twin in the group says nothing."""
+    score = departure({"a": torch.tensor([0.0, 0, 1, 2])}, torch.ones(4, dtype=torch.bool), ["a", "a", "b", "c"])
+    assert score.tolist() == pytest.approx([-math.log(2 / 3), -math.log(2 / 3), 0, -math.log(1 / 2)])
 
 
 def test_departure_is_fair_to_the_reference_and_to_missing_values():

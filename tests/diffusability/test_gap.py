@@ -261,3 +261,16 @@ def test_too_few_sources_give_no_number(sources: int, seed: int):
         needed = int(re.search(r"at least (\d+) are needed", found.message).group(1))
         assert needed >= max(10, sources + 1)
     assert found.interval()[1] - found.interval()[0] < 1 or found.status == "undetermined"
+
+
+def test_more_noise_hides_no_less():
+    """Of losses 0.01, 0.09, 0.05 at growing noise the second is no bound: what more noise hides is less already."""
+    tau = torch.tensor([0.01, 0.1, 1.0], dtype=torch.float64)
+    loss, nothing = (
+        torch.tensor([0.01, 0.09, 0.05], dtype=torch.float64)[None, :, None],
+        torch.full((1, 3, 1), torch.nan),
+    )
+    spread = torch.ones(1, dtype=torch.float64)
+    space = Space("one", (1,), 1.0, ("a",), (1,), tau, ("Gaussian",), loss, nothing, nothing, spread)
+    hidden = space.unresolved(torch.ones(1, 1, dtype=torch.float64))
+    torch.testing.assert_close(hidden, torch.tensor([[0.01, 0.05, 0.05]], dtype=torch.float64))

@@ -13,6 +13,7 @@ from torch.func import hessian, jacrev
 
 from theodolite.diffusability import penalties, penalty_table
 from theodolite.diffusability.penalty_table import filled_dimension
+from theodolite.diffusability.second_order import Bilinear
 from theodolite.estimates import mean_over_latents
 
 
@@ -184,3 +185,10 @@ def test_three_penalties_are_a_view_of_four():
     assert (three.compression, three.distortion) == (found.compression, found.distortion)
     parts = found.encoder_curvature.value + found.data_curvature["pushed"].value + found.cross.value
     torch.testing.assert_close(three.curvature.value, parts)
+
+
+def test_two_probes_give_half_of_their_sample_variance():
+    """`B(p, p)` of 1 and 3: sample variance 2, so `||B||² = 1`; the squared mean 4 less `2 ||B||² / 2` is 3."""
+    form = Bilinear(torch.tensor([1.0, 3.0], dtype=D)[:, None, None])
+    assert form.square().item() == pytest.approx(1)
+    assert form.trace_square().item() == pytest.approx(3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -153,3 +155,11 @@ def test_what_cannot_be_drawn_is_refused(groups, strata):
 def test_the_jackknife_of_a_mean_is_its_standard_error():
     x = torch.randn(9, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     torch.testing.assert_close(jackknife((x.sum(0) - x) / 8), x.std(0) / 3)
+
+
+def test_the_probability_of_an_order_has_one_degree_of_freedom_less_than_groups():
+    """Of two groups it is Cauchy's law: `1/2 + arctan(t) / pi`, with `t` the difference over its standard error."""
+    resamples = Resamples(2, 400, 0)
+    first, second = resamples.weights @ torch.tensor([0.0, 1.0]).double(), resamples.weights @ torch.ones(2).double()
+    t = 0.5 / float(resamples.stderr(second - first))
+    assert resamples.below(first, second) == pytest.approx(0.5 + math.atan(t) / math.pi, abs=1e-9)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theodolite import InputError
-from theodolite.estimates import Resamples, rank_correlation, ranks, spearman
+from theodolite.estimates import Resamples, jackknife, rank_correlation, ranks, spearman
 
 stats = pytest.importorskip("scipy.stats")
 
@@ -185,3 +185,14 @@ def test_more_groups_than_blocks_have_the_same_error():
 def test_bad_input_is_one_clear_error(call):
     with pytest.raises(InputError, match="expected"):
         call()
+
+
+def test_the_interval_has_twice_as_many_degrees_of_freedom_as_pairs():
+    """`tanh(z ± t s)` written out: `s` by leaving out one pair after the other, `t` with 24 degrees of freedom."""
+    x, y = pairs(12, 0.6, 3)
+    others = [[place for place in range(12) if place != out] for out in range(12)]
+    left = torch.stack([rank_correlation(x[rest], y[rest]) for rest in others]).atanh()
+    reach = float(jackknife(left)) * stats.t.ppf(0.975, 24)
+    z, link = math.atanh(float(rank_correlation(x, y))), spearman(x, y)
+    ends = [float(end) for end in link.interval()]
+    assert ends == pytest.approx([math.tanh(z - reach), math.tanh(z + reach)], abs=1e-8)

@@ -47,3 +47,9 @@ def test_equal_contributions_are_exact():
     torch.testing.assert_close(mean.value, draws[:, 0])
     assert torch.isfinite(mean.freedom).all()
     assert (mean.stderr < 1e-12 * mean.value).all()
+
+
+def test_a_skewed_mean_moves_by_half_the_third_moment():
+    """`mean + m_3 / (2 n m_2)` (Johnson 1978), worked by hand: draws 0, 0, 3 have mean 1 and moments 2 and 2."""
+    mean = mean_over_latents(torch.tensor([[0.0, 0.0, 3.0]], dtype=D), skewed=True)
+    assert mean.value.item() == pytest.approx(1 + 2 / (2 * 3 * 2))

@@ -68,6 +68,14 @@ def test_a_perfect_share_is_a_bound_by_the_groups():
     assert ends.high.tolist() == pytest.approx([1, 1 - 0.025 ** (1 / 5)])
 
 
+def test_the_error_of_a_share_is_widened_to_students_interval():
+    """Of three groups 4.303 standard errors are on either side, not 1.96."""
+    draws = Resamples(3, 400, 0)
+    replicates = draws.mean(torch.tensor([0.2, 0.3, 0.7]))
+    plain = float(draws.stderr(replicates))
+    assert float(share_estimate(replicates[:, None], draws).stderr) == pytest.approx(plain * 4.3027 / 1.96, rel=1e-4)
+
+
 @pytest.mark.parametrize(("truth", "n"), [(0.5, 10), (0.9, 40)])
 def test_shares_hold(truth, n):
     """Binomial shares; at 0 and 1 the bound holds by construction."""

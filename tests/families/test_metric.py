@@ -157,6 +157,15 @@ def test_cells_that_no_bundle_had_are_undetermined():
     assert "spread" in found.largest_eigenvalue.message
 
 
+def test_support_is_that_of_the_cell_whose_sides_need_not_be_equal_in_number():
+    """Of 6 x 3 cells the one in row 4 and column 1 is the 13th."""
+    grid, support = ParameterGrid((0.0, 0.0), (1.0, 1.0), (6, 3)), torch.ones(18, dtype=D)
+    support[4 * 3 + 1] = 0
+    metric = torch.eye(2, dtype=D).expand(18, 2, 2)
+    found = metric_map(DirectMetric(grid, metric, metric.expand(3, 18, 2, 2), support))
+    assert [place for place, word in enumerate(found.log_determinant.statuses) if word == "undetermined"] == [13]
+
+
 def test_a_singular_metric_has_a_status():
     grid = ParameterGrid((0.0, 0.0), (1.0, 1.0), (4, 4))
     flat = torch.tensor([[2.0, 0.0], [0.0, 0.0]], dtype=D).expand(16, 2, 2)

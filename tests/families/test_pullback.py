@@ -7,7 +7,7 @@ import torch
 
 from theodolite.errors import InputError
 from theodolite.families import ParameterGrid
-from theodolite.families.pullback import LocalPolynomials
+from theodolite.families.pullback import LocalPolynomials, Pullback
 
 D = torch.float64
 GRID = ParameterGrid((-1.0, 0.0), (1.0, 3.0), (9, 6))
@@ -42,3 +42,12 @@ def test_cells_without_samples_are_refused():
         LocalPolynomials(GRID, drawn(12), 1.0)
     with pytest.raises(InputError, match="near every cell"):
         LocalPolynomials(ParameterGrid((-1.0, 0.0), (1.0, 3.0), (90, 60)), 0.02 * drawn(100), 0.5)
+
+
+def test_features_of_noise_alone_have_a_metric_of_nought_in_the_mean():
+    """What scatter adds to `JᵀJ` is taken off: what is left is of either sign, and small beside it."""
+    t, noise = drawn(2000), torch.randn(2000, 40, dtype=D, generator=torch.Generator().manual_seed(1))
+    left, each, _ = Pullback(GRID, noise, t, 1.0).metric(4, 0)
+    traces, added = (part.diagonal(dim1=-2, dim2=-1).sum(-1).mean() for part in (left, each))
+    assert added > 0
+    assert traces.abs() < 0.1 * added

@@ -369,3 +369,12 @@ def test_bounds_bound_where_the_score_is_nearly_right(eight):
         missed += int((curve.mmse.value < exact.mmse.value).sum())
         missed += int((curve.fi["denoising"].value > exact.fi.value).sum())
     assert missed <= 0.05 * 400
+
+
+def test_the_error_of_a_rate_is_twice_that_of_its_information(eight):
+    """`s -> (1 + e) s`: `J` is off by `e J`, `F = E||H||²` by `2 e F`."""
+    off = FunctionScore(lambda x, t: 1.1 * eight.score(x, t), (8,), symmetric=True)
+    curve = information(eight.sample(4000, torch.Generator().manual_seed(0)), [1.0], off, generator=0)
+    share = (curve.fi["score_error"].value / curve.fi_samples.mean()).item()
+    assert share > 0.05
+    assert (curve.fir["score_error"].value / curve.fir_samples.mean()).item() == pytest.approx(2 * share, rel=1e-6)

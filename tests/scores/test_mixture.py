@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from theodolite.errors import InputError
 from theodolite.information import gaussian_information, information
+from theodolite.information.draws import draw
 from theodolite.scores import GaussianMixtureScore, MixtureScore
 
 D = torch.float64
@@ -172,3 +175,12 @@ def test_references_cannot_be_asked_about():
         MixtureScore(torch.full((3, 2), torch.nan))
     with pytest.raises(InputError, match=r"points of shape \(n, 3\)"):
         MixtureScore(cloud).score(torch.zeros(2, 4, dtype=D), 1.0)
+
+
+def test_the_error_of_a_median_support_is_that_of_a_median():
+    """`sqrt(pi / 2)` of a mean's, as for a normal law."""
+    references, latents = draws(3000, 2, 0), draws(60, 2, 1)
+    source, t = MixtureScore(references), 1.0
+    support = information(latents, [t], source, generator=0).fi["effective_sample_size"]
+    spread = draw(latents, torch.tensor([t], dtype=D), source, 0).support.std()
+    assert support.stderr.item() == pytest.approx((math.pi / 2) ** 0.5 * spread.item() / 60**0.5, rel=1e-6)

@@ -86,6 +86,16 @@ def test_quadrature_is_exact_for_polynomials(matrices, spectra, rule, name):
     assert ((weights * nodes ** (4 * depth + 2)).sum() - beyond).abs() > 1e-9 * beyond
 
 
+def test_the_node_at_zero_makes_one_power_more_exact(matrices, spectra):
+    """`E sigma^(4 depth)`: Gauss is exact below it, Gauss-Radau at it."""
+    A, start, depth = matrices(spectra(60)["linear"]), Seeds(0, 1).unit("start", 1, 60), 5
+    run = golub_kahan(LinearOperator.from_matrices(A), start, depth)
+    truth = start[0, 0] @ torch.linalg.matrix_power(A[0].T @ A[0], 2 * depth) @ start[0, 0]
+    gauss, radau = ((weights * nodes ** (4 * depth)).sum() for nodes, weights in (run.gauss(), run.radau()))
+    torch.testing.assert_close(radau, truth, rtol=1e-9, atol=0)
+    assert (gauss - truth).abs() > 1e-6 * truth
+
+
 def test_the_node_at_zero_comes_last_and_its_weight_falls_to_the_null_share(matrices, spectra):
     run = run_on(matrices(spectra(60)["a third null"]), 1, 30)
     shares = []

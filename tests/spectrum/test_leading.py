@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -133,3 +135,11 @@ def test_an_estimate_checks_itself():
     with pytest.raises(ValueError, match="entry"):
         Estimate(one, torch.zeros(3), 1, 1)
     assert Estimate(one, one, 1, 1, ("ok", "lower-bound")).status == "lower-bound"
+
+
+def test_the_square_of_the_residual_is_over_the_nearest_that_the_next_value_may_be():
+    """`r² / (sigma_1 - sigma_2 - error of sigma_2)`: 0.05² over 1 - 0.8 - 0.1 is 0.025, below the residual itself."""
+    exact = dense_triplet(torch.eye(3, dtype=torch.float64)[None])
+    one = torch.ones(1, dtype=torch.float64)
+    triplet = replace(exact, second=0.8 * one, second_error=0.1 * one, residual=0.05 * one, exact=False)
+    assert triplet.error.item() == pytest.approx(0.025, rel=1e-9)

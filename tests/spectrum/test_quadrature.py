@@ -10,6 +10,7 @@ from theodolite.spectrum import (
     dense_measure,
     density,
     effective_rank,
+    gain,
     log_volume,
     null_dimension,
     singular_spectrum,
@@ -140,3 +141,12 @@ def test_density_integrates_to_one():
     measure = dense_measure(rotated(spectra(64)["log-normal"])[None])
     grid = torch.linspace(-4, 4, 2001, dtype=torch.float64)
     assert abs(torch.trapezoid(density(measure, grid), grid).item() - 1) < 1e-6
+
+
+def test_the_error_of_a_gain_is_neither_too_narrow_nor_too_wide():
+    s = 0.02 + 5 * torch.linspace(0, 1, 96, dtype=torch.float64)
+    operator = LinearOperator(SEEDS, 96, 96, lambda V: V * s, lambda U: U * s, torch.float64, s.device)
+    estimate = gain(singular_spectrum(operator, probes=2, depth=6, exact=False, generator=range(SEEDS)))
+    z = (estimate.value - s.norm()) / estimate.stderr
+    assert 0.8 < z.std() < 1.2
+    assert z.mean().abs() < 0.25

@@ -1,0 +1,378 @@
+"""Plant faults in the package, one at a time, and report those that the tests beside them do not see.
+
+    python scripts/mutants.py [--only NAME ...] [--list] [--jobs N]
+
+A mutant is a file, a piece of its source, what stands there instead, and the fastest test that fails with it. Each is
+planted in a temporary copy of the package, which `PYTHONPATH` puts before the one that is installed; the working tree
+is never touched. Faults are what a review could miss: they change a number, a status or an error, and crash nothing.
+
+Exit 1 where a mutant survives, where its source is no longer found once (the table is then out of date), or where a
+named test fails without any fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "theodolite"
+
+_FAILED, _PASSED = 1, 0
+"""Exit codes of pytest; any other is a test that could not be run."""
+
+_PATIENCE = 600
+"""Seconds for one test on a busy machine: the slowest takes ten on an idle one."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault, and the test that must fail with it.
+
+    Attributes:
+        name: the room, and what is wrong.
+        file: below `src/theodolite`.
+        source: text that the file holds once.
+        replacement: what stands there instead.
+        test: the fastest test that fails, `FILE::FUNCTION` below `tests`.
+    """
+
+    name: str
+    file: str
+    source: str
+    replacement: str
+    test: str
+
+    def planted(self, text: str) -> str:
+        """The text of the file with the fault in it."""
+        return text.replace(self.source, self.replacement)
+
+    def stale(self) -> str:
+        """Why the table is out of date for this mutant; empty where it is not."""
+        file, test = PACKAGE / self.file, ROOT / "tests" / self.test.partition("::")[0]
+        count = file.read_text().count(self.source) if file.exists() else 0
+        if count != 1:
+            return f"its source is {count} times in src/theodolite/{self.file}, expected once"
+        function = re.sub(r"\[.*", "", self.test.partition("::")[2])
+        if not test.exists() or f"def {function}(" not in test.read_text():
+            return f"no test {function} in tests/{self.test.partition('::')[0]}"
+        return "" if self.source != self.replacement else "its replacement is its source"
+
+
+MUTANTS = (
+    Mutant(
+        "estimates: half of the skewed mean", "estimates/student.py",
+        "mean + third / (k * variance)", "mean + third / (2 * k * variance)",
+        "estimates/test_student.py::test_the_skewed_mean_is_moved_by_the_third_moment",
+    ),
+    Mutant(
+        "estimates: twice the skewed mean of latents", "estimates/means.py",
+        "/ (2 * n * variance)", "/ (n * variance)",
+        "estimates/test_means.py::test_a_skewed_mean_moves_by_half_the_third_moment",
+    ),
+    Mutant(
+        "estimates: few groups narrow the bootstrap", "estimates/bootstrap.py",
+        "spread * (self.groups / (self.groups - 1)) ** 0.5", "spread * ((self.groups - 1) / self.groups) ** 0.5",
+        "estimates/test_bootstrap.py::test_resamples_without_a_number_are_left_out",
+    ),
+    Mutant(
+        "estimates: one degree of freedom too many", "estimates/bootstrap.py",
+        "/ error, self.groups - 1)", "/ error, self.groups)",
+        "estimates/test_bootstrap.py::test_the_probability_of_an_order_has_one_degree_of_freedom_less_than_groups",
+    ),
+    Mutant(
+        "estimates: shares without Student's quantile", "estimates/roc.py",
+        "resamples.stderr(replicates) * student_quantile(G - 1) / 1.96", "resamples.stderr(replicates)",
+        "estimates/test_roc.py::test_the_error_of_a_share_is_widened_to_students_interval",
+    ),
+    Mutant(
+        "estimates: half the freedom of a correlation", "estimates/correlation.py",
+        "student_quantile(2 * groups)", "student_quantile(groups)",
+        "estimates/test_correlation.py::test_the_interval_has_twice_as_many_degrees_of_freedom_as_pairs",
+    ),
+    Mutant(
+        "estimates: a seed that is not used", "estimates/streams.py",
+        '_mix(int(generator or 0), "latent", index)', '_mix("latent", index)',
+        "estimates/test_streams.py::test_purposes_latents_and_seeds_are_independent",
+    ),
+    Mutant(
+        "maps: scaled before the mean is taken off", "maps/normalisation.py",
+        "return (folded - offset) * factor", "return folded * factor - offset",
+        "maps/test_normalisation.py::test_applies_the_formula_of_the_pipelines",
+    ),
+    Mutant(
+        "maps: the slope of Heun's end at its start", "maps/samplers.py",
+        "self._slope(ahead, self.there)", "self._slope(ahead, self.here)",
+        "maps/test_samplers.py::test_gaussian_data_are_carried_by_the_exact_affine_flow",
+    ),
+    Mutant(
+        "maps: noise for a flow scaled as for a diffusion", "maps/channels.py",
+        "1.0 if math.isinf(t) else 1 + t**0.5", "1.0 if math.isinf(t) else (1 + t) ** 0.5",
+        "maps/test_channels.py::test_standard_normal_noise_comes_to_the_model_as_it_is",
+    ),
+    Mutant(
+        "derivatives: half of a norm's bending", "derivatives/norms.py",
+        "second = -(2 * q * du", "second = -(q * du",
+        "derivatives/test_repairs.py::test_both_derivatives_are_right_for_several_vectors_at_once",
+    ),
+    Mutant(
+        "derivatives: one step for all latents", "derivatives/second_order.py",
+        "squared = step.to(V).square()", "squared = step.to(V).mean().expand_as(step).square()",
+        "derivatives/test_second_order.py::test_each_latent_has_a_step_of_its_own",
+    ),
+    Mutant(
+        "derivatives: a wrong D² counts as a wrong D", "derivatives/self_check.py",
+        "first_order_holds=not wrong_first", "first_order_holds=not failures",
+        "derivatives/test_self_check.py::test_whether_the_second_derivative_holds_is_told_apart",
+    ),
+    Mutant(
+        "derivatives: half of the passes", "derivatives/operator.py",
+        "self.passes += len(U) * way.passes", "self.passes += len(U)",
+        "derivatives/test_fallbacks.py::test_a_map_that_leaves_torch_has_its_transpose_by_differences",
+    ),
+    Mutant(
+        "spectrum: probes as if drawn independently", "spectrum/measure.py",
+        "* (d - k).clamp_min(0) / (k * (d - 1))", "/ k",
+        "spectrum/test_quadrature.py::test_exact_at_full_depth",
+    ),
+    Mutant(
+        "spectrum: the error of a square for its root", "spectrum/quadrature.py",
+        "/ (2 * share).clamp_min(1e-300)", "/ share.clamp_min(1e-300)",
+        "spectrum/test_quadrature.py::test_the_error_of_a_gain_is_neither_too_narrow_nor_too_wide",
+    ),
+    Mutant(
+        "spectrum: the second value known exactly", "spectrum/leading.py",
+        "separation = (self.sigma - self.second - self.second_error)", "separation = (self.sigma - self.second)",
+        "spectrum/test_leading.py::test_the_square_of_the_residual_is_over_the_nearest_that_the_next_value_may_be",
+    ),
+    Mutant(
+        "spectrum: coupled to the step before the last", "spectrum/bidiagonal.py",
+        "coupling[..., -1] = self.beta[..., depth - 1]", "coupling[..., -1] = self.beta[..., depth - 2]",
+        "spectrum/test_bidiagonal.py::test_the_node_at_zero_makes_one_power_more_exact",
+    ),
+    Mutant(
+        "descriptors: half of the blur of detail", "descriptors/detail.py",
+        "blur = 2 * q.sqrt()", "blur = q.sqrt()",
+        "descriptors/test_detail.py::test_the_bound_holds_what_a_turned_direction_changes",
+    ),
+    Mutant(
+        "descriptors: half of the polytope", "descriptors/complexity.py",
+        "torch.cat([step, -step])", "torch.cat([step])",
+        "descriptors/test_complexity.py::test_both_vertices_of_an_axis_are_visited",
+    ),
+    Mutant(
+        "descriptors: curvature by the length", "descriptors/curvature.py",
+        ".norm(dim=-1).double().square()\n    is_still", ".norm(dim=-1).double()\n    is_still",
+        "descriptors/test_closed_forms.py::test_scale_laws",
+    ),
+    Mutant(
+        "descriptors: a mean of curvature off its centre", "descriptors/curvature.py",
+        ".mean(1), skewed=True)", ".mean(1))",
+        "descriptors/test_curvature.py::test_the_mean_over_groups_of_directions_is_centred",
+    ),
+    Mutant(
+        "descriptors: the axis of the centre known exactly", "descriptors/rotation.py",
+        ".mean(0) + centre.angle) / 1.96", ".mean(0)) / 1.96",
+        "descriptors/test_rotation.py::test_the_angle_of_the_centre_is_in_the_error",
+    ),
+    Mutant(
+        "descriptors: the scatter of a gain's square", "descriptors/rounding.py",
+        "energy / length", "energy",
+        "descriptors/test_scaling.py::test_the_scatter_has_the_units_of_its_quantities",
+    ),
+    Mutant(
+        "descriptors: a volume per dimension, null ones too", "descriptors/scaling.py",
+        "rank = (measure.dimension - null.value)", "rank = (measure.dimension - 0 * null.value)",
+        "descriptors/test_scaling.py::test_a_volume_per_dimension_is_over_the_dimensions_that_are_not_null",
+    ),
+    Mutant(
+        "descriptors: a status made better", "descriptors/modes.py",
+        "tuple(worse(old, status) if bad else old", "tuple(status if bad else old",
+        "descriptors/test_modes.py::test_a_flag_makes_no_status_better",
+    ),
+    Mutant(
+        "descriptors: the noise of two draws for that of one", "descriptors/colour_draws.py",
+        "/ unit).square().mean() / 2", "/ unit).square().mean()",
+        "descriptors/test_colour_draws.py::test_the_noise_of_a_draw_is_half_the_square_of_the_difference_of_two",
+    ),
+    Mutant(
+        "scores: deviations that are variances", "scores/gaussian.py",
+        "self.variances.sqrt().cpu()", "self.variances.cpu()",
+        "scores/test_sources.py::test_samples_have_the_moments_of_the_density",
+    ),
+    Mutant(
+        "scores: squares of weights brought down once", "scores/mixture.py",
+        "self.squares *= shrink[:, 0].square()", "self.squares *= shrink[:, 0]",
+        "scores/test_mixture.py::test_references_that_come_ever_nearer_or_go_ever_farther",
+    ),
+    Mutant(
+        "information: a median as precise as a mean", "information/estimators.py",
+        "* (math.pi / 2 / len(self.flat)) ** 0.5", "* (1 / len(self.flat)) ** 0.5",
+        "scores/test_mixture.py::test_the_error_of_a_median_support_is_that_of_a_median",
+    ),
+    Mutant(
+        "information: the error of the scale halved", "information/draws.py",
+        '"fir": 2 * e * F', '"fir": e * F',
+        "information/test_estimators.py::test_the_error_of_a_rate_is_twice_that_of_its_information",
+    ),
+    Mutant(
+        "information: the direction along a sphere counted across", "information/closed_forms.py",
+        "rate = gain_along.square() + (D - 1) * gain_across.square()",
+        "rate = gain_along.square() + D * gain_across.square()",
+        "information/test_closed_forms.py::test_spheres",
+    ),
+    Mutant(
+        "diffusability: more noise hides less", "diffusability/space.py",
+        ".flip(-1).cummin(-1).values.flip(-1)", "",
+        "diffusability/test_gap.py::test_more_noise_hides_no_less",
+    ),
+    Mutant(
+        "diffusability: probes divided by their number", "diffusability/second_order.py",
+        "/ (2 * (len(self.values) - 1))", "/ (2 * len(self.values))",
+        "diffusability/test_penalties_dense.py::test_two_probes_give_half_of_their_sample_variance",
+    ),
+    Mutant(
+        "diffusability: two groups tell a spread", "diffusability/gap.py",
+        "if resamples.groups > 2 and", "if resamples.groups > 1 and",
+        "diffusability/test_gap.py::test_too_few_sources_give_no_number",
+    ),
+    Mutant(
+        "families: cells counted along the wrong axis", "families/metric.py",
+        "rows * grid.shape[1] + columns", "rows * grid.shape[0] + columns",
+        "families/test_metric.py::test_support_is_that_of_the_cell_whose_sides_need_not_be_equal_in_number",
+    ),
+    Mutant(
+        "families: scatter counted as signal", "families/pullback.py",
+        "return J @ J.mT - scatter,", "return J @ J.mT,",
+        "families/test_pullback.py::test_features_of_noise_alone_have_a_metric_of_nought_in_the_mean",
+    ),
+    Mutant(
+        "geodesics: norms of an arc the other way round", "geodesics/arc.py",
+        "norms = (1 - s) * lengths[0] + s * lengths[1]", "norms = s * lengths[0] + (1 - s) * lengths[1]",
+        "geodesics/test_arc.py::test_a_right_angle_is_cut_in_equal_parts_and_norms_grow_along_it",
+    ),
+    Mutant(
+        "geodesics: a third of a length's width", "geodesics/decoder.py",
+        "1.5 * (fine - coarse).abs()", "0.5 * (fine - coarse).abs()",
+        "geodesics/test_decoder.py::test_the_width_of_a_path_length_holds_the_truth",
+    ),
+    Mutant(
+        "detection: p-values of strictly larger scores", "detection/calibration.py",
+        "(known >= values[:, None])", "(known > values[:, None])",
+        "detection/test_calibration.py::test_a_tie_counts_against_the_sample",
+    ),
+    Mutant(
+        "detection: errors of ratios without the power", "detection/scores.py",
+        "(power * part.stderr / part.value)", "(part.stderr / part.value)",
+        "detection/test_scores.py::test_the_relative_error_of_a_power_is_multiplied_by_it",
+    ),
+    Mutant(
+        "detection: samples beside their own group", "detection/calibration.py",
+        "(of[:, None] != of[None, :]) & reference", "(of[:, None] != -1) & reference",
+        "detection/test_scores.py::test_departure_compares_with_other_groups_only",
+    ),
+    Mutant(
+        "steering: a push that grows with the dimension", "steering/guidance.py",
+        "gradient.flatten(1).square().mean(1)", "gradient.flatten(1).square().sum(1)",
+        "steering/test_guidance.py::test_unit_gradients_have_root_mean_square_one",
+    ),
+    Mutant(
+        "data: white of 16 bits beyond the range", "data/images.py",
+        "values / 257", "values / 256",
+        "data/test_images.py::test_sixteen_bit_grey_keeps_its_depth",
+    ),
+    Mutant(
+        "runs: the lock released early", "runs/folder.py",
+        "            self.tidy()\n            yield",
+        "            self.tidy()\n            fcntl.flock(handle, fcntl.LOCK_UN)\n            yield",
+        "runs/test_held.py::test_the_lock_lasts_as_long_as_the_work",
+    ),
+    Mutant(
+        "runs: an old note for a unit measured again", "runs/folder.py",
+        "notes = {**merged[1], **notes}", "notes = {**notes, **merged[1]}",
+        "runs/test_held.py::test_what_is_measured_once_more_counts_with_its_rows_and_its_notes",
+    ),
+    Mutant(
+        "runs: resumed whatever the unit was", "runs/conduct.py",
+        'if unit in notes and notes[unit].get("stamp") == self._stamp(unit, configuration)', "if unit in notes",
+        "experiments/rank/test_experiment.py::test_a_model_that_changes_what_all_share_has_all_measured_again",
+    ),
+)  # fmt: skip
+"""All faults, by room."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Plant the chosen mutants and tell what became of each; 1 where one survives or cannot be judged."""
+    options = _parser().parse_args(arguments)
+    chosen = [mutant for mutant in MUTANTS if not options.only or mutant.name in options.only]
+    unknown = set(options.only) - {mutant.name for mutant in chosen}
+    if unknown:
+        print(f"a mutant's name expected, got {sorted(unknown)[0]!r}; see --list", file=sys.stderr)
+        return 2
+    if options.list:
+        print("\n".join(f"{mutant.name:<60} {mutant.test}" for mutant in chosen))
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        healthy = _tested(Path(folder), [mutant.test for mutant in chosen])
+    if healthy != _PASSED:
+        print("the named tests expected to pass without a fault, got failures; mend them first", file=sys.stderr)
+        return 1
+    with ThreadPoolExecutor(options.jobs) as pool:
+        outcomes = []
+        for mutant, outcome in zip(chosen, pool.map(judged, chosen)):
+            outcomes.append(outcome)
+            print(f"{mutant.name:<60} {outcome}", flush=True)
+    killed = outcomes.count("killed")
+    print(f"{killed} of {len(chosen)} mutants killed")
+    return int(killed < len(chosen))
+
+
+def judged(mutant: Mutant) -> str:
+    """``killed``, ``SURVIVED``, or why that cannot be told."""
+    reason = mutant.stale()
+    if reason:
+        return f"STALE: {reason}"
+    with tempfile.TemporaryDirectory() as folder:
+        code = _tested(Path(folder), [mutant.test], mutant)
+    return {_FAILED: "killed", _PASSED: "SURVIVED"}.get(code, f"NOT JUDGED: pytest ended with {code}")
+
+
+def _tested(folder: Path, tests: Sequence[str], mutant: Mutant | None = None) -> int:
+    """The exit code of pytest on some tests, with a copy of the package that holds the fault."""
+    # Files keep their times, so that compiled modules in the copy stay valid, but for the one with the fault.
+    copy = shutil.copytree(PACKAGE, folder / "theodolite")
+    if mutant is not None:
+        (copy / mutant.file).write_text(mutant.planted((copy / mutant.file).read_text()))
+        for compiled in (copy / mutant.file).parent.glob(f"__pycache__/{Path(mutant.file).stem}.*"):
+            compiled.unlink()
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    named = [str(ROOT / "tests" / test) for test in dict.fromkeys(tests)]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run([*command, *named], cwd=ROOT, env=environment, capture_output=True, timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        return -1
+    if mutant is None and done.returncode != _PASSED:
+        print(done.stdout.decode(errors="replace"), file=sys.stderr)
+    return done.returncode
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a mutant; may be given again")
+    parser.add_argument("--list", action="store_true", help="names and tests, nothing is run")
+    parser.add_argument("--jobs", type=int, default=1, help="mutants tested at once")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
