@@ -1,4 +1,4 @@
-"""The package as a whole: its names, its weight, its rooms, and a README that tells all."""
+"""The package as a whole: its names, its weight, its rooms, and pages that tell all."""
 
 from __future__ import annotations
 
@@ -88,18 +88,18 @@ def test_only_one_room_calls_torch_func():
     assert callers <= {"derivatives"}
 
 
-def test_the_readme_names_every_quantity_and_descriptor():
-    readme = (ROOT / "README.md").read_text()
+def test_the_docs_name_every_quantity_of_every_descriptor():
+    page = (ROOT / "docs" / "quantities.md").read_text()
     for descriptor in REGISTRY.values():
         for quantity in descriptor.quantities:
-            assert f"`{quantity.name}`" in readme, quantity.name
+            assert f"`{quantity.name}`" in page, quantity.name
 
 
-def test_the_readme_names_every_model_of_the_zoo():
+def test_the_docs_name_every_model_of_the_zoo():
     from theodolite.zoo import AUTOENCODERS
 
-    readme = (ROOT / "README.md").read_text()
-    assert all(f"`zoo:{name}`" in readme for name in AUTOENCODERS)
+    page = (ROOT / "docs" / "models.md").read_text()
+    assert all(f"`zoo:{name}`" in page for name in AUTOENCODERS)
 
 
 def test_the_readmes_snippet_runs(tmp_path, monkeypatch):
@@ -114,12 +114,12 @@ def test_the_readmes_snippet_runs(tmp_path, monkeypatch):
     assert names["psi"].value.shape == (4,)
 
 
-def test_the_readmes_query_leaves_out_what_is_no_number():
-    from theodolite.surveys.run import NOT_NUMBERS
+def test_the_query_of_the_docs_leaves_out_what_is_no_number():
+    from theodolite.estimates import NOT_NUMBERS
 
-    readme = (ROOT / "README.md").read_text()
-    found = re.search(r"where status not in \((.*?)\)", readme).group(1)
-    assert set(re.findall(r"\w+", found)) == set(NOT_NUMBERS)
+    page = (ROOT / "docs" / "python.md").read_text()
+    left_out = re.search(r"where status not in \((.*?)\)", page).group(1)
+    assert set(re.findall(r"\w+", left_out)) == set(NOT_NUMBERS)
 
 
 def test_no_file_names_a_machine():
