@@ -1,16 +1,24 @@
-"""One torch thread a worker, the folder of real models beside the checkout, densities with known information."""
+"""One torch thread a worker, real and tiny models, densities with known information, runners of the command line."""
 
 from __future__ import annotations
 
+import importlib
+import os
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+import theodolite
+from theodolite.cli.main import main
 from theodolite.scores import GaussianMixtureScore, GaussianScore
 
 torch.set_num_threads(1)
+STAND_INS = pathlib.Path(__file__).parent / "stand_ins"
 SHARED = pathlib.Path(__file__).resolve().parents[1].parent / "shared"
 
 
@@ -147,3 +155,67 @@ def visit(chromium):
     for page in pages:
         page.close()
     assert not troubles
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The module of tiny models, importable as `tiny`, here and in processes started from here."""
+    source = pathlib.Path(theodolite.__file__).parents[1]
+    path = [str(STAND_INS), str(source), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.syspath_prepend(STAND_INS)
+    return importlib.import_module("tiny")
+
+
+@pytest.fixture
+def photos(tiny, tmp_path):
+    """Four images of 16x16 pixels."""
+    return tiny.write_images(tmp_path / "photos")
+
+
+@pytest.fixture
+def invoke():
+    """Run the command line in this process."""
+
+    def call(*words):
+        return CliRunner().invoke(main, [str(word) for word in words])
+
+    return call
+
+
+@pytest.fixture
+def refused(invoke):
+    """Run a command that must be refused in one line that holds a message."""
+
+    def call(message, *words):
+        result = invoke(*words)
+        assert result.exit_code == 2, result.output
+        assert result.stdout == ""
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("theodolite: error: ")
+        assert message in line
+
+    return call
+
+
+@pytest.fixture
+def start():
+    """Start the command line in a process of its own, which ends with the test."""
+    processes = []
+
+    def call(*words):
+        source = str(pathlib.Path(theodolite.__file__).parents[1])
+        path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
+        command = [sys.executable, "-m", "theodolite", *(str(word) for word in words)]
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen(command, env=environment, **pipes)
+        processes.append(process)
+        return process
+
+    yield call
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

@@ -24,7 +24,7 @@ pytest.importorskip("plotly")
 @pytest.fixture(scope="module")
 def tiny():
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(pathlib.Path(__file__).parents[2] / "surveys")
+        patch.syspath_prepend(pathlib.Path(__file__).parents[2] / "stand_ins")
         yield importlib.import_module("tiny")
 
 

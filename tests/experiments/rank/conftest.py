@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import os
 import pathlib
-import subprocess
 import sys
 
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-import theodolite
-from theodolite.cli.main import main
 from theodolite.runs.functions import function_of
 
 TESTS = pathlib.Path(__file__).parents[2]
@@ -50,43 +45,3 @@ def rank(linear, folder):
         return function_of("rank")(models, data, out, **{"budget": "quick", **options})
 
     return call
-
-
-@pytest.fixture
-def tiny(monkeypatch):
-    """The module `tiny`, importable under that name, here and in processes started from here."""
-    source = pathlib.Path(theodolite.__file__).parents[1]
-    before = os.environ.get("PYTHONPATH", "")
-    surveys = TESTS / "surveys"
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(surveys), str(source), before])))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.syspath_prepend(surveys)
-    return importlib.import_module("tiny")
-
-
-@pytest.fixture
-def invoke():
-    """Run the command line in this process."""
-
-    def call(*words):
-        return CliRunner().invoke(main, [str(word) for word in words])
-
-    return call
-
-
-@pytest.fixture
-def start():
-    """Start the command line in a process of its own, which ends with the test."""
-    processes = []
-
-    def call(*words):
-        command = [sys.executable, "-m", "theodolite", *(str(word) for word in words)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        processes.append(process)
-        return process
-
-    yield call
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()

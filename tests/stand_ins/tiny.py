@@ -1,4 +1,4 @@
-"""Factories of tiny autoencoders and a folder of tiny images; surveys name them `tiny:make`."""
+"""Factories of tiny autoencoders and a folder of tiny images; verbs name them `tiny:make`."""
 
 from __future__ import annotations
 
