@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from theodolite.descriptors.curvature import curvature
     from theodolite.errors import InputError
     from theodolite.estimates import Estimate
+    from theodolite.extension import register
     from theodolite.maps import Autoencoder, LatentMap, denoiser_map, load, sampler_map
-    from theodolite.registry import register
     from theodolite.report import write_report
     from theodolite.runs import Run, read_run
     from theodolite.spectrum import singular_spectrum
@@ -63,7 +63,7 @@ _HOMES = {
     "detection": (),
     "data": ("load_images",),
     "errors": ("InputError",),
-    "registry": ("register",),
+    "extension": ("register",),
     "diffusability": (),
     "estimates": ("Estimate",),
     "families": (),

@@ -128,7 +128,7 @@ def test_mistakes_are_one_line(command, tmp_path, models, words, message):
 
 
 def test_missing_data_and_no_images(invoke, tiny, tmp_path):
-    refused(invoke("rank", "tiny:make", "tiny:other", "--out", tmp_path / "run"), "`data`")
+    refused(invoke("rank", "tiny:make", "tiny:other", "--out", tmp_path / "run"), "--data")
     (tmp_path / "empty").mkdir()
     words = ("--data", tmp_path / "empty", "--out", tmp_path / "run")
     refused(invoke("rank", "tiny:make", "tiny:other", *words), "holds no image")
