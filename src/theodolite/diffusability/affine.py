@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, Resamples
+from theodolite.estimates import Estimate, jackknife, student_quantile
 
-__all__ = ["FITS", "affine_map", "unexplained"]
+__all__ = ["FITS", "unexplained"]
 
 FITS: Mapping[str, str] = MappingProxyType(
     {
@@ -26,35 +27,45 @@ FITS: Mapping[str, str] = MappingProxyType(
 _ROWS_A_COLUMN = 2
 """Fewer rows than so many a column of the matrix would fit noise: a held-out residual then says nothing of the map."""
 
+_FEWEST = 3
+"""Groups below which there is no error: without one of two, nothing can be held out any more."""
 
-def unexplained(
-    first: Tensor, second: Tensor, groups: Sequence[Hashable], *, resamples: int = 400, seed: int = 0
-) -> dict[str, Estimate]:
-    """The share of the variance of the second latents that the best map of the first leaves, held out by group.
+_MOST = 32
+"""Blocks of groups that the jackknife leaves out: its error is known to an eighth, and more would cost more fits."""
 
-    With `Y` the second latents, `m` their mean over the other groups and `f` fitted to the other groups,
+_ROUNDING = 1e-13
+"""Share of the variance below which a residual is the rounding of the moments that it is computed from."""
 
-        unexplained = sum ||Y - f(X)||² / sum ||Y - m||²
+_LEAST_DIRECTION = 1e-12
+"""Share of the largest variance below which a direction of the first latents is empty: float32 tells no less."""
 
-    over all rows of every group in turn. A row is a location of a spatial latent (`C` channels), or a whole vector.
-    0: the second space is a map of the first; 1 and more: no better than a constant.
+
+def unexplained(first: Tensor, second: Tensor, groups: Sequence[Hashable]) -> dict[str, Estimate]:
+    """The share of the variance of the second latents that the best map of the first leaves.
+
+    With `Y` the second latents and `m` their mean, and `f` the best map of a kind,
+
+        unexplained = E||Y - f(X)||² / E||Y - m||²
+
+    over rows: a row is a location of a spatial latent (`C` channels), or a whole vector. On the rows that `f` was
+    fitted to, the share comes out too small; on groups that it was not fitted to, by about as much too large. The value
+    is the mean of both, free of that bias to first order; the error is a jackknife of the held-out share, for which
+    every map is fitted again. 0: the second space is a map of the first; 1: no better than a constant.
 
     Args:
         first: latents `(n, C, *space)` or `(n, m)` of `n` images.
         second: latents of the same images and locations.
         groups: what is not independent, e.g. the photograph of each image.
-        resamples: of the bootstrap over groups.
-        seed: of the bootstrap.
 
     Returns:
         By name of `FITS`: entry 0 is over all channels, then one entry a channel of the second space. Fits that the
-        shapes do not allow are missing. Errors are over groups, with Student's quantile; ``undetermined`` where there
-        are fewer than two groups, or too few rows to fit. No model passes.
+        shapes do not allow are missing. ``undetermined`` where there are fewer than three groups or too few rows to
+        fit, and for a channel that never moves. No model passes; at most about 500 fits of one matrix.
 
     Raises:
         InputError: latents of other numbers of images or locations.
 
-    Source: derived here.
+    Source: derived here; the jackknife, Quenouille 1956.
 
     Example:
         >>> z = torch.randn(6, 2, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -63,61 +74,126 @@ def unexplained(
         (0.0, True)
     """
     X, Y = _rows(first), _rows(second)
-    if X.shape[:2] != Y.shape[:2]:
+    if X.shape[:2] != Y.shape[:2] or len(groups) != len(X):
         raise InputError(
-            f"latents of the same images and locations expected, got {tuple(first.shape)} and {tuple(second.shape)}"
+            "latents of the same images and locations, and one group an image, expected, got "
+            f"{tuple(first.shape)}, {tuple(second.shape)} and {len(groups)} groups"
         )
-    draws = Resamples(groups, resamples, seed)
+    places = {group: place % _MOST for place, group in enumerate(dict.fromkeys(groups))}
+    blocks = torch.tensor([places[group] for group in groups])
     fits = [name for name in FITS if name == "affine" or X.shape[2] == Y.shape[2]]
-    return {name: _left(name, X, Y, draws) for name in fits}
-
-
-def affine_map(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """The least-squares map `y = A x + b` between channels of two latents of the same images: `(C2, C1)`, `(C2,)`."""
-    X, Y = _rows(first).flatten(0, 1), _rows(second).flatten(0, 1)
-    A = torch.linalg.lstsq(X - X.mean(0), Y - Y.mean(0)).solution.mT
-    return A, Y.mean(0) - A @ X.mean(0)
+    return {name: _left(name, X, Y, blocks) for name in fits}
 
 
 def _rows(latents: Tensor) -> Tensor:
     """`(n, locations, channels)` in float64."""
-    return (
-        latents.detach().double().cpu().flatten(2).mT if latents.ndim > 2 else latents.detach().double().cpu()[:, None]
-    )
+    latents = latents.detach().double().cpu()
+    return latents.flatten(2).mT if latents.ndim > 2 else latents[:, None]
 
 
-def _left(name: str, X: Tensor, Y: Tensor, draws: Resamples) -> Estimate:
-    channels = Y.shape[2]
-    if draws.names < 2 or not _is_enough(name, X, draws):
+@dataclass(frozen=True)
+class _Moments:
+    """Sums over the rows of each block, with `a = (1, x)`: all that fits and residuals are made of.
+
+    Attributes:
+        aa: of `a aᵀ`, `(G, 1 + C1, 1 + C1)`.
+        ay: of `a yᵀ`, `(G, 1 + C1, C2)`.
+        yy: of `y²`, `(G, C2)`.
+        moved: of `(y - x)²`, `(G, C2)`; zeros where the spaces have other channels.
+    """
+
+    aa: Tensor
+    ay: Tensor
+    yy: Tensor
+    moved: Tensor
+
+    @classmethod
+    def of(cls, X: Tensor, Y: Tensor, blocks: Tensor) -> _Moments:
+        """Of rows moved to mean zero and divided by one scale each, which changes no share and keeps digits."""
+        moved = (Y - X).square() if X.shape == Y.shape else torch.zeros_like(Y)
+        x, y = (Z - Z.mean((0, 1)) for Z in (X, Y))
+        tiny = torch.finfo(torch.float64).tiny
+        x, scale = x / x.square().mean().sqrt().clamp_min(tiny), y.square().mean().sqrt().clamp_min(tiny)
+        y, moved = y / scale, moved / scale**2
+        a = torch.cat([torch.ones_like(x[..., :1]), x], -1)
+        own = [blocks == block for block in blocks.unique()]
+        aa, ay = (torch.stack([torch.einsum("nli,nlj->ij", a[o], b[o]) for o in own]) for b in (a, y))
+        yy, moved = (torch.stack([part[o].sum((0, 1)) for o in own]) for part in (y.square(), moved))
+        return cls(aa, ay, yy, moved)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> _Moments:
+        """The same change of every sum."""
+        return _Moments(*(change(part) for part in (self.aa, self.ay, self.yy, self.moved)))
+
+    @property
+    def spread(self) -> Tensor:
+        """Squares of `y` about its own mean, by channel."""
+        return self.about(self.ay[..., 0, :] / self.aa[..., :1, 0])
+
+    def about(self, mean: Tensor) -> Tensor:
+        """Squares of `y` about another mean, by channel: `(..., C2)`."""
+        return self.yy - 2 * mean * self.ay[..., 0, :] + self.aa[..., :1, 0] * mean.square()
+
+    def residual(self, name: str, W: Tensor) -> Tensor:
+        """Squares of `y - Wᵀ a`, by channel."""
+        if name == "identity":
+            return self.moved
+        return self.yy - 2 * (W * self.ay).sum(-2) + (W * (self.aa @ W)).sum(-2)
+
+    def fitted(self, name: str) -> Tensor:
+        """The least-squares `W` of a kind of map, `(..., 1 + C1, C2)`; zeros of the identity, which has none."""
+        if name == "identity":
+            return torch.zeros_like(self.ay)
+        n = self.aa[..., :1, :1]
+        mean_x, mean_y = self.aa[..., 1:, :1] / n, self.ay[..., :1, :] / n
+        xx, xy = self.aa[..., 1:, 1:] - n * mean_x * mean_x.mT, self.ay[..., 1:, :] - n * mean_x * mean_y
+        if name == "affine":
+            slope = torch.linalg.pinv(xx, rtol=_LEAST_DIRECTION, hermitian=True) @ xy
+        else:
+            tops, bottoms = (part.diagonal(dim1=-2, dim2=-1) for part in (xy, xx))
+            if name == "scale":
+                tops, bottoms = (part.sum(-1, keepdim=True).expand_as(part) for part in (tops, bottoms))
+            slope = torch.diag_embed(tops / bottoms.clamp_min(torch.finfo(torch.float64).tiny))
+        return torch.cat([mean_y - mean_x.mT @ slope, slope], -2)
+
+
+def _left(name: str, X: Tensor, Y: Tensor, blocks: Tensor) -> Estimate:
+    G, channels = len(blocks.unique()), Y.shape[2]
+    if G < _FEWEST or not _is_enough(name, X, blocks):
         nothing = torch.full((1 + channels,), torch.nan, dtype=torch.float64)
         message = "too few independent rows to fit this map: give more images of more sources"
-        return Estimate(nothing, nothing, 0, draws.names, "undetermined", message)
-    residual = torch.zeros(draws.names, channels, dtype=torch.float64)
-    total = torch.zeros_like(residual)
-    for group in range(draws.names):
-        own = draws.of == group
-        x, y = X[~own].flatten(0, 1), Y[~own].flatten(0, 1)
-        held_x, held_y = X[own].flatten(0, 1), Y[own].flatten(0, 1)
-        residual[group] = (held_y - _fitted(name, x, y, held_x)).square().sum(0)
-        total[group] = (held_y - y.mean(0)).square().sum(0)
-    both = [torch.cat([part.sum(1, keepdim=True), part], 1) for part in (residual, total)]
-    tiny = torch.finfo(torch.float64).tiny  # a channel that never moves has nothing to explain
-    return draws.estimate((draws.weights @ both[0]) / (draws.weights @ both[1]).clamp_min(tiny))
+        return Estimate(nothing, nothing, 0, G, "undetermined", message)
+    moments = _Moments.of(X, Y, blocks)
+    inside, held = _shares(name, moments)
+    others = torch.stack([_shares(name, _without(moments, block))[1] for block in range(G)])
+    stderr = jackknife(others) * (student_quantile(G - 1) / 1.96)
+    variance = moments.map(lambda part: part.sum(0)).spread
+    still = torch.cat([variance.sum()[None], variance]) <= _ROUNDING * variance.sum()
+    value = ((inside + held) / 2).masked_fill(still, torch.nan)
+    statuses = tuple("undetermined" if never else "ok" for never in still.tolist())
+    return Estimate(value, stderr, 0, G, statuses, method="in and out of sample, jackknife over groups")
 
 
-def _is_enough(name: str, X: Tensor, draws: Resamples) -> bool:
-    fewest = min(int((draws.of != group).sum()) for group in range(draws.names)) * X.shape[1]
-    return name != "affine" or fewest >= _ROWS_A_COLUMN * (X.shape[2] + 1)
+def _shares(name: str, blocks: _Moments) -> tuple[Tensor, Tensor]:
+    """The share left where the map was fitted, and on each block by a map of the others; entry 0 over all channels."""
+    whole = blocks.map(lambda part: part.sum(0))
+    others = blocks.map(lambda part: part.sum(0) - part)
+    inside = _ratio(whole.residual(name, whole.fitted(name)), whole.spread)
+    mean = others.ay[..., 0, :] / others.aa[..., :1, 0]
+    return inside, _ratio(blocks.residual(name, others.fitted(name)).sum(0), blocks.about(mean).sum(0))
 
 
-def _fitted(name: str, x: Tensor, y: Tensor, held: Tensor) -> Tensor:
-    if name == "identity":
-        return held
-    a, b = x - x.mean(0), y - y.mean(0)
-    moved = held - x.mean(0)
-    tiny = torch.finfo(torch.float64).tiny
-    if name == "scale":
-        return y.mean(0) + moved * (a * b).sum() / a.square().sum().clamp_min(tiny)
-    if name == "channelwise":
-        return y.mean(0) + moved * (a * b).sum(0) / a.square().sum(0).clamp_min(tiny)
-    return y.mean(0) + moved @ torch.linalg.lstsq(a, b).solution
+def _ratio(residual: Tensor, total: Tensor) -> Tensor:
+    residual, total = (torch.cat([part.sum()[None], part]) for part in (residual, total))
+    share = residual / total.clamp_min(torch.finfo(torch.float64).tiny)
+    return torch.where(share < _ROUNDING, 0.0, share)
+
+
+def _without(blocks: _Moments, block: int) -> _Moments:
+    return blocks.map(lambda part: torch.cat([part[:block], part[block + 1 :]]))
+
+
+def _is_enough(name: str, X: Tensor, blocks: Tensor) -> bool:
+    """Whether enough rows are left once a block is left out and another is held out."""
+    sizes = torch.bincount(blocks).sort().values
+    return name != "affine" or int(sizes[:-2].sum()) * X.shape[1] >= _ROWS_A_COLUMN * (X.shape[2] + 1)

@@ -17,10 +17,10 @@ from theodolite.diffusability.cross_fitting import (
 )
 from theodolite.diffusability.space import Space
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, Resamples, student_quantile
+from theodolite.estimates import Estimate, Resamples, student_quantile, worst
 from theodolite.scores.clouds import checked_cloud
 
-__all__ = ["DEVIATIONS", "compared", "deviations", "diffusability", "few_groups", "gap"]
+__all__ = ["DEVIATIONS", "compared", "contrasted", "deviations", "diffusability", "few_groups", "gap"]
 
 _ENOUGH_SOURCES = 10
 """Sources from which Student's quantile is within a fifth of the normal one."""
@@ -30,6 +30,8 @@ _WIDEST = 0.5
 
 _USEFUL = 0.1
 """Half-width that the advice on the number of sources aims at: models of one kind differ by about that much."""
+
+_PAIRED = "paired bootstrap over groups"
 
 DEVIATIONS = ("fi_deviation", "fi_deviation_raw", "fir_deviation", "fir_deviation_raw")
 """How far Fisher information and its rate are from those of the images, see `deviations`."""
@@ -143,6 +145,31 @@ def compared(space: Space, images: Space, resamples: Resamples) -> Estimate:
     parts |= {name: resamples.estimate(values) for name, values in differing.items()}
     whole = _in_range(gap(space, images, resamples.weights), resamples)
     return replace(whole, message=whole.message or few_groups(resamples.groups), parts=parts)
+
+
+def contrasted(first: Space, second: Space, images: Space, resamples: Resamples) -> dict[str, list[Estimate]]:
+    """Two spaces of the same images: of each number the first, the second, and second less first, paired over groups.
+
+    Returns:
+        By name: `gap` and `shift` against the images, and the curve `resolved`, `1 - MMSE / V` at every `tau`. Both
+        spaces are resampled on the same groups, so that a difference can be surer than either number; that of gaps is
+        ``undetermined`` where one of them is.
+    """
+    weights, spaces = resamples.weights, (first, second)
+    gaps, shifts = ([measure(space, images, weights) for space in spaces] for measure in (gap, shift))
+    resolved = [1 - space.unresolved(weights) for space in spaces]
+    both = [_in_range(replicates, resamples) for replicates in gaps]
+    paired = resamples.estimate(gaps[1] - gaps[0], _PAIRED)
+    statuses = worst(*(estimate.statuses for estimate in (*both, paired)))
+    return {
+        "gap": [*both, replace(paired, statuses=statuses)],
+        **{name: _with_difference(pair, resamples) for name, pair in (("shift", shifts), ("resolved", resolved))},
+    }
+
+
+def _with_difference(pair: Sequence[Tensor], resamples: Resamples) -> list[Estimate]:
+    first, second = pair
+    return [resamples.estimate(first), resamples.estimate(second), resamples.estimate(second - first, _PAIRED)]
 
 
 def _in_range(replicates: Tensor, resamples: Resamples) -> Estimate:
