@@ -33,6 +33,9 @@ _USEFUL = 0.1
 
 _PAIRED = "paired bootstrap over groups"
 
+_ROUNDING = 2e-6
+"""What a gap, a shift or a share of the MMSE moves by when latents are scaled: denoisers reckon in float32."""
+
 DEVIATIONS = ("fi_deviation", "fi_deviation_raw", "fir_deviation", "fir_deviation_raw")
 """How far Fisher information and its rate are from those of the images, see `deviations`."""
 
@@ -156,20 +159,28 @@ def contrasted(first: Space, second: Space, images: Space, resamples: Resamples)
         ``undetermined`` where one of them is.
     """
     weights, spaces = resamples.weights, (first, second)
-    gaps, shifts = ([measure(space, images, weights) for space in spaces] for measure in (gap, shift))
+    gaps, shifts = (tuple(measure(space, images, weights) for space in spaces) for measure in (gap, shift))
     resolved = [1 - space.unresolved(weights) for space in spaces]
     both = [_in_range(replicates, resamples) for replicates in gaps]
-    paired = resamples.estimate(gaps[1] - gaps[0], _PAIRED)
+    paired = _difference(gaps[0], gaps[1], resamples)
     statuses = worst(*(estimate.statuses for estimate in (*both, paired)))
     return {
         "gap": [*both, replace(paired, statuses=statuses)],
-        **{name: _with_difference(pair, resamples) for name, pair in (("shift", shifts), ("resolved", resolved))},
+        "shift": _with_difference(shifts[0], shifts[1], resamples),
+        "resolved": _with_difference(resolved[0], resolved[1], resamples),
     }
 
 
-def _with_difference(pair: Sequence[Tensor], resamples: Resamples) -> list[Estimate]:
-    first, second = pair
-    return [resamples.estimate(first), resamples.estimate(second), resamples.estimate(second - first, _PAIRED)]
+def _with_difference(first: Tensor, second: Tensor, resamples: Resamples) -> list[Estimate]:
+    return [resamples.estimate(first), resamples.estimate(second), _difference(first, second, resamples)]
+
+
+def _difference(first: Tensor, second: Tensor, resamples: Resamples) -> Estimate:
+    """Second less first, paired; what is not nothing has the rounding of float32 losses in its error."""
+    paired = resamples.estimate(second - first, _PAIRED)
+    return replace(
+        paired, stderr=paired.stderr.square().add(_ROUNDING**2).sqrt().where(paired.value != 0, paired.stderr)
+    )
 
 
 def _in_range(replicates: Tensor, resamples: Resamples) -> Estimate:

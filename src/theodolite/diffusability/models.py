@@ -18,17 +18,18 @@ from theodolite.diffusability.cross_fitting import (
     noise_grid,
     without_networks,
 )
+from theodolite.diffusability.gap import contrasted
 from theodolite.diffusability.quality import central_crop, crop_side, one_a_source, penalties_of, reconstruction
 from theodolite.diffusability.ranking import Ranked, Ranking
 from theodolite.diffusability.space import Space
 from theodolite.errors import InputError, refusing
-from theodolite.estimates import Resamples
+from theodolite.estimates import Estimate, Resamples
 from theodolite.scores.clouds import checked_cloud
 
 if TYPE_CHECKING:
     from theodolite.maps import Autoencoder
 
-__all__ = ["Comparison", "check_alike", "labels_of", "latents_of", "rank_models"]
+__all__ = ["Comparison", "check_alike", "contrast_models", "labels_of", "latents_of", "rank_models"]
 
 _BATCH = 8
 """Images encoded at a time."""
@@ -150,6 +151,42 @@ def rank_models(
     base = common.space("images", images.to(autoencoders[0].device), tell)
     pairs = zip(labels_of(autoencoders), autoencoders)
     return Ranking.of(base, [common.model(name, model, images, tell) for name, model in pairs], common.resamples)
+
+
+def contrast_models(
+    first: Autoencoder,
+    second: Autoencoder,
+    images: Tensor,
+    groups: Sequence[str],
+    *,
+    budget: str = "quick",
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda stage: None,
+) -> tuple[Tensor, dict[str, list[Estimate]]]:
+    """How differently two latent spaces of the same images give way to noise, as paired differences.
+
+    Args:
+        first: an autoencoder.
+        second: another one of the same kind of images, or the same.
+        images: `(n, channels, height, width)` in [-1, 1].
+        groups: the source of each image.
+        budget: of the denoisers.
+        seed: of noise, training and resampling.
+        tell: called with a few words before every step of work.
+
+    Returns:
+        The noise levels as shares of the whole variance, `(T,)`, and what `theodolite.diffusability.gap.contrasted`
+        gives. Cost: an encoder pass an image and model.
+
+    Raises:
+        InputError: as for `rank_models`.
+    """
+    latents = [latents_of(model, images) for model in (first, second)]
+    shapes = [latent.shape[1:] for latent in latents]
+    common = Comparison.of([first, second], images.shape[1:], shapes, groups, budget=budget, seed=seed)
+    spaces = [common.space(name, cloud, tell) for name, cloud in zip(("first", "second"), latents)]
+    pixels = common.space("images", images.to(first.device), tell)
+    return common.tau, contrasted(spaces[0], spaces[1], pixels, common.resamples)
 
 
 def _check_batch(autoencoders: Sequence[Autoencoder], images: Tensor, groups: Sequence[str] | None) -> None:

@@ -17,7 +17,15 @@ from theodolite.estimates import Estimate, student_mean
 if TYPE_CHECKING:
     from theodolite.maps import Autoencoder
 
-__all__ = ["PENALTIES", "central_crop", "crop_side", "one_a_source", "penalties_of", "reconstruction"]
+__all__ = [
+    "PENALTIES",
+    "central_crop",
+    "crop_side",
+    "one_a_source",
+    "penalties_of",
+    "reconstruction",
+    "reconstruction_error",
+]
 
 _DENSE = 256
 """Latent dimensions up to which penalties come from whole Jacobians."""
@@ -28,6 +36,9 @@ no second derivative, and bend over every finite step."""
 
 _SSIM_WINDOW = 7
 """Side of the window of SSIM (Wang et al. 2004, as scikit-image has it); smaller images have none."""
+
+_LEAST = 1e-12
+"""Mean squared error that counts as none: float32 images of [-1, 1] differ by rounding."""
 
 _BATCH = 8
 """Images decoded at a time."""
@@ -54,7 +65,7 @@ def reconstruction(
 
 
 def _scores(images: Tensor, reconstructed: Tensor) -> dict[str, list[float]]:
-    error = (images - reconstructed).double().square().flatten(1).mean(1).clamp_min(1e-12)
+    error = (images - reconstructed).double().square().flatten(1).mean(1).clamp_min(_LEAST)
     scores = {"psnr": (10 * (4 / error).log10()).tolist()}
     if find_spec("skimage") is not None and min(images.shape[2:]) >= _SSIM_WINDOW:
         from skimage.metrics import structural_similarity as ssim
@@ -62,6 +73,18 @@ def _scores(images: Tensor, reconstructed: Tensor) -> dict[str, list[float]]:
         pairs = zip(images.numpy(), reconstructed.numpy())
         scores["ssim"] = [float(ssim(x, y, data_range=2.0, channel_axis=0)) for x, y in pairs]
     return scores
+
+
+def reconstruction_error(images: Tensor, reconstructed: Tensor) -> dict[str, Estimate]:
+    """`rmse = sqrt mean (x - y)²` and `psnr = 10 log10(4 / mse)` of each image in [-1, 1]; one entry an image.
+
+    Args:
+        images: `(n, channels, height, width)`.
+        reconstructed: of the same shape; what leaves [-1, 1] is cut there.
+    """
+    error = (images.cpu() - reconstructed.cpu().clamp(-1, 1)).double().square().flatten(1).mean(1)
+    psnr = 10 * (4 / error.clamp_min(_LEAST)).log10()
+    return {name: Estimate(x, 0 * x, 2, len(x)) for name, x in (("rmse", error.sqrt()), ("psnr", psnr))}
 
 
 def _over_groups(values: Sequence[float], groups: Sequence[int]) -> Estimate:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from theodolite.estimates.quantity import Quantity
 
-__all__ = ["CURVES", "NOTES", "PARAGRAPHS", "PENALTIES", "QUANTITIES", "SCALARS"]
+__all__ = ["CONTRASTS", "CURVES", "NOTES", "PARAGRAPHS", "PENALTIES", "QUANTITIES", "SCALARS"]
 
 _HERE = "derived here"
 
@@ -79,6 +79,19 @@ PENALTIES = (
 )
 """What a ranking keeps of `penalties`; see `theodolite.diffusability.quality`."""
 
+CONTRASTS = (
+    Quantity("rmse", "Reconstruction error", "RMS", "√ mean (x − D(E(x)))²", "standard", "of images in [−1, 1]"),
+    Quantity("moved", "Reconstruction moved", "RMS", "√ mean (D₂(E₂(x)) − D₁(E₁(x)))²", _HERE, "from first to second"),
+    Quantity(
+        name="unexplained",
+        label="Unexplained latents",
+        formula="E‖Y − f(X)‖² / E‖Y − mean‖²",
+        source=_HERE,
+        meaning="the share of the second latents' variance that the best map of the first leaves; 0: it is such a map",
+    ),
+)
+"""One number an image, or a pair of latent spaces."""
+
 CURVES = (
     Quantity(name="mmse", label="MMSE", meaning="lowest loss of the denoisers, with entries of unit variance"),
     Quantity(name="a", label="MMSE over that of no denoiser", formula="MMSE / (m t)", source=_HERE),
@@ -98,7 +111,7 @@ CURVES = (
 )
 """One number a space and noise level; see `Space.curves` and `deviations`."""
 
-QUANTITIES: Mapping[str, Quantity] = {item.name: item for item in (*SCALARS, *PENALTIES, *CURVES)}
+QUANTITIES: Mapping[str, Quantity] = {item.name: item for item in (*SCALARS, *PENALTIES, *CONTRASTS, *CURVES)}
 """All of them by name."""
 
 PARAGRAPHS: Mapping[str, tuple[str, ...]] = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from theodolite.estimates.statuses import NOT_NUMBERS, STATUS_TABLE, STATUSES, Status, is_number, worse, worst
 
 if TYPE_CHECKING:
-    from theodolite.estimates.bootstrap import Resamples, jackknife
+    from theodolite.estimates.bootstrap import Resamples, jackknife, paired_difference
     from theodolite.estimates.correlation import rank_correlation, ranks, spearman
     from theodolite.estimates.estimate import Estimate, joined
     from theodolite.estimates.means import ENOUGH_FREEDOM, Mean, mean_over_latents
@@ -34,6 +34,7 @@ __all__ = [
     "joined",
     "mean_over_latents",
     "normal_like",
+    "paired_difference",
     "permutation_like",
     "rank_correlation",
     "ranks",
@@ -52,6 +53,7 @@ _HOMES = {
     "bootstrap": (
         "Resamples",
         "jackknife",
+        "paired_difference",
     ),
     "correlation": (
         "rank_correlation",

@@ -12,9 +12,14 @@ from theodolite.errors import InputError
 from theodolite.estimates.estimate import Estimate
 from theodolite.estimates.student import student_cdf, student_quantile
 
-__all__ = ["Resamples", "jackknife"]
+__all__ = ["Resamples", "jackknife", "paired_difference"]
 
 _ONE_GROUP = "one independent group tells no error: give more, or tell sources apart"
+_FEW_PAIRED = "a paired interval from fewer than three independent groups says nothing: give more"
+_FEWEST_PAIRED = 3
+"""Groups below which a paired interval says nothing: Student's quantile is then 12.7."""
+_ROUNDING = 1e-6
+"""Rounding of a number that comes from float32 products, as a share of it."""
 _TIE = 1e-12
 """Differences below this, beside the numbers they are of, are rounding."""
 
@@ -163,6 +168,39 @@ class Resamples:
         if error <= _TIE * float(first[0].abs() + second[0].abs()):
             return 0.5 + 0.5 * float(difference[0].sign()) * float(difference[0].abs() > _TIE)
         return student_cdf(float(difference[0]) / error, self.groups - 1)
+
+
+def paired_difference(
+    first: Tensor, second: Tensor, groups: Sequence[Hashable], *, resamples: int = 800, seed: int = 0
+) -> list[Estimate]:
+    """The mean of either of two paired samples, and that of second less first, with intervals over groups.
+
+    Errors of single numbers are in the spread between them. A difference that is not nothing holds the rounding of
+    float32 products too.
+
+    Args:
+        first: a number a sample, `(n,)`.
+        second: those of the other side.
+        groups: what is not independent, e.g. the photograph of each image.
+        resamples: of the groups.
+        seed: of the draws.
+
+    Returns:
+        Three estimates of one value; ``undetermined`` below three groups.
+
+    Example:
+        >>> x = torch.tensor([1.0, 5.0, 3.0, 9.0])
+        >>> [round(e.item(), 6) for e in paired_difference(x, x + 2, range(4))]
+        [4.5, 6.5, 2.0]
+    """
+    if len(set(groups)) < _FEWEST_PAIRED:
+        nothing = Estimate.of(math.nan, math.nan, n=len(groups), statuses="undetermined", message=_FEW_PAIRED)
+        return [nothing] * 3
+    draws, columns = Resamples(groups, resamples, seed), torch.stack([first, second, second - first], 1)
+    paired = draws.estimate(draws.mean(columns), "paired bootstrap over groups")
+    size = float(torch.maximum(first.abs(), second.abs()).mean()) if bool((first != second).any()) else 0.0
+    errors = [*paired.stderr[:2].tolist(), math.hypot(float(paired.stderr[2]), _ROUNDING * size)]
+    return [Estimate.of(v, e, n=paired.n, method=paired.method) for v, e in zip(paired.value.tolist(), errors)]
 
 
 def jackknife(left: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Figures of estimates: curves over noise with their bands, bars and points with their intervals.
+"""Figures of estimates: curves with their bands, bars and points with their intervals.
 
 What a status declares to be no number is not drawn.
 """
@@ -15,16 +15,23 @@ from numpy.typing import NDArray
 
 from theodolite.estimates import NOT_NUMBERS
 from theodolite.report import palette
+from theodolite.report.density import mean_density
 from theodolite.report.drawing import escaped, figure_of, layout_of, plain_axis
 from theodolite.report.framing import decades
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["Curve", "Mark", "banded", "bars", "curve_of", "points"]
+__all__ = ["Curve", "Mark", "banded", "bars", "beside", "curve_of", "density_of", "points"]
 
 Array = NDArray[np.float64]
 Row = Mapping[str, Any]
+
+_MOST_NAMES = 16
+"""Names of places that a narrow screen can show without one covering the next."""
+
+_SINGLE = 1e-5
+"""Share of the largest singular value below which another one is the rounding of float32."""
 
 _WIDE = 30.0
 """Ratio of the largest to the smallest bar beyond which the axis is logarithmic: the small ones would be flat lines."""
@@ -108,6 +115,17 @@ def curve_of(
         return [Curve(label, colour, across, value, dash=dash, width=1.2)]
     low = np.minimum(*ends) if least is None else np.maximum(np.minimum(*ends), least)
     return [Curve(label, colour, across, value, low, np.maximum(*ends), dash, marked=marked)]
+
+
+def density_of(label: str, colour: str, nodes: Sequence[Array], weights: Sequence[Array]) -> list[Curve]:
+    """The mean density of singular values a decade with its band over samples; none where no value is positive."""
+    density = mean_density(nodes, weights, tolerance=_SINGLE)
+    if density is None:
+        return []
+    x, mean, margin = 10.0**density.grid, density.mean, density.margin
+    if margin is None:
+        return [Curve(label, colour, x, mean)]
+    return [Curve(label, colour, x, mean, np.maximum(mean - margin, 0.0), mean + margin)]
 
 
 def banded(
@@ -242,6 +260,43 @@ def points(
             "showgrid": False,
             "ticks": "",
         },
+    }
+    return figure_of(traces, layout)
+
+
+def beside(series: Sequence[Sequence[Mark]], names: Sequence[str], across: str, up: str) -> Figure:
+    """One place a name, and in each the marks of all series side by side with their intervals.
+
+    Args:
+        series: of each, one mark a name.
+        names: below the places.
+        across: title of the places.
+        up: title of the numbers; their axis begins at zero.
+    """
+    traces = []
+    for n, marks in enumerate(series):
+        there = [(place, mark, mark.row) for place, mark in enumerate(marks) if mark.is_number and mark.row]
+        rows = [row for _, _, row in there]
+        value, low, high = (np.array([row[name] for row in rows], dtype=float) for name in ("value", "low", "high"))
+        trace = {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [place + 0.6 * ((n + 0.5) / len(series) - 0.5) for place, _, _ in there],
+            "y": _plain(value),
+            "error_y": {**_reach(value - low, high - value), "thickness": 1.4, "width": 0},
+            "marker": {"size": 8, "color": marks[0].colour},
+            "cliponaxis": False,
+            "hovertext": [f"{escaped(mark.label)}: {row['value']:.3g} ± {row['stderr']:.2g}" for _, mark, row in there],
+            "hoverinfo": "text",
+        }
+        traces.append(trace)
+    every = max(1, -(-len(names) // _MOST_NAMES))
+    places = {"tickvals": [*range(0, len(names), every)], "ticktext": [*map(escaped, names[::every])]}
+    layout = {
+        **layout_of(),
+        "margin": {"l": 58, "r": 12, "t": 12, "b": 48},
+        "xaxis": {**plain_axis(), **places, "title": {"text": across}, "range": [-0.5, len(names) - 0.5]},
+        "yaxis": {**plain_axis(), "title": {"text": up}, "rangemode": "tozero"},
     }
     return figure_of(traces, layout)
 

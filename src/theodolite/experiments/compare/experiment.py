@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from theodolite.data.models import check_model
-from theodolite.errors import InputError, refusing
+from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.images import ImageExperiment, usual_size
 from theodolite.experiments.survey.experiment import DESCRIPTORS, known_descriptors
@@ -19,18 +19,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from theodolite.data.images import ImageSet
-    from theodolite.estimates import Estimate
+    from theodolite.descriptors.together import Measurements
     from theodolite.estimates.quantity import Quantity
     from theodolite.maps import Autoencoder, LatentMap
     from theodolite.report.page import Page
     from theodolite.runs.run import Run
 
-__all__ = ["DECODERS", "EXPERIMENT", "SIDES", "Compare"]
+__all__ = ["EXPERIMENT", "SIDES", "SPACES", "Compare"]
 
 SIDES = ("first", "second")
 
-DECODERS = {"first": "second", "second": "first"}
-"""Whose latents each decoder is given beside its own: the other's, where shapes agree."""
+SPACES = "+diffusability"
+"""The unit of both latent spaces as a whole; no image has such a name, in which only letters, digits, - and _ stand."""
+
+_BUDGET = "quick"
+"""Of the denoisers, whatever the decoders' budget is: networks that differ by training would be compared otherwise."""
+
+_FEWEST = 3
+"""Sources below which a gap is no number, see `theodolite.diffusability`."""
 
 _DEFAULT = ("local_scaling", "local_rank", "leading_singular_value", "curvature")
 """Descriptors by default: volume, rank, gain of the leading direction, and bending."""
@@ -43,14 +49,15 @@ class Compare(ImageExperiment):
 
     FIRST and SECOND are two checkpoints, decoders or normalisations. Every image goes through both: latents (what the
     best map between them leaves, in all and by channel), reconstructions (also each decoder on the other's latents, so
-    that a moved latent space is told from a changed decoder), and the geometry of both decoders. Differences are second
-    less first, paired by image, with 95 % intervals over source photographs. Cost: two surveys of the images.
+    that a moved latent space is told from a changed decoder), the geometry of both decoders, and how both spaces give
+    way to noise (gap, shift, and the curve of resolved variance, as `theodolite rank --budget quick`). Differences are
+    second less first, paired by image, with 95 % intervals over source photographs. Cost: two surveys of the images.
 
     "Same or better reconstruction, worse generation: what differs?" "I fine-tuned the decoder: did the latent space
     move?" Finished images are kept: after Ctrl-C the same command goes on.
 
     FIRST and SECOND may also be two run folders of one kind: every number that both hold is then compared, paired by
-    unit.
+    sample or by where it was measured.
 
     Examples:
       theodolite compare ./vae-epoch-10 ./vae-epoch-20 --data photos --out runs/epochs
@@ -77,14 +84,15 @@ class Compare(ImageExperiment):
         "side": str,
         "sample": str,
         "map": str,
-        "decoder": str,
+        "latents": str,
         "fit": str,
         "channel": int,
+        "tau": float,
         "part": str,
         "where": str,
     }
-    requires: ClassVar = {"models": list, "data": dict}
-    without_derivatives = frozenset(("psnr", "rmse", "moved", "unexplained"))
+    requires: ClassVar = {"models": list, "data": dict, "data.files": list, "of_runs": bool}
+    without_derivatives = frozenset(("psnr", "rmse", "moved", "unexplained", "gap", "shift", "resolved"))
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         from theodolite.descriptors.effort import EFFORTS
@@ -99,16 +107,23 @@ class Compare(ImageExperiment):
             self._of_models(given)
 
     def _of_runs(self, given: Mapping[str, Any]) -> None:
+        from theodolite.experiments.compare.differences import rows_of_runs
+        from theodolite.runs.pairs import other_images
         from theodolite.runs.run import read_run
 
-        self.given, self.roles = dict(given), {}
+        self.given = dict(given)
         if given["data"] is not None:
             raise InputError("--data belongs to two models, got it with two runs, which hold their numbers already")
         self.runs = [read_run(given[side]) for side in SIDES]
-        kinds = [run.kind for run in self.runs]
-        if kinds[0] != kinds[1]:
-            raise InputError(f"two runs of one kind expected, got one of {kinds[0]} and one of {kinds[1]}")
-        self.units = ["numbers"]
+        first, second = self.runs
+        if first.kind != second.kind:
+            raise InputError(f"two runs of one kind expected, got one of {first.kind} and one of {second.kind}")
+        if first.path.resolve() == second.path.resolve():
+            raise InputError(f"two different runs expected, got {first.path} twice")
+        self.numbers, self.units = rows_of_runs(first, second), ["numbers"]
+        self.left_out = [
+            {"what": name, "reason": "another image in either run"} for name in other_images(first, second)
+        ]
 
     def _of_models(self, given: Mapping[str, Any]) -> None:
         if given["data"] is None:
@@ -139,7 +154,7 @@ class Compare(ImageExperiment):
         options = {"device": self.given["device"], "dtype": self.given["dtype"]}
         self.models: list[Autoencoder] = [opened_autoencoder(self.given[side], **options) for side in SIDES]
         first, second = self.models
-        self.model, self.device = first, first.device
+        self.device = first.device
         if first.image_channels != second.image_channels:
             raise InputError(
                 f"two models of one kind of image expected, {first.name} has {first.image_channels} channels and "
@@ -147,21 +162,34 @@ class Compare(ImageExperiment):
             )
         for model in self.models:
             self.accept(model)
-        image = self.picture_of(self.units[0])
-        self.shapes = [self._latent_shape(model, image) for model in self.models]
+        self.shapes = [self._latent_shape(model) for model in (second, first)][::-1]
         chosen = self.given["descriptors"] or _DEFAULT
         names = [name for name in known_descriptors() if name in chosen]
-        self.descriptors, self.left_out = applicable(names, tuple(image.shape[1:]))
+        self.descriptors, self.left_out = applicable(names, tuple(self.picture_of(self.units[0]).shape[1:]))
+        self._add_spaces()
 
-    def _latent_shape(self, model: Autoencoder, image: Tensor) -> tuple[int, ...]:
-        import torch
+    def _add_spaces(self) -> None:
+        """Both latent spaces are a unit too, where there are sources enough."""
+        from theodolite.data import sources_of
 
-        fix = "try another --size, and see that encode and decode belong together"
-        failure = refusing(model.name, f"failed on the first image, of shape {tuple(image.shape)}", fix)
-        with failure, torch.no_grad():
-            latents = model.encode(image.to(model.device))
-            model.decode(latents)
-            return tuple(latents.shape[1:])
+        self.sources = sources_of([image.file for image in self.images.files], self.given["group"])
+        if (count := len(set(self.sources))) >= _FEWEST:
+            self.units = [*self.units, SPACES]
+        else:
+            reason = f"needs images of {_FEWEST} independent sources or more, got {count}"
+            self.left_out = [*self.left_out, {"what": "diffusability", "reason": reason}]
+
+    def _latent_shape(self, model: Autoencoder) -> tuple[int, ...]:
+        """What the model makes of the first image; it stays the one that reads images."""
+        self.model = model
+        latents, back = self.first_pass()
+        image = self.picture_of(self.units[0])
+        if back.shape != image.shape:
+            raise InputError(
+                f"images of shape {tuple(image.shape[1:])} expected back from {model.name}, got "
+                f"{tuple(back.shape[1:])}; compare what gives images of the size it takes"
+            )
+        return tuple(latents.shape[1:])
 
     @property
     def are_alike(self) -> bool:
@@ -171,12 +199,20 @@ class Compare(ImageExperiment):
     def record(self) -> dict[str, Any]:
         """Both models and the images; or which runs they are."""
         if self.is_of_runs:
+            from theodolite.runs.pairs import images_of
+
             models = [{"name": str(run.path), "kind": run.kind} for run in self.runs]
-            return {"models": models, "data": {"files": []}, "of_runs": True}
+            paired = {row["sample"] for row in self.numbers}
+            data = {"files": [file for file in images_of(self.runs[0]) if file["sample"] in paired]}
+            return {"models": models, "data": data, "of_runs": True, "left_out": self.left_out}
         data = super().record()["data"]
         shapes = [[*shape] for shape in self.shapes]
         models = [model.describe() for model in self.models]
         return {"models": models, "data": data, "of_runs": False, "latent_shapes": shapes, "left_out": self.left_out}
+
+    def identity(self, unit: str) -> Any:
+        """Of the spaces, which photograph each image is from: denoisers never saw a sample's source."""
+        return dict(zip(self.by_sample, self.sources)) if unit == SPACES else None
 
     def content(self) -> dict[str, Any]:
         """Fingerprints of models and hashes of images; of runs, their configurations and tables."""
@@ -186,67 +222,93 @@ class Compare(ImageExperiment):
         return {"models": [m.fingerprint() for m in self.models], "images": hashes, "descriptors": self.descriptors}
 
     def checked_map(self) -> tuple[LatentMap, Tensor, str] | None:
-        """The first decoder at the first latent."""
+        """The decoder whose derivatives are found wrong at the first latent, or else the first one."""
         if self.is_of_runs:
             return None
         import torch
 
+        from theodolite.runs.conduct import self_checked
+
+        image = self.picture_of(self.units[0])
         with torch.no_grad():
-            latents = self.model.encode(self.picture_of(self.units[0]))
-        return self.model.decoder, latents, self.model.name
+            subjects = [(m.decoder, m.encode(image), m.name) for m in self.models]
+        check = self_checked(*subjects[1])
+        return subjects[0] if check.first_order_holds and check.second_order_holds else subjects[1]
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
-        """One image through both models; or all numbers of both runs."""
+        """One image through both models, or both latent spaces; or all numbers of both runs."""
         if self.is_of_runs:
-            from theodolite.experiments.compare.differences import rows_of_runs
+            return Piece(self.numbers)
+        return self._spaces(sitting) if unit == SPACES else self._image(unit, sitting)
 
-            return Piece(rows_of_runs(*self.runs))
-        return self._image(unit, sitting)
+    def _spaces(self, sitting: Sitting) -> Piece:
+        """How both spaces give way to noise, beside the images."""
+        import torch
+
+        from theodolite.diffusability.models import contrast_models
+        from theodolite.experiments.compare.differences import PARTS
+
+        images = torch.cat([self.picture_of(sample) for sample in self.by_sample])
+        first, second = self.models
+        options = {"budget": _BUDGET, "seed": self.given["seed"], "tell": sitting.tell}
+        tau, contrasts = contrast_models(first, second, images, self.sources, **options)
+        rows: list[Row] = []
+        for quantity, estimates in contrasts.items():
+            levels = tau.tolist() if quantity == "resolved" else [None]
+            for part, estimate in zip(PARTS, estimates):
+                coordinates = {"part": part, "map": "encoder"}
+                rows += [number(quantity, estimate, n, tau=level, **coordinates) for n, level in enumerate(levels)]
+        message = contrasts["gap"][0].message
+        return Piece(rows, messages={"gap": message} if message else {})
 
     def _image(self, unit: str, sitting: Sitting) -> Piece:
         import torch
 
         from theodolite.data.images import picture
+        from theodolite.diffusability.quality import reconstruction_error
         from theodolite.estimates import Estimate
 
         image = self.picture_of(unit)
         with torch.no_grad():
-            latents = [model.encode(image.to(model.device)) for model in self.models]
+            latents = dict(zip(SIDES, [model.encode(image) for model in self.models]))
         rows: list[Row] = []
-        arrays: dict[str, Tensor] = {}
-        pictures = {"": picture(image[0])}
-        backs: dict[tuple[str, str], Tensor] = {}
-        for side, z in zip(SIDES, latents):
-            arrays[f"latent/{side}"] = z[0]
-            for decoder, model in zip(SIDES, self.models):
-                if decoder == side or self.are_alike:
-                    with torch.no_grad():
-                        backs[side, decoder] = model.decode(z.to(model.device)).float().cpu()
-                    rows += _reconstruction(image, backs[side, decoder], unit, side, decoder)
-        for side, model, z in zip(SIDES, self.models, latents):
-            pictures[side] = picture(backs[side, side][0], model.output_range)
-            rows += self._geometry(side, model, z, unit, sitting, arrays)
-        change = (backs["second", "second"] - backs["first", "first"])[0]
+        arrays = {f"latent/{side}": z[0] for side, z in latents.items()}
+        pictures, backs = {"": picture(image[0])}, []
+        failed: list[dict[str, str]] = []
+        messages: dict[str, str] = {}
+        for side, model in zip(SIDES, self.models):
+            for of, z in latents.items() if self.are_alike else [(side, latents[side])]:
+                with torch.no_grad():
+                    back = model.decode(z).float().cpu()
+                own = {"side": side, "latents": "own" if of == side else "other"}
+                rows += numbers(reconstruction_error(image, back), sample=unit, map="autoencoder", **own)
+                backs += [back[0]] if of == side else []
+            pictures[side] = picture(backs[-1], model.output_range)
+            sitting.tell(f"{side} decoder")
+            measured = self._geometry(side, model, latents[side], unit, sitting, arrays)
+            rows += numbers(measured.estimates, side=side, sample=unit, map="decoder")
+            failed += [{**entry, "what": f"{side} decoder, {entry['what']}"} for entry in measured.failed]
+            messages |= measured.messages
+        change = backs[1] - backs[0]
         pictures["difference"] = picture(change, (-0.5, 0.5))
         moved = Estimate.of(float(change.double().square().mean().sqrt()))
         rows.append(number("moved", moved, sample=unit, map="autoencoder"))
-        return Piece(rows, arrays, pictures)
+        return Piece(rows, arrays, pictures, {}, failed, messages)
 
     def _geometry(
         self, side: str, model: Autoencoder, z: Tensor, unit: str, sitting: Sitting, arrays: dict[str, Tensor]
-    ) -> list[Row]:
+    ) -> Measurements:
         from theodolite.descriptors.chart import Chart
         from theodolite.descriptors.together import measured_at
         from theodolite.estimates.streams import seed_of
 
-        sitting.tell(f"{side} decoder")
         seed = seed_of(self.given["seed"], unit)
         chart = Chart(model.decoder, z, effort=self.effort, generator=seed, exact_second=sitting.second_order_holds)
         measured = measured_at(chart, self.descriptors, seed)
         if chart.has_spectrum:
             arrays[f"spectrum/{side}/nodes"] = chart.spectrum.nodes[0]
             arrays[f"spectrum/{side}/weights"] = chart.spectrum.weights[0]
-        return numbers(measured.estimates, side=side, sample=unit, map="decoder")
+        return measured
 
     @classmethod
     def derive(cls, run: Run) -> Derived:
@@ -257,11 +319,11 @@ class Compare(ImageExperiment):
 
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
-        """Those of descriptors, reconstructions and latents."""
-        from theodolite.experiments.compare.differences import QUANTITIES
+        """Those of descriptors, reconstructions, latents, and spaces under noise."""
+        from theodolite.diffusability.quantities import QUANTITIES
         from theodolite.experiments.survey.experiment import quantities_of
 
-        return {**quantities_of(), **QUANTITIES}
+        return {**quantities_of(), **{name: QUANTITIES[name] for name in sorted(cls.without_derivatives)}}
 
     @classmethod
     def page(cls, run: Run) -> Page:
@@ -273,20 +335,6 @@ class Compare(ImageExperiment):
 
 def _is_run(value: Any) -> bool:
     return isinstance(value, str | Path) and (Path(value) / "run.json").is_file()
-
-
-def _reconstruction(image: Tensor, back: Tensor, unit: str, side: str, decoder: str) -> list[Row]:
-    """Root mean square error and peak signal-to-noise ratio of images in [-1, 1]."""
-    from theodolite.estimates import Estimate
-
-    error = float((image.cpu().float() - back.clamp(-1, 1)).double().square().mean())
-    import math
-
-    scores: dict[str, Estimate] = {
-        "rmse": Estimate.of(math.sqrt(error)),
-        "psnr": Estimate.of(10 * math.log10(4 / max(error, 1e-12))),  # 4: the squared range of the images
-    }
-    return numbers(scores, side=side, decoder=decoder, sample=unit, map="autoencoder")
 
 
 EXPERIMENT = Compare
