@@ -100,7 +100,7 @@ CURVES = (
     Quantity(name="fi", label="Fisher information", formula="J = (m t − MMSE) / t²"),
     Quantity(name="fir", label="Fisher information rate", formula="F = m b / t²"),
     Quantity(name="local_dimension", label="Local dimension", formula="MMSE / t", source=_HERE),
-    Quantity(name="resolved", label="Resolved variance", formula="1 − MMSE / V", source=_HERE),
+    Quantity("resolved", "Resolved variance", "", "1 − MMSE / V", _HERE, "the share of variance that noise leaves"),
     Quantity(name="share", label="Share hidden here", formula="d(MMSE / V) / d log τ", source=_HERE),
     Quantity(name="r_jacobian", label="MMSE rate from the Jacobian", formula="E‖J‖² / m", source=_HERE),
     Quantity(name="calibration", label="Calibration error", formula="(E1 − E2) t / m", source=_HERE),

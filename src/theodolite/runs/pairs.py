@@ -1,23 +1,95 @@
-"""The numbers of two runs of one kind that belong together."""
+"""Numbers of two sides: which of two runs belong together, and what pairs of them differ by."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from theodolite.errors import InputError
+from theodolite.estimates import NOT_NUMBERS, Estimate, paired_difference, worse
+from theodolite.estimates.statuses import BOUNDS, STATUSES
+from theodolite.runs.experiment import Row, number
 
 if TYPE_CHECKING:
-    from theodolite.runs.experiment import Row
     from theodolite.runs.run import Run
 
-__all__ = ["images_of", "other_images", "paired_numbers"]
+__all__ = ["PARTS", "differences", "images_of", "other_images", "paired_numbers"]
+
+PARTS = ("first", "second", "difference")
+"""Of a compared quantity: the mean of either side, and of second less first."""
+
+_SYSTEMATIC = ("lower-bound", "upper-bound", "truncated", "miscalibrated", "learned")
+"""Statuses whose error does not become less by averaging over images: all of them may be off to one side."""
+
 
 _Place = tuple[tuple[str, Any], ...]
 
 _NAMES = ("model", "space")
 """Coordinates that name what two runs may differ in: numbers that nothing else tells apart are paired without them."""
+
+
+def differences(rows: Iterable[Row], sources: Mapping[str, str], columns: Sequence[str]) -> list[Row]:
+    """Means of either side and second less first, a row each, for every quantity and place.
+
+    Args:
+        rows: with a `side`, ``first`` or ``second``, and the sample that pairs them; without one a number stands alone.
+        sources: what the images of samples were cut from, over which intervals are.
+        columns: coordinates of a place.
+    """
+    keyed: dict[tuple[Any, ...], dict[str, dict[str, Row]]] = {}
+    for row in rows:
+        place = (row["quantity"], *(row[name] for name in columns))
+        keyed.setdefault(place, {}).setdefault(row["sample"] or "", {})[row["side"]] = row
+    made: list[Row] = []
+    for (quantity, *where), by_sample in keyed.items():
+        pairs = {sample: both for sample, both in by_sample.items() if len(both) == 2 and _usable(both.values())}
+        common = dict(zip(columns, where))
+        for part, estimate in zip(PARTS, _difference(pairs, sources)):
+            made.append(number(quantity, estimate, part=part, **common))
+    return made
+
+
+def _usable(pair: Iterable[Row]) -> bool:
+    return all(row["status"] not in NOT_NUMBERS and row["value"] is not None for row in pair)
+
+
+def _difference(pairs: Mapping[str, Mapping[str, Row]], sources: Mapping[str, str]) -> list[Estimate]:
+    """Both means and the mean difference, with intervals over sources; of numbers of no sample their own errors."""
+    sides = [[pair[side] for pair in pairs.values()] for side in ("first", "second")]
+    if [*pairs] == [""]:
+        return _single(*(rows[0] for rows in sides))
+    first, second = (torch.tensor([row["value"] for row in rows], dtype=torch.float64) for rows in sides)
+    estimates = paired_difference(first, second, [sources.get(sample, sample) for sample in pairs])
+    off = [sum(row["stderr"] for row in rows if row["status"] in _SYSTEMATIC) / max(1, len(rows)) for rows in sides]
+    statuses = [max((row["status"] for row in rows), key=[*STATUSES].index, default="ok") for rows in sides]
+    shifts = (*off, sum(off))
+    all_statuses = (*statuses, _of_difference(*statuses))
+    return [_shifted(e, shift, status) for e, shift, status in zip(estimates, shifts, all_statuses)]
+
+
+def _single(first: Row, second: Row) -> list[Estimate]:
+    """Of two numbers without repetition: their own errors, as if independent; those to one side add up."""
+    both = [Estimate.of(row["value"], row["stderr"], n=row["n"], statuses=row["status"]) for row in (first, second)]
+    errors = [row["stderr"] for row in (first, second)]
+    stderr = sum(errors) if {first["status"], second["status"]} & {*_SYSTEMATIC} else math.hypot(*errors)
+    status = _of_difference(first["status"], second["status"])
+    change = Estimate.of(second["value"] - first["value"], stderr, n=min(e.n for e in both), statuses=status)
+    return [*both, change]
+
+
+def _of_difference(first: str, second: str) -> str:
+    """The worse of two statuses; what two bounds differ by is no bound, but an error that is off to one side."""
+    return worse("truncated" if BOUNDS.get(first) else first, "truncated" if BOUNDS.get(second) else second)
+
+
+def _shifted(estimate: Estimate, shift: float, status: str) -> Estimate:
+    """The mean with the errors that averaging does not lessen, and the worst status of what it is made of."""
+    return replace(estimate, stderr=estimate.stderr + shift, statuses=(worse(estimate.statuses[0], status),))
 
 
 def paired_numbers(first: Run, second: Run) -> list[tuple[str, tuple[Row, Row]]]:

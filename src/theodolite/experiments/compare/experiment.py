@@ -166,6 +166,9 @@ class Compare(ImageExperiment):
         chosen = self.given["descriptors"] or _DEFAULT
         names = [name for name in known_descriptors() if name in chosen]
         self.descriptors, self.left_out = applicable(names, tuple(self.picture_of(self.units[0]).shape[1:]))
+        if not self.are_alike:
+            reason = "latents have shapes {} and {}".format(*self.shapes)
+            self.left_out = [*self.left_out, {"what": "decoders on the other's latents", "reason": reason}]
         self._add_spaces()
 
     def _add_spaces(self) -> None:
@@ -246,7 +249,7 @@ class Compare(ImageExperiment):
         import torch
 
         from theodolite.diffusability.models import contrast_models
-        from theodolite.experiments.compare.differences import PARTS
+        from theodolite.runs.pairs import PARTS
 
         images = torch.cat([self.picture_of(sample) for sample in self.by_sample])
         first, second = self.models
@@ -280,8 +283,9 @@ class Compare(ImageExperiment):
             for of, z in latents.items() if self.are_alike else [(side, latents[side])]:
                 with torch.no_grad():
                     back = model.decode(z).float().cpu()
-                own = {"side": side, "latents": "own" if of == side else "other"}
-                rows += numbers(reconstruction_error(image, back), sample=unit, map="autoencoder", **own)
+                own = "own" if of == side else "other"
+                errors = reconstruction_error(image, back)
+                rows += numbers(errors, side=side, sample=unit, map="autoencoder", latents=own)
                 backs += [back[0]] if of == side else []
             pictures[side] = picture(backs[-1], model.output_range)
             sitting.tell(f"{side} decoder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,8 @@ _COLOURS = {"first": palette.MODELS[0], "second": palette.MODELS[1]}
 _PARTS = (*_COLOURS, "difference")
 _THING = {False: "model", True: "run"}
 _CARDS = 12
+_CURVE = 12
+"""Places beyond which the numbers of a quantity are a curve: each point of it tells less than a number of its own."""
 _CLOSE = 0.01
 """Share of variance below which one space counts as a map of the other in words: pictures then agree."""
 
@@ -77,12 +80,14 @@ def _words(run: Run) -> Words:
 
 
 def _differences(run: Run) -> list[dict[str, Row]]:
-    """Of every compared quantity its parts, the most surely different first; curves are drawn instead."""
+    """Of every compared quantity its parts, the most surely different first, and quantities of many places last."""
     grouped: dict[tuple[Any, ...], dict[str, Row]] = {}
     for row in run.rows(tau=None):
         if row["part"]:
             grouped.setdefault((row["quantity"], row["map"], row["latents"], row["where"]), {})[row["part"]] = row
-    return sorted((parts for parts in grouped.values() if len(parts) == 3), key=lambda parts: -sureness(parts))
+    places = Counter(quantity for quantity, *_ in grouped)
+    whole = [(places[key[0]] > _CURVE, -sureness(parts), parts) for key, parts in grouped.items() if len(parts) == 3]
+    return [parts for *_, parts in sorted(whole, key=lambda entry: entry[:2])]
 
 
 def _place(row: Row) -> str:
@@ -170,22 +175,33 @@ def _noise(run: Run) -> Section:
     curves = {part: run.rows("resolved", part=part) for part in _PARTS} if has else {}
     sides = [Series(side, side, colour) for side, colour in _COLOURS.items()]
     options: dict[str, Any] = {"x": "tau", "across": "noise variance / variance of the space, τ"}
-    rows = partial(_of_part, curves)
     hidden: dict[str, Any] = {"change": lambda share: 1 - share, "span": (-0.02, 1.02)}
     change = [Series("second less first", "difference", palette.INK)]
     figures = [
-        curves_of("hidden", "Variance hidden so far, MMSE / V", sides, rows, up="MMSE / V", **hidden, **options),
-        curves_of("change", "Its difference", change, rows, up="second less first", change=operator.neg, **options),
+        curves_of(
+            "hidden",
+            "Variance hidden so far, MMSE / V",
+            sides,
+            lambda side: curves[side.key],
+            up="MMSE / V",
+            **hidden,
+            **options,
+        ),
+        curves_of(
+            "change",
+            "Its difference",
+            change,
+            lambda side: curves[side.key],
+            up="second less first",
+            change=operator.neg,
+            **options,
+        ),
     ]
     text = [
         PARAGRAPHS["gap"][0],
         "Denoisers are made of the other sources, without networks. Bands: 95 %, over sources.",
     ]
     return Section("noise", "Diffusability", text, [legend_of(sides), Figures(figures)] if curves else [])
-
-
-def _of_part(curves: Mapping[str, Sequence[Row]], series: Series) -> Sequence[Row]:
-    return curves[series.key]
 
 
 def _spectra(run: Run, samples: Sequence[str]) -> Section:
