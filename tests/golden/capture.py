@@ -67,18 +67,21 @@ def _survey(run: pathlib.Path) -> dict[str, Number]:
 
 
 def _rank(run: pathlib.Path) -> dict[str, Number]:
-    curves = _rows(run, "curves")
+    """Curves over noise by the number of their level, thinned; whole numbers by model or pair."""
+    rows = [{**row, "space": _masked(row["space"] or "") or None} for row in _rows(run, "quantities")]
     levels: dict[tuple[Any, ...], int] = {}
     thinned = []
-    for row in curves:
+    for row in rows:
+        if row["tau"] is None:
+            continue
         curve = (row["space"], row["quantity"], row["denoiser"])
         levels[curve] = levels.get(curve, -1) + 1
         if levels[curve] % CURVE_STRIDE == 0:
-            thinned.append({**row, "space": _masked(row["space"]), "level": levels[curve]})
+            thinned.append({**row, "level": levels[curve]})
+    whole = [{**row, "passes": row["passes"] or None} for row in rows if row["tau"] is None]
     return _merged(
-        _long(_rows(run, "models"), ("model",)),
+        _long(whole, ("space", "first", "second")),
         _long(thinned, ("space", "denoiser", "level"), more=("tau", "t")),
-        _wide(_rows(run, "pairs"), ("first", "second"), ("probability", "difference", "tie")),
     )
 
 
@@ -122,6 +125,8 @@ def _guide(run: pathlib.Path) -> dict[str, Number]:
 _KINDS: dict[str, Callable[[pathlib.Path], dict[str, Number]]] = {
     "survey": _kit,
     "rank": _rank,
+    "diffusability": _rank,
+    "compare": _kit,
     "detect": _table,
     "decouple": _decouple,
     "hotspots": _table,

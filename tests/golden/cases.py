@@ -26,6 +26,8 @@ RUNS = {
     "survey": "survey zoo:patches-kl --data {photos} --limit 2 --size 16 --budget quick",
     "rank": "rank zoo:patches-plain zoo:patches-smooth --data {photos} --limit 6 --size 16 --budget quick",
     "diffusability": "diffusability zoo:patches-kl --data {photos} --limit 6 --size 16 --budget quick",
+    "compare": "compare zoo:patches-plain zoo:patches-kl --data {photos} --limit 3 --size 16 --descriptors"
+    " local_scaling,leading_singular_value",
     "detect": "detect zoo:patches-kl --reference {photos} --test {odd} --limit 3 --size 16",
     "detect-denoiser": "detect zoo:coloured-pixels --reference {photos} --test {odd} --limit 3 --sigma 0.4,1.6"
     " --scores local_scaling,score_norm,pixel_energy",
@@ -69,6 +71,15 @@ REFUSALS = {
         "zoo:patches-kl --data {photos} --limit 1",
         "zoo:patches-kl --data {photos} --budget huge",
         "zoo:patches-kl --data {photos} --out {survey}",
+    ),
+    "compare": (
+        "zoo:patches-kl zoo:patches-plain",
+        "zoo:patches-kl {survey}",
+        "{survey} {survey}",
+        "zoo:patches-kl zoo:nothing --data {photos}",
+        "zoo:patches-kl zoo:patches-plain --data {nowhere}",
+        "zoo:patches-kl zoo:patches-plain --data {photos} --budget huge",
+        "zoo:patches-kl zoo:patches-plain --data {photos} --out {survey}",
     ),
     "detect": (
         "zoo:patches-kl --reference {photos} --test {odd} --scores nothing",
