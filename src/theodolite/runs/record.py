@@ -22,7 +22,18 @@ if TYPE_CHECKING:
 
     from theodolite.runs.experiment import Experiment
 
-__all__ = ["FORMAT", "STATES", "differences", "fingerprint", "machine", "now", "read_record", "validated", "versions"]
+__all__ = [
+    "FORMAT",
+    "STATES",
+    "differences",
+    "fingerprint",
+    "is_run",
+    "machine",
+    "now",
+    "read_record",
+    "validated",
+    "versions",
+]
 
 FORMAT = 2
 """Version of the run folder's layout."""
@@ -243,6 +254,11 @@ def _check_lists(record: Mapping[str, Any], file: Path) -> None:
 
 def _is_row(entry: Any, columns: Mapping[str, Any]) -> bool:
     return isinstance(entry, dict) and all(isinstance(entry.get(name), kind) for name, kind in columns.items())
+
+
+def is_run(path: Any) -> bool:
+    """Whether this is the path of a folder that holds a run, whole or damaged."""
+    return isinstance(path, str | Path) and (Path(path) / "run.json").is_file()
 
 
 def is_unit(unit: Any) -> bool:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from theodolite.data.sources import sources_of
 from theodolite.diffusability.affine import unexplained
-from theodolite.estimates import Estimate
 from theodolite.runs.experiment import Row, number
 from theodolite.runs.pairs import differences, paired_numbers
 
@@ -40,14 +39,9 @@ def _latents(run: Run, samples: Sequence[str], sources: Mapping[str, str]) -> li
     for fit, estimate in unexplained(first, second, [sources[sample] for sample in samples]).items():
         for place in range(len(estimate.value)):
             channel = None if place == 0 else place - 1
-            rows.append(_share(estimate, place, fit=fit, channel=channel, map="encoder"))
+            low = max(0.0, float(estimate.interval()[0][place]))  # a share of variance
+            rows.append(number("unexplained", estimate, place, fit=fit, channel=channel, map="encoder", low=low))
     return rows
-
-
-def _share(estimate: Estimate, place: int, **coordinates: Any) -> Row:
-    """The row of a share of variance, which is never below zero."""
-    row = number("unexplained", estimate, place, **coordinates)
-    return {**row, "low": max(row["low"], 0.0)}
 
 
 def rows_of_runs(first: Run, second: Run) -> list[Row]:

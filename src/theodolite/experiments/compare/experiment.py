@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from theodolite.data.models import check_model
-from theodolite.errors import InputError
+from theodolite.errors import InputError, path_of
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.images import ImageExperiment, usual_size
 from theodolite.experiments.survey.experiment import DESCRIPTORS, known_descriptors
 from theodolite.runs.experiment import Derived, Piece, Row, Sitting, number, numbers
+from theodolite.runs.record import is_run
 from theodolite.runs.settings import BUDGET, DATA, DEVICE, DTYPE, GROUP, LIMIT, SEED, SIZE, Argument, Setting
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ SPACES = "+diffusability"
 """The unit of both latent spaces as a whole; no image has such a name, in which only letters, digits, - and _ stand."""
 
 _BUDGET = "quick"
-"""Of the denoisers, whatever the decoders' budget is: networks that differ by training would be compared otherwise."""
+"""Of the denoisers, whatever the decoders' budget: networks that differ by their training would blur what differs."""
 
 _FEWEST = 3
 """Sources below which a gap is no number, see `theodolite.diffusability`."""
@@ -97,8 +97,8 @@ class Compare(ImageExperiment):
     def __init__(self, given: Mapping[str, Any]) -> None:
         from theodolite.descriptors.effort import EFFORTS
 
-        self.is_of_runs = all(_is_run(given[side]) for side in SIDES)
-        if any(_is_run(given[side]) for side in SIDES) and not self.is_of_runs:
+        self.is_of_runs = all(is_run(given[side]) for side in SIDES)
+        if any(is_run(given[side]) for side in SIDES) and not self.is_of_runs:
             raise InputError("two models or two run folders expected, got one of each; compare like with like")
         self.effort = EFFORTS[given["budget"]]
         if self.is_of_runs:
@@ -133,12 +133,10 @@ class Compare(ImageExperiment):
 
     def find(self) -> ImageSet:
         """The images, from their sources in turn."""
-        from theodolite.data import find_images, sources_of, spread
-        from theodolite.errors import path_of
+        from theodolite.data.sources import sourced_images
 
-        images = find_images(path_of(self.given["data"], "the image folder"))
-        sources = sources_of([image.file for image in images.files], self.given["group"])
-        return replace(images, files=tuple(spread(images.files, sources, self.given["limit"])))
+        folder = path_of(self.given["data"], "the image folder")
+        return sourced_images(folder, self.given["group"], self.given["limit"])[0]
 
     def side(self) -> int:
         """Pixels that images are resized to: what both models take."""
@@ -163,11 +161,10 @@ class Compare(ImageExperiment):
         for model in self.models:
             self.accept(model)
         self.shapes = [self._latent_shape(model) for model in (second, first)][::-1]
-        chosen = self.given["descriptors"] or _DEFAULT
-        names = [name for name in known_descriptors() if name in chosen]
+        names = [name for name in known_descriptors() if name in (self.given["descriptors"] or _DEFAULT)]
         self.descriptors, self.left_out = applicable(names, tuple(self.picture_of(self.units[0]).shape[1:]))
         if not self.are_alike:
-            reason = "latents have shapes {} and {}".format(*self.shapes)
+            reason = f"latents have shapes {self.shapes[0]} and {self.shapes[1]}"
             self.left_out = [*self.left_out, {"what": "decoders on the other's latents", "reason": reason}]
         self._add_spaces()
 
@@ -335,10 +332,6 @@ class Compare(ImageExperiment):
         from theodolite.experiments.compare.page import page
 
         return page(run)
-
-
-def _is_run(value: Any) -> bool:
-    return isinstance(value, str | Path) and (Path(value) / "run.json").is_file()
 
 
 EXPERIMENT = Compare

@@ -42,8 +42,6 @@ __all__ = ["page"]
 Words = Mapping[str, Mapping[str, str]]
 
 _COLOURS = {"first": palette.MODELS[0], "second": palette.MODELS[1]}
-_PARTS = (*_COLOURS, "difference")
-_THING = {False: "model", True: "run"}
 _CARDS = 12
 _CURVE = 12
 """Places beyond which the numbers of a quantity are a curve: each point of it tells less than a number of its own."""
@@ -63,7 +61,7 @@ def page(run: Run) -> Page:
         samples = [file["sample"] for file in run.info["data"]["files"] if file["sample"] in run.units]
         facts |= {"Images": len(samples)}
         sections += [_latents(run), _noise(run), _spectra(run, samples), _images(run, samples)]
-    described = [Facts(f"The {side} {_THING[run.info['of_runs']]}", m) for side, m in zip(_COLOURS, run.info["models"])]
+    described = [Facts(f"The {side} one", model) for side, model in zip(_COLOURS, run.info["models"])]
     terms = [Term(w["label"], w["meaning"], w["unit"], w["formula"], w["source"], key) for key, w in words.items()]
     shown = [section for section in sections if section.blocks]
     return Page("What differs?", facts, _readings(run, rows, words), shown, described, terms)
@@ -98,7 +96,7 @@ def _place(row: Row) -> str:
 
 def _readings(run: Run, rows: Sequence[Mapping[str, Row]], words: Words) -> list[str]:
     if not rows:
-        return ["No image is finished yet."]
+        return ["Nothing can be compared yet: the same command goes on."]
     sure = [parts for parts in rows if is_sure(parts)]
     sentences = [f"{len(sure)} of {len(rows)} compared quantities differ by more than chance, one by one at 95 %."]
     if sure:
@@ -144,8 +142,7 @@ def _latents(run: Run) -> Section:
     body = [[Cell(fit, fit, below=FITS[fit]), number_cell(by[fit, None])] for fit in fits]
     table = Table("latents", "unexplained share of the second latents", ["fit", "unexplained"], body)
     each = [[Cell(str(c), c), *(number_cell(by.get((fit, c))) for fit in fits)] for c in channels]
-    of_second = "Of the second space."
-    by_channel = Table("channels", "by channel", ["channel", *fits], each, of_second, brief=False, folded=True)
+    by_channel = Table("channels", "by channel of the second", ["channel", *fits], each, brief=False, folded=True)
     figure = Figure("channels", "Unexplained share of each channel, by fit", partial(_channels, by, fits, channels))
     marks = [(palette.MODELS[n], "square", FITS[fit]) for n, fit in enumerate(fits)]
     text = (
@@ -172,7 +169,7 @@ def _noise(run: Run) -> Section:
     from theodolite.diffusability.quantities import PARAGRAPHS
 
     has = "resolved" in run.quantities
-    curves = {part: run.rows("resolved", part=part) for part in _PARTS} if has else {}
+    curves = {part: run.rows("resolved", part=part) for part in (*_COLOURS, "difference")} if has else {}
     sides = [Series(side, side, colour) for side, colour in _COLOURS.items()]
     options: dict[str, Any] = {"x": "tau", "across": "noise variance / variance of the space, τ"}
     hidden: dict[str, Any] = {"change": lambda share: 1 - share, "span": (-0.02, 1.02)}
