@@ -43,17 +43,25 @@ def difference_table(
         rows: of each its label and unit, where it was measured, and its numbers; the most surely different first.
         caption: what the numbers are; how to read the verdict is added.
     """
-    body = []
-    for words, where, parts in rows[:_MOST]:
-        row, sure = parts["difference"], is_sure(parts)
-        cells = [number_cell(parts[part]) for part in ("first", "second", "difference")]
-        first = Cell(words["label"], row["quantity"], below=words["unit"])
-        body.append([first, where, *cells, cell(int(row["n"])), Cell("differs" if sure else "", sure)])
-    columns = ["quantity", "where", "first", "second", "difference", "n", "differs"]
+    shown, columns = rows[:_MOST], ["quantity", "first", "second", "difference", "n", "differs"]
+    placed = sum(bool(where) for _, where, _ in shown)
+    if placed:  # what few rows have stands behind the numbers, which a narrow screen then shows
+        columns.insert(1 if placed > len(shown) / 2 else len(columns), "where")
     labels = {"difference": "second less first"}
-    heads = [Column(column, labels.get(column, ""), spare=column in ("n",)) for column in columns]
-    if not any(where for _, where, _ in rows):
-        heads, body = [head for head in heads if head.name != "where"], [[*row[:1], *row[2:]] for row in body]
+    heads = [Column(item, labels.get(item, ""), spare=item == "n", prose=item == "where") for item in columns]
+    body = [[cells[column] for column in columns] for cells in map(_cells, shown)]
     cut = f" Of {len(rows)} the {_MOST} most surely different are shown." if len(rows) > _MOST else ""
     verdict = "differs: the 95 % interval of the difference leaves out 0, which one in twenty does by chance."
     return Table(name, title, heads, body, f"{caption} {verdict}{cut}", top=40)
+
+
+def _cells(row: tuple[Mapping[str, str], str, Parts]) -> dict[str, Any]:
+    words, where, parts = row
+    difference, sure = parts["difference"], is_sure(parts)
+    return {
+        "quantity": Cell(words["label"], difference["quantity"], below=words["unit"]),
+        "where": where,
+        **{part: number_cell(number) for part, number in parts.items()},
+        "n": cell(int(difference["n"])),
+        "differs": Cell("differs" if sure else "", sure),
+    }
