@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from theodolite.extension import register
     from theodolite.maps import Autoencoder, LatentMap, denoiser_map, load, sampler_map
     from theodolite.report import write_report
-    from theodolite.runs import Run, read_run
+    from theodolite.runs import Run, read_run, verify
     from theodolite.spectrum import singular_spectrum
 
     compare: Callable[..., Run]
@@ -72,7 +72,7 @@ _HOMES = {
     "scores": (),
     "maps": ("Autoencoder", "LatentMap", "denoiser_map", "load", "sampler_map"),
     "report": ("write_report",),
-    "runs": ("Run", "read_run"),
+    "runs": ("Run", "read_run", "verify"),
     "spectrum": ("singular_spectrum",),
     "steering": (),
     "training": (),
@@ -114,6 +114,7 @@ __all__ = [
     "singular_spectrum",
     "survey",
     "traverse",
+    "verify",
     "write_report",
 ]
 

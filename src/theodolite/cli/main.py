@@ -12,6 +12,7 @@ from theodolite.cli.demo import demo
 from theodolite.cli.report import report
 from theodolite.cli.show import show
 from theodolite.cli.verbs import verb_of
+from theodolite.cli.verify import verify
 from theodolite.errors import InputError
 
 __all__ = ["main"]
@@ -82,11 +83,12 @@ def main() -> None:
       theodolite guide zoo:coloured-latent --rho -0.4,-0.2,0.2,0.4 --out runs/guided
       theodolite traverse plane ./my-vae --anchor a.png,b.png,c.png --out runs/plane
       theodolite show runs/first
+      theodolite verify runs/first
 
-    Exit codes: 0 done (also when the reader of a pipe stops early, as `head` does), 1 a bug, 2 bad input or a disk
-    that refuses (one line says what), 130 interrupted.
+    Exit codes: 0 done (also when the reader of a pipe stops early, as `head` does), 1 a bug, or a run that `verify`
+    contradicts, 2 bad input or a disk that refuses (one line says what), 130 interrupted.
     """  # noqa: D301
 
 
-for verb in (demo, report, show):
+for verb in (demo, report, show, verify):
     main.add_command(verb)

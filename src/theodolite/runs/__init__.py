@@ -10,6 +10,7 @@ from theodolite.runs.settings import Argument, Setting
 
 if TYPE_CHECKING:
     from theodolite.runs.run import Run, read_run
+    from theodolite.runs.verification import Verification, verify
 
 __all__ = [
     "Argument",
@@ -19,10 +20,12 @@ __all__ = [
     "Run",
     "Setting",
     "Sitting",
+    "Verification",
     "number",
     "numbers",
     "read_run",
     "register_experiment",
+    "verify",
 ]
 
 
@@ -32,4 +35,8 @@ def __getattr__(name: str) -> Any:
         from theodolite.runs import run
 
         return getattr(run, name)
+    if name in ("Verification", "verify"):
+        from theodolite.runs import verification
+
+        return getattr(verification, name)
     raise AttributeError(f"module 'theodolite.runs' has no attribute {name!r}")

@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import theodolite
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from theodolite.derivatives import SelfCheck
     from theodolite.maps import LatentMap
 
-__all__ = ["Progress", "conduct", "forecast", "self_checked"]
+__all__ = ["Progress", "conduct", "forecast", "measured", "opened", "prepared", "self_checked", "stamp_of"]
 
 Progress = Callable[[int, int, str], None]
 """Called with (units done, units in all, what is under way); with an empty word at the start."""
@@ -55,7 +56,7 @@ def conduct(
         KeyboardInterrupt: on Ctrl-C, once what is finished is merged and the run says that it was interrupted.
         RuntimeError: not one unit could be measured.
     """
-    work = _prepared(experiment, arguments, given)
+    work = prepared(experiment, arguments, given)
     folder = RunFolder(path_of(out, "the run folder"), schema_of(experiment))
     folder.check()
     with folder.held():
@@ -68,8 +69,7 @@ def forecast(experiment: type[Experiment], arguments: Sequence[Any], **given: An
     Raises:
         InputError: whatever `conduct` would refuse, or this experiment cannot tell.
     """
-    work = _prepared(experiment, arguments, given)
-    _open(work)
+    work = opened(prepared(experiment, arguments, given))
     told = work.forecast()
     if told is None:
         raise InputError(
@@ -101,15 +101,38 @@ def self_checked(map: LatentMap, points: Tensor, name: str) -> SelfCheck:
     return check
 
 
-def _prepared(experiment: type[Experiment], arguments: Sequence[Any], given: Mapping[str, Any]) -> Experiment:
+def prepared(experiment: type[Experiment], arguments: Sequence[Any], given: Mapping[str, Any]) -> Experiment:
+    """An experiment with what it is about and its settings, checked as far as that needs no model.
+
+    Raises:
+        InputError: something cannot be used.
+    """
     named = dict(zip((argument.name for argument in experiment.arguments), arguments, strict=True))
     settings = checked_settings(experiment.settings, given, f"`theodolite {experiment.kind}`")
     return experiment({**named, **settings})
 
 
-def _open(work: Experiment) -> None:
+def opened(work: Experiment) -> Experiment:
+    """The same experiment with its model loaded.
+
+    Raises:
+        InputError: whatever the model raises, in one line.
+    """
     with refusing(_name(work), "could not be opened", "mend the model or what it needs"):
         work.open()
+    return work
+
+
+def measured(work: Experiment, unit: str, sitting: Sitting) -> Piece:
+    """One unit as it is stored: no NaN is ``ok``, nor what rests on derivatives that were found wrong."""
+    piece = work.measure(unit, sitting)
+    rows = without_numbers(piece.rows)
+    return replace(piece, rows=rows if sitting.first_order_holds else doubted(rows, work.without_derivatives))
+
+
+def stamp_of(work: Experiment, unit: str, configuration: str) -> str:
+    """What a finished unit is known by: it is measured again where this is another one."""
+    return fingerprint([configuration, unit, plain(work.identity(unit))])
 
 
 def _name(work: Experiment) -> str:
@@ -154,7 +177,7 @@ class _Conducted:
                 f"{self.folder.path} holds a run of `theodolite {there['kind']}`, not of `theodolite "
                 f"{self.work.kind}`; give another --out"
             )
-        _open(self.work)
+        opened(self.work)
         record = self._record()
         if there is not None:
             self._refuse_another(there, record)
@@ -230,9 +253,6 @@ class _Conducted:
                 f"the command of that run to go on with it: {there['command']}"
             )
 
-    def _stamp(self, unit: str, configuration: str) -> str:
-        return fingerprint([configuration, unit, plain(self.work.identity(unit))])
-
     def _pending(self, configuration: str) -> list[str]:
         """Units that are not finished, those that failed among them."""
         _, notes = read_rows(self.folder.path, self.folder.schema)
@@ -245,7 +265,7 @@ class _Conducted:
         done = {
             unit
             for unit in self.work.units
-            if unit in notes and notes[unit].get("stamp") == self._stamp(unit, configuration)
+            if unit in notes and notes[unit].get("stamp") == stamp_of(self.work, unit, configuration)
         }
         return [unit for unit in self.work.units if unit not in done]
 
@@ -268,7 +288,7 @@ class _Conducted:
         tell = lambda what: self.progress(done, total, f"{unit}: {what}" if what else unit)  # noqa: E731
         sitting = Sitting(tell, self._piece, record.get("self_check") or {})
         try:
-            piece = self.work.measure(unit, sitting)
+            piece = measured(self.work, unit, sitting)
         except DiskError:
             raise
         except (Exception, SystemExit) as error:  # the failure of one unit must not cost the others their run
@@ -276,18 +296,15 @@ class _Conducted:
             self.failed.append({"unit": unit, "what": None, "reason": reason})
             self.last_error = error
             return
-        rows = without_numbers(piece.rows)
-        if not sitting.first_order_holds:
-            rows = doubted(rows, self.work.without_derivatives)
         notes = {
             "configuration": record["configuration"],
-            "stamp": self._stamp(unit, record["configuration"]),
+            "stamp": stamp_of(self.work, unit, record["configuration"]),
             "seconds": round(time.monotonic() - started, 3),
             "about": plain(piece.about),
             "failed": [dict(entry) for entry in piece.failed],
             "messages": dict(piece.messages),
         }
-        self.folder.write_unit(unit, rows, piece.arrays, piece.pictures, notes)
+        self.folder.write_unit(unit, piece.rows, piece.arrays, piece.pictures, notes)
         record["sittings"][-1]["units"] += 1
 
     def _piece(self, unit: str) -> Piece:

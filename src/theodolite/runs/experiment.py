@@ -124,6 +124,7 @@ class Experiment(ABC):
         requires: keys that its record must have, with their types; a dot leads inside.
         given: its arguments and settings, checked.
         units: what is measured and stored together, in order; known once it is opened.
+        redraw: None in a run; a number while a run is verified, when estimators take other draws, see `probe_seed`.
     """
 
     kind: ClassVar[str]
@@ -136,6 +137,7 @@ class Experiment(ABC):
     judging: ClassVar[Sequence[str]] = ()
     requires: ClassVar[Mapping[str, type]] = {}
     device: torch.device | None = None
+    redraw: int | None = None
     units: Sequence[str]
 
     def __init__(self, given: Mapping[str, Any]) -> None:
@@ -153,6 +155,21 @@ class Experiment(ABC):
     def identity(self, unit: str) -> Any:
         """What decides the numbers of one unit beside settings and content, JSON-able; a run may grow by others."""
         return None
+
+    def probe_seed(self, unit: str | None = None) -> int:
+        """The seed of what estimators draw: probes, directions, noise that is averaged over, weights of networks.
+
+        `theodolite verify` measures again with other ones, so that nothing which *defines* a quantity may be drawn from
+        it (the noise at which a denoiser is looked at, the start of a sampler): that comes from the run's own seed.
+
+        Args:
+            unit: whose draws; None for those that all units have in common.
+        """
+        from theodolite.estimates.streams import seed_of
+
+        seed = int(self.given.get("seed") or 0)
+        own = seed if unit is None else seed_of(seed, unit)
+        return own if self.redraw is None else seed_of(own, f"drawn again {self.redraw}")
 
     def content(self) -> dict[str, Any]:
         """What a run that is continued must agree in, by content and not by path: fingerprints, hashes.

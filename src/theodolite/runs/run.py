@@ -136,6 +136,10 @@ class Run:
         """The parts of a unit that failed: `what` and `reason`."""
         return list(self._noted(unit)["failed"])
 
+    def stamp(self, unit: str) -> str:
+        """What decided the numbers of a finished unit, as `theodolite.runs.conduct.stamp_of` has it."""
+        return str(self._noted(unit).get("stamp"))
+
     def _noted(self, unit: str) -> dict[str, Any]:
         notes = self._rows[1].get(unit)
         if notes is None:

@@ -301,9 +301,8 @@ class Compare(ImageExperiment):
     ) -> Measurements:
         from theodolite.descriptors.chart import Chart
         from theodolite.descriptors.together import measured_at
-        from theodolite.estimates.streams import seed_of
 
-        seed = seed_of(self.given["seed"], unit)
+        seed = self.probe_seed(unit)
         chart = Chart(model.decoder, z, effort=self.effort, generator=seed, exact_second=sitting.second_order_holds)
         measured = measured_at(chart, self.descriptors, seed)
         if chart.has_spectrum:

@@ -294,8 +294,8 @@ class Detect(Survey):
         image = self.picture_of(unit)
         with torch.no_grad():
             points = self.model.encode(image)
-        seed = seed_of(self.given["seed"], unit)
-        e = Seeds(seed, 1).normal("detection", *points.shape[1:]).to(points)
+        seed = self.probe_seed(unit)
+        e = Seeds(seed_of(self.given["seed"], unit), 1).normal("detection", *points.shape[1:]).to(points)
         where: dict[str, Any] = {"model": self.model.name, "sample": unit, "map": subject.output}
         rows = [number("pixel_energy", pixel_energy(image), sigma=None, **where)]
         pieces = [self._at_level(subject, points, points + s * e, s, seed, where, sitting) for s in subject.sigmas]

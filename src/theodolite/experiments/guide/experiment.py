@@ -223,7 +223,8 @@ class Guide(Experiment):
             points = sampler_map(model, given["steps"])(noise)
             images = self.subject.decode(points[:_COLUMNS])
         sitting.tell("local scaling")
-        psi = local_scaling(self.subject.map, points[: given["measured"]])
+        probes = None if self.redraw is None else self.probe_seed(unit_of(name, rho))
+        psi = local_scaling(self.subject.map, points[: given["measured"]], generator=probes)
         with torch.no_grad():
             measured = {"local_scaling": mean_over_samples(psi.value, psi.status), **dict(judge(points))}
         rows = numbers(measured, reward=name if rho else None, rho=rho)

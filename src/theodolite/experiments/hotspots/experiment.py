@@ -159,13 +159,12 @@ class HotspotsExperiment(ImageExperiment):
 
         from theodolite.data.images import picture
         from theodolite.descriptors.hotspots import hotspot_maps
-        from theodolite.estimates.streams import seed_of
 
         image, model = self.picture_of(unit), self.model
         options = {name: self.given[name] for name in _OF_MAPS}
         with torch.no_grad():
             latents = model.encode(image)
-            maps = hotspot_maps(model.decoder, latents, generator=seed_of(self.given["seed"], unit), **options)
+            maps = hotspot_maps(model.decoder, latents, generator=self.probe_seed(unit), **options)
         rows = numbers(maps.quantities, model=model.name, sample=unit, map="decoder", part=None)
         arrays = {name: getattr(maps, name)[0].float() for name in ("gain", "curvature", "detail")}
         pictures = {"": picture(image[0])}

@@ -123,7 +123,7 @@ class Rank(Experiment):
         for model in self.models:
             model.check_images(first[None])
         self.shape, shapes = tuple(first.shape), [tuple(latents_of(m, first[None]).shape[1:]) for m in self.models]
-        options = {name: self.given[name] for name in ("budget", "seed")}
+        options = {"budget": self.given["budget"], "seed": self.probe_seed()}
         self.common = Comparison.of(self.models, self.shape, shapes, self.sources, **options)
         words = [os.fspath(model) if isinstance(model, str | os.PathLike) else model.name for model in self.named]
         labels = labels_of(self.models, words)
@@ -207,7 +207,7 @@ class Rank(Experiment):
         from theodolite.diffusability import PREDICTORS
         from theodolite.errors import in_one_line
 
-        options = {"groups": self.sources, "generator": self.given["seed"]}
+        options = {"groups": self.sources, "generator": self.probe_seed()}
         estimates: dict[str, Estimate] = {}
         failed = []
         for name, predictor in PREDICTORS.items():

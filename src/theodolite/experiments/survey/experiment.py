@@ -157,13 +157,12 @@ class Survey(ImageExperiment):
         from theodolite.data.images import picture
         from theodolite.descriptors.chart import Chart
         from theodolite.descriptors.together import measured_at
-        from theodolite.estimates.streams import seed_of
 
         image = self.picture_of(unit)
         with torch.no_grad():
             latents = self.model.encode(image)
             output = self.model.decode(latents)
-        seed = seed_of(self.given["seed"], unit)
+        seed = self.probe_seed(unit)
         exact = {"exact_second": sitting.second_order_holds}
         chart = Chart(self.model.decoder, latents, effort=self.effort, generator=seed, **exact)
         measured = measured_at(chart, self.descriptors, seed)
