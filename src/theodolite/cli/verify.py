@@ -133,6 +133,12 @@ def _sentences(result: Verification) -> list[str]:
     wrong = [check for check in result.checks if not check.holds]
     for check in wrong:
         sentences.append(f"{check.quantity}: {check.verdict}.")
+    moved = [f"{check.quantity} ({check.moved})" for check in result.checks if check.moved]
+    if moved:
+        sentences.append(
+            f"Derived rows that state no error and are others now: {', '.join(moved)}; they are functions of the "
+            "measured numbers, and not judged."
+        )
     few = sum(each.verdict == "too few to tell" for each in own)
     if few:
         sentences.append(f"{few} quantities have too few units to tell; give a larger --units.")

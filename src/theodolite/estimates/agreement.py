@@ -159,8 +159,7 @@ def agreement(
         "errors": _of_errors(ratios) if same_errors else 1.0,
     }
     shares = [rounding * max(abs(pair.stored.value), abs(pair.again.value), size) for pair in comparable]
-    with_draws = [(pair, share) for pair, share, is_exact in zip(comparable, shares, exact) if not is_exact]
-    repeats = bool(with_draws) and all(abs(a.value - b.value) <= share for (_, a, b), share in with_draws)
+    repeats = all(abs(a.value - b.value) <= share for (_, a, b), share in zip(comparable, shares))
     return Agreement(
         rows=len(comparable),
         units=units,

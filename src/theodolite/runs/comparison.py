@@ -37,6 +37,8 @@ class Check:
         quantity: its name.
         derived: whether it follows from several units, and is no number of one.
         follows: of such a quantity whether the stored rows come out of the stored units; None for others.
+        moved: of such a quantity how many rows that state no error are others with the new units: thresholds, ranks,
+            p-values. They are functions of the measured numbers and claim nothing beyond; they are not judged.
         agreement: of stored numbers and those measured again; None where the latter are not there.
     """
 
@@ -44,13 +46,14 @@ class Check:
     derived: bool
     follows: bool | None
     agreement: Agreement | None
+    moved: int = 0
 
     @property
     def verdict(self) -> str:
         """What follows, in words."""
         if self.follows is False:
             return "does not follow from the stored units"
-        if self.agreement is None:
+        if self.agreement is None or (self.derived and not self.agreement.rows and self.agreement.holds):
             return "follows from the stored units"
         return self.agreement.verdict
 
@@ -62,8 +65,8 @@ class Check:
     def as_dict(self) -> dict[str, Any]:
         """The check for JSON."""
         numbers = {} if self.agreement is None else asdict(self.agreement)
-        head = {"quantity": self.quantity, "derived": self.derived, "follows": self.follows, "holds": self.holds}
-        return {**head, **numbers, "verdict": self.verdict}
+        head = {"quantity": self.quantity, "derived": self.derived, "follows": self.follows, "moved": self.moved}
+        return {**head, "holds": self.holds, **numbers, "verdict": self.verdict}
 
 
 class Comparison:
@@ -80,14 +83,18 @@ class Comparison:
 
     def checks(self, level: float) -> list[Check]:
         """One a quantity: those of units first."""
-        own = _by_quantity(self.measured)
+        units = _by_quantity(self.measured)
         derived = {} if self.derived_again is None else _by_quantity(self._derived_pairs())
-        threshold = level / (TESTS * max(1, len(own) + len(derived)))
-        first = [Check(name, False, None, self._judged(both, threshold)) for name, both in own.items()]
+        threshold = level / (TESTS * max(1, len(units) + len(derived)))
+        first = [Check(name, False, None, self._judged(both, threshold)) for name, both in units.items()]
         then = []
         for name, follows in self.follows.items():
-            judged = self._judged(derived[name], threshold) if name in derived else None
-            then.append(Check(name, True, follows, judged))
+            own = derived.get(name)
+            if own is None:
+                then.append(Check(name, True, follows, None))
+                continue
+            judged = self._judged([both for both in own if not _is_function(both)], threshold)
+            then.append(Check(name, True, follows, judged, sum(_has_moved(both, self.rounding) for both in own)))
         return [*first, *then]
 
     def rows(self) -> list[dict[str, Any]]:
@@ -144,6 +151,19 @@ def _paired(stored: Sequence[Row], again: Sequence[Row], run: Run) -> list[_Both
             count[key] = count.get(key, 0) + 1
             side[(*key, count[key])] = row
     return [(sides[0].get(key), sides[1].get(key)) for key in dict.fromkeys([*sides[0], *sides[1]])]
+
+
+def _is_function(both: _Both) -> bool:
+    """Whether a derived row states no error."""
+    stored, again = both
+    return stored is not None and again is not None and not stored.get("stderr")
+
+
+def _has_moved(both: _Both, rounding: float) -> bool:
+    stored, again = both
+    if stored is None or again is None or not _is_function(both):
+        return False
+    return abs(scaled_difference(_pair(stored, again), rounding)) > 1.96
 
 
 def _by_quantity(
