@@ -194,7 +194,7 @@ class _Bench:
             sitting = Sitting(_teller(progress, done, len(units), unit), self.run.piece, self._self_check)
             try:
                 pieces[unit] = self._measured(unit, sitting)
-            except Exception as error:  # whatever a model raises is what is to be told of the run
+            except (Exception, SystemExit) as error:  # whatever a model raises is what is to be told of the run
                 failed.append(
                     {"unit": unit, "reason": str(error) if isinstance(error, InputError) else in_one_line(error)}
                 )
@@ -208,7 +208,7 @@ class _Bench:
     def _measured(self, unit: str, sitting: Sitting) -> Piece:
         try:
             return measured(self.work, unit, sitting)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if self.precision == self.stored_precision:
                 raise
             self._settle(error)

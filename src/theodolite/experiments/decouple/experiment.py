@@ -27,6 +27,9 @@ __all__ = ["EXPERIMENT", "KINDS", "Decouple"]
 KINDS = ("normal", "unusual", "null")
 """Conditions of a pair; without any at the last."""
 
+_INTERPOLATED = 2
+"""Pairs between whose noises a path is measured: the smallest batch, in which pairs are verified."""
+
 _BATCH = 14
 """Pairs of the same prompts that are measured together: enough to fill a processor, few enough to be lost to a kill."""
 _CHECKED_AT = 3
@@ -146,8 +149,9 @@ class Decouple(Experiment):
         """Pairs of the same prompts, a few at a time; both ends of an interpolation together."""
         for prompt in range(len(self.prompts)):
             own = [pair for place, pair in enumerate(self.pairs) if self._prompt(place) == prompt]
-            for start in range(0, len(own), _BATCH):
-                yield own[start : start + _BATCH]
+            size = _BATCH if self.redraw is None else _INTERPOLATED
+            for start in range(0, len(own), size):
+                yield own[start : start + size]
 
     def _prompt(self, place: int) -> int:
         """Which prompts a pair has: two successive ones share them."""

@@ -85,7 +85,7 @@ class OverCorruptions(Traverse):
         latents = torch.cat([self._encoded(image) for image in images])
         size = float(latents[0].double().square().mean().sqrt())
         points = Points()
-        points.add_all(self.model.decoder, latents, where, seed, self.effort, size)
+        points.add_all(self.model.decoder, latents, where, self.probe_seed(unit), self.effort, size)
         for coordinates, image in zip(where, images):
             points.rows += numbers(self._plain(image), 0, **coordinates)
         if unit == self.units[0]:

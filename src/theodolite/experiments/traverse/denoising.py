@@ -50,6 +50,7 @@ class AlongDenoising(Traverse):
         self.prompts = [] if alone and not getattr(self.model, "held_out", ()) else self._prompts()
         self.given["conditions"] = text_of(self.prompts) if self.prompts else None
         self.seeds = Seeds(self.given["seed"], self.given["seeds"]).base
+        self.probes = Seeds(self.probe_seed(), self.given["seeds"]).base
         self.levels = self._denoiser(None, 0, self.given["guidance"][0])[1]
         self.device = self._first_map.device
         for place in range(len(self.prompts)):
@@ -121,7 +122,7 @@ class AlongDenoising(Traverse):
         for step, (level, x) in enumerate(zip(levels, stages)):
             if math.isfinite(level):
                 where = [{**about, "step": step, "level": level, "output": name} for name in self.given["output"]]
-                self._add_level(points, denoiser, level, x, where, self.seeds[seed])
+                self._add_level(points, denoiser, level, x, where, self.probes[seed])
                 self._add_norms(points, denoiser, self._both(side, seed), level, x, where[0])
         for image in pictures_of(self.model, end):
             points.pictures[side or "none"] = image

@@ -78,7 +78,7 @@ class OverPlane(Traverse):
 
     def _measured(self, theta: Tensor, anchors: list[str | None], shown: range) -> Piece:
         where = [{"anchor": name, "a": a, "b": b} for name, (a, b) in zip(anchors, theta.tolist())]
-        (seed,) = Seeds(self.given["seed"], 1).base
+        (seed,) = Seeds(self.probe_seed(), 1).base
         points = Points()
         points.add_all(self.model.decoder, self.plane.latents(theta), where, seed, self.effort, self.size)
         if self.model.image_channels in (1, 3) and len(shown):
