@@ -79,6 +79,12 @@ class TestAlarms:
         pairs[0] = pairs[0]._replace(stored=stored._replace(value=stored.value + 60 * stored.stderr))
         assert judged(pairs).verdict == "a value far outside its error"
 
+    @pytest.mark.parametrize("count", [1, 2, 3])
+    def test_do_not_come_where_a_few_are_not_sure_of_a_count(self, count):
+        sure, unsure = Stated(0.0, 0.0, "ok", 2), Stated(0.0, 0.3, "truncated", 2)
+        pairs = [Pair(f"u{n}", sure, unsure if n < count else sure) for n in range(8)]
+        assert judged(pairs).holds
+
     def test_do_not_come_for_errors_of_another_budget(self):
         pairs = pairs_of(np.random.default_rng(0), 8, 20, stored_scale=0.2)
         assert judged(pairs, same_errors=False).p["errors"] == 1

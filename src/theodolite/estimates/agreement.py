@@ -29,8 +29,15 @@ _FACTOR = 1.5
 _STEADY = 0.05
 """The least scatter of the logarithm of an error from one measurement to the next, where all of a few agree."""
 
+_LARGEST = 100.0
+"""A ratio of errors beyond this counts as this: where one of both is zero, as of a count that one measurement of a few
+is not sure of, ratios have no end, and two of them in six would outweigh the four that agree."""
+
 _EXACT = 0.01
 """An error below this share of the rounding is none: the value is exact, and compared up to rounding."""
+
+
+_TINY = 1e-300
 
 
 class Stated(NamedTuple):
@@ -152,7 +159,7 @@ def agreement(
     z = [scaled_difference(pair, rounding, size) for pair in comparable]
     exact = [_is_exact(pair, rounding, size) for pair in comparable]
     units = len({pair.unit for pair in comparable})
-    ratios = _log_ratios(comparable, exact, rounding, size)
+    ratios = _log_ratios(comparable, rounding, size)
     p = {
         "coverage": _of_coverage(comparable, z),
         "far": min(1.0, min((len(z) * _tail(pair, each) for pair, each in zip(comparable, z)), default=1.0)),
@@ -171,7 +178,7 @@ def agreement(
         mean_z=sum(z) / len(z) if z else math.nan,
         spread=math.sqrt(sum(each * each for each in z) / len(z)) if z else math.nan,
         max_z=max(map(abs, z), default=math.nan),
-        error_ratio=math.exp(statistics.median(r for own in ratios for r in own)) if ratios else math.nan,
+        error_ratio=_median_ratio(comparable, exact, rounding, size),
         p=p,
         threshold=threshold,
         verdict=_verdict(p, threshold, units, missing, repeats),
@@ -239,16 +246,25 @@ def _tail(pair: Pair, z: float) -> float:
     return 2 * student_cdf(-abs(z), 2 if draws == 2 else _HEAVY)
 
 
-def _log_ratios(pairs: Sequence[Pair], exact: Sequence[bool], rounding: float, size: float) -> list[list[float]]:
-    """Logarithms of stored over new errors, by unit; an error that is zero counts as one that nobody could see."""
+def _log_ratios(pairs: Sequence[Pair], rounding: float, size: float) -> list[list[float]]:
+    """Logarithms of stored over new errors, by unit; errors below what makes a value exact are all alike."""
     own: dict[str, list[float]] = {}
-    for pair, is_exact in zip(pairs, exact):
-        if is_exact or not (math.isfinite(pair.stored.stderr) and math.isfinite(pair.again.stderr)):
-            continue
-        least = _EXACT * rounding * max(abs(pair.stored.value), abs(pair.again.value), size, 1e-300)
-        ratio = math.log(max(pair.stored.stderr, least) / max(pair.again.stderr, least))
-        own.setdefault(pair.unit, []).append(ratio)
+    for pair in pairs:
+        if math.isfinite(pair.stored.stderr) and math.isfinite(pair.again.stderr):
+            own.setdefault(pair.unit, []).append(_log_ratio(pair, rounding, size))
     return [*own.values()]
+
+
+def _log_ratio(pair: Pair, rounding: float, size: float) -> float:
+    least = max(_EXACT * rounding * max(abs(pair.stored.value), abs(pair.again.value), size), _TINY)
+    ratio = math.log(max(pair.stored.stderr, least)) - math.log(max(pair.again.stderr, least))
+    return min(max(ratio, -math.log(_LARGEST)), math.log(_LARGEST))
+
+
+def _median_ratio(pairs: Sequence[Pair], exact: Sequence[bool], rounding: float, size: float) -> float:
+    """The median of stored over new errors, of values that have one; NaN of none."""
+    own = _log_ratios([pair for pair, is_exact in zip(pairs, exact) if not is_exact], rounding, size)
+    return math.exp(statistics.median(each for ratios in own for each in ratios)) if own else math.nan
 
 
 def _of_errors(ratios: Sequence[Sequence[float]]) -> float:

@@ -225,7 +225,7 @@ class _Bench:
         except InputError as error:
             self.notes.append(f"measured in the run's own precision, since float64 was refused: {error}")
 
-    def _settle(self, error: Exception) -> None:
+    def _settle(self, error: BaseException) -> None:
         """Go back to the run's own precision."""
         self.notes.append(f"measured in the run's own precision, since float64 failed: {in_one_line(error)}")
         self.work, self.precision = self._work(self.changes), self.stored_precision
