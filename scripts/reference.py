@@ -59,7 +59,7 @@ def command_line() -> str:
         "## Options of every experiment",
         table(("option", "what it is"), _common()),
         *(_verb(experiment_of(kind)) for kind in SUMMARIES),
-        *(_plain(name) for name in ("show", "report", "demo")),
+        *(_plain(name) for name in ("show", "report", "verify", "demo")),
     ]
     return "\n\n".join(parts) + "\n"
 
