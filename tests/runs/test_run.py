@@ -352,3 +352,12 @@ def test_files_are_whole_while_another_process_writes(tallied, monkeypatch):
     monkeypatch.setattr(folders.shutil, "rmtree", looks)
     tallied()
     assert seen == [["u0", "u1", "u2"]]
+
+
+def test_what_follows_starts_from_the_units_alone(tallied):
+    run = tallied()
+    bare = run.without_derived()
+    assert None in {row["unit"] for row in run.rows()}
+    assert bare.rows() == [row for row in run.rows() if row["unit"] is not None]
+    assert bare.units == run.units
+    assert bare.arrays("u1").keys() == run.arrays("u1").keys()

@@ -105,6 +105,13 @@ class Run:
         """
         return self._rows[0]
 
+    def without_derived(self) -> Run:
+        """The run with the numbers of its units alone: what `Experiment.derive` starts from, also a second time."""
+        run = Run(self.path, self.info, self.experiment)
+        table, notes = self._rows
+        run.__dict__["_rows"] = table.filter(pc.is_valid(table["unit"])), notes  # in place of reading it once more
+        return run
+
     @cached_property
     def units(self) -> list[str]:
         """Ids of the finished units, in order."""
