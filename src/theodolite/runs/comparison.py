@@ -11,7 +11,7 @@ from typing import Any
 
 from theodolite.errors import InputError
 from theodolite.estimates.agreement import TESTS, Agreement, Pair, Stated, agreement, scaled_difference, typical_size
-from theodolite.runs.experiment import Piece, Row
+from theodolite.runs.experiment import Piece, Row, without_numbers
 from theodolite.runs.folder import RunFolder
 from theodolite.runs.record import plain
 from theodolite.runs.run import Run, read_run, schema_of
@@ -184,7 +184,7 @@ def _named(rows: Sequence[Row]) -> list[str]:
 def _follows(run: Run, stored: Sequence[Row]) -> dict[str, bool]:
     """By quantity, whether the stored rows that follow from several units are those that the stored units give."""
     try:
-        again = [{"unit": None, **row} for row in run.experiment.derive(run).rows]
+        again = _derived_rows(run)
     except InputError:  # too little is finished
         return dict.fromkeys(_named(stored), False)
     return {
@@ -203,6 +203,12 @@ def _is_same(stored: Row, again: Row) -> bool:
     return near and a.status == b.status
 
 
+def _derived_rows(run: Run) -> list[Row]:
+    """What follows from the units of a run, as it is stored."""
+    rows = without_numbers(run.experiment.derive(run.without_derived()).rows)
+    return [{"unit": None, **row} for row in rows]
+
+
 def _derived(run: Run, pieces: Mapping[str, Piece]) -> list[Row] | None:
     """What follows from the new units; None where that fails."""
     kind = run.experiment
@@ -213,6 +219,6 @@ def _derived(run: Run, pieces: Mapping[str, Piece]) -> list[Row] | None:
             notes = {"about": plain(piece.about), "failed": [], "messages": {}}
             folder.write_unit(unit, piece.rows, piece.arrays, piece.pictures, notes)
         try:
-            return [{"unit": None, **row} for row in kind.derive(read_run(folder.path)).rows]
+            return _derived_rows(read_run(folder.path))
         except InputError:
             return None

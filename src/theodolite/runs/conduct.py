@@ -326,7 +326,7 @@ class _Conducted:
     def _derived(self, record: dict[str, Any]) -> Run:
         """Write what follows from the finished units; too few of an interrupted run are no error."""
         try:
-            derived = self.kind.derive(read_run(self.folder.path))
+            derived = self.kind.derive(read_run(self.folder.path).without_derived())
         except BaseException as error:
             self.folder.write_record({**record, "status": "interrupted"})
             if record["status"] == "complete" or not isinstance(error, InputError):
