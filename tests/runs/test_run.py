@@ -358,6 +358,6 @@ def test_what_follows_starts_from_the_units_alone(tallied):
     run = tallied()
     bare = run.without_derived()
     assert None in {row["unit"] for row in run.rows()}
-    assert bare.rows() == [row for row in run.rows() if row["unit"] is not None]
+    assert repr(bare.rows()) == repr([row for row in run.rows() if row["unit"] is not None])  # NaN is among them
     assert bare.units == run.units
     assert bare.arrays("u1").keys() == run.arrays("u1").keys()
