@@ -250,7 +250,7 @@ class Compare(ImageExperiment):
 
         images = torch.cat([self.picture_of(sample) for sample in self.by_sample])
         first, second = self.models
-        options = {"budget": _BUDGET, "seed": self.probe_seed(), "tell": sitting.tell}
+        options: dict[str, Any] = {"budget": _BUDGET, "seed": self.probe_seed(), "tell": sitting.tell}
         tau, contrasts = contrast_models(first, second, images, self.sources, **options)
         rows: list[Row] = []
         for quantity, estimates in contrasts.items():
