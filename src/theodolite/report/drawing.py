@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from theodolite.report import palette
-from theodolite.report.framing import decades
 from theodolite.report.render import FONT
-from theodolite.report.samples import is_wide
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -205,6 +203,9 @@ def strips(groups: Mapping[str, Sequence[tuple[str, float]]], limit: float, *, l
         limit: in the unit of the values.
         large: larger points and more ticks, for a figure of the page's width.
     """
+    from theodolite.report.framing import decades
+    from theodolite.report.samples import is_wide
+
     drawn = {name: [(label, x) for label, x in points if math.isfinite(x)] for name, points in groups.items()}
     values = [x for points in drawn.values() for _, x in points]
     if not values:
