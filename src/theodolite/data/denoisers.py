@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from theodolite.maps.diffusion import Diffusion
     from theodolite.zoo import ConditionalDiffusion
 
-__all__ = ["SIGMAS", "NoisedDenoiser", "checked_levels", "denoiser_at", "opened_subject"]
+__all__ = ["SIGMAS", "NoisedDenoiser", "checked_levels", "denoiser_at", "opened_subject", "refuse_levels"]
 
 SIGMAS = (0.1, 0.4, 1.6)
 """Noise levels by default, in the units of the points: images in [-1, 1], or latents of a deviation near one."""
@@ -88,6 +88,19 @@ def checked_levels(sigmas: Sequence[float] | None) -> tuple[float, ...]:
             f"{', '.join(f'{sigma:g}' for sigma in levels)}; e.g. --sigma 0.1,0.4"
         )
     return tuple(sorted(float(sigma) for sigma in levels))
+
+
+def refuse_levels(model: Autoencoder, given: Mapping[str, Any]) -> None:
+    """Refuse settings by name that an autoencoder has no use for.
+
+    Raises:
+        InputError: one is not None.
+    """
+    for setting in (name for name, value in given.items() if value is not None):
+        raise InputError(
+            f"--{setting} belongs to a denoiser, and {model.name} is an autoencoder, whose decoder has no noise "
+            "levels; leave it out, or give a diffusion model (of a pipeline's folder with --subfolder unet)"
+        )
 
 
 def denoiser_at(

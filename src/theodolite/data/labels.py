@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from theodolite.data.images import ImageSet
 from theodolite.errors import InputError
 
-__all__ = ["read_labels"]
+__all__ = ["labels_among", "read_labels"]
 
 _LABELS = {"0": 0, "normal": 0, "1": 1, "unusual": 1}
 _HEAD = {"file", "label"}
@@ -31,6 +31,19 @@ def read_labels(path: str | None, test: ImageSet) -> dict[str, int]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read the labels file {path}: {reason}; give a CSV with columns file,label") from error
+
+
+def labels_among(labels: Mapping[str, int], files: Sequence[str], path: str | None) -> dict[str, int] | None:
+    """The labels of the images that are measured; None where no image has a label at all.
+
+    Raises:
+        InputError: those that are left are of one kind.
+    """
+    known = {file: labels[file] for file in files if file in labels}
+    if labels and len(set(known.values())) < 2:
+        held = f"only {next(iter(known.values()))}" if known else "none"
+        raise InputError(f"labels of both kinds expected among the {len(files)} test images, got {held} in {path}")
+    return known if labels else None
 
 
 def _checked(path: str, rows: Sequence[tuple[str | None, str | None]], files: set[str]) -> dict[str, int]:

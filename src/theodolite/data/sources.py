@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from theodolite.errors import InputError
 
-__all__ = ["DEFAULT", "sourced_images", "sources_of", "spread"]
+__all__ = ["DEFAULT", "several_sources", "sourced_images", "sources_of", "spread"]
 
 if TYPE_CHECKING:
     from theodolite.data.images import ImageSet
@@ -59,18 +59,33 @@ def spread(files: Sequence[_File], keys: Sequence[Hashable], limit: int | None) 
     return [files[place] for place in sorted(order[:limit])]
 
 
-def sourced_images(folder: Path, pattern: str | None, limit: int | None) -> tuple[ImageSet, list[str]]:
-    """At most `limit` images of a folder, from its sources in turn, and the source of each.
+def sourced_images(
+    folder: Path, pattern: str | None, limit: int | None, setting: str = "data"
+) -> tuple[ImageSet, list[str]]:
+    """At most `limit` images of a folder that a setting names, from its sources in turn, and the source of each.
 
     Raises:
         InputError: as for `find_images` and `sources_of`.
     """
     from theodolite.data.images import find_images
 
-    everything = find_images(folder)
+    everything = find_images(folder, None, setting)
     sources = sources_of([image.file for image in everything.files], pattern)
     chosen = spread([*zip(everything.files, sources)], sources, limit)
     return replace(everything, files=tuple(image for image, _ in chosen)), [source for _, source in chosen]
+
+
+def several_sources(sources: Sequence[str], folder: Path, limit: int | None, fix: str) -> None:
+    """Refuse images of one source.
+
+    Raises:
+        InputError: there are fewer than two; `fix` names the settings that help beside the limit.
+    """
+    if len(used := set(sources)) < 2:
+        raise InputError(
+            f"images of two sources or more expected in {folder}, since crops of one photograph are not independent; "
+            f"got one, {used.pop()!r}, of at most {limit or 'all'} images; give more images, a larger --limit, {fix}"
+        )
 
 
 def _source(file: PurePosixPath, expression: re.Pattern[str], pattern: str | None) -> str:

@@ -14,6 +14,7 @@ from theodolite.detection.curves import DetectionCurves, curves
 from theodolite.detection.evaluation import DetectionTable, evaluate
 from theodolite.detection.hotspot_shares import Hotspots, hotspots
 from theodolite.detection.measuring import map_scores, negative_log_likelihood
+from theodolite.detection.novelty import Novelty, novelty
 from theodolite.detection.scores import BASELINES, SCORES, Score, at_level, computed, of_level
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "DetectionCurves",
     "DetectionTable",
     "Hotspots",
+    "Novelty",
     "Score",
     "at_level",
     "computed",
@@ -37,6 +39,7 @@ __all__ = [
     "map_scores",
     "nearest_neighbour",
     "negative_log_likelihood",
+    "novelty",
     "of_level",
     "pixel_energy",
     "prior_nll",

@@ -11,7 +11,7 @@ from torch import Tensor
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 
-__all__ = ["conformal_p", "departure", "threshold"]
+__all__ = ["conformal_p", "departure", "quantile_of", "threshold"]
 
 
 _OPEN_END = "the reference set is too small to tell both ends: give more independent samples"
@@ -57,6 +57,22 @@ def threshold(
     message = "" if math.isfinite(reach) else _OPEN_END
     parts = {"effective": Estimate.of(effective)}
     return Estimate.of(value, reach, n=n, message=message, method="order statistics", parts=parts, ends=ends)
+
+
+def quantile_of(limit: Estimate) -> Estimate:
+    """A `threshold` as a statement about the quantile of all such samples, as far as the reference set tells it.
+
+    Returns:
+        The value with its interval. Where the reference set is too small to bound it from above, the lower end alone,
+        as a ``lower-bound``; ``undetermined`` where it is bounded on neither side.
+    """
+    low, high = limit.low.item(), limit.high.item()
+    n = max(1, round(limit["effective"].item()))
+    if not math.isfinite(low):
+        return Estimate.of(limit.item(), math.nan, n=n, statuses="undetermined", ends=(low, high))
+    if not math.isfinite(high):
+        return Estimate.of(low, n=n, statuses="lower-bound", ends=(low, high))
+    return Estimate.of(limit.item(), (high - low) / (2 * 1.96), n=n, ends=(low, high))
 
 
 def conformal_p(

@@ -11,15 +11,12 @@ from torch import Tensor
 
 from theodolite.descriptors import Effort
 from theodolite.detection.evaluation import DetectionTable, evaluate
-from theodolite.detection.measuring import map_scores
+from theodolite.detection.measuring import FLOOR, map_scores
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Seeding, Seeds
 from theodolite.maps.latent_map import LatentMap
 
 __all__ = ["DetectionCurves", "curves"]
-
-FLOOR = 1e-8
-"""Singular values below this count as this: the Jacobian of a denoiser has a scale of its own, at most about one."""
 
 
 @dataclass(frozen=True)

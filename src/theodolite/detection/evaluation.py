@@ -80,6 +80,25 @@ class DetectionTable:
             row |= {quantity: value, f"{quantity}_low": low, f"{quantity}_high": high}
         return {**row, "status": self.auroc.statuses[place]}
 
+    def entries(self, name: str) -> dict[str, dict[str, Any]]:
+        """`value`, `stderr`, `low`, `high`, `n` and `status` of each quantity of a score, as rows of a table have them.
+
+        The interval is not symmetric; the standard error is half of it over 1.96, and `n` the fewer groups of a label.
+        """
+        row, n = self[name], min(self.independent)
+        ends = {name: (row[f"{name}_low"], row[f"{name}_high"]) for name in ("auroc", "average_precision", "tpr")}
+        return {
+            quantity: {
+                "value": row[quantity],
+                "stderr": (high - low) / (2 * 1.96),
+                "low": low,
+                "high": high,
+                "n": n,
+                "status": row["status"],
+            }
+            for quantity, (low, high) in ends.items()
+        }
+
     def __str__(self) -> str:
         head = f"{self.normal} normal of {self.independent[0]} groups, {self.unusual} unusual of {self.independent[1]}"
         width = max(len(name) for name in self.names)

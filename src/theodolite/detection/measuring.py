@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -10,13 +11,17 @@ from theodolite.derivatives import jacobian
 from theodolite.descriptors import REGISTRY, Chart, Effort
 from theodolite.descriptors.effort import STANDARD
 from theodolite.descriptors.groups import group_size
-from theodolite.detection.baselines import prior_nll
+from theodolite.descriptors.together import Measurements, measured_at
+from theodolite.detection.baselines import denoising_error, prior_nll, score_norm
 from theodolite.detection.scores import SCORES, checked_scores, computed, descriptors_for
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Seeding, Seeds, joined
 from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["floored", "map_scores", "negative_log_likelihood"]
+__all__ = ["FLOOR", "denoiser_quantities", "floored", "map_scores", "negative_log_likelihood"]
+
+FLOOR = 1e-8
+"""Singular values below this count as this: the Jacobian of a denoiser has a scale of its own, at most about one."""
 
 
 def map_scores(
@@ -128,6 +133,29 @@ def _quantities(chart: Chart, names: Iterable[str], floor: float | None) -> dict
             chart.map, chart.latents, generator=chart.seeds.base, effort=chart.effort, chart=chart
         ).named(name)
     return measured if floor is None else measured | floored(chart, measured, floor)
+
+
+def denoiser_quantities(
+    chart: Chart, descriptors: Iterable[str], denoised: Tensor, clean: Tensor, sigma: float, seed: int
+) -> Measurements:
+    """Descriptors of a denoiser's map at noisy points, its denoising error, and the norm of its score.
+
+    Singular values count as `FLOOR` at least (`floored`).
+
+    Args:
+        chart: of the map at the noisy points, `(n, *shape)`.
+        descriptors: names from the registry.
+        denoised: what the denoiser makes of the noisy points.
+        clean: the points without noise.
+        sigma: the noise level.
+        seed: of random draws.
+    """
+    measured = measured_at(chart, descriptors, seed)
+    beside = {
+        "denoising_error": denoising_error(denoised, clean),
+        "score_norm": score_norm((denoised - chart.latents) / sigma**2),
+    }
+    return replace(measured, estimates={**measured.estimates, **floored(chart, measured.estimates, FLOOR), **beside})
 
 
 def floored(chart: Chart, measured: Mapping[str, Estimate], floor: float) -> dict[str, Estimate]:

@@ -11,8 +11,25 @@ from torch import Tensor
 from theodolite.descriptors.registry import REGISTRY
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, worst
+from theodolite.estimates.quantity import Quantity
 
-__all__ = ["BASELINES", "SCORES", "Score", "at_level", "checked_scores", "computed", "descriptors_for", "of_level"]
+__all__ = [
+    "BASELINES",
+    "BASELINE_QUANTITIES",
+    "DEPARTURE",
+    "LEVEL_FREE",
+    "SCORES",
+    "Score",
+    "at_level",
+    "at_levels",
+    "checked_scores",
+    "computed",
+    "computed_at_levels",
+    "descriptors_for",
+    "of_level",
+    "score_of",
+    "scores_of",
+]
 
 Quantities = Mapping[str, Estimate]
 
@@ -25,6 +42,26 @@ BASELINES = (
     "pixel_energy",
 )
 """Quantities of a sample that need no Jacobian."""
+
+LEVEL_FREE = ("nearest_neighbour", "pixel_energy")
+"""Scores of a denoiser that do not depend on the noise level."""
+
+_DEAR = ("curvature",)
+"""Not measured of a decoder unless it is asked for: it costs as much as all others together."""
+
+_OF_DENOISERS = (
+    "local_scaling",
+    "local_rank",
+    "local_complexity",
+    "leading_singular_value",
+    "denoising_error",
+    "score_norm",
+    *LEVEL_FREE,
+)
+"""Scores of a denoiser by default: what one spectrum gives at every noise level, and baselines."""
+
+_FOREIGN = {"denoiser": ("negative_log_likelihood", "reconstruction_error"), "decoder": ("denoising_error",)}
+"""Scores that such a model does not have."""
 
 _HUMAYUN = "Humayun et al. 2025 (arXiv 2408.08307)"
 _LIANG = "Liang, Chen and Lai 2026 (arXiv 2604.18804)"
@@ -128,6 +165,24 @@ _ALL = (
 SCORES: dict[str, Score] = {score.name: score for score in _ALL}
 """By name, in the order of tables."""
 
+DEPARTURE = Score(
+    "departure",
+    "Departure",
+    "−mean log p over the descriptors, two-sided",
+    "joint",
+    "derived here",
+    ("departure",),
+    _same("departure"),
+)
+"""Of all descriptors at once (`theodolite.detection.departure`): beside reference samples only."""
+
+BASELINE_QUANTITIES = {
+    name: Quantity(name, SCORES[name].label, formula=SCORES[name].formula, source=SCORES[name].source)
+    for name in BASELINES
+    if name in SCORES
+}
+"""The words of those baselines that are scores themselves."""
+
 
 def at_level(name: str, sigma: float) -> str:
     """The name of a score at one noise level, ``local_scaling@0.4``."""
@@ -143,6 +198,62 @@ def of_level(name: str) -> tuple[str, float | None]:
     """
     base, mark, level = name.partition("@")
     return base, float(level) if mark else None
+
+
+def score_of(name: str) -> Score:
+    """A score, `DEPARTURE` among them, by its name, also at a noise level: that is then part of its label."""
+    base, sigma = of_level(name)
+    score = {**SCORES, "departure": DEPARTURE}[base]
+    return score if sigma is None else replace(score, name=name, label=f"{score.label}, σ = {sigma:g}")
+
+
+def at_levels(names: Iterable[str], sigmas: Iterable[float]) -> list[str]:
+    """The names of scores of a denoiser at every noise level; those without a level as they are."""
+    levels, every = list(sigmas), list(names)
+    return [
+        full
+        for name in every
+        for full in ([name] if name in LEVEL_FREE or not levels else [at_level(name, sigma) for sigma in levels])
+    ]
+
+
+def scores_of(kind: str, names: Iterable[str] | None = None) -> list[str]:
+    """The scores of a ``decoder`` or of a ``denoiser``, in the order of the registry.
+
+    Args:
+        kind: of the model.
+        names: only these; by default all of a decoder but curvature, and of a denoiser those that one spectrum gives.
+
+    Raises:
+        InputError: a name that is none, or a score that such a model does not have.
+    """
+    cheap = [name for name in SCORES if name not in (*_DEAR, *_FOREIGN["decoder"])]
+    wanted = checked_scores(names or {"decoder": cheap, "denoiser": _OF_DENOISERS}[kind])
+    foreign = [name for name in wanted if name in _FOREIGN[kind]]
+    if foreign:
+        raise InputError(f"scores of a {kind} expected, got {foreign[0]}, which it does not have; leave it out")
+    return wanted
+
+
+def computed_at_levels(quantities: Mapping[float | None, Quantities], names: Iterable[str]) -> dict[str, Estimate]:
+    """These scores at every noise level under their names there, as far as their quantities allow.
+
+    Args:
+        quantities: by noise level; under None those that have no level.
+        names: of the scores, without levels.
+
+    Returns:
+        In the order of the registry, and each by rising noise.
+    """
+    wanted = checked_scores(names)
+    levels = sorted(quantities, key=lambda sigma: sigma or 0.0)
+    at = {sigma: computed(quantities[sigma]) for sigma in levels}
+    return {
+        name if sigma is None else at_level(name, sigma): at[sigma][name]
+        for name in wanted
+        for sigma in levels
+        if name in at[sigma]
+    }
 
 
 def computed(quantities: Quantities, names: Iterable[str] | None = None) -> dict[str, Estimate]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from theodolite.data.images import ImageFile, ImageSet
     from theodolite.maps import Autoencoder
+    from theodolite.runs.run import Run
 
-__all__ = ["ImageExperiment", "different_folders", "fitting", "in_one", "usual_size"]
+__all__ = ["ImageExperiment", "RunImage", "different_folders", "fitting", "in_one", "run_images", "usual_size"]
 
 _SMALLEST = 32
 """Side of the images of a model that takes any: the least at which photographs still show something."""
@@ -168,3 +169,23 @@ def different_folders(first: Any, second: Any, words: tuple[str, str], fix: str)
     if folders[0].resolve() == folders[1].resolve():
         raise InputError(f"two folders expected, got {folders[0]} as {words[0]} and as {words[1]}; {fix}")
     return folders
+
+
+@dataclass(frozen=True)
+class RunImage:
+    """A finished image of a run: its file, the role of its folder, and the photograph that it was cut from."""
+
+    sample: str
+    file: str
+    role: str
+    source: str
+
+
+def run_images(run: Run) -> list[RunImage]:
+    """The finished images of a run whose folders have roles, in the order of their units."""
+    from theodolite.data.sources import sources_of
+
+    done = set(run.units)
+    files = [file for file in run.info["data"]["files"] if file["sample"] in done]
+    sources = sources_of([file["file"] for file in files], run.settings["group"])
+    return [RunImage(file["sample"], file["file"], file["role"], own) for file, own in zip(files, sources)]

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from theodolite.estimates import NOT_NUMBERS
 from theodolite.report import palette
 from theodolite.report.density import mean_density
-from theodolite.report.drawing import escaped, figure_of, layout_of, plain_axis
+from theodolite.report.drawing import chart, escaped, figure_of, layout_of, plain_axis, upright
 from theodolite.report.framing import decades
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["Curve", "Mark", "banded", "bars", "beside", "curve_of", "density_of", "points"]
+__all__ = ["Curve", "Mark", "banded", "bars", "beside", "curve_of", "density_of", "points", "whiskers"]
 
 Array = NDArray[np.float64]
 Row = Mapping[str, Any]
@@ -155,14 +155,61 @@ def banded(
     bands = [trace for curve in curves if curve.low is not None for trace in _band(curve, logarithmic)]
     places = np.concatenate([curve.x for curve in curves])
     ends = [float(np.log10(edge)) for edge in (places.min(), places.max())] if axis is None else []
-    layout = {
-        **layout_of(),
-        "margin": {"l": 58, "r": 12, "t": 12, "b": 52},
-        "xaxis": {**plain_axis(), **(axis or {**decades(*ends), "range": ends}), "title": {"text": across}},
-        "yaxis": {**plain_axis(), "title": {"text": up}, **_upward(values, span, logarithmic)},
-        "shapes": [] if level is None else [_dotted(level)],
+    x, y = axis or {**decades(*ends), "range": ends}, _upward(values, span, logarithmic)
+    shapes = [] if level is None else [_dotted(level)]
+    return chart([*bands, *(_line(curve) for curve in curves)], across, up, x=x, y=y, shapes=shapes)
+
+
+def whiskers(
+    curves: Sequence[Curve],
+    across: str,
+    up: str,
+    *,
+    axis: Mapping[str, Any] | None = None,
+    span: tuple[float, float] | None = None,
+    apart: float = 0.0,
+    level: float | None = None,
+    shaded: tuple[float, float] | None = None,
+) -> Figure:
+    """Curves through points with an interval each; where there is no number there is neither.
+
+    Args:
+        curves: to draw, with `low` and `high`.
+        across: title of the horizontal axis.
+        up: title of the vertical one.
+        axis: what else the horizontal axis is, as plotly has it.
+        span: range of the vertical axis; as the values have it where it is None.
+        apart: by how much each curve is moved to the right of the one before, so that intervals can be told apart; in
+            decades where the axis is logarithmic.
+        level: where a dotted line lies, e.g. no change.
+        shaded: ends of a part of the horizontal axis.
+    """
+    moved = ((n - (len(curves) - 1) / 2) * apart for n in range(len(curves)))
+    shapes = [*([] if level is None else [_dotted(level)]), *([] if shaded is None else [_shade(*shaded)])]
+    is_log = (axis or {}).get("type") == "log"
+    traces = [_with_intervals(c, c.x * 10**by if is_log else c.x + by) for c, by in zip(curves, moved)]
+    return chart(traces, across, up, x=axis, y={"range": list(span)} if span else None, shapes=shapes)
+
+
+def _with_intervals(curve: Curve, x: Array) -> dict[str, Any]:
+    assert curve.low is not None
+    assert curve.high is not None
+    below, above = (np.nan_to_num(reach) for reach in (curve.y - curve.low, curve.high - curve.y))
+    return {
+        **_line(curve),
+        "mode": "lines+markers",
+        "x": _plain(x),
+        "error_y": {**_reach(below, above), "color": curve.colour, "thickness": 1.4, "width": 0},
+        "marker": {"size": 7, "color": curve.colour},
+        "customdata": [*zip(_plain(curve.x), _plain((below + above) / 2))],
+        "hovertemplate": f"{escaped(curve.label)}<br>at %{{customdata[0]:.3g}}<br>%{{y:.4g}} ± %{{customdata[1]:.2g}}"
+        "<extra></extra>",
     }
-    return figure_of([*bands, *(_line(curve) for curve in curves)], layout)
+
+
+def _shade(low: float, high: float) -> dict[str, Any]:
+    ends = {"x0": low, "x1": high, "y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
+    return {"type": "rect", **ends, "line": {"width": 0}, "fillcolor": palette.faded(palette.ACCENT, 0.08)}
 
 
 def _dotted(level: float) -> dict[str, Any]:
@@ -235,7 +282,11 @@ def bars(marks: Sequence[Mark], up: str) -> Figure | None:
 
 
 def points(
-    filled: Sequence[Mark], hollow: Sequence[Mark], across: str, span: tuple[float, float] = (0.0, 1.0)
+    filled: Sequence[Mark],
+    hollow: Sequence[Mark],
+    across: str,
+    span: tuple[float, float] = (0.0, 1.0),
+    level: float | None = None,
 ) -> Figure:
     """A row a number with its interval, the first on top; below each, hollow, another one of the same row.
 
@@ -244,6 +295,7 @@ def points(
         hollow: as many, labelled with what they are.
         across: title of the axis.
         span: its range; marks at its ends are drawn whole.
+        level: where a dashed line lies, e.g. chance.
     """
     places = range(len(filled), 0, -1)
     traces = [_point(mark, place - 0.22, hollow=True) for mark, place in zip(hollow, places) if mark.is_number]
@@ -260,6 +312,7 @@ def points(
             "showgrid": False,
             "ticks": "",
         },
+        "shapes": [] if level is None else [upright(level, "dash")],
     }
     return figure_of(traces, layout)
 

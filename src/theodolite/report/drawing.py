@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COLOURSCALE",
     "FONT",
+    "chart",
     "escaped",
     "figure_of",
     "heat",
@@ -25,10 +26,15 @@ __all__ = [
     "named_points",
     "plain_axis",
     "short",
+    "strips",
+    "upright",
 ]
 
 COLOURSCALE = [[place / (len(palette.SCALE) - 1), tone] for place, tone in enumerate(palette.SCALE)]
 """Of fields, as plotly takes it."""
+
+_JITTER = 0.22
+"""How far points of a strip are moved apart, of the distance of two strips."""
 
 
 def figure_of(traces: Sequence[dict[str, Any]], layout: dict[str, Any]) -> Figure:
@@ -68,6 +74,32 @@ def plain_axis() -> dict[str, Any]:
     }
 
 
+def chart(
+    traces: Sequence[dict[str, Any]],
+    across: str,
+    up: str,
+    *,
+    x: Mapping[str, Any] | None = None,
+    y: Mapping[str, Any] | None = None,
+    **layout: Any,
+) -> Figure:
+    """A figure of traces between two axes.
+
+    Args:
+        traces: to draw.
+        across: title of the horizontal axis.
+        up: title of the vertical one.
+        x: what else the horizontal axis is, as plotly has it.
+        y: what else the vertical one is.
+        layout: what else the figure is, e.g. its `margin` or `shapes`.
+    """
+    axes = {
+        "xaxis": {**plain_axis(), **(x or {}), "title": {"text": across}},
+        "yaxis": {**plain_axis(), **(y or {}), "title": {"text": up}},
+    }
+    return figure_of(traces, {**layout_of(), "margin": {"l": 58, "r": 12, "t": 12, "b": 48}, **axes, **layout})
+
+
 def short(values: Any, digits: int = 5) -> list[float]:
     """Plain numbers of a few significant digits: what a screen can show, a fifth of the bytes."""
     return [float(f"{value:.{digits}g}") for value in values]
@@ -101,8 +133,7 @@ def lines(
         }
         for name, (x, y) in curves.items()
     ]
-    axes = {"xaxis": {**plain_axis(), "title": {"text": across}}, "yaxis": {**plain_axis(), "title": {"text": up}}}
-    return figure_of(traces, {**layout_of(), "margin": {"l": 58, "r": 12, "t": 12, "b": 48}, **axes})
+    return chart(traces, across, up)
 
 
 def escaped(text: str) -> str:
@@ -156,3 +187,63 @@ def named_points(points: Mapping[str, tuple[float, float]]) -> list[dict[str, An
     names = {"hovertext": [escaped(name) for name in points], "hoverinfo": "text"}
     where = {"x": list(x), "y": list(y), "cliponaxis": False}
     return [{"type": "scatter", "mode": "markers", **where, **names, "marker": marker}]
+
+
+def upright(x: float, dash: str) -> dict[str, Any]:
+    """A line across the whole height of a figure."""
+    line = {"color": palette.MUTED, "width": 1.2, "dash": dash}
+    return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": line}
+
+
+def strips(groups: Mapping[str, Sequence[tuple[str, float]]], limit: float, *, large: bool = False) -> Figure | None:
+    """Every value a point in the row of its group, the first below; orange above the limit, which is the line.
+
+    Args:
+        groups: label and value of each point; what is not finite is not drawn.
+        limit: in the unit of the values.
+        large: larger points and more ticks, for a figure of the page's width.
+    """
+    from theodolite.report.framing import decades
+    from theodolite.report.samples import is_wide
+
+    drawn = {name: [(label, x) for label, x in points if math.isfinite(x)] for name, points in groups.items()}
+    values = [x for points in drawn.values() for _, x in points]
+    if not values:
+        return None
+    wide = min(values) > 0 and is_wide(min(values), max(values))
+    low, high = (math.log10(x) if wide else x for x in (min(values), max(values)))
+    margin = 0.05 * (high - low) or 0.5
+    scale = decades(low - margin, high + margin) if wide else {}
+    layout = {
+        **layout_of(),
+        "margin": {"l": 66, "r": 10, "t": 6, "b": 30},
+        "xaxis": {**plain_axis(), **scale, "range": [low - margin, high + margin], "nticks": 8 if large else 4},
+        "yaxis": {
+            **plain_axis(),
+            "range": [-0.5, len(drawn) - 0.5],
+            "tickvals": [*range(len(drawn))],
+            "ticktext": [escaped(name) for name in drawn],
+            "showgrid": False,
+            "ticks": "",
+            "fixedrange": True,
+        },
+        "shapes": [upright(limit, "solid")],
+    }
+    return figure_of([_strip(points, row, limit, large) for row, points in enumerate(drawn.values())], layout)
+
+
+def _strip(points: Sequence[tuple[str, float]], row: int, limit: float, large: bool) -> dict[str, Any]:
+    """Points moved apart by their order, so that equal values can be told apart."""
+    below = palette.faded(palette.MODELS[0], 0.75)
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": short(x for _, x in points),
+        "y": short(row + _JITTER * math.sin(2.4 * n) for n in range(len(points))),
+        "marker": {
+            "size": 8 if large else 6,
+            "color": [palette.MODELS[1] if x > limit else below for _, x in points],
+        },
+        "text": [escaped(label) for label, _ in points],
+        "hovertemplate": "%{text}<br>%{x:.4g}<extra></extra>",
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["ACCENT", "FAINT", "INK", "LINE", "MODELS", "MUTED", "PAPER", "SCALE", "colour_at", "faded"]
+__all__ = ["ACCENT", "FAINT", "INK", "KINDS", "LINE", "MODELS", "MUTED", "PAPER", "SCALE", "colour_at", "faded"]
 
 INK = "#1b2430"
 MUTED = "#647084"
@@ -18,6 +18,15 @@ SCALE = ("#84d9ad", "#5cc5ac", "#35b0ab", "#0e99a8", "#0e819f", "#0f6996", "#205
 
 MODELS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#b8860b")
 """Colours that tell models apart, to colour-blind readers too (after Okabe and Ito 2008)."""
+
+KINDS = {
+    "joint": INK,
+    "likelihood": MODELS[2],
+    "descriptor": MODELS[0],
+    "ratio": MODELS[1],
+    "baseline": FAINT,
+}
+"""Colours of the kinds of scores."""
 
 
 def colour_at(position: float) -> str:

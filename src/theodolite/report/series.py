@@ -121,16 +121,27 @@ def points_of(
     across: str,
     series: Sequence[Series],
     row: Callable[[Series], Row | None],
-    beside: tuple[str, Callable[[Series], Row | None]],
+    beside: tuple[str, Callable[[Series], Row | None]] | None = None,
+    **options: Any,
 ) -> Figure:
-    """A figure of one number in [0, 1] a series with its interval; hollow, another one with its word."""
+    """A figure of one number in [0, 1] a series with its interval; hollow, another one with its word.
+
+    Args:
+        name: unique on the page.
+        about: what it shows, for those who do not see it; the numbers follow.
+        across: title of the axis.
+        series: one a row.
+        row: its number.
+        beside: the word and the number of the hollow one.
+        options: of `theodolite.report.curves.points`.
+    """
 
     def draw() -> Plot:
         from theodolite.report.curves import Mark, points
 
-        word, other = beside
-        hollow = [Mark(f"{item.label}, {word}", item.colour, other(item)) for item in series]
-        return points([Mark(item.label, item.colour, row(item)) for item in series], hollow, across)
+        word, other = beside or ("", None)
+        hollow = [Mark(f"{item.label}, {word}", item.colour, other(item)) for item in series] if other else []
+        return points([Mark(item.label, item.colour, row(item)) for item in series], hollow, across, **options)
 
     told = [f"{item.label} {number['value']:.3f}" for item in series if (number := row(item)) is not None]
-    return Figure(name, f"{about}: {', '.join(told)}", draw, size=90 + 52 * len(series))
+    return Figure(name, f"{about}: {', '.join(told)}", draw, size=90 + (52 if beside else 26) * len(series))

@@ -207,6 +207,14 @@ class Run:
             raise InputError(f"quantity {quantity!r} was not measured at {where} in {self.path}")
         return estimate_of(rows)
 
+    def estimate_of(self, quantity: str, units: Sequence[str], **where: Any) -> Estimate | None:
+        """A quantity at some units, in their order: ``undefined`` where it is missing; None where it is nowhere."""
+        rows = {row["unit"]: row for row in self.rows(quantity, **where)}
+        if not rows:
+            return None
+        empty = {**next(iter(rows.values())), "value": float("nan"), "stderr": float("nan"), "status": "undefined"}
+        return estimate_of([rows.get(unit, empty) for unit in units])
+
     def piece(self, unit: str) -> Piece:
         """A finished unit as it was measured, without its pictures."""
         notes = self._noted(unit)

@@ -20,6 +20,7 @@ __all__ = [
     "DTYPE",
     "GROUP",
     "LIMIT",
+    "LOADING",
     "MODEL",
     "REVISION",
     "SEED",
@@ -286,3 +287,5 @@ DTYPE = Setting(
 )
 SUBFOLDER = Setting(name="subfolder", help="Of the model's folder or hub repository, e.g. vae or unet.", role="places")
 REVISION = Setting(name="revision", help="Of the hub repository.", role="places")
+LOADING = (DEVICE, DTYPE, SUBFOLDER, REVISION)
+"""How a model that is named is loaded."""

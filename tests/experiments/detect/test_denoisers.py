@@ -14,7 +14,7 @@ from theodolite.detection import of_level
 from theodolite.errors import InputError
 from theodolite.estimates import Seeds
 from theodolite.estimates.streams import seed_of
-from theodolite.experiments.detect.judgement import judged
+from theodolite.experiments.detect.judgement import judgement_of
 from theodolite.zoo import ConditionalDiffusion
 
 SIGMAS = (0.5, 2.0)
@@ -46,32 +46,35 @@ def draw_of(sample, shape):
 )
 def test_scores_at_every_level_are_those_of_the_closed_form(pair, tmp_path, output, gain):
     run = detect(model(), *pair, tmp_path / "run", output=output, **OPTIONS)
-    judgement = judged(run)
+    judgement = judgement_of(run)
     for sigma in SIGMAS:
-        psi = judgement.scores[f"local_scaling@{sigma:g}"].value
+        psi = judgement.novelty.scores[f"local_scaling@{sigma:g}"].value
         torch.testing.assert_close(psi, torch.full_like(psi, 48 * math.log(gain(sigma))), rtol=1e-4, atol=1e-4)
         for place, image in enumerate(judgement.images):
             clean = run.arrays(image.sample)["latent"].double()
             noisy = clean + sigma * draw_of(image.sample, clean.shape)
-            norm = judgement.scores[f"score_norm@{sigma:g}"].value[place]
-            error = judgement.scores[f"denoising_error@{sigma:g}"].value[place]
+            norm = judgement.novelty.scores[f"score_norm@{sigma:g}"].value[place]
+            error = judgement.novelty.scores[f"denoising_error@{sigma:g}"].value[place]
             assert float(norm) == pytest.approx(float(noisy.norm()) / (1 + sigma**2), rel=1e-5)
             assert float(error) == pytest.approx(float((noisy / (1 + sigma**2) - clean).square().mean()), rel=1e-5)
     assert run.info["denoiser"] == {"sigmas": list(SIGMAS), "output": output}
-    assert [of_level(name) for name in judgement.scores][-2:] == [("nearest_neighbour", None), ("pixel_energy", None)]
+    assert [of_level(name) for name in judgement.novelty.scores][-2:] == [
+        ("nearest_neighbour", None),
+        ("pixel_energy", None),
+    ]
     settings = run.settings
     assert (settings["sigma"], settings["output"], settings["condition"]) == (list(SIGMAS), output, None)
 
 
 def test_a_finished_run_is_judged_anew_and_another_configuration_refused(pair, tmp_path):
-    first = judged(detect(model(), *pair, tmp_path / "run", **OPTIONS))
+    first = judgement_of(detect(model(), *pair, tmp_path / "run", **OPTIONS))
     measured = []
     change = {"level": 0.8, "score": "local_rank@2", "progress": lambda *call: measured.append(call)}
-    again = judged(detect(model(), *pair, tmp_path / "run", **change, **{**OPTIONS, "sigma": SIGMAS[::-1]}))
+    again = judgement_of(detect(model(), *pair, tmp_path / "run", **change, **{**OPTIONS, "sigma": SIGMAS[::-1]}))
     assert {call[2] for call in measured} <= {""}
     assert again.headline == "local_rank@2"
-    for name, score in first.scores.items():
-        assert torch.equal(score.value, again.scores[name].value)
+    for name, score in first.novelty.scores.items():
+        assert torch.equal(score.value, again.novelty.scores[name].value)
     for change in ({"sigma": (0.5, 1.0)}, {"output": "x0"}, {"condition": 2}):
         with pytest.raises(InputError, match="another configuration"):
             detect(model(), *pair, tmp_path / "run", **{**OPTIONS, **change})
@@ -79,15 +82,18 @@ def test_a_finished_run_is_judged_anew_and_another_configuration_refused(pair, t
 
 def test_images_of_a_latent_model_are_encoded_first(tiny, pair, tmp_path):
     run = detect(model((2, 4, 4), tiny.make()), *pair, tmp_path / "run", condition="3", sigma=[2, 0.5])
-    judgement = judged(run)
+    judgement = judgement_of(run)
     assert (run.info["size"], run.settings["condition"]) == (16, "3")
     assert run.arrays(judgement.images[0].sample)["latent"].shape == (2, 4, 4)
-    assert {name for name in judgement.scores if of_level(name)[0] == "local_scaling"} == {
+    assert {name for name in judgement.novelty.scores if of_level(name)[0] == "local_scaling"} == {
         "local_scaling@0.5",
         "local_scaling@2",
     }
-    assert set(judgement.left_out) == {"local_complexity@0.5", "local_complexity@2"}  # the map has no activation
-    assert judgement.table is not None
+    assert set(judgement.novelty.left_out) == {
+        "local_complexity@0.5",
+        "local_complexity@2",
+    }  # the map has no activation
+    assert judgement.novelty.table is not None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from theodolite import detect, read_run, survey
 from theodolite.data.images import ImageFile
 from theodolite.data.sources import spread
 from theodolite.errors import InputError
-from theodolite.experiments.detect.judgement import judged
+from theodolite.experiments.detect.judgement import judgement_of
 
 OPTIONS = {"size": 16, "scores": ["local_scaling", "nearest_neighbour", "pixel_energy"]}
 
@@ -37,39 +37,41 @@ def stop_after(count):
 
 def test_a_reference_image_is_compared_with_other_photographs_only(tiny, folders, tmp_path):
     run = detect(tiny.make(), *folders, tmp_path / "run", **OPTIONS)
-    judgement = judged(run)
+    judgement = judgement_of(run)
     latents = torch.stack([run.arrays(image.sample)["latent"].flatten() for image in judgement.images]).double()
     distances = torch.cdist(latents, latents[:6])
     own = torch.block_diag(*[torch.ones(2, 2)] * 3).bool()
     distances[:6] = distances[:6].masked_fill(own, torch.inf)
-    torch.testing.assert_close(judgement.scores["nearest_neighbour"].value, distances.amin(-1), rtol=1e-4, atol=1e-5)
-    assert judgement.table.independent == (3, 3)
-    limit = judgement.thresholds["pixel_energy"]
-    assert limit.item() in judgement.scores["pixel_energy"].value[:6].tolist()
+    torch.testing.assert_close(
+        judgement.novelty.scores["nearest_neighbour"].value, distances.amin(-1), rtol=1e-4, atol=1e-5
+    )
+    assert judgement.novelty.table.independent == (3, 3)
+    limit = judgement.novelty.thresholds["pixel_energy"]
+    assert limit.item() in judgement.novelty.scores["pixel_energy"].value[:6].tolist()
     assert run.rows("threshold", score="pixel_energy")[0]["value"] == limit.item()
 
 
 def test_a_given_group_is_shared_by_both_folders_and_measures_nothing_again(tiny, folders, tmp_path):
     measured = []
-    apart = judged(detect(tiny.make(), *folders, tmp_path / "run", **OPTIONS))
+    apart = judgement_of(detect(tiny.make(), *folders, tmp_path / "run", **OPTIONS))
     change = {"group": "^photo.", "progress": lambda *call: measured.append(call)}
-    together = judged(detect(tiny.make(), *folders, tmp_path / "run", **change, **OPTIONS))
+    together = judgement_of(detect(tiny.make(), *folders, tmp_path / "run", **change, **OPTIONS))
     assert {call[2] for call in measured} <= {""}
-    assert len({image.source for image in apart.images}) == 6
-    assert {image.source for image in together.images} == {"photo0", "photo1", "photo2"}
-    one, other = (judgement.scores["nearest_neighbour"].value[6:] for judgement in (apart, together))
+    assert len(set(apart.novelty.groups)) == 6
+    assert set(together.novelty.groups) == {"photo0", "photo1", "photo2"}
+    one, other = (judgement.novelty.scores["nearest_neighbour"].value[6:] for judgement in (apart, together))
     assert (other >= one).all()
 
 
 def test_an_interrupted_run_is_read_as_far_as_it_came_and_goes_on_to_equal_tables(tiny, folders, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         detect(tiny.make(), *folders, tmp_path / "run", progress=stop_after(8), **OPTIONS)
-    early = judged(read_run(tmp_path / "run"))
+    early = judgement_of(read_run(tmp_path / "run"))
     assert (len(early.images), early.run.status) == (8, "interrupted")
     measured = []
     whole = detect(tiny.make(), *folders, tmp_path / "run", progress=lambda *call: measured.append(call), **OPTIONS)
     assert measured[0] == (8, 12, "")
-    assert len(judged(whole).images) == 12
+    assert len(judgement_of(whole).images) == 12
     fresh = detect(tiny.make(), *folders, tmp_path / "fresh", **OPTIONS)
     assert repr(whole.table.to_pylist()) == repr(fresh.table.to_pylist())
 
@@ -78,15 +80,15 @@ def test_too_few_finished_images_are_told(tiny, folders, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         detect(tiny.make(), *folders, tmp_path / "run", progress=stop_after(1), **OPTIONS)
     with pytest.raises(InputError, match="too few finished images yet"):
-        judged(read_run(tmp_path / "run"))
+        judgement_of(read_run(tmp_path / "run"))
     assert len(read_run(tmp_path / "run").units) == 1
 
 
 def test_a_score_that_is_often_no_number_is_left_out(tiny, folders, tmp_path):
     run = detect(tiny.make(), *folders, tmp_path / "run", size=16, scores="local_scaling,local_complexity")
-    judgement = judged(run)
-    assert set(judgement.scores) == {"departure", "local_scaling"}
-    assert "100 %" in judgement.left_out["local_complexity"]
+    judgement = judgement_of(run)
+    assert set(judgement.novelty.scores) == {"departure", "local_scaling"}
+    assert "100 %" in judgement.novelty.left_out["local_complexity"]
     assert judgement.headline == "departure"
 
 

@@ -15,8 +15,8 @@ from theodolite import detect, read_run, write_report
 from theodolite.detection import SCORES
 from theodolite.experiments.detect import judgement as judging
 from theodolite.experiments.detect import page as paging
-from theodolite.experiments.detect.figures import KINDS
-from theodolite.experiments.detect.judgement import judged
+from theodolite.experiments.detect.judgement import judgement_of
+from theodolite.report.palette import KINDS
 
 pytest.importorskip("plotly")
 
@@ -71,7 +71,7 @@ def test_it_says_what_was_found_and_what_is_doubtful(page):
 
 def test_intervals_lie_around_their_points_which_are_not_cut_in_half(run, page):
     plot = figures(page)["aurocs"]
-    assert len(plot["data"]) == len(judged(run).scores)
+    assert len(plot["data"]) == len(judgement_of(run).novelty.scores)
     low, high = plot["layout"]["xaxis"]["range"]
     assert (low < 0, high > 1) == (True, True)
     for trace in plot["data"]:
@@ -84,12 +84,12 @@ def test_points_are_images_and_orange_is_above_the_threshold(run, page):
     strip = figures(page)["strip-local_scaling"]
     assert [len(trace["x"]) for trace in strip["data"]] == [5, 6]
     above = sum(colour.startswith("#") for trace in strip["data"] for colour in trace["marker"]["color"])
-    assert above == int(judged(run).flagged("local_scaling").sum())
+    assert above == int(judgement_of(run).novelty.flagged("local_scaling").sum())
 
 
 def test_every_score_of_an_image_is_in_the_table_of_images(run):
     (table,) = (table for table in run.experiment.page(run).tables if table.name == "images")
-    assert {head.name for head in table.heads} >= set(judged(run).scores)
+    assert {head.name for head in table.heads} >= set(judgement_of(run).novelty.scores)
     values = {row["sample"]: row["value"] for row in run.rows("score", score="local_rank")}
     for row in table.as_json():
         assert row["local_rank"]["value"] == values[f"test-{row['file'].removesuffix('.png')}"]
@@ -106,9 +106,11 @@ def test_names_cannot_break_out(run, tmp_path):
 
 def test_without_auroc_it_says_why(run, tmp_path, monkeypatch):
     def without(run):
-        return replace(judging.judged(run), table=None, why_no_table="two of a kind expected")
+        judgement = judging.judgement_of(run)
+        doubtful = replace(judgement.novelty, table=None, why_no_table="two of a kind expected")
+        return replace(judgement, novelty=doubtful)
 
-    monkeypatch.setattr(paging, "judged", without)
+    monkeypatch.setattr(paging, "judgement_of", without)
     text = write_report(run, tmp_path / "none.html").read_text()
     assert "No AUROC: two of a kind expected" in text
     assert "aurocs" not in figures(text)
@@ -123,5 +125,5 @@ def test_every_kind_of_score_has_a_colour():
 def test_the_page_is_drawn_inside_the_screen(run, visit, width):
     page = visit(write_report(run), {"width": width, "height": 844})
     assert page.eval_on_selector_all(".plot", "all => all.filter(p => !p.querySelector('.main-svg')).length") == 0
-    assert page.locator("#figure-aurocs .points path").count() == len(judged(run).scores)
+    assert page.locator("#figure-aurocs .points path").count() == len(judgement_of(run).novelty.scores)
     assert page.evaluate("document.documentElement.scrollWidth") == width

@@ -201,11 +201,16 @@ def _scatter(pairs: Pairs, across: str, up: str) -> Plot | None:
 def _detection(pairs: Pairs) -> Section:
     def draw() -> Plot | None:
         from theodolite.detection.claim_columns import LABELS, detection_table
-        from theodolite.experiments.detect.figures import aurocs
+        from theodolite.report.curves import Mark, points
+        from theodolite.runs.experiment import number
 
         judged = detection_table(pairs.columns, pairs.run.settings["seed"])
-        labels, kinds = ({name: words[place] for name, words in LABELS.items()} for place in (0, 1))
-        return None if judged is None else aurocs(judged[0], labels, kinds)
+        if judged is None:
+            return None
+        words = [LABELS[name] for name in judged[0].names]
+        rows = [number("auroc", judged[0].auroc, place) for place in range(len(words))]
+        marks = [Mark(label, palette.KINDS[kind], row) for (label, kind), row in zip(words, rows)]
+        return points(marks, [], "AUROC", (-0.02, 1.02), 0.5)
 
     text = (
         "AUROC: the probability that a sample under an unusual condition scores higher than one under a normal "

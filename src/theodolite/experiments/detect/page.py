@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
+import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from theodolite.experiments.detect.judgement import QUANTITIES, RATES, Judgement, judged
+from theodolite.detection import at_level, of_level
+from theodolite.detection.novelty import QUANTITIES, RATES
+from theodolite.detection.scores import Score, score_of
+from theodolite.experiments.detect.judgement import Judgement, judgement_of
+from theodolite.report import palette
 from theodolite.report.page import (
+    Block,
     Card,
     Cards,
     Cell,
@@ -21,277 +27,222 @@ from theodolite.report.page import (
     cell,
     interval_cell,
     number_cell,
+    terms_of,
 )
 from theodolite.report.pictures import data_uri, largest_side
+from theodolite.report.series import Series, legend_of, points_of
 
 if TYPE_CHECKING:
+    from plotly.graph_objects import Figure as Plot
+
+    from theodolite.experiments.images import RunImage
     from theodolite.runs.experiment import Row
     from theodolite.runs.run import Run
 
 __all__ = ["page"]
 
 _CARDS = 12
-_DEPARTURE = {
-    "label": "Departure",
-    "formula": "−mean log p over the descriptors, two-sided",
-    "kind": "joint",
-    "source": "derived here",
-}
-_HOT, _PLAIN = "#d55e00", "#c9d0d9"
+_SHY = 0.05
+"""A least p-value above this is told: no image can then be called unusual at the usual level."""
+_APART = 0.008
+"""Of the width between the lowest and the highest noise level: neighbouring intervals stand three pixels apart."""
+_PLAIN = "#c9d0d9"
+"""Of cards that are not above the threshold."""
+_ROLES = ("reference", "test")
+_LABELS = {None: "", 0: "normal", 1: "unusual"}
 
 
 def page(run: Run) -> Page:
     """The report of a detection; its tables are the terminal's too."""
-    judgement = judged(run)
-    known = int(judgement.reference.sum())
-    denoiser = run.info["denoiser"]
+    it, denoiser = judgement_of(run), run.info["denoiser"]
     levels = ", ".join(f"{sigma:g}" for sigma in denoiser["sigmas"]) if denoiser else ""
-    sources = _sources(judgement)
     facts = {
         "Model": run.info["model"]["name"],
-        "Reference": f"{known} images of {sources['reference']} sources",
-        "Test": f"{len(judgement.images) - known} images of {sources['test']} sources",
+        **{role.capitalize(): f"{len(it.of_role(role))} images of {_sources(it, role)} sources" for role in _ROLES},
         "Denoiser": f"{denoiser['output']}-map at σ = {levels}" if denoiser else "",
         "Size": f"{run.info['size']} pixels",
         "Budget": run.settings["budget"],
     }
-    sections = [
-        _suspicious(judgement),
-        *([_levels(judgement, denoiser["sigmas"])] if denoiser and judgement.table else []),
-        _scores(judgement),
-        _distributions(judgement),
-        _images(judgement),
-    ]
-    glossary = [Term(q.label, q.meaning, "", q.formula, q.source) for q in QUANTITIES.values()]
-    glossary += [
-        Term(w["label"], f"A score ({w['kind']}).", "", w["formula"], w["source"], n) for n, w in _all(judgement)
-    ]
-    title = "Which images are unlike the reference?"
-    warnings = _warnings(judgement)
-    return Page(
-        title,
-        facts,
-        _readings(judgement),
-        sections,
-        [],
-        glossary,
-        [_strip(judgement, judgement.headline, 190)],
-        warnings,
-    )
+    sections = [_suspicious(it), *_levels(it), _scores(it), _distributions(it), _images(it)]
+    terms = terms_of(QUANTITIES.values())
+    terms += [Term(s.label, f"A score ({s.kind}).", "", s.formula, s.source, s.name) for s in it.scores]
+    title, lead = "Which images are unlike the reference?", [_strip(it, score_of(it.headline), 190)]
+    return Page(title, facts, [*_readings(it)], sections, [], terms, lead, [*_warnings(it)])
 
 
-def _all(judgement: Judgement) -> list[tuple[str, dict[str, str]]]:
-    return [(name, _words(name)) for name in judgement.scores]
+def _sources(it: Judgement, role: str) -> int:
+    return len({image.source for image in it.of_role(role)})
 
 
-def _words(name: str) -> dict[str, str]:
-    from theodolite.detection import SCORES, of_level
-
-    base, sigma = of_level(name)
-    if base not in SCORES:
-        return _DEPARTURE
-    score = SCORES[base]
-    label = score.label if sigma is None else f"{score.label}, σ = {sigma:g}"
-    return {"label": label, "formula": score.formula, "kind": score.kind, "source": score.source}
+def _warnings(it: Judgement) -> Iterator[str]:
+    if it.repeated:
+        what = ("image is", "a reference image") if len(it.repeated) == 1 else ("images are", "reference images")
+        yield f"{len(it.repeated)} test {what[0]} byte for byte {what[1]}, e.g. {it.repeated[0]}."
+    if it.novelty.table is None:
+        yield f"No AUROC: {it.novelty.why_no_table}."
+    yield from (f"Left out {name}: {reason}." for name, reason in it.novelty.left_out.items())
 
 
-def _sources(judgement: Judgement) -> dict[str, int]:
-    return {role: len({i.source for i in judgement.images if i.role == role}) for role in ("reference", "test")}
-
-
-def _warnings(judgement: Judgement) -> list[str]:
-    repeated = judgement.repeated
-    what = ("image is", "a reference image") if len(repeated) == 1 else ("images are", "reference images")
-    lines = [f"{len(repeated)} test {what[0]} byte for byte {what[1]}, e.g. {repeated[0]}."] if repeated else []
-    lines += [f"No AUROC: {judgement.why_no_table}."] if judgement.why_no_table else []
-    return [*lines, *(f"Left out {name}: {reason}." for name, reason in judgement.left_out.items())]
-
-
-def _readings(judgement: Judgement) -> list[str]:
+def _readings(it: Judgement) -> Iterator[str]:
     """The result in sentences, and no more than it says."""
-    headline, test = judgement.headline, ~judgement.reference
-    above, count = int((judgement.flagged(headline) & test).sum()), int(test.sum())
-    level = f"{100 * judgement.run.settings['level']:g} %"
-    label = _words(headline)["label"]
-    first = f"By {label}, {above} of {count} test images lie above what {level} of the reference images stay below."
-    known = _sources(judgement)["reference"]
-    least = 1 / (1 + known)
-    limits = f"The reference has {known} sources: counted by source, no p-value can fall below {least:.2g}."
-    return [first, *_verdict(judgement), *([limits] if least > 0.05 else [])]
+    above, level = len(it.above(it.headline)), f"{100 * it.novelty.level:g} %"
+    first = f"By {score_of(it.headline).label}, {above} of {len(it.suspects)} test images lie above what {level} of the"
+    yield f"{first} reference images stay below."
+    if rate := it.row("auroc", it.headline):
+        what = "unusual against normal labels" if it.labels else "test against reference images"
+        value, low, high = (rate[name] for name in ("value", "low", "high"))
+        side = "chance, 0.5, is inside" if low <= 0.5 <= high else f"{'higher' if low > 0.5 else 'lower'} than chance"
+        yield f"AUROC of {what}: {value:.2f} (95 % interval {low:.2f} to {high:.2f}); {side}."
+    sources = _sources(it, "reference")
+    if (least := 1 / (1 + sources)) > _SHY:
+        yield f"The reference has {sources} sources: counted by source, no p-value can fall below {least:.2g}."
 
 
-def _verdict(judgement: Judgement) -> list[str]:
-    if judgement.table is None:
-        return []
-    low, high = judgement.table.interval(judgement.headline)
-    what = "unusual against normal labels" if judgement.by_label else "test against reference images"
-    value = judgement.table[judgement.headline]["auroc"]
-    text = f"AUROC of {what}: {value:.2f} (95 % interval {low:.2f} to {high:.2f})"
-    if low <= 0.5 <= high:
-        return [f"{text}; chance, 0.5, is inside."]
-    return [f"{text}; {'higher' if low > 0.5 else 'lower'} than chance."]
+def _strip(it: Judgement, score: Score, height: int | str = "small") -> Figure:
+    def draw() -> Plot | None:
+        from theodolite.report.drawing import strips
+
+        values = [*zip(it.images, it.novelty.scores[score.name].value.tolist())]
+        groups = {role: [(image.file, value) for image, value in values if image.role == role] for role in _ROLES}
+        return strips(groups, it.novelty.thresholds[score.name].item(), large=is_headline)
+
+    is_headline = score.name == it.headline
+    text = f"{score.label} of every reference and test image, with the threshold"
+    caption = f"{score.formula}. Line: the threshold." if is_headline else ""
+    return Figure(f"strip-{score.name}", text, draw, score.label, caption=caption, size=height)
 
 
-def _strip(judgement: Judgement, name: str, height: int | str = "small") -> Figure:
-    from theodolite.experiments.detect.figures import strip
-
-    words = _words(name)
-    draw = partial(strip, judgement, name, name == judgement.headline)
-    text = f"{words['label']} of every reference and test image, with the threshold"
-    caption = f"{words['formula']}. Line: the threshold." if name == judgement.headline else ""
-    return Figure(f"strip-{name}", text, draw, words["label"], caption=caption, size=height)
-
-
-def _suspicious(judgement: Judgement) -> Section:
-    denoiser = judgement.run.info["denoiser"]
-    back = "as the denoiser gave them back from noise of the middle level" if denoiser else "as they came back"
-    label = _words(judgement.headline)["label"]
+def _suspicious(it: Judgement) -> Section:
+    middle = "as the denoiser gave them back from noise of the middle level"
+    back, label = middle if it.run.info["denoiser"] else "as they came back", score_of(it.headline).label
     text = (
         f"The test images that score highest in {label}: as the model saw them, and {back}.",
         "p is the share of reference images that score as high; by source, with each photograph counted once.",
     )
-    rows = _by_image(judgement)
-    cards = [_card(judgement, place, rows) for place in judgement.order()[:_CARDS]]
+    flagged = {score.label: it.above(score.name) for score in it.scores}
+    names = {image: [name for name in flagged if image.sample in flagged[name]] for image in it.suspects[:_CARDS]}
+    cards = [_card(it, image, above) for image, above in names.items()]
     return Section("suspicious", "Most suspicious", text, [Cards(cards)])
 
 
-def _by_image(judgement: Judgement) -> dict[tuple[str, str], Row]:
-    """Rows of the headline by sample and quantity."""
-    rows = judgement.run.rows(unit=None, score=judgement.headline)
-    return {(row["sample"], row["quantity"]): row for row in rows if row["sample"]}
-
-
-def _card(judgement: Judgement, place: int, rows: dict[tuple[str, str], Row]) -> Card:
-    image, headline, run = judgement.images[place], judgement.headline, judgement.run
-    above = [name for name in judgement.scores if bool(judgement.flagged(name)[place])]
+def _card(it: Judgement, image: RunImage, above: list[str]) -> Card:
+    label, side = score_of(it.headline).label, largest_side(_CARDS)
     facts: list[tuple[str, Any]] = [
-        (_words(headline)["label"], number_cell(rows.get((image.sample, "score")))),
-        ("p", _p(rows, image.sample, "p_value")),
-        ("p by source", _p(rows, image.sample, "p_value_by_source")),
+        (label, number_cell(it.row("score", it.headline, image.sample))),
+        ("p", _p(it, "p_value", image)),
+        ("p by source", _p(it, "p_value_by_source", image)),
+        *([("Label", _LABELS[it.labels[image.sample]])] if image.sample in it.labels else []),
     ]
-    facts += [] if image.label is None else [("Label", _label(image.label))]
-    side = largest_side(_CARDS)
     pair = [
-        (data_uri(run.picture(image.sample), side), f"{image.file} as the model saw it"),
-        (data_uri(run.picture(image.sample, "reconstruction"), side), f"{image.file}, reconstructed"),
+        (data_uri(it.run.picture(image.sample, name), side), f"{image.file}{how}")
+        for name, how in (("", " as the model saw it"), ("reconstruction", ", reconstructed"))
     ]
-    labels = "; ".join(_words(name)["label"] for name in above)
-    note = f"Above {len(above)} of {len(judgement.scores)} thresholds{': ' + labels if labels else ''}."
-    return Card(image.file, pair, facts=facts, tone=_HOT if headline in above else _PLAIN, note=note)
+    note = f"Above {len(above)} of {len(it.scores)} thresholds{': ' + '; '.join(above) if above else ''}."
+    return Card(image.file, pair, facts, palette.MODELS[1] if label in above else _PLAIN, note)
 
 
-def _p(rows: dict[tuple[str, str], Row], sample: str, quantity: str) -> Cell:
-    row = rows.get((sample, quantity))
-    return cell(None) if row is None or row["value"] is None else Cell(f"{row['value']:.3f}", row["value"])
+def _p(it: Judgement, quantity: str, image: RunImage) -> Cell:
+    """A conformal p-value, exact: a count over a count."""
+    value = (it.row(quantity, it.headline, image.sample) or {"value": math.nan})["value"]
+    return cell(None) if math.isnan(value) else Cell(f"{value:.3f}", value)
 
 
-def _levels(judgement: Judgement, sigmas: list[float]) -> Section:
-    from theodolite.detection import of_level
-    from theodolite.experiments.detect.figures import levels
+def _levels(it: Judgement) -> list[Section]:
+    """AUROC over noise levels, a line a score; dotted where the score has no level."""
+    denoiser = it.run.info["denoiser"]
+    if not denoiser or it.novelty.table is None:
+        return []
+    from theodolite.report.curves import curve_of, whiskers
 
-    names = dict.fromkeys(of_level(name)[0] for name in judgement.scores)
-    bases = {name: (_words(name)["label"], _words(name)["kind"]) for name in names}
-    assert judgement.table is not None
-    draw = partial(levels, judgement.table, sigmas, bases)
+    sigmas: list[float] = denoiser["sigmas"]
+    tones = {"descriptor": iter(palette.MODELS), "baseline": iter((palette.INK, palette.FAINT, palette.MUTED))}
+    scores = [score_of(name) for name in dict.fromkeys(of_level(score.name)[0] for score in it.scores)]
+    dashes = {score.name: "dot" if it.row("auroc", score.name) else "solid" for score in scores}
+    drawn = [score for score in scores if score.kind in tones]
+    series = [Series(s.label, s.name, next(tones[s.kind], palette.INK), dashes[s.name]) for s in drawn]
+
+    def rates(score: Series) -> list[Row]:
+        if flat := it.row("auroc", score.key):
+            return [{**flat, "sigma": sigma, "low": flat["value"], "high": flat["value"]} for sigma in sigmas]
+        rows = [(sigma, it.row("auroc", at_level(score.key, sigma))) for sigma in sigmas]
+        return [{**row, "sigma": sigma} for sigma, row in rows if row]
+
+    axis = {"type": "log", "tickvals": sigmas, "ticktext": [f"{sigma:g}" for sigma in sigmas]}
+    apart = _APART * math.log10(sigmas[-1] / sigmas[0])
+
+    def draw() -> Plot:
+        curves = [c for s in series for c in curve_of(rates(s), "sigma", s.label, s.colour, dash=s.dash)]
+        return whiskers(curves, "noise level σ", "AUROC", axis=axis, apart=apart, span=(-0.02, 1.02), level=0.5)
+
+    label = "AUROC of every score over noise levels; the numbers are in the table below"
     text = (
         "AUROC of the map of the denoiser at every level. One level can show anything: a score may turn round between "
         "little noise and much, and between the eps- and the x0-map.",
-        "Dotted: a score without a level. Dashes: chance.",
+        "Dotted: a score without a level, and chance.",
     )
-    figure = Figure(
-        "levels", "AUROC of every score over noise levels; the numbers are in the table below", draw, size=420
-    )
-    return Section("levels", "Noise levels", text, [figure])
+    return [Section("levels", "Noise levels", text, [legend_of(series), Figure("levels", label, draw, size=420)])]
 
 
-def _scores(judgement: Judgement) -> Section:
-    from theodolite.experiments.detect.figures import KINDS, aurocs
-
-    labels = {name: words["label"] for name, words in _all(judgement)}
-    kinds = {name: words["kind"] for name, words in _all(judgement)}
-    blocks: list[Any] = []
-    if judgement.table is not None:
-        draw = partial(aurocs, judgement.table, labels, kinds)
-        height = 70 + 27 * len(judgement.scores)
-        alternative = "AUROC of every score with its 95 % interval; the numbers are in the table below"
-        blocks += [Legend([(colour, "square", kind) for kind, colour in KINDS.items() if kind in kinds.values()])]
-        blocks += [Figure("aurocs", alternative, draw, size=height)]
-    positive = "an image labelled unusual" if judgement.by_label else "a test image"
-    normal = "one labelled normal" if judgement.by_label else "a reference image"
+def _scores(it: Judgement) -> Section:
+    blocks: list[Block] = []
+    if it.novelty.table is not None:
+        kinds = {score.kind for score in it.scores}
+        series = [Series(score.label, score.name, palette.KINDS[score.kind]) for score in it.scores]
+        options: dict[str, Any] = {"span": (-0.02, 1.02), "level": 0.5}
+        blocks += [Legend([(colour, "square", kind) for kind, colour in palette.KINDS.items() if kind in kinds])]
+        about = "AUROC of every score with its 95 % interval"
+        blocks += [points_of("aurocs", about, "AUROC", series, lambda s: it.row("auroc", s.key), **options)]
+    labelled, roles = ("an image labelled unusual", "one labelled normal"), ("a test image", "a reference image")
+    positive, normal = labelled if it.labels else roles
     text = (
         f"AUROC: the probability that {positive} scores higher than {normal}. 0.5 is chance; below, the score is lower "
         "there. Intervals: 95 %, over sources.",
-        f"A score is worth its Jacobians only where it beats the baselines. Looking for the best of "
-        f"{len(judgement.scores)} finds one by luck: choose before you look.",
+        f"A score is worth its Jacobians only where it beats the baselines. Looking for the best of {len(it.scores)} "
+        "finds one by luck: choose before you look.",
     )
-    return Section("scores", "Scores", text, [*blocks, _score_table(judgement)])
+    return Section("scores", "Scores", text, [*blocks, _score_table(it)])
 
 
-def _score_table(judgement: Judgement) -> Table:
-    from theodolite.experiments.detect.figures import KINDS
-
-    run, test = judgement.run, ~judgement.reference
-    rows = []
-    for name, words in _all(judgement):
-        mine = {row["quantity"]: row for row in run.rows(unit=None, score=name, sample=None)}
-        above = int((judgement.flagged(name) & test).sum())
-        first = Cell(words["label"], name, below=words["formula"], swatch=KINDS[words["kind"]])
-        rates = [interval_cell(mine.get(rate), 2) for rate in RATES]
-        limits = [number_cell(mine.get("threshold")), number_cell(mine.get("quantile"))]
-        rows.append([first, *rates, *limits, Cell(f"{above} of {int(test.sum())}", above)])
-    known = int(judgement.reference.sum())
-    title = f"{run.info['model']['name']}, {known} reference and {int(test.sum())} test images"
+def _score_table(it: Judgement) -> Table:
+    rows, known, tests = [], len(it.of_role("reference")), len(it.of_role("test"))
+    for score in it.scores:
+        first = Cell(score.label, score.name, below=score.formula, swatch=palette.KINDS[score.kind])
+        rates = [interval_cell(it.row(rate, score.name)) for rate in RATES]
+        limits = [number_cell(it.row(limit, score.name)) for limit in ("threshold", "quantile")]
+        above = len(it.above(score.name))
+        rows.append([first, *rates, *limits, Cell(f"{above} of {tests}", above)])
+    title = f"{it.run.info['model']['name']}, {known} reference and {tests} test images"
     caption = (
-        f"With 95 % intervals over sources. Threshold: what {100 * run.settings['level']:g} % of the reference images "
-        "stay below, and as a quantile of all such images; above: test images that do not."
+        f"With 95 % intervals over sources. Threshold: what {100 * it.novelty.level:g} % of the reference images stay "
+        "below, and as a quantile of all such images; above: test images that do not."
     )
-    columns = [
-        Column("score"),
-        Column("auroc", "AUROC"),
-        Column("average_precision", "average precision", spare=True),
-        Column("tpr", "found at 5 % false alarms", spare=True),
-        Column("threshold"),
-        Column("quantile", spare=True),
-        Column("above"),
-    ]
+    columns = [Column("score"), Column("auroc", "AUROC"), Column("average_precision", spare=True)]
+    columns += [Column("tpr", "found at 5 % false alarms", spare=True)]
+    columns += [Column("threshold"), Column("quantile", spare=True), Column("above")]
     return Table("scores", title, columns, rows, caption)
 
 
-def _distributions(judgement: Judgement) -> Section:
+def _distributions(it: Judgement) -> Section:
     text = "Every image a point, the reference below, the test images above; orange above the threshold, the line."
-    figures = [_strip(judgement, name) for name in judgement.scores if name != judgement.headline]
+    figures = [_strip(it, score) for score in it.scores if score.name != it.headline]
     return Section("distributions", "Distributions", [text], [Figures(figures, small=True)] if figures else [])
 
 
-def _images(judgement: Judgement) -> Section:
-    headline, rows = judgement.headline, _by_image(judgement)
-    others = [name for name in judgement.scores if name != headline]
-    is_flagged = judgement.flagged(headline).tolist()
-    body = []
-    for place in judgement.order():
-        image = judgement.images[place]
-        ps = [_p(rows, image.sample, quantity) for quantity in ("p_value", "p_value_by_source")]
-        labels = [_label(image.label)] if judgement.by_label else []
-        mine = [number_cell(rows.get((image.sample, "score"))), *ps, "above" if is_flagged[place] else "", *labels]
-        scores = [number_cell(judgement.scores[name].entry(place)) for name in others]
-        body.append([image.file, *mine, image.source.split("/", 1)[-1], *scores])
-    columns = [
-        Column("file"),
-        Column(headline, _words(headline)["label"]),
-        Column("p_value", "p"),
-        Column("p_value_by_source", "p by source"),
-        Column("flagged", "threshold"),
-        *([Column("label")] if judgement.by_label else []),
-        Column("source", spare=True),
-        *(Column(name, _words(name)["label"], variant=True) for name in others),
-    ]
-    caption = (
-        f"p: conformal, by {_words(headline)['label']} among the reference images; by source: with every photograph "
-    )
-    caption += "counted once. Any score can be sorted by."
-    table = Table("images", "test images", columns, body, caption, top=10, sortable=True)
+def _images(it: Judgement) -> Section:
+    others, above = [score for score in it.scores if score.name != it.headline], it.above(it.headline)
+    rows = []
+    for image in it.suspects:
+        ps = [_p(it, quantity, image) for quantity in ("p_value", "p_value_by_source")]
+        values = [number_cell(it.row("score", name, image.sample)) for name in (it.headline, *(s.name for s in others))]
+        label = [_LABELS[it.labels.get(image.sample)]] if it.labels else []
+        flag, source = "above" if image.sample in above else "", image.source
+        rows.append([image.file, values[0], *ps, flag, *label, source, *values[1:]])
+    first = score_of(it.headline).label
+    columns = [Column("file"), Column(it.headline, first), Column("p_value", "p")]
+    columns += [Column("p_value_by_source", "p by source"), Column("flagged", "threshold")]
+    columns += [*([Column("label")] if it.labels else []), Column("source", spare=True)]
+    columns += [Column(score.name, score.label, variant=True) for score in others]
+    by_source = "by source: with every photograph counted once. Any score can be sorted by."
+    caption = f"p: conformal, by {first} among the reference images; {by_source}"
+    table = Table("images", "test images", columns, rows, caption, top=10, sortable=True)
     return Section("images", "All images", ["Every test image, the most suspicious first."], [table])
-
-
-def _label(label: int | None) -> str:
-    return {None: "", 0: "normal", 1: "unusual"}[label]

@@ -13,15 +13,12 @@ from theodolite.experiments.images import ImageExperiment, different_folders, in
 from theodolite.runs.experiment import Derived, Piece, Sitting, numbers
 from theodolite.runs.settings import (
     DATA,
-    DEVICE,
-    DTYPE,
     GROUP,
     LIMIT,
+    LOADING,
     MODEL,
-    REVISION,
     SEED,
     SIZE,
-    SUBFOLDER,
     Setting,
 )
 
@@ -82,27 +79,21 @@ class HotspotsExperiment(ImageExperiment):
         Setting(name="subspaces", help="Whose maps are averaged.", kind=int, default=1, least=1),
         GROUP,
         SEED,
-        DEVICE,
-        DTYPE,
-        SUBFOLDER,
-        REVISION,
+        *LOADING,
     )
     coordinates: ClassVar = {"model": str, "sample": str, "map": str, "part": str}
 
     def find(self) -> ImageSet:
         """The images of both folders as one set, from their sources in turn."""
         from theodolite.data import find_images, sources_of, spread
+        from theodolite.data.sources import several_sources
 
         limit, group = self.given["limit"], self.given["group"]
         folders = self._folders()
         sets = [find_images(folder, None, name) for folder, name in zip(folders, ("data", "reference"))]
         sources = [sources_of([image.file for image in images.files], group) for images in sets]
-        if len(used := set(spread(sources[-1], sources[-1], limit))) < 2:
-            raise InputError(
-                f"images of two sources or more expected in {folders[-1]}, since thresholds come from them and crops "
-                f"of one photograph are not independent; got one, {used.pop()!r}, of at most {limit or 'all'} images; "
-                "give more images, a larger --limit, --reference or --group"
-            )
+        used = spread(sources[-1], sources[-1], limit)
+        several_sources(used, folders[-1], limit, "--reference or --group")  # thresholds come from them
         chosen = [spread(images.files, names, limit) for images, names in zip(sets, sources)]
         if len(sets) == 1:
             self.roles = {image.sample: "image" for image in chosen[0]}

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from theodolite.data.overlays import overlay
-from theodolite.data.sources import sources_of
 from theodolite.descriptors.modes import flagged
 from theodolite.detection import Hotspots, hotspots
 from theodolite.errors import InputError
 from theodolite.estimates import NOT_NUMBERS
 from theodolite.estimates.quantity import Quantity
+from theodolite.experiments.images import RunImage, run_images
 from theodolite.runs.experiment import Row, number
 
 if TYPE_CHECKING:
@@ -111,15 +111,15 @@ def hotspots_of(run: Run) -> HotspotRun:
     Raises:
         InputError: too few finished images.
     """
-    files = [file for file in run.info["data"]["files"] if file["sample"] in set(run.units)]
-    abouts = {file["sample"]: run.about(file["sample"]) for file in files}
+    finished = run_images(run)
+    abouts = {image.sample: run.about(image.sample) for image in finished}
     lost = tuple(sample for sample, about in abouts.items() if about["leading"] in NOT_NUMBERS)
     images, reference = (
-        [file for file in files if file["role"] == role and file["sample"] not in lost]
+        [image for image in finished if image.role == role and image.sample not in lost]
         for role in ("image", "reference")
     )
-    is_own, group = run.settings["reference"] is None, run.settings["group"]
-    sources, others = (sources_of([file["file"] for file in side], group) for side in (images, reference))
+    is_own = run.settings["reference"] is None
+    sources, others = ([image.source for image in side] for side in (images, reference))
     if not images or len(set(sources if is_own else others)) < 2:
         raise InputError(
             f"{run.path} holds too few finished images with a leading direction ({len(images)} and {len(reference)} of "
@@ -131,7 +131,7 @@ def hotspots_of(run: Run) -> HotspotRun:
     made = hotspots(*_maps(run, images), reference=side, groups=sources, reference_groups=groups, seed=seed)
     if not all(about["holds"] for about in abouts.values()):
         made = _doubted(made)
-    samples = tuple(file["sample"] for file in images)
+    samples = tuple(image.sample for image in images)
     return HotspotRun(run, samples, tuple(sources), len(images if is_own else reference), lost, made)
 
 
@@ -149,7 +149,7 @@ def _doubted(made: Hotspots) -> Hotspots:
     return replace(made, thresholds=each(made.thresholds), shares=each(made.shares), images=each(made.images))
 
 
-def _maps(run: Run, files: Sequence[Mapping[str, str]]) -> tuple[Tensor, Tensor]:
-    arrays = [run.arrays(file["sample"]) for file in files]
+def _maps(run: Run, images: Sequence[RunImage]) -> tuple[Tensor, Tensor]:
+    arrays = [run.arrays(image.sample) for image in images]
     curvature, detail = (torch.stack([maps[name] for maps in arrays]) for name in ("curvature", "detail"))
     return curvature, detail

@@ -13,14 +13,11 @@ from theodolite.runs.experiment import Piece, Sitting, numbers
 from theodolite.runs.settings import (
     BUDGET,
     DATA,
-    DEVICE,
-    DTYPE,
     LIMIT,
+    LOADING,
     MODEL,
-    REVISION,
     SEED,
     SIZE,
-    SUBFOLDER,
     Setting,
 )
 
@@ -105,10 +102,7 @@ class Survey(ImageExperiment):
         RTOL,
         DESCRIPTORS,
         SEED,
-        DEVICE,
-        DTYPE,
-        SUBFOLDER,
-        REVISION,
+        *LOADING,
     )
     coordinates: ClassVar = {"model": str, "sample": str, "map": str, "sigma": float}
 
