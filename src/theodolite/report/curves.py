@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from theodolite.estimates import NOT_NUMBERS
 from theodolite.report import palette
 from theodolite.report.density import mean_density
-from theodolite.report.drawing import escaped, figure_of, layout_of, plain_axis
+from theodolite.report.drawing import chart, escaped, figure_of, layout_of, plain_axis
 from theodolite.report.framing import decades
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["Curve", "Mark", "banded", "bars", "beside", "curve_of", "density_of", "points"]
+__all__ = ["Curve", "Mark", "banded", "bars", "beside", "curve_of", "density_of", "points", "whiskers"]
 
 Array = NDArray[np.float64]
 Row = Mapping[str, Any]
@@ -155,14 +155,59 @@ def banded(
     bands = [trace for curve in curves if curve.low is not None for trace in _band(curve, logarithmic)]
     places = np.concatenate([curve.x for curve in curves])
     ends = [float(np.log10(edge)) for edge in (places.min(), places.max())] if axis is None else []
-    layout = {
-        **layout_of(),
-        "margin": {"l": 58, "r": 12, "t": 12, "b": 52},
-        "xaxis": {**plain_axis(), **(axis or {**decades(*ends), "range": ends}), "title": {"text": across}},
-        "yaxis": {**plain_axis(), "title": {"text": up}, **_upward(values, span, logarithmic)},
-        "shapes": [] if level is None else [_dotted(level)],
+    x, y = axis or {**decades(*ends), "range": ends}, _upward(values, span, logarithmic)
+    shapes = [] if level is None else [_dotted(level)]
+    return chart([*bands, *(_line(curve) for curve in curves)], across, up, x=x, y=y, shapes=shapes)
+
+
+def whiskers(
+    curves: Sequence[Curve],
+    across: str,
+    up: str,
+    *,
+    axis: Mapping[str, Any] | None = None,
+    span: tuple[float, float] | None = None,
+    apart: float = 0.0,
+    level: float | None = None,
+    shaded: tuple[float, float] | None = None,
+) -> Figure:
+    """Curves through points with an interval each; where there is no number there is neither.
+
+    Args:
+        curves: to draw, with `low` and `high`.
+        across: title of the horizontal axis.
+        up: title of the vertical one.
+        axis: what else the horizontal axis is, as plotly has it.
+        span: range of the vertical axis; as the values have it where it is None.
+        apart: by how much each curve is moved to the right of the one before, so that intervals can be told apart.
+        level: where a dotted line lies, e.g. no change.
+        shaded: ends of a part of the horizontal axis.
+    """
+    moved = ((n - (len(curves) - 1) / 2) * apart for n in range(len(curves)))
+    shapes = [*([] if level is None else [_dotted(level)]), *([] if shaded is None else [_shade(*shaded)])]
+    traces = [_with_intervals(curve, aside) for curve, aside in zip(curves, moved)]
+    return chart(traces, across, up, x=axis, y={"range": list(span)} if span else None, shapes=shapes)
+
+
+def _with_intervals(curve: Curve, aside: float) -> dict[str, Any]:
+    assert curve.low is not None
+    assert curve.high is not None
+    below, above = (np.nan_to_num(reach) for reach in (curve.y - curve.low, curve.high - curve.y))
+    return {
+        **_line(curve),
+        "mode": "lines+markers",
+        "x": _plain(curve.x + aside),
+        "error_y": {**_reach(below, above), "color": curve.colour, "thickness": 1.4, "width": 0},
+        "marker": {"size": 7, "color": curve.colour},
+        "customdata": [*zip(_plain(curve.x), _plain((below + above) / 2))],
+        "hovertemplate": f"{escaped(curve.label)}<br>at %{{customdata[0]:.3g}}<br>%{{y:.4g}} ± %{{customdata[1]:.2g}}"
+        "<extra></extra>",
     }
-    return figure_of([*bands, *(_line(curve) for curve in curves)], layout)
+
+
+def _shade(low: float, high: float) -> dict[str, Any]:
+    ends = {"x0": low, "x1": high, "y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
+    return {"type": "rect", **ends, "line": {"width": 0}, "fillcolor": palette.faded(palette.ACCENT, 0.08)}
 
 
 def _dotted(level: float) -> dict[str, Any]:

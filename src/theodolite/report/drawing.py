@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COLOURSCALE",
     "FONT",
+    "chart",
     "escaped",
     "figure_of",
     "heat",
@@ -68,6 +69,32 @@ def plain_axis() -> dict[str, Any]:
     }
 
 
+def chart(
+    traces: Sequence[dict[str, Any]],
+    across: str,
+    up: str,
+    *,
+    x: Mapping[str, Any] | None = None,
+    y: Mapping[str, Any] | None = None,
+    **layout: Any,
+) -> Figure:
+    """A figure of traces between two axes.
+
+    Args:
+        traces: to draw.
+        across: title of the horizontal axis.
+        up: title of the vertical one.
+        x: what else the horizontal axis is, as plotly has it.
+        y: what else the vertical one is.
+        layout: what else the figure is, e.g. its `margin` or `shapes`.
+    """
+    axes = {
+        "xaxis": {**plain_axis(), **(x or {}), "title": {"text": across}},
+        "yaxis": {**plain_axis(), **(y or {}), "title": {"text": up}},
+    }
+    return figure_of(traces, {**layout_of(), "margin": {"l": 58, "r": 12, "t": 12, "b": 48}, **axes, **layout})
+
+
 def short(values: Any, digits: int = 5) -> list[float]:
     """Plain numbers of a few significant digits: what a screen can show, a fifth of the bytes."""
     return [float(f"{value:.{digits}g}") for value in values]
@@ -101,8 +128,7 @@ def lines(
         }
         for name, (x, y) in curves.items()
     ]
-    axes = {"xaxis": {**plain_axis(), "title": {"text": across}}, "yaxis": {**plain_axis(), "title": {"text": up}}}
-    return figure_of(traces, {**layout_of(), "margin": {"l": 58, "r": 12, "t": 12, "b": 48}, **axes})
+    return chart(traces, across, up)
 
 
 def escaped(text: str) -> str:

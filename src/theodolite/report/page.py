@@ -5,7 +5,7 @@ The blocks know no experiment. Tables are read by the terminal and by `--json` t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Plot
 
     from theodolite.estimates import Estimate
+    from theodolite.estimates.quantity import Quantity
 
 __all__ = [
     "Block",
@@ -36,8 +37,10 @@ __all__ = [
     "Term",
     "Text",
     "cell",
+    "columns_of",
     "interval_cell",
     "number_cell",
+    "terms_of",
 ]
 
 
@@ -396,6 +399,16 @@ class Term:
     formula: str = ""
     source: str = ""
     key: str = ""
+
+
+def columns_of(quantities: Iterable[Quantity], spare: Sequence[str] = ()) -> list[Column]:
+    """A column a quantity, explained by its term of the glossary; `spare` names those that a terminal may leave out."""
+    return [Column(q.name, q.label, q.unit, about=q.name, spare=q.name in spare) for q in quantities]
+
+
+def terms_of(quantities: Iterable[Quantity]) -> list[Term]:
+    """The entries of the glossary for quantities."""
+    return [Term(q.label, q.meaning, q.unit, q.formula, q.source, q.name) for q in quantities]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from theodolite.estimates import NOT_NUMBERS
 
-__all__ = ["EXACT_DIGITS", "MOST_DIGITS", "Shown", "rounded", "shown"]
+__all__ = ["EXACT_DIGITS", "MOST_DIGITS", "Shown", "rounded", "shown", "typeset"]
 
 EXACT_DIGITS = 4
 """Significant digits of a value whose standard error is zero or not known."""
@@ -74,6 +74,11 @@ def rounded(
     texts, error, power = _aligned(finite, stderr, most)
     found = iter(texts)
     return [next(found) if v is not None and math.isfinite(v) else "–" for v in values], error, power
+
+
+def typeset(text: str) -> str:
+    """A formatted number with a minus sign in place of the hyphen, e.g. ``−0.4``."""
+    return text.replace("-", "−")
 
 
 def _signed(error: str, status: str) -> str:
