@@ -37,10 +37,8 @@ __all__ = [
     "Term",
     "Text",
     "cell",
-    "columns_of",
     "interval_cell",
     "number_cell",
-    "terms_of",
 ]
 
 
@@ -166,6 +164,11 @@ class Column:
     def heading(self) -> str:
         """The label, or the name in words."""
         return self.label or self.name.replace("_", " ")
+
+    @classmethod
+    def of(cls, quantities: Iterable[Quantity], spare: Sequence[str] = ()) -> list[Column]:
+        """One a quantity, which its term of the glossary explains; `spare` names those that may go."""
+        return [cls(q.name, q.label, q.unit, about=q.name, spare=q.name in spare) for q in quantities]
 
 
 @dataclass(frozen=True)
@@ -400,15 +403,10 @@ class Term:
     source: str = ""
     key: str = ""
 
-
-def columns_of(quantities: Iterable[Quantity], spare: Sequence[str] = ()) -> list[Column]:
-    """A column a quantity, explained by its term of the glossary; `spare` names those that a terminal may leave out."""
-    return [Column(q.name, q.label, q.unit, about=q.name, spare=q.name in spare) for q in quantities]
-
-
-def terms_of(quantities: Iterable[Quantity]) -> list[Term]:
-    """The entries of the glossary for quantities."""
-    return [Term(q.label, q.meaning, q.unit, q.formula, q.source, q.name) for q in quantities]
+    @classmethod
+    def of(cls, quantities: Iterable[Quantity]) -> list[Term]:
+        """One a quantity."""
+        return [cls(q.label, q.meaning, q.unit, q.formula, q.source, q.name) for q in quantities]
 
 
 @dataclass(frozen=True)
