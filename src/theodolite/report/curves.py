@@ -36,9 +36,6 @@ _SINGLE = 1e-5
 _WIDE = 30.0
 """Ratio of the largest to the smallest bar beyond which the axis is logarithmic: the small ones would be flat lines."""
 
-_ROOM = 0.08
-"""Decades beyond the outer points, so that their marks stand off the edge."""
-
 
 @dataclass(frozen=True)
 class Curve:
@@ -180,17 +177,12 @@ def whiskers(
         curves: to draw, with `low` and `high`.
         across: title of the horizontal axis.
         up: title of the vertical one.
-        axis: what else the horizontal axis is, as plotly has it; logarithmic by default.
+        axis: what else the horizontal axis is, as plotly has it.
         span: range of the vertical axis; as the values have it where it is None.
         apart: by how much each curve is moved to the right of the one before, so that intervals can be told apart.
         level: where a dotted line lies, e.g. no change.
-        shaded: ends of a part of the horizontal axis, shown as far as that goes.
+        shaded: ends of a part of the horizontal axis.
     """
-    if axis is None:
-        places = np.log10(np.concatenate([curve.x for curve in curves]))
-        low, high = float(places.min()) - _ROOM, float(places.max()) + _ROOM
-        axis = {**decades(low, high), "range": [low, high]}
-        shaded = shaded and (max(shaded[0], 10**low), min(shaded[1], 10**high))
     moved = ((n - (len(curves) - 1) / 2) * apart for n in range(len(curves)))
     shapes = [*([] if level is None else [_dotted(level)]), *([] if shaded is None else [_shade(*shaded)])]
     traces = [_with_intervals(curve, aside) for curve, aside in zip(curves, moved)]

@@ -37,8 +37,10 @@ __all__ = [
     "Term",
     "Text",
     "cell",
+    "columns_of",
     "interval_cell",
     "number_cell",
+    "terms_of",
 ]
 
 
@@ -165,11 +167,6 @@ class Column:
         """The label, or the name in words."""
         return self.label or self.name.replace("_", " ")
 
-    @classmethod
-    def of(cls, quantities: Iterable[Quantity], spare: Sequence[str] = ()) -> list[Column]:
-        """One a quantity, which its term of the glossary explains; `spare` names those that may go."""
-        return [cls(q.name, q.label, q.unit, about=q.name, spare=q.name in spare) for q in quantities]
-
 
 @dataclass(frozen=True)
 class Row:
@@ -231,6 +228,16 @@ class Table:
         """The rows as `Row`s of `Cell`s."""
         plain = (row if isinstance(row, Row) else Row(row) for row in self.rows)
         return tuple(Row([cell(item) for item in r.cells], r.sample, r.tone, r.pictures, r.variant) for r in plain)
+
+    @classmethod
+    def of_quantities(
+        cls, name: str, title: str, quantities: Iterable[Quantity], numbers: Mapping[str, Mapping[str, Any]]
+    ) -> Table:
+        """A row a quantity, with a column for each of `numbers`: rows of a run's table by quantity."""
+        rows = [
+            [Cell(q.label, q.name, below=q.unit), *(own.get(q.name) for own in numbers.values())] for q in quantities
+        ]
+        return cls(name, title, ["quantity", *numbers], rows)
 
     def as_json(self) -> list[dict[str, Any]]:
         """One mapping a row, by names of columns."""
@@ -403,10 +410,15 @@ class Term:
     source: str = ""
     key: str = ""
 
-    @classmethod
-    def of(cls, quantities: Iterable[Quantity]) -> list[Term]:
-        """One a quantity."""
-        return [cls(q.label, q.meaning, q.unit, q.formula, q.source, q.name) for q in quantities]
+
+def columns_of(quantities: Iterable[Quantity], spare: Sequence[str] = ()) -> list[Column]:
+    """A column a quantity, explained by its term of the glossary; `spare` names those that a terminal may leave out."""
+    return [Column(q.name, q.label, q.unit, about=q.name, spare=q.name in spare) for q in quantities]
+
+
+def terms_of(quantities: Iterable[Quantity]) -> list[Term]:
+    """The entries of the glossary for quantities."""
+    return [Term(q.label, q.meaning, q.unit, q.formula, q.source, q.name) for q in quantities]
 
 
 @dataclass(frozen=True)

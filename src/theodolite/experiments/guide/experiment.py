@@ -136,8 +136,7 @@ class Guide(Experiment):
 
     def record(self) -> dict[str, Any]:
         """The model, its points and the map whose local scaling is meant."""
-        subject = self.subject
-        return {"model": {"name": subject.name, "shape": [*subject.shape], "map": subject.map.name}}
+        return {"model": {"name": self.subject.name, "shape": [*self.subject.shape], "map": self.subject.map.name}}
 
     def content(self) -> dict[str, Any]:
         """Fingerprints of the model and of a reward that was given."""

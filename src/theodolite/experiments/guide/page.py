@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError
 from theodolite.experiments.guide.experiment import unit_of
 from theodolite.experiments.guide.reading import REWARDS, Guidance, readings, signed
-from theodolite.report.page import Cell, Column, Facts, Figure, Figures, Page, Pictures, Section, Table, Term, Text
+from theodolite.report import page as kit
+from theodolite.report.page import Cell, Column, Facts, Figure, Figures, Page, Pictures, Section, Table, Text
 from theodolite.report.pictures import data_uri
 from theodolite.report.series import Series, legend_of
 from theodolite.steering.sweep import QUANTITIES
@@ -56,7 +57,7 @@ def page(run: Run) -> Page:
         readings(it),
         [_strips(it), _change(it), _quality(it), _numbers(it), _reward(it), _limits(it)],
         [Facts("Guidance", {}, _rule(settings["norm"]))],
-        Term.of(q for q in QUANTITIES.values() if it.has(q.name)),
+        kit.terms_of(q for q in QUANTITIES.values() if it.has(q.name)),
         warnings=[done] if len(it.rewards) < planned else [],
         kind="guidance",
     )
@@ -139,7 +140,7 @@ def _quality(it: Guidance) -> Section:
 
 def _numbers(it: Guidance) -> Section:
     quantities = [q for name, q in QUANTITIES.items() if name not in _ELSEWHERE and it.has(name)]
-    columns = [Column("reward", "guided by"), Column("rho"), *Column.of(quantities, _SPARE)]
+    columns = [Column("reward", "guided by"), Column("rho"), *kit.columns_of(quantities, _SPARE)]
     rows = [
         [_cell(item), Cell(signed(rho), rho), *(it.at(item.key, rho, quantity.name) or "" for quantity in quantities)]
         for item in it.series
@@ -156,9 +157,11 @@ def _numbers(it: Guidance) -> Section:
 def held_out(records: Mapping[str, Sequence[Row]], levels: Sequence[float] = ()) -> Plot:
     """Rank correlation of every learnt reward with its target by noise level; the guided levels are shaded."""
     from theodolite.report.curves import whiskers
+    from theodolite.report.framing import logarithmic
 
-    shaded, curves = (levels[0], levels[1]) if levels else None, _curves(records, "sigma")
-    return whiskers(curves, "noise level sigma", "Spearman, held out", span=(-0.35, 1.05), level=0.0, shaded=shaded)
+    more: dict[str, Any] = {"span": (-0.35, 1.05), "level": 0.0, "shaded": tuple(levels) or None}
+    axis = logarithmic([row["sigma"] for rows in records.values() for row in rows])
+    return whiskers(_curves(records, "sigma"), "noise level sigma", "Spearman, held out", axis=axis, **more)
 
 
 def _reward(it: Guidance) -> Section:

@@ -128,11 +128,9 @@ def _share(it: Guidance, name: str) -> float:
 
 def _lead(it: Guidance, rival: str) -> str:
     """Whether local scaling goes further than the control that goes furthest, by more than chance."""
+    leads = {rho: lead for rho in it.ends if (lead := it.at(rival, rho, "local_scaling_lead")) is not None}
     parts = []
-    for rho in it.ends:
-        lead = it.at(rival, rho, "local_scaling_lead")
-        if lead is None:
-            continue
+    for rho, lead in leads.items():
         further = lead["value"] * math.copysign(1, rho) > 1.96 * lead["stderr"]
         word = "more than chance" if further and lead["status"] == "ok" else "no more than chance"
         parts.append(f"{number_cell(lead)} nats at rho {signed(rho)}, {word}")
