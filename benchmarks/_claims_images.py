@@ -16,9 +16,8 @@ from theodolite.data.images import find_images, load_image
 from theodolite.data.sources import sources_of
 from theodolite.descriptors import Effort
 from theodolite.estimates import Estimate, rank_correlation
-from theodolite.experiments.guide.subject import coloured_judge
 from theodolite.maps import Autoencoder
-from theodolite.steering import fit_reward, sweep
+from theodolite.steering import Judge, fit_reward, sweep
 from theodolite.steering.properties import PROPERTIES
 from theodolite.steering.quality import diversity
 from theodolite.zoo import bundled_images, coloured_digits, conditional_diffusion, load_autoencoder
@@ -136,7 +135,7 @@ def guided(
         rewards,
         (-0.2, 0.2),
         noise,
-        coloured_judge(model, labels),
+        Judge(**model.judging(labels)),
         measured=measured,
         condition=labels,
         guidance=1.5,

@@ -21,8 +21,7 @@ import curves
 from curves import Panel
 from theodolite import local_scaling, sampler_map
 from theodolite.estimates import spearman
-from theodolite.experiments.guide.subject import coloured_judge
-from theodolite.steering import LearnedReward, Sweep, fit_reward, random_direction, sweep
+from theodolite.steering import Judge, LearnedReward, Sweep, fit_reward, random_direction, sweep
 from theodolite.steering.properties import PROPERTIES
 from theodolite.zoo import ConditionalDiffusion, conditional_diffusion
 from theodolite.zoo.coloured import CONDITIONS, labels_of
@@ -58,7 +57,7 @@ def main() -> None:
         rewards,
         options.rho,
         noise,
-        coloured_judge(model, labels),
+        Judge(**model.judging(labels)),
         steps=STEPS,
         measured=options.measured,
         condition=labels,

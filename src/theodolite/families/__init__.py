@@ -4,6 +4,7 @@ from theodolite.families.convex_network import ConvexNetwork
 from theodolite.families.direct import DirectMetric, direct_metric
 from theodolite.families.family_map import FamilyMap, map_family
 from theodolite.families.features import Chordal, FeatureKernel, Squared, feature_posterior
+from theodolite.families.fields import MapFields, packed_map
 from theodolite.families.grid import ParameterGrid
 from theodolite.families.likelihood import LearnedLikelihood, Likelihood, learn_likelihood
 from theodolite.families.lipschitz import Steepness, steepness
@@ -23,6 +24,7 @@ __all__ = [
     "FeatureKernel",
     "LearnedLikelihood",
     "Likelihood",
+    "MapFields",
     "Metric",
     "MetricMap",
     "MetricSource",
@@ -44,6 +46,7 @@ __all__ = [
     "metric_errors",
     "metric_map",
     "noise_free_posterior",
+    "packed_map",
     "phase_map",
     "spread_parameters",
     "steepness",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from theodolite.estimates import Estimate
+from theodolite.estimates.quantity import Quantity
 from theodolite.families.convex_network import ConvexNetwork
 from theodolite.families.direct import DirectMetric, direct_metric
 from theodolite.families.grid import ParameterGrid
@@ -12,9 +13,49 @@ from theodolite.families.metric import MetricMap, codazzi_residual, metric_error
 from theodolite.families.phases import PhaseMap, phase_map
 from theodolite.families.posterior import Posterior
 from theodolite.families.potential import Potential, fit_potential
-from theodolite.families.sampling import Family, Tell
+from theodolite.families.sampling import MOST_FEATURES, Family, Tell
 
-__all__ = ["FamilyMap", "map_family"]
+__all__ = ["QUANTITIES", "FamilyMap", "map_family", "method_of"]
+
+QUANTITIES = (
+    Quantity("regions", "regions", meaning="valleys of log λ_max that no low pass unites"),
+    Quantity(
+        "codazzi_residual",
+        "Codazzi residual",
+        source="Shima 2007, Prop. 2.1",
+        meaning="0: the direct metric is the Hessian of a function of these parameters; 1: not at all",
+    ),
+    Quantity(
+        "misfit", "misfit", "nats", meaning="divergence of the posteriors that the potential gives from the samples'"
+    ),
+    Quantity(
+        "potential_converged",
+        "potential converged",
+        meaning="1: its fit reached the optimum, or hardly got better any more",
+    ),
+    Quantity(
+        "posterior_width",
+        "posterior width",
+        "cells",
+        meaning="median of the narrowest standard deviation; below 1 the grid does not resolve them",
+    ),
+    Quantity("edge_mass", "edge mass", meaning="mean probability in the outermost cells, where the box cuts it off"),
+    Quantity(
+        "bundle", "bundle", "samples", meaning="samples in a bundle N; of features, the sharpness of their kernel"
+    ),
+    Quantity(
+        "error_median",
+        "error, median",
+        meaning="relative Frobenius error against the exact metric, its norm at least 1 % of its median",
+    ),
+    Quantity("error_p95", "error, 95 %", meaning="its 95th percentile"),
+    Quantity(
+        "coverage",
+        "coverage",
+        meaning="part of the metric's entries whose 95 % interval holds the exact one; 0.95 were honest",
+    ),
+)
+"""What decides how far a map can be trusted, one value each; the last three where the exact metric is known."""
 
 _BUNDLES, _INTERVALS = 300, 16
 """Bundles and intervals of splines, at most, where the potential is a surface to look at and not the metric in use."""
@@ -34,8 +75,7 @@ class FamilyMap:
         surface: the potential in every cell, less its best affine function.
         metric: the metric in use, in every cell.
         phases: its regions and ridges.
-        numbers: one value each: `regions`, `codazzi_residual`, `misfit`, `potential_converged`, `posterior_width`,
-            `edge_mass`, `bundle`; where the exact metric is known also those of `metric_errors`.
+        numbers: one value each, by the names of `QUANTITIES`.
     """
 
     direct: DirectMetric
@@ -105,3 +145,27 @@ def _numbers(posterior: Posterior, potential: Potential, direct: DirectMetric, p
         "edge_mass": Estimate.of(float(posterior.edge_mass().mean())),
         "bundle": Estimate.of(posterior.samples),
     }
+
+
+def method_of(*, exponential: bool, exact: bool) -> dict[str, str]:
+    """How `map_family` has posteriors and metric, in sentences.
+
+    Args:
+        exponential: whether the metric in use is the Hessian of the potential.
+        exact: whether posteriors are those of the family's likelihood; otherwise they are from features.
+    """
+    likelihood = "The family's own likelihood of every bundle at every cell, under a uniform prior on the box."
+    features = (
+        f"Of each sample (at most {MOST_FEATURES}), from how alike its features are to those of all samples: the "
+        "logarithm of exp(−N |f − f′|² / 2), regressed on the parameters by local cubics. Features are root mean "
+        "squares over entries. The metric is that of unit normal laws around the features."
+    )
+    observed = "expected observed information by differences of log-posteriors over seven cells"
+    direct = observed if exact else "JᵀJ of the regressed features, less what their scatter adds"
+    splines = (
+        "tensor-product quartic B-splines with a positive definite Hessian, a convex programme on the first "
+        f"{_BUNDLES} bundles"
+    )
+    potential = "an input-convex network, a local minimum" if exponential else splines
+    metric = f"Direct: {direct}. Potential: {potential}."
+    return {"Posteriors": likelihood if exact else features, "Metric": metric}

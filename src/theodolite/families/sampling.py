@@ -18,13 +18,13 @@ from theodolite.families.posterior import Posterior
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Family", "Tell", "check_samples", "generated_posterior", "spread_parameters"]
+__all__ = ["MOST_FEATURES", "Family", "Tell", "check_samples", "generated_posterior", "spread_parameters"]
 
 _WIDTH = 2.5
 """Cells in a standard deviation of a posterior that a bundle size is chosen for: narrower ones the grid would not
 resolve, wider ones would be cut off by the box."""
 
-_ANCHORS = 1500
+MOST_FEATURES = 1500
 """Samples whose posteriors are taken, at most: their errors fall slowly beyond, while the cost is proportional."""
 
 _BANDWIDTH = 0.8
@@ -128,7 +128,7 @@ def generated_posterior(
     x = torch.cat(parts)
     tell("posteriors")
     sharpness = Squared(bundle or _suited(x, truth, grid))
-    return feature_posterior(x, truth, grid, kernel=sharpness, anchors=_ANCHORS, bandwidth=_BANDWIDTH)
+    return feature_posterior(x, truth, grid, kernel=sharpness, anchors=MOST_FEATURES, bandwidth=_BANDWIDTH)
 
 
 def _suited(x: Tensor, truth: Tensor, grid: ParameterGrid) -> int:

@@ -9,11 +9,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from theodolite.errors import InputError
 from theodolite.estimates import Estimate
+from theodolite.estimates.quantity import Quantity
 from theodolite.families import DirectMetric, ParameterGrid, PhaseMap, Potential
 from theodolite.geodesics.metric_geodesic import geodesic
 
-__all__ = ["KINDS", "MOST_REGIONS", "PhaseCurve", "phase_curves"]
+__all__ = ["KINDS", "MOST_REGIONS", "QUANTITIES", "PhaseCurve", "phase_curves", "requested_ends"]
+
+QUANTITIES = (
+    Quantity(
+        "length",
+        "length",
+        formula="∫ √(t′ᵀ g t′)",
+        meaning="in the fitted metric: how many standard deviations of one sample apart",
+    ),
+    Quantity("straight_length", "straight length", meaning="the same along the straight line of parameters"),
+    Quantity("gap", "gap", meaning="how much shorter than the straight line, as a part of it; resampled together"),
+    Quantity("bend", "bend", "sides", meaning="largest distance from the straight line, in sides of the box"),
+    Quantity(
+        "speed_variation", "speed variation", meaning="standard deviation over mean of the speed; 0 at constant speed"
+    ),
+)
+"""The numbers of a curve."""
 
 KINDS = ("inside", "across", "requested")
 """Of a curve: inside one region, between the middles of two, or between two points that a user names."""
@@ -44,8 +62,7 @@ class PhaseCurve:
     Attributes:
         kind: one of `KINDS`.
         points: `(n + 1, 2)`.
-        numbers: `length`, `straight_length`, `gap` (how much shorter, as a part of the straight line), `bend` (largest
-            distance from the straight line, in sides of the box), `speed_variation`.
+        numbers: by the names of `QUANTITIES`.
         status: from `theodolite.geodesics.curves.STATUSES`.
     """
 
@@ -53,6 +70,23 @@ class PhaseCurve:
     points: Tensor
     numbers: Mapping[str, Estimate]
     status: str
+
+
+def requested_ends(between: Sequence[Sequence[float]], grid: ParameterGrid) -> list[Tensor]:
+    """The ends `(2, 2)` of geodesics that are named by four numbers each: both parameters of one, then of the other.
+
+    Raises:
+        InputError: one is outside the box, or both are the same.
+    """
+    pairs = [torch.tensor(four, dtype=torch.float64).unflatten(0, (2, 2)) for four in between]
+    for four, pair in zip(between, pairs):
+        if not bool(grid.inside(pair).all()):
+            raise InputError(
+                f"ends of a geodesic in the box {grid.low} to {grid.high} expected as four numbers, got {tuple(four)}"
+            )
+        if torch.equal(*pair):
+            raise InputError(f"two ends of a geodesic expected, got {tuple(four[:2])} twice")
+    return pairs
 
 
 def phase_curves(

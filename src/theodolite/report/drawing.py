@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = [
     "COLOURSCALE",
     "FONT",
+    "categories",
     "chart",
+    "contours",
     "escaped",
     "figure_of",
     "heat",
@@ -172,6 +174,27 @@ def heat(
         "colorbar": {"title": {"text": title, "side": "right"}, "thickness": 10, "outlinewidth": 0, "len": 0.9},
         "hovertemplate": f"{across} %{{x:.4g}}<br>{up} %{{y:.4g}}<br>{title} %{{z:.4g}}{about}<extra></extra>",
     }
+
+
+def contours(field: Mapping[str, Any]) -> dict[str, Any]:
+    """Lines of equal height over a field of `heat`."""
+    return {
+        **{axis: field[axis] for axis in ("x", "y", "z")},
+        "type": "contour",
+        "contours": {"coloring": "none"},
+        "line": {"color": palette.faded(palette.PAPER, 0.65), "width": 1},
+        "ncontours": 18,
+        "showscale": False,
+        "hoverinfo": "skip",
+    }
+
+
+def categories(x: Any, y: Any, labels: Any, title: str, across: str, up: str, tones: Sequence[str]) -> dict[str, Any]:
+    """A field of whole numbers from 0 in one colour each; see `heat`. The last of `tones` is that of all beyond."""
+    steps = [[edge / len(tones), palette.faded(tone, 0.42)] for n, tone in enumerate(tones) for edge in (n, n + 1)]
+    field = heat(x, y, labels.clip(max=len(tones) - 1).astype(float), title, across, up)
+    own = {"zmin": -0.5, "zmax": len(tones) - 0.5, "colorscale": steps, "showscale": False, "text": labels.tolist()}
+    return {**field, **own, "hovertemplate": field["hovertemplate"].replace("%{z:.4g}", "%{text}")}
 
 
 def _finite_rows(values: Any) -> list[list[float | None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from theodolite.report import palette
 
-__all__ = ["Frame", "central", "decades", "framed"]
+__all__ = ["Frame", "central", "decades", "framed", "logarithmic"]
 
 _FAR = 6.0
 """Beyond so many interquartile ranges from the quartiles a value would squeeze all others into a corner."""
@@ -100,3 +101,9 @@ def decades(low: float, high: float) -> dict[str, Any]:
     between = [digit * 10.0**power for power in range(math.floor(low), math.ceil(high)) for digit in range(2, 10)]
     minor = {"tickvals": between, "ticks": "outside", "ticklen": 2, "tickcolor": palette.LINE} if step == 1 else {}
     return {"type": "log", "tickvals": [10.0**power for power in powers], "ticktext": texts, "minor": minor}
+
+
+def logarithmic(values: Sequence[float], room: float = 0.08) -> dict[str, Any]:
+    """A logarithmic axis around positive values, `room` decades wider at both ends, so that marks are whole."""
+    low, high = math.log10(min(values)) - room, math.log10(max(values)) + room
+    return {**decades(low, high), "range": [low, high]}

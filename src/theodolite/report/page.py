@@ -229,6 +229,16 @@ class Table:
         plain = (row if isinstance(row, Row) else Row(row) for row in self.rows)
         return tuple(Row([cell(item) for item in r.cells], r.sample, r.tone, r.pictures, r.variant) for r in plain)
 
+    @classmethod
+    def of_quantities(
+        cls, name: str, title: str, quantities: Iterable[Quantity], numbers: Mapping[str, Mapping[str, Any]]
+    ) -> Table:
+        """A row a quantity, with a column for each of `numbers`: rows of a run's table by quantity."""
+        rows = [
+            [Cell(q.label, q.name, below=q.unit), *(own.get(q.name) for own in numbers.values())] for q in quantities
+        ]
+        return cls(name, title, ["quantity", *numbers], rows)
+
     def as_json(self) -> list[dict[str, Any]]:
         """One mapping a row, by names of columns."""
         names = [column.name for column in self.heads]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -159,6 +160,14 @@ class LearnedReward(nn.Module):
         # cloned into aligned memory, where products are the same bit for bit
         reward.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, assign=True)
         return reward.eval().requires_grad_(False)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over its weights."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def __repr__(self) -> str:
         return f"LearnedReward({self.shape}, sigma from {self.low:.3g} to {self.high:.3g})"

@@ -12,12 +12,61 @@ from torch import Tensor
 from theodolite.descriptors import local_scaling
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, is_number, student_mean, worse
+from theodolite.estimates.quantity import Quantity
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.samplers import Method, sampler_map
 from theodolite.steering.guidance import Norm, Reward, guide
 from theodolite.steering.quality import diversity, frechet_distance
 
-__all__ = ["Judge", "Sweep", "mean_over_samples", "paired_changes", "rises_at_every_step", "sweep"]
+__all__ = ["QUANTITIES", "Judge", "Sweep", "mean_over_samples", "paired_changes", "rises_at_every_step", "sweep"]
+
+_ALL = (
+    Quantity(
+        "local_scaling",
+        "psi",
+        "nats",
+        "Σ log σᵢ",
+        "Humayun et al. 2025 (arXiv 2408.08307)",
+        "local scaling: more means that the map spreads the neighbourhood of a sample further; mean over samples",
+    ),
+    Quantity(
+        "held_out_correlation",
+        "Spearman, held out",
+        meaning="rank correlation of the reward at a noisy point with the truth at its clean one, on unseen samples",
+    ),
+    Quantity(
+        "local_scaling_change",
+        "change of psi",
+        "nats",
+        meaning="mean change of true local scaling from the unguided samples of the same noise",
+    ),
+    Quantity(
+        "local_scaling_step",
+        "step",
+        "nats",
+        meaning="mean change from the scale before; all above zero: psi rises with rho",
+    ),
+    Quantity(
+        "local_scaling_lead",
+        "behind",
+        "nats",
+        meaning="how far the samples guided by local scaling are ahead of these, with the same noise and rho",
+    ),
+    Quantity(
+        "diversity", "diversity", meaning="mean distance of two samples of the same condition, in the space of features"
+    ),
+    Quantity(
+        "frechet_distance",
+        "Fréchet distance",
+        meaning="from the features of data that no model was trained on; smaller is nearer to data",
+    ),
+    Quantity("confidence", "confidence", meaning="probability that the classifier gives to what was asked for"),
+    Quantity(
+        "accuracy", "accuracy", meaning="share of samples whose digit and colour the classifier sees as asked for"
+    ),
+)
+QUANTITIES = {quantity.name: quantity for quantity in _ALL}
+"""What is measured of guided samples, the correlation of the rewards among it, and the scores of the zoo's judge."""
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import torch
 
 from theodolite import LatentMap
 from theodolite.estimates import Estimate
-from theodolite.experiments.guide import subject as subjects
 from theodolite.experiments.guide.experiment import Guide, unit_of
 from theodolite.runs.experiment import number
 from theodolite.runs.folder import RunFolder
 from theodolite.runs.run import read_run, schema_of
 from theodolite.steering import fit_reward
+from theodolite.steering import subject as subjects
 
 RHOS = (-0.5, 0.0, 0.5)
 

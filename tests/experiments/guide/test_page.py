@@ -8,8 +8,10 @@ import re
 import pytest
 
 from theodolite.errors import InputError
-from theodolite.experiments.guide.reading import QUANTITIES, Guidance, readings
+from theodolite.experiments.guide.page import held_out
+from theodolite.experiments.guide.reading import Guidance, readings
 from theodolite.report.render import write_report
+from theodolite.steering.sweep import QUANTITIES
 
 pytest.importorskip("plotly")
 
@@ -44,9 +46,7 @@ def test_the_line_is_what_was_measured_with_its_interval(make_guidance):
 
 
 def test_a_value_that_is_no_number_is_not_drawn():
-    from theodolite.experiments.guide.figures import held_out
-
-    row = {"value": 0.5, "stderr": 0.1, "sigma": 1.0, "status": "ok"}
+    row = {"value": 0.5, "stderr": 0.1, "low": 0.304, "high": 0.696, "sigma": 1.0, "status": "ok"}
     records = {"scaling": [row, {**row, "sigma": 2.0, "status": "undetermined"}]}
     line = held_out(records).to_plotly_json()["data"][0]
     assert list(line["y"]) == [0.5, None]

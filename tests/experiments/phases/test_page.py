@@ -11,8 +11,8 @@ from html.parser import HTMLParser
 import pytest
 
 from theodolite.errors import InputError
-from theodolite.experiments.phases.level import Level
-from theodolite.experiments.phases.page import QUANTITIES, page
+from theodolite.experiments.phases.level import Drawing, Level
+from theodolite.experiments.phases.page import page
 from theodolite.report.render import write_report
 from theodolite.runs.functions import function_of
 from theodolite.runs.run import read_run
@@ -63,7 +63,7 @@ def test_the_page_shows_every_picture_and_number(run):
     levels = [Level(run.piece(unit)) for unit in run.units]
     shown = sum(len(cells) for level in levels for cells in level.piece.about["pictured"])
     assert len(Plots(text).pictures) == shown + sum(len(level.curves) for level in levels)
-    assert all(QUANTITIES[name].label in text for name in levels[0].numbers)
+    assert all(run.words(name)["label"] in text for name in levels[0].numbers)
     assert run.info["command"].split(" --out")[0] in text
     assert "region" in text
 
@@ -77,8 +77,6 @@ def test_a_field_is_drawn_as_it_was_measured(run):
 
 
 def test_a_cell_without_a_number_is_blank(run):
-    from theodolite.experiments.phases.figures import determinant
-
     piece = run.piece("level-0")
     codes = piece.arrays["log_determinant_status"].clone()
     codes[8 * 5 + 1] = len(piece.about["statuses"]["log_determinant"])
@@ -86,7 +84,7 @@ def test_a_cell_without_a_number_is_blank(run):
     statuses["log_determinant"].append("undetermined")
     arrays = {**piece.arrays, "log_determinant_status": codes}
     level = Level(dataclasses.replace(piece, arrays=arrays, about={**piece.about, "statuses": statuses}))
-    drawn = determinant(level, ["K", "h"], {}).to_plotly_json()["data"][0]["z"]
+    drawn = Drawing(level, ("K", "h")).determinant().to_plotly_json()["data"][0]["z"]
     assert [(row, column) for row in range(8) for column in range(8) if drawn[row][column] is None] == [(1, 5)]
 
 

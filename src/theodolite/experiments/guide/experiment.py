@@ -12,26 +12,21 @@ from theodolite.runs.experiment import Derived, Experiment, Piece, Sitting, numb
 from theodolite.runs.settings import DEVICE, MODEL, REVISION, SEED, SUBFOLDER, Setting
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
     from torch import Tensor
 
     from theodolite.estimates.quantity import Quantity
-    from theodolite.experiments.guide.subject import Subject
     from theodolite.maps import LatentMap
     from theodolite.report.page import Page
     from theodolite.runs.run import Run
     from theodolite.steering import Judge, LearnedReward
     from theodolite.steering.guidance import Reward
+    from theodolite.steering.subject import Subject
 
 __all__ = ["CONTROLS", "EXPERIMENT", "done_rewards", "reward_of", "unit_of"]
 
 CONTROLS = ("brightness", "contrast", "detail", "random")
 """What guidance by local scaling may be compared with: properties of images, and a random direction."""
-
-_GROUP = 16
-"""Clean samples whose local scaling is measured together, between two words of progress."""
 
 _CHECKED_AT = 3
 """Points of the self-check, which ends at the first where derivatives hold."""
@@ -65,6 +60,7 @@ class Guide(Experiment):
     kind = "guide"
     summary = SUMMARIES["guide"]
     arguments = (MODEL,)
+    # scales and controls are units of their own, so that a run grows by more; the weights of a reward are content
     settings = (
         Setting(
             name="rho",
@@ -72,22 +68,19 @@ class Guide(Experiment):
             kind=float,
             many=True,
             check=_scales,
+            role="places",
             help="Scales of either sign; zero is added.",
-            role="places",  # every scale is a unit of its own: asking for another one adds it
         ),
         Setting(
             name="control",
             default=("contrast", "random"),
             many=True,
             choices=CONTROLS,
+            role="places",
             help="Compare with guidance by a plain property of images, or in a random direction.",
-            role="places",  # likewise
         ),
         Setting(
-            name="reward",
-            help="A run of this kind, or a file of `LearnedReward.save`, in place of a training.",
-            metavar="RUN",
-            role="places",  # its weights are part of the content
+            name="reward", metavar="RUN", role="places", help="A run, or a saved `LearnedReward`, in place of training."
         ),
         Setting(name="norm", default="unit", choices=("unit", "raw"), help="Length of gradients."),
         Setting(name="clean", default=400, kind=int, least=40, help="Samples to fit rewards to."),
@@ -101,7 +94,7 @@ class Guide(Experiment):
             default=0.1,
             kind=float,
             above=0,
-            help="Of pixel models: noise, in units of the data, at which the denoiser is the map.",
+            help="Of a pixel model: noise of its map, in units of data.",
         ),
         SEED,
         SUBFOLDER,
@@ -119,20 +112,16 @@ class Guide(Experiment):
         check_model(given["model"])
         self.rhos = sorted({0.0, *given["rho"]})
         self.rewards = ("scaling", *dict.fromkeys(given["control"]))
-        self.learnt = [name for name in self.rewards if name != "random"]
-        self.units = [
-            *(f"reward-{name}" for name in self.learnt),
-            unit_of("", 0.0),
-            *(unit_of(name, rho) for name in self.rewards for rho in self.rhos if rho),
-        ]
+        learnt = [f"reward-{name}" for name in self.rewards if name != "random"]
+        self.units = [*learnt, unit_of("", 0.0), *(unit_of(n, rho) for n in self.rewards for rho in self.rhos if rho)]
         self.given_reward = None if given["reward"] is None else _read_reward(given["reward"])
 
     def open(self) -> None:
         """Load the model, and see that a reward that was given fits it."""
         import os
 
-        from theodolite.experiments.guide.subject import subject_of
         from theodolite.maps import load
+        from theodolite.steering.subject import subject_of
 
         model = self.given["model"]
         if isinstance(model, str | os.PathLike):
@@ -147,13 +136,12 @@ class Guide(Experiment):
 
     def record(self) -> dict[str, Any]:
         """The model, its points and the map whose local scaling is meant."""
-        subject = self.subject
-        return {"model": {"name": subject.name, "shape": [*subject.shape], "map": subject.map.name}}
+        return {"model": {"name": self.subject.name, "shape": [*self.subject.shape], "map": self.subject.map.name}}
 
     def content(self) -> dict[str, Any]:
         """Fingerprints of the model and of a reward that was given."""
-        fingerprint = self.subject.fingerprint(self.given["steps"])
-        return {"model": fingerprint, "reward": None if self.given_reward is None else _hash_of(self.given_reward)}
+        reward = None if self.given_reward is None else self.given_reward.fingerprint()
+        return {"model": self.subject.fingerprint(self.given["steps"]), "reward": reward}
 
     def checked_map(self) -> tuple[LatentMap, Tensor, str]:
         """The map whose local scaling is meant, at points of noise."""
@@ -170,91 +158,68 @@ class Guide(Experiment):
         """A reward with its held-out rank correlation by noise level."""
         from theodolite.steering import fit_reward
 
-        if name == "scaling" and self.given_reward is not None:
-            reward = self.given_reward
-        else:
-            clean, target = self._target(name, sitting)
+        given, reward = self.given, self.given_reward if name == "scaling" else None
+        if reward is None:
+            sitting.tell("clean samples")
+            clean = self.subject.clean(given["clean"], given["steps"], given["guidance"], given["seed"])
+            target = self.subject.target(name, clean, given["seed"], sitting.tell)
             sitting.tell("training")
-            reward = fit_reward(clean, target, steps=self.given["training"], generator=self.given["seed"])
+            reward = fit_reward(clean, target, steps=given["training"], generator=given["seed"])
         tensors, config = reward.packed()
-        rows, known = [], {}
-        if reward.record is not None:
-            known = {"levels": [*reward.levels]} if name == "scaling" else {}  # refuses a reward that knows nothing
-            correlation = reward.record.correlation
-            levels = enumerate(reward.record.sigmas)
-            rows = [number("held_out_correlation", correlation, n, reward=name, sigma=sigma) for n, sigma in levels]
+        if reward.record is None:
+            return Piece((), tensors, about={"config": config})
+        known = {"levels": [*reward.levels]} if name == "scaling" else {}  # refuses a reward that knows nothing
+        correlation, sigmas = reward.record.correlation, enumerate(reward.record.sigmas)
+        rows = [number("held_out_correlation", correlation, n, reward=name, sigma=sigma) for n, sigma in sigmas]
         return Piece(rows, tensors, about={"config": config, **known})
-
-    def _target(self, name: str, sitting: Sitting) -> tuple[Tensor, Tensor]:
-        """Clean samples of the model, and what the reward is to read from them once they are noised."""
-        import torch
-
-        from theodolite.descriptors import local_scaling
-        from theodolite.steering.properties import PROPERTIES
-
-        given = self.given
-        sitting.tell("clean samples")
-        clean = self.subject.clean(given["clean"], given["steps"], given["guidance"], given["seed"])
-        if name != "scaling":
-            with torch.no_grad():
-                return clean, PROPERTIES[name](self.subject.decode(clean)).double()
-        psi: list[Tensor] = []
-        for part in clean.split(_GROUP):
-            sitting.tell(f"local scaling of {sum(map(len, psi))} of {len(clean)}")
-            psi.append(local_scaling(self.subject.map, part, generator=given["seed"]).value)
-        return clean, torch.cat(psi)
 
     def _guided(self, name: str, rho: float, sitting: Sitting) -> Piece:
         """Samples from the common noise, their true local scaling, diversity and quality, and a strip of some."""
         import torch
 
+        from theodolite.data.images import picture, side_by_side
         from theodolite.descriptors import local_scaling
         from theodolite.maps import sampler_map
-        from theodolite.steering import guide
+        from theodolite.steering import guide, random_direction
         from theodolite.steering.sweep import mean_over_samples
 
-        given, (options, judge) = self.given, self._judged
-        scaling = self._reward("scaling", sitting)
-        noise = self.subject.noise(given["samples"], given["seed"] + 1)
-        reward = scaling if name == "scaling" else self._control(name, scaling, sitting)
-        model = guide(self.subject.model, reward, rho, norm=given["norm"], levels=scaling.levels, **options)
+        given, subject, (options, judge) = self.given, self.subject, self._judged
+        noise = subject.noise(given["samples"], given["seed"] + 1)
+        scaling = reward_of(sitting).to(self.device)
+        reward: Reward = scaling
+        if name == "random":
+            reward = random_direction(len(noise), subject.shape, generator=given["seed"], like=scaling)
+        elif name != "scaling":
+            reward = reward_of(sitting, name).to(self.device)
+        model = guide(subject.model, reward, rho, norm=given["norm"], levels=scaling.levels, **options)
         sitting.tell("samples")
         with torch.no_grad():
             points = sampler_map(model, given["steps"])(noise)
-            images = self.subject.decode(points[:_COLUMNS])
+            strip = side_by_side([picture(image) for image in subject.decode(points[:_COLUMNS])], gap=0)
         sitting.tell("local scaling")
         probes = None if self.redraw is None else self.probe_seed(unit_of(name, rho))
-        psi = local_scaling(self.subject.map, points[: given["measured"]], generator=probes)
+        psi = local_scaling(subject.map, points[: given["measured"]], generator=probes)
         with torch.no_grad():
             measured = {"local_scaling": mean_over_samples(psi.value, psi.status), **dict(judge(points))}
         rows = numbers(measured, reward=name if rho else None, rho=rho)
-        return Piece(rows, {"local_scaling": psi.value}, {"": _strip(images)})
+        return Piece(rows, {"local_scaling": psi.value}, {"": strip})
 
     @cached_property
     def _judged(self) -> tuple[dict[str, Any], Judge]:
         return self.subject.judged(self.given["samples"], self.given["guidance"], self.given["seed"])
-
-    def _reward(self, name: str, sitting: Sitting) -> LearnedReward:
-        return _of_piece(sitting.piece(f"reward-{name}")).to(self.device)
-
-    def _control(self, name: str, scaling: LearnedReward, sitting: Sitting) -> Reward:
-        from theodolite.steering import random_direction
-
-        if name != "random":
-            return self._reward(name, sitting)
-        n, seed = self.given["samples"], self.given["seed"]
-        return random_direction(n, self.subject.shape, generator=seed, like=scaling)
 
     @classmethod
     def derive(cls, run: Run) -> Derived:
         """Paired changes of local scaling over the scales, of every reward that is done at all of them."""
         from theodolite.steering.sweep import paired_changes
 
-        rhos = sorted({0.0, *run.settings["rho"]})
-        rows = []
-        own = {name: {rho: _scaling_of(run, name, rho) for rho in rhos} for name in done_rewards(run)}
-        for name, measured in own.items():
-            for rho, changes in paired_changes(measured, None if name == "scaling" else own["scaling"]).items():
+        def measured(unit: str) -> tuple[Tensor, str]:
+            return run.arrays(unit)["local_scaling"], str(run.rows("local_scaling", unit=unit)[0]["status"])
+
+        rhos, rows = sorted({0.0, *run.settings["rho"]}), []
+        own = {name: {rho: measured(unit_of(name, rho)) for rho in rhos} for name in done_rewards(run)}
+        for name, scaling in own.items():
+            for rho, changes in paired_changes(scaling, None if name == "scaling" else own["scaling"]).items():
                 rows += numbers(changes, reward=name, rho=rho)
         return Derived(rows)
 
@@ -268,7 +233,7 @@ class Guide(Experiment):
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
         """What the numbers are called."""
-        from theodolite.experiments.guide.reading import QUANTITIES
+        from theodolite.steering.sweep import QUANTITIES
 
         return QUANTITIES
 
@@ -286,22 +251,19 @@ def done_rewards(run: Run) -> list[str]:
     return done if "scaling" in done else []
 
 
-def reward_of(run: Run, name: str = "scaling") -> LearnedReward:
+def reward_of(run: Run | Sitting, name: str = "scaling") -> LearnedReward:
     """A reward that a run fitted.
 
     Raises:
         InputError: it is not finished.
     """
-    return _of_piece(run.piece(f"reward-{name}"))
-
-
-def _of_piece(piece: Piece) -> LearnedReward:
     from theodolite.steering import LearnedReward
 
+    piece = run.piece(f"reward-{name}")
     return LearnedReward.unpacked(piece.arrays, piece.about["config"])
 
 
-def _read_reward(path: str | Path) -> LearnedReward:
+def _read_reward(path: str) -> LearnedReward:
     """The reward of a run folder, or of a file."""
     from theodolite.errors import path_of
     from theodolite.runs.run import read_run
@@ -314,32 +276,6 @@ def _read_reward(path: str | Path) -> LearnedReward:
     if run.kind != Guide.kind:
         raise InputError(f"a run of `theodolite guide` or the file of a reward expected, {path} is of {run.kind}")
     return reward_of(run)
-
-
-def _hash_of(reward: LearnedReward) -> str:
-    import hashlib
-
-    digest = hashlib.sha256()
-    for name, tensor in sorted(reward.packed()[0].items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _scaling_of(run: Run, reward: str, rho: float) -> tuple[Tensor, str]:
-    """Local scaling of every sample that was measured, and what its mean was found to be."""
-    unit = unit_of(reward, rho)
-    return run.arrays(unit)["local_scaling"], str(run.rows("local_scaling", unit=unit)[0]["status"])
-
-
-def _strip(images: Tensor) -> Any:
-    """Images in [-1, 1] side by side, pixel by pixel."""
-    import torch
-    from PIL import Image
-
-    row = torch.cat(list(images.float().cpu()), -1)
-    pixels = ((row + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-    return Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
 
 
 EXPERIMENT = Guide

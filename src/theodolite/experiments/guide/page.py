@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError
 from theodolite.experiments.guide.experiment import unit_of
-from theodolite.experiments.guide.figures import COLOURS, held_out, over_rho
-from theodolite.experiments.guide.reading import QUANTITIES, REWARDS, Guidance, readings, signed
-from theodolite.report.page import (
-    Block,
-    Cell,
-    Column,
-    Facts,
-    Figure,
-    Figures,
-    Legend,
-    Page,
-    Pictures,
-    Row,
-    Section,
-    Table,
-    Term,
-    Text,
-    number_cell,
-)
+from theodolite.experiments.guide.reading import REWARDS, Guidance, readings, signed
+from theodolite.report import page as kit
+from theodolite.report.page import Cell, Column, Facts, Figure, Figures, Page, Pictures, Section, Table, Text
 from theodolite.report.pictures import data_uri
+from theodolite.report.series import Series, legend_of
+from theodolite.steering.sweep import QUANTITIES
 
 if TYPE_CHECKING:
-    from theodolite.estimates.quantity import Quantity
+    from plotly.graph_objects import Figure as Plot
+
+    from theodolite.report.curves import Curve
+    from theodolite.runs.experiment import Row
     from theodolite.runs.run import Run
 
-__all__ = ["page"]
+__all__ = ["held_out", "over_rho", "page"]
 
 _DRAWN = ("diversity", "frechet_distance", "confidence", "accuracy")
 _SPARE = ("accuracy", "local_scaling_step")
 _ELSEWHERE = ("local_scaling", "held_out_correlation")
 _WIDEST = 2048
 """Pixels of a strip, at most."""
+
+_ASIDE = 0.006
+"""Of the range of rho: between the lines of two rewards, so that their intervals can be told apart."""
 
 
 def page(run: Run) -> Page:
@@ -64,7 +57,7 @@ def page(run: Run) -> Page:
         readings(it),
         [_strips(it), _change(it), _quality(it), _numbers(it), _reward(it), _limits(it)],
         [Facts("Guidance", {}, _rule(settings["norm"]))],
-        [Term(q.label, q.meaning, q.unit, q.formula, q.source, q.name) for q in QUANTITIES.values() if it.has(q.name)],
+        kit.terms_of(q for q in QUANTITIES.values() if it.has(q.name)),
         warnings=[done] if len(it.rewards) < planned else [],
         kind="guidance",
     )
@@ -80,19 +73,33 @@ def _rule(norm: str) -> str:
     )
 
 
-def _legend(names: Sequence[str]) -> Legend:
-    return Legend([(COLOURS[name], "solid", REWARDS[name]) for name in names])
+def _cell(reward: Series) -> Cell:
+    return Cell(reward.label, reward.key, swatch=reward.colour)
 
 
 def _strips(it: Guidance) -> Section:
-    blocks: list[Block] = []
-    for name in it.rewards:
-        rows = []
-        for rho in it.rhos:
-            about = f"samples guided by {REWARDS[name]}, rho {signed(rho)}"
-            rows.append((f"rho {signed(rho)}", [(data_uri(it.run.picture(unit_of(name, rho)), _WIDEST), about)]))
-        blocks += [_legend([name]), Pictures(rows, wide=True)]
-    return Section("strips", "Samples", ("A column has the same noise and the same condition throughout.",), blocks)
+    def row(reward: Series, rho: float) -> tuple[str, list[tuple[str, str]]]:
+        strip = data_uri(it.run.picture(unit_of(reward.key, rho)), _WIDEST)
+        return f"rho {signed(rho)}", [(strip, f"samples guided by {reward.label}, rho {signed(rho)}")]
+
+    strips = [(legend_of([item]), Pictures([row(item, rho) for rho in it.rhos], wide=True)) for item in it.series]
+    text = ("A column has the same noise and the same condition throughout.",)
+    return Section("strips", "Samples", text, [block for pair in strips for block in pair])
+
+
+def over_rho(it: Guidance, quantity: str, label: str, level: float | None = None) -> Plot:
+    """A quantity over the scales, a line a reward, with 95 % intervals; no mark where there is no number."""
+    from theodolite.report.curves import whiskers
+
+    curves = _curves({name: it.along(name, quantity) for name in it.rewards}, "rho")
+    apart = _ASIDE * (it.rhos[-1] - it.rhos[0])
+    return whiskers(curves, "rho", label, axis={"tickvals": it.rhos}, apart=apart, level=level)
+
+
+def _curves(rows: Mapping[str, Sequence[Row]], x: str) -> list[Curve]:
+    from theodolite.report.curves import curve_of
+
+    return [c for name, own in rows.items() for c in curve_of(own, x, REWARDS[name].label, REWARDS[name].colour)]
 
 
 def _change(it: Guidance) -> Section:
@@ -107,8 +114,8 @@ def _change(it: Guidance) -> Section:
         same if it.run.settings["norm"] == "unit" else own,
     )
     label = "Change of true local scaling over rho, for every reward; the numbers are in the table"
-    figure = Figure("change", label, lambda: over_rho(it, "local_scaling_change", "change of psi, nats", zero=True))
-    return Section("change", "Local scaling", text, [_legend(it.rewards), figure])
+    draw = partial(over_rho, it, "local_scaling_change", "change of psi, nats", level=0.0)
+    return Section("change", "Local scaling", text, [legend_of(it.series), Figure("change", label, draw)])
 
 
 def _quality(it: Guidance) -> Section:
@@ -117,48 +124,44 @@ def _quality(it: Guidance) -> Section:
         "scale, but these intervals are not of pairs."
     ]
     if not it.has("frechet_distance"):
-        text.append(
-            "There is no classifier for this model: diversity is that of the pixels, and nothing tells quality."
-        )
+        text += ["There is no classifier for this model: diversity is that of the pixels, and nothing tells quality."]
+    labels = {name: QUANTITIES[name].label for name in _DRAWN if it.has(name)}
     figures = [
-        Figure(name, f"{label} over rho, for every reward", _drawn(it, name), label[0].upper() + label[1:])
-        for name in _DRAWN
-        if it.has(name) and (label := QUANTITIES[name].label)
-    ]
-    return Section("quality", "Diversity and quality", text, [_legend(it.rewards), Figures(figures)])
-
-
-def _drawn(it: Guidance, name: str) -> Any:
-    return lambda: over_rho(it, name, QUANTITIES[name].label)
-
-
-def _numbers(it: Guidance) -> Section:
-    shown = [q for name, q in QUANTITIES.items() if name not in _ELSEWHERE and it.has(name)]
-    verdicts = [[Cell(REWARDS[name], name, swatch=COLOURS[name]), it.rises(name)] for name in it.rewards]
-    columns = [
-        Column("reward", "guided by"),
-        Column("rho"),
-        *(Column(q.name, q.label, q.unit, about=q.name, spare=q.name in _SPARE) for q in shown),
-    ]
-    rows = [
-        Row([Cell(REWARDS[name], name, swatch=COLOURS[name]), Cell(signed(rho), rho), *_cells(it, name, rho, shown)])
-        for name in it.rewards
-        for rho in it.rhos
+        Figure(name, f"{label} over rho, for every reward", partial(over_rho, it, name, label), label.capitalize())
+        for name, label in labels.items()
     ]
     return Section(
-        "numbers",
-        "Numbers",
-        ("Means with their standard errors.",),
-        [
-            Table("rises", "true local scaling over rho", ["reward", Column("rises", "rises at every step")], verdicts),
-            Table("guidance", f"{it.run.info['model']['name']} guided", columns, rows),
-        ],
+        "quality",
+        "Diversity and quality",
+        text[: 1 if it.has("frechet_distance") else 2],
+        [legend_of(it.series), Figures(figures)],
     )
 
 
-def _cells(it: Guidance, name: str, rho: float, shown: Sequence[Quantity]) -> list[Cell]:
-    numbers = [it.at(name, rho, quantity.name) for quantity in shown]
-    return [Cell("") if row is None else number_cell(row) for row in numbers]
+def _numbers(it: Guidance) -> Section:
+    quantities = [q for name, q in QUANTITIES.items() if name not in _ELSEWHERE and it.has(name)]
+    columns = [Column("reward", "guided by"), Column("rho"), *kit.columns_of(quantities, _SPARE)]
+    rows = [
+        [_cell(item), Cell(signed(rho), rho), *(it.at(item.key, rho, quantity.name) or "" for quantity in quantities)]
+        for item in it.series
+        for rho in it.rhos
+    ]
+    verdicts = [[_cell(item), it.rises(item.key)] for item in it.series]
+    tables = [
+        Table("rises", "true local scaling over rho", ["reward", Column("rises", "rises at every step")], verdicts),
+        Table("guidance", f"{it.run.info['model']['name']} guided", columns, rows),
+    ]
+    return Section("numbers", "Numbers", ("Means with their standard errors.",), tables)
+
+
+def held_out(records: Mapping[str, Sequence[Row]], levels: Sequence[float] = ()) -> Plot:
+    """Rank correlation of every learnt reward with its target by noise level; the guided levels are shaded."""
+    from theodolite.report.curves import whiskers
+    from theodolite.report.framing import logarithmic
+
+    more: dict[str, Any] = {"span": (-0.35, 1.05), "level": 0.0, "shaded": tuple(levels) or None}
+    axis = logarithmic([row["sigma"] for rows in records.values() for row in rows])
+    return whiskers(_curves(records, "sigma"), "noise level sigma", "Spearman, held out", axis=axis, **more)
 
 
 def _reward(it: Guidance) -> Section:
@@ -175,19 +178,17 @@ def _reward(it: Guidance) -> Section:
     )
     label = "Held-out Spearman correlation of every reward with its target by noise level"
     columns = [Column("reward"), *(Column(f"sigma_{row['sigma']:.2g}") for row in next(iter(records.values())))]
-    rows = [[Cell(REWARDS[name], name), *map(number_cell, record)] for name, record in records.items()]
+    rows = [[Cell(REWARDS[name].label, name), *record] for name, record in records.items()]
+    levels = it.run.about("reward-scaling").get("levels", ())
+    figure = Figure("held-out", label, partial(held_out, records, levels))
     table = Table("held_out", "Spearman correlation with the truth, held out, by noise level", columns, rows)
-    blocks: list[Block] = [
-        _legend(list(records)),
-        Figure("held-out", label, lambda: held_out(records, it.levels)),
-        table,
-    ]
-    return Section("reward", "Reward", text, blocks)
+    return Section("reward", "Reward", text, [legend_of([REWARDS[name] for name in records]), figure, table])
 
 
 def _limits(it: Guidance) -> Section:
     samples, judged = it.run.settings["samples"], it.has("frechet_distance")
     biased = " A Fréchet distance from so few samples is biased upwards, alike at every scale." if judged else ""
+    classifier = "Features and confidence are those of a small classifier, which may be sure of images that are wrong."
     limits = [
         "It is about this model at these settings, with one noise seed and one training of each reward: errors are "
         "over samples, not over trainings.",
@@ -197,9 +198,6 @@ def _limits(it: Guidance) -> Section:
         "that is known at more noise.",
         "No movement of diversity, Fréchet distance or confidence means none that "
         f"{samples} samples could show.{biased}",
+        *([classifier] if judged else []),
     ]
-    if judged:
-        limits.append(
-            "Features and confidence are those of a small classifier, which may be sure of images that are wrong."
-        )
     return Section("limits", "Limits", ("What this run cannot tell.",), [Text(limits)])

@@ -17,8 +17,8 @@ from theodolite.report.page import (
     Pictures,
     Section,
     Table,
-    Term,
     number_cell,
+    terms_of,
 )
 from theodolite.report.pictures import image_uri
 from theodolite.report.rounding import shown
@@ -89,7 +89,7 @@ def page(run: Run) -> Page:
                 "Fletcher 2018), with its full gradient; not surely the shortest of all.",
             )
         ],
-        [Term(q.label, q.meaning, q.unit, key=q.name) for q in _ALL],
+        terms_of(_ALL),
     )
 
 

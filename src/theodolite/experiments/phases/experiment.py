@@ -14,7 +14,6 @@ from theodolite.zoo import FAMILIES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from torch import Tensor
 
     from theodolite.estimates.quantity import Quantity
     from theodolite.families import Family, ParameterGrid
@@ -30,9 +29,6 @@ _OF_GENERATORS = ("anchor", "embedding", "size", "noise", "device")
 
 _PICTURES = 8
 """Of every region, and along every curve: what is still seen in a row of a page."""
-
-_CELLS = 7
-"""Cells along a side, at least: the direct metric takes differences over seven."""
 
 
 def _four(box: Sequence[float]) -> list[float]:
@@ -69,18 +65,11 @@ class Phases(Experiment):
     summary = SUMMARIES["phases"]
     arguments = (Argument("source", "A family of the zoo, or a generator with three anchors."),)
     settings = (
-        Setting(
-            name="anchor",
-            default=(),
-            many=True,
-            help="Three latents of a generator, each an image, a .safetensors file or seed:3.",
-            metavar="LATENT",
-        ),
+        Setting(name="anchor", default=(), many=True, metavar="LATENT", help="Three: image, .safetensors or seed:3."),
         Setting(
             name="embedding",
             default="patches",
-            help="Of a generator's images: pixels, patches (mean and spread of 8 x 8 patches) or "
-            "package.module:factory.",
+            help="Of a generator's images: pixels, patches (mean and spread of each 8 x 8) or package.module:factory.",
         ),
         SIZE,
         Setting(
@@ -88,30 +77,23 @@ class Phases(Experiment):
             default=0.05,
             kind=float,
             least=0,
-            help="Of a generator's latents, as a part of their size, below 1.",
             check=_below_one,
+            help="Part of the anchors' size, below 1.",
         ),
         Setting(name="side", kind=int, least=2, help="Of the Ising torus; 6 by default."),
         Setting(name="sites", kind=int, least=1, help="Of the TASEP chain; 24 by default."),
-        Setting(
-            name="box",
-            kind=float,
-            many=True,
-            check=_four,
-            metavar="LOW,HIGH,LOW,HIGH",
-            help="Low and high of the first parameter, then of the second.",
-        ),
+        Setting(name="box", kind=float, many=True, check=_four, metavar="LOW,HIGH,LOW,HIGH", help="Ends of both axes."),
         Setting(name="grid", kind=int, least=1, help="Cells along a side, 7 or more."),
         Setting(name="samples", kind=int, least=4, help="Draws of the parameters."),
-        Setting(
-            name="bundle", kind=int, least=1, help="Samples in a bundle; of features, the sharpness of posteriors."
-        ),
+        Setting(name="bundle", kind=int, least=1, help="Samples in a bundle; of features, posteriors' sharpness."),
+        # the smaller box is a unit of its own, whose identity holds the factor
         Setting(
             name="zoom",
             kind=float,
+            above=1,
             metavar="FACTOR",
+            role="places",
             help="Map again around the steepest cell, in a box so many times smaller.",
-            role="places",  # the smaller box is a unit of its own, whose identity holds the factor
         ),
         Setting(
             name="between",
@@ -129,29 +111,32 @@ class Phases(Experiment):
     requires: ClassVar = {"family": dict, "family.name": str, "family.parameters": list, "metric": str}
 
     def __init__(self, given: Mapping[str, Any]) -> None:
+        from theodolite.data.families import grid_over, named_family
         from theodolite.data.latents import check_ends
         from theodolite.data.plane_family import PlaneFamily, embedding_of
         from theodolite.families.sampling import check_samples
+        from theodolite.geodesics.phase_curves import requested_ends
 
         super().__init__(given)
-        self._check_settings()
-        family = self._family_of_zoo()
-        if family is None:
+        self._check_source()
+        self.known = named_family(given["source"], given)
+        if self.known is None:
             check_ends(given["anchor"])
             embedding_of(given["embedding"])
-        shape: Family | type[PlaneFamily] = family or PlaneFamily
-        self.grid = _grid(shape, given["box"], given["grid"])
-        self.between = _requested(given["between"] or (), self.grid)
+        shape: Family | type[PlaneFamily] = self.known or PlaneFamily
+        self.grid = grid_over(shape, given["box"], given["grid"])
+        self.between = requested_ends(given["between"] or (), self.grid)
         self.samples = given["samples"] or shape.samples
         if getattr(shape, "features", False):
             check_samples(self.samples, self.grid)
         self.units = ("level-0",) if given["zoom"] is None else ("level-0", "level-1")
-        self._known = family
 
-    def _check_settings(self) -> None:
+    def _check_source(self) -> None:
         """Refuse settings of another source, and a generator without its anchors."""
-        source = self.given["source"]
-        if _is_family(source):
+        from theodolite.maps import Autoencoder
+
+        source, anchors = self.given["source"], self.given["anchor"]
+        if not isinstance(source, str | os.PathLike | Autoencoder):
             return
         own = FAMILIES.get(source) if isinstance(source, str) else None
         taken = _OF_GENERATORS if own is None else own
@@ -160,23 +145,11 @@ class Phases(Experiment):
             if name not in taken and self.given[name] not in (defaults[name], None, []):
                 options = ", ".join(f"--{option}" for option in taken) or "no settings of its own"
                 raise InputError(f"--{name} does not belong to {source}, which takes {options}; leave it out")
-        if own is None and len(self.given["anchor"]) != 3:
+        if own is None and len(anchors) != 3:
             raise InputError(
-                f"three anchors expected with a generator, got {len(self.given['anchor'])}; give --anchor with three "
-                f"latents, or one of {', '.join(FAMILIES)} as the source"
+                f"three anchors expected with a generator, got {len(anchors)}; give --anchor with three latents, or "
+                f"one of {', '.join(FAMILIES)} as the source"
             )
-        if self.given["zoom"] is not None and self.given["zoom"] <= 1:
-            raise InputError(f"a zoom above 1 expected, got {self.given['zoom']:g}")
-
-    def _family_of_zoo(self) -> Family | None:
-        """The family that is named or given; None for a generator, which is loaded later."""
-        from theodolite.zoo.phase_families import family_of
-
-        source = self.given["source"]
-        if _is_family(source):
-            return source  # type: ignore[no-any-return]
-        own = FAMILIES.get(source) if isinstance(source, str) else None
-        return None if own is None else family_of(source, **{name: self.given[name] for name in own})
 
     def open(self) -> None:
         """Load the generator and read its anchors, where the source is one."""
@@ -184,8 +157,8 @@ class Phases(Experiment):
         from theodolite.data.plane_family import PlaneFamily
 
         self.model: Autoencoder | None = None
-        if self._known is not None:
-            self.source: Family = self._known
+        if self.known is not None:
+            self.source: Family = self.known
             return
         self.model = opened_autoencoder(self.given["source"], device=self.given["device"])
         self.device = self.model.device
@@ -193,20 +166,11 @@ class Phases(Experiment):
 
     def record(self) -> dict[str, Any]:
         """The family, the metric in use, and the generator."""
-        described = self.source.describe()
+        source, described = self.source, self.source.describe()
         model = {"model": described.pop("model")} if "model" in described else {}
-        family = {
-            "name": self.source.name,
-            "parameters": [*self.source.parameters],
-            "exponential": self.source.exponential,
-            "samples": self.samples,
-            **described,
-        }
-        return {
-            "family": family,
-            "metric": "Hessian of the potential" if self.source.exponential else "direct",
-            **model,
-        }
+        family = {"name": source.name, "parameters": [*source.parameters], "exponential": source.exponential}
+        metric = "Hessian of the potential" if source.exponential else "direct"
+        return {"family": {**family, "samples": self.samples, **described}, "metric": metric, **model}
 
     def content(self) -> dict[str, Any]:
         """The family, or the generator's fingerprint with where the anchors are from."""
@@ -221,8 +185,8 @@ class Phases(Experiment):
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """Map one level: draws, metric, potential, phases, geodesics, then pictures."""
-        from theodolite.experiments.phases.level import stored
         from theodolite.families import map_family
+        from theodolite.families.fields import packed_map
         from theodolite.geodesics import phase_curves
         from theodolite.geodesics.phase_curves import MOST_REGIONS
 
@@ -232,14 +196,15 @@ class Phases(Experiment):
         sitting.tell("geodesics")
         in_use = it.potential if it.exponential else None
         curves = phase_curves(it.direct, in_use, it.phases, self.between if n == 0 else ())
-        sitting.tell("pictures")
-        regions = range(min(it.phases.count, MOST_REGIONS))
-        pictured = [it.phases.climb(region, _PICTURES).tolist() for region in regions]
         rows = numbers(it.numbers, level=n)
-        for place, curve in enumerate(curves):
-            rows += numbers(curve.numbers, level=n, curve=place, kind=curve.kind)
-        arrays, about = stored(it, curves, pictured)
-        return Piece(rows, arrays, self._drawn(grid, pictured, curves), about)
+        for number, curve in enumerate(curves):
+            rows += numbers(curve.numbers, level=n, curve=number, kind=curve.kind)
+        sitting.tell("pictures")
+        pictured = [it.phases.climb(region, _PICTURES).tolist() for region in range(min(it.phases.count, MOST_REGIONS))]
+        arrays, about = packed_map(it)
+        arrays |= {f"curve-{number}": curve.points for number, curve in enumerate(curves)}
+        about |= {"pictured": pictured, "curves": [[curve.kind, curve.status] for curve in curves]}
+        return Piece(rows, arrays, self._pictures(grid, pictured, curves), about)
 
     def _zoomed(self, sitting: Sitting) -> ParameterGrid:
         """The smaller box around the steepest cell of the first level."""
@@ -248,7 +213,7 @@ class Phases(Experiment):
         height = sitting.piece("level-0").arrays["height"]
         return zoom(self.grid, self.grid.points[int(height.argmax())], self.given["zoom"])
 
-    def _drawn(
+    def _pictures(
         self, grid: ParameterGrid, pictured: Sequence[Sequence[int]], curves: Sequence[PhaseCurve]
     ) -> dict[str, Image]:
         """Samples of every large region from its floor up to its steepest cell, and along every curve."""
@@ -256,22 +221,22 @@ class Phases(Experiment):
 
         from theodolite.data.images import side_by_side
 
-        seed, drawn = self.given["seed"], {}
+        seed, pictures = self.given["seed"], dict[str, "Image"]()
         for region, cells in enumerate(pictured):
-            for n, picture in enumerate(self.source.pictures(grid.points[[*cells]], seed)):
-                drawn[f"region-{region}-{n}"] = picture
+            samples = self.source.pictures(grid.points[[*cells]], seed)
+            pictures |= {f"region-{region}-{n}": sample for n, sample in enumerate(samples)}
         for n, curve in enumerate(curves):
-            places = torch.linspace(0, len(curve.points) - 1, _PICTURES).round().long()
-            drawn[f"curve-{n}"] = side_by_side(self.source.pictures(curve.points[places], seed))
-        return drawn
+            along = torch.linspace(0, len(curve.points) - 1, _PICTURES).round().long()
+            pictures[f"curve-{n}"] = side_by_side(self.source.pictures(curve.points[along], seed))
+        return pictures
 
     @classmethod
     def derive(cls, run: Run) -> Derived:
         """The table of cells."""
-        from theodolite.experiments.phases.level import Level
+        from theodolite.families.fields import MapFields
 
-        levels = [Level(run.piece(unit)) for unit in run.units]
-        return Derived(tables={"cells": [row for n, level in enumerate(levels) for row in level.cells(n)]})
+        maps = enumerate(MapFields(run.arrays(unit), run.about(unit)) for unit in run.units)
+        return Derived(tables={"cells": [{"level": n, **row} for n, fields in maps for row in fields.cells()]})
 
     @classmethod
     def page(cls, run: Run) -> Page:
@@ -283,45 +248,10 @@ class Phases(Experiment):
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
         """What the numbers of a level and of a geodesic are called."""
-        from theodolite.experiments.phases.page import QUANTITIES
+        from theodolite.families.family_map import QUANTITIES as OF_MAPS
+        from theodolite.geodesics.phase_curves import QUANTITIES as OF_CURVES
 
-        return QUANTITIES
-
-
-def _is_family(source: Any) -> bool:
-    from theodolite.maps import Autoencoder
-
-    return not isinstance(source, str | os.PathLike | Autoencoder)
-
-
-def _grid(family: Any, box: Sequence[float] | None, cells: int | None) -> ParameterGrid:
-    """The cells of the first level, if the family knows their box."""
-    from theodolite.families import ParameterGrid
-
-    low, high = family.box if box is None else ((box[0], box[2]), (box[1], box[3]))
-    side = cells or family.cells
-    if side < _CELLS:
-        raise InputError(f"at least {_CELLS} cells along a side expected, got {side}; give a larger --grid")
-    grid = ParameterGrid(low, high, (side, side))
-    check = getattr(family, "check", None)
-    if check is not None:
-        check(grid)
-    return grid
-
-
-def _requested(between: Sequence[Sequence[float]], grid: ParameterGrid) -> list[Tensor]:
-    """The ends of each geodesic that is named, `(2, 2)`."""
-    import torch
-
-    pairs = [torch.tensor(four, dtype=torch.float64).unflatten(0, (2, 2)) for four in between]
-    for four, pair in zip(between, pairs):
-        if not bool(grid.inside(pair).all()):
-            raise InputError(
-                f"ends of a geodesic in the box {grid.low} to {grid.high} expected as four numbers, got {tuple(four)}"
-            )
-        if torch.equal(*pair):
-            raise InputError(f"two ends of a geodesic expected, got {tuple(four[:2])} twice")
-    return pairs
+        return {quantity.name: quantity for quantity in (*OF_MAPS, *OF_CURVES)}
 
 
 EXPERIMENT = Phases

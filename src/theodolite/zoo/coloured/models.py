@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -121,6 +122,44 @@ class ConditionalDiffusion:
         seen = [logits.argmax(-1) for logits in self.classifier(self.decode(points))]
         return (seen[0] == digit) & (seen[1] == colour)
 
+    def labels(self, n: int, most: int | None = None) -> Tensor:
+        """Labels `(n, 2)` of conditions that it knows, in turn: all of these, or `most` spread over them."""
+        chosen = self.conditions[:: max(1, len(self.conditions) // most)] if most else self.conditions
+        return labels_of([*chosen]).repeat(-(-n // len(chosen)), 1)[:n]
+
+    def judging(self, labels: Tensor, *, references: int = 1000, seed: int = 0) -> dict[str, Any]:
+        """What its samples are judged by, the arguments of `theodolite.steering.Judge`: features and scores.
+
+        Both are of the classifier, and the reference is handwriting that no model was trained on. Confidence is the
+        probability that the classifier gives to the digit and the colour of `labels`, accuracy the share of samples
+        where both are its first choice.
+
+        Args:
+            labels: the condition of each sample, `(n, 2)`.
+            references: images of the same conditions, in turn, that the Fréchet distance refers to.
+            seed: of these.
+        """
+        wanted = labels.cpu().repeat(-(-references // len(labels)), 1)[:references]
+        images = coloured_digits(wanted, side=16 if self.autoencoder is None else 32, held_out=True, generator=seed)[0]
+        weight = next(self.classifier.parameters())
+        with torch.no_grad():
+            reference = self.classifier.features(images.to(weight))
+
+        def right(points: Tensor, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+            """The product of a score of digit and of colour, each of logits and labels."""
+            digit, colour = map(score, self.classifier(self.decode(points)), labels.to(weight.device).T)
+            return digit * colour
+
+        return {
+            "features": lambda points: self.classifier.features(self.decode(points)),
+            "reference": reference,
+            "scores": {
+                "confidence": lambda points: right(points, lambda logits, own: _chosen(logits.softmax(-1), own)),
+                "accuracy": lambda points: right(points, lambda logits, own: (logits.argmax(-1) == own).double()),
+            },
+            "groups": labels[:, 0] * 100 + labels[:, 1],
+        }
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> ConditionalDiffusion:
         """A copy with its weights moved or converted."""
         autoencoder = None if self.autoencoder is None else self.autoencoder.to(device, dtype)
@@ -129,6 +168,11 @@ class ConditionalDiffusion:
 
     def __repr__(self) -> str:
         return f"ConditionalDiffusion({self.name}, shape={self.shape})"
+
+
+def _chosen(values: Tensor, columns: Tensor) -> Tensor:
+    """Of each row of `(n, k)` the entry in its column, `(n,)`."""
+    return values.gather(1, columns[:, None])[:, 0]
 
 
 def conditional_diffusion() -> ConditionalDiffusion:

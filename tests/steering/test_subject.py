@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from theodolite.experiments.guide.subject import coloured_judge
+from theodolite.steering import Judge
 from theodolite.zoo import coloured_digits, conditional_diffusion
 from theodolite.zoo.coloured import labels_of
 
@@ -11,8 +11,9 @@ def test_the_zoos_classifier_is_sure_of_data_and_not_of_other_labels():
     model = conditional_diffusion()
     images, labels = coloured_digits([(3, "red"), (8, "green")] * 6, held_out=True, generator=0)
     points = model.autoencoder.encode(images)
-    right = dict(coloured_judge(model, labels, references=60)(points))
-    wrong = dict(coloured_judge(model, labels_of([(3, "blue"), (8, "red")] * 6), references=60)(points))
+    right = dict(Judge(**model.judging(labels, references=60))(points))
+    others = labels_of([(3, "blue"), (8, "red")] * 6)
+    wrong = dict(Judge(**model.judging(others, references=60))(points))
     assert float(right["confidence"].value) > 0.8
     assert float(wrong["confidence"].value) < 0.1
     assert float(wrong["accuracy"].value) == 0.0
