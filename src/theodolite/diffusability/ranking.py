@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import permutations
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from theodolite.diffusability.gap import compared, few_groups, gap
+from theodolite.diffusability.gap import DEVIATIONS, compared, few_groups, gap
 from theodolite.diffusability.space import Space
 from theodolite.estimates import Estimate, Resamples, student_cdf
 
@@ -115,3 +117,37 @@ class Ranking:
     def message(self) -> str:
         """What to know about all errors; empty where there are sources enough."""
         return few_groups(self.resamples.groups)
+
+    def numbers(self) -> Iterator[tuple[str, Estimate, int, dict[str, Any]]]:
+        """Every number of the ranking: its name, an estimate, which entry of that it is, and what it is of.
+
+        Curves over noise come first, of the images and every model as the best denoiser and the Gaussian one see them
+        (``undetermined`` where a denoiser's Jacobian was not taken); then gaps, and both orders of every pair. What
+        lies in [0, 1] comes with the `low` and `high` end of its interval inside it.
+        """
+        for space in (self.images, *(model.space for model in self.models)):
+            for denoiser, seen in (("best", space), ("gaussian", space.gaussian)):
+                yield from _over_noise(space, denoiser, seen.curves(self.resamples))
+        for model, own in zip(self.models, self.gaps):
+            yield from _over_noise(model.space, "best", {name: own[name] for name in DEVIATIONS})
+        for model, own in zip(self.models, self.gaps):
+            for name, estimate in (("gap", own), ("gap_gaussian", own["gaussian"])):
+                yield name, estimate, 0, {"space": model.name, **_inside(estimate)}
+            yield "shift", own["shift"], 0, {"space": model.name}
+        for i, j in permutations(range(len(self.models)), 2):
+            pair, order = {"first": self.models[i].name, "second": self.models[j].name}, self.order(i, j)
+            yield "order_probability", order, 0, {**pair, **_inside(order)}
+            yield "gap_difference", self.differences(i, j), 0, pair
+
+
+def _over_noise(
+    space: Space, denoiser: str, curves: Mapping[str, Estimate]
+) -> Iterator[tuple[str, Estimate, int, dict[str, Any]]]:
+    for quantity, curve in curves.items():
+        for place, (tau, t) in enumerate(zip(space.tau.tolist(), space.t.tolist())):
+            yield quantity, curve, place, {"space": space.name, "denoiser": denoiser, "tau": tau, "t": t}
+
+
+def _inside(estimate: Estimate) -> dict[str, float]:
+    low, high = (float(end) for end in estimate.interval())
+    return {"low": max(low, 0.0), "high": min(high, 1.0)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -220,8 +220,7 @@ class Rank(Experiment):
     @classmethod
     def derive(cls, run: Run) -> Derived:
         """Curves of every space, the gap of every model, and how sure the order of every pair is."""
-        ranking = ranking_of(run)
-        return Derived([*_curve_rows(ranking), *_model_rows(ranking), *_pair_rows(ranking)])
+        return Derived([number(name, e, place, **where) for name, e, place, where in ranking_of(run).numbers()])
 
     @classmethod
     def page(cls, run: Run) -> Page:
@@ -288,46 +287,6 @@ def _space(run: Run, unit: str, label: str) -> Space:
     arrays, told = run.arrays(unit), run.about(unit)["space"]
     fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
     return Space(**{**fields, "name": label, **{name: arrays[name] for name in _TENSORS}})
-
-
-def _curve_rows(ranking: Ranking) -> Iterator[Row]:
-    from theodolite.diffusability.gap import DEVIATIONS
-
-    for space in (ranking.images, *(model.space for model in ranking.models)):
-        for denoiser, seen in (("best", space), ("gaussian", space.gaussian)):
-            yield from _over_noise(space, denoiser, seen.curves(ranking.resamples))
-    for model, gap in zip(ranking.models, ranking.gaps):
-        yield from _over_noise(model.space, "best", {name: gap[name] for name in DEVIATIONS})
-
-
-def _over_noise(space: Space, denoiser: str, curves: Mapping[str, Estimate]) -> Iterator[Row]:
-    """A row a level; ``undetermined`` where a denoiser's Jacobian was not taken."""
-    for quantity, curve in curves.items():
-        for place, (tau, t) in enumerate(zip(space.tau.tolist(), space.t.tolist())):
-            yield number(quantity, curve, place, space=space.name, denoiser=denoiser, tau=tau, t=t)
-
-
-def _model_rows(ranking: Ranking) -> Iterator[Row]:
-    for model, gap in zip(ranking.models, ranking.gaps):
-        for name, estimate in (("gap", gap), ("gap_gaussian", gap["gaussian"])):
-            yield number(name, estimate, space=model.name, **_within(estimate))
-        yield number("shift", gap["shift"], space=model.name)
-
-
-def _within(estimate: Estimate) -> dict[str, Any]:
-    """The 95 % interval of a number that lies in [0, 1]."""
-    low, high = (float(end) for end in estimate.interval())
-    return {"low": max(low, 0.0), "high": min(high, 1.0)}
-
-
-def _pair_rows(ranking: Ranking) -> Iterator[Row]:
-    for i, first in enumerate(ranking.models):
-        for j, second in enumerate(ranking.models):
-            if i != j:
-                pair: dict[str, Any] = {"first": first.name, "second": second.name}
-                order = ranking.order(i, j)
-                yield number("order_probability", order, **pair, **_within(order))
-                yield number("gap_difference", ranking.differences(i, j), **pair)
 
 
 EXPERIMENT = Rank
