@@ -77,6 +77,9 @@ def test_what_is_saved_is_what_is_read(tmp_path, shape):
     torch.testing.assert_close(before(z, 0.5), after(z, 0.5))
     assert after.record == before.record
     assert (after.data, after.low, after.high, after.centre) == (before.data, before.low, before.high, before.centre)
+    assert after.fingerprint() == before.fingerprint()
+    after.mean.add_(0.1)
+    assert after.fingerprint() != before.fingerprint()
 
 
 def test_the_same_seed_gives_the_same_reward():

@@ -101,5 +101,7 @@ def test_an_unfinished_run_shows_the_level_that_is_finished(run, tmp_path):
 def test_a_run_without_a_map_says_so(run, tmp_path):
     shutil.copytree(run.path, tmp_path / "run")
     (tmp_path / "run" / "quantities.parquet").unlink()
+    record = json.loads((run.path / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**record, "status": "interrupted", "sittings": []}))
     with pytest.raises(InputError, match="no finished map"):
         page(read_run(tmp_path / "run"))

@@ -37,8 +37,8 @@ def _four(box: Sequence[float]) -> list[float]:
     return [*box]
 
 
-def _below_one(noise: float) -> float:
-    if noise >= 1:
+def _part(noise: float) -> float:
+    if not 0 <= noise < 1:
         raise InputError(f"noise in [0, 1) expected, as a part of the anchors' size, got {noise:g}")
     return noise
 
@@ -65,7 +65,13 @@ class Phases(Experiment):
     summary = SUMMARIES["phases"]
     arguments = (Argument("source", "A family of the zoo, or a generator with three anchors."),)
     settings = (
-        Setting(name="anchor", default=(), many=True, metavar="LATENT", help="Three: image, .safetensors or seed:3."),
+        Setting(
+            name="anchor",
+            default=(),
+            many=True,
+            metavar="LATENT",
+            help="Three latents of a generator, each an image, a .safetensors file or seed:3.",
+        ),
         Setting(
             name="embedding",
             default="patches",
@@ -73,16 +79,11 @@ class Phases(Experiment):
         ),
         SIZE,
         Setting(
-            name="noise",
-            default=0.05,
-            kind=float,
-            least=0,
-            check=_below_one,
-            help="Part of the anchors' size, below 1.",
+            name="noise", default=0.05, kind=float, check=_part, help="Of latents, as a part of the anchors' size."
         ),
         Setting(name="side", kind=int, least=2, help="Of the Ising torus; 6 by default."),
         Setting(name="sites", kind=int, least=1, help="Of the TASEP chain; 24 by default."),
-        Setting(name="box", kind=float, many=True, check=_four, metavar="LOW,HIGH,LOW,HIGH", help="Ends of both axes."),
+        Setting(name="box", kind=float, many=True, check=_four, metavar="LOW,HIGH,LOW,HIGH", help="Of each parameter."),
         Setting(name="grid", kind=int, least=1, help="Cells along a side, 7 or more."),
         Setting(name="samples", kind=int, least=4, help="Draws of the parameters."),
         Setting(name="bundle", kind=int, least=1, help="Samples in a bundle; of features, posteriors' sharpness."),
