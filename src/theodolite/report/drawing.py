@@ -22,6 +22,7 @@ __all__ = [
     "escaped",
     "figure_of",
     "heat",
+    "heat_of",
     "is_drawn",
     "layout_of",
     "lines",
@@ -120,22 +121,37 @@ def lines(
     across: str,
     up: str,
     marked: bool = True,
+    *,
+    joined: bool = True,
+    logarithmic: bool = False,
 ) -> Figure:
-    """Curves by name, each `(x, y)` in its colour; `across` and `up` are the titles of the axes."""
+    """Curves by name, each `(x, y)` in its colour; `across` and `up` are the titles of the axes.
+
+    Args:
+        curves: by name.
+        colours: by name.
+        across: title of the axis of `x`.
+        up: title of the axis of `y`.
+        marked: draw the points too.
+        joined: draw the lines; without them points are paler, since many lie on each other.
+        logarithmic: both axes.
+    """
+    mode = "markers" if not joined else "lines+markers" if marked else "lines"
     traces = [
         {
             "type": "scatter",
-            "mode": "lines+markers" if marked else "lines",
+            "mode": mode,
             "name": name,
             "x": short(x),
             "y": short(y),
             "line": {"color": colours[name], "width": 2},
-            "marker": {"size": 5},
+            "marker": {"size": 5} if joined else {"size": 6, "color": palette.faded(colours[name], 0.7)},
             "hovertemplate": f"{name}: %{{x}}, %{{y}}<extra></extra>",
         }
         for name, (x, y) in curves.items()
     ]
-    return chart(traces, across, up)
+    axis = {"type": "log", "nticks": 5} if logarithmic else None
+    return chart(traces, across, up, x=axis, y=axis)
 
 
 def escaped(text: str) -> str:
@@ -197,8 +213,20 @@ def categories(x: Any, y: Any, labels: Any, title: str, across: str, up: str, to
     return {**field, **own, "hovertemplate": field["hovertemplate"].replace("%{z:.4g}", "%{text}")}
 
 
+def heat_of(rows: Sequence[Mapping[str, Any]], across: str, up: str, title: str) -> dict[str, Any] | None:
+    """The field of rows of a run's table over two of their columns, with its errors; None where none is a number."""
+    import numpy as np
+
+    numbers = {(row[across], row[up]): row for row in rows if is_drawn(row)}
+    x, y = (sorted({row[axis] for row in rows}) for axis in (across, up))
+    values, errors = (
+        np.array([[numbers.get((a, b), {}).get(name, math.nan) for a in x] for b in y]) for name in ("value", "stderr")
+    )
+    return heat(x, y, values, title, across, up, stderr=errors, clipped=0.0) if numbers else None
+
+
 def _finite_rows(values: Any) -> list[list[float | None]]:
-    return [[float(f"{value:.5g}") if value - value == 0 else None for value in row] for row in values.tolist()]
+    return [[float(f"{value:.6g}") if value - value == 0 else None for value in row] for row in values.tolist()]
 
 
 def named_points(points: Mapping[str, tuple[float, float]]) -> list[dict[str, Any]]:

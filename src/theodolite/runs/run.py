@@ -164,6 +164,17 @@ class Run:
             table = table.filter(pc.is_null(column) if value is None else pc.equal(column, value))
         return list(table.to_pylist())
 
+    @cached_property
+    def derived_rows(self) -> list[Row]:
+        """Rows that follow from several units; where a killed process did not come to them, they are worked out here.
+
+        Raises:
+            InputError: too few units are finished.
+        """
+        stored = [] if self.info["status"] == "running" else self.rows(unit=None)
+        empty = dict.fromkeys(["unit", *self.experiment.coordinates])
+        return stored or [{**empty, **row} for row in self.experiment.derive(self).rows]
+
     def _of(self, quantity: str) -> pa.Table:
         if quantity not in self._by_quantity:
             measured = ", ".join(self.quantities)
