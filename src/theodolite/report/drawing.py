@@ -177,7 +177,11 @@ def heat(
     import numpy as np
 
     finite = np.asarray(values)[np.isfinite(values)]
-    ends = dict(zip(("zmin", "zmax"), map(float, np.quantile(finite, (clipped, 1 - clipped))))) if len(finite) else {}
+    ends = (
+        dict(zip(("zmin", "zmax"), map(float, np.quantile(finite, (clipped, 1 - clipped)))))
+        if len(finite) and clipped
+        else {}
+    )
     about = "" if stderr is None else " ± %{customdata:.2g}"
     return {
         "type": "heatmap",
