@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from theodolite.estimates.quantity import Quantity
 from theodolite.report import palette
-from theodolite.report.drawing import figure_of, heat_of, is_drawn, layout_of, named_points, plain_axis
+from theodolite.report.drawing import chart, heat_of, is_drawn, named_points
 from theodolite.report.page import (
     Cell,
     Column,
@@ -19,6 +19,7 @@ from theodolite.report.page import (
     Pictures,
     Section,
     Table,
+    columns_of,
     interval_cell,
     number_cell,
     numbers_by,
@@ -81,10 +82,6 @@ def _label(quantity: str) -> str:
     return QUANTITIES[quantity].label
 
 
-def _columns(quantities: Iterable[str]) -> list[Column]:
-    return [Column(name, _label(name), about=name) for name in quantities]
-
-
 def _values(rows: Iterable[Row]) -> list[float]:
     return [row["value"] for row in rows if is_drawn(row)]
 
@@ -130,13 +127,11 @@ def plane_map(cells: Sequence[Row], anchors: Mapping[str, tuple[float, float]], 
 
     def draw() -> Plot | None:
         field = heat_of(cells, "a", "b", quantity.label)
-        axis = {**plain_axis(), "showgrid": False, "constrain": "domain", "fixedrange": True}
-        axes = {
-            "xaxis": {**axis, "title": {"text": "a"}},
-            "yaxis": {**axis, "title": {"text": "b"}, "scaleanchor": "x"},
-        }
-        layout = {**layout_of(), "margin": {"l": 44, "r": 8, "t": 8, "b": 44}, **axes}
-        return field and figure_of([field, *named_points(anchors)], layout)
+        if field is None:
+            return None
+        axis = {"showgrid": False, "constrain": "domain", "fixedrange": True}
+        traces, margin = [field, *named_points(anchors)], {"l": 44, "r": 8, "t": 8, "b": 44}
+        return chart(traces, "a", "b", x=axis, y={**axis, "scaleanchor": "x"}, margin=margin)
 
     label = f"{quantity.label} over the plane of a and b"
     return Figure(quantity.name, label, draw, quantity.label, size="square", empty="No cell has a number.")
@@ -170,7 +165,7 @@ def _every_cell(cells: Sequence[Row]) -> Table:
         ([f"a = {at['a']:.3g}, b = {at['b']:.3g}", at["a"], at["b"]], {row["quantity"]: row for row in own})
         for at, own in grouped(cells, "a", "b")
     ]
-    heads: list[str | Column] = ["cell", "a", "b", *_columns(names)]
+    heads: list[str | Column] = ["cell", "a", "b", *columns_of(QUANTITIES[name] for name in names)]
     return Table("cells", "every cell", heads, numbers_by(lines, names), brief=False, folded=True, sortable=True)
 
 
@@ -349,7 +344,7 @@ def _of_corruptions(rows: Sequence[Row], series: Sequence[Series]) -> list[Table
         "Spearman, over severities 0 to 4 of each image; mean over source photographs.",
         "",
     )
-    columns, tables = _columns(_OF_IMAGES), []
+    columns, tables = columns_of(QUANTITIES[name] for name in _OF_IMAGES), []
     for name, (own, title), caption in zip(("sensitivity", "rank_correlation", "clean"), kinds, captions):
         of = crossed(own, "corruption", "quantity")
         heads = [(item.label, item.key) for item in series] if name != "clean" else [("mean", None)]
