@@ -28,6 +28,7 @@ __all__ = [
     "lines",
     "named_points",
     "plain_axis",
+    "scattered",
     "short",
     "strips",
     "upright",
@@ -121,37 +122,47 @@ def lines(
     across: str,
     up: str,
     marked: bool = True,
-    *,
-    joined: bool = True,
-    logarithmic: bool = False,
 ) -> Figure:
-    """Curves by name, each `(x, y)` in its colour; `across` and `up` are the titles of the axes.
-
-    Args:
-        curves: by name.
-        colours: by name.
-        across: title of the axis of `x`.
-        up: title of the axis of `y`.
-        marked: draw the points too.
-        joined: draw the lines; without them points are paler, since many lie on each other.
-        logarithmic: both axes.
-    """
-    mode = "markers" if not joined else "lines+markers" if marked else "lines"
+    """Curves by name, each `(x, y)` in its colour; `across` and `up` are the titles of the axes."""
     traces = [
         {
             "type": "scatter",
-            "mode": mode,
+            "mode": "lines+markers" if marked else "lines",
             "name": name,
             "x": short(x),
             "y": short(y),
             "line": {"color": colours[name], "width": 2},
-            "marker": {"size": 5} if joined else {"size": 6, "color": palette.faded(colours[name], 0.7)},
+            "marker": {"size": 5},
             "hovertemplate": f"{name}: %{{x}}, %{{y}}<extra></extra>",
         }
         for name, (x, y) in curves.items()
     ]
-    axis = {"type": "log", "nticks": 5} if logarithmic else None
-    return chart(traces, across, up, x=axis, y=axis)
+    return chart(traces, across, up)
+
+
+def scattered(groups: Mapping[str, tuple[Any, Any]], colours: Mapping[str, str], across: str, up: str) -> Figure | None:
+    """Points `(x, y)` by group on logarithmic axes, those that are positive numbers; None where there is none.
+
+    Args:
+        groups: by name.
+        colours: by name; paler here, since points may lie on each other.
+        across: title of the axis of `x`.
+        up: title of the axis of `y`.
+    """
+    drawn = {name: [p for p in zip(*ends) if all(0 < c < math.inf for c in p)] for name, ends in groups.items()}
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": short(x for x, _ in points),
+            "y": short(y for _, y in points),
+            "marker": {"size": 6, "color": palette.faded(colours[name], 0.7)},
+            "hovertemplate": f"{name}<br>{across} %{{x:.4g}}, {up} %{{y:.4g}}<extra></extra>",
+        }
+        for name, points in drawn.items()
+    ]
+    axis = {"type": "log", "nticks": 5}
+    return chart(traces, across, up, x=axis, y=axis) if any(drawn.values()) else None
 
 
 def escaped(text: str) -> str:

@@ -175,6 +175,19 @@ class Run:
         empty = dict.fromkeys(["unit", *self.experiment.coordinates])
         return stored or [{**empty, **row} for row in self.experiment.derive(self).rows]
 
+    def values(self, units: Sequence[str], by: str) -> dict[Any, dict[str, np.ndarray[Any, Any]]]:
+        """Every quantity at some units, `(n,)`, by a coordinate and by name; NaN where it is no number to rank by."""
+        from theodolite.estimates import NOT_NUMBERS
+
+        place = {unit: row for row, unit in enumerate(units)}
+        values: dict[Any, dict[str, np.ndarray[Any, Any]]] = {}
+        for row in self.table.select(["unit", by, "quantity", "value", "status"]).to_pylist():
+            if row["unit"] in place:
+                column = values.setdefault(row[by], {}).setdefault(row["quantity"], np.full(len(place), np.nan))
+                if row["status"] not in NOT_NUMBERS:
+                    column[place[row["unit"]]] = row["value"]
+        return values
+
     def _of(self, quantity: str) -> pa.Table:
         if quantity not in self._by_quantity:
             measured = ", ".join(self.quantities)

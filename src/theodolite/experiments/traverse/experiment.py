@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from theodolite.descriptors.together import Measurements
     from theodolite.estimates import Estimate
     from theodolite.estimates.quantity import Quantity
-    from theodolite.report.page import Page
     from theodolite.runs.run import Run
 
 __all__ = ["COMMON", "CORRUPTIONS", "DENOISING", "DESCRIPTORS", "EXPERIMENT", "PLANE", "Points", "Traverse", "summary"]
@@ -178,13 +177,6 @@ class Traverse(Experiment):
         """Means, differences, AUROC; changes, sensitivities and correlations with severity; of a plane nothing."""
         points = [row for row in run.table.to_pylist() if row["unit"] is not None]
         return Derived([*_design(run.arguments["over"]).summaries(points)])
-
-    @classmethod
-    def page(cls, run: Run) -> Page:
-        """Maps or lines, pictures, and tables."""
-        from theodolite.experiments.traverse.page import page
-
-        return page(run)
 
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
