@@ -29,7 +29,6 @@ _INTERPOLATED = 2
 
 _BATCH = 14
 """Pairs of the same prompts that are measured together: enough to fill a processor, few enough to be lost to a kill."""
-_CHECKED_AT = 3
 _STEPS = (0.01, 0.02, 0.04)
 """Steps of the precision of differences: the released one, half and twice of it."""
 _OF_PAIRS, _OF_CLAIMS = ("condition", "prompt"), ("claim", "beside", "part", "pair")
@@ -114,6 +113,7 @@ class Decouple(Experiment):
         self.device, shape = self.first.device, self.first.latent_shape
         if len(shape) < 2 or None in shape:
             raise InputError(f"a sampler of points (channels, *space) of known size expected, got {shape}")
+        self.shape = tuple(size for size in shape if size is not None)
         noise = self._noise(self.pairs[:1])
         subspace_dimension(self.given["dimension"], noise.numel())
         with torch.no_grad():
@@ -128,7 +128,7 @@ class Decouple(Experiment):
         """The model, and the conditions of each pair of prompts."""
         from theodolite.data.conditions import word_of
 
-        model = {"name": self.name, "fingerprint": self.first.fingerprint(), "shape": [*self.first.latent_shape]}
+        model = {"name": self.name, "fingerprint": self.first.fingerprint(), "shape": [*self.shape]}
         return {"model": model, "prompts": [[word_of(side) for side in pair] for pair in self.prompts]}
 
     def content(self) -> dict[str, Any]:
@@ -137,7 +137,7 @@ class Decouple(Experiment):
 
     def checked_map(self) -> tuple[LatentMap, Tensor, str] | None:
         """The first sampler at up to three noises; none for the paper's forward differences."""
-        return None if self.given["paper"] else (self.first, self._noise(self.pairs[:_CHECKED_AT]), self.name)
+        return None if self.given["paper"] else (self.first, self._noise(self.pairs[:3]), self.name)
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """One pair, with those of its batch, which are handed out as they are asked for; or what differences do."""
@@ -221,8 +221,8 @@ class Decouple(Experiment):
     def _noise(self, batch: Sequence[str]) -> Tensor:
         from theodolite.estimates import Seeds
 
-        shape: Any = self.first.latent_shape
-        return Seeds(self._seeds(batch), len(batch)).normal("noise", *shape).to(self.first.device, self.first.dtype)
+        draws = Seeds(self._seeds(batch), len(batch)).normal("noise", *self.shape)
+        return draws.to(self.first.device, self.first.dtype)
 
     @classmethod
     def derive(cls, run: Run) -> Derived:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from theodolite.estimates.quantity import Quantity
 from theodolite.report import palette
@@ -25,6 +24,7 @@ from theodolite.report.page import (
     Term,
     columns_of,
     interval_cell,
+    number_cell,
     numbers_by,
     terms_of,
 )
@@ -34,6 +34,7 @@ from theodolite.runs.rows import crossed, where
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Plot
+    from torch import Tensor
 
     from theodolite.experiments.decouple.pairs import Pairs
     from theodolite.runs.experiment import Row
@@ -46,11 +47,10 @@ _LEGEND = Legend([(colour, "square", kind) for kind, colour in _COLOURS.items()]
 _PAIRS = (("lc", "phfe"), ("ls_max", "phfe"), ("lc", "q"), ("ls_max", "q"))
 _SHORT = {"lc": "LC", "phfe": "PHFE", "ls_max": "LS", "q": "q"}
 _CARDS = 8
+_TITLE = "Do scaling, rotation and detail come apart?"
 _VERDICTS = ("holds", "fails", "undecided")
 _UNUSUAL = "what the prompt asks for, not what the sample shows: a model may compose what it never saw"
 _HOTSPOT = "a cell that bends more than 95 % of all cells of normal samples; wasted where it adds no detail"
-
-
 _OWN = (
     Quantity("recognised", "Recognised", meaning="1 where the classifier sees in a sample what was asked for"),
     Quantity("claim", "Claim", meaning="what decides a claim of the paper, or stands beside it"),
@@ -96,15 +96,14 @@ def page(run: Run) -> Page:
         *([_precision(run)] if settings["paper"] else []),
     ]
     method = [Facts("Conditions", dict(prompts), "Normal, and the unusual one beside it.")]
-    known = quantities()
-    explained = [known[name] for name in run.quantities if name != "claim" and name in known and known[name].meaning]
+    explained = (q for q in quantities().values() if q.name in run.quantities and q.meaning and q.name != "claim")
     glossary = [
         *terms_of(explained),
         Term("Hotspot", _HOTSPOT, source="named by Liang, Chen and Lai 2026; defined here"),
         Term("Unusual", _UNUSUAL),
     ]
-    title = "Do scaling, rotation and detail come apart?"
-    return Page(title, facts, _readings(verdicts, claimed), sections, method, glossary, (), _warnings(pairs))
+    readings, warnings = _readings(verdicts, claimed), _warnings(pairs)
+    return Page(_TITLE, facts, readings, sections, method, glossary, warnings=warnings)
 
 
 def _warnings(pairs: Pairs) -> list[str]:
@@ -112,20 +111,15 @@ def _warnings(pairs: Pairs) -> list[str]:
     if (pairs.run.info.get("self_check") or {}).get("first_order_holds") is False:
         return []
     lost = {kind: int(side["lc"].isnan().sum()) for kind, side in pairs.values.items()}
-    return [
-        f"{count} of {len(pairs.names)} {kind} samples have no leading direction, since their spectral gap closes; "
-        "they are left out of what needs LC."
-        for kind, count in lost.items()
-        if count
-    ]
+    why = "samples have no leading direction, since their spectral gap closes; they are left out of what needs LC."
+    return [f"{count} of {len(pairs.names)} {kind} {why}" for kind, count in lost.items() if count]
 
 
 def _readings(verdicts: list[Row], claimed: Mapping[str, Mapping[str | None, Row]]) -> list[str]:
     """The result in sentences, and no more than it says."""
-    counts = Counter(claim["verdict"] for claim in verdicts)
     ids = {word: [claim["id"] for claim in verdicts if claim["verdict"] == word] for word in _VERDICTS}
     told = "; ".join(f"{word}: {', '.join(own)}" for word, own in ids.items() if own)
-    hold, fail, open_ = (counts[word] for word in _VERDICTS)
+    hold, fail, open_ = (len(ids[word]) for word in _VERDICTS)
     sentences = [f"Of eight claims, {hold} hold, {fail} fail and {open_} are undecided ({told})."]
     normal, unusual = (claimed["C1"].get(side) for side in _COLOURS)
     auroc = claimed["C3"][None]
@@ -142,15 +136,12 @@ def _claims(pairs: Pairs, verdicts: list[Row], claimed: Mapping[str, Mapping[str
     for claim in verdicts:
         id, verdict, own = claim["id"], claim["verdict"], claimed[claim["id"]]
         text = Cell(f"{claim['text'][0].upper()}{claim['text'][1:]}.", claim["text"], below=claim["test"])
-        deciding = interval_cell(own[None])
-        rows.append([id, text, claim["n"], deciding, Cell(verdict, verdict, strong=True), claim["why"]])
+        rows.append([id, text, claim["n"], interval_cell(own[None]), Cell(verdict, verdict, strong=True), claim["why"]])
         beside += [[Cell(name, name), id, interval_cell(row)] for name, row in own.items() if name is not None]
     drawn, run = pairs.columns.drawn, pairs.run
     says, why = Column("says", "Claim and test", prose=True), Column("why", prose=True, spare=True)
     title = f"{run.info['model']['name']}, {len(pairs.names)} pairs, {run.settings['steps']} steps"
-    caption = (
-        f"Number: what decides the claim, with its 95 % interval over {drawn}. The tests are in docs/decoupling.md."
-    )
+    caption = f"Number: what decides the claim, with its 95 % interval over {drawn}. Tests: docs/decoupling.md."
     about = (
         "The claims of the decoupling paper as tests that may fail. An interval that settles nothing leaves a claim "
         "undecided.",
@@ -168,11 +159,8 @@ def _links(pairs: Pairs) -> Section:
         label = f"{x} against {y} of every sample under both conditions"
         return Figure(f"{across}-{up}", label, lambda: scattered(points, _COLOURS, x, y), f"{x} and {y}")
 
-    text = (
-        "Every pair is a point of each condition. PHFE contains LS² by construction; q is what is left of it without "
-        "scale.",
-    )
-    return Section("links", "Links", text, [_LEGEND, Figures([against(*pair) for pair in _PAIRS])])
+    about = "Every pair is a point of each condition. PHFE contains LS² by construction; q is PHFE without scale."
+    return Section("links", "Links", [about], [_LEGEND, Figures([against(*pair) for pair in _PAIRS])])
 
 
 def _detection(pairs: Pairs) -> Section:
@@ -199,11 +187,9 @@ def _detection(pairs: Pairs) -> Section:
 def _means(pairs: Pairs) -> Section:
     from theodolite.descriptors.decoupling import MEANINGS
 
-    rows = [
-        [Cell(quantity.label, name, below=quantity.formula), *(_mean(side[name]) for side in pairs.values.values())]
-        for name, quantity in MEANINGS.items()
-        if name in pairs.values["normal"]
-    ]
+    there = [quantity for quantity in MEANINGS.values() if quantity.name in pairs.values["normal"]]
+    sides = pairs.values.values()
+    rows = [[Cell(q.label, q.name, below=q.formula), *(_mean(side[q.name]) for side in sides)] for q in there]
     text = (
         "Means over pairs with their standard errors over these prompts, inside the random subspace. Not to be "
         "compared across models or dimensions.",
@@ -213,12 +199,11 @@ def _means(pairs: Pairs) -> Section:
     return Section("quantities", "Quantities", text, [table])
 
 
-def _mean(values: Any) -> Cell:
-    usable = values[values.isfinite()]
-    if len(usable) < 2:
-        return Cell("–")
-    value, stderr = float(usable.mean()), float(usable.std()) / len(usable) ** 0.5
-    return Cell(shown(value, stderr), {"value": value, "stderr": stderr, "n": len(usable), "status": "ok"})
+def _mean(values: Tensor) -> Cell:
+    from theodolite.estimates import Estimate
+
+    usable, n = values[values.isfinite()], int(values.isfinite().sum())
+    return number_cell(Estimate.of(usable.mean(), usable.std() / n**0.5, n=n) if n > 1 else None)
 
 
 def _hotspots(pairs: Pairs, rows: list[Row]) -> Section:
@@ -268,10 +253,10 @@ def _precision(run: Run) -> Section:
     rows = numbers_by((([step], own) for step, own in sorted(steps.items())), names)
     known = quantities()
     columns: list[str | Column] = ["step", *columns_of(known[name] for name in names)]
-    text = (
+    about = (
         "Quantities by forward differences over their exact values, at the first noise. Where they are far from 1, or "
-        "move with the step, the recipe cannot be trusted here.",
+        "move with the step, the recipe cannot be trusted here."
     )
     caption = "LC has one neighbour here and several where it is exact, so the two differ beyond precision."
     table = Table("precision", "precision of differences", columns, rows, caption, brief=False)
-    return Section("precision", "Precision", text, [table])
+    return Section("precision", "Precision", [about], [table])

@@ -56,8 +56,7 @@ class Pairs:
     @cached_property
     def prompts(self) -> dict[str, tuple[str, str]]:
         """The normal and the unusual condition of each pair."""
-        rows = self.run.rows("ls_max")
-        side = {(row["unit"], row["condition"]): str(row["prompt"]) for row in rows}
+        side = {(row["unit"], row["condition"]): str(row["prompt"]) for row in self.run.rows("ls_max")}
         return {pair: (side[pair, "normal"], side[pair, "unusual"]) for pair in self.names}
 
     @cached_property
@@ -68,9 +67,7 @@ class Pairs:
             InputError: no pair is finished.
         """
         if not self.names:
-            raise InputError(
-                f"no pair of {self.run.path} is finished yet; repeat its command: {self.run.info['command']}"
-            )
+            raise InputError(f"no pair of {self.run.path} is finished yet; repeat: {self.run.info['command']}")
         place = {int(pair.removeprefix("pair-")): row for row, pair in enumerate(self.names)}
         ends = [[row, place[end + 1]] for end, row in place.items() if end % 2 == 0 and end + 1 in place]
         paths = torch.tensor(ends, dtype=torch.int64).reshape(-1, 2)

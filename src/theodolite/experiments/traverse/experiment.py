@@ -69,9 +69,8 @@ def _of(design: str, shared: Setting, **changes: Any) -> Setting:
 
 
 _SIZE = replace(SIZE, help="Plane, corruptions: centre square of images, resized to so many pixels.")
-_ANCHOR = (
-    "Plane: three latents, each an image file, a .safetensors latent or seed:3; their places are (a, b) = (0, 0), "
-)
+_ANCHOR = "Plane: three latents, each an image file, a .safetensors latent or seed:3; "
+_PLACES = "their places are (a, b) = (0, 0), (1, 0), (0, 1)."
 _GRID = "Plane: places along a side; 13 with the default margin has the anchors among them."
 _MARGIN = "Plane: how far it goes beyond the anchors, in sides of their triangle."
 _SCALES = "Denoising: scales, each once; 1 alone for a model without conditions."
@@ -79,7 +78,7 @@ _OUTPUT = "Denoising: what the map returns."
 _FOLDER = "Corruptions: folder of images, with its subfolders."
 PLANE = (
     # Where a latent lies is no matter: its content is compared.
-    Setting(name="anchor", help=f"{_ANCHOR} (0, 0), (1, 0), (0, 1).", many=True, metavar="LATENT", role="places"),
+    Setting(name="anchor", help=_ANCHOR + _PLACES, many=True, metavar="LATENT", role="places"),
     Setting(name="grid", help=_GRID, default=13, kind=int, least=2),
     Setting(name="margin", help=_MARGIN, default=0.25, kind=float, least=0),
     _SIZE,
