@@ -121,8 +121,7 @@ def _readings(verdicts: list[Row], claimed: Mapping[str, Mapping[str | None, Row
     told = "; ".join(f"{word}: {', '.join(own)}" for word, own in ids.items() if own)
     hold, fail, open_ = (len(ids[word]) for word in _VERDICTS)
     sentences = [f"Of eight claims, {hold} hold, {fail} fail and {open_} are undecided ({told})."]
-    normal, unusual = (claimed["C1"].get(side) for side in _COLOURS)
-    auroc = claimed["C3"][None]
+    normal, unusual, auroc = *(claimed["C1"].get(side) for side in _COLOURS), claimed["C3"][None]
     if normal and unusual and auroc["status"] == "ok":
         sentences.append(
             f"LC and PHFE correlate by {interval_cell(normal)} under normal and {interval_cell(unusual)} under unusual "
@@ -141,7 +140,9 @@ def _claims(pairs: Pairs, verdicts: list[Row], claimed: Mapping[str, Mapping[str
     drawn, run = pairs.columns.drawn, pairs.run
     says, why = Column("says", "Claim and test", prose=True), Column("why", prose=True, spare=True)
     title = f"{run.info['model']['name']}, {len(pairs.names)} pairs, {run.settings['steps']} steps"
-    caption = f"Number: what decides the claim, with its 95 % interval over {drawn}. Tests: docs/decoupling.md."
+    caption = (
+        f"Number: what decides the claim, with its 95 % interval over {drawn}. The tests are in docs/decoupling.md."
+    )
     about = (
         "The claims of the decoupling paper as tests that may fail. An interval that settles nothing leaves a claim "
         "undecided.",
@@ -251,8 +252,7 @@ def _precision(run: Run) -> Section:
     names = ("ls_max_over_exact", "lc_over_exact", "phfe_over_exact", "ones_cosine", "linearity")
     steps = crossed(run.rows(unit="precision"), "step", "quantity")
     rows = numbers_by((([step], own) for step, own in sorted(steps.items())), names)
-    known = quantities()
-    columns: list[str | Column] = ["step", *columns_of(known[name] for name in names)]
+    columns: list[str | Column] = ["step", *columns_of(quantities()[name] for name in names)]
     about = (
         "Quantities by forward differences over their exact values, at the first noise. Where they are far from 1, or "
         "move with the step, the recipe cannot be trusted here."
