@@ -27,6 +27,7 @@ from theodolite.descriptors.modes import (
 from theodolite.descriptors.rotation import STEP
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Seeding, Seeds, student_mean
+from theodolite.estimates.quantity import Quantity
 from theodolite.maps.latent_map import LatentMap
 
 __all__ = [
@@ -59,28 +60,30 @@ _NEARER = {torch.float32: 1, torch.float64: 3}
 _ROUNDS = 2
 
 
-class Meaning(NamedTuple):
-    """What a quantity is called, and its formula."""
-
-    label: str
-    formula: str
-
-
-MEANINGS = {
-    "ls_max": Meaning("LS, largest", "σ₁ of J W"),
-    "ls_log": Meaning("LS, log volume", "Σ log σᵢ of J W"),
-    "lc": Meaning("LC", "‖v₁(z) − v₁(z′)‖ / ‖z − z′‖"),
-    "axis_cosine": Meaning("Axis cosine", "|⟨v₁(z), v₁(z′)⟩|"),
-    "phfe": Meaning("PHFE", "Var(L J W v₁)"),
-    "phfe_reflected": Meaning("PHFE, reflected border", "Var(L J W v₁), mirrored beyond the border"),
-    "q": Meaning("q", "‖L u₁‖² / ‖u₁‖²"),
-    "leading_share": Meaning("Leading share", "λ₁ / Σ λᵢ"),
-    "gap": Meaning("Gap", "(σ₁ − σ₂) / σ₁"),
-    "minus_ls": Meaning("−LS", "−σ₁"),
-    "effective_rank": Meaning("Effective rank", "exp(−Σ pᵢ log pᵢ), pᵢ = σᵢ / Σ σ"),
-    "ones_cosine": Meaning("Shared-centre cosine", "|⟨v₁, 1 / √k⟩|"),
-    "linearity": Meaning("Linearity", "‖P₁‖ / σ₁"),
-}
+_PAPER = "Liang, Chen and Lai 2026 (arXiv 2604.18804), released code"
+_LS = "largest singular value of the sampler's Jacobian inside the random subspace"
+_LC = "how fast the direction of LS turns from one noise to its neighbours; it mixes curvature with the spectral gap"
+_NEAR = f"{_PAPER}; mean over neighbours in place of one"
+_PHFE = "variance of the Laplacian of what that direction does to the sample; grows with LS²"
+_Q = "PHFE without scale: 0 for a constant, about 20 for white noise"
+_RIGID = "a candidate for rigidity, which the paper does not define"
+_CENTRE = "near 1 where the rounding of a shared centre decides"
+_WORDS = (
+    Quantity("ls_max", "LS, largest", "", "σ₁ of J W", _PAPER, _LS),
+    Quantity("ls_log", "LS, log volume", "", "Σ log σᵢ of J W"),
+    Quantity("lc", "LC", "", "‖v₁(z) − v₁(z′)‖ / ‖z − z′‖", _NEAR, _LC),
+    Quantity("axis_cosine", "Axis cosine", "", "|⟨v₁(z), v₁(z′)⟩|"),
+    Quantity("phfe", "PHFE", "", "Var(L J W v₁)", _PAPER, _PHFE),
+    Quantity("phfe_reflected", "PHFE, reflected border", "", "Var(L J W v₁), mirrored beyond the border"),
+    Quantity("q", "q", "", "‖L u₁‖² / ‖u₁‖²", "derived here", _Q),
+    Quantity("leading_share", "Leading share", "", "λ₁ / Σ λᵢ", "", _RIGID),
+    Quantity("gap", "Gap", "", "(σ₁ − σ₂) / σ₁"),
+    Quantity("minus_ls", "−LS", "", "−σ₁", "", _RIGID),
+    Quantity("effective_rank", "Effective rank", "", "exp(−Σ pᵢ log pᵢ), pᵢ = σᵢ / Σ σ", "", _RIGID),
+    Quantity("ones_cosine", "Shared-centre cosine", "", "|⟨v₁, 1 / √k⟩|", "derived here", _CENTRE),
+    Quantity("linearity", "Linearity", "", "‖P₁‖ / σ₁"),
+)
+MEANINGS = {quantity.name: quantity for quantity in _WORDS}
 """Every quantity of `decoupling`; the last is that of differences only."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -17,12 +17,19 @@ from theodolite.descriptors.decoupling import Decoupling, decoupling, subspace_d
 from theodolite.descriptors.modes import SUBSPACE_STEP, Mode, flagged, is_paper
 from theodolite.descriptors.rotation import STEP
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, Seeding, Seeds, joined, student_mean, worst
+from theodolite.estimates import Estimate, Seeding, Seeds, joined, rank_correlation, student_mean, worst
+from theodolite.estimates.quantity import Quantity
 from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["Grid", "HotspotMaps", "check_settings", "hotspot_maps", "mass_on_detail"]
+__all__ = ["OVERLAP", "Grid", "HotspotMaps", "check_settings", "hotspot_maps", "mass_on_detail", "overlap_of_maps"]
 
 Grid = Literal["output", "latent"]
+
+OVERLAP = (
+    Quantity("map_correlation", "Map correlation", meaning="rank correlation of the maps of LC and PHFE"),
+    Quantity("mass_on_detail", "LC on the detail", meaning="part of the LC map on the top tenth of the PHFE map"),
+)
+"""The words of `overlap_of_maps`."""
 
 _ROUNDING, _ROUNDING_OF_DIFFERENCES = 4, 32
 """Roundings of the largest gain below which two products do not differ; ten times what linear maps show."""
@@ -118,6 +125,19 @@ def hotspot_maps(
         for start in range(0, len(latents), size)
     ]
     return _joined(parts)
+
+
+def overlap_of_maps(maps: Mapping[str, Tensor]) -> dict[str, Estimate]:
+    """How the map of LC lies on that of PHFE: their rank correlation, and LC's mass on the top tenth of PHFE.
+
+    Args:
+        maps: `lc_map` and `phfe_map` of a `Decoupling`, `(n, *space)`.
+    """
+    rotation, detail = (maps[name].flatten(1).double().cpu() for name in ("lc_map", "phfe_map"))
+    return {
+        "map_correlation": Estimate.exact(rank_correlation(rotation, detail)),
+        "mass_on_detail": Estimate.exact(mass_on_detail(rotation, detail)),
+    }
 
 
 def mass_on_detail(curvature: Tensor, detail: Tensor, share: float = 0.1) -> Tensor:

@@ -9,9 +9,17 @@ from theodolite.derivatives.precision import plain_evaluation
 from theodolite.descriptors.modes import finite, flagged
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
+from theodolite.estimates.quantity import Quantity
 from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["slerp", "tortuosity"]
+__all__ = ["WORDS", "slerp", "tortuosity", "tortuosity_by_twos"]
+
+_ARC = "length of the images of a great-circle path between two noises over the distance of its ends"
+_CHOSEN = "chosen here; the paper's is not published"
+WORDS = (
+    Quantity("tortuosity", "Tortuosity", "", "Σ ‖xᵢ₊₁ − xᵢ‖ / ‖x₃₂ − x₀‖", _CHOSEN, _ARC),
+    Quantity("jump", "Jump score", meaning="largest over median step of that path"),
+)
 
 
 def slerp(first: Tensor, second: Tensor, segments: int) -> Tensor:
@@ -84,3 +92,16 @@ def tortuosity(map: LatentMap, first: Tensor, second: Tensor, *, segments: int =
     jump = Estimate(steps.amax(0) / steps.median(0).values.clamp_min(tiny), still, len(points), 1)
     whole = Estimate(steps.sum(0) / chord.clamp_min(tiny), still, len(points), 1, parts={"jump": jump})
     return finite(flagged(whole, chord == 0, "undefined", "both ends of the path have one image"))
+
+
+def tortuosity_by_twos(map: LatentMap, latents: Tensor) -> dict[str, Estimate]:
+    """`tortuosity` and its `jump` from each latent of `(n, *latent)` with an even place to the next one.
+
+    They stand at the first of the two; at the second, and at a last one alone, they are ``undefined``.
+    """
+    count = len(latents) // 2
+    values = torch.full((2, len(latents)), torch.nan, dtype=torch.float64)
+    if count:
+        path = tortuosity(map, latents[0 : 2 * count : 2], latents[1 : 2 * count : 2])
+        values[:, 0 : 2 * count : 2] = torch.stack([path.value, path["jump"].value]).cpu()
+    return {"tortuosity": Estimate.exact(values[0]), "jump": Estimate.exact(values[1])}

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
+from theodolite.descriptors import groups
 from theodolite.descriptors.chart import Chart
 from theodolite.descriptors.descriptor import Descriptor
+from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.registry import REGISTRY
 from theodolite.errors import in_one_line
 from theodolite.estimates import Estimate, worst
+from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["Measurements", "applicable", "measured_at"]
+__all__ = ["Measurements", "applicable", "measured_alike", "measured_at"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,31 @@ def measured_at(chart: Chart, descriptors: Iterable[str], seed: int | Sequence[i
         estimates |= estimate.named(name)
     messages = {quantity: estimate.message for quantity, estimate in estimates.items() if estimate.message}
     return Measurements(estimates, tuple(failed), messages)
+
+
+def measured_alike(
+    map: LatentMap, latents: Tensor, descriptors: Sequence[str], seed: int, effort: Effort, rms: float
+) -> Iterator[tuple[slice, Measurements]]:
+    """Every quantity of some descriptors at latents that are to be compared: with the same draws and the same radii.
+
+    Args:
+        map: the map.
+        latents: `(n, *latent)`, measured in groups that fit in memory.
+        descriptors: names from the registry.
+        seed: of all of them.
+        effort: what each may cost.
+        rms: root mean square of the entries of a latent, of which radii are parts: with each point's own they would
+            follow the norm of the points. 0 stands for 1.
+
+    Yields:
+        Which of the latents, and what was measured at them.
+    """
+    together = groups.group_size(map, latents, effort, None)
+    for start in range(0, len(latents), together):
+        part = slice(start, start + together)
+        chart = Chart(map, latents[part], generator=[seed] * len(latents[part]), effort=effort)
+        chart.rms = torch.full_like(chart.rms, rms or 1.0)
+        yield part, measured_at(chart, descriptors, chart.seeds.base)
 
 
 def applicable(descriptors: Sequence[str], output_shape: Sequence[int]) -> tuple[list[str], list[dict[str, str]]]:

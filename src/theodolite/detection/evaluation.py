@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,12 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Resamples, Roc, share_estimate
+from theodolite.estimates.groups import usable
 
-__all__ = ["DetectionTable", "Scores", "evaluate"]
+__all__ = ["DetectionTable", "Scores", "evaluate", "paired_auroc"]
+
+_LEAST_SHARE = 0.9
+"""Of the pairs of an AUROC, how many must have a number: with fewer it may be of an unusual selection."""
 
 Scores = Mapping[str, Any] | Sequence[float] | Tensor | Estimate
 """Scores by name, or of one name; higher means more suspicious."""
@@ -170,6 +174,27 @@ def evaluate(
         replicates,
         draws,
     )
+
+
+def paired_auroc(normal: Estimate, unusual: Estimate, resamples: int = 1000) -> Estimate:
+    """AUROC of one score from pairs of a normal and an unusual sample, e.g. of one seed, which are drawn together.
+
+    Args:
+        normal: `(n,)`, a number a pair; pairs in which one is none are left out.
+        unusual: `(n,)`, in the same order.
+        resamples: of the bootstrap.
+
+    Returns:
+        One value with its own interval; ``undetermined`` with fewer than two pairs or where a tenth has no number.
+    """
+    kept = usable(normal) & usable(unusual)
+    n, passes = int(kept.sum()), max(normal.passes, unusual.passes)
+    if n < 2 or n < _LEAST_SHARE * len(kept):
+        nothing = torch.full((1,), torch.nan, dtype=torch.float64)
+        return Estimate(nothing, nothing, passes, n, "undetermined")
+    scores = torch.cat([normal.value[kept], unusual.value[kept]])
+    table = evaluate(scores, [0] * n + [1] * n, pairs=[*range(n)] * 2, resamples=resamples)
+    return replace(table.auroc[:1], passes=passes, n=n)
 
 
 def _named(scores: Scores) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from theodolite.descriptors.modes import flagged
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Resamples
 
-__all__ = ["LEVEL", "TOP", "Hotspots", "hotspots"]
+__all__ = ["LEVEL", "TOP", "Hotspots", "hotspots", "paired_hotspots"]
 
 LEVEL = 0.95
 """Share of the reference's cells at or below the threshold of curvature."""
@@ -262,3 +263,22 @@ def _check_maps(what: str, curvature: Tensor, detail: Tensor) -> None:
                 f"finite {name} of 0 or more expected for {what}, got NaN, infinity or less than 0; leave out latents "
                 "whose maps are no numbers"
             )
+
+
+def paired_hotspots(
+    curvature: Mapping[str, Tensor], detail: Mapping[str, Tensor], reference: str, **options: Any
+) -> dict[str, Hotspots]:
+    """Hotspots of the same samples under several conditions, all with the thresholds of one of them.
+
+    Args:
+        curvature: maps `(n, *grid)` by condition.
+        detail: likewise.
+        reference: the condition whose cells give the thresholds, and beside which changes are paired.
+        options: `groups`, `seed` and others of `hotspots`.
+    """
+    normal = (curvature[reference], detail[reference])
+    beside: dict[str, Any] = {"reference": normal, "paired": True}
+    return {
+        kind: hotspots(curvature[kind], detail[kind], **({} if kind == reference else beside), **options)
+        for kind in curvature
+    }

@@ -116,6 +116,17 @@ class Estimate:
         """
         return cls.of(value, max(high - value, value - low) / 1.96, n=n, method=method, ends=(low, high))
 
+    @classmethod
+    def exact(cls, values: Tensor) -> Estimate:
+        """Numbers without an error, ``undefined`` where they are none.
+
+        Example:
+            >>> Estimate.exact(torch.tensor([1.0, float("nan")])).statuses
+            ('ok', 'undefined')
+        """
+        statuses = tuple("ok" if is_number else "undefined" for is_number in values.isfinite().flatten().tolist())
+        return cls(values, torch.zeros_like(values), 0, 1, statuses)
+
     @property
     def shape(self) -> torch.Size:
         """The shape of `value`."""

@@ -22,11 +22,13 @@ __all__ = [
     "escaped",
     "figure_of",
     "heat",
+    "heat_of",
     "is_drawn",
     "layout_of",
     "lines",
     "named_points",
     "plain_axis",
+    "scattered",
     "short",
     "strips",
     "upright",
@@ -138,6 +140,31 @@ def lines(
     return chart(traces, across, up)
 
 
+def scattered(groups: Mapping[str, tuple[Any, Any]], colours: Mapping[str, str], across: str, up: str) -> Figure | None:
+    """Points `(x, y)` by group on logarithmic axes, those that are positive numbers; None where there is none.
+
+    Args:
+        groups: by name.
+        colours: by name; paler here, since points may lie on each other.
+        across: title of the axis of `x`.
+        up: title of the axis of `y`.
+    """
+    drawn = {name: [p for p in zip(*ends) if all(0 < c < math.inf for c in p)] for name, ends in groups.items()}
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": short(x for x, _ in points),
+            "y": short(y for _, y in points),
+            "marker": {"size": 6, "color": palette.faded(colours[name], 0.7)},
+            "hovertemplate": f"{name}<br>{across} %{{x:.4g}}, {up} %{{y:.4g}}<extra></extra>",
+        }
+        for name, points in drawn.items()
+    ]
+    axis = {"type": "log", "nticks": 5}
+    return chart(traces, across, up, x=axis, y=axis) if any(drawn.values()) else None
+
+
 def escaped(text: str) -> str:
     """Text for a figure: plotly reads a little HTML, so what comes from outside is escaped."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -161,7 +188,11 @@ def heat(
     import numpy as np
 
     finite = np.asarray(values)[np.isfinite(values)]
-    ends = dict(zip(("zmin", "zmax"), map(float, np.quantile(finite, (clipped, 1 - clipped))))) if len(finite) else {}
+    ends = (
+        dict(zip(("zmin", "zmax"), map(float, np.quantile(finite, (clipped, 1 - clipped)))))
+        if len(finite) and clipped
+        else {}
+    )
     about = "" if stderr is None else " ± %{customdata:.2g}"
     return {
         "type": "heatmap",
@@ -197,8 +228,20 @@ def categories(x: Any, y: Any, labels: Any, title: str, across: str, up: str, to
     return {**field, **own, "hovertemplate": field["hovertemplate"].replace("%{z:.4g}", "%{text}")}
 
 
+def heat_of(rows: Sequence[Mapping[str, Any]], across: str, up: str, title: str) -> dict[str, Any] | None:
+    """The field of rows of a run's table over two of their columns, with its errors; None where none is a number."""
+    import numpy as np
+
+    numbers = {(row[across], row[up]): row for row in rows if is_drawn(row)}
+    x, y = (sorted({row[axis] for row in rows}) for axis in (across, up))
+    values, errors = (
+        np.array([[numbers.get((a, b), {}).get(name, math.nan) for a in x] for b in y]) for name in ("value", "stderr")
+    )
+    return heat(x, y, values, title, across, up, stderr=errors, clipped=0.0) if numbers else None
+
+
 def _finite_rows(values: Any) -> list[list[float | None]]:
-    return [[float(f"{value:.5g}") if value - value == 0 else None for value in row] for row in values.tolist()]
+    return [[float(f"{value:.6g}") if value - value == 0 else None for value in row] for row in values.tolist()]
 
 
 def named_points(points: Mapping[str, tuple[float, float]]) -> list[dict[str, Any]]:

@@ -40,6 +40,7 @@ __all__ = [
     "columns_of",
     "interval_cell",
     "number_cell",
+    "numbers_by",
     "terms_of",
 ]
 
@@ -243,6 +244,22 @@ class Table:
         """One mapping a row, by names of columns."""
         names = [column.name for column in self.heads]
         return [dict(zip(names, (item.value for item in row.cells))) for row in self.body]
+
+
+def numbers_by(
+    lines: Iterable[tuple[Sequence[Any], Mapping[Any, Mapping[str, Any]]]],
+    columns: Iterable[Any],
+    shown_as: Callable[[Mapping[str, Any] | None], Cell] = number_cell,
+) -> list[list[Any]]:
+    """Rows of a table, each its first cells and then one number a column; a dash where it has none there.
+
+    Args:
+        lines: first cells, and rows of the run's table by column, see `theodolite.runs.rows.crossed`.
+        columns: in order.
+        shown_as: makes the cell of a number.
+    """
+    columns = [*columns]
+    return [[*first, *(shown_as(numbers.get(column)) for column in columns)] for first, numbers in lines]
 
 
 @dataclass(frozen=True)

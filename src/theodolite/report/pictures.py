@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-__all__ = ["data_uri", "embedded", "heat_uri", "image_uri", "largest_side"]
+    from theodolite.runs.run import Run
+
+__all__ = ["data_uri", "embedded", "heat_uri", "image_uri", "largest_side", "stored_pictures"]
 
 
 def largest_side(count: int) -> int:
@@ -46,6 +49,18 @@ def data_uri(path: Path | None, side: int = 256) -> str:
             return _reduced(image.convert("RGB"), side)
     except (OSError, UnidentifiedImageError, ValueError):
         return ""
+
+
+def stored_pictures(run: Run, names: Iterable[tuple[str, str, str]], side: int = 256) -> list[tuple[str, str]]:
+    """Those pictures of a run that are there, as addresses with their texts.
+
+    Args:
+        run: the run.
+        names: unit, name and text of each.
+        side: longest side in pixels.
+    """
+    there = [(run.picture(unit, name), text) for unit, name, text in names]
+    return [(data_uri(path, side), text) for path, text in there if path is not None]
 
 
 def heat_uri(values: Tensor, side: int = 128) -> str:

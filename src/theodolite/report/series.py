@@ -68,6 +68,9 @@ def curves_of(
     beside: tuple[str, Callable[[Series], Sequence[Row]]] | None = None,
     change: Callable[[Any], Any] = lambda values: values,
     least: float | None = None,
+    marked: bool = False,
+    about: str = "",
+    empty: str = "",
     **options: Any,
 ) -> Figure:
     """A figure of one curve a series with its band.
@@ -78,11 +81,14 @@ def curves_of(
         series: what has a curve.
         rows: of the run's table, by series, in order.
         x: the column across.
-        across: title of that axis, which is logarithmic.
+        across: title of that axis, logarithmic unless `options` say another.
         up: title of the other one.
         beside: a word and rows of a second curve, thin, dotted and without band.
         change: applied to values and ends of intervals.
         least: what no value can fall below.
+        marked: the points are few, and drawn.
+        about: what the figure shows, for those who do not see it; from title, axis and series by default.
+        empty: what is said where nothing is a number.
         options: of `theodolite.report.curves.banded`.
     """
 
@@ -95,11 +101,12 @@ def curves_of(
                 word, others = beside
                 label = f"{item.label}, {word}"
                 curves += curve_of(others(item), x, label, item.colour, change=change, band=False, dash="dot")
-            style: dict[str, Any] = {"change": change, "least": least, "dash": item.dash}
+            style: dict[str, Any] = {"change": change, "least": least, "dash": item.dash, "marked": marked}
             curves += curve_of(rows(item), x, item.label, item.colour, **style)
         return banded(curves, across, up, **options)
 
-    return Figure(name, f"{title} against {across}, for {', '.join(item.label for item in series)}", draw, title)
+    about = about or f"{title} against {across}, for {', '.join(item.label for item in series)}"
+    return Figure(name, about, draw, title, empty=empty)
 
 
 def bars_of(words: Quantity, series: Sequence[Series], row: Callable[[Series], Row | None]) -> Figure:

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from theodolite.runs.settings import Argument, Setting
@@ -205,9 +206,13 @@ class Experiment(ABC):
         return Derived()
 
     @classmethod
-    @abstractmethod
     def page(cls, run: Run) -> Page:
-        """How the run is shown; the terminal and `--json` read the page's tables."""
+        """How the run is shown; the terminal and `--json` read the page's tables.
+
+        By default this is `page(run)` of the module `page` beside the experiment's own.
+        """
+        page: Page = import_module(f"{cls.__module__.rpartition('.')[0]}.page").page(run)
+        return page
 
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:

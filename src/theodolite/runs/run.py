@@ -164,6 +164,30 @@ class Run:
             table = table.filter(pc.is_null(column) if value is None else pc.equal(column, value))
         return list(table.to_pylist())
 
+    @cached_property
+    def derived_rows(self) -> list[Row]:
+        """Rows that follow from several units; where a killed process did not come to them, they are worked out here.
+
+        Raises:
+            InputError: too few units are finished.
+        """
+        stored = [] if self.info["status"] == "running" else self.rows(unit=None)
+        empty = dict.fromkeys(["unit", *self.experiment.coordinates])
+        return stored or [{**empty, **row} for row in self.experiment.derive(self).rows]
+
+    def values(self, units: Sequence[str], by: str) -> dict[Any, dict[str, np.ndarray[Any, Any]]]:
+        """Every quantity at some units, `(n,)`, by a coordinate and by name; NaN where it is no number to rank by."""
+        from theodolite.estimates import NOT_NUMBERS
+
+        place = {unit: row for row, unit in enumerate(units)}
+        values: dict[Any, dict[str, np.ndarray[Any, Any]]] = {}
+        for row in self.table.select(["unit", by, "quantity", "value", "status"]).to_pylist():
+            if row["unit"] in place:
+                column = values.setdefault(row[by], {}).setdefault(row["quantity"], np.full(len(place), np.nan))
+                if row["status"] not in NOT_NUMBERS:
+                    column[place[row["unit"]]] = row["value"]
+        return values
+
     def _of(self, quantity: str) -> pa.Table:
         if quantity not in self._by_quantity:
             measured = ", ".join(self.quantities)

@@ -80,16 +80,16 @@ def test_conditions_of_a_pair_share_noise_subspace_and_neighbours(tmp_path: Path
 def test_hotspots_are_those_beside_the_same_seeds_under_the_normal_condition(tmp_path: Path) -> None:
     run = decouple(model(), tmp_path / "run", conditions="1/1,0/2", pairs=6, guidance=1.0, **LEVELS)
     found = Pairs(run)
-    pairs = found.hotspots
-    assert pairs is not None
-    assert set(pairs.sides) == {"normal", "unusual", "null"}
-    assert pairs.sides["normal"].mask.shape == (len(pairs.pairs), 4, 4)
-    for place, pair in enumerate(pairs.pairs):
+    sides = found.hotspots
+    assert set(sides) == {"normal", "unusual", "null"}
+    known = [*found.leading]
+    assert sides["normal"].mask.shape == (len(known), 4, 4)
+    for place, pair in enumerate(known):
         same = found.columns.pairs[found.names.index(pair)] == "1/1"
-        assert torch.equal(pairs.sides["normal"].mask[place], pairs.sides["unusual"].mask[place]) or not same
-    assert pairs.sides["normal"].shares.keys() < pairs.sides["unusual"].shares.keys()
+        assert torch.equal(sides["normal"].mask[place], sides["unusual"].mask[place]) or not same
+    assert sides["normal"].shares.keys() < sides["unusual"].shares.keys()
     (overlap,) = run.rows("overlap", condition="unusual", part="value")
-    assert overlap["value"] == pairs.sides["unusual"].shares["overlap"].item()
+    assert overlap["value"] == sides["unusual"].shares["overlap"].item()
 
 
 @pytest.mark.parametrize("after", [1, 2, 3])

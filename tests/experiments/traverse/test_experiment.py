@@ -14,7 +14,7 @@ from theodolite.derivatives import SelfCheck
 from theodolite.descriptors import EFFORTS, local_complexity
 from theodolite.errors import InputError
 from theodolite.estimates import Seeds
-from theodolite.experiments.traverse.summaries import summaries
+from theodolite.experiments.traverse.corruptions import summaries
 from theodolite.maps import Autoencoder, karras_levels
 from theodolite.runs.functions import function_of
 from theodolite.runs.run import read_run
@@ -219,9 +219,7 @@ def test_intervals_of_sensitivities_and_correlations_hold_the_truth():
                     {"corruption": kind, "severity": severity, "image": str(image), "source": str(image)}
                     | {"quantity": "x", "value": clean + step, "stderr": 0.0, "n": 1, "passes": 1, "status": "ok"}
                 )
-        (row,) = [
-            r for r in summaries("corruptions", points) if (r["measure"], r.get("severity")) == ("sensitivity", 2)
-        ]
+        (row,) = [r for r in summaries(points) if (r["measure"], r.get("severity")) == ("sensitivity", 2)]
         scores.append((row["value"] - 0.5) / row["stderr"])
     z = torch.tensor(scores)
     assert abs(z.mean().item()) < 0.25

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from theodolite.errors import InputError
-from theodolite.experiments.traverse.figures import over_plane
-from theodolite.experiments.traverse.page import QUANTITIES
+from theodolite.experiments.traverse.page import QUANTITIES, plane_map
 from theodolite.maps import karras_levels
 from theodolite.report.render import write_report
 from theodolite.runs.functions import function_of
@@ -74,13 +73,13 @@ def test_maps_hold_the_cells_and_anchors(runs):
 def test_cells_without_a_number_are_blank(runs):
     first, *others = read_run(runs / "plane").rows("local_scaling", anchor=None)
     cells = [{**first, "status": "undetermined"}, *others]
-    figure = over_plane(cells, {"here": (0.0, 0.0)}, QUANTITIES["local_scaling"]).draw()
+    figure = plane_map(cells, {"here": (0.0, 0.0)}, QUANTITIES["local_scaling"]).draw()
     drawn = {
         (a, b): value for b, row in zip(figure.data[0].y, figure.data[0].z) for a, value in zip(figure.data[0].x, row)
     }
     assert drawn.pop((first["a"], first["b"])) is None
     assert None not in drawn.values()
-    assert over_plane(cells[:1], {}, QUANTITIES["local_scaling"]).draw() is None
+    assert plane_map(cells[:1], {}, QUANTITIES["local_scaling"]).draw() is None
 
 
 def test_words_say_what_the_tables_hold(runs):

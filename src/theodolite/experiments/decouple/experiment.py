@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.conditions import CONDITIONS
 from theodolite.runs.experiment import Derived, Experiment, Piece, Row, Sitting, numbers
-from theodolite.runs.settings import DEVICE, DTYPE, REVISION, SEED, SUBFOLDER, Argument, Setting
+from theodolite.runs.settings import LOADING, SEED, Argument, Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from theodolite.descriptors.decoupling import Decoupling
-    from theodolite.estimates import Estimate
     from theodolite.estimates.quantity import Quantity
     from theodolite.maps import LatentMap
-    from theodolite.report.page import Page
     from theodolite.runs.run import Run
 
 __all__ = ["EXPERIMENT", "KINDS", "Decouple"]
@@ -32,10 +29,14 @@ _INTERPOLATED = 2
 
 _BATCH = 14
 """Pairs of the same prompts that are measured together: enough to fill a processor, few enough to be lost to a kill."""
-_CHECKED_AT = 3
 _STEPS = (0.01, 0.02, 0.04)
 """Steps of the precision of differences: the released one, half and twice of it."""
+_OF_PAIRS, _OF_CLAIMS = ("condition", "prompt"), ("claim", "beside", "part", "pair")
 _RATIOS, _CHECKS = ("ls_max", "lc", "phfe"), ("ones_cosine", "linearity")
+
+_KIND = "A conditional diffusion model: of the zoo, e.g. zoo:coloured-latent, a diffusers folder, a hub id"
+_PAIRS = "Seeds, each used under both conditions; 200 for a verdict on the first claim."
+_DIMENSION = "Of the random subspace; the smaller of 64 and a quarter of the latent by default."
 
 
 class Decouple(Experiment):
@@ -60,45 +61,21 @@ class Decouple(Experiment):
 
     kind = "decouple"
     summary = SUMMARIES["decouple"]
-    arguments = (
-        Argument(
-            "model",
-            "A conditional diffusion model: of the zoo, e.g. zoo:coloured-latent, a diffusers folder, a hub id, or "
-            "package.module:factory.",
-        ),
-    )
+    arguments = (Argument("model", f"{_KIND}, or package.module:factory."),)
     settings = (
         CONDITIONS,
-        Setting(
-            name="pairs",
-            help="Seeds, each used under both conditions; 200 for a verdict on the first claim.",
-            default=24,
-            kind=int,
-            least=2,
-        ),
+        Setting(name="pairs", help=_PAIRS, default=24, kind=int, least=2),
         Setting(name="steps", help="Of the sampler.", default=12, kind=int, least=1),
         Setting(name="guidance", help="Of both conditions; 1 for none.", default=2.0, kind=float),
         Setting(name="method", help="Of the sampler.", default="ddim", choices=("ddim", "euler", "heun")),
-        Setting(
-            name="dimension",
-            help="Of the random subspace; the smaller of 64 and a quarter of the latent by default.",
-            kind=int,
-            least=1,
-            metavar="K",
-        ),
+        Setting(name="dimension", help=_DIMENSION, kind=int, least=1, metavar="K"),
         Setting(name="neighbours", help="Of LC; the paper's recipe has one.", default=8, kind=int, least=1),
         Setting(name="paper", help="Forward differences of 0.02, as released, with checks.", default=False, kind=bool),
         Setting(name="null", help="Measure without a condition too.", default=True, kind=bool),
         SEED,
-        SUBFOLDER,
-        REVISION,
-        DEVICE,
-        DTYPE,
+        *LOADING,
     )
-    coordinates: ClassVar = {
-        **{"condition": str, "prompt": str, "step": float},
-        **{"claim": str, "beside": str, "part": str, "pair": str},
-    }
+    coordinates: ClassVar = {**dict.fromkeys(_OF_PAIRS, str), "step": float, **dict.fromkeys(_OF_CLAIMS, str)}
     without_derivatives = frozenset({"tortuosity", "jump", "recognised"})
     requires: ClassVar = {"model": dict, "model.name": str, "model.shape": list, "prompts": list}
 
@@ -107,71 +84,51 @@ class Decouple(Experiment):
         from theodolite.data.models import check_model
 
         super().__init__(given)
-        check_model(given["model"], **self._loading)
+        self.loading = {setting.name: given[setting.name] for setting in LOADING}
+        check_model(given["model"], **self.loading)
         if given["conditions"] is not None:
             prompts_of(None, given["conditions"])
         self._measured: dict[str, Piece | Exception] = {}
 
-    @property
-    def _loading(self) -> dict[str, Any]:
-        return {name: self.given[name] for name in ("subfolder", "revision", "device", "dtype")}
-
     def open(self) -> None:
         """Load the model, and sample it once under every condition."""
+        import torch
+
         from theodolite.data.conditions import loaded_diffusion, prompts_of, text_of
+        from theodolite.descriptors.decoupling import subspace_dimension
         from theodolite.estimates import Seeds
 
-        self.model = loaded_diffusion(self.given["model"], **self._loading)
+        self.model = loaded_diffusion(self.given["model"], **self.loading)
+        self.name = str(getattr(self.model, "name", type(self.model).__name__))
         self.prompts = prompts_of(self.model, self.given["conditions"])
         self.given["conditions"] = text_of(self.prompts)
         self.pairs = [f"pair-{place:04d}" for place in range(self.given["pairs"])]
         self.seeds = Seeds(self.given["seed"], len(self.pairs)).base
-        self.batches = [*self._batches()]
+        of_prompts = [[p for n, p in enumerate(self.pairs) if self._prompt(n) == k] for k in range(len(self.prompts))]
+        # Pairs of the same prompts, a few at a time; both ends of an interpolation together.
+        size = _BATCH if self.redraw is None else _INTERPOLATED
+        self.batches = [own[start : start + size] for own in of_prompts for start in range(0, len(own), size)]
         self.units = [*(["precision"] if self.given["paper"] else []), *(p for batch in self.batches for p in batch)]
-        self._check_sampler()
-        self.device = self.first.device
-
-    def _check_sampler(self) -> None:
-        import torch
-
-        from theodolite.descriptors.decoupling import subspace_dimension
-
-        shape = self.first.latent_shape
+        self.first = self._sampler(self.prompts[0][0])
+        self.device, shape = self.first.device, self.first.latent_shape
         if len(shape) < 2 or None in shape:
             raise InputError(f"a sampler of points (channels, *space) of known size expected, got {shape}")
+        self.shape = tuple(size for size in shape if size is not None)
         noise = self._noise(self.pairs[:1])
         subspace_dimension(self.given["dimension"], noise.numel())
         with torch.no_grad():
             for condition in (condition for pair in self.prompts for condition in pair):
                 self._sampler(condition)(noise)
 
-    def _batches(self) -> Iterator[list[str]]:
-        """Pairs of the same prompts, a few at a time; both ends of an interpolation together."""
-        for prompt in range(len(self.prompts)):
-            own = [pair for place, pair in enumerate(self.pairs) if self._prompt(place) == prompt]
-            size = _BATCH if self.redraw is None else _INTERPOLATED
-            for start in range(0, len(own), size):
-                yield own[start : start + size]
-
     def _prompt(self, place: int) -> int:
         """Which prompts a pair has: two successive ones share them."""
         return place // 2 % len(self.prompts)
-
-    @cached_property
-    def first(self) -> LatentMap:
-        """The sampler of the first normal condition."""
-        return self._sampler(self.prompts[0][0])
-
-    @property
-    def name(self) -> str:
-        """Of the model."""
-        return str(getattr(self.model, "name", type(self.model).__name__))
 
     def record(self) -> dict[str, Any]:
         """The model, and the conditions of each pair of prompts."""
         from theodolite.data.conditions import word_of
 
-        model = {"name": self.name, "fingerprint": self.first.fingerprint(), "shape": [*self.first.latent_shape]}
+        model = {"name": self.name, "fingerprint": self.first.fingerprint(), "shape": [*self.shape]}
         return {"model": model, "prompts": [[word_of(side) for side in pair] for pair in self.prompts]}
 
     def content(self) -> dict[str, Any]:
@@ -180,9 +137,7 @@ class Decouple(Experiment):
 
     def checked_map(self) -> tuple[LatentMap, Tensor, str] | None:
         """The first sampler at up to three noises; none for the paper's forward differences."""
-        if self.given["paper"]:
-            return None
-        return self.first, self._noise(self.pairs[:_CHECKED_AT]), self.name
+        return None if self.given["paper"] else (self.first, self._noise(self.pairs[:3]), self.name)
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """One pair, with those of its batch, which are handed out as they are asked for; or what differences do."""
@@ -205,14 +160,21 @@ class Decouple(Experiment):
         import torch
 
         from theodolite.data.conditions import pictures_of, word_of
+        from theodolite.descriptors.hotspots import overlap_of_maps
+        from theodolite.descriptors.paths import tortuosity_by_twos
+        from theodolite.estimates import Estimate
 
-        z = self._noise(batch)
+        z, recognised = self._noise(batch), getattr(self.model, "recognised", None)  # by a classifier, if it has one
+        recipe = {"neighbours": self.given["neighbours"], "mode": "paper" if self.given["paper"] else "exact"}
         pieces: dict[str, Any] = {pair: ([], {}, {}) for pair in batch}
-        for kind, condition in self._sides(batch):
+        prompts = self.prompts[self._prompt(self.pairs.index(batch[0]))]
+        for kind, condition in zip(KINDS if self.given["null"] else KINDS[:2], (*prompts, None)):
             sampler = self._sampler(condition)
             with torch.no_grad():
-                there = self._decoupling(sampler, z, batch)
-                more = {**_overlap(there), **self._paths(sampler, z), **self._recognised(condition, there)}
+                there = self._decoupling(sampler, batch, **recipe)
+                more = {**overlap_of_maps(there.maps), **tortuosity_by_twos(sampler, z)}
+                if recognised is not None and condition is not None:
+                    more["recognised"] = Estimate.exact(recognised(there.outputs, condition).double().cpu())
                 pictures = pictures_of(self.model, there.outputs)
             where = {"condition": kind, "prompt": None if condition is None else word_of(condition)}
             for place, pair in enumerate(batch):
@@ -222,42 +184,26 @@ class Decouple(Experiment):
                 images |= {kind: pictures[place]} if pictures else {}
         return {pair: Piece(*parts) for pair, parts in pieces.items()}
 
-    def _sides(self, batch: Sequence[str]) -> list[tuple[str, Any]]:
-        """Names and conditions of a batch."""
-        normal, unusual = self.prompts[self._prompt(self.pairs.index(batch[0]))]
-        return [("normal", normal), ("unusual", unusual), *([("null", None)] if self.given["null"] else [])]
+    def _precision(self) -> list[Row]:
+        """What differences make of the first noise: LS, LC and PHFE over their exact values, and two checks."""
+        from theodolite.estimates import Estimate
 
-    def _decoupling(self, sampler: LatentMap, z: Tensor, batch: Sequence[str]) -> Decoupling:
-        from theodolite.descriptors.decoupling import decoupling
+        rows, first = [], self.pairs[:1]
+        exact = self._decoupling(self.first, first, mode="exact").quantities
+        for step in _STEPS:
+            there = self._decoupling(self.first, first, mode="paper", step=step).quantities
+            ratios = {f"{n}_over_exact": Estimate.exact(there[n].value / exact[n].value) for n in _RATIOS}
+            rows += numbers({**ratios, **{name: there[name] for name in _CHECKS}}, step=step)
+        return rows
 
-        return decoupling(
-            sampler,
-            z,
-            dimension=self.given["dimension"],
-            neighbours=self.given["neighbours"],
-            mode="paper" if self.given["paper"] else "exact",
-            generator=[self.seeds[self.pairs.index(pair)] for pair in batch],
-        )
-
-    def _paths(self, sampler: LatentMap, z: Tensor) -> dict[str, Estimate]:
-        """Tortuosity and jump score, at the first of every two pairs; none at the second."""
+    def _decoupling(self, sampler: LatentMap, batch: Sequence[str], **recipe: Any) -> Decoupling:
         import torch
 
-        from theodolite.descriptors.paths import tortuosity
+        from theodolite.descriptors.decoupling import decoupling
 
-        count = len(z) // 2
-        values = torch.full((2, len(z)), torch.nan, dtype=torch.float64)
-        if count:
-            path = tortuosity(sampler, z[0 : 2 * count : 2], z[1 : 2 * count : 2])
-            values[:, 0 : 2 * count : 2] = torch.stack([path.value, path["jump"].value]).cpu()
-        return {"tortuosity": _plain(values[0]), "jump": _plain(values[1])}
-
-    def _recognised(self, condition: Any, there: Decoupling) -> dict[str, Estimate]:
-        """Whether the classifier of the model, where it has one, sees in a sample what was asked for."""
-        recognised = getattr(self.model, "recognised", None)
-        if recognised is None or condition is None:
-            return {}
-        return {"recognised": _plain(recognised(there.outputs, condition).double().cpu())}
+        options = {"dimension": self.given["dimension"], "generator": self._seeds(batch)}
+        with torch.no_grad():
+            return decoupling(sampler, self._noise(batch), **options, **recipe)
 
     def _sampler(self, condition: Any) -> LatentMap:
         from theodolite.maps import sampler_map
@@ -269,28 +215,14 @@ class Decouple(Experiment):
         options = {"condition": condition, "guidance": guidance}
         return sampler_map(self.model, self.given["steps"], self.given["method"], **options)
 
+    def _seeds(self, batch: Sequence[str]) -> list[int]:
+        return [self.seeds[self.pairs.index(pair)] for pair in batch]
+
     def _noise(self, batch: Sequence[str]) -> Tensor:
         from theodolite.estimates import Seeds
 
-        shape: Any = self.first.latent_shape
-        seeds = [self.seeds[self.pairs.index(pair)] for pair in batch]
-        return Seeds(seeds, len(seeds)).normal("noise", *shape).to(self.first.device, self.first.dtype)
-
-    def _precision(self) -> list[Row]:
-        """What differences make of the first noise: LS, LC and PHFE over their exact values, and two checks."""
-        import torch
-
-        from theodolite.descriptors.decoupling import decoupling
-
-        z, options = self._noise(self.pairs[:1]), {"dimension": self.given["dimension"], "generator": [self.seeds[0]]}
-        rows = []
-        with torch.no_grad():
-            exact = decoupling(self.first, z, **options).quantities
-            for step in _STEPS:
-                there = decoupling(self.first, z, mode="paper", step=step, **options).quantities
-                ratios = {f"{name}_over_exact": _plain(there[name].value / exact[name].value) for name in _RATIOS}
-                rows += numbers({**ratios, **{name: there[name] for name in _CHECKS}}, step=step)
-        return rows
+        draws = Seeds(self._seeds(batch), len(batch)).normal("noise", *self.shape)
+        return draws.to(self.first.device, self.first.dtype)
 
     @classmethod
     def derive(cls, run: Run) -> Derived:
@@ -298,45 +230,14 @@ class Decouple(Experiment):
         from theodolite.experiments.decouple.pairs import Pairs
 
         pairs = Pairs(run)
-        hot = pairs.hotspots
-        rows, overlays = ([], {}) if hot is None else (hot.rows(), hot.overlays())
-        return Derived([*pairs.claim_rows(), *rows], {"claims": pairs.verdicts()}, overlays)
-
-    @classmethod
-    def page(cls, run: Run) -> Page:
-        """Claims, links, detection, quantities, hotspots and samples."""
-        from theodolite.experiments.decouple.page import page
-
-        return page(run)
+        return Derived([*pairs.claim_rows(), *pairs.hotspot_rows()], {"claims": pairs.verdicts()}, pairs.overlays())
 
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
         """The words of its quantities."""
-        from theodolite.experiments.decouple.words import quantities
+        from theodolite.experiments.decouple.page import quantities
 
         return quantities()
-
-
-def _overlap(there: Decoupling) -> dict[str, Estimate]:
-    """How the map of LC lies on that of PHFE: their rank correlation, and LC's mass on the top tenth of PHFE."""
-    from theodolite.descriptors.hotspots import mass_on_detail
-    from theodolite.estimates import rank_correlation
-
-    rotation, detail = (there.maps[name].flatten(1).double().cpu() for name in ("lc_map", "phfe_map"))
-    return {
-        "map_correlation": _plain(rank_correlation(rotation, detail)),
-        "mass_on_detail": _plain(mass_on_detail(rotation, detail)),
-    }
-
-
-def _plain(values: Tensor) -> Estimate:
-    """Numbers without an error; ``undefined`` where there is none."""
-    import torch
-
-    from theodolite.estimates import Estimate
-
-    statuses = tuple("ok" if is_number else "undefined" for is_number in values.isfinite().tolist())
-    return Estimate(values, torch.zeros_like(values), 0, 1, statuses)
 
 
 EXPERIMENT = Decouple

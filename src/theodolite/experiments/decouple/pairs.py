@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import nan, prod
@@ -13,11 +13,12 @@ from torch import Tensor
 
 from theodolite.data.overlays import overlay
 from theodolite.descriptors.decoupling import subspace_dimension
-from theodolite.detection import Hotspots, hotspots
+from theodolite.detection import Hotspots
 from theodolite.detection.claim_columns import Columns
 from theodolite.detection.claims import Claim, claims
+from theodolite.detection.hotspot_shares import paired_hotspots
 from theodolite.errors import InputError
-from theodolite.estimates import NOT_NUMBERS, Estimate
+from theodolite.estimates import Estimate
 from theodolite.experiments.hotspots.shares import PARTS
 from theodolite.runs.experiment import Row, number
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
     from theodolite.runs.run import Run
 
-__all__ = ["HOTTEST", "PairedHotspots", "Pairs"]
+__all__ = ["Pairs"]
 
-HOTTEST = 6
+_HOTTEST = 6
 """Pairs whose hotspots are drawn."""
 
 _FEWEST = 2
@@ -49,21 +50,13 @@ class Pairs:
     @cached_property
     def values(self) -> dict[str, dict[str, Tensor]]:
         """By condition and quantity, `(n,)` over `names`; NaN where a value is no number to rank by."""
-        place = {pair: row for row, pair in enumerate(self.names)}
-        values: dict[str, dict[str, Tensor]] = {}
-        for row in self.run.table.select(["unit", "condition", "quantity", "value", "status"]).to_pylist():
-            if row["unit"] in place:
-                empty = torch.full((len(place),), torch.nan, dtype=torch.float64)
-                column = values.setdefault(row["condition"], {}).setdefault(row["quantity"], empty)
-                if row["status"] not in NOT_NUMBERS:
-                    column[place[row["unit"]]] = row["value"]
-        return values
+        values = self.run.values(self.names, "condition")
+        return {kind: {name: torch.from_numpy(v) for name, v in side.items()} for kind, side in values.items()}
 
     @cached_property
     def prompts(self) -> dict[str, tuple[str, str]]:
         """The normal and the unusual condition of each pair."""
-        rows = self.run.rows("ls_max")
-        side = {(row["unit"], row["condition"]): str(row["prompt"]) for row in rows}
+        side = {(row["unit"], row["condition"]): str(row["prompt"]) for row in self.run.rows("ls_max")}
         return {pair: (side[pair, "normal"], side[pair, "unusual"]) for pair in self.names}
 
     @cached_property
@@ -74,9 +67,7 @@ class Pairs:
             InputError: no pair is finished.
         """
         if not self.names:
-            raise InputError(
-                f"no pair of {self.run.path} is finished yet; repeat its command: {self.run.info['command']}"
-            )
+            raise InputError(f"no pair of {self.run.path} is finished yet; repeat: {self.run.info['command']}")
         place = {int(pair.removeprefix("pair-")): row for row, pair in enumerate(self.names)}
         ends = [[row, place[end + 1]] for end, row in place.items() if end % 2 == 0 and end + 1 in place]
         paths = torch.tensor(ends, dtype=torch.int64).reshape(-1, 2)
@@ -103,54 +94,40 @@ class Pairs:
         return [{name: getattr(claim, name) for name in names} for claim in self.claims]
 
     @cached_property
-    def hotspots(self) -> PairedHotspots | None:
-        """Those of the pairs that have a leading direction under every condition; None where these are too few."""
-        known = torch.stack([side["lc"].isfinite() for side in self.values.values()]).all(0)
-        names = [pair for pair, is_known in zip(self.names, known.tolist()) if is_known]
-        units = self.columns.kept(known)
-        if len(set(units)) < _FEWEST:
-            return None
-        arrays = [self.run.arrays(pair) for pair in names]
+    def leading(self) -> dict[str, Hashable]:
+        """The pairs that have a leading direction under every condition, and what each is drawn with."""
+        known = torch.stack([side["lc"].isfinite() for side in self.values.values()]).all(0).tolist()
+        return {pair: unit for pair, unit, is_known in zip(self.names, self.columns.units, known) if is_known}
+
+    @cached_property
+    def hotspots(self) -> dict[str, Hotspots]:
+        """Those of the `leading` pairs by condition, pairs drawn as for the claims; none where these are too few."""
+        units = [*self.leading.values()]
+        if len({*units}) < _FEWEST:
+            return {}
+        arrays = [self.run.arrays(pair) for pair in self.leading]
         curvature, detail = (
             {kind: torch.stack([maps[f"{kind}/{name}"] for maps in arrays]) for kind in self.values}
             for name in ("lc_map", "phfe_map")
         )
-        normal, seed = (curvature["normal"], detail["normal"]), self.run.settings["seed"]
-        sides = {"normal": hotspots(*normal, groups=units, seed=seed)}
-        for kind in (kind for kind in curvature if kind != "normal"):
-            others: dict[str, Any] = {"reference": normal, "paired": True, "groups": units, "seed": seed}
-            sides[kind] = hotspots(curvature[kind], detail[kind], **others)
-        return PairedHotspots(self.run, tuple(names), sides)
-
-
-@dataclass(frozen=True)
-class PairedHotspots:
-    """Hotspots of pairs under every condition, thresholds from the normal one, pairs drawn as for the claims.
-
-    Attributes:
-        run: the run.
-        pairs: ids of those that have a leading direction under every condition.
-        sides: by condition.
-    """
-
-    run: Run
-    pairs: tuple[str, ...]
-    sides: dict[str, Hotspots]
+        return paired_hotspots(curvature, detail, "normal", groups=units, seed=self.run.settings["seed"])
 
     @property
-    def hottest(self) -> list[str]:
-        """The pairs with the most hotspots under a normal or an unusual condition."""
-        most = self.sides["normal"].images["area"].value.maximum(self.sides["unusual"].images["area"].value)
-        return [self.pairs[place] for place in most.argsort(descending=True, stable=True)[:HOTTEST].tolist()]
+    def hottest(self) -> dict[str, int]:
+        """The pairs with the most hotspots under a normal or an unusual condition, with their places in masks."""
+        if not self.hotspots:
+            return {}
+        normal, unusual = (self.hotspots[kind].images["area"].value for kind in ("normal", "unusual"))
+        places = normal.maximum(unusual).argsort(descending=True, stable=True)[:_HOTTEST].tolist()
+        return {[*self.leading][place]: place for place in places}
 
-    def rows(self) -> Iterator[Row]:
+    def hotspot_rows(self) -> Iterator[Row]:
         """Shares by condition with their parts, then those of the pairs that have most."""
-        for kind, side in self.sides.items():
+        for kind, side in self.hotspots.items():
             for name, share in side.shares.items():
                 parts = {"value": share, **share.parts}
                 yield from (number(name, parts[part], part=part, condition=kind) for part in PARTS)
-            for pair in self.hottest:
-                place = self.pairs.index(pair)
+            for pair, place in self.hottest.items():
                 for name in ("area", "wasted_area"):
                     yield number(name, side.images[name], place, part="value", condition=kind, pair=pair)
 
@@ -160,7 +137,7 @@ class PairedHotspots:
 
         drawn = {}
         for pair, kind in ((pair, kind) for pair in self.hottest for kind in ("normal", "unusual")):
-            file, place, side = self.run.picture(pair, kind), self.pairs.index(pair), self.sides[kind]
+            file, place, side = self.run.picture(pair, kind), self.hottest[pair], self.hotspots[kind]
             if file is not None and side.mask.ndim == 3:
                 with Image.open(file) as picture:
                     drawn[f"{pair}.{kind}.overlay"] = overlay(picture, side.mask[place], side.wasted[place], 192)

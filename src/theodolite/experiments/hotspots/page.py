@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from theodolite.data.overlays import HOT, WASTED
@@ -10,12 +10,14 @@ from theodolite.estimates import NOT_NUMBERS
 from theodolite.experiments.hotspots.shares import QUANTITIES, SHARES, HotspotRun, hotspots_of
 from theodolite.report.page import Card, Cards, Cell, Column, Facts, Legend, Page, Section, Table, Term, number_cell
 from theodolite.report.pictures import data_uri, heat_uri, largest_side
+from theodolite.runs.run import estimate_of
 
 if TYPE_CHECKING:
     from theodolite.estimates import Estimate
+    from theodolite.runs.experiment import Row
     from theodolite.runs.run import Run
 
-__all__ = ["MARKS", "difference", "page", "percent"]
+__all__ = ["MARKS", "difference", "page", "percent", "shares_by_condition"]
 
 _MAPS = ("gain", "curvature", "detail")
 _BY_IMAGE = ("area", "wasted_share", "wasted_mass", "mass_on_detail")
@@ -106,6 +108,27 @@ def _shares(hot: HotspotRun) -> Section:
     caption = "By chance: curvature and detail independent within each image."
     text = "How much of the curvature, and of the hotspots, lies on cells of little detail, with 95 % intervals over "
     return Section("shares", "Shares", [f"{text}photographs."], [Table("shares", title, columns, rows, caption)])
+
+
+def shares_by_condition(rows: Sequence[Row]) -> Table:
+    """A row a share: under each condition, what chance gives, and of the unusual one what it changes.
+
+    Args:
+        rows: of a run's table, with the columns `condition` and `part`.
+    """
+    by = {(row["quantity"], row["condition"], row["part"]): estimate_of([row]) for row in rows}
+    measured = {row["quantity"] for row in rows}
+    body: list[list[Any]] = [[Cell(q.label, q.name, below=q.unit)] for q in SHARES if q.name in measured]
+    columns = [Column("share")]
+    for kind in dict.fromkeys(row["condition"] for row in rows):
+        columns += [Column(kind), Column(f"{kind}_by_chance", "by chance", spare=True)]
+        columns += [Column("change", "less normal, 95 %")] if kind == "unusual" else []
+        for cells in body:
+            own, chance, change = (by.get((cells[0].value, kind, part)) for part in ("value", "null", "change"))
+            cells += [Cell("") if part is None else percent(part) for part in (own, chance)]
+            if kind == "unusual":
+                cells.append(Cell("") if change is None or cells[0].value == "overlap" else difference(change))
+    return Table("hotspots", "shares of hotspots", columns, body, "In percent.", brief=False)
 
 
 def _images(hot: HotspotRun) -> Section:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.conditions import CONDITIONS
-from theodolite.runs.experiment import Derived, Experiment, Piece, Row, numbers
+from theodolite.runs.experiment import Derived, Experiment, Piece, Row, number, numbers
 from theodolite.runs.settings import (
     BUDGET,
     DEVICE,
@@ -29,108 +30,76 @@ from theodolite.runs.settings import (
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from torch import Tensor
 
     from theodolite.descriptors import Effort
-    from theodolite.descriptors.chart import Chart
+    from theodolite.descriptors.together import Measurements
+    from theodolite.estimates import Estimate
     from theodolite.estimates.quantity import Quantity
-    from theodolite.maps import LatentMap
-    from theodolite.report.page import Page
     from theodolite.runs.run import Run
 
-__all__ = ["COMMON", "CORRUPTIONS", "DENOISING", "DESCRIPTORS", "EXPERIMENT", "PLANE", "Points", "Traverse"]
+__all__ = ["COMMON", "CORRUPTIONS", "DENOISING", "DESCRIPTORS", "EXPERIMENT", "PLANE", "Points", "Traverse", "summary"]
 
 DESCRIPTORS = ("local_scaling", "local_rank", "local_complexity")
 """Psi, nu and delta."""
 
 _DESIGNS = ("plane", "denoising", "corruptions")
-
-
 _KINDS = ("gaussian_noise", "gaussian_blur", "contrast", "brightness", "jpeg", "pixelate")
 """Those of `theodolite.detection.CORRUPTIONS`, whose import would cost help a second."""
 
 
-def _each_once(name: str) -> Callable[[list[str]], list[str]]:
-    def check(words: list[str]) -> list[str]:
-        if not words or len({*words}) < len(words):
-            raise InputError(f"`{name}` expected as one or more different words, got {', '.join(words) or 'none'}")
-        return words
+class _Different(Setting):
+    """A list whose entries differ: words, or scales in the six digits by which names of units tell them apart."""
 
-    return check
+    def checked(self, value: Any) -> Any:
+        """The list, if its entries differ."""
+        entries = super().checked(value)
+        if entries is None:
+            return None
+        names = {item if isinstance(item, str) else f"{item:g}" for item in entries}
+        if not names or len(names) < len(entries):
+            what = "words" if self.kind is str else "scales, to six digits"
+            given = ", ".join(str(item) for item in entries) or "none"
+            raise InputError(f"`{self.name}` expected as one or more different {what}, got {given}")
+        return entries
 
 
-def _scales(guidance: list[float]) -> list[float]:
-    """Scales that names of units and pictures tell apart."""
-    if not guidance or len({f"{scale:g}" for scale in guidance}) < len(guidance):
-        raise InputError(f"`guidance` expected as one or more different scales, to six digits, got {guidance}")
-    return guidance
+def _of(design: str, shared: Setting, **changes: Any) -> Setting:
+    """A shared setting whose help says which design it belongs to."""
+    return replace(shared, help=f"{design}: {shared.help[0].lower()}{shared.help[1:]}", **changes)
 
 
 _SIZE = replace(SIZE, help="Plane, corruptions: centre square of images, resized to so many pixels.")
+_ANCHOR = "Plane: three latents, each an image file, a .safetensors latent or seed:3; "
+_PLACES = "their places are (a, b) = (0, 0), (1, 0), (0, 1)."
+_GRID = "Plane: places along a side; 13 with the default margin has the anchors among them."
+_MARGIN = "Plane: how far it goes beyond the anchors, in sides of their triangle."
+_SCALES = "Denoising: scales, each once; 1 alone for a model without conditions."
+_OUTPUT = "Denoising: what the map returns."
+_FOLDER = "Corruptions: folder of images, with its subfolders."
 PLANE = (
-    Setting(
-        name="anchor",
-        help="Plane: three latents, each an image file, a .safetensors latent or seed:3; their places are (a, b) = "
-        "(0, 0), (1, 0), (0, 1).",
-        many=True,
-        metavar="LATENT",
-        role="places",  # where a latent lies is no matter: its content is compared
-    ),
-    Setting(
-        name="grid",
-        help="Plane: places along a side; 13 with the default margin has the anchors among them.",
-        default=13,
-        kind=int,
-        least=2,
-    ),
-    Setting(
-        name="margin",
-        help="Plane: how far it goes beyond the anchors, in sides of their triangle.",
-        default=0.25,
-        kind=float,
-        least=0,
-    ),
+    # Where a latent lies is no matter: its content is compared.
+    Setting(name="anchor", help=_ANCHOR + _PLACES, many=True, metavar="LATENT", role="places"),
+    Setting(name="grid", help=_GRID, default=13, kind=int, least=2),
+    Setting(name="margin", help=_MARGIN, default=0.25, kind=float, least=0),
     _SIZE,
 )
 DENOISING = (
-    replace(CONDITIONS, help=f"Denoising: {CONDITIONS.help[0].lower()}{CONDITIONS.help[1:]}"),
-    Setting(
-        name="guidance",
-        help="Denoising: scales, each once; 1 alone for a model without conditions.",
-        default=(0.0, 1.0, 2.0, 4.0),
-        kind=float,
-        many=True,
-        least=0,
-        check=_scales,
-    ),
-    Setting(
-        name="output",
-        help="Denoising: what the map returns.",
-        default=("x0", "eps"),
-        many=True,
-        choices=("x0", "eps", "v", "score"),
-        check=_each_once("output"),
-    ),
+    _of("Denoising", CONDITIONS),
+    _Different(name="guidance", help=_SCALES, default=(0.0, 1.0, 2.0, 4.0), kind=float, many=True, least=0),
+    _Different(name="output", help=_OUTPUT, default=("x0", "eps"), many=True, choices=("x0", "eps", "v", "score")),
     Setting(name="steps", help="Denoising: of the sampler.", default=10, kind=int, least=1),
     Setting(name="seeds", help="Denoising: noises, each under both conditions.", default=8, kind=int, least=2),
 )
 CORRUPTIONS = (
-    Setting(name="data", help="Corruptions: folder of images, with its subfolders.", metavar="FOLDER", role="places"),
-    Setting(
-        name="corruption",
-        help="Corruptions: some of these; all by default.",
-        many=True,
-        choices=_KINDS,
-        check=_each_once("corruption"),
-    ),
+    Setting(name="data", help=_FOLDER, metavar="FOLDER", role="places"),
+    _Different(name="corruption", help="Corruptions: some of these; all by default.", many=True, choices=_KINDS),
     replace(LIMIT, help="Corruptions: images, from their photographs in turn; 0 for all.", default=8, least=2),
     replace(_SIZE, least=2),
-    replace(GROUP, help=f"Corruptions: {GROUP.help[0].lower()}{GROUP.help[1:]}", role="measures"),
+    _of("Corruptions", GROUP, role="measures"),
 )
 COMMON = (SEED, DEVICE, DTYPE, SUBFOLDER, REVISION)
 _BUDGET = replace(BUDGET, default=None, help=f"{BUDGET.help} By default quick, and of denoising standard.")
-_ALL = {setting.name: setting for setting in (*PLANE, *DENOISING, *CORRUPTIONS, _BUDGET, *COMMON)}
-_ALL["size"] = _SIZE
+_ALL = {setting.name: setting for setting in (*PLANE, *DENOISING, *CORRUPTIONS, _BUDGET, *COMMON)} | {"size": _SIZE}
 
 
 class Traverse(Experiment):
@@ -168,15 +137,11 @@ class Traverse(Experiment):
         "measure": str,
     }
     without_derivatives = frozenset({"score_norm", "condition_norm", "pixel_energy", "reconstruction_error"})
-    requires: ClassVar = {"model": dict, "model.name": str, "arguments.over": str, "design": dict}
+    requires: ClassVar[Mapping[str, type]] = {"model": dict, "model.name": str, "arguments.over": str, "design": dict}
 
     def __new__(cls, given: Mapping[str, Any]) -> Traverse:
         """The experiment of the design that is asked for."""
-        over = given["over"]
-        if over not in _DESIGNS:
-            raise InputError(f"{', '.join(_DESIGNS)} expected, got {over!r}{closest(over, _DESIGNS)}")
-        design: type[Traverse] = import_module(f"theodolite.experiments.traverse.{over}").DESIGN
-        return super().__new__(design)
+        return super().__new__(_design(given["over"]).DESIGN)
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         from theodolite.data.models import check_model
@@ -188,13 +153,12 @@ class Traverse(Experiment):
                     f"`{name}` belongs to another design, got it with {given['over']}, which has {', '.join(own)}; "
                     "leave it out"
                 )
-        super().__init__({name: value for name, value in given.items() if name in own or name not in _ALL})
-        self.given["budget"] = given["budget"] or own["budget"].default
-        check_model(given["model"], **self.loading)
-        if "size" in own:
-            own["size"].checked(given["size"])  # one design asks for more than the other
+            if name in own:  # some designs ask for more than the others
+                own[name].checked(given[name])
+        chosen = {name: value for name, value in given.items() if name in own or name not in _ALL}
+        super().__init__({**chosen, "budget": given["budget"] or own["budget"].default})
+        check_model(given["model"], **self.loading())
 
-    @property
     def loading(self) -> dict[str, Any]:
         """Options of `theodolite.load`."""
         return {name: self.given[name] for name in ("subfolder", "revision", "device", "dtype")}
@@ -210,17 +174,8 @@ class Traverse(Experiment):
     @classmethod
     def derive(cls, run: Run) -> Derived:
         """Means, differences, AUROC; changes, sensitivities and correlations with severity; of a plane nothing."""
-        from theodolite.experiments.traverse.summaries import summaries
-
         points = [row for row in run.table.to_pylist() if row["unit"] is not None]
-        return Derived(list(summaries(run.arguments["over"], points)))
-
-    @classmethod
-    def page(cls, run: Run) -> Page:
-        """Maps or lines, pictures, and tables."""
-        from theodolite.experiments.traverse.page import page
-
-        return page(run)
+        return Derived([*_design(run.arguments["over"]).summaries(points)])
 
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
@@ -228,6 +183,13 @@ class Traverse(Experiment):
         from theodolite.experiments.traverse.page import QUANTITIES
 
         return QUANTITIES
+
+
+def _design(over: str) -> Any:
+    """The module of a design: its experiment as `DESIGN`, and `summaries(points)` of it."""
+    if over not in _DESIGNS:
+        raise InputError(f"{', '.join(_DESIGNS)} expected, got {over!r}{closest(over, _DESIGNS)}")
+    return import_module(f"theodolite.experiments.traverse.{over}")
 
 
 @dataclass
@@ -239,51 +201,30 @@ class Points:
     messages: dict[str, str] = field(default_factory=dict)
     pictures: dict[str, Image] = field(default_factory=dict)
 
-    def add(self, chart: Chart, where: Sequence[Mapping[str, Any]], descriptors: Sequence[str] = DESCRIPTORS) -> None:
-        """Add descriptors at the latents of a chart, whose coordinates are `where`."""
-        from theodolite.descriptors.together import measured_at
-
-        there = measured_at(chart, descriptors, chart.seeds.base)
+    def add(self, measured: Measurements, where: Sequence[Mapping[str, Any]]) -> None:
+        """Add descriptors at points whose coordinates are `where`."""
         for place, coordinates in enumerate(where):
-            self.rows += numbers(there.estimates, place, **coordinates)
-        self.failed += [entry for entry in there.failed if entry not in self.failed]
-        self.messages |= there.messages
-
-    def add_all(
-        self,
-        map: LatentMap,
-        latents: Tensor,
-        where: Sequence[Mapping[str, Any]],
-        seed: int,
-        effort: Effort,
-        size: float,
-    ) -> None:
-        """Add psi, nu and delta at latents `(n, *latent)`, in groups that fit in memory and with the same draws.
-
-        Args:
-            map: the map.
-            latents: the points.
-            where: their coordinates.
-            seed: of all of them.
-            effort: what each may cost.
-            size: root mean square of the entries of a latent, of which delta's radius is a part: with each point's own
-                it would follow the norm of the points. 0 stands for 1.
-        """
-        import torch
-
-        from theodolite.descriptors.chart import Chart
-        from theodolite.descriptors.groups import group_size
-
-        together = group_size(map, latents, effort, None)
-        for start in range(0, len(latents), together):
-            part = slice(start, start + together)
-            chart = Chart(map, latents[part], generator=[seed] * len(latents[part]), effort=effort)
-            chart.rms = torch.full_like(chart.rms, size or 1.0)
-            self.add(chart, where[part])
+            self.rows += numbers(measured.estimates, place, **coordinates)
+        self.failed += [entry for entry in measured.failed if entry not in self.failed]
+        self.messages |= measured.messages
 
     def piece(self) -> Piece:
         """What is stored."""
         return Piece(self.rows, {}, self.pictures, {}, self.failed, self.messages)
+
+
+def summary(quantity: str, estimate: Estimate, most: float = math.inf, **coordinates: Any) -> Row:
+    """The row of a mean over seeds or images; its interval has two sides even where single values are bounds.
+
+    Args:
+        quantity: its name.
+        estimate: of one value.
+        most: the largest absolute value that can be.
+        coordinates: of the row.
+    """
+    value, reach = float(estimate.value), 1.96 * float(estimate.stderr)
+    low, high = (min(max(end, -most), most) for end in (value - reach, value + reach))
+    return number(quantity, estimate, low=low, high=high, **coordinates)
 
 
 EXPERIMENT = Traverse

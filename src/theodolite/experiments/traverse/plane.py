@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +13,15 @@ from torch import Tensor
 from theodolite.data.latents import check_ends
 from theodolite.data.models import opened_autoencoder
 from theodolite.data.plane import Plane
+from theodolite.descriptors.together import measured_alike
 from theodolite.errors import InputError
 from theodolite.estimates import Seeds
-from theodolite.experiments.traverse.experiment import COMMON, PLANE, Points, Traverse
+from theodolite.experiments.traverse.experiment import COMMON, DESCRIPTORS, PLANE, Points, Traverse
 from theodolite.maps import LatentMap
-from theodolite.runs.experiment import Piece, Sitting
+from theodolite.runs.experiment import Piece, Row, Sitting
 from theodolite.runs.settings import BUDGET
 
-__all__ = ["DESIGN"]
+__all__ = ["DESIGN", "summaries"]
 
 _ANCHORS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
 _PICTURES = 7
@@ -42,13 +43,13 @@ class OverPlane(Traverse):
 
     def open(self) -> None:
         """Load the model and read the anchors."""
-        self.model = opened_autoencoder(self.given["model"], **self.loading)
+        self.model = opened_autoencoder(self.given["model"], **self.loading())
         self.device = self.model.device
         self.plane = Plane(self.model, self.given["anchor"], self.given["size"])
         low, high = -self.given["margin"], 1 + self.given["margin"]
         self.places = torch.linspace(low, high, self.given["grid"], dtype=torch.float64)
         sizes = [float(end.latent.double().square().mean().sqrt()) for end in self.plane.ends]
-        self.size = math.fsum(sizes) / 3  # the same in any order of the anchors
+        self.rms = math.fsum(sizes) / 3  # the same in any order of the anchors
 
     def record(self) -> dict[str, Any]:
         """The model, the shape of latents, the anchors, and the places along a side."""
@@ -77,14 +78,20 @@ class OverPlane(Traverse):
         return self._measured(theta, [None] * len(theta), shown)
 
     def _measured(self, theta: Tensor, anchors: list[str | None], shown: range) -> Piece:
+        points, (seed,) = Points(), Seeds(self.probe_seed(), 1).base
         where = [{"anchor": name, "a": a, "b": b} for name, (a, b) in zip(anchors, theta.tolist())]
-        (seed,) = Seeds(self.probe_seed(), 1).base
-        points = Points()
-        points.add_all(self.model.decoder, self.plane.latents(theta), where, seed, self.effort, self.size)
+        latents, decoder = self.plane.latents(theta), self.model.decoder
+        for part, measured in measured_alike(decoder, latents, DESCRIPTORS, seed, self.effort, self.rms):
+            points.add(measured, where[part])
         if self.model.image_channels in (1, 3) and len(shown):
             pictures = self.plane.pictures(theta[[*shown]], 128)
             points.pictures = {f"{place:03d}": image for place, image in zip(shown, pictures)}
         return points.piece()
+
+
+def summaries(points: Sequence[Row]) -> list[Row]:
+    """Nothing: the points of a plane speak for themselves."""
+    return []
 
 
 DESIGN = OverPlane
