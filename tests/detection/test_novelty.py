@@ -96,3 +96,11 @@ def test_decoders_and_denoisers_have_scores_of_their_own():
     for kind, name in (("decoder", "denoising_error"), ("denoiser", "reconstruction_error")):
         with pytest.raises(InputError, match=f"scores of a {kind} expected, got {name}"):
             scores_of(kind, [name])
+
+
+def test_every_rate_has_the_status_of_its_own_value():
+    wrong = novelty(scores(pixel_energy=[5.0, 6.0, 7.0, 8.0, 1.0, 2.0]), REFERENCE, GROUPS)
+    entries = wrong.table.entries("pixel_energy")
+    assert entries["auroc"]["value"] == entries["tpr"]["value"] == 0 < entries["average_precision"]["value"]
+    statuses = {quantity: entry["status"] for quantity, entry in entries.items()}
+    assert statuses == {"auroc": "lower-bound", "average_precision": "ok", "tpr": "lower-bound"}

@@ -89,19 +89,14 @@ class DetectionTable:
 
         The interval is not symmetric; the standard error is half of it over 1.96, and `n` the fewer groups of a label.
         """
-        row, n = self[name], min(self.independent)
-        ends = {name: (row[f"{name}_low"], row[f"{name}_high"]) for name in ("auroc", "average_precision", "tpr")}
-        return {
-            quantity: {
-                "value": row[quantity],
-                "stderr": (high - low) / (2 * 1.96),
-                "low": low,
-                "high": high,
-                "n": n,
-                "status": row["status"],
-            }
-            for quantity, (low, high) in ends.items()
-        }
+        place, n, entries = self._place(name), min(self.independent), {}
+        for quantity in ("auroc", "average_precision", "tpr"):
+            found: Estimate = getattr(self, quantity)
+            low, high = self.interval(name, quantity)
+            value, status = float(found.value[place]), found.statuses[place]
+            stderr = (high - low) / (2 * 1.96)
+            entries[quantity] = {"value": value, "stderr": stderr, "low": low, "high": high, "n": n, "status": status}
+        return entries
 
     def __str__(self) -> str:
         head = f"{self.normal} normal of {self.independent[0]} groups, {self.unusual} unusual of {self.independent[1]}"
