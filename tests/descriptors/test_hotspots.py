@@ -9,7 +9,7 @@ import torch
 
 from theodolite import InputError, denoiser_map, hotspot_maps, load, load_images, sampler_map
 from theodolite.descriptors.decoupling import decoupling
-from theodolite.descriptors.hotspots import mass_on_detail
+from theodolite.descriptors.hotspots import mass_on_detail, overlap_of_maps
 from theodolite.detection import hotspots
 from theodolite.maps import LatentMap
 
@@ -195,3 +195,12 @@ def test_one_subspace_has_no_error_and_is_no_number() -> None:
     whole = hotspot_maps(map, z, dimension=30).quantities["subspace_ls_max"]
     torch.testing.assert_close(whole.value, torch.linalg.matrix_norm(draw(48, 30), 2).expand(2))
     assert whole.status == "ok"
+
+
+def test_maps_of_one_order_overlap_wholly_and_a_constant_map_has_no_rank():
+    detail = torch.rand(1, 10, 10, generator=torch.Generator().manual_seed(0))
+    maps = {"lc_map": torch.cat([detail, torch.ones(1, 10, 10)]), "phfe_map": detail.square().expand(2, -1, -1)}
+    overlap = overlap_of_maps(maps)
+    assert overlap["map_correlation"].value[0] == pytest.approx(1.0)
+    assert overlap["map_correlation"].statuses == ("ok", "undefined")
+    assert overlap["mass_on_detail"].value[0] > overlap["mass_on_detail"].value[1] == pytest.approx(0.1)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from theodolite import InputError
-from theodolite.descriptors.paths import slerp, tortuosity
+from theodolite.descriptors.paths import slerp, tortuosity, tortuosity_by_twos
 from theodolite.maps import LatentMap
 
 PLANE = (torch.tensor([[2.0, 0.0]], dtype=torch.float64), torch.tensor([[0.0, 2.0]], dtype=torch.float64))
@@ -40,3 +40,14 @@ def test_norms_go_along_and_parallel_ends_are_joined_straight() -> None:
     torch.testing.assert_close(slerp(PLANE[0], 2 * PLANE[0], 2)[1], 1.5 * PLANE[0])
     with pytest.raises(InputError, match="segments"):
         slerp(*PLANE, 0)
+
+
+def test_every_two_latents_are_the_ends_of_one_path() -> None:
+    square = LatentMap(lambda z: z.square(), (2,))
+    latents = torch.cat([*PLANE, 2 * PLANE[0], PLANE[1], PLANE[0]])
+    by_twos = tortuosity_by_twos(square, latents)
+    for place in (0, 2):
+        alone = tortuosity(square, latents[place : place + 1], latents[place + 1 : place + 2])
+        assert by_twos["tortuosity"].value[place] == alone.value
+        assert by_twos["jump"].value[place] == alone["jump"].value
+    assert by_twos["tortuosity"].statuses == ("ok", "undefined", "ok", "undefined", "undefined")

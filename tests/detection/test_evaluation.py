@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from theodolite.detection import evaluate
+from theodolite.detection.evaluation import paired_auroc
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Resamples, Roc
 
@@ -203,3 +204,16 @@ def test_mistakes(scores, labels, options, message):
 def test_unknown_names_are_told():
     with pytest.raises(InputError, match="'b'; there are score"):
         evaluate([0.0, 1, 2, 3], [0, 0, 1, 1]).difference("score", "b")
+
+
+def test_paired_auroc_leaves_out_pairs_without_a_number_and_says_when_too_many_are():
+    values = np.random.default_rng(0).normal([[0.0], [1.0]], size=(2, 12))
+    normal, unusual = (torch.from_numpy(side) for side in values)
+    whole = paired_auroc(Estimate.exact(normal), Estimate.exact(unusual))
+    assert (whole.item(), whole.n) == (pytest.approx(brute_auroc(*values), abs=1e-12), 12)
+    assert 0 < float(whole.low) < whole.item() < float(whole.high) <= 1
+    one = Estimate.exact(normal.masked_fill(torch.arange(12) == 3, torch.nan))
+    kept = np.delete(values, 3, 1)
+    assert paired_auroc(one, Estimate.exact(unusual)).item() == pytest.approx(brute_auroc(*kept), abs=1e-12)
+    two = Estimate.exact(normal.masked_fill(torch.arange(12) < 2, torch.nan))
+    assert paired_auroc(two, Estimate.exact(unusual)).status == "undetermined"

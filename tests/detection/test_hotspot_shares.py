@@ -8,6 +8,7 @@ from torch import Tensor
 
 from theodolite import InputError
 from theodolite.detection import hotspots
+from theodolite.detection.hotspot_shares import paired_hotspots
 
 
 def maps(n: int, seed: int, side: int = 0, link: float = 1.0, louder: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -123,3 +124,14 @@ def test_what_never_happened_has_no_error_and_says_so() -> None:
 def test_what_cannot_be_judged_is_refused(change: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         hotspots(*maps(4, 0), **change)
+
+
+def test_paired_hotspots_are_those_beside_one_condition() -> None:
+    g = torch.Generator().manual_seed(0)
+    curvature, detail = ({kind: torch.rand(6, 8, 8, generator=g) for kind in ("normal", "unusual")} for _ in range(2))
+    sides = paired_hotspots(curvature, detail, "normal", groups=range(6))
+    reference = (curvature["normal"], detail["normal"])
+    alone = hotspots(curvature["unusual"], detail["unusual"], reference=reference, paired=True, groups=range(6))
+    assert torch.equal(sides["unusual"].mask, alone.mask)
+    assert torch.equal(sides["normal"].mask, hotspots(*reference, groups=range(6)).mask)
+    assert sides["unusual"].shares["overlap"].item() == alone.shares["overlap"].item()

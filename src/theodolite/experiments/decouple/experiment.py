@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from theodolite.errors import InputError
@@ -23,17 +24,14 @@ __all__ = ["EXPERIMENT", "KINDS", "Decouple"]
 
 KINDS = ("normal", "unusual", "null")
 """Conditions of a pair; without any at the last."""
-
 _INTERPOLATED = 2
 """Pairs between whose noises a path is measured: the smallest batch, in which pairs are verified."""
-
 _BATCH = 14
 """Pairs of the same prompts that are measured together: enough to fill a processor, few enough to be lost to a kill."""
 _STEPS = (0.01, 0.02, 0.04)
 """Steps of the precision of differences: the released one, half and twice of it."""
 _OF_PAIRS, _OF_CLAIMS = ("condition", "prompt"), ("claim", "beside", "part", "pair")
 _RATIOS, _CHECKS = ("ls_max", "lc", "phfe"), ("ones_cosine", "linearity")
-
 _KIND = "A conditional diffusion model: of the zoo, e.g. zoo:coloured-latent, a diffusers folder, a hub id"
 _PAIRS = "Seeds, each used under both conditions; 200 for a verdict on the first claim."
 _DIMENSION = "Of the random subspace; the smaller of 64 and a quarter of the latent by default."
@@ -104,7 +102,7 @@ class Decouple(Experiment):
         self.given["conditions"] = text_of(self.prompts)
         self.pairs = [f"pair-{place:04d}" for place in range(self.given["pairs"])]
         self.seeds = Seeds(self.given["seed"], len(self.pairs)).base
-        of_prompts = [[p for n, p in enumerate(self.pairs) if self._prompt(n) == k] for k in range(len(self.prompts))]
+        of_prompts = [[p for p in self.pairs if self._prompt(p) == k] for k in range(len(self.prompts))]
         # Pairs of the same prompts, a few at a time; both ends of an interpolation together.
         size = _BATCH if self.redraw is None else _INTERPOLATED
         self.batches = [own[start : start + size] for own in of_prompts for start in range(0, len(own), size)]
@@ -114,15 +112,14 @@ class Decouple(Experiment):
         if len(shape) < 2 or None in shape:
             raise InputError(f"a sampler of points (channels, *space) of known size expected, got {shape}")
         self.shape = tuple(size for size in shape if size is not None)
-        noise = self._noise(self.pairs[:1])
-        subspace_dimension(self.given["dimension"], noise.numel())
+        subspace_dimension(self.given["dimension"], prod(self.shape))
         with torch.no_grad():
             for condition in (condition for pair in self.prompts for condition in pair):
-                self._sampler(condition)(noise)
+                self._sampler(condition)(self._noise(self.pairs[:1]))
 
-    def _prompt(self, place: int) -> int:
+    def _prompt(self, pair: str) -> int:
         """Which prompts a pair has: two successive ones share them."""
-        return place // 2 % len(self.prompts)
+        return self.pairs.index(pair) // 2 % len(self.prompts)
 
     def record(self) -> dict[str, Any]:
         """The model, and the conditions of each pair of prompts."""
@@ -167,7 +164,7 @@ class Decouple(Experiment):
         z, recognised = self._noise(batch), getattr(self.model, "recognised", None)  # by a classifier, if it has one
         recipe = {"neighbours": self.given["neighbours"], "mode": "paper" if self.given["paper"] else "exact"}
         pieces: dict[str, Any] = {pair: ([], {}, {}) for pair in batch}
-        prompts = self.prompts[self._prompt(self.pairs.index(batch[0]))]
+        prompts = self.prompts[self._prompt(batch[0])]
         for kind, condition in zip(KINDS if self.given["null"] else KINDS[:2], (*prompts, None)):
             sampler = self._sampler(condition)
             with torch.no_grad():

@@ -31,7 +31,6 @@ __all__ = ["Pairs"]
 
 _HOTTEST = 6
 """Pairs whose hotspots are drawn."""
-
 _FEWEST = 2
 """Independent pairs, or prompt pairs, from which hotspots are told."""
 
