@@ -192,7 +192,7 @@ def _means(pairs: Pairs) -> Section:
     sides = pairs.values.values()
     rows = [[Cell(q.label, q.name, below=q.formula), *(_mean(side[q.name]) for side in sides)] for q in there]
     text = (
-        "Means over pairs with their standard errors over these prompts, inside the random subspace. Not to be "
+        "Means over pairs with errors by Student's law over these prompts, inside the random subspace. Not to be "
         "compared across models or dimensions.",
         "Minus LS, leading share and effective rank are candidates for rigidity, which the paper does not define.",
     )
@@ -201,10 +201,10 @@ def _means(pairs: Pairs) -> Section:
 
 
 def _mean(values: Tensor) -> Cell:
-    from theodolite.estimates import Estimate
+    from theodolite.estimates import Estimate, student_mean
 
     usable, n = values[values.isfinite()], int(values.isfinite().sum())
-    return number_cell(Estimate.of(usable.mean(), usable.std() / n**0.5, n=n) if n > 1 else None)
+    return number_cell(Estimate.of(*student_mean(usable), n=n) if n > 1 else None)
 
 
 def _hotspots(pairs: Pairs, rows: list[Row]) -> Section:
