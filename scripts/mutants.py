@@ -303,7 +303,7 @@ MUTANTS = (
     ),
     Mutant(
         "runs: resumed whatever the unit was", "runs/conduct.py",
-        'if unit in notes and notes[unit].get("stamp") == self._stamp(unit, configuration)', "if unit in notes",
+        'if unit in notes and notes[unit].get("stamp") == stamp_of(self.work, unit, configuration)', "if unit in notes",
         "experiments/rank/test_experiment.py::test_a_model_that_changes_what_all_share_has_all_measured_again",
     ),
 )  # fmt: skip

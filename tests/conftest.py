@@ -18,6 +18,8 @@ from theodolite.cli.main import main
 from theodolite.scores import GaussianMixtureScore, GaussianScore
 
 torch.set_num_threads(1)
+# Whoever starts the tests may set a width, parallel workers among them; what is printed must not depend on it.
+os.environ.pop("COLUMNS", None)
 STAND_INS = pathlib.Path(__file__).parent / "stand_ins"
 SHARED = pathlib.Path(__file__).resolve().parents[1].parent / "shared"
 

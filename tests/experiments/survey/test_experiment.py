@@ -234,7 +234,7 @@ def test_one_failing_descriptor_leaves_undefined_rows(photos, tmp_path, monkeypa
     def fails(*args, **kwargs):
         raise ValueError("no such thing")
 
-    monkeypatch.setitem(REGISTRY, "local_rank", replaced(REGISTRY["local_rank"], fails))
+    monkeypatch.setitem(REGISTRY._all(), "local_rank", replaced(REGISTRY["local_rank"], fails))
     run = surveyed(photos, tmp_path / "run", limit=1)
     assert set(run.column("local_scaling")["status"]) <= {"ok", "rank-deficient", "truncated"}
     column = run.column("local_rank")
