@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from theodolite.descriptors.together import Measurements
     from theodolite.estimates.quantity import Quantity
     from theodolite.maps import Autoencoder, LatentMap
-    from theodolite.report.page import Page
     from theodolite.runs.run import Run
 
 __all__ = ["EXPERIMENT", "SIDES", "SPACES", "Compare"]
@@ -324,13 +323,6 @@ class Compare(ImageExperiment):
         from theodolite.experiments.survey.experiment import quantities_of
 
         return {**quantities_of(), **{name: QUANTITIES[name] for name in sorted(cls.without_derivatives)}}
-
-    @classmethod
-    def page(cls, run: Run) -> Page:
-        """What differs, by size of its evidence; latents, spectra, and the images that moved most."""
-        from theodolite.experiments.compare.page import page
-
-        return page(run)
 
 
 EXPERIMENT = Compare

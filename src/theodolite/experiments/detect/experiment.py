@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from theodolite.data.images import ImageSet
     from theodolite.estimates.quantity import Quantity
     from theodolite.maps import LatentMap
-    from theodolite.report.page import Page
     from theodolite.runs.run import Run
 
 __all__ = ["EXPERIMENT", "HEADLINE", "Detect"]
@@ -240,13 +239,6 @@ class Detect(Survey):
         from theodolite.detection.scores import BASELINE_QUANTITIES
 
         return {**Survey.quantities(), **BASELINE_QUANTITIES, **QUANTITIES}
-
-    @classmethod
-    def page(cls, run: Run) -> Page:
-        """The most suspicious images, every score with its AUROC, and distributions."""
-        from theodolite.experiments.detect.page import page
-
-        return page(run)
 
 
 EXPERIMENT = Detect

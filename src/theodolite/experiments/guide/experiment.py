@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from theodolite.estimates.quantity import Quantity
     from theodolite.maps import LatentMap
-    from theodolite.report.page import Page
     from theodolite.runs.run import Run
     from theodolite.steering import Judge, LearnedReward
     from theodolite.steering.guidance import Reward
@@ -222,13 +221,6 @@ class Guide(Experiment):
             for rho, changes in paired_changes(scaling, None if name == "scaling" else own["scaling"]).items():
                 rows += numbers(changes, reward=name, rho=rho)
         return Derived(rows)
-
-    @classmethod
-    def page(cls, run: Run) -> Page:
-        """Strips of samples, what every reward does over the scales, and how well it is read from noise."""
-        from theodolite.experiments.guide.page import page
-
-        return page(run)
 
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from theodolite.data.images import ImageSet
     from theodolite.estimates.quantity import Quantity
     from theodolite.maps import LatentMap
-    from theodolite.report.page import Page
     from theodolite.runs.run import Run
 
 __all__ = ["EXPERIMENT", "HotspotsExperiment"]
@@ -186,13 +185,6 @@ class HotspotsExperiment(ImageExperiment):
         names = {f"subspace_{name}": text for name, text in MEANINGS.items()}
         beside = {name: Quantity(name, text.label, "", text.formula, _LIANG) for name, text in names.items()}
         return {**QUANTITIES, **beside}
-
-    @classmethod
-    def page(cls, run: Run) -> Page:
-        """Shares beside chance, and every image with its hotspots."""
-        from theodolite.experiments.hotspots.page import page
-
-        return page(run)
 
 
 EXPERIMENT = HotspotsExperiment

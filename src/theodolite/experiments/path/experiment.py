@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from theodolite.estimates import Estimate
     from theodolite.estimates.quantity import Quantity
-    from theodolite.report.page import Page
-    from theodolite.runs.run import Run
 
 __all__ = ["EXPERIMENT", "ROUTES", "jumps_of"]
 
@@ -133,13 +131,6 @@ class Path(Experiment):
             return (slerp(a, b, s) if unit == "slerp" else line), "ok"
         curve = decoder_geodesic(decode, a[None], b[None], segments=len(s) - 1, steps=_PATIENCE, tolerance=_LOOSE)
         return curve.points[0], curve.status
-
-    @classmethod
-    def page(cls, run: Run) -> Page:
-        """Strips, jumps and distances, and one row a route."""
-        from theodolite.experiments.path.page import page
-
-        return page(run)
 
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:

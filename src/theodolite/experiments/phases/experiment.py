@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from theodolite.families import Family, ParameterGrid
     from theodolite.geodesics import PhaseCurve
     from theodolite.maps import Autoencoder
-    from theodolite.report.page import Page
     from theodolite.runs.run import Run
 
 __all__ = ["EXPERIMENT"]
@@ -238,13 +237,6 @@ class Phases(Experiment):
 
         maps = enumerate(MapFields(run.arrays(unit), run.about(unit)) for unit in run.units)
         return Derived(tables={"cells": [{"level": n, **row} for n, fields in maps for row in fields.cells()]})
-
-    @classmethod
-    def page(cls, run: Run) -> Page:
-        """Fields over the box, regions with samples, geodesics, and what decides how far they can be trusted."""
-        from theodolite.experiments.phases.page import page
-
-        return page(run)
 
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from theodolite.descriptors.effort import Effort
     from theodolite.estimates.quantity import Quantity
     from theodolite.maps import LatentMap
-    from theodolite.report.page import Page
-    from theodolite.runs.run import Run
 
 __all__ = ["DESCRIPTORS", "EXPERIMENT", "RTOL", "Survey", "known_descriptors", "quantities_of"]
 
@@ -171,13 +169,6 @@ class Survey(ImageExperiment):
     def quantities(cls) -> Mapping[str, Quantity]:
         """Every quantity of every descriptor."""
         return quantities_of()
-
-    @classmethod
-    def page(cls, run: Run) -> Page:
-        """Quantities, distributions, spectra, the most and the least brittle, and every sample."""
-        from theodolite.experiments.survey.page import page
-
-        return page(run)
 
 
 def _effort(budget: str, rtol: float | None) -> Effort:
