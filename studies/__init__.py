@@ -1,0 +1,1 @@
+"""Studies: claims about the world and about this library, measured."""

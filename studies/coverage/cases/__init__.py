@@ -1,0 +1,1 @@
+"""Random cases with known answers, a module a room; each has `cells()`."""
