@@ -18,6 +18,7 @@ def cells(text):
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+@pytest.mark.slow
 def test_it_prints_a_table(path):
     done = subprocess.run([sys.executable, path, "--smoke"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -32,6 +32,7 @@ def divide(path, by):
 
 
 @pytest.mark.parametrize("name", ["patches-plain", "patches-kl", "patches-smooth"])
+@pytest.mark.slow
 def test_an_honest_survey_holds_and_divided_errors_do_not(name, invoke, tmp_path):
     options = {**CHEAP, "descriptors": ["local_scaling", "local_rank", "local_complexity", "axis_rotation"]}
     run = theodolite.survey(f"zoo:{name}", bundled_images(), tmp_path / "run", size=32, limit=6, **options)

@@ -41,6 +41,7 @@ def both():
 
 
 @pytest.mark.parametrize("name", STOCHASTIC)
+@pytest.mark.slow
 def test_standard_errors_are_honest(both, name):
     truth, found = (side[name] for side in both)
     ok = torch.tensor([status == "ok" for status in found.statuses])

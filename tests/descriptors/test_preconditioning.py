@@ -100,6 +100,7 @@ def test_rtol_decides_alone(other):
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_the_reference_latent_to_one_per_cent(shared):
     pytest.importorskip("diffusers")
     data = pytest.importorskip("skimage.data")

@@ -31,6 +31,7 @@ def exact(request, shared, taesd):
     return Chart(taesd.decoder.to(dtype=torch.float64), latent(shared, taesd, request.param).double())
 
 
+@pytest.mark.slow
 def test_the_dense_path_is_exact_in_float64(exact):
     assert exact.is_dense
     s = torch.linalg.svdvals(torch.linalg.qr(exact.jacobians, mode="r").R)
@@ -45,6 +46,7 @@ def test_the_dense_path_is_exact_in_float64(exact):
         torch.testing.assert_close(found.value, value, rtol=1e-6, atol=0)
 
 
+@pytest.mark.slow
 def test_single_precision_against_the_dense_jacobian_in_float64(exact, taesd):
     z = exact.latents.float()
     chart, forced = Chart(taesd.decoder, z), Chart(taesd.decoder, z, dense=False, generator=1)
@@ -70,6 +72,7 @@ def test_a_relu_decoder_bends_only_over_a_finite_step(shared, taesd):
     assert found["curvature_infinitesimal"].value.item() < 1e-5 * found.value.item()
 
 
+@pytest.mark.slow
 def test_the_reference_latent(taesd):
     data = pytest.importorskip("skimage.data")
     image = torch.tensor(data.astronaut()[100:228, 180:308] / 127.5 - 1).permute(2, 0, 1)[None].float()
@@ -82,6 +85,7 @@ def test_the_reference_latent(taesd):
     assert abs(theodolite.leading_singular_value(taesd.decoder, chart.latents, chart=chart).value.item() - 32.30) < 0.01
 
 
+@pytest.mark.slow
 def test_the_projection_of_the_reference_latent(taesd):
     """The output projected on 128 rows keeps 128 of 1024 singular values, which shifts the log-volume by over 1000."""
     data = pytest.importorskip("skimage.data")
@@ -92,6 +96,7 @@ def test_the_projection_of_the_reference_latent(taesd):
 
 
 @pytest.mark.parametrize("effort", ["quick", "standard"])
+@pytest.mark.slow
 def test_error_bars_hold_over_many_seeds(shared, taesd, effort):
     """On the spectrum of the decoder at an 8x8 latent, kept in a triangular factor, dense path forbidden."""
     spent, seeds = EFFORTS[effort], 100

@@ -95,6 +95,7 @@ def test_differences_in_place_of_derivatives_are_said():
 
 
 @pytest.mark.parametrize("name", ["patches-plain", "patches-smooth"])
+@pytest.mark.slow
 def test_a_trained_autoencoder(name):
     files = sorted(bundled_images().glob("*.png"))[:8]
     crops = [np.asarray(Image.open(path).convert("RGB"))[16:32, 16:32] for path in files]

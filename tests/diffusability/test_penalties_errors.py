@@ -59,6 +59,7 @@ def expected(truth):
 
 
 @pytest.mark.parametrize("options", [{}, {"dense": False, "depth": 12}], ids=["frames", "least-squares"])
+@pytest.mark.slow
 def test_error_bars_are_honest(population, options):
     pair, x, truth = population
     truth, z = expected(truth), {}
@@ -81,6 +82,7 @@ def test_within_three_standard_errors(population, options):
         near(read(found)[name], value.item())
 
 
+@pytest.mark.slow
 def test_exact_errors_are_honest_over_images():
     k, z = 0.7, []
     pair = toy(*bananas(k), 2, 2)

@@ -37,6 +37,7 @@ def pairs_of(draws, units, n=4, scale=1.0, stored_scale=1.0, rows=1):
 
 class TestAlarms:
     @pytest.mark.parametrize(("units", "n", "rows"), [(8, 4, 1), (8, 2, 1), (40, 3, 1), (5, 30, 6), (200, 8, 1)])
+    @pytest.mark.slow
     def test_are_rare_where_errors_hold(self, units, n, rows):
         trials = 400
         alarms = sum(

@@ -25,6 +25,7 @@ def run(name, *arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_vae_is_trained_and_its_curves_drawn(tmp_path):
     told = run("train_vae.py", "--out", tmp_path)
     assert told.count("epoch") == 3
@@ -35,6 +36,7 @@ def test_a_vae_is_trained_and_its_curves_drawn(tmp_path):
 
 
 @pytest.mark.parametrize(("regulariser", "weight"), [("tangential", 1), ("curvature", 1)])
+@pytest.mark.slow
 def test_a_penalty_is_lowered(regulariser, weight):
     told = run("penalised_vae.py", regulariser, "--weight", weight)
     rows = {line.split("|")[1].strip(): line.split("|")[2:4] for line in told.splitlines() if line.startswith("| p")}
@@ -55,6 +57,7 @@ def test_fashion_mnist_is_read(shared):
     assert 0.9 < images.max() <= 1
 
 
+@pytest.mark.slow
 def test_guidance_is_swept_and_drawn(tmp_path):
     told = run("guidance.py", "--picture", tmp_path / "guidance.png")
     assert all(f"**{name}**" in told for name in ("scaling", "brightness", "contrast", "detail", "random"))

@@ -89,6 +89,7 @@ def test_elimination_solves_the_whole_system(curvature: float):
 
 
 @pytest.mark.parametrize(("samples", "loss"), [(1, "cross_entropy"), (4, "cross_entropy"), (4, "js")])
+@pytest.mark.slow
 def test_the_metric_of_noise_free_posteriors_is_the_fisher_matrix(samples: int, loss: str):
     """The figures that the project asks for, also for single samples, whose posteriors are wide."""
     posterior, fine = noise_free_posterior(MODEL, lattice(GRID, 18), GRID, samples), lattice(GRID, 96)
@@ -105,6 +106,7 @@ def test_the_metric_of_noise_free_posteriors_is_the_fisher_matrix(samples: int, 
 
 
 @pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.slow
 def test_sampled_bundles_give_the_whole_metric_and_their_average_half(loss: str):
     """The trap of the factor two, under the published loss as well."""
     grid, inner = (
@@ -148,6 +150,7 @@ def test_a_box_with_a_sharp_ridge_is_fitted():
     assert relative(found.metric(theta), model.fisher(theta)).median() < 0.05
 
 
+@pytest.mark.slow
 def test_errors_from_bundles_are_honest_over_seeds():
     model, grid = TASEP(6), ParameterGrid((0.1, 0.1), (0.9, 0.9), (9, 9))
     inner = lattice(ParameterGrid((0.3, 0.3), (0.7, 0.7), (2, 2)), 3)

@@ -43,6 +43,7 @@ def pulled_back(t: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("noise", [0.05, 1.0])
+@pytest.mark.slow
 def test_errors_are_honest_over_seeds(noise: float):
     """Curved features with scatter, which is taken off the metric; the errors are those of their regression."""
     grid, points = ParameterGrid((0.0, 0.0), (1.0, 1.0), (8, 8)), ParameterGrid((0.0, 0.0), (1.0, 1.0), (4, 4)).points

@@ -63,6 +63,7 @@ def test_on_an_exponential_family_it_has_no_sampling_error():
     assert relative(found.metric(inner), model.fisher(inner)).max() < 0.02
 
 
+@pytest.mark.slow
 def test_errors_are_honest_over_seeds():
     grid = ParameterGrid((0.1, 0.1), (0.9, 0.9), (12, 12))
     points = ParameterGrid((0.3, 0.3), (0.7, 0.7), (3, 3)).points
@@ -77,6 +78,7 @@ def test_errors_are_honest_over_seeds():
     assert 0.7 < z.std() < 1.3
 
 
+@pytest.mark.slow
 def test_errors_hold_resolution():
     """Of TASEP, where sampling and differences both err, and of Ising, where only differences do."""
     metric_of = direct_metric(posterior(1000, 0))

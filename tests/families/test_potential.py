@@ -139,6 +139,7 @@ def test_the_order_of_bundles_and_their_repetition_change_nothing():
     torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_errors_from_bundles_are_honest_over_seeds():
     """TASEP is no exponential family in its rates: fits differ between draws, and meet in that of very many bundles."""
     model, grid = TASEP(6), ParameterGrid((0.1, 0.1), (0.9, 0.9), (9, 9))

@@ -26,6 +26,7 @@ def test_a_gaussian_up_to_the_step(eight):
 
 
 @pytest.mark.parametrize(("case", "t"), [("three", [0.2, 1.0]), ("two", [0.5, 2.0])])
+@pytest.mark.slow
 def test_error_bars_are_honest(case, t, request):
     score = request.getfixturevalue(case)
     exact = mixture_information(score, t).fir.value

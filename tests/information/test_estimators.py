@@ -42,6 +42,7 @@ def is_honest(z):
 
 
 @pytest.mark.parametrize("case", ["three", "two", "gaussian"])
+@pytest.mark.slow
 def test_error_bars_are_honest(case, three, two):
     if case == "gaussian":
         score, t = turned_gaussian(), [0.1, 1.0, 3.0]

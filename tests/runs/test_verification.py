@@ -106,6 +106,7 @@ class TestAnHonestRun:
         assert 0.5 < mean.spread < 1.5
         assert mean.error_ratio == pytest.approx(1, rel=0.3)
 
+    @pytest.mark.slow
     def test_raises_few_alarms(self, urn, tmp_path):
         alarms = 0
         for seed in range(60):

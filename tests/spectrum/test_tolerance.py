@@ -42,6 +42,7 @@ def decoder_like():
 @pytest.mark.parametrize(
     ("name", "rtol"), [("linear", 0.01), ("log-uniform", 0.02), ("log-normal", 0.02), ("Marchenko-Pastur", 0.005)]
 )
+@pytest.mark.slow
 def test_the_error_asked_for_is_kept_and_is_honest(spectra, name, rtol):
     s = spectra(1500)[name]
     estimate = log_volume_within(diagonal(s, n=40), rtol)

@@ -210,6 +210,7 @@ def test_bad_conditions_are_one_clear_error(models):
         coloured_digits((1, "red"), 3, side=28)
 
 
+@pytest.mark.slow
 def test_the_training_script_writes_every_model_as_it_ships(tmp_path):
     pytest.importorskip("sklearn", reason="scikit-learn is in the `zoo` extra")
     pytest.importorskip("skimage", reason="scikit-image is in the `zoo` extra")

@@ -22,6 +22,7 @@ def run(*options: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_smoke_run_writes_every_model_as_it_ships(tmp_path: Path):
     assert run("--smoke", "--out", tmp_path).returncode == 0
     facts = json.loads((tmp_path / "training.json").read_text())
@@ -35,6 +36,7 @@ def test_smoke_run_writes_every_model_as_it_ships(tmp_path: Path):
         assert min(facts[name]["validation_psnr_db"].values()) > 0
 
 
+@pytest.mark.slow
 def test_one_model_by_name_leaves_the_others_alone(tmp_path: Path):
     (tmp_path / "training.json").write_text('{"patches-kl": {"seed": 7}}')
     assert run("digits", "--smoke", "--out", tmp_path).returncode == 0

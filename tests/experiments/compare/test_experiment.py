@@ -149,6 +149,7 @@ def test_every_quantity_has_words(compared):
     }
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_and_repeated_has_equal_tables(compare, compared, tmp_path):
     whole = compared("turned")
     for stop in range(len(whole.units)):

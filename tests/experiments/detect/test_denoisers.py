@@ -150,6 +150,7 @@ def pipeline(tmp_path):
     return tmp_path / "pixels"
 
 
+@pytest.mark.slow
 def test_a_pixel_pipeline_is_measured_at_every_level(invoke, words, pipeline, tmp_path):
     pytest.importorskip("plotly")
     scores = ("--sigma", "0.4,1.6", "--scores", "local_scaling,score_norm,pixel_energy")

@@ -130,6 +130,7 @@ def test_a_run_again_is_the_same(run, tmp_path):
     torch.testing.assert_close(levels(again)[0].piece.arrays["metric"], levels(run)[0].piece.arrays["metric"])
 
 
+@pytest.mark.slow
 def test_phases_of_the_mixture_diffusion_are_its_basins(tmp_path):
     (level,) = levels(phases("zoo:mixture-diffusion", out=tmp_path / "run", grid=20, samples=4000))
     family = MixtureFamily()
