@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from theodolite.estimates.quantity import Quantity
-from theodolite.report.curves import Curve, curve_of, whiskers
+from theodolite.report.curves import Curve, Mark, bars, curve_of, points, whiskers
 from theodolite.report.drawing import categories, chart, contours, heat
 from theodolite.report.framing import logarithmic
 from theodolite.report.page import Table, columns_of, terms_of
@@ -37,6 +37,18 @@ def test_curves_stand_apart_around_their_place_and_tell_it():
     traces = whiskers(curves, "x", "y", apart=0.1).to_plotly_json()["data"]
     assert [trace["x"][0] for trace in traces] == [1.9, 2.0, 2.1]
     assert {trace["customdata"][0][0] for trace in traces} == {2.0}
+
+
+def test_marks_of_one_place_have_the_whiskers_of_curves_and_no_mark_without_a_number():
+    marks = [Mark("first", "#000000", row(0, 0.5)), Mark("second", "#000000", row(0, 9.0, "undetermined"))]
+    (bar,) = bars(marks, "share").to_plotly_json()["data"]
+    (point,) = points(marks, [], "share").to_plotly_json()["data"]
+    for trace, axis in ((bar, "y"), (point, "x")):
+        assert list(trace[axis]) == [0.5]
+        reach = trace[f"error_{axis}"]
+        assert (list(reach["arrayminus"]), list(reach["array"])) == ([0.2], [0.4])
+        assert list(trace["hovertext"]) == ["first: 0.5 (0.3 to 0.9)"]
+    assert bars(marks[1:], "share") is None
 
 
 def test_a_level_and_a_shade_lie_below_the_curves():

@@ -16,19 +16,16 @@ from numpy.typing import NDArray
 from theodolite.estimates import NOT_NUMBERS
 from theodolite.report import palette
 from theodolite.report.density import mean_density
-from theodolite.report.drawing import chart, escaped, figure_of, layout_of, plain_axis, upright
+from theodolite.report.drawing import chart, escaped, is_drawn, named_rows, short, upright, whisker
 from theodolite.report.framing import decades
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["Curve", "Mark", "banded", "bars", "beside", "curve_of", "density_of", "points", "whiskers"]
+__all__ = ["Curve", "Mark", "banded", "bars", "curve_of", "density_of", "points", "whiskers"]
 
 Array = NDArray[np.float64]
 Row = Mapping[str, Any]
-
-_MOST_NAMES = 16
-"""Names of places that a narrow screen can show without one covering the next."""
 
 _SINGLE = 1e-5
 """Share of the largest singular value below which another one is the rounding of float32."""
@@ -75,7 +72,19 @@ class Mark:
     @property
     def is_number(self) -> bool:
         """Whether there is something to draw."""
-        return self.row is not None and self.row["status"] not in NOT_NUMBERS and math.isfinite(self.row["value"])
+        return is_drawn(self.row)
+
+    @property
+    def number(self) -> Row:
+        """The row of a mark that is drawn."""
+        assert self.row is not None
+        return self.row
+
+    @property
+    def text(self) -> str:
+        """What the mouse tells: the number and its interval, where it has one."""
+        value, low, high = (f"{self.number[name]:.4g}" for name in ("value", "low", "high"))
+        return f"{escaped(self.label)}: {value}{'' if low == high else f' ({low} to {high})'}"
 
 
 def curve_of(
@@ -170,8 +179,9 @@ def whiskers(
     apart: float = 0.0,
     level: float | None = None,
     shaded: tuple[float, float] | None = None,
+    joined: bool = True,
 ) -> Figure:
-    """Curves through points with an interval each; where there is no number there is neither.
+    """Points with an interval each, and lines through them; where there is no number there is neither.
 
     Args:
         curves: to draw, with `low` and `high`.
@@ -183,27 +193,27 @@ def whiskers(
             decades where the axis is logarithmic.
         level: where a dotted line lies, e.g. no change.
         shaded: ends of a part of the horizontal axis.
+        joined: whether lines join the points; not where places across have no order.
     """
     moved = ((n - (len(curves) - 1) / 2) * apart for n in range(len(curves)))
     shapes = [*([] if level is None else [_dotted(level)]), *([] if shaded is None else [_shade(*shaded)])]
     is_log = (axis or {}).get("type") == "log"
-    traces = [_with_intervals(c, c.x * 10**by if is_log else c.x + by) for c, by in zip(curves, moved)]
+    traces = [_with_intervals(c, c.x * 10**by if is_log else c.x + by, joined) for c, by in zip(curves, moved)]
     return chart(traces, across, up, x=axis, y={"range": list(span)} if span else None, shapes=shapes)
 
 
-def _with_intervals(curve: Curve, x: Array) -> dict[str, Any]:
+def _with_intervals(curve: Curve, x: Array, joined: bool) -> dict[str, Any]:
     assert curve.low is not None
     assert curve.high is not None
-    below, above = (np.nan_to_num(reach) for reach in (curve.y - curve.low, curve.high - curve.y))
+    told = f"{escaped(curve.label)}<br>at %{{customdata[0]:.3g}}<br>%{{y:.4g}} (%{{customdata[1]:.4g}} to "
     return {
         **_line(curve),
-        "mode": "lines+markers",
-        "x": _plain(x),
-        "error_y": {**_reach(below, above), "color": curve.colour, "thickness": 1.4, "width": 0},
+        "mode": "lines+markers" if joined else "markers",
+        "x": short(x),
+        "error_y": whisker(curve.y, curve.low, curve.high, color=curve.colour),
         "marker": {"size": 7, "color": curve.colour},
-        "customdata": [*zip(_plain(curve.x), _plain((below + above) / 2))],
-        "hovertemplate": f"{escaped(curve.label)}<br>at %{{customdata[0]:.3g}}<br>%{{y:.4g}} ± %{{customdata[1]:.2g}}"
-        "<extra></extra>",
+        "customdata": [*zip(short(curve.x), short(curve.low), short(curve.high))],
+        "hovertemplate": told + "%{customdata[2]:.4g})<extra></extra>",
     }
 
 
@@ -231,10 +241,10 @@ def _band(curve: Curve, logarithmic: bool) -> list[dict[str, Any]]:
     assert curve.high is not None
     there = np.isfinite(curve.y) & np.isfinite(curve.low) & np.isfinite(curve.high)
     low = np.maximum(curve.low, 1e-3 * np.abs(curve.y)) if logarithmic else curve.low
-    base = {"type": "scatter", "mode": "lines", "x": _plain(curve.x[there]), "hoverinfo": "skip", "line": {"width": 0}}
+    base = {"type": "scatter", "mode": "lines", "x": short(curve.x[there]), "hoverinfo": "skip", "line": {"width": 0}}
     return [
-        {**base, "y": _plain(low[there])},
-        {**base, "y": _plain(curve.high[there]), "fill": "tonexty", "fillcolor": palette.faded(curve.colour, 0.14)},
+        {**base, "y": short(low[there])},
+        {**base, "y": short(curve.high[there]), "fill": "tonexty", "fillcolor": palette.faded(curve.colour, 0.14)},
     ]
 
 
@@ -242,8 +252,8 @@ def _line(curve: Curve) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "lines+markers" if curve.marked else "lines",
-        "x": _plain(curve.x),
-        "y": _plain(curve.y),
+        "x": short(curve.x),
+        "y": short(curve.y),
         "line": {"color": curve.colour, "width": curve.width, "dash": curve.dash},
         "marker": {"size": 5, "color": curve.colour},
         "cliponaxis": False,
@@ -253,32 +263,26 @@ def _line(curve: Curve) -> dict[str, Any]:
 
 def bars(marks: Sequence[Mark], up: str) -> Figure | None:
     """One bar a number with its 95 % interval, in a place of its own; None where there is no number at all."""
-    there = [(place, mark.row, mark) for place, mark in enumerate(marks) if mark.is_number and mark.row]
+    there = [(place, mark) for place, mark in enumerate(marks) if mark.is_number]
     if not there:
         return None
-    values, low, high = (np.array([row[name] for _, row, _ in there]) for name in ("value", "low", "high"))
+    values, low, high = (np.array([mark.number[name] for _, mark in there]) for name in ("value", "low", "high"))
     wide = bool(values.min() > 0 and values.max() > _WIDE * values.min())
-    below = np.minimum(values - low, 0.9 * values) if wide else values - low
+    low = np.maximum(low, 0.1 * values) if wide else low
     trace = {
         "type": "bar",
-        "x": [place for place, _, _ in there],
-        "y": _plain(values),
+        "x": [place for place, _ in there],
+        "y": short(values),
         "width": [0.55] * len(there),
-        "marker": {"color": [palette.faded(mark.colour, 0.8) for _, _, mark in there]},
-        "error_y": {**_reach(below, high - values), "color": palette.INK, "thickness": 1.2, "width": 5},
-        "hovertext": [f"{escaped(mark.label)}: {row['value']:.4g} ± {row['stderr']:.2g}" for _, row, mark in there],
+        "marker": {"color": [palette.faded(mark.colour, 0.8) for _, mark in there]},
+        "error_y": whisker(values, low, high, color=palette.INK, width=5),
+        "hovertext": [mark.text for _, mark in there],
         "hoverinfo": "text",
     }
     hidden = {"showgrid": False, "ticks": "", "showticklabels": False, "range": [-0.5, len(marks) - 0.5]}
-    ends = [math.log10(float((values - below).min())) - 0.1, math.log10(float(high.max())) + 0.1] if wide else []
+    ends = [math.log10(float(low.min())) - 0.1, math.log10(float(high.max())) + 0.1] if wide else []
     scale = {**decades(*ends), "range": ends} if wide else {"rangemode": "tozero"}
-    layout = {
-        **layout_of(),
-        "margin": {"l": 54, "r": 8, "t": 8, "b": 22},
-        "xaxis": {**plain_axis(), **hidden},
-        "yaxis": {**plain_axis(), "title": {"text": up}, **scale},
-    }
-    return figure_of([trace], layout)
+    return chart([trace], "", up, x=hidden, y=scale, margin={"l": 54, "r": 8, "t": 8, "b": 22})
 
 
 def points(
@@ -300,85 +304,24 @@ def points(
     places = range(len(filled), 0, -1)
     traces = [_point(mark, place - 0.22, hollow=True) for mark, place in zip(hollow, places) if mark.is_number]
     traces += [_point(mark, place, hollow=False) for mark, place in zip(filled, places) if mark.is_number]
-    layout = {
-        **layout_of(),
-        "margin": {"l": 12, "r": 16, "t": 8, "b": 46},
-        "xaxis": {**plain_axis(), "range": [*span], "title": {"text": across}},
-        "yaxis": {
-            **plain_axis(),
-            "range": [0.4, len(filled) + 0.5],
-            "tickvals": [*places],
-            "ticktext": [escaped(mark.label) for mark in filled],
-            "showgrid": False,
-            "ticks": "",
-        },
-        "shapes": [] if level is None else [upright(level, "dash")],
-    }
-    return figure_of(traces, layout)
-
-
-def beside(series: Sequence[Sequence[Mark]], names: Sequence[str], across: str, up: str) -> Figure:
-    """One place a name, and in each the marks of all series side by side with their intervals.
-
-    Args:
-        series: of each, one mark a name.
-        names: below the places.
-        across: title of the places.
-        up: title of the numbers; their axis begins at zero.
-    """
-    traces = []
-    for n, marks in enumerate(series):
-        there = [(place, mark, mark.row) for place, mark in enumerate(marks) if mark.is_number and mark.row]
-        rows = [row for _, _, row in there]
-        value, low, high = (np.array([row[name] for row in rows], dtype=float) for name in ("value", "low", "high"))
-        trace = {
-            "type": "scatter",
-            "mode": "markers",
-            "x": [place + 0.6 * ((n + 0.5) / len(series) - 0.5) for place, _, _ in there],
-            "y": _plain(value),
-            "error_y": {**_reach(value - low, high - value), "thickness": 1.4, "width": 0},
-            "marker": {"size": 8, "color": marks[0].colour},
-            "cliponaxis": False,
-            "hovertext": [f"{escaped(mark.label)}: {row['value']:.3g} ± {row['stderr']:.2g}" for _, mark, row in there],
-            "hoverinfo": "text",
-        }
-        traces.append(trace)
-    every = max(1, -(-len(names) // _MOST_NAMES))
-    places = {"tickvals": [*range(0, len(names), every)], "ticktext": [*map(escaped, names[::every])]}
-    layout = {
-        **layout_of(),
-        "margin": {"l": 58, "r": 12, "t": 12, "b": 48},
-        "xaxis": {**plain_axis(), **places, "title": {"text": across}, "range": [-0.5, len(names) - 0.5]},
-        "yaxis": {**plain_axis(), "title": {"text": up}, "rangemode": "tozero"},
-    }
-    return figure_of(traces, layout)
+    rows = {**named_rows([mark.label for mark in filled], places), "range": [0.4, len(filled) + 0.5]}
+    more = {"margin": {"l": 12, "r": 16, "t": 8, "b": 46}, "shapes": [] if level is None else [upright(level, "dash")]}
+    return chart(traces, across, "", x={"range": [*span]}, y=rows, **more)
 
 
 def _point(mark: Mark, place: float, *, hollow: bool) -> dict[str, Any]:
-    assert mark.row is not None
-    value, low, high = (float(mark.row[name]) for name in ("value", "low", "high"))
+    value, low, high = (np.array([mark.number[name]]) for name in ("value", "low", "high"))
+    line = {"width": 2 if hollow else 0, "color": mark.colour}
+    shape = {"size": 8, "symbol": "circle-open"} if hollow else {"size": 12, "symbol": "circle"}
     return {
         "type": "scatter",
         "mode": "markers",
-        "x": _plain([value]),
+        "x": short(value),
         "y": [place],
         "cliponaxis": False,
         "opacity": 0.55 if hollow else 1.0,
-        "marker": {
-            "size": 8 if hollow else 12,
-            "color": mark.colour,
-            "symbol": "circle-open" if hollow else "circle",
-            "line": {"width": 2 if hollow else 0, "color": mark.colour},
-        },
-        "error_x": {**_reach([value - low], [high - value]), "color": mark.colour, "thickness": 2 - hollow, "width": 0},
-        "hovertemplate": f"{escaped(mark.label)}: %{{x:.3f}} ({low:.3f} to {high:.3f})<extra></extra>",
+        "marker": {**shape, "color": mark.colour, "line": line},
+        "error_x": whisker(value, low, high, color=mark.colour, thickness=2 - hollow),
+        "hovertext": [mark.text],
+        "hoverinfo": "text",
     }
-
-
-def _reach(below: Any, above: Any) -> dict[str, Any]:
-    return {"type": "data", "symmetric": False, "array": _plain(above), "arrayminus": _plain(below)}
-
-
-def _plain(values: Any) -> list[float | None]:
-    """Numbers of five significant digits, what a screen can show; None, a gap, for what is not finite."""
-    return [float(f"{value:.5g}") if math.isfinite(value) else None for value in values]

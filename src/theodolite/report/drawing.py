@@ -27,11 +27,13 @@ __all__ = [
     "layout_of",
     "lines",
     "named_points",
+    "named_rows",
     "plain_axis",
     "scattered",
     "short",
     "strips",
     "upright",
+    "whisker",
 ]
 
 COLOURSCALE = [[place / (len(palette.SCALE) - 1), tone] for place, tone in enumerate(palette.SCALE)]
@@ -104,9 +106,31 @@ def chart(
     return figure_of(traces, {**layout_of(), "margin": {"l": 58, "r": 12, "t": 12, "b": 48}, **axes, **layout})
 
 
-def short(values: Any, digits: int = 5) -> list[float]:
-    """Plain numbers of a few significant digits: what a screen can show, a fifth of the bytes."""
-    return [float(f"{value:.{digits}g}") for value in values]
+def short(values: Any, digits: int = 5) -> list[float | None]:
+    """Plain numbers of a few significant digits: what a screen can show, a fifth of the bytes; None is a gap."""
+    return [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values]
+
+
+def whisker(values: Any, low: Any, high: Any, **style: Any) -> dict[str, Any]:
+    """The intervals of marks, as plotly has them: from `low` to `high`, without one where these are no numbers.
+
+    Args:
+        values: of the marks, `(n,)`.
+        low: lower ends.
+        high: upper ends.
+        style: `color`, and `thickness` and `width` (of the caps) where others than usual.
+    """
+    below, above = (
+        [reach if math.isfinite(reach) else 0.0 for reach in side] for side in (values - low, high - values)
+    )
+    ends = {"array": short(above), "arrayminus": short(below), "symmetric": False}
+    return {"type": "data", **ends, "thickness": 1.4, "width": 0, **style}
+
+
+def named_rows(names: Sequence[str], places: Sequence[int]) -> dict[str, Any]:
+    """A vertical axis of rows, each with its name at its place."""
+    ticks = {"tickvals": [*places], "ticktext": [*map(escaped, names)]}
+    return {**ticks, "showgrid": False, "ticks": "", "fixedrange": True}
 
 
 def is_drawn(row: Mapping[str, Any] | None) -> bool:
@@ -198,10 +222,10 @@ def heat(
         "type": "heatmap",
         "x": short(x, 6),
         "y": short(y, 6),
-        "z": _finite_rows(values),
+        "z": [short(row, 6) for row in values],
         **ends,
         "colorscale": COLOURSCALE,
-        "customdata": None if stderr is None else _finite_rows(stderr),
+        "customdata": None if stderr is None else [short(row, 6) for row in stderr],
         "colorbar": {"title": {"text": title, "side": "right"}, "thickness": 10, "outlinewidth": 0, "len": 0.9},
         "hovertemplate": f"{across} %{{x:.4g}}<br>{up} %{{y:.4g}}<br>{title} %{{z:.4g}}{about}<extra></extra>",
     }
@@ -240,10 +264,6 @@ def heat_of(rows: Sequence[Mapping[str, Any]], across: str, up: str, title: str)
     return heat(x, y, values, title, across, up, stderr=errors, clipped=0.0) if numbers else None
 
 
-def _finite_rows(values: Any) -> list[list[float | None]]:
-    return [[float(f"{value:.6g}") if value - value == 0 else None for value in row] for row in values.tolist()]
-
-
 def named_points(points: Mapping[str, tuple[float, float]]) -> list[dict[str, Any]]:
     """Diamonds at points by name, whole at the edge of the axes; nothing without any."""
     if not points:
@@ -280,22 +300,10 @@ def strips(groups: Mapping[str, Sequence[tuple[str, float]]], limit: float, *, l
     low, high = (math.log10(x) if wide else x for x in (min(values), max(values)))
     margin = 0.05 * (high - low) or 0.5
     scale = decades(low - margin, high + margin) if wide else {}
-    layout = {
-        **layout_of(),
-        "margin": {"l": 66, "r": 10, "t": 6, "b": 30},
-        "xaxis": {**plain_axis(), **scale, "range": [low - margin, high + margin], "nticks": 8 if large else 4},
-        "yaxis": {
-            **plain_axis(),
-            "range": [-0.5, len(drawn) - 0.5],
-            "tickvals": [*range(len(drawn))],
-            "ticktext": [escaped(name) for name in drawn],
-            "showgrid": False,
-            "ticks": "",
-            "fixedrange": True,
-        },
-        "shapes": [upright(limit, "solid")],
-    }
-    return figure_of([_strip(points, row, limit, large) for row, points in enumerate(drawn.values())], layout)
+    x = {**scale, "range": [low - margin, high + margin], "nticks": 8 if large else 4}
+    y = {**named_rows([*drawn], range(len(drawn))), "range": [-0.5, len(drawn) - 0.5]}
+    traces = [_strip(points, row, limit, large) for row, points in enumerate(drawn.values())]
+    return chart(traces, "", "", x=x, y=y, margin={"l": 66, "r": 10, "t": 6, "b": 30}, shapes=[upright(limit, "solid")])
 
 
 def _strip(points: Sequence[tuple[str, float]], row: int, limit: float, large: bool) -> dict[str, Any]:

@@ -15,24 +15,14 @@ from numpy.typing import NDArray
 
 from theodolite.report import palette
 from theodolite.report.density import MeanDensity, kernel_density, mean_density, silverman
-from theodolite.report.drawing import FONT, figure_of, layout_of, plain_axis, short
+from theodolite.report.drawing import escaped, figure_of, layout_of, plain_axis, short, whisker
 from theodolite.report.framing import Frame, central, decades, framed
 from theodolite.report.samples import Listing, Quantities, is_wide
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = [
-    "FONT",
-    "averaged_spectrum",
-    "distribution",
-    "figure_of",
-    "layout_of",
-    "plain_axis",
-    "scatter",
-    "short",
-    "spectrum_density",
-]
+__all__ = ["averaged_spectrum", "distribution", "scatter", "spectrum_density"]
 
 _MOST_LINES = 60
 _FEWEST_FOR_OUTLINE = 8
@@ -63,7 +53,7 @@ def distribution(listing: Listing, quantity: Quantities) -> Figure | None:
         **_markers(listing, quantity, chosen, size=8.5),
         "x": short(frame.places, digits),
         "y": short(y),
-        "error_x": _bars(frame.below, frame.above),
+        "error_x": _whisker(frame),
     }
     _point_outwards(points, frame, "right", "left")
     axis = {
@@ -129,8 +119,8 @@ def scatter(listing: Listing, across: Quantities, up: Quantities) -> Figure | No
         **_markers(listing, coloured, chosen, size=12, also=(across, up)),
         "x": short(right.places, _telling(x)),
         "y": short(top.places, _telling(y)),
-        "error_x": _bars(right.below, right.above),
-        "error_y": _bars(top.below, top.above),
+        "error_x": _whisker(right),
+        "error_y": _whisker(top),
     }
     _point_outwards(points, right, "right", "left")
     _point_outwards(points, top, "up", "down")
@@ -146,9 +136,7 @@ def scatter(listing: Listing, across: Quantities, up: Quantities) -> Figure | No
 
 
 def _titled(quantity: Quantities) -> str:
-    """Axis title; plotly reads a little HTML in it, so what comes from outside is escaped."""
-    text = f"{quantity.label} ({quantity.unit})" if quantity.unit else quantity.label
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escaped(f"{quantity.label} ({quantity.unit})" if quantity.unit else quantity.label)
 
 
 def _markers(
@@ -213,10 +201,10 @@ def _cut(edges: Sequence[tuple[float, float, str]]) -> dict[str, Any]:
     return {"type": "scatter", "mode": "markers", **place, "marker": marker, "hoverinfo": "skip"}
 
 
-def _bars(below: Array, above: Array) -> dict[str, Any]:
-    colour = palette.faded(palette.MUTED, round(0.45 * _crowding(len(above)) ** 2, 3))
-    lengths = {"array": short(above), "arrayminus": short(below), "symmetric": False}
-    return {"type": "data", **lengths, "thickness": 1, "width": 0, "color": colour}
+def _whisker(frame: Frame) -> dict[str, Any]:
+    """Intervals as far as the panel goes, the paler the more samples there are."""
+    colour = palette.faded(palette.MUTED, round(0.45 * _crowding(len(frame.places)) ** 2, 3))
+    return whisker(frame.places, frame.places - frame.below, frame.places + frame.above, color=colour, thickness=1)
 
 
 def _outline(places: Array, logarithmic: bool, most: float) -> tuple[dict[str, Any], Array, float]:
@@ -266,18 +254,18 @@ def _median_line(median: float | None) -> list[dict[str, Any]]:
     return [{"type": "line", "x0": median, "x1": median, "y0": -1.0, "y1": 1.0, "line": line, "layer": "below"}]
 
 
-def _line(x: Sequence[float], y: Any, colour: str, width: float) -> dict[str, Any]:
+def _line(x: Sequence[float | None], y: Any, colour: str, width: float) -> dict[str, Any]:
     line = {"color": colour, "width": width}
     return {"type": "scatter", "mode": "lines", "x": list(x), "y": short(y, 4), "line": line, "hoverinfo": "skip"}
 
 
-def _spectrum_line(listing: Listing, index: int, sigma: Sequence[float], curve: Array) -> dict[str, Any]:
+def _spectrum_line(listing: Listing, index: int, sigma: Sequence[float | None], curve: Array) -> dict[str, Any]:
     opacity = 0.55 if len(listing.spectra) <= 24 else 0.28
     line = _line(sigma, curve, palette.faded(listing.samples[index].colour, opacity), 1.3)
     return {**line, "hoverinfo": "none", "meta": {"sample": index}}
 
 
-def _band(sigma: Sequence[float], density: MeanDensity) -> list[dict[str, Any]]:
+def _band(sigma: Sequence[float | None], density: MeanDensity) -> list[dict[str, Any]]:
     if density.margin is None:
         return []
     margin = _margin_of(density)

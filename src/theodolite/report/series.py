@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from theodolite.estimates.quantity import Quantity
-from theodolite.report import palette
+from theodolite.report import curves, palette
+from theodolite.report.curves import Mark, curve_of
 from theodolite.report.page import Cell, Figure, Legend
 
 if TYPE_CHECKING:
@@ -69,11 +71,13 @@ def curves_of(
     change: Callable[[Any], Any] = lambda values: values,
     least: float | None = None,
     marked: bool = False,
+    points: bool = False,
     about: str = "",
     empty: str = "",
+    size: str | int = "mid",
     **options: Any,
 ) -> Figure:
-    """A figure of one curve a series with its band.
+    """A figure of one curve a series with its band, or with whiskers at its points.
 
     Args:
         name: unique on the page.
@@ -87,39 +91,34 @@ def curves_of(
         change: applied to values and ends of intervals.
         least: what no value can fall below.
         marked: the points are few, and drawn.
+        points: every point has its own interval in place of the band.
         about: what the figure shows, for those who do not see it; from title, axis and series by default.
         empty: what is said where nothing is a number.
-        options: of `theodolite.report.curves.banded`.
+        size: of `theodolite.report.page.Figure`.
+        options: of `theodolite.report.curves.whiskers` for points, otherwise of `banded`.
     """
 
     def draw() -> Plot | None:
-        from theodolite.report.curves import banded, curve_of
-
-        curves = []
+        lines = []
         for item in series:
             if beside is not None:
                 word, others = beside
                 label = f"{item.label}, {word}"
-                curves += curve_of(others(item), x, label, item.colour, change=change, band=False, dash="dot")
+                lines += curve_of(others(item), x, label, item.colour, change=change, band=False, dash="dot")
             style: dict[str, Any] = {"change": change, "least": least, "dash": item.dash, "marked": marked}
-            curves += curve_of(rows(item), x, item.label, item.colour, **style)
-        return banded(curves, across, up, **options)
+            lines += curve_of(rows(item), x, item.label, item.colour, **style)
+        return (curves.whiskers if points else curves.banded)(lines, across, up, **options)
 
     about = about or f"{title} against {across}, for {', '.join(item.label for item in series)}"
-    return Figure(name, about, draw, title, empty=empty)
+    return Figure(name, about, draw, title, size=size, empty=empty)
 
 
 def bars_of(words: Quantity, series: Sequence[Series], row: Callable[[Series], Row | None]) -> Figure:
     """A small figure of one number a series, with its words; what is no number has no bar."""
-
-    def draw() -> Plot | None:
-        from theodolite.report.curves import Mark, bars
-
-        return bars([Mark(item.label, item.colour, row(item)) for item in series], words.unit)
-
     about = f"{words.label} of {', '.join(item.label for item in series)}: {words.meaning}"
-    name = f"bars-{words.name}"
-    return Figure(name, about, draw, words.label, words.unit, words.meaning, 200, "Undetermined for all of them.")
+    draw = partial(curves.bars, [Mark(item.label, item.colour, row(item)) for item in series], words.unit)
+    empty = "Undetermined for all of them."
+    return Figure(f"bars-{words.name}", about, draw, words.label, words.unit, words.meaning, 200, empty)
 
 
 def points_of(
@@ -142,13 +141,9 @@ def points_of(
         beside: the word and the number of the hollow one.
         options: of `theodolite.report.curves.points`.
     """
-
-    def draw() -> Plot:
-        from theodolite.report.curves import Mark, points
-
-        word, other = beside or ("", None)
-        hollow = [Mark(f"{item.label}, {word}", item.colour, other(item)) for item in series] if other else []
-        return points([Mark(item.label, item.colour, row(item)) for item in series], hollow, across, **options)
-
-    told = [f"{item.label} {number['value']:.3f}" for item in series if (number := row(item)) is not None]
-    return Figure(name, f"{about}: {', '.join(told)}", draw, size=90 + (52 if beside else 26) * len(series))
+    word, other = beside or ("", None)
+    hollow = [Mark(f"{item.label}, {word}", item.colour, other(item)) for item in series] if other else []
+    filled = [Mark(item.label, item.colour, row(item)) for item in series]
+    numbers = [f"{mark.label} {mark.number['value']:.3f}" for mark in filled if mark.row is not None]
+    draw = partial(curves.points, filled, hollow, across, **options)
+    return Figure(name, f"{about}: {', '.join(numbers)}", draw, size=90 + (52 if beside else 26) * len(series))

@@ -143,25 +143,28 @@ def _latents(run: Run) -> Section:
     table = Table("latents", "unexplained share of the second latents", ["fit", "unexplained"], body)
     each = [[Cell(str(c), c), *(number_cell(by.get((fit, c))) for fit in fits)] for c in channels]
     by_channel = Table("channels", "by channel of the second", ["channel", *fits], each, brief=False, folded=True)
-    figure = Figure("channels", "Unexplained share of each channel, by fit", partial(_channels, by, fits, channels))
-    marks = [(palette.MODELS[n], "square", FITS[fit]) for n, fit in enumerate(fits)]
+    series = [Series(FITS[fit], fit, tone) for fit, tone in zip(fits, palette.MODELS)]
+    figure = curves_of(
+        "channels",
+        "",
+        series,
+        lambda item: [row for row in rows if row["fit"] == item.key and row["channel"] is not None],
+        about="Unexplained share of each channel, by fit",
+        x="channel",
+        across="channel",
+        up="unexplained",
+        points=True,
+        joined=False,
+        apart=0.6 / max(1, len(fits)),
+        axis={"tickformat": "d", "nticks": 16},
+    )
     text = (
         "What the best map from the first latents to the second leaves, as a share of the second's variance. 0: one "
         "space is a map of the other, and what was trained in one can be carried over. 1: nothing is shared.",
     )
-    more: list[Block] = [Legend(marks), figure, by_channel]
+    more: list[Block] = [legend_of(series), figure, by_channel]
     blocks: list[Block] = [table, *(more if len(channels) > 1 else [])]
     return Section("latents", "Latents", text, blocks if fits else [])
-
-
-def _channels(by: Mapping[tuple[str, int | None], Row], fits: Sequence[str], channels: Sequence[int]) -> Plot:
-    from theodolite.report.curves import Mark, beside
-
-    series = [
-        [Mark(f"{fit}, channel {c}", palette.MODELS[n], by.get((fit, c))) for c in channels]
-        for n, fit in enumerate(fits)
-    ]
-    return beside(series, [str(c) for c in channels], "channel", "unexplained")
 
 
 def _noise(run: Run) -> Section:

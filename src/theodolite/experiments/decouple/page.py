@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from theodolite.estimates.quantity import Quantity
 from theodolite.report import palette
@@ -22,6 +22,7 @@ from theodolite.report.page import (
     Section,
     Table,
     Term,
+    Text,
     columns_of,
     interval_cell,
     number_cell,
@@ -30,10 +31,10 @@ from theodolite.report.page import (
 )
 from theodolite.report.pictures import data_uri, stored_pictures
 from theodolite.report.rounding import shown
+from theodolite.report.series import Series, points_of
 from theodolite.runs.rows import crossed, where
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure as Plot
     from torch import Tensor
 
     from theodolite.experiments.decouple.pairs import Pairs
@@ -165,24 +166,22 @@ def _links(pairs: Pairs) -> Section:
 
 
 def _detection(pairs: Pairs) -> Section:
-    def draw() -> Plot | None:
-        from theodolite.detection.claim_columns import LABELS, detection_table
-        from theodolite.report.curves import Mark, points
+    from theodolite.detection.claim_columns import LABELS, detection_table
 
-        judged = detection_table(pairs.columns, pairs.run.settings["seed"])
-        if judged is None:
-            return None
-        rows = {LABELS[name]: judged[0].entries(name)["auroc"] for name in judged[0].names}
-        marks = [Mark(label, palette.KINDS[kind], row) for (label, kind), row in rows.items()]
-        return points(marks, [], "AUROC", (-0.02, 1.02), 0.5)
-
+    judged, figures = detection_table(pairs.columns, pairs.run.settings["seed"]), []
+    if judged is not None:
+        table = judged[0]
+        series = [Series(label, name, palette.KINDS[kind]) for name in table.names for label, kind in [LABELS[name]]]
+        about = "AUROC of LC / PHFE and its baselines with 95 % intervals; the numbers are beside claim C3"
+        options: dict[str, Any] = {"span": (-0.02, 1.02), "level": 0.5}
+        rates = {name: table.entries(name)["auroc"] for name in table.names}
+        figures = [points_of("aurocs", about, "AUROC", series, lambda item: rates[item.key], **options)]
     text = (
         "AUROC: the probability that a sample under an unusual condition scores higher than one under a normal "
         "condition. 0.5 is chance.",
         "LC / PHFE is worth its rotation only where it beats what has none.",
     )
-    label = "AUROC of LC / PHFE and its baselines with 95 % intervals; the numbers are beside claim C3"
-    return Section("detection", "Detection", text, [Figure("aurocs", label, draw, size=280, empty="Too few pairs.")])
+    return Section("detection", "Detection", text, figures or [Text(["Too few pairs."])])
 
 
 def _means(pairs: Pairs) -> Section:

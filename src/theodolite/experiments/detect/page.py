@@ -30,7 +30,7 @@ from theodolite.report.page import (
     terms_of,
 )
 from theodolite.report.pictures import data_uri, largest_side
-from theodolite.report.series import Series, legend_of, points_of
+from theodolite.report.series import Series, curves_of, legend_of, points_of
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Plot
@@ -152,8 +152,6 @@ def _levels(it: Judgement) -> list[Section]:
     denoiser = it.run.info["denoiser"]
     if not denoiser or it.novelty.table is None:
         return []
-    from theodolite.report.curves import curve_of, whiskers
-
     sigmas: list[float] = denoiser["sigmas"]
     tones = {"descriptor": iter(palette.MODELS), "baseline": iter((palette.INK, palette.FAINT, palette.MUTED))}
     scores = [score_of(name) for name in dict.fromkeys(of_level(score.name)[0] for score in it.scores)]
@@ -168,19 +166,28 @@ def _levels(it: Judgement) -> list[Section]:
         return [{**row, "sigma": sigma} for sigma, row in rows if row]
 
     axis = {"type": "log", "tickvals": sigmas, "ticktext": [f"{sigma:g}" for sigma in sigmas]}
-    apart = _APART * math.log10(sigmas[-1] / sigmas[0])
-
-    def draw() -> Plot:
-        curves = [c for s in series for c in curve_of(rates(s), "sigma", s.label, s.colour, dash=s.dash)]
-        return whiskers(curves, "noise level σ", "AUROC", axis=axis, apart=apart, span=(-0.02, 1.02), level=0.5)
-
-    label = "AUROC of every score over noise levels; the numbers are in the table below"
+    figure = curves_of(
+        "levels",
+        "",
+        series,
+        rates,
+        x="sigma",
+        across="noise level σ",
+        up="AUROC",
+        points=True,
+        axis=axis,
+        apart=_APART * math.log10(sigmas[-1] / sigmas[0]),
+        span=(-0.02, 1.02),
+        level=0.5,
+        about="AUROC of every score over noise levels; the numbers are in the table below",
+        size=420,
+    )
     text = (
         "AUROC of the map of the denoiser at every level. One level can show anything: a score may turn round between "
         "little noise and much, and between the eps- and the x0-map.",
         "Dotted: a score without a level, and chance.",
     )
-    return [Section("levels", "Noise levels", text, [legend_of(series), Figure("levels", label, draw, size=420)])]
+    return [Section("levels", "Noise levels", text, [legend_of(series), figure])]
 
 
 def _scores(it: Judgement) -> Section:

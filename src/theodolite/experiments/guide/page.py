@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError
 from theodolite.experiments.guide.experiment import unit_of
 from theodolite.experiments.guide.reading import REWARDS, Guidance, readings, signed
 from theodolite.report import page as kit
+from theodolite.report.framing import logarithmic
 from theodolite.report.page import Cell, Column, Facts, Figure, Figures, Page, Pictures, Section, Table, Text
 from theodolite.report.pictures import data_uri
-from theodolite.report.series import Series, legend_of
+from theodolite.report.series import Series, curves_of, legend_of
 from theodolite.steering.sweep import QUANTITIES
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure as Plot
-
-    from theodolite.report.curves import Curve
-    from theodolite.runs.experiment import Row
     from theodolite.runs.run import Run
 
-__all__ = ["held_out", "over_rho", "page"]
+__all__ = ["page"]
 
 _DRAWN = ("diversity", "frechet_distance", "confidence", "accuracy")
 _SPARE = ("accuracy", "local_scaling_step")
@@ -87,19 +82,11 @@ def _strips(it: Guidance) -> Section:
     return Section("strips", "Samples", text, [block for pair in strips for block in pair])
 
 
-def over_rho(it: Guidance, quantity: str, label: str, level: float | None = None) -> Plot:
+def _over_rho(it: Guidance, name: str, quantity: str, title: str, up: str, about: str, **options: Any) -> Figure:
     """A quantity over the scales, a line a reward, with 95 % intervals; no mark where there is no number."""
-    from theodolite.report.curves import whiskers
-
-    curves = _curves({name: it.along(name, quantity) for name in it.rewards}, "rho")
-    apart = _ASIDE * (it.rhos[-1] - it.rhos[0])
-    return whiskers(curves, "rho", label, axis={"tickvals": it.rhos}, apart=apart, level=level)
-
-
-def _curves(rows: Mapping[str, Sequence[Row]], x: str) -> list[Curve]:
-    from theodolite.report.curves import curve_of
-
-    return [c for name, own in rows.items() for c in curve_of(own, x, REWARDS[name].label, REWARDS[name].colour)]
+    axes: dict[str, Any] = {"x": "rho", "across": "rho", "up": up, "axis": {"tickvals": it.rhos}, "points": True}
+    axes |= {"apart": _ASIDE * (it.rhos[-1] - it.rhos[0]), "about": about, **options}
+    return curves_of(name, title, it.series, lambda item: it.along(item.key, quantity), **axes)
 
 
 def _change(it: Guidance) -> Section:
@@ -113,9 +100,9 @@ def _change(it: Guidance) -> Section:
         "samples.",
         same if it.run.settings["norm"] == "unit" else own,
     )
-    label = "Change of true local scaling over rho, for every reward; the numbers are in the table"
-    draw = partial(over_rho, it, "local_scaling_change", "change of psi, nats", level=0.0)
-    return Section("change", "Local scaling", text, [legend_of(it.series), Figure("change", label, draw)])
+    about = "Change of true local scaling over rho, for every reward; the numbers are in the table"
+    figure = _over_rho(it, "change", "local_scaling_change", "", "change of psi, nats", about, level=0.0)
+    return Section("change", "Local scaling", text, [legend_of(it.series), figure])
 
 
 def _quality(it: Guidance) -> Section:
@@ -127,7 +114,7 @@ def _quality(it: Guidance) -> Section:
         text += ["There is no classifier for this model: diversity is that of the pixels, and nothing tells quality."]
     labels = {name: QUANTITIES[name].label for name in _DRAWN if it.has(name)}
     figures = [
-        Figure(name, f"{label} over rho, for every reward", partial(over_rho, it, name, label), label.capitalize())
+        _over_rho(it, name, name, label.capitalize(), label, f"{label} over rho, for every reward")
         for name, label in labels.items()
     ]
     return Section(
@@ -154,16 +141,6 @@ def _numbers(it: Guidance) -> Section:
     return Section("numbers", "Numbers", ("Means with their standard errors.",), tables)
 
 
-def held_out(records: Mapping[str, Sequence[Row]], levels: Sequence[float] = ()) -> Plot:
-    """Rank correlation of every learnt reward with its target by noise level; the guided levels are shaded."""
-    from theodolite.report.curves import whiskers
-    from theodolite.report.framing import logarithmic
-
-    more: dict[str, Any] = {"span": (-0.35, 1.05), "level": 0.0, "shaded": tuple(levels) or None}
-    axis = logarithmic([row["sigma"] for rows in records.values() for row in rows])
-    return whiskers(_curves(records, "sigma"), "noise level sigma", "Spearman, held out", axis=axis, **more)
-
-
 def _reward(it: Guidance) -> Section:
     records = it.held_out()
     text = [
@@ -180,7 +157,21 @@ def _reward(it: Guidance) -> Section:
     columns = [Column("reward"), *(Column(f"sigma_{row['sigma']:.2g}") for row in next(iter(records.values())))]
     rows = [[Cell(REWARDS[name].label, name), *record] for name, record in records.items()]
     levels = it.run.about("reward-scaling").get("levels", ())
-    figure = Figure("held-out", label, partial(held_out, records, levels))
+    options: dict[str, Any] = {"span": (-0.35, 1.05), "level": 0.0, "shaded": tuple(levels) or None}
+    axis = logarithmic([row["sigma"] for rows in records.values() for row in rows])
+    figure = curves_of(
+        "held-out",
+        "",
+        [REWARDS[name] for name in records],
+        lambda item: records[item.key],
+        x="sigma",
+        across="noise level sigma",
+        up="Spearman, held out",
+        axis=axis,
+        points=True,
+        about=label,
+        **options,
+    )
     table = Table("held_out", "Spearman correlation with the truth, held out, by noise level", columns, rows)
     return Section("reward", "Reward", text, [legend_of([REWARDS[name] for name in records]), figure, table])
 
