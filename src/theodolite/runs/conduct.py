@@ -333,8 +333,12 @@ class _Conducted:
                 raise
             return read_run(self.folder.path)
         self.folder.write_derived(without_numbers(derived.rows), derived.tables, derived.pictures)
-        names = [row["quantity"] for row in derived.rows]
-        self.folder.write_record({**record, "quantities": {**record["quantities"], **self._described(names)}})
+        words = self._described(row["quantity"] for row in derived.rows)
+        messages = {**record["messages"], **derived.messages}
+        added: dict[str, Any] = {"quantities": {**record["quantities"], **words}, "messages": messages}
+        if derived.left_out:
+            added["left_out"] = [*(record.get("left_out") or []), *map(dict, derived.left_out)]
+        self.folder.write_record({**record, **added})
         return read_run(self.folder.path)
 
     def _described(self, names: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -76,11 +76,15 @@ class Derived:
         rows: numbers, which join the table of the run without a unit.
         tables: others, by file name; a table of numbers belongs into `rows`.
         pictures: by file name below `pictures/`.
+        left_out: `what` is not among the numbers, and the `reason`; they join those of the record.
+        messages: what an estimator had to say, by quantity.
     """
 
     rows: Sequence[Row] = ()
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     pictures: Mapping[str, Image] = field(default_factory=dict)
+    left_out: Sequence[Mapping[str, str]] = ()
+    messages: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

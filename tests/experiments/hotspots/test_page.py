@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 
 import pytest
-import torch
 
-from theodolite import hotspots, write_report
+from theodolite import hotspots, read_run, write_report
 from theodolite.estimates import Estimate
 from theodolite.experiments.hotspots.page import difference, percent
 from theodolite.experiments.hotspots.shares import QUANTITIES, hotspots_of
+from theodolite.runs.experiment import number
 from theodolite.zoo import bundled_images
 
 
-def estimate(value, stderr, status="ok"):
-    return Estimate(torch.tensor([value]), torch.tensor([stderr]), 0, 9, (status,))
+def row(value, stderr, status="ok"):
+    return number("area", Estimate.of(value, stderr, n=9, statuses=status))
 
 
 def test_the_page_shows_every_image_and_asks_for_nothing(tmp_path):
@@ -38,8 +38,14 @@ def test_a_difference_from_the_reference_stands_only_where_there_is_one(tmp_path
 
 
 def test_shares_are_printed_in_percent_with_the_digits_their_errors_support():
-    assert str(percent(estimate(0.2467, 0.005))) == "24.7 ± 0.5"
-    assert str(percent(estimate(0.05, float("nan"), "undetermined"))) == "–"
-    assert str(difference(estimate(-0.01, 0.01))) == "−3.0 to +1.0"
-    assert str(difference(estimate(0.0, 0.0))) == "+0.0"
-    assert str(difference(estimate(0.0, 0.1, "undefined"))) == "–"
+    assert str(percent(row(0.2467, 0.005))) == "24.7 ± 0.5"
+    assert str(percent(row(0.05, float("nan"), "undetermined"))) == "–"
+    assert str(difference(row(-0.01, 0.01))) == "−3.0 to +1.0"
+    assert str(difference(row(0.0, 0.0))) == "+0.0"
+    assert str(difference(row(0.0, 0.1, "undefined"))) == "–"
+
+
+def test_the_page_reads_what_is_stored_and_judges_nothing(tmp_path, monkeypatch):
+    run = hotspots("zoo:digits", bundled_images(), tmp_path / "run", size=8, limit=4, neighbours=1)
+    monkeypatch.setattr("theodolite.experiments.hotspots.shares.hotspots", None)
+    assert [table.name for table in run.experiment.page(read_run(run.path)).tables] == ["shares", "images"]

@@ -230,7 +230,7 @@ class Detect(Survey):
         """Scores and p-values of every image, AUROC and thresholds of every score."""
         from theodolite.experiments.detect.judgement import judgement_of
 
-        return Derived(judgement_of(run).rows)
+        return judgement_of(run).derived()
 
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:

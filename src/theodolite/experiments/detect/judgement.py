@@ -1,11 +1,9 @@
-"""The finished images of a run and how they are judged: from its table to `theodolite.detection.novelty`, and back."""
+"""How the finished images of a run are judged: from its table to `theodolite.detection.novelty`, and back."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import compress
 from typing import TYPE_CHECKING
 
@@ -14,11 +12,11 @@ import torch
 from theodolite.detection import Novelty, nearest_neighbour, novelty, of_level, prior_nll, score_norm
 from theodolite.detection.calibration import quantile_of
 from theodolite.detection.novelty import QUANTITIES
-from theodolite.detection.scores import Score, computed_at_levels, score_of
+from theodolite.detection.scores import computed_at_levels
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 from theodolite.experiments.images import RunImage, run_images
-from theodolite.runs.experiment import Row, number
+from theodolite.runs.experiment import Derived, Row, number
 
 if TYPE_CHECKING:
     from theodolite.runs.run import Run
@@ -28,59 +26,17 @@ __all__ = ["Judgement", "judgement_of"]
 
 @dataclass(frozen=True)
 class Judgement:
-    """The finished images of a run, reference first, labels by sample, and what `novelty` says of them."""
+    """The finished images of a run, reference first, and what `novelty` says of them."""
 
-    run: Run
     images: list[RunImage]
-    labels: Mapping[str, int]
     novelty: Novelty
 
-    @property
-    def headline(self) -> str:
-        """The score that orders the images, or the first there is where that was left out."""
-        chosen = str(self.run.settings["score"])
-        return chosen if chosen in self.novelty.scores else next(iter(self.novelty.scores))
-
-    def of_role(self, role: str) -> list[RunImage]:
-        """The images of a role."""
-        return [image for image in self.images if image.role == role]
-
-    @property
-    def repeated(self) -> list[str]:
-        """Test files whose bytes are those of a reference image."""
-        hashes = self.run.info["content"]["images"]
-        known = {hashes[image.sample] for image in self.of_role("reference")}
-        return [image.file for image in self.of_role("test") if hashes[image.sample] in known]
-
-    @property
-    def suspects(self) -> list[RunImage]:
-        """The test images, the most suspicious first; those without a number last."""
-        values = dict(zip(self.images, self.novelty.scores[self.headline].value.nan_to_num(-math.inf).tolist()))
-        return sorted(self.of_role("test"), key=lambda image: -values[image])
-
-    @cached_property
-    def scores(self) -> list[Score]:
-        """The scores with their words, in order."""
-        return [score_of(name) for name in self.novelty.scores]
-
-    @cached_property
-    def rows(self) -> list[Row]:
-        """Every number that follows: of each score, then of each image and score."""
-        of_scores = [row for score in self.scores for row in self._of_score(score.name)]
-        return [*of_scores, *(row for score in self.scores for row in self._of_images(score.name))]
-
-    @cached_property
-    def _by(self) -> dict[tuple[str, str, str | None], Row]:
-        return {(row["quantity"], row["score"], row.get("sample")): row for row in self.rows}
-
-    def row(self, quantity: str, score: str, sample: str | None = None) -> Row | None:
-        """A number of a score, or of an image in that score."""
-        return self._by.get((quantity, score, sample))
-
-    def above(self, score: str) -> set[str]:
-        """Samples of the test images above the threshold."""
-        flags = zip(self.images, self.novelty.flagged(score).tolist())
-        return {image.sample for image, is_above in flags if is_above and image.role == "test"}
+    def derived(self) -> Derived:
+        """Every number that follows, of each score and then of each image and score, and what there is none of."""
+        names, why = [*self.novelty.scores], self.novelty.why_no_table
+        rows = [row for of in (self._of_score, self._of_images) for name in names for row in of(name)]
+        left_out = [{"what": name, "reason": reason} for name, reason in self.novelty.left_out.items()]
+        return Derived(rows, left_out=left_out, messages={"auroc": why} if why else {})
 
     def _of_score(self, name: str) -> list[Row]:
         """Its rates, the threshold that was applied, and how well that is known as one of all such images."""
@@ -125,7 +81,7 @@ def judgement_of(run: Run) -> Judgement:
     judged = novelty(scores, torch.tensor(reference), sources, truth, run.settings["level"])
     there = {of_level(name)[0] for name in scores}
     lost = {name: "its quantities were not measured" for name in run.info["scores"] if name not in there}
-    return Judgement(run, images, labels, replace(judged, left_out={**lost, **judged.left_out}))
+    return Judgement(images, replace(judged, left_out={**lost, **judged.left_out}))
 
 
 def _quantities(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from theodolite.detection import at_level, of_level
 from theodolite.detection.novelty import QUANTITIES, RATES
 from theodolite.detection.scores import Score, score_of
-from theodolite.experiments.detect.judgement import Judgement, judgement_of
+from theodolite.experiments.images import RunImage, run_images
 from theodolite.report import palette
 from theodolite.report.page import (
     Block,
@@ -35,7 +35,6 @@ from theodolite.report.series import Series, curves_of, legend_of, points_of
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Plot
 
-    from theodolite.experiments.images import RunImage
     from theodolite.runs.experiment import Row
     from theodolite.runs.run import Run
 
@@ -52,9 +51,60 @@ _ROLES = ("reference", "test")
 _LABELS = {None: "", 0: "normal", 1: "unusual"}
 
 
+class _View:
+    """The finished images of a run and its stored numbers, by score and image."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.images, self.level = run, run_images(run), float(run.settings["level"])
+        self._by = {(row["quantity"], row["score"], row["sample"]): row for row in run.derived_rows}
+        self.scores = [score_of(name) for quantity, name, _ in self._by if quantity == "threshold"]
+        names, chosen = [score.name for score in self.scores], str(run.settings["score"])
+        self.headline = score_of(chosen if chosen in names else names[0])  # a score that was left out orders nothing
+        known = run.info["labelled"] or {}
+        self.labels = {image.sample: known[image.file] for image in self.of_role("test") if image.file in known}
+
+    @property
+    def has_rates(self) -> bool:
+        """Whether there is an AUROC of every score."""
+        return self.row("auroc", self.headline) is not None
+
+    def of_role(self, role: str) -> list[RunImage]:
+        """The images of a role."""
+        return [image for image in self.images if image.role == role]
+
+    def row(self, quantity: str, score: Score, image: RunImage | None = None) -> Row | None:
+        """A number of a score, or of an image in that score."""
+        return self._by.get((quantity, score.name, image and image.sample))
+
+    def value(self, score: Score, image: RunImage) -> float:
+        """What an image scores; NaN where that is no number."""
+        return float(self._by["score", score.name, image.sample]["value"])
+
+    def limit(self, score: Score) -> float:
+        """The threshold of a score."""
+        return float(self._by["threshold", score.name, None]["value"])
+
+    def above(self, score: Score) -> list[RunImage]:
+        """The test images above the threshold."""
+        return [image for image in self.of_role("test") if self.value(score, image) > self.limit(score)]
+
+    @property
+    def repeated(self) -> list[str]:
+        """Test files whose bytes are those of a reference image."""
+        hashes = self.run.info["content"]["images"]
+        known = {hashes[image.sample] for image in self.of_role("reference")}
+        return [image.file for image in self.of_role("test") if hashes[image.sample] in known]
+
+    @property
+    def suspects(self) -> list[RunImage]:
+        """The test images, the most suspicious first; those without a number last."""
+        values = {image: self.value(self.headline, image) for image in self.of_role("test")}
+        return sorted(values, key=lambda image: (math.isnan(values[image]), -values[image]))
+
+
 def page(run: Run) -> Page:
     """The report of a detection; its tables are the terminal's too."""
-    it, denoiser = judgement_of(run), run.info["denoiser"]
+    it, denoiser = _View(run), run.info["denoiser"]
     levels = ", ".join(f"{sigma:g}" for sigma in denoiser["sigmas"]) if denoiser else ""
     facts = {
         "Model": run.info["model"]["name"],
@@ -66,27 +116,26 @@ def page(run: Run) -> Page:
     sections = [_suspicious(it), *_levels(it), _scores(it), _distributions(it), _images(it)]
     terms = terms_of(QUANTITIES.values())
     terms += [Term(s.label, f"A score ({s.kind}).", "", s.formula, s.source, s.name) for s in it.scores]
-    title, lead = "Which images are unlike the reference?", [_strip(it, score_of(it.headline), 190)]
+    title, lead = "Which images are unlike the reference?", [_strip(it, it.headline, 190)]
     return Page(title, facts, [*_readings(it)], sections, [], terms, lead, [*_warnings(it)])
 
 
-def _sources(it: Judgement, role: str) -> int:
+def _sources(it: _View, role: str) -> int:
     return len({image.source for image in it.of_role(role)})
 
 
-def _warnings(it: Judgement) -> Iterator[str]:
+def _warnings(it: _View) -> Iterator[str]:
     if it.repeated:
         what = ("image is", "a reference image") if len(it.repeated) == 1 else ("images are", "reference images")
         yield f"{len(it.repeated)} test {what[0]} byte for byte {what[1]}, e.g. {it.repeated[0]}."
-    if it.novelty.table is None:
-        yield f"No AUROC: {it.novelty.why_no_table}."
-    yield from (f"Left out {name}: {reason}." for name, reason in it.novelty.left_out.items())
+    if why := it.run.info["messages"].get("auroc"):
+        yield f"No AUROC: {why}."
 
 
-def _readings(it: Judgement) -> Iterator[str]:
+def _readings(it: _View) -> Iterator[str]:
     """The result in sentences, and no more than it says."""
-    above, level = len(it.above(it.headline)), f"{100 * it.novelty.level:g} %"
-    first = f"By {score_of(it.headline).label}, {above} of {len(it.suspects)} test images lie above what {level} of the"
+    above, level = len(it.above(it.headline)), f"{100 * it.level:g} %"
+    first = f"By {it.headline.label}, {above} of {len(it.suspects)} test images lie above what {level} of the"
     yield f"{first} reference images stay below."
     if rate := it.row("auroc", it.headline):
         what = "unusual against normal labels" if it.labels else "test against reference images"
@@ -98,37 +147,36 @@ def _readings(it: Judgement) -> Iterator[str]:
         yield f"The reference has {sources} sources: counted by source, no p-value can fall below {least:.2g}."
 
 
-def _strip(it: Judgement, score: Score, height: int | str = "small") -> Figure:
+def _strip(it: _View, score: Score, height: int | str = "small") -> Figure:
     def draw() -> Plot | None:
         from theodolite.report.drawing import strips
 
-        values = [*zip(it.images, it.novelty.scores[score.name].value.tolist())]
-        groups = {role: [(image.file, value) for image, value in values if image.role == role] for role in _ROLES}
-        return strips(groups, it.novelty.thresholds[score.name].item(), large=is_headline)
+        groups = {role: [(image.file, it.value(score, image)) for image in it.of_role(role)] for role in _ROLES}
+        return strips(groups, it.limit(score), large=is_headline)
 
-    is_headline = score.name == it.headline
+    is_headline = score == it.headline
     text = f"{score.label} of every reference and test image, with the threshold"
     caption = f"{score.formula}. Line: the threshold." if is_headline else ""
     return Figure(f"strip-{score.name}", text, draw, score.label, caption=caption, size=height)
 
 
-def _suspicious(it: Judgement) -> Section:
+def _suspicious(it: _View) -> Section:
     middle = "as the denoiser gave them back from noise of the middle level"
-    back, label = middle if it.run.info["denoiser"] else "as they came back", score_of(it.headline).label
+    back, label = middle if it.run.info["denoiser"] else "as they came back", it.headline.label
     text = (
         f"The test images that score highest in {label}: as the model saw them, and {back}.",
         "p is the share of reference images that score as high; by source, with each photograph counted once.",
     )
-    flagged = {score.label: it.above(score.name) for score in it.scores}
-    names = {image: [name for name in flagged if image.sample in flagged[name]] for image in it.suspects[:_CARDS]}
+    flagged = {score.label: it.above(score) for score in it.scores}
+    names = {image: [name for name in flagged if image in flagged[name]] for image in it.suspects[:_CARDS]}
     cards = [_card(it, image, above) for image, above in names.items()]
     return Section("suspicious", "Most suspicious", text, [Cards(cards)])
 
 
-def _card(it: Judgement, image: RunImage, above: list[str]) -> Card:
-    label, side = score_of(it.headline).label, largest_side(_CARDS)
+def _card(it: _View, image: RunImage, above: list[str]) -> Card:
+    label, side = it.headline.label, largest_side(_CARDS)
     facts: list[tuple[str, Any]] = [
-        (label, number_cell(it.row("score", it.headline, image.sample))),
+        (label, number_cell(it.row("score", it.headline, image))),
         ("p", _p(it, "p_value", image)),
         ("p by source", _p(it, "p_value_by_source", image)),
         *([("Label", _LABELS[it.labels[image.sample]])] if image.sample in it.labels else []),
@@ -141,28 +189,28 @@ def _card(it: Judgement, image: RunImage, above: list[str]) -> Card:
     return Card(image.file, pair, facts, palette.MODELS[1] if label in above else _PLAIN, note)
 
 
-def _p(it: Judgement, quantity: str, image: RunImage) -> Cell:
+def _p(it: _View, quantity: str, image: RunImage) -> Cell:
     """A conformal p-value, exact: a count over a count."""
-    value = (it.row(quantity, it.headline, image.sample) or {"value": math.nan})["value"]
+    value = (it.row(quantity, it.headline, image) or {"value": math.nan})["value"]
     return cell(None) if math.isnan(value) else Cell(f"{value:.3f}", value)
 
 
-def _levels(it: Judgement) -> list[Section]:
+def _levels(it: _View) -> list[Section]:
     """AUROC over noise levels, a line a score; dotted where the score has no level."""
     denoiser = it.run.info["denoiser"]
-    if not denoiser or it.novelty.table is None:
+    if not denoiser or not it.has_rates:
         return []
     sigmas: list[float] = denoiser["sigmas"]
     tones = {"descriptor": iter(palette.MODELS), "baseline": iter((palette.INK, palette.FAINT, palette.MUTED))}
     scores = [score_of(name) for name in dict.fromkeys(of_level(score.name)[0] for score in it.scores)]
-    dashes = {score.name: "dot" if it.row("auroc", score.name) else "solid" for score in scores}
+    dashes = {score.name: "dot" if it.row("auroc", score) else "solid" for score in scores}
     drawn = [score for score in scores if score.kind in tones]
     series = [Series(s.label, s.name, next(tones[s.kind], palette.INK), dashes[s.name]) for s in drawn]
 
     def rates(score: Series) -> list[Row]:
-        if flat := it.row("auroc", score.key):
+        if flat := it.row("auroc", score_of(score.key)):
             return [{**flat, "sigma": sigma, "low": flat["value"], "high": flat["value"]} for sigma in sigmas]
-        rows = [(sigma, it.row("auroc", at_level(score.key, sigma))) for sigma in sigmas]
+        rows = [(sigma, it.row("auroc", score_of(at_level(score.key, sigma)))) for sigma in sigmas]
         return [{**row, "sigma": sigma} for sigma, row in rows if row]
 
     axis = {"type": "log", "tickvals": sigmas, "ticktext": [f"{sigma:g}" for sigma in sigmas]}
@@ -190,15 +238,15 @@ def _levels(it: Judgement) -> list[Section]:
     return [Section("levels", "Noise levels", text, [legend_of(series), figure])]
 
 
-def _scores(it: Judgement) -> Section:
+def _scores(it: _View) -> Section:
     blocks: list[Block] = []
-    if it.novelty.table is not None:
+    if it.has_rates:
         kinds = {score.kind for score in it.scores}
         series = [Series(score.label, score.name, palette.KINDS[score.kind]) for score in it.scores]
         options: dict[str, Any] = {"span": (-0.02, 1.02), "level": 0.5}
         blocks += [Legend([(colour, "square", kind) for kind, colour in palette.KINDS.items() if kind in kinds])]
         about = "AUROC of every score with its 95 % interval"
-        blocks += [points_of("aurocs", about, "AUROC", series, lambda s: it.row("auroc", s.key), **options)]
+        blocks += [points_of("aurocs", about, "AUROC", series, lambda s: it.row("auroc", score_of(s.key)), **options)]
     labelled, roles = ("an image labelled unusual", "one labelled normal"), ("a test image", "a reference image")
     positive, normal = labelled if it.labels else roles
     text = (
@@ -210,17 +258,17 @@ def _scores(it: Judgement) -> Section:
     return Section("scores", "Scores", text, [*blocks, _score_table(it)])
 
 
-def _score_table(it: Judgement) -> Table:
+def _score_table(it: _View) -> Table:
     rows, known, tests = [], len(it.of_role("reference")), len(it.of_role("test"))
     for score in it.scores:
         first = Cell(score.label, score.name, below=score.formula, swatch=palette.KINDS[score.kind])
-        rates = [interval_cell(it.row(rate, score.name)) for rate in RATES]
-        limits = [number_cell(it.row(limit, score.name)) for limit in ("threshold", "quantile")]
-        above = len(it.above(score.name))
+        rates = [interval_cell(it.row(rate, score)) for rate in RATES]
+        limits = [number_cell(it.row(limit, score)) for limit in ("threshold", "quantile")]
+        above = len(it.above(score))
         rows.append([first, *rates, *limits, Cell(f"{above} of {tests}", above)])
     title = f"{it.run.info['model']['name']}, {known} reference and {tests} test images"
     caption = (
-        f"With 95 % intervals over sources. Threshold: what {100 * it.novelty.level:g} % of the reference images stay "
+        f"With 95 % intervals over sources. Threshold: what {100 * it.level:g} % of the reference images stay "
         "below, and as a quantile of all such images; above: test images that do not."
     )
     columns = [Column("score"), Column("auroc", "AUROC"), Column("average_precision", spare=True)]
@@ -229,23 +277,23 @@ def _score_table(it: Judgement) -> Table:
     return Table("scores", title, columns, rows, caption)
 
 
-def _distributions(it: Judgement) -> Section:
+def _distributions(it: _View) -> Section:
     text = "Every image a point, the reference below, the test images above; orange above the threshold, the line."
-    figures = [_strip(it, score) for score in it.scores if score.name != it.headline]
+    figures = [_strip(it, score) for score in it.scores if score != it.headline]
     return Section("distributions", "Distributions", [text], [Figures(figures, small=True)] if figures else [])
 
 
-def _images(it: Judgement) -> Section:
-    others, above = [score for score in it.scores if score.name != it.headline], it.above(it.headline)
+def _images(it: _View) -> Section:
+    others, above = [score for score in it.scores if score != it.headline], it.above(it.headline)
     rows = []
     for image in it.suspects:
         ps = [_p(it, quantity, image) for quantity in ("p_value", "p_value_by_source")]
-        values = [number_cell(it.row("score", name, image.sample)) for name in (it.headline, *(s.name for s in others))]
+        values = [number_cell(it.row("score", score, image)) for score in (it.headline, *others)]
         label = [_LABELS[it.labels.get(image.sample)]] if it.labels else []
-        flag, source = "above" if image.sample in above else "", image.source
+        flag, source = "above" if image in above else "", image.source
         rows.append([image.file, values[0], *ps, flag, *label, source, *values[1:]])
-    first = score_of(it.headline).label
-    columns = [Column("file"), Column(it.headline, first), Column("p_value", "p")]
+    first = it.headline.label
+    columns = [Column("file"), Column(it.headline.name, first), Column("p_value", "p")]
     columns += [Column("p_value_by_source", "p by source"), Column("flagged", "threshold")]
     columns += [*([Column("label")] if it.labels else []), Column("source", spare=True)]
     columns += [Column(score.name, score.label, variant=True) for score in others]

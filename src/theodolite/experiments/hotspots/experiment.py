@@ -173,7 +173,7 @@ class HotspotsExperiment(ImageExperiment):
         from theodolite.experiments.hotspots.shares import hotspots_of
 
         hot = hotspots_of(run)
-        return Derived(hot.rows(), {}, hot.overlays())
+        return Derived(hot.rows(), {}, hot.overlays(), messages=hot.messages())
 
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from theodolite.data.overlays import HOT, WASTED
 from theodolite.estimates import NOT_NUMBERS
-from theodolite.experiments.hotspots.shares import QUANTITIES, SHARES, HotspotRun, hotspots_of
+from theodolite.experiments.hotspots.shares import QUANTITIES, SHARES, with_direction
 from theodolite.report.page import Card, Cards, Cell, Column, Facts, Legend, Page, Section, Table, Term, number_cell
-from theodolite.report.pictures import data_uri, heat_uri, largest_side
-from theodolite.runs.run import estimate_of
+from theodolite.report.pictures import heat_uri, largest_side, stored_pictures
+from theodolite.runs.experiment import Row
+from theodolite.runs.rows import crossed
 
 if TYPE_CHECKING:
-    from theodolite.estimates import Estimate
-    from theodolite.runs.experiment import Row
+    from theodolite.experiments.images import RunImage
     from theodolite.runs.run import Run
 
 __all__ = ["MARKS", "difference", "page", "percent", "shares_by_condition"]
 
 _MAPS = ("gain", "curvature", "detail")
 _BY_IMAGE = ("area", "wasted_share", "wasted_mass", "mass_on_detail")
+_Shares = Mapping[str, Mapping[str, Row]]
+"""Rows by quantity and part, or by sample and quantity."""
 MARKS = ((HOT, "square", "hotspot"), (WASTED, "square", "wasted hotspot"))
 """The colours of overlays."""
 
 
 def page(run: Run) -> Page:
     """The report of hotspots; its tables are the terminal's too."""
-    hot = hotspots_of(run)
+    usable, lost = with_direction(run)
+    rows, images, is_own = run.derived_rows, usable["image"], run.settings["reference"] is None
+    reference = f"{len(usable['reference'])} reference images"
     facts = {
-        "Images": f"{len(hot.samples)} from {len(set(hot.sources))} photographs",
-        "Thresholds from": "the same images" if hot.is_own else f"{hot.reference} reference images",
+        "Images": f"{len(images)} from {len({image.source for image in images})} photographs",
+        "Thresholds from": "the same images" if is_own else reference,
         "Grid": run.settings["grid"],
         "Subspaces": run.settings["subspaces"],
     }
@@ -43,69 +48,78 @@ def page(run: Run) -> Page:
             "would give. What another subspace or other neighbours would give is not in the errors.",
         )
     ]
-    warnings = [f"Left out, without a leading direction: {', '.join(hot.left_out)}."] if hot.left_out else []
-    glossary = [Term(q.label, q.formula, q.unit, "", q.source, q.name) for q in SHARES if q.name in hot.hotspots.shares]
+    warnings = [f"Left out, without a leading direction: {', '.join(lost)}."] if lost else []
+    shares = crossed((row for row in rows if row["sample"] is None), "quantity", "part")
+    of_images = crossed((row for row in rows if row["sample"]), "sample", "quantity")
+    glossary = [Term(q.label, q.formula, q.unit, "", q.source, q.name) for q in SHARES if q.name in shares]
     title = f"Where does {run.info['model']['name']} bend?"
-    return Page(title, facts, _readings(hot), [_shares(hot), _images(hot)], method, glossary, (), warnings)
+    counted = f"{len(images)} images, thresholds from {'them' if is_own else reference}"
+    sections = [_shares(run, shares, counted, is_own), _images(run, images, of_images)]
+    return Page(title, facts, _readings(run, shares), sections, method, glossary, (), warnings)
 
 
-def percent(estimate: Estimate, place: int = 0, **more: Any) -> Cell:
-    """A share in percent, to the digits its error supports."""
-    entry = estimate.entry(place)
-    scaled = {**entry, "value": 100 * entry["value"], "stderr": 100 * entry["stderr"]}
-    return number_cell(scaled, estimate.message, **more)
+def percent(row: Row | None, message: str = "") -> Cell:
+    """A share in percent, to the digits its error supports; blank where there is none."""
+    if row is None:
+        return Cell("")
+    return number_cell({**row, **{name: 100 * row[name] for name in ("value", "stderr", "low", "high")}}, message)
 
 
-def difference(estimate: Estimate) -> Cell:
+def difference(row: Row | None) -> Cell:
     """The 95 % interval of a difference of shares, in percent."""
-    if estimate.status in NOT_NUMBERS:
-        return Cell("–", {"value": None, "status": estimate.status})
-    low, high = (100 * float(end) for end in estimate.interval())
+    if row is None:
+        return Cell("")
+    if row["status"] in NOT_NUMBERS:
+        return Cell("–", {"value": None, "status": row["status"]})
+    low, high = (100 * row[end] for end in ("low", "high"))
     text = f"{low:+.1f}" if high - low < 1e-9 else f"{low:+.1f} to {high:+.1f}"  # exact where the ends agree
-    return Cell(text.replace("-", "−"), {**percent(estimate).value, "low": low, "high": high})
+    return Cell(text.replace("-", "−"), percent(row).value)
 
 
-def _readings(hot: HotspotRun) -> list[str]:
+def _readings(run: Run, shares: _Shares) -> list[str]:
     """The result in sentences, and no more than it says."""
-    shares = hot.hotspots.shares
     mass, waste = shares["wasted_mass"], shares["wasted_share"]
-    if mass.status == "undefined":
+    if mass["value"]["status"] == "undefined":
         return ["Nothing bends: there are no hotspots."]
-    if mass.status == "undetermined":
-        return [f"Curvature on cells of low detail is no number here: {mass.message}."]
-    sentences = [f"Cells of low detail hold {percent(mass)} % of the curvature, {_against(mass)}."]
-    if waste.status == "ok":
-        sentences.append(f"Of the hotspots {percent(waste)} % are wasted, {_against(waste)}.")
+    if mass["value"]["status"] == "undetermined":
+        why = run.info["messages"].get("wasted_mass", "its error is not known")
+        return [f"Curvature on cells of low detail is no number here: {why}."]
+    sentences = [f"Cells of low detail hold {percent(mass['value'])} % of the curvature, {_against(mass)}."]
+    if waste["value"]["status"] == "ok":
+        sentences.append(f"Of the hotspots {percent(waste['value'])} % are wasted, {_against(waste)}.")
     return sentences
 
 
-def _against(share: Estimate) -> str:
+def _against(share: Mapping[str, Row]) -> str:
     """How a share compares with chance, by the interval of the difference."""
-    chance = f"the {percent(share['null'])} % of chance"
-    if share["excess"].status != "ok":
+    chance, excess = f"the {percent(share['null'])} % of chance", share["excess"]
+    if excess["status"] != "ok":
         return f"where chance gives {percent(share['null'])} %, without an error to compare by"
-    low, high = (float(end) for end in share["excess"].interval())
-    if low <= 0 <= high:
+    if excess["low"] <= 0 <= excess["high"]:
         return f"not told apart from {chance}"
-    return f"{'more' if low > 0 else 'less'} than {chance} (difference {difference(share['excess'])})"
+    return f"{'more' if excess['low'] > 0 else 'less'} than {chance} (difference {difference(excess)})"
 
 
-def _shares(hot: HotspotRun) -> Section:
+def _shares(run: Run, shares: _Shares, counted: str, is_own: bool) -> Section:
     rows = []
-    for name, share in hot.hotspots.shares.items():
-        change = [] if hot.is_own else [Cell("") if name == "overlap" else difference(share["change"])]
+    for name, share in shares.items():
+        if "null" not in share:  # a threshold
+            continue
         first = Cell(QUANTITIES[name].label, name, below=QUANTITIES[name].unit)
-        rows.append([first, percent(share), percent(share["null"]), difference(share["excess"]), *change])
+        change = [] if is_own else [difference(share["change"])]
+        whole = percent(share["value"], run.info["messages"].get(name, ""))
+        rows.append([first, whole, percent(share["null"]), difference(share["excess"]), *change])
     columns = [
         Column("share"),
         Column("percent"),
         Column("by_chance"),
         Column("excess", "less chance, 95 %"),
-        *([] if hot.is_own else [Column("change", "less reference, 95 %")]),
+        *([] if is_own else [Column("change", "less reference, 95 %")]),
     ]
-    source = "them" if hot.is_own else f"{hot.reference} of the reference"
-    title = f"{hot.run.info['model']['name']}, {len(hot.samples)} images, thresholds from {source}"
-    caption = "By chance: curvature and detail independent within each image."
+    title, caption = (
+        f"{run.info['model']['name']}, {counted}",
+        "By chance: curvature and detail independent within each image.",
+    )
     text = "How much of the curvature, and of the hotspots, lies on cells of little detail, with 95 % intervals over "
     return Section("shares", "Shares", [f"{text}photographs."], [Table("shares", title, columns, rows, caption)])
 
@@ -116,7 +130,7 @@ def shares_by_condition(rows: Sequence[Row]) -> Table:
     Args:
         rows: of a run's table, with the columns `condition` and `part`.
     """
-    by = {(row["quantity"], row["condition"], row["part"]): estimate_of([row]) for row in rows}
+    by = {(row["quantity"], row["condition"], row["part"]): row for row in rows}
     measured = {row["quantity"] for row in rows}
     body: list[list[Any]] = [[Cell(q.label, q.name, below=q.unit)] for q in SHARES if q.name in measured]
     columns = [Column("share")]
@@ -124,43 +138,38 @@ def shares_by_condition(rows: Sequence[Row]) -> Table:
         columns += [Column(kind), Column(f"{kind}_by_chance", "by chance", spare=True)]
         columns += [Column("change", "less normal, 95 %")] if kind == "unusual" else []
         for cells in body:
-            own, chance, change = (by.get((cells[0].value, kind, part)) for part in ("value", "null", "change"))
-            cells += [Cell("") if part is None else percent(part) for part in (own, chance)]
+            name = cells[0].value
+            cells += [percent(by.get((name, kind, part))) for part in ("value", "null")]
             if kind == "unusual":
-                cells.append(Cell("") if change is None or cells[0].value == "overlap" else difference(change))
+                cells.append(difference(None if name == "overlap" else by.get((name, kind, "change"))))
     return Table("hotspots", "shares of hotspots", columns, body, "In percent.", brief=False)
 
 
-def _images(hot: HotspotRun) -> Section:
-    files = {file["sample"]: file["file"] for file in hot.run.info["data"]["files"]}
-    images = hot.hotspots.images
-    rows = [[files[hot.samples[p]], *(percent(images[name], p) for name in _BY_IMAGE)] for p in hot.order]
+def _images(run: Run, images: Sequence[RunImage], shares: _Shares) -> Section:
+    def waste(image: RunImage) -> float:
+        share = float(shares[image.sample]["wasted_share"]["value"])
+        return share if math.isfinite(share) else -1.0  # without a hotspot
+
+    ordered = sorted(images, key=waste, reverse=True)
+    rows = [[image.file, *(percent(shares[image.sample][name]) for name in _BY_IMAGE)] for image in ordered]
     columns = [Column("file"), *(Column(name, QUANTITIES[name].label, QUANTITIES[name].unit) for name in _BY_IMAGE)]
-    table = Table(
-        "images",
-        "Shares of every image",
-        columns,
-        rows,
-        "The largest share of wasted hotspots first.",
-        top=8,
-        folded=True,
-    )
+    caption = "The largest share of wasted hotspots first."
+    table = Table("images", "Shares of every image", columns, rows, caption, top=8, folded=True)
     text = (
         "The largest share of wasted hotspots first: the decoder's image, and the same with its hotspots.",
         "Below, the three maps, dark where they are large, each from its 1st to its 99th percentile.",
     )
-    cards = [_card(hot, place, files) for place in hot.order]
-    return Section("images", "Images", text, [Legend(MARKS), Cards(cards), table])
+    side = largest_side(len(images))
+    cards = Cards([_card(run, image, shares[image.sample], side) for image in ordered])
+    return Section("images", "Images", text, [Legend(MARKS), cards, table])
 
 
-def _card(hot: HotspotRun, place: int, files: Mapping[str, str]) -> Card:
-    sample, side = hot.samples[place], largest_side(len(hot.samples))
-    run, file = hot.run, files[hot.samples[place]]
-    arrays = run.arrays(sample)
-    pictures = [
-        (data_uri(run.picture(sample, "reconstruction"), side), f"{file}, decoded"),
-        (data_uri(run.derived_picture(f"{sample}.overlay"), side), f"{file} with its hotspots"),
+def _card(run: Run, image: RunImage, shares: Mapping[str, Row], side: int) -> Card:
+    sample, arrays = image.sample, run.arrays(image.sample)
+    names = [
+        (sample, "reconstruction", f"{image.file}, decoded"),
+        (sample, "overlay", f"{image.file} with its hotspots"),
     ]
     maps = [(heat_uri(arrays[name]), name) for name in _MAPS] if arrays["gain"].ndim == 2 else []
-    facts = [(QUANTITIES[name].label, percent(hot.hotspots.images[name], place)) for name in _BY_IMAGE]
-    return Card(file, [pair for pair in pictures if pair[0]], facts, below=maps)
+    facts = [(QUANTITIES[name].label, percent(shares[name])) for name in _BY_IMAGE]
+    return Card(image.file, stored_pictures(run, names, side), facts, below=maps)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from theodolite.estimates import Estimate
     from theodolite.runs.run import Run
 
-__all__ = ["PARTS", "QUANTITIES", "SHARES", "HotspotRun", "hotspots_of"]
+__all__ = ["PARTS", "QUANTITIES", "SHARES", "HotspotRun", "hotspots_of", "with_direction"]
 
 SHARES = (
     Quantity("area", "Hotspots", "% of cells", "curvature > 95 % quantile", "Liang, Chen and Lai 2026; derived here"),
@@ -58,29 +57,16 @@ class HotspotRun:
     Attributes:
         run: the run.
         samples: the images that were judged, in the order of their files.
-        sources: the photograph of each.
-        reference: how many images the thresholds are from.
-        left_out: images and reference images without a leading direction.
         hotspots: masks and shares, in the order of `samples`; ``undetermined`` where the self-check doubts derivatives.
     """
 
     run: Run
     samples: tuple[str, ...]
-    sources: tuple[str, ...]
-    reference: int
-    left_out: tuple[str, ...]
     hotspots: Hotspots
 
-    @property
-    def is_own(self) -> bool:
-        """Whether thresholds come from the judged images themselves."""
-        return self.run.settings["reference"] is None
-
-    @cached_property
-    def order(self) -> list[int]:
-        """Places of the images, the largest share of wasted hotspots first; those without a hotspot last."""
-        share = self.hotspots.images["wasted_share"].value.nan_to_num(nan=-1.0)
-        return sorted(range(len(self.samples)), key=lambda place: -float(share[place]))
+    def messages(self) -> dict[str, str]:
+        """What the estimators say of shares over all images."""
+        return {name: share.message for name, share in self.hotspots.shares.items() if share.message}
 
     def rows(self) -> list[Row]:
         """Thresholds, then shares of all images with their parts, then those of each image."""
@@ -105,19 +91,22 @@ class HotspotRun:
                     yield f"{sample}.overlay", overlay(picture, mask, wasted)
 
 
+def with_direction(run: Run) -> tuple[dict[str, list[RunImage]], list[str]]:
+    """The finished images by role, ``image`` and ``reference``, and samples of those without a leading direction."""
+    finished = run_images(run)
+    lost = [image.sample for image in finished if run.about(image.sample)["leading"] in NOT_NUMBERS]
+    usable = [image for image in finished if image.sample not in lost]
+    return {role: [image for image in usable if image.role == role] for role in ("image", "reference")}, lost
+
+
 def hotspots_of(run: Run) -> HotspotRun:
     """The hotspots of the finished images; thresholds are made again.
 
     Raises:
         InputError: too few finished images.
     """
-    finished = run_images(run)
-    abouts = {image.sample: run.about(image.sample) for image in finished}
-    lost = tuple(sample for sample, about in abouts.items() if about["leading"] in NOT_NUMBERS)
-    images, reference = (
-        [image for image in finished if image.role == role and image.sample not in lost]
-        for role in ("image", "reference")
-    )
+    usable, lost = with_direction(run)
+    images, reference = usable["image"], usable["reference"]
     is_own = run.settings["reference"] is None
     sources, others = ([image.source for image in side] for side in (images, reference))
     if not images or len(set(sources if is_own else others)) < 2:
@@ -125,14 +114,11 @@ def hotspots_of(run: Run) -> HotspotRun:
             f"{run.path} holds too few finished images with a leading direction ({len(images)} and {len(reference)} of "
             f"the reference, {len(lost)} without); run its command again, or give more images: {run.info['command']}"
         )
-    side = None if is_own else _maps(run, reference)
-    groups = None if is_own else others
-    seed = run.settings["seed"]
-    made = hotspots(*_maps(run, images), reference=side, groups=sources, reference_groups=groups, seed=seed)
-    if not all(about["holds"] for about in abouts.values()):
+    options: dict[str, Any] = {} if is_own else {"reference": _maps(run, reference), "reference_groups": others}
+    made = hotspots(*_maps(run, images), groups=sources, seed=run.settings["seed"], **options)
+    if not all(run.about(unit)["holds"] for unit in run.units):
         made = _doubted(made)
-    samples = tuple(image.sample for image in images)
-    return HotspotRun(run, samples, tuple(sources), len(images if is_own else reference), lost, made)
+    return HotspotRun(run, tuple(image.sample for image in images), made)
 
 
 def _doubted(made: Hotspots) -> Hotspots:
