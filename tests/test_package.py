@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import pathlib
 import re
 import subprocess
@@ -77,6 +78,34 @@ def test_arrows_point_one_way(room):
         for other in imports(path):
             back = room == "maps" and other == "zoo" and path.name == "loading.py"
             assert other in {*ABOVE[room], room, "errors", "registry"} or back, f"{path.name} imports {other}"
+
+
+def modules():
+    """Every module of the package by its dotted name."""
+    names = {path: path.relative_to(SOURCE.parent).with_suffix("").parts for path in SOURCE.rglob("*.py")}
+    return {".".join(parts[:-1] if parts[-1] == "__init__" else parts): path for path, parts in names.items()}
+
+
+def imported(path, known):
+    """The modules that a file imports anywhere in it: at its head, inside functions, or for types alone."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (
+                (full if (full := f"{node.module}.{name.name}") in known else node.module) for name in node.names
+            )
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+
+
+def test_no_two_modules_of_a_room_import_each_other():
+    known = modules()
+    rooms = {name: name.split(".")[1] for name in known if "." in name}
+    graph = {
+        name: {other for other in imported(known[name], known) if rooms.get(other) == room and other != name}
+        for name, room in rooms.items()
+    }
+    assert sum(map(len, graph.values())) > 300, "the imports of the package were not seen"
+    graphlib.TopologicalSorter(graph).prepare()  # CycleError names the circle
 
 
 def test_only_one_room_calls_torch_func():

@@ -79,7 +79,7 @@ def test_a_users_mistake_is_one_line_and_code_two(invoke, monkeypatch, tmp_path)
     def fails(path):
         raise InputError("one thing\nwas expected,  another came")
 
-    monkeypatch.setattr("theodolite.runs.run.read_run", fails)
+    monkeypatch.setattr("theodolite.runs.registry.read_run", fails)
     result = invoke("show", tmp_path)
     assert result.exit_code == 2
     assert result.stderr == "theodolite: error: one thing was expected, another came\n"
@@ -107,7 +107,7 @@ def test_a_bug_keeps_its_traceback_and_is_code_one(invoke, monkeypatch, tmp_path
     def fails(path):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("theodolite.runs.run.read_run", fails)
+    monkeypatch.setattr("theodolite.runs.registry.read_run", fails)
     result = invoke("show", tmp_path)
     assert result.exit_code == 1
     assert isinstance(result.exception, ZeroDivisionError)
@@ -117,6 +117,6 @@ def test_an_interrupt_is_code_130(invoke, monkeypatch, tmp_path):
     def interrupted(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("theodolite.runs.run.read_run", interrupted)
+    monkeypatch.setattr("theodolite.runs.registry.read_run", interrupted)
     result = invoke("show", tmp_path)
     assert (result.exit_code, result.stderr) == (130, "theodolite: interrupted\n")

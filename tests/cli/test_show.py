@@ -11,8 +11,9 @@ import sys
 import pytest
 
 from theodolite.experiments.survey import EXPERIMENT
+from theodolite.runs import read_run
 from theodolite.runs.folder import RunFolder, is_held
-from theodolite.runs.run import read_run, schema_of
+from theodolite.runs.run import schema_of
 
 LONGEST = "curvature_infinitesimal_leading"
 

@@ -15,7 +15,7 @@ from PIL import Image
 from theodolite.cli import terminal
 from theodolite.experiments.survey import EXPERIMENT
 from theodolite.runs import folder as store
-from theodolite.runs.run import read_run
+from theodolite.runs import read_run
 
 QUICK = ("--budget", "quick", "--descriptors", "local_scaling,local_rank")
 

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from theodolite.experiments.survey import EXPERIMENT
+from theodolite.runs import read_run
 from theodolite.runs.folder import RunFolder
-from theodolite.runs.run import Run, read_run, schema_of
+from theodolite.runs.run import Run, schema_of
 
 QUANTITIES = {
     "local_scaling": ("Local scaling", "nats", "Σ log σᵢ", "arXiv 2408.08307"),

@@ -11,9 +11,10 @@ from tally import Other
 import theodolite
 from theodolite.errors import DiskError, InputError
 from theodolite.runs import folder as module
+from theodolite.runs import read_run
 from theodolite.runs.conduct import _Conducted, conduct, forecast
 from theodolite.runs.folder import RunFolder, is_held
-from theodolite.runs.run import read_run, schema_of
+from theodolite.runs.run import schema_of
 
 
 def numbers(run):

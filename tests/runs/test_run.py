@@ -14,9 +14,10 @@ import theodolite
 from theodolite.errors import InputError
 from theodolite.report.render import write_report
 from theodolite.runs import folder as folders
+from theodolite.runs import read_run
 from theodolite.runs.conduct import _Conducted
 from theodolite.runs.folder import RunFolder
-from theodolite.runs.run import read_run, schema_of
+from theodolite.runs.run import schema_of
 
 
 @pytest.fixture(params=["killed", "merged"])

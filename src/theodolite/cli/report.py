@@ -23,7 +23,7 @@ def report(run: str, out: str | None) -> None:
       theodolite report runs/first --out first.html
     """  # noqa: D301
     from theodolite.report.render import write_report
-    from theodolite.runs.run import read_run
+    from theodolite.runs.registry import read_run
 
     results = read_run(run)
     terminal.caveats(results.info)

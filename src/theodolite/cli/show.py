@@ -30,7 +30,7 @@ def show(run: str, as_json: bool, sort: str | None, filters: tuple[str, ...]) ->
       theodolite show runs/first --filter 'curvature>1' --filter curvature=ok
       theodolite show runs/first --json
     """  # noqa: D301
-    from theodolite.runs.run import read_run
+    from theodolite.runs.registry import read_run
 
     results = read_run(run)
     terminal.caveats(results.info)

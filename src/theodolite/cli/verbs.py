@@ -194,7 +194,7 @@ def conclude(
         report: whether to write the report.
         changed: whether the run is another than before; otherwise a report that is there stays as it is.
     """
-    from theodolite.runs.run import read_run
+    from theodolite.runs.registry import read_run
 
     run = read_run(out)
     if not quiet:

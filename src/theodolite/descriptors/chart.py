@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from theodolite.derivatives import JacobianOperator, LinearOperator, jacobian
 from theodolite.descriptors.effort import STANDARD, Effort
-from theodolite.descriptors.rounding import Scatter, scatter
 from theodolite.estimates import Seeding, Seeds
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import (
@@ -29,6 +30,8 @@ from theodolite.spectrum import (
 )
 
 __all__ = ["TIE", "Chart"]
+
+_Made = TypeVar("_Made")
 
 _ANGLE = 0.02
 """Largest angle bound of the leading direction that is not iterated further."""
@@ -67,6 +70,7 @@ class Chart:
         self.effort = effort or STANDARD
         self.seeds = Seeds(generator, len(latents))
         self._dense = dense
+        self._made: dict[Callable[[Chart], Any], Any] = {}
 
     @property
     def n(self) -> int:
@@ -124,10 +128,11 @@ class Chart:
         """The bidiagonalisation from random probes behind a spectrum that is not dense."""
         return self._sampled[0]
 
-    @cached_property
-    def rounding(self) -> Scatter:
-        """Standard errors that come from the rounding of the latents."""
-        return scatter(self)
+    def once(self, work: Callable[[Chart], _Made]) -> _Made:
+        """What a function makes of this chart, computed once for all descriptors that ask for it."""
+        if work not in self._made:
+            self._made[work] = work(self)
+        return self._made[work]
 
     @property
     def has_spectrum(self) -> bool:

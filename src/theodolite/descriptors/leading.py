@@ -13,7 +13,7 @@ from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.modes import Mode, is_paper, marked, subspace
-from theodolite.descriptors.rounding import with_scatter
+from theodolite.descriptors.rounding import scatter, with_scatter
 from theodolite.estimates import Estimate, Seeding
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import LeadingTriplet
@@ -58,7 +58,7 @@ def leading_singular_value(
     chart = chart or Chart(map, latents, generator=generator, effort=effort, dense=dense)
     if is_paper(mode):
         return _paper(chart)
-    triplet, error = chart.leading, chart.rounding.sigma
+    triplet, error = chart.leading, chart.once(scatter).sigma
     gap = with_scatter(spectral_gap(triplet), error / triplet.sigma.clamp_min(torch.finfo(torch.float64).tiny))
     leading = with_scatter(triplet.as_estimate(), error)
     return marked(replace(leading, parts={"spectral_gap": gap}), chart)

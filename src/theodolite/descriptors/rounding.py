@@ -12,17 +12,14 @@ Derived here.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from theodolite.derivatives import jacobian
+from theodolite.descriptors.chart import Chart
 from theodolite.estimates import Estimate, student_quantile
 from theodolite.spectrum import NULL_SHARE, gain
-
-if TYPE_CHECKING:
-    from theodolite.descriptors.chart import Chart
 
 __all__ = ["Scatter", "scatter", "scatter_passes", "with_scatter"]
 

@@ -13,7 +13,7 @@ from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.modes import Mode, is_paper, marked, projected_measure
 from theodolite.descriptors.preconditioning import log_volume_of
-from theodolite.descriptors.rounding import scatter_passes, with_scatter
+from theodolite.descriptors.rounding import scatter, scatter_passes, with_scatter
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Seeding
 from theodolite.maps.latent_map import LatentMap
@@ -84,7 +84,7 @@ def local_scaling(
 
 def _with_rounding(chart: Chart) -> Estimate:
     """The log-volume and its parts with what the rounding of the latents does to them."""
-    total, rounding = _volume(chart.spectrum), chart.rounding
+    total, rounding = _volume(chart.spectrum), chart.once(scatter)
     errors = {
         "local_scaling_per_dimension": rounding.log_volume / chart.dimension,
         "local_scaling_floored": rounding.log_volume,

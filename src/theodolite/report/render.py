@@ -45,7 +45,7 @@ def write_report(run: Run | str | Path, out: str | Path | None = None) -> Path:
     Raises:
         InputError: plotly or jinja2 is not installed, the folder is not a run, or the file cannot be written.
     """
-    from theodolite.runs.run import read_run
+    from theodolite.runs.registry import read_run
 
     templates = _environment()
     run = read_run(run) if isinstance(run, str | Path) else run

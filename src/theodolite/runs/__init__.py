@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from theodolite.runs.experiment import Derived, Experiment, Piece, Sitting, number, numbers
-from theodolite.runs.registry import register_experiment
+from theodolite.runs.registry import read_run, register_experiment
 from theodolite.runs.settings import Argument, Setting
 
 if TYPE_CHECKING:
-    from theodolite.runs.run import Run, read_run
+    from theodolite.runs.run import Run
     from theodolite.runs.verification import Verification, verify
 
 __all__ = [
@@ -31,12 +32,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Names that cost an import of tables are loaded on first use, so that experiments can be declared for nothing."""
-    if name in ("Run", "read_run"):
-        from theodolite.runs import run
-
-        return getattr(run, name)
-    if name in ("Verification", "verify"):
-        from theodolite.runs import verification
-
-        return getattr(verification, name)
-    raise AttributeError(f"module 'theodolite.runs' has no attribute {name!r}")
+    homes = {"Run": "run", "Verification": "verification", "verify": "verification"}
+    if name not in homes:
+        raise AttributeError(f"module 'theodolite.runs' has no attribute {name!r}")
+    return getattr(import_module(f"theodolite.runs.{homes[name]}"), name)

@@ -11,10 +11,11 @@ from typing import Any
 
 from theodolite.errors import InputError
 from theodolite.estimates.agreement import TESTS, Agreement, Pair, Stated, agreement, scaled_difference, typical_size
-from theodolite.runs.experiment import Piece, Row, without_numbers
 from theodolite.runs.folder import RunFolder
+from theodolite.runs.piece import Piece, Row, without_numbers
 from theodolite.runs.record import plain
-from theodolite.runs.run import Run, read_run, schema_of
+from theodolite.runs.registry import read_run
+from theodolite.runs.run import Run, schema_of
 
 __all__ = ["Check", "Comparison"]
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import theodolite
 from theodolite.errors import DiskError, InputError, in_one_line, path_of, refusing
-from theodolite.runs.experiment import Experiment, Piece, Sitting, doubted, without_numbers
+from theodolite.runs.experiment import Experiment, Sitting
 from theodolite.runs.folder import RunFolder, read_rows
+from theodolite.runs.piece import Piece, doubted, without_numbers
 from theodolite.runs.record import FORMAT, differences, fingerprint, machine, now, plain, read_record, versions
-from theodolite.runs.registry import experiment_of
-from theodolite.runs.run import Run, read_run, schema_of
+from theodolite.runs.registry import experiment_of, read_run
+from theodolite.runs.run import Run, schema_of
 from theodolite.runs.settings import checked_settings
 
 if TYPE_CHECKING:
@@ -247,7 +248,7 @@ class _Conducted:
 
     def _refuse_another(self, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
         if there["configuration"] != here["configuration"]:
-            phrases = "; ".join(differences(self.kind, there, here)) or "it was changed by hand"
+            phrases = "; ".join(differences(self.kind.settings, there, here)) or "it was changed by hand"
             raise InputError(
                 f"{self.folder.path} holds a run of another configuration ({phrases}); give another --out, or repeat "
                 f"the command of that run to go on with it: {there['command']}"

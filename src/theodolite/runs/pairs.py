@@ -13,7 +13,7 @@ import torch
 from theodolite.errors import InputError
 from theodolite.estimates import NOT_NUMBERS, Estimate, paired_difference, worse
 from theodolite.estimates.statuses import BOUNDS, STATUSES
-from theodolite.runs.experiment import Row, number
+from theodolite.runs.piece import Row, number
 
 if TYPE_CHECKING:
     from theodolite.runs.run import Run

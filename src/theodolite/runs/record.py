@@ -20,7 +20,7 @@ from theodolite.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from theodolite.runs.experiment import Experiment
+    from theodolite.runs.settings import Setting
 
 __all__ = [
     "FORMAT",
@@ -123,9 +123,9 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and value - value != 0 else value
 
 
-def differences(experiment: type[Experiment], there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+def differences(settings: Sequence[Setting], there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """What separates the configurations of two records of a kind, one phrase a difference; empty when they agree."""
-    measuring = [s.name for s in experiment.settings if s.role == "measures"]
+    measuring = [s.name for s in settings if s.role == "measures"]
     pairs = [("theodolite", there.get("theodolite"), here["theodolite"])]
     old, new = there.get("settings") or {}, here["settings"]
     pairs += [(name, old.get(name), new.get(name)) for name in measuring]

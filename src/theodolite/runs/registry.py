@@ -1,18 +1,20 @@
-"""The kinds of experiment: those of this package, and those that others registered."""
+"""The kinds of experiment, of this package and of others that registered theirs; and the runs of any kind."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from theodolite.errors import InputError
+from theodolite.errors import InputError, path_of
 from theodolite.registry import GROUPS, package_of
+from theodolite.runs.record import read_record, validated
 
 if TYPE_CHECKING:
     from theodolite.runs.experiment import Experiment
+    from theodolite.runs.run import Run
 
-__all__ = ["experiment_of", "kinds", "register_experiment"]
+__all__ = ["experiment_of", "kinds", "read_run", "register_experiment"]
 
 _REGISTERED: dict[str, type[Experiment]] = {}
 
@@ -59,6 +61,29 @@ def experiment_of(kind: str) -> type[Experiment]:
                 raise InputError(f"experiment {kind!r} of {point.value} expected to import, got {error}") from error
     known = ", ".join(kinds())
     raise InputError(f"a run of {known} expected, got one of {kind!r}; install the package that made it")
+
+
+def read_run(path: Any) -> Run:
+    """Open a run folder of any kind: complete, interrupted, killed, or still being written.
+
+    Args:
+        path: the folder that an experiment wrote.
+
+    Raises:
+        InputError: the folder is missing, holds no run, or a damaged one; one line says which file and what to do.
+    """
+    folder = path_of(path, "the run folder")
+    info = read_record(folder)
+    experiment = experiment_of(info["kind"])
+    validated(info, folder / "run.json", experiment.requires)
+    table = folder / "quantities.parquet"
+    measured = any(entry["units"] for entry in info["sittings"])
+    # A shard may be merged between two looks: the merged table is looked for last.
+    if measured and not any((folder / "shards").glob("*.parquet")) and not table.exists() and not table.is_symlink():
+        raise InputError(f"{table} is missing; run its command again to make it: {info['command']}")
+    from theodolite.runs.run import Run
+
+    return Run(folder, info, experiment)
 
 
 def _points() -> list[EntryPoint]:

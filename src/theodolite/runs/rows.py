@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from theodolite.runs.experiment import Row
+from theodolite.runs.piece import Row
 
 __all__ = ["crossed", "grouped", "where"]
 

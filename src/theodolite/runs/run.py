@@ -6,26 +6,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from theodolite.errors import InputError, path_of
+from theodolite.errors import InputError
 from theodolite.estimates.quantity import described
-from theodolite.runs.experiment import Experiment, Piece, Row
 from theodolite.runs.folder import NUMBER, Notes, is_held, picture_path, read_rows, read_table, regular
-from theodolite.runs.record import read_record, timing, validated
-from theodolite.runs.registry import experiment_of
+from theodolite.runs.piece import Derived, Piece, Row
+from theodolite.runs.record import timing
 from theodolite.runs.settings import closest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from theodolite.estimates import Estimate
+    from theodolite.estimates.quantity import Quantity
+    from theodolite.report.page import Page
 
-__all__ = ["Run", "read_run", "schema_of"]
+__all__ = ["Kind", "Run", "schema_of"]
 
 _TYPES = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
 _LARGEST_PICTURE = 32 * 2**20
@@ -33,7 +34,22 @@ _LARGEST_SIDE = 8192
 """A picture of a run folder beyond this is not opened: a stranger's file could fill the memory."""
 
 
-def schema_of(experiment: type[Experiment]) -> pa.Schema:
+class Kind(Protocol):
+    """What a run knows of its experiment: `theodolite.runs.experiment.Experiment` has more."""
+
+    coordinates: Mapping[str, type]
+
+    def derive(self, run: Run) -> Derived:
+        """What follows from the finished units."""
+
+    def page(self, run: Run) -> Page:
+        """How the run is shown."""
+
+    def quantities(self) -> Mapping[str, Quantity]:
+        """The words of its quantities, by name."""
+
+
+def schema_of(experiment: Kind) -> pa.Schema:
     """The columns of the table of an experiment: `unit`, its coordinates, and those of a number."""
     coordinates = [(name, _TYPES[kind]) for name, kind in experiment.coordinates.items()]
     return pa.schema([("unit", pa.string()), *coordinates, *NUMBER])
@@ -51,7 +67,7 @@ class Run:
 
     path: Path
     info: dict[str, Any]
-    experiment: type[Experiment]
+    experiment: Kind
 
     @property
     def kind(self) -> str:
@@ -362,27 +378,6 @@ def estimate_of(rows: Sequence[Mapping[str, Any]]) -> Estimate:
     value, stderr = (torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in ("value", "stderr"))
     statuses = tuple(str(row["status"]) for row in rows)
     return Estimate(value, stderr, max(row["passes"] or 0 for row in rows), min(row["n"] for row in rows), statuses)
-
-
-def read_run(path: Any) -> Run:
-    """Open a run folder of any kind: complete, interrupted, killed, or still being written.
-
-    Args:
-        path: the folder that an experiment wrote.
-
-    Raises:
-        InputError: the folder is missing, holds no run, or a damaged one; one line says which file and what to do.
-    """
-    folder = path_of(path, "the run folder")
-    info = read_record(folder)
-    experiment = experiment_of(info["kind"])
-    validated(info, folder / "run.json", experiment.requires)
-    table = folder / "quantities.parquet"
-    measured = any(entry["units"] for entry in info["sittings"])
-    # A shard may be merged between two looks: the merged table is looked for last.
-    if measured and not any((folder / "shards").glob("*.parquet")) and not table.exists() and not table.is_symlink():
-        raise InputError(f"{table} is missing; run its command again to make it: {info['command']}")
-    return Run(folder, info, experiment)
 
 
 def _size(path: Path) -> tuple[int, int]:

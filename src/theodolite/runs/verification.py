@@ -13,9 +13,11 @@ import theodolite
 from theodolite.errors import InputError, in_one_line
 from theodolite.runs.comparison import Check, Comparison
 from theodolite.runs.conduct import Progress, measured, opened, prepared, stamp_of
-from theodolite.runs.experiment import Experiment, Piece, Sitting
+from theodolite.runs.experiment import Experiment, Sitting
+from theodolite.runs.piece import Piece
 from theodolite.runs.record import differences, plain
-from theodolite.runs.run import Run, read_run
+from theodolite.runs.registry import experiment_of, read_run
+from theodolite.runs.run import Run
 from theodolite.runs.settings import closest
 
 __all__ = ["Verification", "verify"]
@@ -231,7 +233,7 @@ class _Bench:
         self.work, self.precision = self._work(self.changes), self.stored_precision
 
     def _work(self, changes: Mapping[str, Any]) -> Experiment:
-        kind, info = self.run.experiment, self.run.info
+        kind, info = experiment_of(self.run.kind), self.run.info
         known = [setting.name for setting in kind.settings]
         given = {**{k: v for k, v in info["settings"].items() if k in known}, **self.at, **changes}
         arguments = [given.pop(argument.name, self.run.arguments.get(argument.name)) for argument in kind.arguments]
@@ -245,7 +247,7 @@ class _Bench:
             ) from error
 
     def _check_places(self) -> None:
-        kind = self.run.experiment
+        kind = experiment_of(self.run.kind)
         free = [setting.name for setting in kind.settings if setting.role != "measures"]
         known = [*(argument.name for argument in kind.arguments), *free]
         for name in self.at:
@@ -279,7 +281,7 @@ def _refuse_another(run: Run, work: Experiment, drawn: Sequence[str]) -> None:
     """Refuse another model, other images, or other settings than those of the run, naming what differs."""
     settings = {setting.name: work.given.get(setting.name) for setting in work.settings}
     here = {"theodolite": run.info["theodolite"], "settings": plain(settings), "content": plain(work.content())}
-    phrases = differences(type(work), run.info, here)
+    phrases = differences(work.settings, run.info, here)
     if not phrases:
         missing = [unit for unit in drawn if unit not in work.units]
         phrases = [f"no {missing[0]} here"] if missing else []

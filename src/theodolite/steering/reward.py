@@ -239,7 +239,7 @@ def fit_reward(
     config = {"data": data, "low": low, "high": high, "centre": centre, "spread": spread, "size": size}
     reward = LearnedReward(regressor(shape, *size, draws), mean, config)
     with torch.inference_mode(False), torch.enable_grad():
-        train(reward, clean[train_at], y[train_at], steps, batch, rate, draws, progress)
+        train(reward.network, reward, (low, high), clean[train_at], y[train_at], steps, batch, rate, draws, progress)
     reward.eval().requires_grad_(False)
     reward.record = _examined(reward, clean[judge_at], y[judge_at], len(train_at), steps, draws)
     return reward

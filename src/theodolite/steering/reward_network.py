@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +12,6 @@ from torch.nn.functional import huber_loss, silu
 
 from theodolite.scores.architectures import DILATIONS, NoiseLevel, SpatialBlock, VectorBlock, initialised
 from theodolite.scores.preconditioning import is_spatial
-
-if TYPE_CHECKING:
-    from theodolite.steering.reward import LearnedReward
 
 __all__ = ["SpatialRegressor", "VectorRegressor", "regressor", "train"]
 
@@ -72,7 +68,9 @@ def regressor(shape: tuple[int, ...], width: int, depth: int, generator: torch.G
 
 
 def train(
-    reward: LearnedReward,
+    network: nn.Module,
+    read: Callable[[Tensor, Tensor], Tensor],
+    levels: tuple[float, float],
     clean: Tensor,
     y: Tensor,
     steps: int,
@@ -81,16 +79,28 @@ def train(
     draws: torch.Generator,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Train the reward in place on clean points `(n, *shape)` and what they score `(n,)`, standardised."""
-    network = reward.network
+    """Train a network in place on clean points `(n, *shape)` and what they score `(n,)`, standardised.
+
+    Args:
+        network: whose weights are trained.
+        read: `R(x, sigma)`, the reward that goes through the network.
+        levels: smallest and largest noise level.
+        clean: points without noise.
+        y: what each scores.
+        steps: optimiser steps.
+        batch: points a step.
+        rate: largest learning rate.
+        draws: of points, levels and noise.
+        progress: called after every step with the steps done and `steps`.
+    """
     average = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=_DECAY)
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / _WARM_UP) * (1 + math.cos(math.pi * step / steps)) / 2
-        x, wanted, sigma = _batch(reward, clean, y, batch, draws)
+        x, wanted, sigma = _batch(levels, clean, y, batch, draws)
         optimiser.zero_grad()
-        huber_loss(reward(x, sigma), wanted).backward()
+        huber_loss(read(x, sigma), wanted).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         share = 1 - (1 - 1 / (step + 1)) ** (1 + _MEMORY)
@@ -103,12 +113,12 @@ def train(
 
 
 def _batch(
-    reward: LearnedReward, clean: Tensor, y: Tensor, size: int, draws: torch.Generator
+    levels: tuple[float, float], clean: Tensor, y: Tensor, size: int, draws: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Noised points, what their clean ones score, and noise levels, one in each equal part of `log sigma`."""
     device = clean.device
     chosen = torch.randint(len(clean), (size,), generator=draws, device=device)
     share = (torch.arange(size, device=device) + torch.rand(size, generator=draws, device=device)) / size
-    sigma = reward.low * (reward.high / reward.low) ** share
+    sigma = levels[0] * (levels[1] / levels[0]) ** share
     noise = torch.randn(clean[chosen].shape, generator=draws, device=device)
     return clean[chosen] + sigma.reshape(-1, *([1] * (clean.ndim - 1))) * noise, y[chosen], sigma

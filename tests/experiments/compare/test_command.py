@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from theodolite.runs import read_run
 from theodolite.runs.functions import function_of
-from theodolite.runs.run import read_run
 from theodolite.zoo import bundled_images
 
 SMALL = ("--limit", 3, "--size", 16, "--descriptors", "local_scaling", "--budget", "quick")

@@ -11,7 +11,7 @@ from theodolite.diffusability.models import contrast_models
 from theodolite.errors import InputError
 from theodolite.estimates import NOT_NUMBERS
 from theodolite.experiments.compare.experiment import SPACES
-from theodolite.runs.run import read_run
+from theodolite.runs import read_run
 
 
 def parts(run, quantity, **where):

@@ -18,8 +18,8 @@ from theodolite.experiments.decouple.experiment import Decouple
 from theodolite.experiments.decouple.pairs import Pairs
 from theodolite.maps.diffusion import Diffusion
 from theodolite.report.render import write_report
+from theodolite.runs import read_run
 from theodolite.runs.functions import function_of
-from theodolite.runs.run import read_run
 
 decouple = function_of("decouple")
 LEVELS = {"steps": 2, "dimension": 4, "neighbours": 2}

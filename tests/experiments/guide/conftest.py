@@ -11,9 +11,10 @@ import torch
 from theodolite import LatentMap
 from theodolite.estimates import Estimate
 from theodolite.experiments.guide.experiment import Guide, unit_of
+from theodolite.runs import read_run
 from theodolite.runs.experiment import number
 from theodolite.runs.folder import RunFolder
-from theodolite.runs.run import read_run, schema_of
+from theodolite.runs.run import schema_of
 from theodolite.steering import fit_reward
 from theodolite.steering import subject as subjects
 

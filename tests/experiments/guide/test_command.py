@@ -12,8 +12,8 @@ from theodolite import maps
 from theodolite.derivatives import SelfCheck
 from theodolite.errors import InputError
 from theodolite.experiments.guide.experiment import CONTROLS, reward_of
+from theodolite.runs import read_run
 from theodolite.runs.functions import function_of
-from theodolite.runs.run import read_run
 from theodolite.steering import LearnedReward
 from theodolite.steering.properties import PROPERTIES
 

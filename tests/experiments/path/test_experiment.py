@@ -12,7 +12,7 @@ from theodolite import path
 from theodolite.errors import InputError
 from theodolite.geodesics.arc import slerp
 from theodolite.maps import Autoencoder
-from theodolite.runs.run import read_run
+from theodolite.runs import read_run
 
 D = torch.float64
 

@@ -12,8 +12,8 @@ from theodolite.errors import InputError
 from theodolite.experiments.phases.level import Level
 from theodolite.families import ParameterGrid, PhaseMap, map_family, spread_parameters
 from theodolite.maps import Autoencoder
+from theodolite.runs import read_run
 from theodolite.runs.functions import function_of
-from theodolite.runs.run import read_run
 from theodolite.zoo.phase_families import IsingFamily, MixtureFamily
 
 D = torch.float64

@@ -14,8 +14,8 @@ from theodolite.errors import InputError
 from theodolite.experiments.phases.level import Drawing, Level
 from theodolite.experiments.phases.page import page
 from theodolite.report.render import write_report
+from theodolite.runs import read_run
 from theodolite.runs.functions import function_of
-from theodolite.runs.run import read_run
 
 pytest.importorskip("plotly")
 

@@ -13,8 +13,8 @@ import theodolite
 from theodolite.diffusability import models, rank_models
 from theodolite.errors import InputError
 from theodolite.experiments.rank import ranking_of
+from theodolite.runs import read_run
 from theodolite.runs.functions import function_of
-from theodolite.runs.run import read_run
 
 
 class Count:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from theodolite.report.render import write_report
-from theodolite.runs.run import read_run
+from theodolite.runs import read_run
 
 pytest.importorskip("plotly")
 

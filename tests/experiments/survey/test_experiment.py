@@ -14,8 +14,9 @@ from theodolite.descriptors.registry import REGISTRY
 from theodolite.errors import InputError
 from theodolite.experiments.survey import EXPERIMENT
 from theodolite.runs import folder as store
+from theodolite.runs import read_run
 from theodolite.runs.conduct import _Conducted
-from theodolite.runs.run import read_run, schema_of
+from theodolite.runs.run import schema_of
 
 FEW = ["local_scaling", "local_rank"]
 

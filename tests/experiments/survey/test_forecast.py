@@ -9,8 +9,8 @@ import pytest
 from theodolite import survey
 from theodolite.errors import InputError
 from theodolite.experiments.survey import EXPERIMENT
+from theodolite.runs import read_run
 from theodolite.runs.conduct import forecast
-from theodolite.runs.run import read_run
 
 NAMES = "local_scaling,local_rank,leading_singular_value,curvature,axis_rotation,local_complexity"
 

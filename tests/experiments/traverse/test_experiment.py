@@ -16,8 +16,8 @@ from theodolite.errors import InputError
 from theodolite.estimates import Seeds
 from theodolite.experiments.traverse.corruptions import summaries
 from theodolite.maps import Autoencoder, karras_levels
+from theodolite.runs import read_run
 from theodolite.runs.functions import function_of
-from theodolite.runs.run import read_run
 
 D = torch.float64
 traverse = function_of("traverse")

@@ -12,8 +12,8 @@ from theodolite.errors import InputError
 from theodolite.experiments.traverse.page import QUANTITIES, plane_map
 from theodolite.maps import karras_levels
 from theodolite.report.render import write_report
+from theodolite.runs import read_run
 from theodolite.runs.functions import function_of
-from theodolite.runs.run import read_run
 from theodolite.zoo import bundled_images
 
 pytest.importorskip("plotly")

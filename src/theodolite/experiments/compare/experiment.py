@@ -108,7 +108,7 @@ class Compare(ImageExperiment):
     def _of_runs(self, given: Mapping[str, Any]) -> None:
         from theodolite.experiments.compare.differences import rows_of_runs
         from theodolite.runs.pairs import other_images
-        from theodolite.runs.run import read_run
+        from theodolite.runs.registry import read_run
 
         self.given = dict(given)
         if given["data"] is not None:

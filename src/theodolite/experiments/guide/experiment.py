@@ -258,7 +258,7 @@ def reward_of(run: Run | Sitting, name: str = "scaling") -> LearnedReward:
 def _read_reward(path: str) -> LearnedReward:
     """The reward of a run folder, or of a file."""
     from theodolite.errors import path_of
-    from theodolite.runs.run import read_run
+    from theodolite.runs.registry import read_run
     from theodolite.steering import LearnedReward
 
     source = path_of(path, "a reward")
