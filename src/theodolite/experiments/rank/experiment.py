@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from theodolite.estimates import Estimate
     from theodolite.estimates.quantity import Quantity
     from theodolite.maps import Autoencoder
-    from theodolite.report.page import Page
     from theodolite.runs.run import Run
 
 __all__ = ["EXPERIMENT", "IMAGES", "Rank", "ranking_of"]
@@ -221,13 +220,6 @@ class Rank(Experiment):
     def derive(cls, run: Run) -> Derived:
         """Curves of every space, the gap of every model, and how sure the order of every pair is."""
         return Derived([number(name, e, place, **where) for name, e, place, where in ranking_of(run).numbers()])
-
-    @classmethod
-    def page(cls, run: Run) -> Page:
-        """Gaps, pairs, curves over noise, penalties."""
-        from theodolite.experiments.rank.page import page
-
-        return page(run)
 
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
