@@ -10,24 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from theodolite.diffusability.affine import FITS
 from theodolite.estimates import NOT_NUMBERS
+from theodolite.report import page as kit
 from theodolite.report import palette
 from theodolite.report.contrast import difference_table, is_sure, sureness
-from theodolite.report.page import (
-    Block,
-    Card,
-    Cards,
-    Cell,
-    Column,
-    Facts,
-    Figure,
-    Figures,
-    Legend,
-    Page,
-    Section,
-    Table,
-    Term,
-    number_cell,
-)
 from theodolite.report.pictures import data_uri, largest_side
 from theodolite.report.series import Series, curves_of, legend_of
 
@@ -49,7 +34,7 @@ _CLOSE = 0.01
 """Share of variance below which one space counts as a map of the other in words: pictures then agree."""
 
 
-def page(run: Run) -> Page:
+def page(run: Run) -> kit.Page:
     """The report of a comparison; its tables are the terminal's too."""
     names = [str(model.get("name")) for model in run.info["models"]]
     rows, words = _differences(run), _words(run)
@@ -61,10 +46,10 @@ def page(run: Run) -> Page:
         samples = [file["sample"] for file in run.info["data"]["files"] if file["sample"] in run.units]
         facts |= {"Images": len(samples)}
         sections += [_latents(run), _noise(run), _spectra(run, samples), _images(run, samples)]
-    described = [Facts(f"The {side} one", model) for side, model in zip(_COLOURS, run.info["models"])]
-    terms = [Term(w["label"], w["meaning"], w["unit"], w["formula"], w["source"], key) for key, w in words.items()]
+    described = [kit.Facts(f"The {side} one", model) for side, model in zip(_COLOURS, run.info["models"])]
+    terms = [kit.Term(w["label"], w["meaning"], w["unit"], w["formula"], w["source"], key) for key, w in words.items()]
     shown = [section for section in sections if section.blocks]
-    return Page("What differs?", facts, _readings(run, rows, words), shown, described, terms)
+    return kit.Page("What differs?", facts, _readings(run, rows, words), shown, described, terms)
 
 
 def _words(run: Run) -> Words:
@@ -103,7 +88,7 @@ def _readings(run: Run, rows: Sequence[Mapping[str, Row]], words: Words) -> list
         first = sure[0]["difference"]
         label, place = words[first["quantity"]]["label"], _place(first)
         text = f"Most surely {label}{f' ({place})' if place else ''}: second less first"
-        sentences.append(f"{text} {number_cell(first)}, from {number_cell(sure[0]['first'])}.")
+        sentences.append(f"{text} {kit.number_cell(first)}, from {kit.number_cell(sure[0]['first'])}.")
     return [*sentences, *_latent_reading(run)]
 
 
@@ -117,11 +102,11 @@ def _latent_reading(run: Run) -> list[str]:
             same = "the same" if fit == "identity" else f"the same but for {FITS[fit]}"
             return [f"The latent space is {same}: less than {100 * _CLOSE:g} % of its variance is left unexplained."]
     best = min(known.values(), key=lambda row: float(row["value"]))
-    share = f"leaves {number_cell(best)} of its variance unexplained"
+    share = f"leaves {kit.number_cell(best)} of its variance unexplained"
     return [f"No such map makes the second latent space of the first: the best ({FITS[best['fit']]}) {share}."]
 
 
-def _table(rows: Sequence[Mapping[str, Row]], names: Sequence[str], words: Words) -> Section:
+def _table(rows: Sequence[Mapping[str, Row]], names: Sequence[str], words: Words) -> kit.Section:
     text = ["Second less first, most surely different first."]
     if any(row["difference"]["latents"] == "other" for row in rows):
         text += ["A decoder on the other's latents tells a moved latent space from a changed decoder."]
@@ -131,18 +116,18 @@ def _table(rows: Sequence[Mapping[str, Row]], names: Sequence[str], words: Words
     )
     named = [(words[parts["difference"]["quantity"]], _place(parts["difference"]), parts) for parts in rows]
     table = difference_table("differences", f"{names[0]} and {names[1]}", named, caption)
-    return Section("differences", "Differences", text, [table] if rows else [])
+    return kit.Section("differences", "Differences", text, [table] if rows else [])
 
 
-def _latents(run: Run) -> Section:
+def _latents(run: Run) -> kit.Section:
     rows = [row for row in run.rows(unit=None) if row["fit"]]
     channels = sorted({row["channel"] for row in rows if row["channel"] is not None})
     by = {(row["fit"], row["channel"]): row for row in rows}
     fits = [fit for fit in FITS if (fit, None) in by]
-    body = [[Cell(fit, fit, below=FITS[fit]), number_cell(by[fit, None])] for fit in fits]
-    table = Table("latents", "unexplained share of the second latents", ["fit", "unexplained"], body)
-    each = [[Cell(str(c), c), *(number_cell(by.get((fit, c))) for fit in fits)] for c in channels]
-    by_channel = Table("channels", "by channel of the second", ["channel", *fits], each, brief=False, folded=True)
+    body = [[kit.Cell(fit, fit, below=FITS[fit]), kit.number_cell(by[fit, None])] for fit in fits]
+    table = kit.Table("latents", "unexplained share of the second latents", ["fit", "unexplained"], body)
+    each = [[kit.Cell(str(c), c), *(kit.number_cell(by.get((fit, c))) for fit in fits)] for c in channels]
+    by_channel = kit.Table("channels", "by channel of the second", ["channel", *fits], each, brief=False, folded=True)
     series = [Series(FITS[fit], fit, tone) for fit, tone in zip(fits, palette.MODELS)]
     figure = curves_of(
         "channels",
@@ -162,12 +147,12 @@ def _latents(run: Run) -> Section:
         "What the best map from the first latents to the second leaves, as a share of the second's variance. 0: one "
         "space is a map of the other, and what was trained in one can be carried over. 1: nothing is shared.",
     )
-    more: list[Block] = [legend_of(series), figure, by_channel]
-    blocks: list[Block] = [table, *(more if len(channels) > 1 else [])]
-    return Section("latents", "Latents", text, blocks if fits else [])
+    more: list[kit.Block] = [legend_of(series), figure, by_channel]
+    blocks: list[kit.Block] = [table, *(more if len(channels) > 1 else [])]
+    return kit.Section("latents", "Latents", text, blocks if fits else [])
 
 
-def _noise(run: Run) -> Section:
+def _noise(run: Run) -> kit.Section:
     """How both spaces give way to noise; the two numbers stand among the differences."""
     from theodolite.diffusability.quantities import PARAGRAPHS
 
@@ -201,19 +186,19 @@ def _noise(run: Run) -> Section:
         PARAGRAPHS["gap"][0],
         "Denoisers are made of the other sources, without networks. Bands: 95 %, over sources.",
     ]
-    return Section("noise", "Diffusability", text, [legend_of(sides), Figures(figures)] if curves else [])
+    return kit.Section("noise", "Diffusability", text, [legend_of(sides), kit.Figures(figures)] if curves else [])
 
 
-def _spectra(run: Run, samples: Sequence[str]) -> Section:
+def _spectra(run: Run, samples: Sequence[str]) -> kit.Section:
     text = (
         "Density of singular values of both decoders at their own latents, averaged over images with its 95 % band. "
         "To the right a decoder stretches more; a wide curve stretches directions unequally.",
     )
     has = any("spectrum/first/nodes" in run.arrays(sample) for sample in samples[:1])
     draw = partial(_densities, run, samples)
-    figure = Figure("spectra", "Density of singular values of both decoders", draw, size="tall")
+    figure = kit.Figure("spectra", "Density of singular values of both decoders", draw, size="tall")
     marks = [(colour, "solid", side) for side, colour in _COLOURS.items()]
-    return Section("spectra", "Spectra", text, [Legend(marks), figure] if has else [])
+    return kit.Section("spectra", "Spectra", text, [kit.Legend(marks), figure] if has else [])
 
 
 def _densities(run: Run, samples: Sequence[str]) -> Plot | None:
@@ -227,7 +212,7 @@ def _densities(run: Run, samples: Sequence[str]) -> Plot | None:
     return banded(curves, "singular value σ", "density per decade") if curves else None
 
 
-def _images(run: Run, samples: Sequence[str]) -> Section:
+def _images(run: Run, samples: Sequence[str]) -> kit.Section:
     files = {file["sample"]: file["file"] for file in run.info["data"]["files"]}
     moved = {row["sample"]: row for row in run.rows("moved")} if samples else {}
     order = sorted(moved, key=lambda sample: -float(moved[sample]["value"]))
@@ -238,15 +223,19 @@ def _images(run: Run, samples: Sequence[str]) -> Section:
     for sample in order[:_CARDS]:
         texts = {"": "as both saw it", **{s: f"from the {s}" for s in _COLOURS}, "difference": "second less first"}
         pictures = [(data_uri(run.picture(sample, n), side), f"{files[sample]} {t}") for n, t in texts.items()]
-        facts = [("Moved (RMS)", number_cell(moved[sample]))]
-        facts += [(f"Error of the {name}", number_cell(errors.get((sample, name)))) for name in _COLOURS]
-        cards.append(Card(files[sample], pictures, facts))
+        facts = [("Moved (RMS)", kit.number_cell(moved[sample]))]
+        facts += [(f"Error of the {name}", kit.number_cell(errors.get((sample, name)))) for name in _COLOURS]
+        cards.append(kit.Card(files[sample], pictures, facts))
     body = [
-        [Cell(files[s], s), number_cell(moved[s]), *(number_cell(errors.get((s, name))) for name in _COLOURS)]
+        [
+            kit.Cell(files[s], s),
+            kit.number_cell(moved[s]),
+            *(kit.number_cell(errors.get((s, name))) for name in _COLOURS),
+        ]
         for s in order
     ]
-    columns: list[str | Column] = ["sample", Column("moved", "moved (RMS)")]
-    columns += [Column(name, f"error of the {name}") for name in _COLOURS]
-    table = Table("images", "images that moved most", columns, body, top=8, folded=True, sortable=True)
+    columns: list[str | kit.Column] = ["sample", kit.Column("moved", "moved (RMS)")]
+    columns += [kit.Column(name, f"error of the {name}") for name in _COLOURS]
+    table = kit.Table("images", "images that moved most", columns, body, top=8, folded=True, sortable=True)
     text = "How far the reconstruction moves: the image, both reconstructions, and their difference (grey: none)."
-    return Section("images", "Images that moved most", [text], [Cards(cards), table] if cards else [])
+    return kit.Section("images", "Images that moved most", [text], [kit.Cards(cards), table] if cards else [])

@@ -6,29 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from theodolite.estimates.quantity import Quantity
+from theodolite.report import page as kit
 from theodolite.report import palette
 from theodolite.report.drawing import scattered
-from theodolite.report.page import (
-    Block,
-    Card,
-    Cards,
-    Cell,
-    Column,
-    Facts,
-    Figure,
-    Figures,
-    Legend,
-    Page,
-    Section,
-    Table,
-    Term,
-    Text,
-    columns_of,
-    interval_cell,
-    number_cell,
-    numbers_by,
-    terms_of,
-)
 from theodolite.report.pictures import data_uri, stored_pictures
 from theodolite.report.rounding import shown
 from theodolite.report.series import Series, points_of
@@ -44,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["page", "quantities"]
 
 _COLOURS = {"normal": palette.MODELS[0], "unusual": palette.MODELS[1]}
-_LEGEND = Legend([(colour, "square", kind) for kind, colour in _COLOURS.items()])
+_LEGEND = kit.Legend([(colour, "square", kind) for kind, colour in _COLOURS.items()])
 _PAIRS = (("lc", "phfe"), ("ls_max", "phfe"), ("lc", "q"), ("ls_max", "q"))
 _SHORT = {"lc": "LC", "phfe": "PHFE", "ls_max": "LS", "q": "q"}
 _CARDS = 8
@@ -71,7 +51,7 @@ def quantities() -> dict[str, Quantity]:
     return {**QUANTITIES, **MEANINGS, **{quantity.name: quantity for quantity in (*WORDS, *OVERLAP, *_OWN)}}
 
 
-def page(run: Run) -> Page:
+def page(run: Run) -> kit.Page:
     """The report of a decoupling experiment; its tables are the terminal's too."""
     from theodolite.experiments.decouple.pairs import Pairs
 
@@ -93,18 +73,20 @@ def page(run: Run) -> Page:
         _detection(pairs),
         _means(pairs),
         *([_hotspots(pairs, shares)] if shares else []),
-        Section("samples", "Samples", ["The same noise under both conditions."], [_LEGEND, Cards(_samples(pairs))]),
+        kit.Section(
+            "samples", "Samples", ["The same noise under both conditions."], [_LEGEND, kit.Cards(_samples(pairs))]
+        ),
         *([_precision(run)] if settings["paper"] else []),
     ]
-    method = [Facts("Conditions", dict(prompts), "Normal, and the unusual one beside it.")]
+    method = [kit.Facts("Conditions", dict(prompts), "Normal, and the unusual one beside it.")]
     explained = (q for q in quantities().values() if q.name in run.quantities and q.meaning and q.name != "claim")
     glossary = [
-        *terms_of(explained),
-        Term("Hotspot", _HOTSPOT, source="named by Liang, Chen and Lai 2026; defined here"),
-        Term("Unusual", _UNUSUAL),
+        *kit.terms_of(explained),
+        kit.Term("Hotspot", _HOTSPOT, source="named by Liang, Chen and Lai 2026; defined here"),
+        kit.Term("Unusual", _UNUSUAL),
     ]
     readings, warnings = _readings(verdicts, claimed), _warnings(pairs)
-    return Page(_TITLE, facts, readings, sections, method, glossary, warnings=warnings)
+    return kit.Page(_TITLE, facts, readings, sections, method, glossary, warnings=warnings)
 
 
 def _warnings(pairs: Pairs) -> list[str]:
@@ -125,21 +107,24 @@ def _readings(verdicts: list[Row], claimed: Mapping[str, Mapping[str | None, Row
     normal, unusual, auroc = *(claimed["C1"].get(side) for side in _COLOURS), claimed["C3"][None]
     if normal and unusual and auroc["status"] == "ok":
         sentences.append(
-            f"LC and PHFE correlate by {interval_cell(normal)} under normal and {interval_cell(unusual)} under unusual "
-            f"conditions; LC / PHFE tells the two apart with AUROC {interval_cell(auroc)}, 0.5 being chance."
+            f"LC and PHFE correlate by {kit.interval_cell(normal)} under normal and {kit.interval_cell(unusual)} under "
+            f"unusual conditions; LC / PHFE tells the two apart with AUROC {kit.interval_cell(auroc)}, 0.5 being "
+            "chance."
         )
     return sentences
 
 
-def _claims(pairs: Pairs, verdicts: list[Row], claimed: Mapping[str, Mapping[str | None, Row]]) -> Section:
+def _claims(pairs: Pairs, verdicts: list[Row], claimed: Mapping[str, Mapping[str | None, Row]]) -> kit.Section:
     rows, beside = [], []
     for claim in verdicts:
         id, verdict, own = claim["id"], claim["verdict"], claimed[claim["id"]]
-        text = Cell(f"{claim['text'][0].upper()}{claim['text'][1:]}.", claim["text"], below=claim["test"])
-        rows.append([id, text, claim["n"], interval_cell(own[None]), Cell(verdict, verdict, strong=True), claim["why"]])
-        beside += [[Cell(name, name), id, interval_cell(row)] for name, row in own.items() if name is not None]
+        text = kit.Cell(f"{claim['text'][0].upper()}{claim['text'][1:]}.", claim["text"], below=claim["test"])
+        rows.append(
+            [id, text, claim["n"], kit.interval_cell(own[None]), kit.Cell(verdict, verdict, strong=True), claim["why"]]
+        )
+        beside += [[kit.Cell(name, name), id, kit.interval_cell(row)] for name, row in own.items() if name is not None]
     drawn, run = pairs.columns.drawn, pairs.run
-    says, why = Column("says", "Claim and test", prose=True), Column("why", prose=True, spare=True)
+    says, why = kit.Column("says", "Claim and test", prose=True), kit.Column("why", prose=True, spare=True)
     title = f"{run.info['model']['name']}, {len(pairs.names)} pairs, {run.settings['steps']} steps"
     caption = (
         f"Number: what decides the claim, with its 95 % interval over {drawn}. The tests are in docs/decoupling.md."
@@ -149,23 +134,25 @@ def _claims(pairs: Pairs, verdicts: list[Row], claimed: Mapping[str, Mapping[str
         "undecided.",
         f"Intervals: 95 %, from 2,000 draws, over {drawn}. Both conditions of a seed stay together.",
     )
-    table = Table("claims", title, ["claim", says, "n", "number", "verdict", why], rows, caption)
-    more = Table("beside", "numbers beside the claims", ["name", "claim", "number"], beside, brief=False, folded=True)
-    return Section("claims", "Claims", about, [table, more])
+    table = kit.Table("claims", title, ["claim", says, "n", "number", "verdict", why], rows, caption)
+    more = kit.Table(
+        "beside", "numbers beside the claims", ["name", "claim", "number"], beside, brief=False, folded=True
+    )
+    return kit.Section("claims", "Claims", about, [table, more])
 
 
-def _links(pairs: Pairs) -> Section:
-    def against(across: str, up: str) -> Figure:
+def _links(pairs: Pairs) -> kit.Section:
+    def against(across: str, up: str) -> kit.Figure:
         x, y = _SHORT[across], _SHORT[up]
         points = {kind: (pairs.values[kind][across].tolist(), pairs.values[kind][up].tolist()) for kind in _COLOURS}
         label = f"{x} against {y} of every sample under both conditions"
-        return Figure(f"{across}-{up}", label, lambda: scattered(points, _COLOURS, x, y), f"{x} and {y}")
+        return kit.Figure(f"{across}-{up}", label, lambda: scattered(points, _COLOURS, x, y), f"{x} and {y}")
 
     about = "Every pair is a point of each condition. PHFE contains LS² by construction; q is PHFE without scale."
-    return Section("links", "Links", [about], [_LEGEND, Figures([against(*pair) for pair in _PAIRS])])
+    return kit.Section("links", "Links", [about], [_LEGEND, kit.Figures([against(*pair) for pair in _PAIRS])])
 
 
-def _detection(pairs: Pairs) -> Section:
+def _detection(pairs: Pairs) -> kit.Section:
     from theodolite.detection.claim_columns import LABELS, detection_table
 
     judged, figures = detection_table(pairs.columns, pairs.run.settings["seed"]), []
@@ -181,32 +168,32 @@ def _detection(pairs: Pairs) -> Section:
         "condition. 0.5 is chance.",
         "LC / PHFE is worth its rotation only where it beats what has none.",
     )
-    return Section("detection", "Detection", text, figures or [Text(["Too few pairs."])])
+    return kit.Section("detection", "Detection", text, figures or [kit.Text(["Too few pairs."])])
 
 
-def _means(pairs: Pairs) -> Section:
+def _means(pairs: Pairs) -> kit.Section:
     from theodolite.descriptors.decoupling import MEANINGS
 
     there = [quantity for quantity in MEANINGS.values() if quantity.name in pairs.values["normal"]]
     sides = pairs.values.values()
-    rows = [[Cell(q.label, q.name, below=q.formula), *(_mean(side[q.name]) for side in sides)] for q in there]
+    rows = [[kit.Cell(q.label, q.name, below=q.formula), *(_mean(side[q.name]) for side in sides)] for q in there]
     text = (
         "Means over pairs with errors by Student's law over these prompts, inside the random subspace. Not to be "
         "compared across models or dimensions.",
         "Minus LS, leading share and effective rank are candidates for rigidity, which the paper does not define.",
     )
-    table = Table("means", "means over pairs", ["quantity", *pairs.values], rows, brief=False)
-    return Section("quantities", "Quantities", text, [table])
+    table = kit.Table("means", "means over pairs", ["quantity", *pairs.values], rows, brief=False)
+    return kit.Section("quantities", "Quantities", text, [table])
 
 
-def _mean(values: Tensor) -> Cell:
+def _mean(values: Tensor) -> kit.Cell:
     from theodolite.estimates import Estimate, student_mean
 
     usable, n = values[values.isfinite()], int(values.isfinite().sum())
-    return number_cell(Estimate.of(*student_mean(usable), n=n) if n > 1 else None)
+    return kit.number_cell(Estimate.of(*student_mean(usable), n=n) if n > 1 else None)
 
 
-def _hotspots(pairs: Pairs, rows: list[Row]) -> Section:
+def _hotspots(pairs: Pairs, rows: list[Row]) -> kit.Section:
     from theodolite.experiments.hotspots.page import MARKS, shares_by_condition
 
     text = (
@@ -217,21 +204,21 @@ def _hotspots(pairs: Pairs, rows: list[Row]) -> Section:
     )
     hottest = dict.fromkeys(row["pair"] for row in rows if row["pair"])
     cards = [card for pair in hottest if (card := _hot_card(pairs, where(rows, pair=pair), pair)).pictures]
-    blocks: list[Block] = [Legend(MARKS), Cards(cards)] if cards else []
-    return Section("hotspots", "Hotspots", text, [shares_by_condition(where(rows, pair=None)), *blocks])
+    blocks: list[kit.Block] = [kit.Legend(MARKS), kit.Cards(cards)] if cards else []
+    return kit.Section("hotspots", "Hotspots", text, [shares_by_condition(where(rows, pair=None)), *blocks])
 
 
-def _hot_card(pairs: Pairs, rows: list[Row], pair: str) -> Card:
+def _hot_card(pairs: Pairs, rows: list[Row], pair: str) -> kit.Card:
     pictures, facts = [], []
     for kind, prompt in zip(_COLOURS, pairs.prompts[pair]):
         path = pairs.run.derived_picture(f"{pair}.{kind}.overlay")
         pictures += [(data_uri(path), f"hotspots under {prompt}")] if path else []
         hot, off = (100 * where(rows, quantity=n, condition=kind)[0]["value"] for n in ("area", "wasted_area"))
         facts.append((f"{prompt}, {kind}", f"{hot:.0f} %, wasted {off:.0f} %"))
-    return Card(pair, pictures, facts)
+    return kit.Card(pair, pictures, facts)
 
 
-def _samples(pairs: Pairs) -> list[Card]:
+def _samples(pairs: Pairs) -> list[kit.Card]:
     """The first pair of every two, under both conditions."""
     cards = []
     for place in range(0, min(2 * _CARDS, len(pairs.names)), 2):
@@ -240,22 +227,24 @@ def _samples(pairs: Pairs) -> list[Card]:
         for kind, prompt in prompts.items():
             side = pairs.values[kind]
             seen = "" if "recognised" not in side or side["recognised"][place] > 0.5 else ", not recognised"
-            numbers = [(f"{_SHORT[name]}, {kind}", Cell(shown(float(side[name][place])))) for name in ("lc", "phfe")]
+            numbers = [
+                (f"{_SHORT[name]}, {kind}", kit.Cell(shown(float(side[name][place])))) for name in ("lc", "phfe")
+            ]
             facts += [(kind, f"{prompt}{seen}"), *numbers]
         names = [(pair, kind, f"sample under {prompt}") for kind, prompt in prompts.items()]
-        cards.append(Card(pair, stored_pictures(pairs.run, names), facts))
+        cards.append(kit.Card(pair, stored_pictures(pairs.run, names), facts))
     return cards
 
 
-def _precision(run: Run) -> Section:
+def _precision(run: Run) -> kit.Section:
     names = ("ls_max_over_exact", "lc_over_exact", "phfe_over_exact", "ones_cosine", "linearity")
     steps = crossed(run.rows(unit="precision"), "step", "quantity")
-    rows = numbers_by((([step], own) for step, own in sorted(steps.items())), names)
-    columns: list[str | Column] = ["step", *columns_of(quantities()[name] for name in names)]
+    rows = kit.numbers_by((([step], own) for step, own in sorted(steps.items())), names)
+    columns: list[str | kit.Column] = ["step", *kit.columns_of(quantities()[name] for name in names)]
     about = (
         "Quantities by forward differences over their exact values, at the first noise. Where they are far from 1, or "
         "move with the step, the recipe cannot be trusted here."
     )
     caption = "LC has one neighbour here and several where it is exact, so the two differ beyond precision."
-    table = Table("precision", "precision of differences", columns, rows, caption, brief=False)
-    return Section("precision", "Precision", [about], [table])
+    table = kit.Table("precision", "precision of differences", columns, rows, caption, brief=False)
+    return kit.Section("precision", "Precision", [about], [table])

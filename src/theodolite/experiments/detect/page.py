@@ -10,25 +10,8 @@ from theodolite.detection import at_level, of_level
 from theodolite.detection.novelty import QUANTITIES, RATES
 from theodolite.detection.scores import Score, score_of
 from theodolite.experiments.images import RunImage, run_images
+from theodolite.report import page as kit
 from theodolite.report import palette
-from theodolite.report.page import (
-    Block,
-    Card,
-    Cards,
-    Cell,
-    Column,
-    Figure,
-    Figures,
-    Legend,
-    Page,
-    Section,
-    Table,
-    Term,
-    cell,
-    interval_cell,
-    number_cell,
-    terms_of,
-)
 from theodolite.report.pictures import data_uri, largest_side
 from theodolite.report.series import Series, curves_of, legend_of, points_of
 
@@ -102,7 +85,7 @@ class _View:
         return sorted(values, key=lambda image: (math.isnan(values[image]), -values[image]))
 
 
-def page(run: Run) -> Page:
+def page(run: Run) -> kit.Page:
     """The report of a detection; its tables are the terminal's too."""
     it, denoiser = _View(run), run.info["denoiser"]
     levels = ", ".join(f"{sigma:g}" for sigma in denoiser["sigmas"]) if denoiser else ""
@@ -114,10 +97,10 @@ def page(run: Run) -> Page:
         "Budget": run.settings["budget"],
     }
     sections = [_suspicious(it), *_levels(it), _scores(it), _distributions(it), _images(it)]
-    terms = terms_of(QUANTITIES.values())
-    terms += [Term(s.label, f"A score ({s.kind}).", "", s.formula, s.source, s.name) for s in it.scores]
+    terms = kit.terms_of(QUANTITIES.values())
+    terms += [kit.Term(s.label, f"A score ({s.kind}).", "", s.formula, s.source, s.name) for s in it.scores]
     title, lead = "Which images are unlike the reference?", [_strip(it, it.headline, 190)]
-    return Page(title, facts, [*_readings(it)], sections, [], terms, lead, [*_warnings(it)])
+    return kit.Page(title, facts, [*_readings(it)], sections, [], terms, lead, [*_warnings(it)])
 
 
 def _sources(it: _View, role: str) -> int:
@@ -147,7 +130,7 @@ def _readings(it: _View) -> Iterator[str]:
         yield f"The reference has {sources} sources: counted by source, no p-value can fall below {least:.2g}."
 
 
-def _strip(it: _View, score: Score, height: int | str = "small") -> Figure:
+def _strip(it: _View, score: Score, height: int | str = "small") -> kit.Figure:
     def draw() -> Plot | None:
         from theodolite.report.drawing import strips
 
@@ -157,10 +140,10 @@ def _strip(it: _View, score: Score, height: int | str = "small") -> Figure:
     is_headline = score == it.headline
     text = f"{score.label} of every reference and test image, with the threshold"
     caption = f"{score.formula}. Line: the threshold." if is_headline else ""
-    return Figure(f"strip-{score.name}", text, draw, score.label, caption=caption, size=height)
+    return kit.Figure(f"strip-{score.name}", text, draw, score.label, caption=caption, size=height)
 
 
-def _suspicious(it: _View) -> Section:
+def _suspicious(it: _View) -> kit.Section:
     middle = "as the denoiser gave them back from noise of the middle level"
     back, label = middle if it.run.info["denoiser"] else "as they came back", it.headline.label
     text = (
@@ -170,13 +153,13 @@ def _suspicious(it: _View) -> Section:
     flagged = {score.label: it.above(score) for score in it.scores}
     names = {image: [name for name in flagged if image in flagged[name]] for image in it.suspects[:_CARDS]}
     cards = [_card(it, image, above) for image, above in names.items()]
-    return Section("suspicious", "Most suspicious", text, [Cards(cards)])
+    return kit.Section("suspicious", "Most suspicious", text, [kit.Cards(cards)])
 
 
-def _card(it: _View, image: RunImage, above: list[str]) -> Card:
+def _card(it: _View, image: RunImage, above: list[str]) -> kit.Card:
     label, side = it.headline.label, largest_side(_CARDS)
     facts: list[tuple[str, Any]] = [
-        (label, number_cell(it.row("score", it.headline, image))),
+        (label, kit.number_cell(it.row("score", it.headline, image))),
         ("p", _p(it, "p_value", image)),
         ("p by source", _p(it, "p_value_by_source", image)),
         *([("Label", _LABELS[it.labels[image.sample]])] if image.sample in it.labels else []),
@@ -186,16 +169,16 @@ def _card(it: _View, image: RunImage, above: list[str]) -> Card:
         for name, how in (("", " as the model saw it"), ("reconstruction", ", reconstructed"))
     ]
     note = f"Above {len(above)} of {len(it.scores)} thresholds{': ' + '; '.join(above) if above else ''}."
-    return Card(image.file, pair, facts, palette.MODELS[1] if label in above else _PLAIN, note)
+    return kit.Card(image.file, pair, facts, palette.MODELS[1] if label in above else _PLAIN, note)
 
 
-def _p(it: _View, quantity: str, image: RunImage) -> Cell:
+def _p(it: _View, quantity: str, image: RunImage) -> kit.Cell:
     """A conformal p-value, exact: a count over a count."""
     value = (it.row(quantity, it.headline, image) or {"value": math.nan})["value"]
-    return cell(None) if math.isnan(value) else Cell(f"{value:.3f}", value)
+    return kit.cell(None) if math.isnan(value) else kit.Cell(f"{value:.3f}", value)
 
 
-def _levels(it: _View) -> list[Section]:
+def _levels(it: _View) -> list[kit.Section]:
     """AUROC over noise levels, a line a score; dotted where the score has no level."""
     denoiser = it.run.info["denoiser"]
     if not denoiser or not it.has_rates:
@@ -235,16 +218,16 @@ def _levels(it: _View) -> list[Section]:
         "little noise and much, and between the eps- and the x0-map.",
         "Dotted: a score without a level, and chance.",
     )
-    return [Section("levels", "Noise levels", text, [legend_of(series), figure])]
+    return [kit.Section("levels", "Noise levels", text, [legend_of(series), figure])]
 
 
-def _scores(it: _View) -> Section:
-    blocks: list[Block] = []
+def _scores(it: _View) -> kit.Section:
+    blocks: list[kit.Block] = []
     if it.has_rates:
         kinds = {score.kind for score in it.scores}
         series = [Series(score.label, score.name, palette.KINDS[score.kind]) for score in it.scores]
         options: dict[str, Any] = {"span": (-0.02, 1.02), "level": 0.5}
-        blocks += [Legend([(colour, "square", kind) for kind, colour in palette.KINDS.items() if kind in kinds])]
+        blocks += [kit.Legend([(colour, "square", kind) for kind, colour in palette.KINDS.items() if kind in kinds])]
         about = "AUROC of every score with its 95 % interval"
         blocks += [points_of("aurocs", about, "AUROC", series, lambda s: it.row("auroc", score_of(s.key)), **options)]
     labelled, roles = ("an image labelled unusual", "one labelled normal"), ("a test image", "a reference image")
@@ -255,49 +238,49 @@ def _scores(it: _View) -> Section:
         f"A score is worth its Jacobians only where it beats the baselines. Looking for the best of {len(it.scores)} "
         "finds one by luck: choose before you look.",
     )
-    return Section("scores", "Scores", text, [*blocks, _score_table(it)])
+    return kit.Section("scores", "Scores", text, [*blocks, _score_table(it)])
 
 
-def _score_table(it: _View) -> Table:
+def _score_table(it: _View) -> kit.Table:
     rows, known, tests = [], len(it.of_role("reference")), len(it.of_role("test"))
     for score in it.scores:
-        first = Cell(score.label, score.name, below=score.formula, swatch=palette.KINDS[score.kind])
-        rates = [interval_cell(it.row(rate, score)) for rate in RATES]
-        limits = [number_cell(it.row(limit, score)) for limit in ("threshold", "quantile")]
+        first = kit.Cell(score.label, score.name, below=score.formula, swatch=palette.KINDS[score.kind])
+        rates = [kit.interval_cell(it.row(rate, score)) for rate in RATES]
+        limits = [kit.number_cell(it.row(limit, score)) for limit in ("threshold", "quantile")]
         above = len(it.above(score))
-        rows.append([first, *rates, *limits, Cell(f"{above} of {tests}", above)])
+        rows.append([first, *rates, *limits, kit.Cell(f"{above} of {tests}", above)])
     title = f"{it.run.info['model']['name']}, {known} reference and {tests} test images"
     caption = (
         f"With 95 % intervals over sources. Threshold: what {100 * it.level:g} % of the reference images stay "
         "below, and as a quantile of all such images; above: test images that do not."
     )
-    columns = [Column("score"), Column("auroc", "AUROC"), Column("average_precision", spare=True)]
-    columns += [Column("tpr", "found at 5 % false alarms", spare=True)]
-    columns += [Column("threshold"), Column("quantile", spare=True), Column("above")]
-    return Table("scores", title, columns, rows, caption)
+    columns = [kit.Column("score"), kit.Column("auroc", "AUROC"), kit.Column("average_precision", spare=True)]
+    columns += [kit.Column("tpr", "found at 5 % false alarms", spare=True)]
+    columns += [kit.Column("threshold"), kit.Column("quantile", spare=True), kit.Column("above")]
+    return kit.Table("scores", title, columns, rows, caption)
 
 
-def _distributions(it: _View) -> Section:
+def _distributions(it: _View) -> kit.Section:
     text = "Every image a point, the reference below, the test images above; orange above the threshold, the line."
     figures = [_strip(it, score) for score in it.scores if score != it.headline]
-    return Section("distributions", "Distributions", [text], [Figures(figures, small=True)] if figures else [])
+    return kit.Section("distributions", "Distributions", [text], [kit.Figures(figures, small=True)] if figures else [])
 
 
-def _images(it: _View) -> Section:
+def _images(it: _View) -> kit.Section:
     others, above = [score for score in it.scores if score != it.headline], it.above(it.headline)
     rows = []
     for image in it.suspects:
         ps = [_p(it, quantity, image) for quantity in ("p_value", "p_value_by_source")]
-        values = [number_cell(it.row("score", score, image)) for score in (it.headline, *others)]
+        values = [kit.number_cell(it.row("score", score, image)) for score in (it.headline, *others)]
         label = [_LABELS[it.labels.get(image.sample)]] if it.labels else []
         flag, source = "above" if image in above else "", image.source
         rows.append([image.file, values[0], *ps, flag, *label, source, *values[1:]])
     first = it.headline.label
-    columns = [Column("file"), Column(it.headline.name, first), Column("p_value", "p")]
-    columns += [Column("p_value_by_source", "p by source"), Column("flagged", "threshold")]
-    columns += [*([Column("label")] if it.labels else []), Column("source", spare=True)]
-    columns += [Column(score.name, score.label, variant=True) for score in others]
+    columns = [kit.Column("file"), kit.Column(it.headline.name, first), kit.Column("p_value", "p")]
+    columns += [kit.Column("p_value_by_source", "p by source"), kit.Column("flagged", "threshold")]
+    columns += [*([kit.Column("label")] if it.labels else []), kit.Column("source", spare=True)]
+    columns += [kit.Column(score.name, score.label, variant=True) for score in others]
     by_source = "by source: with every photograph counted once. Any score can be sorted by."
     caption = f"p: conformal, by {first} among the reference images; {by_source}"
-    table = Table("images", "test images", columns, rows, caption, top=10, sortable=True)
-    return Section("images", "All images", ["Every test image, the most suspicious first."], [table])
+    table = kit.Table("images", "test images", columns, rows, caption, top=10, sortable=True)
+    return kit.Section("images", "All images", ["Every test image, the most suspicious first."], [table])

@@ -9,7 +9,6 @@ from theodolite.experiments.guide.experiment import unit_of
 from theodolite.experiments.guide.reading import REWARDS, Guidance, readings, signed
 from theodolite.report import page as kit
 from theodolite.report.framing import logarithmic
-from theodolite.report.page import Cell, Column, Facts, Figure, Figures, Page, Pictures, Section, Table, Text
 from theodolite.report.pictures import data_uri
 from theodolite.report.series import Series, curves_of, legend_of
 from theodolite.steering.sweep import QUANTITIES
@@ -29,7 +28,7 @@ _ASIDE = 0.006
 """Of the range of rho: between the lines of two rewards, so that their intervals can be told apart."""
 
 
-def page(run: Run) -> Page:
+def page(run: Run) -> kit.Page:
     """The report of a guidance run; its tables are the terminal's too.
 
     Raises:
@@ -41,7 +40,7 @@ def page(run: Run) -> Page:
     settings, model = run.settings, run.info["model"]
     planned = 1 + len(set(settings["control"]))
     done = f"{len(it.rewards)} of {planned} rewards are done at every scale and shown."
-    return Page(
+    return kit.Page(
         f"{model['name']} guided by local scaling",
         {
             "Point": " × ".join(map(str, model["shape"])),
@@ -51,7 +50,7 @@ def page(run: Run) -> Page:
         },
         readings(it),
         [_strips(it), _change(it), _quality(it), _numbers(it), _reward(it), _limits(it)],
-        [Facts("Guidance", {}, _rule(settings["norm"]))],
+        [kit.Facts("Guidance", {}, _rule(settings["norm"]))],
         kit.terms_of(q for q in QUANTITIES.values() if it.has(q.name)),
         warnings=[done] if len(it.rewards) < planned else [],
         kind="guidance",
@@ -68,28 +67,28 @@ def _rule(norm: str) -> str:
     )
 
 
-def _cell(reward: Series) -> Cell:
-    return Cell(reward.label, reward.key, swatch=reward.colour)
+def _cell(reward: Series) -> kit.Cell:
+    return kit.Cell(reward.label, reward.key, swatch=reward.colour)
 
 
-def _strips(it: Guidance) -> Section:
+def _strips(it: Guidance) -> kit.Section:
     def row(reward: Series, rho: float) -> tuple[str, list[tuple[str, str]]]:
         strip = data_uri(it.run.picture(unit_of(reward.key, rho)), _WIDEST)
         return f"rho {signed(rho)}", [(strip, f"samples guided by {reward.label}, rho {signed(rho)}")]
 
-    strips = [(legend_of([item]), Pictures([row(item, rho) for rho in it.rhos], wide=True)) for item in it.series]
+    strips = [(legend_of([item]), kit.Pictures([row(item, rho) for rho in it.rhos], wide=True)) for item in it.series]
     text = ("A column has the same noise and the same condition throughout.",)
-    return Section("strips", "Samples", text, [block for pair in strips for block in pair])
+    return kit.Section("strips", "Samples", text, [block for pair in strips for block in pair])
 
 
-def _over_rho(it: Guidance, name: str, quantity: str, title: str, up: str, about: str, **options: Any) -> Figure:
+def _over_rho(it: Guidance, name: str, quantity: str, title: str, up: str, about: str, **options: Any) -> kit.Figure:
     """A quantity over the scales, a line a reward, with 95 % intervals; no mark where there is no number."""
     axes: dict[str, Any] = {"x": "rho", "across": "rho", "up": up, "axis": {"tickvals": it.rhos}, "points": True}
     axes |= {"apart": _ASIDE * (it.rhos[-1] - it.rhos[0]), "about": about, **options}
     return curves_of(name, title, it.series, lambda item: it.along(item.key, quantity), **axes)
 
 
-def _change(it: Guidance) -> Section:
+def _change(it: Guidance) -> kit.Section:
     same = (
         "All gradients have the same length and are followed at the same noise levels: what a control does at a rho, "
         "it does with the same push."
@@ -102,10 +101,10 @@ def _change(it: Guidance) -> Section:
     )
     about = "Change of true local scaling over rho, for every reward; the numbers are in the table"
     figure = _over_rho(it, "change", "local_scaling_change", "", "change of psi, nats", about, level=0.0)
-    return Section("change", "Local scaling", text, [legend_of(it.series), figure])
+    return kit.Section("change", "Local scaling", text, [legend_of(it.series), figure])
 
 
-def _quality(it: Guidance) -> Section:
+def _quality(it: Guidance) -> kit.Section:
     text = [
         f"Of all {it.run.settings['samples']} samples a scale, with 95 % intervals. The noise is the same at every "
         "scale, but these intervals are not of pairs."
@@ -117,45 +116,51 @@ def _quality(it: Guidance) -> Section:
         _over_rho(it, name, name, label.capitalize(), label, f"{label} over rho, for every reward")
         for name, label in labels.items()
     ]
-    return Section(
+    return kit.Section(
         "quality",
         "Diversity and quality",
         text[: 1 if it.has("frechet_distance") else 2],
-        [legend_of(it.series), Figures(figures)],
+        [legend_of(it.series), kit.Figures(figures)],
     )
 
 
-def _numbers(it: Guidance) -> Section:
+def _numbers(it: Guidance) -> kit.Section:
     quantities = [q for name, q in QUANTITIES.items() if name not in _ELSEWHERE and it.has(name)]
-    columns = [Column("reward", "guided by"), Column("rho"), *kit.columns_of(quantities, _SPARE)]
+    columns = [kit.Column("reward", "guided by"), kit.Column("rho"), *kit.columns_of(quantities, _SPARE)]
     rows = [
-        [_cell(item), Cell(signed(rho), rho), *(it.at(item.key, rho, quantity.name) or "" for quantity in quantities)]
+        [
+            _cell(item),
+            kit.Cell(signed(rho), rho),
+            *(it.at(item.key, rho, quantity.name) or "" for quantity in quantities),
+        ]
         for item in it.series
         for rho in it.rhos
     ]
     verdicts = [[_cell(item), it.rises(item.key)] for item in it.series]
     tables = [
-        Table("rises", "true local scaling over rho", ["reward", Column("rises", "rises at every step")], verdicts),
-        Table("guidance", f"{it.run.info['model']['name']} guided", columns, rows),
+        kit.Table(
+            "rises", "true local scaling over rho", ["reward", kit.Column("rises", "rises at every step")], verdicts
+        ),
+        kit.Table("guidance", f"{it.run.info['model']['name']} guided", columns, rows),
     ]
-    return Section("numbers", "Numbers", ("Means with their standard errors.",), tables)
+    return kit.Section("numbers", "Numbers", ("Means with their standard errors.",), tables)
 
 
-def _reward(it: Guidance) -> Section:
+def _reward(it: Guidance) -> kit.Section:
     records = it.held_out()
     text = [
         "A reward tells from a noisy point what its clean one will score. Rank correlation with the truth on samples "
         "it was not trained on, with 95 % intervals."
     ]
     if not records:
-        return Section("reward", "Reward", text, [Text(["The reward came without a record of its training."])])
+        return kit.Section("reward", "Reward", text, [kit.Text(["The reward came without a record of its training."])])
     text.append(
         "Shaded: the noise levels where the reward of local scaling is known by three standard errors. All rewards "
         "guide there and nowhere else."
     )
     label = "Held-out Spearman correlation of every reward with its target by noise level"
-    columns = [Column("reward"), *(Column(f"sigma_{row['sigma']:.2g}") for row in next(iter(records.values())))]
-    rows = [[Cell(REWARDS[name].label, name), *record] for name, record in records.items()]
+    columns = [kit.Column("reward"), *(kit.Column(f"sigma_{row['sigma']:.2g}") for row in next(iter(records.values())))]
+    rows = [[kit.Cell(REWARDS[name].label, name), *record] for name, record in records.items()]
     levels = it.run.about("reward-scaling").get("levels", ())
     options: dict[str, Any] = {"span": (-0.35, 1.05), "level": 0.0, "shaded": tuple(levels) or None}
     axis = logarithmic([row["sigma"] for rows in records.values() for row in rows])
@@ -172,11 +177,11 @@ def _reward(it: Guidance) -> Section:
         about=label,
         **options,
     )
-    table = Table("held_out", "Spearman correlation with the truth, held out, by noise level", columns, rows)
-    return Section("reward", "Reward", text, [legend_of([REWARDS[name] for name in records]), figure, table])
+    table = kit.Table("held_out", "Spearman correlation with the truth, held out, by noise level", columns, rows)
+    return kit.Section("reward", "Reward", text, [legend_of([REWARDS[name] for name in records]), figure, table])
 
 
-def _limits(it: Guidance) -> Section:
+def _limits(it: Guidance) -> kit.Section:
     samples, judged = it.run.settings["samples"], it.has("frechet_distance")
     biased = " A Fréchet distance from so few samples is biased upwards, alike at every scale." if judged else ""
     classifier = "Features and confidence are those of a small classifier, which may be sure of images that are wrong."
@@ -191,4 +196,4 @@ def _limits(it: Guidance) -> Section:
         f"{samples} samples could show.{biased}",
         *([classifier] if judged else []),
     ]
-    return Section("limits", "Limits", ("What this run cannot tell.",), [Text(limits)])
+    return kit.Section("limits", "Limits", ("What this run cannot tell.",), [kit.Text(limits)])

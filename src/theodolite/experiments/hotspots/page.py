@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from theodolite.data.overlays import HOT, WASTED
 from theodolite.estimates import NOT_NUMBERS
 from theodolite.experiments.hotspots.shares import QUANTITIES, SHARES, with_direction
-from theodolite.report.page import Card, Cards, Cell, Column, Facts, Legend, Page, Section, Table, Term, number_cell
+from theodolite.report import page as kit
 from theodolite.report.pictures import heat_uri, largest_side, stored_pictures
 from theodolite.runs.experiment import Row
 from theodolite.runs.rows import crossed
@@ -28,7 +28,7 @@ MARKS = ((HOT, "square", "hotspot"), (WASTED, "square", "wasted hotspot"))
 """The colours of overlays."""
 
 
-def page(run: Run) -> Page:
+def page(run: Run) -> kit.Page:
     """The report of hotspots; its tables are the terminal's too."""
     usable, lost = with_direction(run)
     rows, images, is_own = run.derived_rows, usable["image"], run.settings["reference"] is None
@@ -40,7 +40,7 @@ def page(run: Run) -> Page:
         "Subspaces": run.settings["subspaces"],
     }
     method = [
-        Facts(
+        kit.Facts(
             "Hotspot",
             {},
             "A cell whose curvature exceeds that of 95 % of all cells of the reference. Wasted: its detail is at or "
@@ -51,29 +51,29 @@ def page(run: Run) -> Page:
     warnings = [f"Left out, without a leading direction: {', '.join(lost)}."] if lost else []
     shares = crossed((row for row in rows if row["sample"] is None), "quantity", "part")
     of_images = crossed((row for row in rows if row["sample"]), "sample", "quantity")
-    glossary = [Term(q.label, q.formula, q.unit, "", q.source, q.name) for q in SHARES if q.name in shares]
+    glossary = [kit.Term(q.label, q.formula, q.unit, "", q.source, q.name) for q in SHARES if q.name in shares]
     title = f"Where does {run.info['model']['name']} bend?"
     counted = f"{len(images)} images, thresholds from {'them' if is_own else reference}"
     sections = [_shares(run, shares, counted, is_own), _images(run, images, of_images)]
-    return Page(title, facts, _readings(run, shares), sections, method, glossary, (), warnings)
+    return kit.Page(title, facts, _readings(run, shares), sections, method, glossary, (), warnings)
 
 
-def percent(row: Row | None, message: str = "") -> Cell:
+def percent(row: Row | None, message: str = "") -> kit.Cell:
     """A share in percent, to the digits its error supports; blank where there is none."""
     if row is None:
-        return Cell("")
-    return number_cell({**row, **{name: 100 * row[name] for name in ("value", "stderr", "low", "high")}}, message)
+        return kit.Cell("")
+    return kit.number_cell({**row, **{name: 100 * row[name] for name in ("value", "stderr", "low", "high")}}, message)
 
 
-def difference(row: Row | None) -> Cell:
+def difference(row: Row | None) -> kit.Cell:
     """The 95 % interval of a difference of shares, in percent."""
     if row is None:
-        return Cell("")
+        return kit.Cell("")
     if row["status"] in NOT_NUMBERS:
-        return Cell("–", {"value": None, "status": row["status"]})
+        return kit.Cell("–", {"value": None, "status": row["status"]})
     low, high = (100 * row[end] for end in ("low", "high"))
     text = f"{low:+.1f}" if high - low < 1e-9 else f"{low:+.1f} to {high:+.1f}"  # exact where the ends agree
-    return Cell(text.replace("-", "−"), percent(row).value)
+    return kit.Cell(text.replace("-", "−"), percent(row).value)
 
 
 def _readings(run: Run, shares: _Shares) -> list[str]:
@@ -100,31 +100,33 @@ def _against(share: Mapping[str, Row]) -> str:
     return f"{'more' if excess['low'] > 0 else 'less'} than {chance} (difference {difference(excess)})"
 
 
-def _shares(run: Run, shares: _Shares, counted: str, is_own: bool) -> Section:
+def _shares(run: Run, shares: _Shares, counted: str, is_own: bool) -> kit.Section:
     rows = []
     for name, share in shares.items():
         if "null" not in share:  # a threshold
             continue
-        first = Cell(QUANTITIES[name].label, name, below=QUANTITIES[name].unit)
+        first = kit.Cell(QUANTITIES[name].label, name, below=QUANTITIES[name].unit)
         change = [] if is_own else [difference(share["change"])]
         whole = percent(share["value"], run.info["messages"].get(name, ""))
         rows.append([first, whole, percent(share["null"]), difference(share["excess"]), *change])
     columns = [
-        Column("share"),
-        Column("percent"),
-        Column("by_chance"),
-        Column("excess", "less chance, 95 %"),
-        *([] if is_own else [Column("change", "less reference, 95 %")]),
+        kit.Column("share"),
+        kit.Column("percent"),
+        kit.Column("by_chance"),
+        kit.Column("excess", "less chance, 95 %"),
+        *([] if is_own else [kit.Column("change", "less reference, 95 %")]),
     ]
     title, caption = (
         f"{run.info['model']['name']}, {counted}",
         "By chance: curvature and detail independent within each image.",
     )
     text = "How much of the curvature, and of the hotspots, lies on cells of little detail, with 95 % intervals over "
-    return Section("shares", "Shares", [f"{text}photographs."], [Table("shares", title, columns, rows, caption)])
+    return kit.Section(
+        "shares", "Shares", [f"{text}photographs."], [kit.Table("shares", title, columns, rows, caption)]
+    )
 
 
-def shares_by_condition(rows: Sequence[Row]) -> Table:
+def shares_by_condition(rows: Sequence[Row]) -> kit.Table:
     """A row a share: under each condition, what chance gives, and of the unusual one what it changes.
 
     Args:
@@ -132,39 +134,42 @@ def shares_by_condition(rows: Sequence[Row]) -> Table:
     """
     by = {(row["quantity"], row["condition"], row["part"]): row for row in rows}
     measured = {row["quantity"] for row in rows}
-    body: list[list[Any]] = [[Cell(q.label, q.name, below=q.unit)] for q in SHARES if q.name in measured]
-    columns = [Column("share")]
+    body: list[list[Any]] = [[kit.Cell(q.label, q.name, below=q.unit)] for q in SHARES if q.name in measured]
+    columns = [kit.Column("share")]
     for kind in dict.fromkeys(row["condition"] for row in rows):
-        columns += [Column(kind), Column(f"{kind}_by_chance", "by chance", spare=True)]
-        columns += [Column("change", "less normal, 95 %")] if kind == "unusual" else []
+        columns += [kit.Column(kind), kit.Column(f"{kind}_by_chance", "by chance", spare=True)]
+        columns += [kit.Column("change", "less normal, 95 %")] if kind == "unusual" else []
         for cells in body:
             name = cells[0].value
             cells += [percent(by.get((name, kind, part))) for part in ("value", "null")]
             if kind == "unusual":
                 cells.append(difference(None if name == "overlap" else by.get((name, kind, "change"))))
-    return Table("hotspots", "shares of hotspots", columns, body, "In percent.", brief=False)
+    return kit.Table("hotspots", "shares of hotspots", columns, body, "In percent.", brief=False)
 
 
-def _images(run: Run, images: Sequence[RunImage], shares: _Shares) -> Section:
+def _images(run: Run, images: Sequence[RunImage], shares: _Shares) -> kit.Section:
     def waste(image: RunImage) -> float:
         share = float(shares[image.sample]["wasted_share"]["value"])
         return share if math.isfinite(share) else -1.0  # without a hotspot
 
     ordered = sorted(images, key=waste, reverse=True)
     rows = [[image.file, *(percent(shares[image.sample][name]) for name in _BY_IMAGE)] for image in ordered]
-    columns = [Column("file"), *(Column(name, QUANTITIES[name].label, QUANTITIES[name].unit) for name in _BY_IMAGE)]
+    columns = [
+        kit.Column("file"),
+        *(kit.Column(name, QUANTITIES[name].label, QUANTITIES[name].unit) for name in _BY_IMAGE),
+    ]
     caption = "The largest share of wasted hotspots first."
-    table = Table("images", "Shares of every image", columns, rows, caption, top=8, folded=True)
+    table = kit.Table("images", "Shares of every image", columns, rows, caption, top=8, folded=True)
     text = (
         "The largest share of wasted hotspots first: the decoder's image, and the same with its hotspots.",
         "Below, the three maps, dark where they are large, each from its 1st to its 99th percentile.",
     )
     side = largest_side(len(images))
-    cards = Cards([_card(run, image, shares[image.sample], side) for image in ordered])
-    return Section("images", "Images", text, [Legend(MARKS), cards, table])
+    cards = kit.Cards([_card(run, image, shares[image.sample], side) for image in ordered])
+    return kit.Section("images", "Images", text, [kit.Legend(MARKS), cards, table])
 
 
-def _card(run: Run, image: RunImage, shares: Mapping[str, Row], side: int) -> Card:
+def _card(run: Run, image: RunImage, shares: Mapping[str, Row], side: int) -> kit.Card:
     sample, arrays = image.sample, run.arrays(image.sample)
     names = [
         (sample, "reconstruction", f"{image.file}, decoded"),
@@ -172,4 +177,4 @@ def _card(run: Run, image: RunImage, shares: Mapping[str, Row], side: int) -> Ca
     ]
     maps = [(heat_uri(arrays[name]), name) for name in _MAPS] if arrays["gain"].ndim == 2 else []
     facts = [(QUANTITIES[name].label, percent(shares[name])) for name in _BY_IMAGE]
-    return Card(image.file, stored_pictures(run, names, side), facts, below=maps)
+    return kit.Card(image.file, stored_pictures(run, names, side), facts, below=maps)

@@ -13,7 +13,6 @@ from theodolite.families.family_map import method_of
 from theodolite.geodesics.curves import STATUSES
 from theodolite.geodesics.phase_curves import QUANTITIES as OF_CURVES
 from theodolite.report import page as kit
-from theodolite.report.page import Cell, Column, Details, Facts, Figure, Legend, Page, Pictures, Section, Table, Term
 from theodolite.report.pictures import data_uri
 from theodolite.report.rounding import typeset
 
@@ -28,12 +27,12 @@ _CORNERS = ((0, 0), (1, 0), (0, 1))
 """Where the three anchors of a plane are."""
 
 _CONCEPTS = (
-    Term(
+    kit.Term(
         "Fisher metric",
         "g(t) = E of the squared gradient of log p(x | t), for one sample x.",
         source="Rao 1945; as a Hessian: Lobashev et al. 2025 (arXiv 2506.10632)",
     ),
-    Term(
+    kit.Term(
         "Region",
         "A place where samples change little with the parameters. It is no thermodynamic phase by itself: a "
         "second-order transition may leave no pass, and a coarse grid smooths a sharp one away.",
@@ -41,7 +40,7 @@ _CONCEPTS = (
 )
 
 
-def page(run: Run) -> Page:
+def page(run: Run) -> kit.Page:
     """The report of a phase map; its tables are the terminal's too.
 
     Raises:
@@ -68,7 +67,7 @@ def page(run: Run) -> Page:
         _numbers(levels, by_features=family.get("posterior") == "features"),
     ]
     glossary, readings = [*_CONCEPTS, *kit.terms_of((*OF_MAPS, *OF_CURVES))], _readings(levels[0], family)
-    return Page(family["name"], facts, readings, sections, _method(family), glossary, kind="phase map")
+    return kit.Page(family["name"], facts, readings, sections, _method(family), glossary, kind="phase map")
 
 
 def _box(drawing: Drawing) -> dict[str, str]:
@@ -112,7 +111,7 @@ def _potential_reading(level: Level) -> str:
     )
 
 
-def _maps(run: Run, drawing: Drawing) -> list[Section]:
+def _maps(run: Run, drawing: Drawing) -> list[kit.Section]:
     """Metric, regions and potential of the first level."""
     family = run.info["family"]
     determinant, errors, regions, potential = _figures(drawing, 0)
@@ -142,13 +141,13 @@ def _maps(run: Run, drawing: Drawing) -> list[Section]:
             "misfit before reading it as log Z."
         )
     return [
-        Section("map", "Metric", metric, [determinant, Details("Its standard error", [errors])]),
-        Section("regions", "Regions", valleys, [regions, *_samples(run, 0, drawing.level)]),
-        Section("potential", "Log-partition function", surface, [potential]),
+        kit.Section("map", "Metric", metric, [determinant, kit.Details("Its standard error", [errors])]),
+        kit.Section("regions", "Regions", valleys, [regions, *_samples(run, 0, drawing.level)]),
+        kit.Section("potential", "Log-partition function", surface, [potential]),
     ]
 
 
-def _figures(drawing: Drawing, n: int) -> list[Figure]:
+def _figures(drawing: Drawing, n: int) -> list[kit.Figure]:
     """Those of a level; the titles of the first are those of its sections."""
     where = f"over {' and '.join(drawing.names)}"
     figures = {
@@ -158,7 +157,7 @@ def _figures(drawing: Drawing, n: int) -> list[Figure]:
         "potential": ("Log-partition function", drawing.potential),
     }
     return [
-        Figure(f"{name}-{n}", f"{label} {where}", draw, label if n else "", size=420 if n else 520)
+        kit.Figure(f"{name}-{n}", f"{label} {where}", draw, label if n else "", size=420 if n else 520)
         for name, (label, draw) in figures.items()
     ]
 
@@ -172,10 +171,10 @@ def _samples(run: Run, n: int, level: Level) -> list[kit.Block]:
         pictures = [data_uri(run.picture(f"level-{n}", f"region-{region}-{k}"), 160) for k in range(len(cells))]
         texts = [f"sample of region {region} at {_at(level.grid.points[cell])}" for cell in cells]
         rows.append((f"region {region}", [*zip(pictures, texts)]))
-    return [Legend(marks), Pictures(rows, wide=True)]
+    return [kit.Legend(marks), kit.Pictures(rows, wide=True)]
 
 
-def _geodesics(run: Run, levels: Sequence[Level]) -> Section:
+def _geodesics(run: Run, levels: Sequence[Level]) -> kit.Section:
     more = " and what direct metric and potential differ by" if run.info["family"]["exponential"] else ""
     text = (
         "Curves of least energy in the metric in use, between the middles of regions (across) and inside one. Where "
@@ -187,48 +186,53 @@ def _geodesics(run: Run, levels: Sequence[Level]) -> Section:
     for n, level in enumerate(levels):
         for k, curve in enumerate(level.curves):
             ends = f"({_at(curve.points[0])}) to ({_at(curve.points[-1])})"
-            status = Cell(curve.status, curve.status, note="" if curve.status == "ok" else STATUSES[curve.status])
+            status = kit.Cell(curve.status, curve.status, note="" if curve.status == "ok" else STATUSES[curve.status])
             numbers = [curve.numbers[quantity.name] for quantity in OF_CURVES]
             rows.append([curve.kind, *([n] if len(levels) > 1 else []), ends, *numbers, status])
             picture, name = data_uri(run.picture(f"level-{n}", f"curve-{k}"), 1300), f"{curve.kind}, {ends}"
             strips.append((name, [(picture, f"samples along {name}")]))
     columns = [
-        Column("kind", "geodesic"),
-        *([Column("level")] if len(levels) > 1 else []),
-        Column("ends", "from, to"),
+        kit.Column("kind", "geodesic"),
+        *([kit.Column("level")] if len(levels) > 1 else []),
+        kit.Column("ends", "from, to"),
         *kit.columns_of(OF_CURVES, _SPARE),
-        Column("status"),
+        kit.Column("status"),
     ]
     caption = "Gap: how much shorter than the straight line; bend: largest distance from it, in sides of the box."
-    table = Table("geodesics", "geodesics", columns, rows, caption)
-    return Section("geodesics", "Geodesics", text, [table, Pictures(strips, wide=True)] if rows else [])
+    table = kit.Table("geodesics", "geodesics", columns, rows, caption)
+    return kit.Section("geodesics", "Geodesics", text, [table, kit.Pictures(strips, wide=True)] if rows else [])
 
 
-def _zoom(run: Run, drawing: Drawing) -> Section:
+def _zoom(run: Run, drawing: Drawing) -> kit.Section:
     box = ", ".join(f"{name} {ends}" for name, ends in _box(drawing).items())
     text = (
         f"New samples in a smaller box around the steepest cell: {box}.",
         "A smooth family looks smoother the closer one looks; structure that goes on at every scale would not.",
     )
-    return Section("zoom", "Zoom", text, [kit.Figures(_figures(drawing, 1)), *_samples(run, 1, drawing.level)])
+    return kit.Section("zoom", "Zoom", text, [kit.Figures(_figures(drawing, 1)), *_samples(run, 1, drawing.level)])
 
 
-def _numbers(levels: Sequence[Level], *, by_features: bool) -> Section:
+def _numbers(levels: Sequence[Level], *, by_features: bool) -> kit.Section:
     first = levels[0].numbers
     how = " (JᵀJ of the features, by differences, without noise)" if by_features else ""
     more = f" The family's own exact metric is known here{how}, so the errors are measured."
     text = f"What decides how far the maps above can be trusted.{more if 'error_median' in first else ''}"
     measured = [quantity for quantity in OF_MAPS if quantity.name in first]
     columns = dict(zip(("value", "zoomed"), (level.numbers for level in levels)))
-    return Section("numbers", "Numbers", (text,), [Table.of_quantities("numbers", "numbers", measured, columns)])
+    return kit.Section(
+        "numbers", "Numbers", (text,), [kit.Table.of_quantities("numbers", "numbers", measured, columns)]
+    )
 
 
-def _method(family: Mapping[str, Any]) -> list[Facts]:
+def _method(family: Mapping[str, Any]) -> list[kit.Facts]:
     exact = family.get("posterior") == "exact"
     anchors = {str(corner): end["name"] for corner, end in zip(_CORNERS, family.get("anchors", ()))}
     facts = {key: value for key, value in family.items() if key not in ("anchors", "parameters", "name")}
     return [
-        Facts("Family", facts),
-        *([Facts("Anchors", anchors)] if anchors else []),
-        *(Facts(title, {}, text) for title, text in method_of(exponential=family["exponential"], exact=exact).items()),
+        kit.Facts("Family", facts),
+        *([kit.Facts("Anchors", anchors)] if anchors else []),
+        *(
+            kit.Facts(title, {}, text)
+            for title, text in method_of(exponential=family["exponential"], exact=exact).items()
+        ),
     ]

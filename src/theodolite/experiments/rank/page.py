@@ -8,21 +8,7 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from theodolite.report.page import (
-    Block,
-    Cell,
-    Column,
-    Details,
-    Facts,
-    Figure,
-    Figures,
-    Page,
-    Section,
-    Table,
-    Term,
-    Text,
-    number_cell,
-)
+from theodolite.report import page as kit
 from theodolite.report.series import Series, bars_of, curves_of, legend_of, points_of, series_of
 
 if TYPE_CHECKING:
@@ -46,8 +32,9 @@ class _View:
         self.run, self.info, self.words, self.text = run, run.info, run.experiment.quantities(), PARAGRAPHS
         units = {entry["label"]: entry["unit"] for entry in run.info["models"] if entry["unit"] in run.units}
         self._by: dict[tuple[Any, ...], list[Row]] = {}
-        for row in _rows(run, {*units}) if "images" in run.units else []:
-            key = tuple(row.get(name) for name in ("quantity", "space", "denoiser", "first", "second"))
+        derived = run.derived_rows if units and "images" in run.units else []
+        for row in [*(row for row in run.rows() if row["unit"] is not None), *derived]:
+            key = tuple(row[name] for name in ("quantity", "space", "denoiser", "first", "second"))
             self._by.setdefault(key, []).append(row)
         order = sorted(units, key=lambda label: (float((self._first("gap", label) or {}).get("value", 1.0)), label))
         self.models = series_of({label: units[label] for label in order})
@@ -86,15 +73,7 @@ class _View:
         return [f"{place}{'=' if tied[n] or tied[n + 1] else ''}" for n, place in enumerate(places)]
 
 
-def _rows(run: Run, finished: set[str]) -> list[Row]:
-    """Rows of the table; where a killed process did not come to what follows from them, that is worked out here."""
-    rows: list[Row] = run.table.to_pylist()
-    if {row["space"] for row in rows if row["quantity"] == "gap"} == finished or not finished:
-        return rows
-    return [*(row for row in rows if row["unit"] is not None), *run.experiment.derive(run).rows]
-
-
-def page(run: Run) -> Page:
+def page(run: Run) -> kit.Page:
     """The page of a ranking, or of one model; of an unfinished run what is there."""
     view, data = _View(run), run.info["data"]
     several, sources = len(view.models) > 1, len(data["groups"])
@@ -102,9 +81,9 @@ def page(run: Run) -> Page:
     size = " × ".join(str(side) for side in data["shape"])
     facts = {"Images": f"{len(data['files'])}, {size}", "Sources": sources, "Budget": run.settings["budget"]}
     if not view.models or "images" not in run.units:
-        return Page(title, facts, ["No model is finished yet."], [])
+        return kit.Page(title, facts, ["No model is finished yet."], [])
     few = f"Errors rest on {sources} independent sources only: more of them narrow every interval."
-    return Page(
+    return kit.Page(
         title,
         facts,
         _readings(view),
@@ -119,17 +98,17 @@ def page(run: Run) -> Page:
         ],
         method=_method(view),
         glossary=_glossary(view),
-        lead=[legend_of(view.spaces), Text(["A space keeps its colour throughout this report."])],
+        lead=[legend_of(view.spaces), kit.Text(["A space keeps its colour throughout this report."])],
         warnings=[few] if sources < _FEW else [],
     )
 
 
-def _glossary(view: _View) -> list[Term]:
+def _glossary(view: _View) -> list[kit.Term]:
     from theodolite.diffusability.quantities import NOTES
 
     words = [view.words[name] for name in ("gap", "shift")]
-    terms = [Term(w.label, f"{w.meaning[:1].upper()}{w.meaning[1:]}.", w.unit, w.formula, w.source) for w in words]
-    return [*terms, *(Term(name, meaning) for name, meaning in NOTES.items())]
+    terms = [kit.Term(w.label, f"{w.meaning[:1].upper()}{w.meaning[1:]}.", w.unit, w.formula, w.source) for w in words]
+    return [*terms, *(kit.Term(name, meaning) for name, meaning in NOTES.items())]
 
 
 def _readings(view: _View) -> list[str]:
@@ -162,13 +141,13 @@ def _interval(row: Mapping[str, Any], digits: int = 2) -> str:
     return f"{row['low']:.{digits}f} to {row['high']:.{digits}f}"
 
 
-def _ranking(view: _View) -> Section:
+def _ranking(view: _View) -> kit.Section:
     several, data = len(view.models) > 1, view.info["data"]
     scalars = [name for name in ("gap_gaussian", "shift", "psnr", "ssim") if view.of(name, view.models[0])]
-    columns = [Column("model"), *([Column("place")] if several else []), Column("gap")]
-    columns += [Column("interval", "95 % interval")]
+    columns = [kit.Column("model"), *([kit.Column("place")] if several else []), kit.Column("gap")]
+    columns += [kit.Column("interval", "95 % interval")]
     columns += [_column(view, name, spare=name == "ssim") for name in scalars]
-    columns += [Column("latent", spare=True), Column("compression_ratio", "D / m", spare=True)]
+    columns += [kit.Column("latent", spare=True), kit.Column("compression_ratio", "D / m", spare=True)]
     rows = [
         [model.cell, *([place] if several else []), *_numbers(view, model, scalars)]
         for model, place in zip(view.models, view.places)
@@ -184,58 +163,65 @@ def _ranking(view: _View) -> Section:
     about, across = "Gap of every model with its 95 % interval", "gap to the images (0: none, 1: all)"
     hollow = ("Gaussian denoiser", partial(view.of, "gap_gaussian"))
     figure = points_of("gaps", about, across, view.models, partial(view.of, "gap"), hollow)
-    table = Table("models", title, columns, rows, caption)
-    return Section("ranking", "Ranking" if several else "Gap", text, [figure, table])
+    table = kit.Table("models", title, columns, rows, caption)
+    return kit.Section("ranking", "Ranking" if several else "Gap", text, [figure, table])
 
 
-def _column(view: _View, name: str, spare: bool = False) -> Column:
-    return Column(name, view.words[name].label, view.words[name].unit, spare)
+def _column(view: _View, name: str, spare: bool = False) -> kit.Column:
+    return kit.Column(name, view.words[name].label, view.words[name].unit, spare)
 
 
-def _numbers(view: _View, model: Series, scalars: Sequence[str]) -> list[Cell]:
+def _numbers(view: _View, model: Series, scalars: Sequence[str]) -> list[kit.Cell]:
     gap, shape = view.of("gap", model) or {}, view.run.about(model.key)["space"]["shape"]
     ratio = math.prod(view.info["data"]["shape"]) / math.prod(shape)
     return [
-        number_cell(gap, strong=True),
-        Cell(_interval(gap, 3), [gap["low"], gap["high"]]),
-        *(number_cell(view.of(name, model)) for name in scalars),
-        Cell(" × ".join(str(size) for size in shape), shape),
-        Cell(f"{ratio:.3g}", ratio),
+        kit.number_cell(gap, strong=True),
+        kit.Cell(_interval(gap, 3), [gap["low"], gap["high"]]),
+        *(kit.number_cell(view.of(name, model)) for name in scalars),
+        kit.Cell(" × ".join(str(size) for size in shape), shape),
+        kit.Cell(f"{ratio:.3g}", ratio),
     ]
 
 
-def _pairs(view: _View) -> list[Section]:
+def _pairs(view: _View) -> list[kit.Section]:
     models = view.models
     if len(models) < 2:
         return []
     matrix = [[row.cell, *(_order(view, row, other) for other in models)] for row in models]
-    heads = [Column("model"), *(Column(model.label) for model in models)]
-    names = [Column("pair"), Column("probability"), Column("difference", "difference of gaps"), Column("verdict")]
-    pairs = [_pair(view, first, second) for n, first in enumerate(models) for second in models[n + 1 :]]
-    blocks: list[Block] = [
-        Table("probabilities", "probability that the row is nearer", heads, matrix, brief=False),
-        Table("pairs", "pairs, with the probability of their order", names, pairs, folded=True),
+    heads = [kit.Column("model"), *(kit.Column(model.label) for model in models)]
+    names = [
+        kit.Column("pair"),
+        kit.Column("probability"),
+        kit.Column("difference", "difference of gaps"),
+        kit.Column("verdict"),
     ]
-    return [Section("pairs", "Pairs", view.text["pairs"], blocks)]
+    pairs = [_pair(view, first, second) for n, first in enumerate(models) for second in models[n + 1 :]]
+    blocks: list[kit.Block] = [
+        kit.Table("probabilities", "probability that the row is nearer", heads, matrix, brief=False),
+        kit.Table("pairs", "pairs, with the probability of their order", names, pairs, folded=True),
+    ]
+    return [kit.Section("pairs", "Pairs", view.text["pairs"], blocks)]
 
 
 def _pair(view: _View, first: Series, second: Series) -> list[Any]:
     verdict = "a tie" if view.is_tie(first, second) else "ordered"
-    difference = number_cell(view.pair("gap_difference", first, second))
+    difference = kit.number_cell(view.pair("gap_difference", first, second))
     return [f"{first.label} before {second.label}", _order(view, first, second), difference, verdict]
 
 
-def _order(view: _View, first: Series, second: Series) -> Cell:
+def _order(view: _View, first: Series, second: Series) -> kit.Cell:
     if first == second:
-        return Cell("–")
+        return kit.Cell("–")
     row, tie = view.pair("order_probability", first, second), view.is_tie(first, second)
     P = float(row["value"])
     text = "> 0.999" if P > 0.999 else "< 0.001" if P < 0.001 else f"{P:.3f}"
     entry = {name: row[name] for name in ("value", "stderr", "low", "high", "n", "status")}
-    return Cell(text, entry, below="tie" if tie else "", strong=not tie and P > 0.5)
+    return kit.Cell(text, entry, below="tie" if tie else "", strong=not tie and P > 0.5)
 
 
-def _over(view: _View, quantity: str, title: str, up: str, x: str = "t", beside: str = "", **options: Any) -> Figure:
+def _over(
+    view: _View, quantity: str, title: str, up: str, x: str = "t", beside: str = "", **options: Any
+) -> kit.Figure:
     """A quantity of every space over noise; beside it that of the Gaussian denoiser, or raw values of the models."""
     floor, raw = partial(view.curve, quantity, denoiser="gaussian"), partial(view.curve, f"{quantity}_raw")
     other = {"Gaussian denoiser": floor, "raw": raw}.get(beside)
@@ -244,17 +230,17 @@ def _over(view: _View, quantity: str, title: str, up: str, x: str = "t", beside:
     return curves_of(quantity, title, drawn, partial(view.curve, quantity), **options)
 
 
-def _noise(view: _View) -> Section:
+def _noise(view: _View) -> kit.Section:
     floor: dict[str, Any] = {"beside": "Gaussian denoiser", "span": (-0.02, 1.02), "change": lambda share: 1 - share}
     figures = [
         _over(view, "resolved", "Hidden so far, MMSE / V", "MMSE / V", "tau", **floor),
         _over(view, "share", "Hidden here, τ dMMSE/dt", "d(MMSE / V) / d log τ", "tau", least=0.0),
     ]
-    bands = Text(["Bands: 95 % intervals over sources at each noise on its own."])
-    return Section("noise", "Variance over noise", view.text["noise"], [view.floor, Figures(figures), bands])
+    bands = kit.Text(["Bands: 95 % intervals over sources at each noise on its own."])
+    return kit.Section("noise", "Variance over noise", view.text["noise"], [view.floor, kit.Figures(figures), bands])
 
 
-def _curves(view: _View) -> Section:
+def _curves(view: _View) -> kit.Section:
     floor, letters = "Gaussian denoiser", (("fi", "J"), ("fir", "F"))
     rates = [
         _over(view, "r", "MMSE rate, r", "(dMMSE/dt) / m", beside=floor, span=(-0.02, 1.05)),
@@ -278,23 +264,23 @@ def _curves(view: _View) -> Section:
         _over(view, "r_jacobian", "MMSE rate from the Jacobian", "E‖J‖² / m", span=(-0.02, 1.05)),
         _over(view, "calibration", "Calibration error, share of t J / m", "(E1 − E2) t / m"),
     ]
-    raw_and_corrected: list[Block] = [Figures([*deviations, *raw]), Text(view.text["dimensions"])]
-    blocks: list[Block] = [
+    raw_and_corrected: list[kit.Block] = [kit.Figures([*deviations, *raw]), kit.Text(view.text["dimensions"])]
+    blocks: list[kit.Block] = [
         view.floor,
-        Figures(rates),
-        Details("Raw and corrected for dimensions", raw_and_corrected),
-        Details("Checks of the denoisers", [Figures(checks), Text(view.text["checks"])]),
+        kit.Figures(rates),
+        kit.Details("Raw and corrected for dimensions", raw_and_corrected),
+        kit.Details("Checks of the denoisers", [kit.Figures(checks), kit.Text(view.text["checks"])]),
     ]
-    return Section("curves", "MMSE rate, FI, FIR", view.text["rates"], blocks)
+    return kit.Section("curves", "MMSE rate, FI, FIR", view.text["rates"], blocks)
 
 
-def _dimension(view: _View) -> Section:
+def _dimension(view: _View) -> kit.Section:
     options: dict[str, Any] = {"beside": "Gaussian denoiser", "logarithmic": True}
     figure = _over(view, "local_dimension", "Local dimension", "MMSE / t", "tau", **options)
-    return Section("dimension", "Dimension", view.text["dimension"], [view.floor, figure])
+    return kit.Section("dimension", "Dimension", view.text["dimension"], [view.floor, figure])
 
 
-def _penalties(view: _View) -> list[Section]:
+def _penalties(view: _View) -> list[kit.Section]:
     from theodolite.diffusability.quality import PENALTIES
 
     measured = [name for name in PENALTIES if any(view.of(name, model) for model in view.models)]
@@ -303,42 +289,45 @@ def _penalties(view: _View) -> list[Section]:
     side = view.info.get("penalty_side")
     crops = [f"Crops are {side} × {side} pixels, from the centre."] if side else []
     rows = [[model.cell, *(_penalty(view, model, name) for name in measured)] for model in view.models]
-    columns = [Column("model"), *(_column(view, name) for name in measured)]
+    columns = [kit.Column("model"), *(_column(view, name) for name in measured)]
     bars = [bars_of(view.words[name], view.models, partial(view.of, name)) for name in measured]
-    table = Table("penalties", "penalties", columns, rows, brief=False)
-    blocks: list[Block] = [legend_of(view.models), Figures(bars, small=True), table]
-    return [Section("penalties", "Penalties", [*view.text["penalties"], *crops], blocks)]
+    table = kit.Table("penalties", "penalties", columns, rows, brief=False)
+    blocks: list[kit.Block] = [legend_of(view.models), kit.Figures(bars, small=True), table]
+    return [kit.Section("penalties", "Penalties", [*view.text["penalties"], *crops], blocks)]
 
 
-def _predictors(view: _View) -> list[Section]:
+def _predictors(view: _View) -> list[kit.Section]:
     """The numbers of registered predictors, one column each."""
     run = view.run
     names = [name for name in view.info.get("predictors") or [] if name in run.quantities]
     if not names:
         return []
-    rows = [[model.cell, *(number_cell(view.of(name, model)) for name in names)] for model in view.models]
-    columns = [Column("model"), *(Column(name, run.words(name)["label"], run.words(name)["unit"]) for name in names)]
+    rows = [[model.cell, *(kit.number_cell(view.of(name, model)) for name in names)] for model in view.models]
+    columns = [
+        kit.Column("model"),
+        *(kit.Column(name, run.words(name)["label"], run.words(name)["unit"]) for name in names),
+    ]
     text = "What packages beside this one forecast from; nothing here says that they forecast well."
-    return [Section("predictors", "Predictors", [text], [Table("predictors", "predictors", columns, rows)])]
+    return [kit.Section("predictors", "Predictors", [text], [kit.Table("predictors", "predictors", columns, rows)])]
 
 
-def _penalty(view: _View, model: Series, name: str) -> Cell:
+def _penalty(view: _View, model: Series, name: str) -> kit.Cell:
     message = view.run.about(model.key).get("messages", {}).get(name, "")
-    return number_cell(view.of(name, model), message)
+    return kit.number_cell(view.of(name, model), message)
 
 
-def _method(view: _View) -> list[Facts]:
+def _method(view: _View) -> list[kit.Facts]:
     note = view.info.get("note")
     held_out = " ".join([*view.text["held_out"], *([f"Here {note}."] if note else [])])
     return [
         *(_denoised(view.run, space) for space in view.spaces),
-        Facts("Normalisation", {}, " ".join(view.text["normalisation"])),
-        Facts("Held out", {}, held_out),
-        Facts("Sources", view.info["data"]["groups"]),
+        kit.Facts("Normalisation", {}, " ".join(view.text["normalisation"])),
+        kit.Facts("Held out", {}, held_out),
+        kit.Facts("Sources", view.info["data"]["groups"]),
     ]
 
 
-def _denoised(run: Run, space: Series) -> Facts:
+def _denoised(run: Run, space: Series) -> kit.Facts:
     """What was normalised, and which denoiser won where."""
     about = run.about(space.key)
     m, noise = math.prod(about["space"]["shape"]), run.arrays(space.key)["tau"]
@@ -347,4 +336,4 @@ def _denoised(run: Run, space: Series) -> Facts:
     lowest = "; ".join(f"{name} for t from {t[0]:.2g} to {t[-1]:.2g}" for name, t in stretches)
     tried = ", ".join(about["space"]["candidates"])
     facts = {"dimension": m, "scale C": about["space"]["scale"], "denoisers tried": tried, "lowest loss": lowest}
-    return Facts(space.label, facts)
+    return kit.Facts(space.label, facts)

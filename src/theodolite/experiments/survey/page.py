@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from theodolite.experiments.survey.reading import brittle_definition, reading
+from theodolite.report import page as kit
 from theodolite.report import palette
-from theodolite.report.page import Block, Cards, Details, Facts, Figure, Figures, Legend, Page, Section, Strip, Text
 from theodolite.report.samples import Listing, Quantities, Sample, listing_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def survey_listing(run: Run) -> Listing:
     return listing_of(run, BRITTLE_BY, _SHARES, ("local_scaling_per_dimension",))
 
 
-def page(run: Run) -> Page:
+def page(run: Run) -> kit.Page:
     """The report of a survey; its tables are the terminal's too."""
     listing = survey_listing(run)
     info = run.info
@@ -43,12 +43,12 @@ def page(run: Run) -> Page:
         _brittle(listing),
         _samples(listing),
     ]
-    return Page(
+    return kit.Page(
         str(info["model"].get("name") or "model"),
         {"Samples": len(run.units), "Map": f"decoder, {shape} → {output}", "Budget": run.settings.get("budget")},
         reading(listing),
         [section for section in sections if section.blocks],
-        [Facts("Derivatives in this run", _derivatives(run))],
+        [kit.Facts("Derivatives in this run", _derivatives(run))],
         listing.glossary(),
         _lead(listing),
         cite=True,
@@ -72,23 +72,23 @@ def on_card(listing: Listing) -> list[Quantities]:
     return chosen or [item for item in listing.quantities if not item.is_variant][:4]
 
 
-def colour_legend(listing: Listing) -> list[Block]:
+def colour_legend(listing: Listing) -> list[kit.Block]:
     """What the colours of samples stand for."""
     order = listing.order
     if order is None or len(order.places) < 2:
         return []
     note = " ".join(part for part in (order.quantity.unit, "logarithmic" if order.logarithmic else "") if part)
     ends = (str(order.ends[0]), str(order.ends[1]))
-    return [Legend(scale=palette.SCALE, title=f"Colour: {order.quantity.label}", ends=ends, note=note)]
+    return [kit.Legend(scale=palette.SCALE, title=f"Colour: {order.quantity.label}", ends=ends, note=note)]
 
 
-def _lead(listing: Listing) -> list[Block]:
+def _lead(listing: Listing) -> list[kit.Block]:
     legend = colour_legend(listing)
     if not legend:
         return []
-    text = Text([f"{brittle_definition(listing)} A sample keeps its colour throughout this report."])
+    text = kit.Text([f"{brittle_definition(listing)} A sample keeps its colour throughout this report."])
     strip = [(s.image, s.file, s.colour, s.index) for s in _strip(listing)]
-    return [*([Strip(strip)] if strip else []), *legend, text]
+    return [*([kit.Strip(strip)] if strip else []), *legend, text]
 
 
 def _strip(listing: Listing) -> list[Sample]:
@@ -100,31 +100,31 @@ def _strip(listing: Listing) -> list[Sample]:
     return [listing.samples[places[round(k * (len(places) - 1) / (count - 1))]] for k in range(count)]
 
 
-def _quantities(listing: Listing) -> Section:
+def _quantities(listing: Listing) -> kit.Section:
     run = listing.run
     title = f"{run.info['model'].get('name')}, {listing.count} samples, budget {run.settings.get('budget')}"
     caption = (
         "Median and quartiles over samples; error: the median of the samples' standard errors; flagged: samples whose "
         "status is not ok."
     )
-    blocks: list[Block] = [listing.summary_table(title, caption)] if listing.quantities else []
+    blocks: list[kit.Block] = [listing.summary_table(title, caption)] if listing.quantities else []
     if listing.flagged:
         from theodolite.estimates import STATUSES
 
         meanings = {f"{status} ({count})": STATUSES[status] for status, count in listing.flagged.items()}
         note = "In the figures hollow markers show them, while undetermined and undefined ones are not drawn."
-        blocks.append(Facts("Statuses other than ok", meanings, note))
+        blocks.append(kit.Facts("Statuses other than ok", meanings, note))
         spoken = {q.label: q.message for q in listing.quantities if q.message}
-        blocks += [Details("What the estimators say", [Facts("", spoken)])] if spoken else []
-    return Section("quantities", "Quantities", ["Select a name to see its meaning and formula."], blocks)
+        blocks += [kit.Details("What the estimators say", [kit.Facts("", spoken)])] if spoken else []
+    return kit.Section("quantities", "Quantities", ["Select a name to see its meaning and formula."], blocks)
 
 
-def distributions(listing: Listing, quantities: list[Quantities]) -> Figures:
+def distributions(listing: Listing, quantities: list[Quantities]) -> kit.Figures:
     """Every sample a point with its interval, for each quantity."""
-    return Figures([_distribution(listing, quantity) for quantity in quantities], small=True)
+    return kit.Figures([_distribution(listing, quantity) for quantity in quantities], small=True)
 
 
-def _distribution(listing: Listing, quantity: Quantities) -> Figure:
+def _distribution(listing: Listing, quantity: Quantities) -> kit.Figure:
     def draw() -> Any:
         from theodolite.report.figures import distribution
 
@@ -133,7 +133,7 @@ def _distribution(listing: Listing, quantity: Quantities) -> Figure:
     text, usable = quantity.summarised(), int(quantity.usable.sum())
     value = f"{text['median']} {text['power']}".strip()
     empty = f"{value} at every sample" if usable > 1 else f"One sample only: {value}"
-    return Figure(
+    return kit.Figure(
         f"distribution-{quantity.name}",
         f"Distribution of {quantity.label}",
         draw,
@@ -145,26 +145,26 @@ def _distribution(listing: Listing, quantity: Quantities) -> Figure:
     )
 
 
-def _distributions(listing: Listing) -> Section:
+def _distributions(listing: Listing) -> kit.Section:
     main = [quantity for quantity in listing.quantities if not quantity.is_variant]
     variants = [quantity for quantity in listing.quantities if quantity.is_variant]
-    blocks: list[Block] = [distributions(listing, main)] if listing.count > 1 and main else []
+    blocks: list[kit.Block] = [distributions(listing, main)] if listing.count > 1 and main else []
     if blocks and variants:
-        blocks.append(Details("Variants", [distributions(listing, variants)]))
+        blocks.append(kit.Details("Variants", [distributions(listing, variants)]))
     text = (
         "Every sample is a point with its 95 % interval; the vertical line is the median, the outline a density. "
         "A triangle at the edge is an interval, or a sample, that lies further out. Hover or tap a point to see its "
         "sample, and to find it in the other figures."
     )
-    return Section("distributions", "Distributions", [text], blocks)
+    return kit.Section("distributions", "Distributions", [text], blocks)
 
 
-def _spectrum(listing: Listing) -> Section:
+def _spectrum(listing: Listing) -> kit.Section:
     from theodolite.report.figures import averaged_spectrum, spectrum_density
 
     density = averaged_spectrum(listing)
     if density is None:
-        return Section("spectrum", "Spectrum")
+        return kit.Section("spectrum", "Spectrum")
     null = f" {100 * density.null_share:.1f} % of it is null space, which has no place on this axis."
     null = null if density.null_share > 5e-4 else ""  # below, it would print as 0.0 %
     text = (
@@ -174,16 +174,16 @@ def _spectrum(listing: Listing) -> Section:
         f"Smoothed with a Gaussian kernel of {density.bandwidth:.2f} decades.{null}",
     )
     draw = partial(spectrum_density, listing, density)
-    figure = Figure(
+    figure = kit.Figure(
         "spectrum", "Density of singular values of the map at every sample, and their mean", draw, size="tall"
     )
-    return Section("spectrum", "Spectrum", text, [figure])
+    return kit.Section("spectrum", "Spectrum", text, [figure])
 
 
-def _scatter(listing: Listing) -> Section:
+def _scatter(listing: Listing) -> kit.Section:
     across, up = listing.quantity("local_scaling_per_dimension"), listing.quantity("local_rank")
     if across is None or up is None or listing.count < 2:
-        return Section("scatter", "Stretch and rank")
+        return kit.Section("scatter", "Stretch and rank")
 
     def draw() -> Any:
         from theodolite.report.figures import scatter
@@ -195,29 +195,29 @@ def _scatter(listing: Listing) -> Section:
         "intervals, absent where a value is exact.",
         "Hollow points carry a status other than ok in one of the two quantities or in the one that gives the colour.",
     )
-    figure = Figure("scatter", f"{across.label} against {up.label}", draw, size="tall")
-    return Section("scatter", "Stretch and rank", text, [figure, *colour_legend(listing)])
+    figure = kit.Figure("scatter", f"{across.label} against {up.label}", draw, size="tall")
+    return kit.Section("scatter", "Stretch and rank", text, [figure, *colour_legend(listing)])
 
 
-def _brittle(listing: Listing) -> Section:
+def _brittle(listing: Listing) -> kit.Section:
     if listing.order is None:
-        return Section("brittle", "Most and least brittle")
+        return kit.Section("brittle", "Most and least brittle")
     most, least, chosen = listing.end(reverse=True), listing.end(reverse=False), on_card(listing)
-    blocks: list[Block] = [
-        Cards(listing.cards(most, chosen), "Most brittle"),
-        Cards(listing.cards(least, chosen), "Least brittle"),
+    blocks: list[kit.Block] = [
+        kit.Cards(listing.cards(most, chosen), "Most brittle"),
+        kit.Cards(listing.cards(least, chosen), "Least brittle"),
     ]
     if not most:
         needed = f"At least two samples with a usable value of {listing.order.quantity.label} are needed for an order."
-        blocks = [Text([needed])]
+        blocks = [kit.Text([needed])]
     text = (
         f"{brittle_definition(listing)} It is a statement about the map at this latent, not about the image.",
         "Left the image as the model saw it, right its reconstruction. Neighbours may differ by less than an error.",
     )
-    return Section("brittle", "Most and least brittle", text, blocks)
+    return kit.Section("brittle", "Most and least brittle", text, blocks)
 
 
-def _samples(listing: Listing) -> Section:
+def _samples(listing: Listing) -> kit.Section:
     blocks = [listing.sample_table("samples", on_card(listing))] if listing.samples else []
     text = "Every value with its standard error. Select a column heading to sort."
-    return Section("samples", "All samples", [text], blocks)
+    return kit.Section("samples", "All samples", [text], blocks)
