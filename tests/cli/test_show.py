@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from theodolite.experiments.survey import EXPERIMENT
+from theodolite.experiments.survey.experiment import EXPERIMENT
 from theodolite.runs import read_run
 from theodolite.runs.folder import RunFolder, is_held
 from theodolite.runs.run import schema_of

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from theodolite.cli import terminal
-from theodolite.experiments.survey import EXPERIMENT
+from theodolite.experiments.survey.experiment import EXPERIMENT
 from theodolite.runs import folder as store
 from theodolite.runs import read_run
 
@@ -264,21 +264,27 @@ def test_a_stopped_survey_is_usable_and_resumes_to_the_same_numbers(start, tiny,
             )
 
 
-def test_progress_is_drawn_on_a_terminal_only(survey, monkeypatch):
+def test_progress_is_drawn_on_a_terminal_only(monkeypatch, capsys):
     from theodolite.cli import terminal
 
     class Terminal:
         def isatty(self):
             return True
 
-    with terminal.progress_bar(quiet=False) as draw:
-        assert draw is None
+        def write(self, text):
+            raise AssertionError(f"{text!r} is drawn")
+
+    def work(quiet):
+        with terminal.at_work(quiet) as progress:
+            progress(0, 4, "")
+            progress(1, 4, "a")
+
+    work(quiet=False)
+    assert capsys.readouterr() == ("", "")
     monkeypatch.setattr(terminal.sys, "stderr", Terminal())
-    with terminal.progress_bar(quiet=True) as draw:
-        assert draw is None
+    work(quiet=True)
     monkeypatch.setattr(terminal.sys, "stderr", None)  # closed
-    with terminal.progress_bar(quiet=False) as draw:
-        assert draw is None
+    work(quiet=False)
 
 
 def test_the_progress_bar_shows_count_rate_and_times(monkeypatch):
@@ -294,7 +300,7 @@ def test_the_progress_bar_shows_count_rate_and_times(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr(terminal.sys, "stderr", stream)
-    with terminal.progress_bar(quiet=False) as draw:
+    with terminal.at_work(quiet=False) as draw:
         draw(1, 4, "")
         draw(2, 4, "a" * 60)
         draw(3, 4, "b")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from theodolite.experiments.survey import EXPERIMENT
+from theodolite.experiments.survey.experiment import EXPERIMENT
 from theodolite.runs import read_run
 from theodolite.runs.folder import RunFolder
 from theodolite.runs.run import Run, schema_of

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from theodolite.estimates.quantity import Quantity
-from theodolite.report.curves import Curve, Mark, bars, curve_of, points, whiskers
+from theodolite.report.curves import Curve, Mark, bars, curve_of, plotted, points
 from theodolite.report.drawing import categories, chart, contours, heat
-from theodolite.report.framing import logarithmic
 from theodolite.report.page import Table, columns_of, terms_of
 from theodolite.report.rounding import typeset
 
@@ -24,7 +23,7 @@ def row(x, value, status="ok"):
 
 def test_intervals_are_drawn_as_far_as_they_reach_and_not_where_there_is_no_number():
     (curve,) = curve_of([row(1.0, 0.5), row(2.0, 0.7, "undetermined")], "x", "first", "#000000")
-    trace = whiskers([curve], "x", "y").to_plotly_json()["data"][0]
+    trace = plotted([curve], "x", "y", whiskers=True, axis={}).to_plotly_json()["data"][0]
     assert list(trace["y"]) == [0.5, None]
     assert list(trace["error_y"]["array"]) == [0.4, 0.0]
     assert list(trace["error_y"]["arrayminus"]) == [0.2, 0.0]
@@ -34,7 +33,7 @@ def test_intervals_are_drawn_as_far_as_they_reach_and_not_where_there_is_no_numb
 def test_curves_stand_apart_around_their_place_and_tell_it():
     y = np.array([1.0])
     curves = [Curve(name, "#000000", np.array([2.0]), y, y, y) for name in ("first", "second", "third")]
-    traces = whiskers(curves, "x", "y", apart=0.1).to_plotly_json()["data"]
+    traces = plotted(curves, "x", "y", whiskers=True, axis={}, apart=0.1).to_plotly_json()["data"]
     assert [trace["x"][0] for trace in traces] == [1.9, 2.0, 2.1]
     assert {trace["customdata"][0][0] for trace in traces} == {2.0}
 
@@ -54,7 +53,9 @@ def test_marks_of_one_place_have_the_whiskers_of_curves_and_no_mark_without_a_nu
 def test_a_level_and_a_shade_lie_below_the_curves():
     y = np.array([1.0])
     curves = [Curve("first", "#000000", y, y, y, y)]
-    line, shade = whiskers(curves, "x", "y", level=0.5, shaded=(2.0, 3.0)).to_plotly_json()["layout"]["shapes"]
+    line, shade = plotted(curves, "x", "y", whiskers=True, axis={}, level=0.5, shaded=(2.0, 3.0)).to_plotly_json()[
+        "layout"
+    ]["shapes"]
     assert (line["y0"], line["y1"]) == (0.5, 0.5)
     assert (shade["x0"], shade["x1"], shade["layer"]) == (2.0, 3.0, "below")
 
@@ -63,12 +64,6 @@ def test_an_axis_has_its_title_and_what_else_it_is_given():
     layout = chart([], "rho", "change", x={"dtick": 2}, margin={"l": 3}).to_plotly_json()["layout"]
     assert (layout["xaxis"]["title"]["text"], layout["yaxis"]["title"]["text"]) == ("rho", "change")
     assert (layout["xaxis"]["dtick"], layout["margin"]) == (2, {"l": 3})
-
-
-def test_a_logarithmic_axis_has_room_at_both_ends():
-    axis = logarithmic([100.0, 1.0], room=0.1)
-    assert axis["type"] == "log"
-    assert axis["range"] == pytest.approx([-0.1, 2.1])
 
 
 def test_categories_beyond_the_colours_share_the_last_and_keep_their_names():

@@ -87,6 +87,6 @@ def test_a_wide_distribution_is_logarithmic(content):
 
 def test_axis_titles_are_escaped(content):
     quantity = content.quantity("local_rank")
-    hostile = replace(quantity, words={**quantity.words, "label": "<a href='x'>rank</a>", "unit": "a & b"})
+    hostile = replace(quantity, words=replace(quantity.words, label="<a href='x'>rank</a>", unit="a & b"))
     title = figures.scatter(content, hostile, quantity).layout.xaxis.title.text
     assert title == "&lt;a href='x'&gt;rank&lt;/a&gt; (a &amp; b)"

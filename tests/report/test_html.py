@@ -7,7 +7,7 @@ import pytest
 
 from theodolite.errors import InputError
 from theodolite.estimates import STATUSES
-from theodolite.experiments.survey import EXPERIMENT
+from theodolite.experiments.survey.experiment import EXPERIMENT
 from theodolite.report import write_report
 from theodolite.runs.folder import RunFolder
 from theodolite.runs.run import schema_of

@@ -9,7 +9,7 @@ import safetensors
 from PIL import Image
 from safetensors.numpy import save_file
 
-from theodolite.experiments.survey import EXPERIMENT
+from theodolite.experiments.survey.experiment import EXPERIMENT
 from theodolite.report import write_report
 from theodolite.runs.folder import RunFolder, _with_notes
 from theodolite.runs.run import schema_of

@@ -52,10 +52,10 @@ def test_a_killed_run_reads_like_a_merged_one(run):
     assert run.picture("u1", "back") == run.path / "pictures" / "u1.back.png"
     assert run.picture("u1", "front") is None
     assert run.about("u1")["order"]
-    assert run.unit_failures("u1") == [{"what": "half", "reason": "it was too much"}]
+    assert run.piece("u1").failed == [{"what": "half", "reason": "it was too much"}]
     assert run.kind == "tally"
     assert run.arguments == {"thing": "abacus"}
-    assert run.words("mean")["meaning"] == ("What is drawn on average." if merged else "")
+    assert run.words("mean").meaning == ("What is drawn on average." if merged else "")
     if not merged:
         with RunFolder(run.path, schema_of(run.experiment)).held():
             assert read_run(run.path).status == "running"
@@ -298,7 +298,7 @@ def test_only_pictures_that_are_safe_are_shown(tallied, tmp_path, kind):
 
 @pytest.mark.parametrize("name", ["../u0", "/etc/passwd", "a/../u0", "", "."])
 def test_names_of_pictures_lead_nowhere_else(tallied, name):
-    assert tallied().derived_picture(name) is None
+    assert tallied().picture(name) is None
 
 
 def test_a_record_is_read_or_refused_whatever_stands_in_it(tallied, invoke):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,31 +17,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from theodolite.errors import InputError
+from theodolite.runs.record import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from theodolite.report.page import Cell
+    from theodolite.report.page import Cell, Column
     from theodolite.report.page import Row as PageRow
     from theodolite.report.page import Table as PageTable
     from theodolite.runs.run import Run
 
 __all__ = [
     "answer",
-    "as_plain",
+    "at_work",
     "caveats",
     "chosen_tables",
     "forecast_text",
-    "interruptible",
     "lacks_for_reports",
     "notice",
     "print_run",
     "print_table",
     "printable",
-    "progress_bar",
     "say",
-    "warn",
 ]
 
 _WIDTH_WITHOUT_TERMINAL = 120
@@ -113,10 +110,24 @@ def interruptible() -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def progress_bar(quiet: bool) -> Iterator[Callable[[int, int, str], None] | None]:
-    """A callback (done, total, sample) that draws on stderr when that is a terminal, otherwise nothing."""
+def at_work(quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
+    """A callback (done, total, sample) for long work: it draws on stderr where that is a terminal, and interrupts.
+
+    What a model prints meanwhile goes to stderr: it must not mix with the answer.
+    """
+    with interruptible() as check_interrupt, _bar(quiet) as draw, redirect_stdout(sys.stderr):
+
+        def progress(done: int, total: int, sample: str) -> None:
+            draw(done, total, sample)
+            check_interrupt()
+
+        yield progress
+
+
+@contextmanager
+def _bar(quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
     if quiet or sys.stderr is None or not sys.stderr.isatty():
-        yield None
+        yield lambda done, total, sample: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -139,13 +150,6 @@ def progress_bar(quiet: bool) -> Iterator[Callable[[int, int, str], None] | None
         yield draw
 
 
-def warn(info: Mapping[str, Any]) -> None:
-    """What makes the numbers of a run doubtful, from its `run.json`, on stderr."""
-    check = info.get("self_check") or {}
-    if check.get("passed") is False:
-        notice(f"the derivatives' self-check failed: {check.get('message')}")
-
-
 def _pace(seconds: float, done: int, left: int) -> str:
     """Rate and remaining time over the whole session: every sample costs about the same."""
     each = max(seconds, 1e-6) / max(done, 1)
@@ -162,64 +166,43 @@ def lacks_for_reports(run: object) -> bool:
     return bool(missing)
 
 
-def as_plain(value: Any) -> Any:
-    """What JSON can hold: a number that does not exist is None."""
-    if isinstance(value, Mapping):
-        return {key: as_plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [as_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def print_table(
-    title: str,
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    caption: str,
-    spare: Sequence[str] = (),
-    prose: Sequence[str] = (),
-) -> None:
-    """A table on stdout; where it is too wide `spare` columns go, one by one, and a name is never broken."""
+def print_table(table: PageTable) -> None:
+    """A table on stdout; where it is too wide, columns that may go do, the rightmost first; no name is broken."""
     from rich.console import Console
 
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     width = None if is_terminal or os.environ.get("COLUMNS") else _WIDTH_WITHOUT_TERMINAL
     page = io.StringIO()
     console = Console(file=page, force_terminal=is_terminal, width=width, markup=False, highlight=False)
-    kept, left = list(columns), list(spare)
-    while (wide := _natural_width(console, columns, kept, rows)) > console.width and left:
-        kept.remove(left.pop(0))
-    gone = [name for name in columns if name not in kept]
+    kept, gone = [*table.heads], list[str]()
+    spare = [head for head in kept if head.spare or head.variant]
+    while (wide := _natural_width(console, table, kept)) > console.width and spare:
+        kept.remove(spare[-1])
+        gone.insert(0, spare.pop().name)
     note = f" Left out to fit: {', '.join(gone)}." if gone else ""
     console.width = max(wide, console.width)
-    console.print(_table(columns, kept, rows, title, caption + note, prose))
+    console.print(_grid(table, kept, printable(table.title), printable(table.caption) + note))
     say(page.getvalue(), end="")
 
 
-def _natural_width(console: Console, columns: Sequence[str], kept: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    options = console.options.update(width=10_000)
-    return console.measure(_table(columns, kept, rows), options=options).maximum
+def _natural_width(console: Console, table: PageTable, kept: Sequence[Column]) -> int:
+    return console.measure(_grid(table, kept), options=console.options.update(width=10_000)).maximum
 
 
-def _table(
-    columns: Sequence[str],
-    kept: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    title: str = "",
-    caption: str = "",
-    prose: Sequence[str] = (),
-) -> Table:
+def _grid(table: PageTable, kept: Sequence[Column], title: str = "", caption: str = "") -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     left: dict[str, Any] = {"title_justify": "left", "caption_justify": "left", "pad_edge": False}
-    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, collapse_padding=True, **left)
-    for name in kept:
-        table.add_column(name, justify="left" if name in (columns[0], "status", *prose) else "right", no_wrap=True)
-    places = [columns.index(name) for name in kept]
-    for row in rows:
-        table.add_row(*(row[place] for place in places))
-    return table
+    grid = Table(title=title, caption=caption, box=SIMPLE_HEAD, collapse_padding=True, **left)
+    places = [table.heads.index(head) for head in kept]
+    for place, head in zip(places, kept):
+        is_text = place == 0 or head.prose or head.name == "status"
+        grid.add_column(head.name, justify="left" if is_text else "right", no_wrap=True)
+    for row in table.body:
+        texts = _texts(row)
+        grid.add_row(*(printable(texts[place]) for place in places))
+    return grid
 
 
 def _shortened(sample: str, longest: int = 24) -> str:
@@ -242,7 +225,9 @@ def caveats(info: Mapping[str, Any]) -> None:
         )
     if len(info["failed"]) > _TOLD:
         notice(f"failed {len(info['failed']) - _TOLD} more")
-    warn(info)
+    check = info.get("self_check") or {}
+    if check.get("passed") is False:
+        notice(f"the derivatives' self-check failed: {check.get('message')}")
 
 
 def answer(run: Run, report: Path | None = None, sort: str = "", filters: Sequence[str] = ()) -> dict[str, Any]:
@@ -264,7 +249,7 @@ def answer(run: Run, report: Path | None = None, sort: str = "", filters: Sequen
         "warnings": [] if page is None else [*page.warnings],
         "tables": {table.name: table.as_json() for table in chosen},
     }
-    return dict(as_plain(content))
+    return dict(plain(content))
 
 
 def print_run(run: Run, sort: str = "", filters: Sequence[str] = ()) -> None:
@@ -274,7 +259,7 @@ def print_run(run: Run, sort: str = "", filters: Sequence[str] = ()) -> None:
         return
     page = run.experiment.page(run)
     for table in chosen_tables(page.tables, sort, filters):
-        _print(table)
+        print_table(table)
     for sentence in (*page.warnings, *page.readings):
         say(printable(sentence))
     if run.status != "complete":
@@ -369,16 +354,6 @@ def _holds(item: Cell, sign: str, wanted: str) -> bool:
         return _OPERATORS[sign](str(value), wanted)
 
 
-def _print(table: PageTable) -> None:
-    heads = table.heads
-    names = tuple(column.name for column in heads)
-    rows = [tuple(printable(text) for text in _texts(row)) for row in table.body]
-    # The rightmost columns go first: the leftmost are what a table is about.
-    spare = [column.name for column in reversed(heads) if column.spare or column.variant]
-    prose = [column.name for column in heads if column.prose]
-    print_table(printable(table.title), names, rows, printable(table.caption), spare, prose)
-
-
 def _texts(row: PageRow) -> list[str]:
     """The cells of a row; the first by the name that `--sort` and `--filter` know it by."""
     first, *others = row.cells
@@ -387,6 +362,6 @@ def _texts(row: PageRow) -> list[str]:
 
 def forecast_text(told: Mapping[str, Any]) -> str:
     """What a run would cost, a line an entry."""
-    from theodolite.report.render import plain
+    from theodolite.report.render import plain as in_words
 
-    return "\n".join(f"{name.replace('_', ' ')}: {plain(value)}" for name, value in told.items())
+    return "\n".join(f"{name.replace('_', ' ')}: {in_words(value)}" for name, value in told.items())

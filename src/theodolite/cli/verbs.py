@@ -13,6 +13,7 @@ import click
 
 from theodolite.cli import terminal
 from theodolite.errors import InputError
+from theodolite.runs.record import plain
 
 if TYPE_CHECKING:
     from theodolite.runs.experiment import Experiment
@@ -41,16 +42,10 @@ def option_of(setting: Setting) -> Callable[[Any], Any]:
     """A setting as an option of the command line; None stands for "not given"."""
     name = f"--{setting.name.replace('_', '-')}"
     text = setting.help if not setting.words else f"{setting.help} One of {', '.join(setting.words)}."
-    default = setting.as_words(setting.default) if setting.required else None
-    if setting.default not in (None, (), [], False) and default is None:
-        shown = (
-            ",".join(f"{v:g}" if isinstance(v, float) else str(v) for v in setting.default)
-            if setting.many
-            else (setting.default)
-        )
-        text = f"{text} [default: {shown}]"
     if setting.required:
         text = f"{text} [required]"
+    elif setting.default not in (None, (), [], False):
+        text = f"{text} [default: {setting.as_text(setting.default)}]"
     if setting.kind is bool:
         return click.option(f"{name}/--no-{setting.name.replace('_', '-')}", default=None, help=text)
     kind = _Words({int: "number", float: "number"}.get(setting.kind, "text"))
@@ -135,7 +130,7 @@ def _foretell(experiment: type[Experiment], arguments: Sequence[Any], settings: 
 
     with redirect_stdout(sys.stderr):
         told = forecast(experiment, arguments, **settings)
-    terminal.say(json.dumps(terminal.as_plain(told)) if as_json else terminal.forecast_text(told))
+    terminal.say(json.dumps(plain(told)) if as_json else terminal.forecast_text(told))
 
 
 def conduct(
@@ -154,16 +149,13 @@ def conduct(
     answer = {"as_json": as_json, "quiet": quiet, "report": report}
     told: list[str] = []
     try:
-        with terminal.interruptible() as check_interrupt, terminal.progress_bar(quiet) as draw:
+        with terminal.at_work(quiet) as draw:
 
             def progress(done: int, total: int, what: str) -> None:
                 told.append(what)
-                if draw is not None:
-                    draw(done, total, what)
-                check_interrupt()
+                draw(done, total, what)
 
-            with redirect_stdout(sys.stderr):  # what a model prints must not mix with the answer
-                measure(experiment, arguments, out, progress=progress, **settings)
+            measure(experiment, arguments, out, progress=progress, **settings)
     except RuntimeError as error:
         if isinstance(error.__cause__, InputError):  # every unit was refused for what the user can mend
             raise InputError(str(error)) from error

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from theodolite.cli import terminal
 from theodolite.errors import InputError
+from theodolite.runs.record import plain
 
 if TYPE_CHECKING:
     from theodolite.runs.comparison import Check
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 _COLUMNS = ("quantity", "rows", "units", "inside", "mean z", "spread", "max |z|", "error ratio", "exact", "verdict")
+_SPARE = ("exact", "spread", "mean z", "units")
 _CAPTION = (
     "z: new less stored value over both standard errors; inside: share of |z| <= 1.96, 0.95 where errors hold; spread: "
     "root mean square of z, near 0 where the error is of what both measurements share; error ratio: stored over new; "
@@ -70,17 +70,10 @@ def verify(
 
     at = dict(_place(text) for text in places)
     options: dict[str, Any] = {"seed": seed, "level": level, "float64": float64, "budget": budget}
-    with terminal.interruptible() as check_interrupt, terminal.progress_bar(quiet) as draw:
-
-        def progress(done: int, total: int, what: str) -> None:
-            if draw is not None:
-                draw(done, total, what)
-            check_interrupt()
-
-        with redirect_stdout(sys.stderr):  # what a model prints must not mix with the answer
-            result = verified(run, at=at, units=units or None, progress=progress, **options)
+    with terminal.at_work(quiet) as progress:
+        result = verified(run, at=at, units=units or None, progress=progress, **options)
     if as_json:
-        terminal.say(json.dumps(terminal.as_plain(result.as_dict()), indent=1))
+        terminal.say(json.dumps(plain(result.as_dict()), indent=1))
     elif not quiet:
         _print(result)
     if not result.holds:
@@ -99,12 +92,14 @@ def _print(result: Verification) -> None:
         terminal.notice(note)
     for entry in result.failed:
         terminal.notice(f"could not measure {entry['unit']} again: {entry['reason']}")
+    from theodolite.report.page import Column, Table
+
     title = (
         f"{result.run.path}: {len(result.units)} of {len(result.run.units)} units of {result.run.kind}, measured again "
         f"in {result.precision}"
     )
-    spare = ("exact", "spread", "mean z", "units")
-    terminal.print_table(title, _COLUMNS, [_row(check) for check in result.checks], _CAPTION, spare)
+    columns = [Column(name, spare=name in _SPARE) for name in _COLUMNS]
+    terminal.print_table(Table("checks", title, columns, [_row(check) for check in result.checks], _CAPTION))
     for sentence in _sentences(result):
         terminal.say(terminal.printable(sentence))
 

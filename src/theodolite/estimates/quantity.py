@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["Quantity", "described"]
 
@@ -29,19 +29,17 @@ class Quantity:
     meaning: str = ""
 
 
-def described(known: Mapping[str, Quantity], names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Label, unit, formula, source and meaning of quantities by name, in the order of `names`.
+def described(known: Mapping[str, Quantity], names: Iterable[str]) -> dict[str, Quantity]:
+    """The words of quantities by name, in the order of `names`.
 
     A name that is not known (another scale or radius) is described as a variant of the quantity whose name it begins
     with.
     """
-    words = {name: {key: text for key, text in asdict(item).items() if key != "name"} for name, item in known.items()}
-    return {name: words.get(name) or _variant(name, words) for name in names}
+    return {name: known.get(name) or _variant(name, known) for name in names}
 
 
-def _variant(name: str, words: Mapping[str, dict[str, str]]) -> dict[str, str]:
-    bases = [base for base in words if name.startswith(f"{base}_")]
-    if not bases:
-        return {"label": name.replace("_", " "), "unit": "", "formula": "", "source": "", "meaning": ""}
-    base = max(bases, key=len)
-    return {**words[base], "label": f"{words[base]['label']} ({name[len(base) + 1 :]})"}
+def _variant(name: str, known: Mapping[str, Quantity]) -> Quantity:
+    base = max((base for base in known if name.startswith(f"{base}_")), key=len, default=None)
+    if base is None:
+        return Quantity(name, name.replace("_", " "))
+    return replace(known[base], name=name, label=f"{known[base].label} ({name[len(base) + 1 :]})")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["student_cdf", "student_mean", "student_quantile"]
 
@@ -89,6 +90,8 @@ def student_mean(samples: Tensor, *, skewed: bool = False) -> tuple[Tensor, Tens
     Raises:
         ValueError: fewer than two draws.
     """
+    import torch  # here, so that pages have the quantile without it
+
     k = len(samples)
     if k < 2:
         raise ValueError(f"student_mean expected at least two draws, got {k}")

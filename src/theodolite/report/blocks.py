@@ -137,12 +137,11 @@ class Cards:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names with what they are, under a heading; `mark` is ``good`` or ``bad`` with a word behind the heading."""
+    """Names with what they are, under a heading."""
 
     title: str
     facts: Mapping[str, Any]
     note: str = ""
-    mark: tuple[str, str] = ("", "")
     block = "facts"
 
 

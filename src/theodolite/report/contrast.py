@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from theodolite.estimates import NOT_NUMBERS
+from theodolite.estimates.quantity import Quantity
 from theodolite.report.page import Cell, Column, Table, cell, number_cell
 
 __all__ = ["difference_table", "is_sure", "sureness"]
@@ -32,9 +33,7 @@ def is_sure(parts: Parts) -> bool:
     return sureness(parts) > 1.96
 
 
-def difference_table(
-    name: str, title: str, rows: Sequence[tuple[Mapping[str, str], str, Parts]], caption: str
-) -> Table:
+def difference_table(name: str, title: str, rows: Sequence[tuple[Quantity, str, Parts]], caption: str) -> Table:
     """A row a quantity: both sides, second less first, and whether that differs from zero.
 
     Args:
@@ -55,11 +54,11 @@ def difference_table(
     return Table(name, title, heads, body, f"{caption} {verdict}{cut}", top=40)
 
 
-def _cells(row: tuple[Mapping[str, str], str, Parts]) -> dict[str, Any]:
+def _cells(row: tuple[Quantity, str, Parts]) -> dict[str, Any]:
     words, where, parts = row
     difference, sure = parts["difference"], is_sure(parts)
     return {
-        "quantity": Cell(words["label"], difference["quantity"], below=words["unit"]),
+        "quantity": Cell(words.label, difference["quantity"], below=words.unit),
         "where": where,
         **{part: number_cell(number) for part, number in parts.items()},
         "n": cell(int(difference["n"])),

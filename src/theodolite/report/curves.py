@@ -17,21 +17,18 @@ from theodolite.estimates import NOT_NUMBERS
 from theodolite.report import palette
 from theodolite.report.density import mean_density
 from theodolite.report.drawing import chart, escaped, is_drawn, named_rows, short, upright, whisker
-from theodolite.report.framing import decades
+from theodolite.report.framing import decades, is_wide
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["Curve", "Mark", "banded", "bars", "curve_of", "density_of", "points", "whiskers"]
+__all__ = ["Curve", "Mark", "bars", "curve_of", "density_of", "plotted", "points"]
 
 Array = NDArray[np.float64]
 Row = Mapping[str, Any]
 
 _SINGLE = 1e-5
 """Share of the largest singular value below which another one is the rounding of float32."""
-
-_WIDE = 30.0
-"""Ratio of the largest to the smallest bar beyond which the axis is logarithmic: the small ones would be flat lines."""
 
 
 @dataclass(frozen=True)
@@ -137,69 +134,52 @@ def density_of(label: str, colour: str, nodes: Sequence[Array], weights: Sequenc
     return [Curve(label, colour, x, mean, np.maximum(mean - margin, 0.0), mean + margin)]
 
 
-def banded(
+def plotted(
     curves: Sequence[Curve],
     across: str,
     up: str,
     *,
+    whiskers: bool = False,
+    joined: bool = True,
+    axis: Mapping[str, Any] | None = None,
     span: tuple[float, float] | None = None,
     logarithmic: bool = False,
-    axis: Mapping[str, Any] | None = None,
+    apart: float = 0.0,
     level: float | None = None,
+    shaded: tuple[float, float] | None = None,
 ) -> Figure | None:
-    """Curves over a logarithmic axis, bands below all lines; None where nothing is finite.
+    """Curves with their intervals, as bands below all lines or as whiskers; None where nothing is finite.
 
     Args:
-        curves: to draw.
-        across: title of that axis.
-        up: title of the other one.
-        span: range of that; as the values have it where it is None.
-        logarithmic: whether that is logarithmic too; ends of intervals below a thousandth of a value are cut there.
-        axis: another axis across, as plotly has it.
+        curves: to draw, with `low` and `high` where they have intervals.
+        across: title of the horizontal axis.
+        up: title of the vertical one.
+        whiskers: every point has its own interval in place of the band; where there is no number there is neither.
+        joined: whether lines join such points; not where places across have no order.
+        axis: the horizontal axis, as plotly has it; logarithmic over all curves where it is None.
+        span: range of the vertical axis; as the values have it where it is None.
+        logarithmic: whether that is logarithmic; ends of intervals below a thousandth of a value are cut there.
+        apart: by how much each curve is moved to the right of the one before, so that whiskers can be told apart; in
+            decades where the axis is logarithmic.
         level: where a dotted line lies, e.g. chance.
+        shaded: ends of a part of the horizontal axis.
     """
     values = np.concatenate([[np.nan], *(curve.y for curve in curves)])
     if not np.isfinite(values).any():
         return None
-    bands = [trace for curve in curves if curve.low is not None for trace in _band(curve, logarithmic)]
-    places = np.concatenate([curve.x for curve in curves])
-    ends = [float(np.log10(edge)) for edge in (places.min(), places.max())] if axis is None else []
-    x, y = axis or {**decades(*ends), "range": ends}, _upward(values, span, logarithmic)
-    shapes = [] if level is None else [_dotted(level)]
-    return chart([*bands, *(_line(curve) for curve in curves)], across, up, x=x, y=y, shapes=shapes)
-
-
-def whiskers(
-    curves: Sequence[Curve],
-    across: str,
-    up: str,
-    *,
-    axis: Mapping[str, Any] | None = None,
-    span: tuple[float, float] | None = None,
-    apart: float = 0.0,
-    level: float | None = None,
-    shaded: tuple[float, float] | None = None,
-    joined: bool = True,
-) -> Figure:
-    """Points with an interval each, and lines through them; where there is no number there is neither.
-
-    Args:
-        curves: to draw, with `low` and `high`.
-        across: title of the horizontal axis.
-        up: title of the vertical one.
-        axis: what else the horizontal axis is, as plotly has it.
-        span: range of the vertical axis; as the values have it where it is None.
-        apart: by how much each curve is moved to the right of the one before, so that intervals can be told apart; in
-            decades where the axis is logarithmic.
-        level: where a dotted line lies, e.g. no change.
-        shaded: ends of a part of the horizontal axis.
-        joined: whether lines join the points; not where places across have no order.
-    """
-    moved = ((n - (len(curves) - 1) / 2) * apart for n in range(len(curves)))
+    if axis is None:
+        places = np.concatenate([curve.x for curve in curves])
+        ends = [float(np.log10(edge)) for edge in (places.min(), places.max())]
+        axis = {**decades(*ends), "range": ends}
+    if whiskers:
+        offsets = ((n - (len(curves) - 1) / 2) * apart for n in range(len(curves)))
+        moved = [(c, c.x * 10**by if axis.get("type") == "log" else c.x + by) for c, by in zip(curves, offsets)]
+        traces = [_with_intervals(curve, x, joined) for curve, x in moved]
+    else:
+        bands = [trace for curve in curves if curve.low is not None for trace in _band(curve, logarithmic)]
+        traces = [*bands, *map(_line, curves)]
     shapes = [*([] if level is None else [_dotted(level)]), *([] if shaded is None else [_shade(*shaded)])]
-    is_log = (axis or {}).get("type") == "log"
-    traces = [_with_intervals(c, c.x * 10**by if is_log else c.x + by, joined) for c, by in zip(curves, moved)]
-    return chart(traces, across, up, x=axis, y={"range": list(span)} if span else None, shapes=shapes)
+    return chart(traces, across, up, x=axis, y=_upward(values, span, logarithmic), shapes=shapes)
 
 
 def _with_intervals(curve: Curve, x: Array, joined: bool) -> dict[str, Any]:
@@ -267,7 +247,7 @@ def bars(marks: Sequence[Mark], up: str) -> Figure | None:
     if not there:
         return None
     values, low, high = (np.array([mark.number[name] for _, mark in there]) for name in ("value", "low", "high"))
-    wide = bool(values.min() > 0 and values.max() > _WIDE * values.min())
+    wide = is_wide(values.min(), values.max())
     low = np.maximum(low, 0.1 * values) if wide else low
     trace = {
         "type": "bar",

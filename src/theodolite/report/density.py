@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MeanDensity", "kernel_density", "mean_density", "silverman", "student_quantile"]
+from theodolite.estimates.student import student_quantile
+
+__all__ = ["MeanDensity", "kernel_density", "mean_density", "silverman"]
 
 Array = NDArray[np.float64]
 
@@ -75,21 +77,6 @@ def silverman(values: Array) -> float:
     low, high = np.quantile(values, [0.25, 0.75])
     spreads = [spread for spread in (float(np.std(values)), float(high - low) / 1.34) if spread > 0]
     return float(0.9 * min(spreads, default=0.0) * len(values) ** -0.2)
-
-
-def student_quantile(freedom: int, probability: float = 0.975) -> float:
-    """Quantile of Student's distribution with `freedom` degrees of freedom.
-
-    With `t = sqrt(freedom) tan θ` the density is proportional to `cos(θ)^(freedom - 1)`, which is integrated
-    numerically.
-
-    Example:
-        >>> round(student_quantile(1), 2), round(student_quantile(15), 3)
-        (12.71, 2.131)
-    """
-    angles = np.linspace(-math.pi / 2, math.pi / 2, 200_001)
-    cumulated = np.cumsum(np.cos(angles) ** (freedom - 1))
-    return math.sqrt(freedom) * math.tan(float(np.interp(probability, cumulated / cumulated[-1], angles)))
 
 
 def _positive(nodes: Any, weights: Any, tolerance: float) -> tuple[Array, Array, float]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from theodolite.report import palette
+from theodolite.report.framing import decades, is_wide
 from theodolite.report.render import FONT
 
 if TYPE_CHECKING:
@@ -15,20 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLOURSCALE",
-    "FONT",
     "categories",
     "chart",
     "contours",
     "escaped",
-    "figure_of",
     "heat",
     "heat_of",
     "is_drawn",
-    "layout_of",
     "lines",
     "named_points",
     "named_rows",
-    "plain_axis",
     "scattered",
     "short",
     "strips",
@@ -39,45 +36,33 @@ __all__ = [
 COLOURSCALE = [[place / (len(palette.SCALE) - 1), tone] for place, tone in enumerate(palette.SCALE)]
 """Of fields, as plotly takes it."""
 
+_LAYOUT = {
+    "template": "none",
+    "font": {"family": FONT, "size": 12, "color": palette.MUTED},
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    "showlegend": False,
+    "separators": ".\u202f",
+    "hovermode": "closest",
+    "hoverdistance": 24,
+}
+"""What all figures look like."""
+
+_AXIS = {
+    "gridcolor": palette.LINE,
+    "zeroline": False,
+    "ticks": "outside",
+    "ticklen": 4,
+    "tickcolor": palette.LINE,
+    "automargin": True,
+    "exponentformat": "power",
+    "minexponent": 5,
+    "separatethousands": True,
+}
+"""What all axes look like."""
+
 _JITTER = 0.22
 """How far points of a strip are moved apart, of the distance of two strips."""
-
-
-def figure_of(traces: Sequence[dict[str, Any]], layout: dict[str, Any]) -> Figure:
-    """A plotly figure of plain traces."""
-    from plotly.graph_objects import Figure
-
-    return Figure(data=list(traces), layout=layout)
-
-
-def layout_of(highlight: int | None = None) -> dict[str, Any]:
-    """What all figures look like; `highlight` is the trace in which the page's script marks a sample, if any."""
-    return {
-        "template": "none",
-        "meta": {} if highlight is None else {"highlight": highlight},
-        "font": {"family": FONT, "size": 12, "color": palette.MUTED},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "showlegend": False,
-        "separators": ".\u202f",
-        "hovermode": "closest",
-        "hoverdistance": 24,
-    }
-
-
-def plain_axis() -> dict[str, Any]:
-    """What all axes look like."""
-    return {
-        "gridcolor": palette.LINE,
-        "zeroline": False,
-        "ticks": "outside",
-        "ticklen": 4,
-        "tickcolor": palette.LINE,
-        "automargin": True,
-        "exponentformat": "power",
-        "minexponent": 5,
-        "separatethousands": True,
-    }
 
 
 def chart(
@@ -93,17 +78,17 @@ def chart(
 
     Args:
         traces: to draw.
-        across: title of the horizontal axis.
+        across: title of the horizontal axis; none where it is empty.
         up: title of the vertical one.
         x: what else the horizontal axis is, as plotly has it.
         y: what else the vertical one is.
-        layout: what else the figure is, e.g. its `margin` or `shapes`.
+        layout: what else the figure is, e.g. its `margin` or `shapes`; of `meta` see `theodolite.report.figures`.
     """
-    axes = {
-        "xaxis": {**plain_axis(), **(x or {}), "title": {"text": across}},
-        "yaxis": {**plain_axis(), **(y or {}), "title": {"text": up}},
-    }
-    return figure_of(traces, {**layout_of(), "margin": {"l": 58, "r": 12, "t": 12, "b": 48}, **axes, **layout})
+    from plotly.graph_objects import Figure
+
+    titles = ({} if not text else {"title": {"text": text}} for text in (across, up))
+    axes = {name: {**_AXIS, **(own or {}), **title} for name, own, title in zip(("xaxis", "yaxis"), (x, y), titles)}
+    return Figure(data=[*traces], layout={**_LAYOUT, "margin": {"l": 58, "r": 12, "t": 12, "b": 48}, **axes, **layout})
 
 
 def short(values: Any, digits: int = 5) -> list[float | None]:
@@ -141,11 +126,7 @@ def is_drawn(row: Mapping[str, Any] | None) -> bool:
 
 
 def lines(
-    curves: Mapping[str, tuple[Any, Any]],
-    colours: Mapping[str, str],
-    across: str,
-    up: str,
-    marked: bool = True,
+    curves: Mapping[str, tuple[Any, Any]], colours: Mapping[str, str], across: str, up: str, marked: bool = True
 ) -> Figure:
     """Curves by name, each `(x, y)` in its colour; `across` and `up` are the titles of the axes."""
     traces = [
@@ -289,9 +270,6 @@ def strips(groups: Mapping[str, Sequence[tuple[str, float]]], limit: float, *, l
         limit: in the unit of the values.
         large: larger points and more ticks, for a figure of the page's width.
     """
-    from theodolite.report.framing import decades
-    from theodolite.report.samples import is_wide
-
     drawn = {name: [(label, x) for label, x in points if math.isfinite(x)] for name, points in groups.items()}
     values = [x for points in drawn.values() for _, x in points]
     if not values:
@@ -314,10 +292,7 @@ def _strip(points: Sequence[tuple[str, float]], row: int, limit: float, large: b
         "mode": "markers",
         "x": short(x for _, x in points),
         "y": short(row + _JITTER * math.sin(2.4 * n) for n in range(len(points))),
-        "marker": {
-            "size": 8 if large else 6,
-            "color": [palette.MODELS[1] if x > limit else below for _, x in points],
-        },
+        "marker": {"size": 8 if large else 6, "color": [palette.MODELS[1] if x > limit else below for _, x in points]},
         "text": [escaped(label) for label, _ in points],
         "hovertemplate": "%{text}<br>%{x:.4g}<extra></extra>",
     }

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from theodolite.report import palette
 from theodolite.report.density import MeanDensity, kernel_density, mean_density, silverman
-from theodolite.report.drawing import escaped, figure_of, layout_of, plain_axis, short, whisker
-from theodolite.report.framing import Frame, central, decades, framed
-from theodolite.report.samples import Listing, Quantities, is_wide
+from theodolite.report.drawing import chart, escaped, short, upright, whisker
+from theodolite.report.framing import Frame, central, decades, framed, is_wide
+from theodolite.report.samples import Listing, Quantities
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -56,22 +56,11 @@ def distribution(listing: Listing, quantity: Quantities) -> Figure | None:
         "error_x": _whisker(frame),
     }
     _point_outwards(points, frame, "right", "left")
-    axis = {
-        **plain_axis(),
-        "showgrid": False,
-        "showline": True,
-        "linecolor": palette.LINE,
-        "nticks": 6 if digits < 8 else 3,
-    }
-    layout = {
-        **layout_of(highlight=2),
-        "margin": {"l": 6, "r": 6, "t": 4, "b": 26},
-        "xaxis": {**axis, **frame.axis},
-        "yaxis": {"visible": False, "range": [-1.12, 1.12], "fixedrange": True},
-        "shapes": _median_line(quantity.summary.get("median")),
-    }
-    edges = [*_edge(frame, y, "right", "left")]
-    return figure_of([outline, points, _ring(), _cut(edges)], layout)
+    traces = [outline, points, _ring(), _cut([*_edge(frame, y, "right", "left")])]
+    ticks = {"showgrid": False, "showline": True, "linecolor": palette.LINE, "nticks": 6 if digits < 8 else 3}
+    up = {"visible": False, "range": [-1.12, 1.12], "fixedrange": True}
+    more = {"margin": {"l": 6, "r": 6, "t": 4, "b": 26}, "shapes": _median_line(quantity.summary.get("median"))}
+    return chart(traces, "", "", x={**ticks, **frame.axis}, y=up, meta={"highlight": 2}, **more)
 
 
 def averaged_spectrum(listing: Listing) -> MeanDensity | None:
@@ -92,18 +81,14 @@ def spectrum_density(listing: Listing, density: MeanDensity) -> Figure:
     mean = _line(sigma, density.mean, palette.INK, 2.6)
     bold = _line([], [], palette.ACCENT, 3.0)
     traces = [*lines, *_band(sigma, density), mean, bold]
-    around_one = density.grid[0] < 0 < density.grid[-1]
     ends = [float(density.grid[0]), float(density.grid[-1])]
-    height = 1.05 * max(float(curve.max()) for curve in (density.mean + _margin_of(density), density.curves))
-    layout = {
-        **layout_of(highlight=len(traces) - 1),
-        "margin": {"l": 54, "r": 12, "t": 12, "b": 52},
-        "xaxis": {**plain_axis(), **decades(*ends), "range": ends, "title": {"text": "singular value σ"}},
-        "yaxis": {**plain_axis(), "range": [0, height], "title": {"text": "density per decade"}},
-        "shapes": [_unit_line()] if around_one else [],
-        "annotations": [_unit_label()] if around_one else [],
-    }
-    return figure_of(traces, layout)
+    margin = 0.0 if density.margin is None else density.margin
+    height = 1.05 * float(max((density.mean + margin).max(), density.curves.max()))
+    x, y = {**decades(*ends), "range": ends}, {"range": [0, height]}
+    more: dict[str, Any] = {"meta": {"highlight": len(traces) - 1}, "margin": {"l": 54, "r": 12, "t": 12, "b": 52}}
+    if density.grid[0] < 0 < density.grid[-1]:
+        more |= {"shapes": [{**upright(1.0, "dot"), "layer": "below"}], "annotations": [_unit_label()]}
+    return chart(traces, "singular value σ", "density per decade", x=x, y=y, **more)
 
 
 def scatter(listing: Listing, across: Quantities, up: Quantities) -> Figure | None:
@@ -126,13 +111,8 @@ def scatter(listing: Listing, across: Quantities, up: Quantities) -> Figure | No
     _point_outwards(points, top, "up", "down")
     sideways = _edge(right, top.places, "right", "left")
     upwards = [(mark_x, mark_y, symbol) for mark_y, mark_x, symbol in _edge(top, right.places, "up", "down")]
-    layout = {
-        **layout_of(highlight=2),
-        "margin": {"l": 60, "r": 12, "t": 12, "b": 52},
-        "xaxis": {**plain_axis(), **right.axis, "title": {"text": _titled(across)}},
-        "yaxis": {**plain_axis(), **top.axis, "title": {"text": _titled(up)}},
-    }
-    return figure_of([points, _cut([*sideways, *upwards]), _ring()], layout)
+    traces, more = [points, _cut([*sideways, *upwards]), _ring()], {"margin": {"l": 60, "r": 12, "t": 12, "b": 52}}
+    return chart(traces, _titled(across), _titled(up), x=right.axis, y=top.axis, meta={"highlight": 2}, **more)
 
 
 def _titled(quantity: Quantities) -> str:
@@ -251,7 +231,7 @@ def _median_line(median: float | None) -> list[dict[str, Any]]:
     if median is None or not math.isfinite(median):
         return []
     line = {"width": 1.5, "color": palette.faded(palette.INK, 0.55)}
-    return [{"type": "line", "x0": median, "x1": median, "y0": -1.0, "y1": 1.0, "line": line, "layer": "below"}]
+    return [{**upright(median, "solid"), "yref": "y", "y0": -1.0, "line": line, "layer": "below"}]
 
 
 def _line(x: Sequence[float | None], y: Any, colour: str, width: float) -> dict[str, Any]:
@@ -268,20 +248,9 @@ def _spectrum_line(listing: Listing, index: int, sigma: Sequence[float | None], 
 def _band(sigma: Sequence[float | None], density: MeanDensity) -> list[dict[str, Any]]:
     if density.margin is None:
         return []
-    margin = _margin_of(density)
-    edges = [
-        _line(sigma, edge, palette.INK, 0.0) for edge in (np.maximum(density.mean - margin, 0.0), density.mean + margin)
-    ]
+    low, high = np.maximum(density.mean - density.margin, 0.0), density.mean + density.margin
+    edges = [_line(sigma, edge, palette.INK, 0.0) for edge in (low, high)]
     return [edges[0], {**edges[1], "fill": "tonexty", "fillcolor": palette.faded(palette.INK, 0.16)}]
-
-
-def _margin_of(density: MeanDensity) -> Array:
-    return np.zeros_like(density.mean) if density.margin is None else density.margin
-
-
-def _unit_line() -> dict[str, Any]:
-    line = {"width": 1, "color": palette.FAINT, "dash": "dot"}
-    return {"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "line": line, "layer": "below"}
 
 
 def _unit_label() -> dict[str, Any]:

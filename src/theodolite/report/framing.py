@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +11,14 @@ from numpy.typing import NDArray
 
 from theodolite.report import palette
 
-__all__ = ["Frame", "central", "decades", "framed", "logarithmic"]
+__all__ = ["Frame", "central", "decades", "framed", "is_wide"]
 
 _FAR = 6.0
 """Beyond so many interquartile ranges from the quartiles a value would squeeze all others into a corner."""
 
 _FEWEST = 8
+_WIDE = 30.0
+"""Ratio of the largest to the smallest value from which a logarithmic scale shows them better."""
 Array = NDArray[np.float64]
 
 
@@ -103,7 +104,6 @@ def decades(low: float, high: float) -> dict[str, Any]:
     return {"type": "log", "tickvals": [10.0**power for power in powers], "ticktext": texts, "minor": minor}
 
 
-def logarithmic(values: Sequence[float], room: float = 0.08) -> dict[str, Any]:
-    """A logarithmic axis around positive values, `room` decades wider at both ends, so that marks are whole."""
-    low, high = math.log10(min(values)) - room, math.log10(max(values)) + room
-    return {**decades(low, high), "range": [low, high]}
+def is_wide(low: float, high: float) -> bool:
+    """Whether values from `low` to `high` are better shown on a logarithmic scale."""
+    return bool(low > 0 and high / low > _WIDE)

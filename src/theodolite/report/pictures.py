@@ -6,7 +6,7 @@ import base64
 import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from theodolite.runs.run import Run
 
-__all__ = ["data_uri", "embedded", "heat_uri", "image_uri", "largest_side", "stored_pictures"]
+__all__ = ["data_uri", "heat_uri", "image_uri", "largest_side", "stored_pictures"]
 
 
 def largest_side(count: int) -> int:
@@ -26,10 +26,7 @@ def image_uri(image: Tensor, value_range: tuple[float, float] = (-1.0, 1.0), sid
     """An image `(channels, height, width)` with values in a range, as a data URI."""
     from theodolite.data.images import picture
 
-    low, high = value_range
-    buffer = io.BytesIO()
-    picture(image, (low, high), side).save(buffer, "PNG")
-    return embedded(buffer.getvalue(), "image/png")
+    return _encoded(picture(image, value_range, side))
 
 
 def data_uri(path: Path | None, side: int = 256) -> str:
@@ -45,8 +42,10 @@ def data_uri(path: Path | None, side: int = 256) -> str:
         with Image.open(path) as image:
             image.load()
             if max(image.size) <= side:
-                return embedded(path.read_bytes(), "image/png" if image.format == "PNG" else f"image/{image.format}")
-            return _reduced(image.convert("RGB"), side)
+                return _embedded(path.read_bytes(), str(image.format))
+            small = image.convert("RGB")
+            small.thumbnail((side, side))
+            return _encoded(small, "JPEG", quality=88)
     except (OSError, UnidentifiedImageError, ValueError):
         return ""
 
@@ -73,22 +72,18 @@ def heat_uri(values: Tensor, side: int = 128) -> str:
     field = values.double().cpu().numpy()
     low, high = np.quantile(field, (0.01, 0.99))
     place = ((field - low) / max(high - low, np.finfo(float).tiny)).clip(0, 1) * (len(palette.SCALE) - 1)
-    stops = np.array([[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in palette.SCALE])
+    stops = np.array([palette.rgb(colour) for colour in palette.SCALE])
     channels = [np.interp(place, range(len(stops)), stops[:, channel]) for channel in range(3)]
     picture = Image.fromarray(np.stack(channels, -1).round().astype(np.uint8))
     cell = max(1, side // max(field.shape))
+    return _encoded(picture.resize((cell * picture.width, cell * picture.height), Image.Resampling.NEAREST))
+
+
+def _encoded(image: Image.Image, format: str = "PNG", **options: Any) -> str:
     buffer = io.BytesIO()
-    picture.resize((cell * picture.width, cell * picture.height), Image.Resampling.NEAREST).save(buffer, "PNG")
-    return embedded(buffer.getvalue(), "image/png")
+    image.save(buffer, format, **options)
+    return _embedded(buffer.getvalue(), format)
 
 
-def _reduced(image: Image.Image, side: int) -> str:
-    image.thumbnail((side, side))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=88)
-    return embedded(buffer.getvalue(), "image/jpeg")
-
-
-def embedded(content: bytes, kind: str) -> str:
-    """A file's content as an address that holds it."""
-    return f"data:{kind.lower()};base64,{base64.b64encode(content).decode('ascii')}"
+def _embedded(content: bytes, format: str) -> str:
+    return f"data:image/{format.lower()};base64,{base64.b64encode(content).decode('ascii')}"

@@ -105,7 +105,7 @@ def _context(page: Page, run: Run) -> dict[str, Any]:
         "drawn": set(drawn),
         "figures": _script_json({name: json.loads(str(plot.to_json())) for name, plot in drawn.items()}),
         "on_card": _script_json(list(linked.on_card) if linked else []),
-        "year": _year(run.info["created"]),
+        "year": (_moment(run.info["created"]) or datetime.datetime.now(tz=datetime.UTC)).year,
         "about": {term.key: term for term in page.glossary if term.key},
         "statuses": STATUSES,
         "palette": palette,
@@ -150,16 +150,12 @@ def _plain_float(value: float) -> str:
 
 
 def _date(text: Any) -> str:
-    try:
-        moment = datetime.datetime.fromisoformat(str(text))
-    except ValueError:
-        return str(text or "")
-    return f"{moment.day} {moment:%B %Y}"
+    moment = _moment(text)
+    return str(text or "") if moment is None else f"{moment.day} {moment:%B %Y}"
 
 
-def _year(text: Any) -> int:
-    """The year of a moment, or this year."""
+def _moment(text: Any) -> datetime.datetime | None:
     try:
-        return datetime.datetime.fromisoformat(str(text)).year
+        return datetime.datetime.fromisoformat(str(text))
     except ValueError:
-        return datetime.datetime.now(tz=datetime.UTC).year
+        return None

@@ -14,22 +14,21 @@ from numpy.typing import NDArray
 
 from theodolite.estimates import NOT_NUMBERS, STATUSES
 from theodolite.report import palette, pictures
-from theodolite.report.page import Card, Cell, Column, Row, Table, Term
-from theodolite.report.rounding import MOST_DIGITS, rounded, shown
+from theodolite.report.framing import is_wide
+from theodolite.report.page import Card, Cell, Column, Row, Table, Term, number_cell, terms_of
+from theodolite.report.rounding import MOST_DIGITS, rounded
 
 if TYPE_CHECKING:
+    from theodolite.estimates.quantity import Quantity
     from theodolite.runs.run import Run
 
-__all__ = ["MOST_SAMPLES", "Listing", "Order", "Quantities", "Sample", "is_wide", "listing_of"]
+__all__ = ["MOST_SAMPLES", "Listing", "Order", "Quantities", "Sample", "listing_of"]
 
 MOST_SAMPLES = 2000
 """Samples drawn and listed one by one; of a larger run every k-th and the ends are, while the summaries use all."""
 
 AT_EACH_END = 4
 """Samples shown at each end of an order."""
-
-_WIDE = 30.0
-"""Ratio of the largest to the smallest value from which a logarithmic scale shows them better."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +41,7 @@ class Quantities:
     """
 
     name: str
-    words: Mapping[str, str]
+    words: Quantity
     family: str
     values: NDArray[np.float64]
     stderr: NDArray[np.float64]
@@ -54,12 +53,12 @@ class Quantities:
     @property
     def label(self) -> str:
         """In pictures."""
-        return self.words["label"]
+        return self.words.label
 
     @property
     def unit(self) -> str:
         """Of the value."""
-        return self.words["unit"]
+        return self.words.unit
 
     @cached_property
     def usable(self) -> NDArray[np.bool_]:
@@ -74,12 +73,10 @@ class Quantities:
 
     def at(self, index: int) -> Cell:
         """Its value at one sample."""
-        value, stderr, status = float(self.values[index]), float(self.stderr[index]), self.statuses[index]
-        if not status:
+        if not self.statuses[index]:
             return Cell("–")
-        entry = {"value": value, "stderr": stderr, "status": status}
-        note = "" if status == "ok" else f"{status}: {STATUSES.get(status, 'unknown status')}"
-        return Cell(shown(value, stderr, status), entry, note)
+        numbers = {"value": float(self.values[index]), "stderr": float(self.stderr[index])}
+        return number_cell({**numbers, "status": self.statuses[index]})
 
     def summarised(self, most: int = MOST_DIGITS) -> dict[str, str]:
         """Median, quartiles and typical error as texts of one precision, with `most` significant digits at most."""
@@ -191,14 +188,8 @@ class Listing:
 
     def summary_table(self, title: str, caption: str = "") -> Table:
         """One row a quantity: median, quartiles, typical error, samples, flagged."""
-        columns = [
-            Column("quantity"),
-            Column("median"),
-            Column("quartiles", spare=True),
-            Column("error", "typical error"),
-            Column("samples", spare=True),
-            Column("flagged"),
-        ]
+        spare = [Column("quartiles", spare=True), Column("error", "typical error"), Column("samples", spare=True)]
+        columns: list[str | Column] = ["quantity", "median", *spare, "flagged"]
         rows = [
             Row([Cell(q.label, q.name, below=q.unit), *q.summary_cells()], variant=q.is_variant)
             for q in self.quantities
@@ -212,23 +203,15 @@ class Listing:
             Row([Cell(s.file, s.id), *(q.at(s.index) for q in self.quantities)], s.index, s.colour, s.pictures)
             for s in self.samples
         ]
-        caption = (
-            ""
-            if len(self.samples) == self.count
-            else (
-                f"Of {self.count} samples, {len(self.samples)} are listed: at even steps, and both ends of the order."
-            )
-        )
+        shown = f"Of {self.count} samples, {len(self.samples)} are listed: at even steps, and both ends of the order."
+        caption = "" if len(self.samples) == self.count else shown
         on = [quantity.name for quantity in on_card]
         more: dict[str, Any] = {"brief": False, "folded": True, "sortable": True, "linked": True, "on_card": on}
         return Table("samples", title, columns, rows, caption, **more)
 
     def glossary(self) -> list[Term]:
         """Every quantity with its meaning, formula and source."""
-        return [
-            Term(q.label, q.words["meaning"], q.unit, q.words["formula"], q.words["source"], q.name)
-            for q in self.quantities
-        ]
+        return terms_of(q.words for q in self.quantities)
 
 
 def listing_of(run: Run, order_by: Sequence[str], shares: Sequence[str] = (), plain: Sequence[str] = ()) -> Listing:
@@ -297,11 +280,6 @@ def _order(quantities: Sequence[Quantities], order_by: Sequence[str]) -> Order |
         values, low, high = np.log(values), math.log(low), math.log(high)
     positions = (values - low) / (high - low) if high > low else np.where(np.isfinite(values), 0.5, np.nan)
     return Order(quantity, positions, places, logarithmic)
-
-
-def is_wide(low: float, high: float) -> bool:
-    """Whether values from `low` to `high` are better shown on a logarithmic scale."""
-    return bool(low > 0 and high / low > _WIDE)
 
 
 def _samples(run: Run, listed: Sequence[str], order: Order | None) -> tuple[Sample, ...]:

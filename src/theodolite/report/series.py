@@ -71,7 +71,6 @@ def curves_of(
     change: Callable[[Any], Any] = lambda values: values,
     least: float | None = None,
     marked: bool = False,
-    points: bool = False,
     about: str = "",
     empty: str = "",
     size: str | int = "mid",
@@ -85,17 +84,16 @@ def curves_of(
         series: what has a curve.
         rows: of the run's table, by series, in order.
         x: the column across.
-        across: title of that axis, logarithmic unless `options` say another.
+        across: title of that axis, logarithmic unless `options` have another `axis`.
         up: title of the other one.
         beside: a word and rows of a second curve, thin, dotted and without band.
         change: applied to values and ends of intervals.
         least: what no value can fall below.
         marked: the points are few, and drawn.
-        points: every point has its own interval in place of the band.
         about: what the figure shows, for those who do not see it; from title, axis and series by default.
         empty: what is said where nothing is a number.
         size: of `theodolite.report.page.Figure`.
-        options: of `theodolite.report.curves.whiskers` for points, otherwise of `banded`.
+        options: of `theodolite.report.curves.plotted`, e.g. `whiskers`.
     """
 
     def draw() -> Plot | None:
@@ -107,7 +105,7 @@ def curves_of(
                 lines += curve_of(others(item), x, label, item.colour, change=change, band=False, dash="dot")
             style: dict[str, Any] = {"change": change, "least": least, "dash": item.dash, "marked": marked}
             lines += curve_of(rows(item), x, item.label, item.colour, **style)
-        return (curves.whiskers if points else curves.banded)(lines, across, up, **options)
+        return curves.plotted(lines, across, up, **options)
 
     about = about or f"{title} against {across}, for {', '.join(item.label for item in series)}"
     return Figure(name, about, draw, title, size=size, empty=empty)

@@ -167,9 +167,7 @@ def _has_moved(both: _Both, rounding: float) -> bool:
     return abs(scaled_difference(_pair(stored, again), rounding)) > 1.96
 
 
-def _by_quantity(
-    both: Sequence[_Both],
-) -> dict[str, list[_Both]]:
+def _by_quantity(both: Sequence[_Both]) -> dict[str, list[_Both]]:
     named: dict[str, list[_Both]] = {}
     for stored, again in both:
         row = stored or again

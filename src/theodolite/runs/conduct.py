@@ -6,11 +6,12 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import theodolite
 from theodolite.errors import DiskError, InputError, in_one_line, path_of, refusing
+from theodolite.estimates.quantity import described
 from theodolite.runs.experiment import Experiment, Sitting
 from theodolite.runs.folder import RunFolder, read_rows
 from theodolite.runs.piece import Piece, doubted, without_numbers
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from theodolite.derivatives import SelfCheck
     from theodolite.maps import LatentMap
 
-__all__ = ["Progress", "conduct", "forecast", "measured", "opened", "prepared", "self_checked", "stamp_of"]
+__all__ = ["Progress", "conduct", "forecast", "measured", "opened", "prepared", "self_checked", "stamp_of", "teller"]
 
 Progress = Callable[[int, int, str], None]
 """Called with (units done, units in all, what is under way); with an empty word at the start."""
@@ -129,6 +130,11 @@ def measured(work: Experiment, unit: str, sitting: Sitting) -> Piece:
     piece = work.measure(unit, sitting)
     rows = without_numbers(piece.rows)
     return replace(piece, rows=rows if sitting.first_order_holds else doubted(rows, work.without_derivatives))
+
+
+def teller(progress: Progress, done: int, total: int, unit: str) -> Callable[[str], None]:
+    """Says what is under way in a unit, see `Sitting.tell`."""
+    return lambda what: progress(done, total, f"{unit}: {what}" if what else unit)
 
 
 def stamp_of(work: Experiment, unit: str, configuration: str) -> str:
@@ -286,7 +292,7 @@ class _Conducted:
 
     def _measure_unit(self, unit: str, record: Mapping[str, Any], done: int, total: int) -> None:
         started = time.monotonic()
-        tell = lambda what: self.progress(done, total, f"{unit}: {what}" if what else unit)  # noqa: E731
+        tell = teller(self.progress, done, total, unit)
         sitting = Sitting(tell, self._piece, record.get("self_check") or {})
         try:
             piece = measured(self.work, unit, sitting)
@@ -343,6 +349,5 @@ class _Conducted:
         return read_run(self.folder.path)
 
     def _described(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
-        from theodolite.estimates.quantity import described
-
-        return described(self.kind.quantities(), dict.fromkeys(names))
+        words = described(self.kind.quantities(), dict.fromkeys(names))
+        return {name: {k: v for k, v in asdict(own).items() if k != "name"} for name, own in words.items()}

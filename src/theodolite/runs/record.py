@@ -192,17 +192,17 @@ def validated(record: dict[str, Any], file: Path, requires: Mapping[str, type] =
     Raises:
         InputError: it lacks one, or one holds something else.
     """
-    for key, kind in requires.items():
+    optional = _WHERE_PRESENT if requires is _ALWAYS else {}
+    for key, kind in {**requires, **optional}.items():
         value: Any = record
         for part in key.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
-        if not isinstance(value, kind):
+        if not isinstance(value, kind) and not (value is None and key in optional):
             raise InputError(
                 f"broken {file}: `{key}` expected to be a {kind.__name__}, got {str(value)[:60]!r}; make the run again "
                 "in another folder"
             )
     if requires is _ALWAYS:
-        _check_optional(record, file)
         _check_lists(record, file)
     return record
 
@@ -215,16 +215,6 @@ def _instead(path: Path, file: Path) -> str:
         return "a folder without run.json" if path.is_dir() else "a file" if path.exists() else "nothing there"
     except OSError as error:  # a name that is too long
         return str(error.strerror).lower()
-
-
-def _check_optional(record: Mapping[str, Any], file: Path) -> None:
-    for name, kind in _WHERE_PRESENT.items():
-        value = record.get(name)
-        if value is not None and not isinstance(value, kind):
-            raise InputError(
-                f"broken {file}: `{name}` expected to be a {kind.__name__}, got {str(value)[:60]!r}; make the run "
-                "again in another folder"
-            )
 
 
 def _check_lists(record: Mapping[str, Any], file: Path) -> None:

@@ -52,7 +52,7 @@ def experiment_of(kind: str) -> type[Experiment]:
     if kind in _REGISTERED:
         return _REGISTERED[kind]
     if kind in SUMMARIES:
-        return import_module(f"theodolite.experiments.{kind}").EXPERIMENT  # type: ignore[no-any-return]
+        return import_module(f"theodolite.experiments.{kind}.experiment").EXPERIMENT  # type: ignore[no-any-return]
     for point in _points():
         if point.name == kind:
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -145,19 +145,15 @@ class Run:
         known = [name for name in self.info["quantities"] if name in there]
         return known + [name for name in there if name not in known]
 
-    def words(self, quantity: str) -> dict[str, str]:
-        """Label, unit, formula, source and meaning of a quantity."""
+    def words(self, quantity: str) -> Quantity:
+        """What people are told of a quantity."""
         entry = self.info["quantities"].get(quantity) or {}
-        empty = described({}, [quantity])[quantity]
-        return {key: str(entry.get(key, text)) for key, text in empty.items()}
+        known = {key: str(entry[key]) for key in ("label", "unit", "formula", "source", "meaning") if key in entry}
+        return replace(described({}, [quantity])[quantity], **known)
 
     def about(self, unit: str) -> dict[str, Any]:
         """What is remembered of a unit beside its numbers."""
         return dict(self._noted(unit)["about"])
-
-    def unit_failures(self, unit: str) -> list[dict[str, str]]:
-        """The parts of a unit that failed: `what` and `reason`."""
-        return list(self._noted(unit)["failed"])
 
     def stamp(self, unit: str) -> str:
         """What decided the numbers of a finished unit, as `theodolite.runs.conduct.stamp_of` has it."""
@@ -174,11 +170,7 @@ class Run:
 
         Example: ``run.rows("local_scaling", sample="cat", sigma=None)``.
         """
-        table = self.table if quantity is None else self._of(quantity)
-        for name, value in where.items():
-            column = table[name]
-            table = table.filter(pc.is_null(column) if value is None else pc.equal(column, value))
-        return list(table.to_pylist())
+        return list(self._at(quantity, where).to_pylist())
 
     @cached_property
     def derived_rows(self) -> list[Row]:
@@ -203,6 +195,13 @@ class Run:
                 if row["status"] not in NOT_NUMBERS:
                     column[place[row["unit"]]] = row["value"]
         return values
+
+    def _at(self, quantity: str | None, where: Mapping[str, Any]) -> pa.Table:
+        """The part of the table of a quantity, or all of it, in which these columns have these values."""
+        table = self.table if quantity is None else self._of(quantity)
+        for name, value in where.items():
+            table = table.filter(pc.is_null(table[name]) if value is None else pc.equal(table[name], value))
+        return table
 
     def _of(self, quantity: str) -> pa.Table:
         if quantity not in self._by_quantity:
@@ -231,9 +230,7 @@ class Run:
         Raises:
             InputError: the quantity was not measured.
         """
-        table = self._of(quantity)
-        for name, value in where.items():
-            table = table.filter(pc.is_null(table[name]) if value is None else pc.equal(table[name], value))
+        table = self._at(quantity, where)
         return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
 
     def estimate(self, quantity: str, **where: Any) -> Estimate:
@@ -310,12 +307,9 @@ class Run:
 
     def picture(self, unit: str, name: str = "") -> Path | None:
         """A picture of a unit; None where there is none that can be shown safely: no link, no device, of usual size."""
-        return self.derived_picture(f"{unit}.{name}" if name else unit)
-
-    def derived_picture(self, name: str) -> Path | None:
-        """A picture below `pictures/` by its name without ending, as `picture` gives one of a unit."""
-        path = picture_path(self.path, name)
-        if path.parent.is_symlink() or path.name != f"{name}.png" or "/" in name or not regular(path):
+        path = picture_path(self.path, unit, name)
+        whole = f"{unit}.{name}" if name else unit
+        if path.parent.is_symlink() or path.name != f"{whole}.png" or "/" in whole or not regular(path):
             return None
         return path if path.stat().st_size <= _LARGEST_PICTURE and 0 < max(_size(path)) <= _LARGEST_SIDE else None
 
@@ -327,7 +321,7 @@ class Run:
         """
         return list(read_table(self.path / f"{name}.parquet").to_pylist())
 
-    def summary(self, over: str = "unit") -> list[dict[str, Any]]:
+    def summary(self) -> list[dict[str, Any]]:
         """One entry a quantity: `quantity, label, unit, median, low, high, median_stderr, count, flagged`.
 
         `low` and `high` are the quartiles over units and `median_stderr` is the median of their standard errors.
@@ -339,7 +333,7 @@ class Run:
         entries = []
         for quantity in self.quantities:
             column = self.column(quantity)
-            measured = np.array([unit is not None for unit in column[over]], dtype=bool)
+            measured = np.array([unit is not None for unit in column["unit"]], dtype=bool)
             usable = measured & np.isfinite(column["value"]) & ~np.isin(column["status"].astype(str), NOT_NUMBERS)
             if not measured.any():
                 continue
@@ -349,8 +343,8 @@ class Run:
             entries.append(
                 {
                     "quantity": quantity,
-                    "label": words["label"],
-                    "unit": words["unit"],
+                    "label": words.label,
+                    "unit": words.unit,
                     "median": float(median),
                     "low": float(low),
                     "high": float(high),

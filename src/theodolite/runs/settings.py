@@ -177,10 +177,14 @@ class Setting:
             return [option, "0"] if self.zero_means_none else []
         if self.kind is bool:
             return [option] if value else [f"--no-{self.name.replace('_', '-')}"]
+        return [option, self.as_text(value)]
+
+    def as_text(self, value: Any) -> str:
+        """The value in one word: entries of a list between commas."""
         if not self.many:
-            return [option, _text(value)]
+            return _text(value)
         flat = [item for entry in value for item in (entry if isinstance(entry, list) else [entry])]
-        return [option, ",".join(_text(item).replace(",", r"\,") for item in flat)]
+        return ",".join(_text(item).replace(",", r"\,") for item in flat)
 
     def checked_default(self) -> Any:
         """The default with the types of JSON; None of a required setting."""
@@ -238,11 +242,9 @@ def _parsed(text: str) -> float | int | str:
 
 
 def _text(value: Any) -> str:
-    return (
-        f"{value:.17g}"
-        if isinstance(value, float) and float(f"{value:g}") != value
-        else (f"{value:g}" if isinstance(value, float) else str(value))
-    )
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:g}" if float(f"{value:g}") == value else f"{value:.17g}"
 
 
 MODEL = Argument("model", "A folder, a hub id, zoo:NAME, or package.module:factory; see `theodolite survey --help`.")
@@ -281,9 +283,7 @@ GROUP = Setting(
 SEED = Setting(name="seed", help="Of every random draw.", default=0, kind=int)
 DEVICE = Setting(name="device", help="As in torch, e.g. cuda or cuda:1; cpu by default.", role="places")
 DTYPE = Setting(
-    name="dtype",
-    help="By default as stored, half precision up-cast to float32.",
-    choices=("float32", "float64"),
+    name="dtype", help="By default as stored, half precision up-cast to float32.", choices=("float32", "float64")
 )
 SUBFOLDER = Setting(name="subfolder", help="Of the model's folder or hub repository, e.g. vae or unet.", role="places")
 REVISION = Setting(name="revision", help="Of the hub repository.", role="places")

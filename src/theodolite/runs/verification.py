@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import theodolite
 from theodolite.errors import InputError, in_one_line
 from theodolite.runs.comparison import Check, Comparison
-from theodolite.runs.conduct import Progress, measured, opened, prepared, stamp_of
+from theodolite.runs.conduct import Progress, measured, opened, prepared, stamp_of, teller
 from theodolite.runs.experiment import Experiment, Sitting
 from theodolite.runs.piece import Piece
 from theodolite.runs.record import differences, plain
@@ -193,7 +193,7 @@ class _Bench:
         pieces, failed = {}, []
         progress(0, len(units), "")
         for done, unit in enumerate(units):
-            sitting = Sitting(_teller(progress, done, len(units), unit), self.run.piece, self._self_check)
+            sitting = Sitting(teller(progress, done, len(units), unit), self.run.piece, self._self_check)
             try:
                 pieces[unit] = self._measured(unit, sitting)
             except (Exception, SystemExit) as error:  # whatever a model raises is what is to be told of the run
@@ -271,10 +271,6 @@ def _is_named(value: Any) -> bool:
 
 def _why_not(run: Run, named: bool) -> str:
     return f"a run of {run.kind} has no setting `dtype`" if named else "the model was given as an object"
-
-
-def _teller(progress: Progress, done: int, total: int, unit: str) -> Callable[[str], None]:
-    return lambda what: progress(done, total, f"{unit}: {what}" if what else unit)
 
 
 def _refuse_another(run: Run, work: Experiment, drawn: Sequence[str]) -> None:

@@ -44,14 +44,14 @@ def test_the_folder_holds_maps_masks_and_numbers(run):
     assert maps[0]["gain"].shape == (16, 16)
     again = found_in(*(torch.stack([arrays[name] for arrays in maps]) for name in ("curvature", "detail")))
     assert torch.equal(again.mask, hot.hotspots.mask)
-    assert all(run.derived_picture(f"{sample}.overlay").stat().st_size > 100 for sample in hot.samples)
+    assert all(run.picture(sample, "overlay").stat().st_size > 100 for sample in hot.samples)
     derived = run.rows(unit=None)
     of_all = [row for row in derived if row["sample"] is None and not row["quantity"].endswith("_threshold")]
     assert {row["quantity"] for row in of_all} == set(hot.hotspots.shares)
     assert {row["part"] for row in of_all} == {"value", "null", "excess", "change"}
     assert len(derived) == 2 + 4 * 5 + 4 * 5
     assert "subspace_lc" in run.quantities
-    assert run.words("subspace_lc")["formula"] == "‖v₁(z) − v₁(z′)‖ / ‖z − z′‖"
+    assert run.words("subspace_lc").formula == "‖v₁(z) − v₁(z′)‖ / ‖z − z′‖"
     (table,) = (table for table in run.experiment.page(run).tables if table.name == "images")
     shares = [entry["wasted_share"]["value"] for entry in table.as_json()]
     assert shares == sorted(shares, reverse=True)
@@ -66,7 +66,7 @@ def test_an_interrupted_run_goes_on_to_equal_tables(tiny, run, photos, tmp_path)
         hotspots(tiny.make(), photos, tmp_path / "run", progress=stop, **QUICK)
     kept = read_run(tmp_path / "run")
     assert (kept.status, hotspots_of(kept).samples) == ("interrupted", ("00", "01"))
-    assert kept.derived_picture("01.overlay").exists()
+    assert kept.picture("01", "overlay").exists()
     again = hotspots(tiny.make(), photos, tmp_path / "run", **QUICK)
     assert again.status == "complete"
     assert repr(again.table.to_pylist()) == repr(run.table.to_pylist())  # NaN is not equal to itself

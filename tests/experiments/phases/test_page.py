@@ -63,7 +63,7 @@ def test_the_page_shows_every_picture_and_number(run):
     levels = [Level(run.piece(unit)) for unit in run.units]
     shown = sum(len(cells) for level in levels for cells in level.piece.about["pictured"])
     assert len(Plots(text).pictures) == shown + sum(len(level.curves) for level in levels)
-    assert all(run.words(name)["label"] in text for name in levels[0].numbers)
+    assert all(run.words(name).label in text for name in levels[0].numbers)
     assert run.info["command"].split(" --out")[0] in text
     assert "region" in text
 

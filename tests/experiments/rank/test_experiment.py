@@ -12,7 +12,7 @@ from PIL import Image
 import theodolite
 from theodolite.diffusability import models, rank_models
 from theodolite.errors import InputError
-from theodolite.experiments.rank import ranking_of
+from theodolite.experiments.rank.experiment import ranking_of
 from theodolite.runs import read_run
 from theodolite.runs.functions import function_of
 
@@ -88,7 +88,7 @@ def test_the_one_table_holds_curves_gaps_and_pairs(three):
 
 
 def test_every_quantity_has_words(three):
-    assert all(three.words(name)["label"] != name for name in three.quantities)
+    assert all(three.words(name).label != name for name in three.quantities)
 
 
 def test_an_interrupted_ranking_keeps_what_is_finished(monkeypatch, tmp_path, rank, three):

@@ -12,7 +12,7 @@ import theodolite
 from theodolite import survey
 from theodolite.descriptors.registry import REGISTRY
 from theodolite.errors import InputError
-from theodolite.experiments.survey import EXPERIMENT
+from theodolite.experiments.survey.experiment import EXPERIMENT
 from theodolite.runs import folder as store
 from theodolite.runs import read_run
 from theodolite.runs.conduct import _Conducted

@@ -8,7 +8,7 @@ import pytest
 
 from theodolite import survey
 from theodolite.errors import InputError
-from theodolite.experiments.survey import EXPERIMENT
+from theodolite.experiments.survey.experiment import EXPERIMENT
 from theodolite.runs import read_run
 from theodolite.runs.conduct import forecast
 

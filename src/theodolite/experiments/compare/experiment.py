@@ -10,7 +10,7 @@ from theodolite.data.models import check_model
 from theodolite.errors import InputError, path_of
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.images import ImageExperiment, usual_size
-from theodolite.experiments.survey.experiment import DESCRIPTORS, known_descriptors
+from theodolite.experiments.survey.experiment import DESCRIPTORS, known_descriptors, spectrum_of
 from theodolite.runs.experiment import Derived, Piece, Row, Sitting, number, numbers
 from theodolite.runs.record import is_run
 from theodolite.runs.settings import BUDGET, DATA, DEVICE, DTYPE, GROUP, LIMIT, SEED, SIZE, Argument, Setting
@@ -304,9 +304,7 @@ class Compare(ImageExperiment):
         seed = self.probe_seed(unit)
         chart = Chart(model.decoder, z, effort=self.effort, generator=seed, exact_second=sitting.second_order_holds)
         measured = measured_at(chart, self.descriptors, seed)
-        if chart.has_spectrum:
-            arrays[f"spectrum/{side}/nodes"] = chart.spectrum.nodes[0]
-            arrays[f"spectrum/{side}/weights"] = chart.spectrum.weights[0]
+        arrays |= spectrum_of(chart, f"spectrum/{side}")
         return measured
 
     @classmethod

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from theodolite.diffusability.affine import FITS
 from theodolite.estimates import NOT_NUMBERS
+from theodolite.estimates.quantity import Quantity, described
 from theodolite.report import page as kit
 from theodolite.report import palette
 from theodolite.report.contrast import difference_table, is_sure, sureness
-from theodolite.report.pictures import data_uri, largest_side
+from theodolite.report.pictures import largest_side, stored_pictures
 from theodolite.report.series import Series, curves_of, legend_of
 
 if TYPE_CHECKING:
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["page"]
 
-Words = Mapping[str, Mapping[str, str]]
+Words = Mapping[str, Quantity]
 
 _COLOURS = {"first": palette.MODELS[0], "second": palette.MODELS[1]}
 _CARDS = 12
+_MOST_NAMES = 16
+"""Names of channels that a narrow screen can show without one covering the next."""
 _CURVE = 12
 """Places beyond which the numbers of a quantity are a curve: each point of it tells less than a number of its own."""
 _CLOSE = 0.01
@@ -47,7 +50,7 @@ def page(run: Run) -> kit.Page:
         facts |= {"Images": len(samples)}
         sections += [_latents(run), _noise(run), _spectra(run, samples), _images(run, samples)]
     described = [kit.Facts(f"The {side} one", model) for side, model in zip(_COLOURS, run.info["models"])]
-    terms = [kit.Term(w["label"], w["meaning"], w["unit"], w["formula"], w["source"], key) for key, w in words.items()]
+    terms = kit.terms_of(words.values())
     shown = [section for section in sections if section.blocks]
     return kit.Page("What differs?", facts, _readings(run, rows, words), shown, described, terms)
 
@@ -56,7 +59,6 @@ def _words(run: Run) -> Words:
     """What every number is called; of runs, as their own kind calls it."""
     if not run.info["of_runs"]:
         return {quantity: run.words(quantity) for quantity in run.quantities}
-    from theodolite.estimates.quantity import described
     from theodolite.runs.registry import experiment_of
 
     return described(experiment_of(run.info["models"][0]["kind"]).quantities(), run.quantities)
@@ -86,7 +88,7 @@ def _readings(run: Run, rows: Sequence[Mapping[str, Row]], words: Words) -> list
     sentences = [f"{len(sure)} of {len(rows)} compared quantities differ by more than chance, one by one at 95 %."]
     if sure:
         first = sure[0]["difference"]
-        label, place = words[first["quantity"]]["label"], _place(first)
+        label, place = words[first["quantity"]].label, _place(first)
         text = f"Most surely {label}{f' ({place})' if place else ''}: second less first"
         sentences.append(f"{text} {kit.number_cell(first)}, from {kit.number_cell(sure[0]['first'])}.")
     return [*sentences, *_latent_reading(run)]
@@ -138,10 +140,10 @@ def _latents(run: Run) -> kit.Section:
         x="channel",
         across="channel",
         up="unexplained",
-        points=True,
+        whiskers=True,
         joined=False,
         apart=0.6 / max(1, len(fits)),
-        axis={"tickformat": "d", "nticks": 16},
+        axis={"tickvals": channels[:: 1 + len(channels) // _MOST_NAMES]},
     )
     text = (
         "What the best map from the first latents to the second leaves, as a share of the second's variance. 0: one "
@@ -160,27 +162,12 @@ def _noise(run: Run) -> kit.Section:
     curves = {part: run.rows("resolved", part=part) for part in (*_COLOURS, "difference")} if has else {}
     sides = [Series(side, side, colour) for side, colour in _COLOURS.items()]
     options: dict[str, Any] = {"x": "tau", "across": "noise variance / variance of the space, τ"}
-    hidden: dict[str, Any] = {"change": lambda share: 1 - share, "span": (-0.02, 1.02)}
-    change = [Series("second less first", "difference", palette.INK)]
+    hidden = {**options, "up": "MMSE / V", "change": lambda share: 1 - share, "span": (-0.02, 1.02)}
+    changed = {**options, "up": "second less first", "change": operator.neg}
+    difference = [Series("second less first", "difference", palette.INK)]
     figures = [
-        curves_of(
-            "hidden",
-            "Variance hidden so far, MMSE / V",
-            sides,
-            lambda side: curves[side.key],
-            up="MMSE / V",
-            **hidden,
-            **options,
-        ),
-        curves_of(
-            "change",
-            "Its difference",
-            change,
-            lambda side: curves[side.key],
-            up="second less first",
-            change=operator.neg,
-            **options,
-        ),
+        curves_of("hidden", "Variance hidden so far, MMSE / V", sides, lambda side: curves[side.key], **hidden),
+        curves_of("change", "Its difference", difference, lambda side: curves[side.key], **changed),
     ]
     text = [
         PARAGRAPHS["gap"][0],
@@ -202,14 +189,14 @@ def _spectra(run: Run, samples: Sequence[str]) -> kit.Section:
 
 
 def _densities(run: Run, samples: Sequence[str]) -> Plot | None:
-    from theodolite.report.curves import banded, density_of
+    from theodolite.report.curves import density_of, plotted
 
     arrays = [run.arrays(sample) for sample in samples]
     curves = []
     for side, colour in _COLOURS.items():
         nodes, weights = ([a[f"spectrum/{side}/{what}"].numpy() for a in arrays] for what in ("nodes", "weights"))
         curves += density_of(side, colour, nodes, weights)
-    return banded(curves, "singular value σ", "density per decade") if curves else None
+    return plotted(curves, "singular value σ", "density per decade") if curves else None
 
 
 def _images(run: Run, samples: Sequence[str]) -> kit.Section:
@@ -222,7 +209,7 @@ def _images(run: Run, samples: Sequence[str]) -> kit.Section:
     cards = []
     for sample in order[:_CARDS]:
         texts = {"": "as both saw it", **{s: f"from the {s}" for s in _COLOURS}, "difference": "second less first"}
-        pictures = [(data_uri(run.picture(sample, n), side), f"{files[sample]} {t}") for n, t in texts.items()]
+        pictures = stored_pictures(run, [(sample, name, f"{files[sample]} {t}") for name, t in texts.items()], side)
         facts = [("Moved (RMS)", kit.number_cell(moved[sample]))]
         facts += [(f"Error of the {name}", kit.number_cell(errors.get((sample, name)))) for name in _COLOURS]
         cards.append(kit.Card(files[sample], pictures, facts))

@@ -1,5 +1,1 @@
 """`decouple`: do scaling, rotation and detail of a sampler come apart under conditions that it never saw?"""
-
-from theodolite.experiments.decouple.experiment import EXPERIMENT
-
-__all__ = ["EXPERIMENT"]

@@ -9,7 +9,7 @@ from theodolite.estimates.quantity import Quantity
 from theodolite.report import page as kit
 from theodolite.report import palette
 from theodolite.report.drawing import scattered
-from theodolite.report.pictures import data_uri, stored_pictures
+from theodolite.report.pictures import stored_pictures
 from theodolite.report.rounding import shown
 from theodolite.report.series import Series, points_of
 from theodolite.runs.rows import crossed, where
@@ -209,13 +209,12 @@ def _hotspots(pairs: Pairs, rows: list[Row]) -> kit.Section:
 
 
 def _hot_card(pairs: Pairs, rows: list[Row], pair: str) -> kit.Card:
-    pictures, facts = [], []
-    for kind, prompt in zip(_COLOURS, pairs.prompts[pair]):
-        path = pairs.run.derived_picture(f"{pair}.{kind}.overlay")
-        pictures += [(data_uri(path), f"hotspots under {prompt}")] if path else []
+    prompts, facts = [*zip(_COLOURS, pairs.prompts[pair])], []
+    names = [(pair, f"{kind}.overlay", f"hotspots under {prompt}") for kind, prompt in prompts]
+    for kind, prompt in prompts:
         hot, off = (100 * where(rows, quantity=n, condition=kind)[0]["value"] for n in ("area", "wasted_area"))
         facts.append((f"{prompt}, {kind}", f"{hot:.0f} %, wasted {off:.0f} %"))
-    return kit.Card(pair, pictures, facts)
+    return kit.Card(pair, stored_pictures(pairs.run, names), facts)
 
 
 def _samples(pairs: Pairs) -> list[kit.Card]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from theodolite.data.overlays import overlay
 from theodolite.descriptors.decoupling import subspace_dimension
 from theodolite.detection import Hotspots
 from theodolite.detection.claim_columns import Columns
@@ -19,7 +18,7 @@ from theodolite.detection.claims import Claim, claims
 from theodolite.detection.hotspot_shares import paired_hotspots
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
-from theodolite.experiments.hotspots.shares import PARTS
+from theodolite.experiments.hotspots.shares import overlaid, share_rows
 from theodolite.runs.experiment import Row, number
 
 if TYPE_CHECKING:
@@ -123,21 +122,16 @@ class Pairs:
     def hotspot_rows(self) -> Iterator[Row]:
         """Shares by condition with their parts, then those of the pairs that have most."""
         for kind, side in self.hotspots.items():
-            for name, share in side.shares.items():
-                parts = {"value": share, **share.parts}
-                yield from (number(name, parts[part], part=part, condition=kind) for part in PARTS)
+            yield from share_rows(side, condition=kind)
             for pair, place in self.hottest.items():
                 for name in ("area", "wasted_area"):
                     yield number(name, side.images[name], place, part="value", condition=kind, pair=pair)
 
     def overlays(self) -> dict[str, Image]:
         """The pictures of the pairs that have most, with their hotspots; none where the grid is no plane."""
-        from PIL import Image
-
-        drawn = {}
-        for pair, kind in ((pair, kind) for pair in self.hottest for kind in ("normal", "unusual")):
-            file, place, side = self.run.picture(pair, kind), self.hottest[pair], self.hotspots[kind]
-            if file is not None and side.mask.ndim == 3:
-                with Image.open(file) as picture:
-                    drawn[f"{pair}.{kind}.overlay"] = overlay(picture, side.mask[place], side.wasted[place], 192)
-        return drawn
+        drawn = {
+            f"{pair}.{kind}.overlay": overlaid(self.run, pair, kind, self.hotspots[kind], place, 192)
+            for pair, place in self.hottest.items()
+            for kind in ("normal", "unusual")
+        }
+        return {name: picture for name, picture in drawn.items() if picture is not None}

@@ -12,7 +12,7 @@ from theodolite.detection.scores import Score, score_of
 from theodolite.experiments.images import RunImage, run_images
 from theodolite.report import page as kit
 from theodolite.report import palette
-from theodolite.report.pictures import data_uri, largest_side
+from theodolite.report.pictures import largest_side, stored_pictures
 from theodolite.report.series import Series, curves_of, legend_of, points_of
 
 if TYPE_CHECKING:
@@ -164,10 +164,8 @@ def _card(it: _View, image: RunImage, above: list[str]) -> kit.Card:
         ("p by source", _p(it, "p_value_by_source", image)),
         *([("Label", _LABELS[it.labels[image.sample]])] if image.sample in it.labels else []),
     ]
-    pair = [
-        (data_uri(it.run.picture(image.sample, name), side), f"{image.file}{how}")
-        for name, how in (("", " as the model saw it"), ("reconstruction", ", reconstructed"))
-    ]
+    texts = {"": f"{image.file} as the model saw it", "reconstruction": f"{image.file}, reconstructed"}
+    pair = stored_pictures(it.run, [(image.sample, name, text) for name, text in texts.items()], side)
     note = f"Above {len(above)} of {len(it.scores)} thresholds{': ' + '; '.join(above) if above else ''}."
     return kit.Card(image.file, pair, facts, palette.MODELS[1] if label in above else _PLAIN, note)
 
@@ -205,7 +203,7 @@ def _levels(it: _View) -> list[kit.Section]:
         x="sigma",
         across="noise level σ",
         up="AUROC",
-        points=True,
+        whiskers=True,
         axis=axis,
         apart=_APART * math.log10(sigmas[-1] / sigmas[0]),
         span=(-0.02, 1.02),

@@ -1,5 +1,1 @@
 """`guide`: a diffusion model guided by a reward of its local scaling, beside controls that push as hard."""
-
-from theodolite.experiments.guide.experiment import EXPERIMENT
-
-__all__ = ["EXPERIMENT"]

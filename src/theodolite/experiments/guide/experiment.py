@@ -89,11 +89,7 @@ class Guide(Experiment):
         Setting(name="steps", default=12, kind=int, least=1, help="Of the sampler."),
         Setting(name="guidance", default=1.5, kind=float, help="Classifier-free, of the zoo's models; 1 for none."),
         Setting(
-            name="level",
-            default=0.1,
-            kind=float,
-            above=0,
-            help="Of a pixel model: noise of its map, in units of data.",
+            name="level", default=0.1, kind=float, above=0, help="Of a pixel model: noise of its map, in units of data."
         ),
         SEED,
         SUBFOLDER,
@@ -124,7 +120,7 @@ class Guide(Experiment):
 
         model = self.given["model"]
         if isinstance(model, str | os.PathLike):
-            model = load(model, **{name: self.given[name] for name in ("subfolder", "revision", "device")})
+            model = load(model, **self.loading())
         self.subject: Subject = subject_of(model, self.given["level"])
         self.device: torch.device = self.subject.device
         if self.given_reward is not None and self.given_reward.shape != self.subject.shape:

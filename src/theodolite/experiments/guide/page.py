@@ -8,7 +8,6 @@ from theodolite.errors import InputError
 from theodolite.experiments.guide.experiment import unit_of
 from theodolite.experiments.guide.reading import REWARDS, Guidance, readings, signed
 from theodolite.report import page as kit
-from theodolite.report.framing import logarithmic
 from theodolite.report.pictures import data_uri
 from theodolite.report.series import Series, curves_of, legend_of
 from theodolite.steering.sweep import QUANTITIES
@@ -83,7 +82,7 @@ def _strips(it: Guidance) -> kit.Section:
 
 def _over_rho(it: Guidance, name: str, quantity: str, title: str, up: str, about: str, **options: Any) -> kit.Figure:
     """A quantity over the scales, a line a reward, with 95 % intervals; no mark where there is no number."""
-    axes: dict[str, Any] = {"x": "rho", "across": "rho", "up": up, "axis": {"tickvals": it.rhos}, "points": True}
+    axes: dict[str, Any] = {"x": "rho", "across": "rho", "up": up, "axis": {"tickvals": it.rhos}, "whiskers": True}
     axes |= {"apart": _ASIDE * (it.rhos[-1] - it.rhos[0]), "about": about, **options}
     return curves_of(name, title, it.series, lambda item: it.along(item.key, quantity), **axes)
 
@@ -163,7 +162,6 @@ def _reward(it: Guidance) -> kit.Section:
     rows = [[kit.Cell(REWARDS[name].label, name), *record] for name, record in records.items()]
     levels = it.run.about("reward-scaling").get("levels", ())
     options: dict[str, Any] = {"span": (-0.35, 1.05), "level": 0.0, "shaded": tuple(levels) or None}
-    axis = logarithmic([row["sigma"] for rows in records.values() for row in rows])
     figure = curves_of(
         "held-out",
         "",
@@ -172,8 +170,7 @@ def _reward(it: Guidance) -> kit.Section:
         x="sigma",
         across="noise level sigma",
         up="Spearman, held out",
-        axis=axis,
-        points=True,
+        whiskers=True,
         about=label,
         **options,
     )

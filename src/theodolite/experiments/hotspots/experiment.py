@@ -11,16 +11,7 @@ from theodolite.errors import InputError, path_of, refusing
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.images import ImageExperiment, different_folders, in_one
 from theodolite.runs.experiment import Derived, Piece, Sitting, numbers
-from theodolite.runs.settings import (
-    DATA,
-    GROUP,
-    LIMIT,
-    LOADING,
-    MODEL,
-    SEED,
-    SIZE,
-    Setting,
-)
+from theodolite.runs.settings import DATA, GROUP, LIMIT, LOADING, MODEL, SEED, SIZE, Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,20 +75,17 @@ class HotspotsExperiment(ImageExperiment):
 
     def find(self) -> ImageSet:
         """The images of both folders as one set, from their sources in turn."""
-        from theodolite.data import find_images, sources_of, spread
-        from theodolite.data.sources import several_sources
+        from theodolite.data.sources import several_sources, sourced_images
 
         limit, group = self.given["limit"], self.given["group"]
         folders = self._folders()
-        sets = [find_images(folder, None, name) for folder, name in zip(folders, ("data", "reference"))]
-        sources = [sources_of([image.file for image in images.files], group) for images in sets]
-        used = spread(sources[-1], sources[-1], limit)
-        several_sources(used, folders[-1], limit, "--reference or --group")  # thresholds come from them
-        chosen = [spread(images.files, names, limit) for images, names in zip(sets, sources)]
+        parts = [sourced_images(folder, group, limit, name) for folder, name in zip(folders, ("data", "reference"))]
+        several_sources(parts[-1][1], folders[-1], limit, "--reference or --group")  # thresholds come from them
+        sets = [images for images, _ in parts]
         if len(sets) == 1:
-            self.roles = {image.sample: "image" for image in chosen[0]}
-            return replace(sets[0], files=tuple(chosen[0]))
-        images, self.roles = in_one(sets, dict(zip(("image", "reference"), chosen)))
+            self.roles = {image.sample: "image" for image in sets[0].files}
+            return sets[0]
+        images, self.roles = in_one(sets, {"image": sets[0].files, "reference": sets[1].files})
         return images
 
     def _folders(self) -> Sequence[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from theodolite.estimates import Estimate
     from theodolite.runs.run import Run
 
-__all__ = ["PARTS", "QUANTITIES", "SHARES", "HotspotRun", "hotspots_of", "with_direction"]
+__all__ = ["QUANTITIES", "SHARES", "HotspotRun", "hotspots_of", "overlaid", "share_rows", "with_direction"]
 
 SHARES = (
     Quantity("area", "Hotspots", "% of cells", "curvature > 95 % quantile", "Liang, Chen and Lai 2026; derived here"),
@@ -71,24 +71,37 @@ class HotspotRun:
     def rows(self) -> list[Row]:
         """Thresholds, then shares of all images with their parts, then those of each image."""
         rows = [number(f"{name}_threshold", one, part="value") for name, one in self.hotspots.thresholds.items()]
-        for name, share in self.hotspots.shares.items():
-            rows += [number(name, share[part] if part != "value" else share, part=part) for part in PARTS]
+        rows += share_rows(self.hotspots)
         for place, sample in enumerate(self.samples):
             rows += [number(name, e, place, sample=sample, part="value") for name, e in self.hotspots.images.items()]
         return rows
 
     def overlays(self) -> dict[str, Image]:
         """Every image with its hotspots drawn over it, where the grid is a plane."""
-        return dict(self._overlays())
+        drawn = (
+            (sample, overlaid(self.run, sample, "reconstruction", self.hotspots, n))
+            for n, sample in enumerate(self.samples)
+        )
+        return {f"{sample}.overlay": picture for sample, picture in drawn if picture is not None}
 
-    def _overlays(self) -> Iterator[tuple[str, Image]]:
-        from PIL import Image
 
-        for sample, mask, wasted in zip(self.samples, self.hotspots.mask, self.hotspots.wasted):
-            file = self.run.picture(sample, "reconstruction")
-            if mask.ndim == 2 and file is not None:
-                with Image.open(file) as picture:
-                    yield f"{sample}.overlay", overlay(picture, mask, wasted)
+def share_rows(hot: Hotspots, **coordinates: Any) -> list[Row]:
+    """Shares over all images, each with its parts."""
+    parts = (
+        (name, part, share if part == "value" else share[part]) for name, share in hot.shares.items() for part in PARTS
+    )
+    return [number(name, estimate, part=part, **coordinates) for name, part, estimate in parts]
+
+
+def overlaid(run: Run, unit: str, name: str, hot: Hotspots, place: int, side: int = 256) -> Image | None:
+    """A picture of a unit with its hotspots drawn over it; None where it has none, or the grid is no plane."""
+    from PIL import Image
+
+    file = run.picture(unit, name)
+    if file is None or hot.mask.ndim != 3:
+        return None
+    with Image.open(file) as picture:
+        return overlay(picture, hot.mask[place], hot.wasted[place], side)
 
 
 def with_direction(run: Run) -> tuple[dict[str, list[RunImage]], list[str]]:

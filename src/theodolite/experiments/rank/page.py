@@ -303,10 +303,7 @@ def _predictors(view: _View) -> list[kit.Section]:
     if not names:
         return []
     rows = [[model.cell, *(kit.number_cell(view.of(name, model)) for name in names)] for model in view.models]
-    columns = [
-        kit.Column("model"),
-        *(kit.Column(name, run.words(name)["label"], run.words(name)["unit"]) for name in names),
-    ]
+    columns = [kit.Column("model"), *(_column(view, name) for name in names)]
     text = "What packages beside this one forecast from; nothing here says that they forecast well."
     return [kit.Section("predictors", "Predictors", [text], [kit.Table("predictors", "predictors", columns, rows)])]
 

@@ -10,16 +10,7 @@ from theodolite.errors import InputError, refusing
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.images import ImageExperiment
 from theodolite.runs.experiment import Piece, Sitting, numbers
-from theodolite.runs.settings import (
-    BUDGET,
-    DATA,
-    LIMIT,
-    LOADING,
-    MODEL,
-    SEED,
-    SIZE,
-    Setting,
-)
+from theodolite.runs.settings import BUDGET, DATA, LIMIT, LOADING, MODEL, SEED, SIZE, Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +20,7 @@ if TYPE_CHECKING:
     from theodolite.estimates.quantity import Quantity
     from theodolite.maps import LatentMap
 
-__all__ = ["DESCRIPTORS", "EXPERIMENT", "RTOL", "Survey", "known_descriptors", "quantities_of"]
+__all__ = ["DESCRIPTORS", "EXPERIMENT", "RTOL", "Survey", "known_descriptors", "quantities_of", "spectrum_of"]
 
 
 def known_descriptors() -> Sequence[str]:
@@ -53,11 +44,7 @@ def _not_empty(names: list[str]) -> list[str]:
 
 
 DESCRIPTORS = Setting(
-    name="descriptors",
-    help="What is measured; all by default.",
-    many=True,
-    choices=known_descriptors,
-    check=_not_empty,
+    name="descriptors", help="What is measured; all by default.", many=True, choices=known_descriptors, check=_not_empty
 )
 RTOL = Setting(
     name="rtol",
@@ -163,7 +150,9 @@ class Survey(ImageExperiment):
         if output.ndim == 4 and output.shape[1] in (1, 3):
             pictures["reconstruction"] = picture(output[0], self.model.output_range)
         about = {"way": chart.operator.way, "status": chart.operator.status, "passes": chart.operator.passes}
-        return Piece(rows, _arrays(chart, latents), pictures, about, measured.failed, measured.messages)
+        return Piece(
+            rows, {"latent": latents[0], **spectrum_of(chart)}, pictures, about, measured.failed, measured.messages
+        )
 
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
@@ -177,11 +166,11 @@ def _effort(budget: str, rtol: float | None) -> Effort:
     return replace(EFFORTS[budget], rtol=rtol)
 
 
-def _arrays(chart: Chart, latents: Tensor) -> dict[str, Tensor]:
+def spectrum_of(chart: Chart, name: str = "spectrum") -> dict[str, Tensor]:
+    """Nodes and weights of a chart's spectrum, where one was computed, as arrays of a unit."""
     if not chart.has_spectrum:
-        return {"latent": latents[0]}
-    spectrum = chart.spectrum
-    return {"latent": latents[0], "spectrum/nodes": spectrum.nodes[0], "spectrum/weights": spectrum.weights[0]}
+        return {}
+    return {f"{name}/nodes": chart.spectrum.nodes[0], f"{name}/weights": chart.spectrum.weights[0]}
 
 
 EXPERIMENT = Survey

@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from theodolite.experiments.survey.reading import brittle_definition, reading
+from theodolite.report import figures, palette
 from theodolite.report import page as kit
-from theodolite.report import palette
 from theodolite.report.samples import Listing, Quantities, Sample, listing_of
 
 if TYPE_CHECKING:
@@ -125,18 +125,13 @@ def distributions(listing: Listing, quantities: list[Quantities]) -> kit.Figures
 
 
 def _distribution(listing: Listing, quantity: Quantities) -> kit.Figure:
-    def draw() -> Any:
-        from theodolite.report.figures import distribution
-
-        return distribution(listing, quantity)
-
     text, usable = quantity.summarised(), int(quantity.usable.sum())
     value = f"{text['median']} {text['power']}".strip()
     empty = f"{value} at every sample" if usable > 1 else f"One sample only: {value}"
     return kit.Figure(
         f"distribution-{quantity.name}",
         f"Distribution of {quantity.label}",
-        draw,
+        partial(figures.distribution, listing, quantity),
         quantity.label,
         quantity.unit,
         size="small",
@@ -160,9 +155,7 @@ def _distributions(listing: Listing) -> kit.Section:
 
 
 def _spectrum(listing: Listing) -> kit.Section:
-    from theodolite.report.figures import averaged_spectrum, spectrum_density
-
-    density = averaged_spectrum(listing)
+    density = figures.averaged_spectrum(listing)
     if density is None:
         return kit.Section("spectrum", "Spectrum")
     null = f" {100 * density.null_share:.1f} % of it is null space, which has no place on this axis."
@@ -173,7 +166,7 @@ def _spectrum(listing: Listing) -> kit.Section:
         "band the 95 % interval of the average over samples; faint lines are single samples in their colour.",
         f"Smoothed with a Gaussian kernel of {density.bandwidth:.2f} decades.{null}",
     )
-    draw = partial(spectrum_density, listing, density)
+    draw = partial(figures.spectrum_density, listing, density)
     figure = kit.Figure(
         "spectrum", "Density of singular values of the map at every sample, and their mean", draw, size="tall"
     )
@@ -185,17 +178,14 @@ def _scatter(listing: Listing) -> kit.Section:
     if across is None or up is None or listing.count < 2:
         return kit.Section("scatter", "Stretch and rank")
 
-    def draw() -> Any:
-        from theodolite.report.figures import scatter
-
-        return scatter(listing, across, up)
-
     text = (
         "To the right the map stretches more; further up it spreads its stretch over more directions. Bars are 95 % "
         "intervals, absent where a value is exact.",
         "Hollow points carry a status other than ok in one of the two quantities or in the one that gives the colour.",
     )
-    figure = kit.Figure("scatter", f"{across.label} against {up.label}", draw, size="tall")
+    figure = kit.Figure(
+        "scatter", f"{across.label} against {up.label}", partial(figures.scatter, listing, across, up), size="tall"
+    )
     return kit.Section("scatter", "Stretch and rank", text, [figure, *colour_legend(listing)])
 
 

@@ -52,7 +52,7 @@ def _first(listing: Listing) -> str:
 
 def _stretch(listing: Listing) -> str:
     quantity = listing.quantity("local_scaling_per_dimension")
-    if quantity is None or not _finite(quantity.summary.get("median")):
+    if quantity is None or not math.isfinite(quantity.summary["median"]):
         return ""
     summary = quantity.summary
     factors = [math.exp(min(summary[key], 700.0)) for key in ("median", "low", "high")]
@@ -65,7 +65,7 @@ def _stretch(listing: Listing) -> str:
 
 def _directions(listing: Listing) -> str:
     quantity = listing.quantity("local_rank")
-    if quantity is None or not _finite(quantity.summary.get("median")):
+    if quantity is None or not math.isfinite(quantity.summary["median"]):
         return ""
     words = quantity.summarised(_DIGITS)
     shape = listing.run.info.get("latent_shape") or []
@@ -101,12 +101,12 @@ def _second(listing: Listing) -> str:
 
 def _verdict(quantity: Quantities) -> str:
     error = _error(quantity)
-    low, high = quantity.summary.get("low"), quantity.summary.get("high")
-    if not (_finite(low) and _finite(high)):
+    low, high = quantity.summary["low"], quantity.summary["high"]
+    if not (math.isfinite(low) and math.isfinite(high)):
         return "its quartiles could not be computed"
     if error == 0:
         return "these values are exact up to rounding, so the order of the samples can be read off"
-    spread = (float(high) - float(low)) / error  # type: ignore[arg-type]
+    spread = (high - low) / error
     if spread < 1.5 * _SPREAD_OF_NOISE:
         return "the samples spread little more than the errors alone would make them, so their order is uncertain"
     if spread >= 3 * _SPREAD_OF_NOISE:
@@ -118,12 +118,8 @@ def _verdict(quantity: Quantities) -> str:
 
 
 def _error(quantity: Quantities) -> float:
-    error = quantity.summary.get("median_stderr")
-    return float(error) if error is not None and math.isfinite(error) else 0.0
-
-
-def _finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+    error = float(quantity.summary["median_stderr"])
+    return error if math.isfinite(error) else 0.0
 
 
 def _name(listing: Listing) -> str:
