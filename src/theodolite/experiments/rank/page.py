@@ -32,9 +32,8 @@ class _View:
         self.run, self.info, self.words, self.text = run, run.info, run.experiment.quantities(), PARAGRAPHS
         units = {entry["label"]: entry["unit"] for entry in run.info["models"] if entry["unit"] in run.units}
         self._by: dict[tuple[Any, ...], list[Row]] = {}
-        derived = run.derived_rows if units and "images" in run.units else []
-        for row in [*(row for row in run.rows() if row["unit"] is not None), *derived]:
-            key = tuple(row[name] for name in ("quantity", "space", "denoiser", "first", "second"))
+        for row in _rows(run, {*units}) if "images" in run.units else []:
+            key = tuple(row.get(name) for name in ("quantity", "space", "denoiser", "first", "second"))
             self._by.setdefault(key, []).append(row)
         order = sorted(units, key=lambda label: (float((self._first("gap", label) or {}).get("value", 1.0)), label))
         self.models = series_of({label: units[label] for label in order})
@@ -71,6 +70,14 @@ class _View:
         for n, with_last in enumerate(tied[:-1]):
             places.append(places[-1] if with_last else n + 1)
         return [f"{place}{'=' if tied[n] or tied[n + 1] else ''}" for n, place in enumerate(places)]
+
+
+def _rows(run: Run, finished: set[str]) -> list[Row]:
+    """Rows of the table; what follows from them is worked out here where it is missing, or of other names."""
+    rows: list[Row] = run.table.to_pylist()
+    if {row["space"] for row in rows if row["quantity"] == "gap"} == finished or not finished:
+        return rows
+    return [*(row for row in rows if row["unit"] is not None), *run.experiment.derive(run).rows]
 
 
 def page(run: Run) -> kit.Page:
