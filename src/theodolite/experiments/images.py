@@ -50,10 +50,6 @@ class ImageExperiment(Experiment):
 
         return find_images(path_of(self.given["data"], "the image folder"), self.given["limit"])
 
-    def loading(self) -> dict[str, Any]:
-        """How a model that is named is loaded."""
-        return {name: self.given[name] for name in ("subfolder", "revision", "device", "dtype") if name in self.given}
-
     def side(self) -> int | None:
         """Pixels that images are resized to; None where they keep their size."""
         side = self.given["size"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from theodolite.runs.settings import Argument, Setting
+from theodolite.runs.settings import LOADING, Argument, Setting
 
 if TYPE_CHECKING:
     import torch
@@ -152,6 +152,10 @@ class Experiment(ABC):
     @abstractmethod
     def record(self) -> dict[str, Any]:
         """What `run.json` says beside settings and content: models, data, shapes."""
+
+    def loading(self) -> dict[str, Any]:
+        """How a model that is named is loaded: options of `theodolite.load`."""
+        return {setting.name: self.given[setting.name] for setting in LOADING if setting.name in self.given}
 
     def identity(self, unit: str) -> Any:
         """What decides the numbers of one unit beside settings and content, JSON-able; a run may grow by others."""

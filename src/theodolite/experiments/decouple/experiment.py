@@ -82,8 +82,7 @@ class Decouple(Experiment):
         from theodolite.data.models import check_model
 
         super().__init__(given)
-        self.loading = {setting.name: given[setting.name] for setting in LOADING}
-        check_model(given["model"], **self.loading)
+        check_model(given["model"], **self.loading())
         if given["conditions"] is not None:
             prompts_of(None, given["conditions"])
         self._measured: dict[str, Piece | Exception] = {}
@@ -96,7 +95,7 @@ class Decouple(Experiment):
         from theodolite.descriptors.decoupling import subspace_dimension
         from theodolite.estimates import Seeds
 
-        self.model = loaded_diffusion(self.given["model"], **self.loading)
+        self.model = loaded_diffusion(self.given["model"], **self.loading())
         self.name = str(getattr(self.model, "name", type(self.model).__name__))
         self.prompts = prompts_of(self.model, self.given["conditions"])
         self.given["conditions"] = text_of(self.prompts)

@@ -124,7 +124,7 @@ class Guide(Experiment):
 
         model = self.given["model"]
         if isinstance(model, str | os.PathLike):
-            model = load(model, **{name: self.given[name] for name in ("subfolder", "revision", "device")})
+            model = load(model, **self.loading())
         self.subject: Subject = subject_of(model, self.given["level"])
         self.device: torch.device = self.subject.device
         if self.given_reward is not None and self.given_reward.shape != self.subject.shape:
