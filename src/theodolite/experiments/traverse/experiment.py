@@ -67,12 +67,10 @@ def _of_all() -> tuple[Setting, ...]:
     for name, setting in merged.items():
         own = ", ".join(design for design, settings in DESIGNS.items() if name in {s.name for s in settings})
         help = f"{own.capitalize()}: {setting.help[0].lower()}{setting.help[1:]}"
-        merged[name] = setting if own.count(",") == 2 else replace(setting, help=help, required=False)
-    help = f"{BUDGET.help} By default quick, and of denoising standard."
-    merged["budget"] = replace(BUDGET, default=None, help=help)
-    return tuple(
-        sorted(merged.values(), key=lambda setting: setting in (merged["budget"], *_COMMON))
-    )  # common ones last
+        merged[name] = replace(setting, help=help, required=False)
+    budget = replace(BUDGET, default=None, help=f"{BUDGET.help} By default quick, and of denoising standard.")
+    common = {setting.name: setting for setting in (budget, *_COMMON)}
+    return (*(setting for name, setting in merged.items() if name not in common), *common.values())
 
 
 class Traverse(PointExperiment):

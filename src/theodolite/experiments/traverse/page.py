@@ -28,6 +28,8 @@ _SHIFT = Quantity("condition_norm", "Shift by the condition", "", "‖c − u‖
 _DESCRIBED = (quantity for name in DESCRIPTORS for quantity in REGISTRY[name].quantities)
 _PLAIN = (*(BASELINE_QUANTITIES[name] for name in ("pixel_energy", "reconstruction_error", "score_norm")), _SHIFT)
 QUANTITIES = {quantity.name: quantity for quantity in (*_DESCRIBED, *_PLAIN)}
+_WORDS = {name: replace(quantity, unit="") for name, quantity in QUANTITIES.items()}
+"""Of tables and figures, whose numbers are not all in the quantity's unit: AUROC, sensitivities."""
 
 _HEADS = ("local_scaling", "local_rank", "local_complexity_fraction")
 """Psi, nu, and delta as a part of all units, which does not depend on the network's size."""
@@ -65,7 +67,8 @@ def page(run: Run) -> Page:
     title, facts, readings, sections, tables = _DESIGNS[run.arguments["over"]](run, rows)
     axes = [name for name in run.experiment.coordinates if any(row[name] is not None for row in rows)]
     hidden: dict[str, Any] = {"brief": False, "folded": True, "sortable": True}
-    every = kit.crossed_table("numbers", "every number", rows, QUANTITIES, axes, **hidden)
+    words = _WORDS if "measure" in axes else QUANTITIES
+    every = kit.crossed_table("numbers", "every number", rows, words, axes, **hidden)
     numbers = Section("numbers", "Numbers", blocks=[*tables, *([every] if rows else [])])
     terms = kit.terms_of(quantity for quantity in QUANTITIES.values() if quantity.name in run.quantities)
     return Page(title, {"Model": run.info["model"]["name"], **facts}, readings, [*sections, numbers], [], terms)
@@ -76,10 +79,10 @@ def _tables(rows: Sequence[Row], *down: str, **options: Any) -> list[Table]:
     tables = []
     for at, own in grouped(rows, "measure", "output"):
         measure, output = at["measure"], at["output"]
-        title, name = _TITLES[measure] + (f", map {output}" if output else ""), f"{measure}_{output or 'of_images'}"
+        title, name = _TITLES[measure] + (f", map {output}" if output else ""), "_".join(filter(None, at.values()))
         shown_as = kit.interval_cell if measure == "auroc" else kit.number_cell
         more = {"shown_as": shown_as, "caption": _CAPTIONS.get(measure, ""), **options}
-        tables.append(kit.crossed_table(name, title, own, QUANTITIES, down, **more))
+        tables.append(kit.crossed_table(name, title, own, _WORDS, down, **more))
     return tables
 
 
@@ -148,17 +151,14 @@ def _denoising(run: Run, rows: Sequence[Row]) -> _Parts:
         "AUROC of unusual against normal conditions, each noise under both; the dotted line is chance.",
         "Bands: 95 %, over seeds.",
     )
-    ends = [
-        (
-            line.label,
-            [(unit, at["side"], line.label) for unit in run.units if unit.endswith(f"guidance-{line.key}")][:_SEEDS],
-        )
-        for line, at in lines.items()
-    ]
+    ends = []
+    for line, at in lines.items():
+        units = [unit for unit in run.units if unit.endswith(f"guidance-{line.key}")][:_SEEDS]
+        ends.append((line.label, [(unit, at["side"], line.label) for unit in units]))
     by = ("measure", "output")
-    told = trends_of(judged, QUANTITIES, between, *by, up="AUROC", span=(0.0, 1.0), level=0.5, **axes)
+    told = trends_of(judged, _WORDS, between, *by, up="AUROC", span=(0.0, 1.0), level=0.5, **axes)
     sections = [
-        Section("trajectories", "Trajectories", way, trends_of(means, QUANTITIES, lines, *by, up="mean", **axes)),
+        Section("trajectories", "Trajectories", way, trends_of(means, _WORDS, lines, *by, up="mean", **axes)),
         *([Section("auroc", "Told apart", apart, told)] if judged else []),
         _pictured("samples", "Samples", ["What the ways end in: a seed a column."], run, ends),
     ]
@@ -201,7 +201,7 @@ def _corruptions(run: Run, rows: Sequence[Row]) -> _Parts:
     )
     axes: dict[str, Any] = {"x": "severity", "across": "severity", "axis": {"dtick": 1}, "level": 0.0}
     more = {"up": "change / spread of clean images", "empty": "Clean images do not differ in it."}
-    drawn = trends_of([*clean, *changes], QUANTITIES, lines, "measure", **axes, **more)
+    drawn = trends_of([*clean, *changes], _WORDS, lines, "measure", **axes, **more)
     first, formulas = run.info["units"][0], run.info["design"]["formulas"]
     rungs = {name: ["clean-0", *(f"{name}-{severity}" for severity in range(1, _WORST + 1))] for name in names.values()}
     ladders = [(label, [(first, rung, rung) for rung in rungs[name]]) for label, name in names.items()]

@@ -197,9 +197,8 @@ class OverCorruptions(Traverse, ImageExperiment):
     def points(self, unit: str) -> Iterator[Points]:
         """One image, clean and corrupted, with the same draws and one radius of delta."""
         seed, source = seed_of(self.given["seed"], unit), self.sources[unit]
-        clean, worse = self.picture_of(unit), [(name, s) for name in self.given["corruption"] for s in SEVERITIES[1:]]
-        images = [clean, *(corrupt(clean, name, severity, generator=[seed]) for name, severity in worse)]
-        rungs: list[tuple[str | None, int]] = [(None, 0), *worse]
+        rungs, clean = [(None, 0), *product(self.given["corruption"], SEVERITIES[1:])], self.picture_of(unit)
+        images = [clean if name is None else corrupt(clean, name, s, generator=[seed]) for name, s in rungs]
         where = [{"corruption": n, "severity": s, "image": unit, "source": source} for n, s in rungs]
         shown = zip(rungs, images) if unit == self.units[0] else ()
         pictures = {f"{name or 'clean'}-{s}": picture(image[0], longest=128) for (name, s), image in shown}
