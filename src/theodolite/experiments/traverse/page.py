@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["QUANTITIES", "page"]
 
-_SHIFT = Quantity("condition_norm", "Shift by the condition", "", "‖c − u‖ / σ", "after Wen et al. 2024", "")
+_SHIFT = Quantity("condition_norm", "Condition shift", "", "‖c − u‖ / σ", "after Wen et al. 2024", "of the noise")
 _DESCRIBED = (quantity for name in DESCRIPTORS for quantity in REGISTRY[name].quantities)
 _PLAIN = (*(BASELINE_QUANTITIES[name] for name in ("pixel_energy", "reconstruction_error", "score_norm")), _SHIFT)
 QUANTITIES = {quantity.name: quantity for quantity in (*_DESCRIBED, *_PLAIN)}
