@@ -7,7 +7,7 @@ import torch
 
 import theodolite
 from theodolite import InputError, denoiser_map, jacobian
-from theodolite.maps.denoisers import jacobians_of
+from theodolite.maps.denoisers import as_denoiser, jacobians_of
 from theodolite.maps.denoising import Denoiser, FunctionDenoiser
 from theodolite.scores import GaussianMixtureScore, GaussianScore, MixtureScore
 from theodolite.zoo import MixtureDiffusion
@@ -151,3 +151,16 @@ def test_a_denoiser_that_holds_another_is_taken_as_it_is():
     whole = FunctionDenoiser(lambda x, sigma: x / (1 + sigma**2), (2,))
     x = torch.ones(1, 2, dtype=torch.float64)
     assert torch.equal(denoiser_map(Halved(whole), 1.0)(x), denoiser_map(whole, 1.0)(x) / 2)
+
+
+def test_guidance_of_nothing_is_the_unconditional_network_alone():
+    asked = []
+
+    def model(x, sigma, condition=None):
+        asked.append(condition)
+        return x * (1.0 if condition is None else condition) / (1 + sigma**2)
+
+    x = points()
+    denoised = as_denoiser(model, condition=3.0, guidance=0.0, shape=(3,))(x, 0.5)
+    assert asked == [None]
+    torch.testing.assert_close(denoised, x / 1.25)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from theodolite.runs.rows import crossed, grouped, where
+from theodolite.runs.rows import crossed, grouped, shared, where
 
 ROWS = [
     {"quantity": "nu", "step": 1, "value": 3.0},
@@ -27,3 +27,11 @@ def test_lines_and_columns_hold_what_was_measured_there():
         "nu": {1: 3.0, 2: 4.0},
         "psi": {2: 5.0},
     }
+
+
+def test_shared_rows_are_those_that_all_states_have_in_the_order_of_the_first():
+    first = [{"image": name, "value": n} for n, name in enumerate("abc")]
+    second = [{"image": name, "value": 10 * n} for n, name in enumerate("cbd")]
+    both = shared([first, second], "image")
+    assert [[row["value"] for row in rows] for rows in both] == [[1, 2], [10, 0]]
+    assert shared([first, []], "image") == [[], []]

@@ -12,10 +12,25 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-__all__ = ["MODEL", "condition_of", "loaded_diffusion", "pictures_of", "prompts_of", "text_of", "word_of"]
+    from theodolite.maps.denoising import Denoiser
+
+__all__ = [
+    "MODEL",
+    "SIDES",
+    "Prompted",
+    "condition_of",
+    "loaded_diffusion",
+    "pictures_of",
+    "prompts_of",
+    "text_of",
+    "word_of",
+]
 
 MODEL = "zoo:coloured-latent"
 """The model of the demonstrations."""
+
+SIDES = ("normal", "unusual")
+"""Of a pair of conditions."""
 
 
 def condition_of(text: str) -> Any:
@@ -84,6 +99,45 @@ def loaded_diffusion(model: Any, **options: Any) -> Any:
             "network's folder with subfolder="
         )
     return loaded
+
+
+class Prompted:
+    """A diffusion model under pairs of conditions, which seeds take in turn.
+
+    Args:
+        model: named, or loaded.
+        conditions: as for `prompts_of`.
+        bare: take a model that names no conditions without any.
+        options: of `theodolite.load`.
+
+    Attributes:
+        model: loaded.
+        name: what reports call it.
+        pairs: of a normal and an unusual condition; none of a bare model.
+
+    Raises:
+        InputError: as for `loaded_diffusion` and `prompts_of`.
+    """
+
+    def __init__(self, model: Any, conditions: Any, *, bare: bool = False, **options: Any) -> None:
+        self.model = loaded_diffusion(model, **options)
+        self.name = str(getattr(self.model, "name", type(self.model).__name__))
+        is_bare = bare and conditions is None and not getattr(self.model, "held_out", ())
+        self.pairs = [] if is_bare else prompts_of(self.model, conditions)
+
+    def sides(self, guidance: float) -> tuple[str | None, ...]:
+        """Both sides; None alone where no condition has an effect."""
+        return SIDES if self.pairs and guidance != 0 else (None,)
+
+    def condition(self, seed: int, side: str | None) -> Any:
+        """The condition of a seed on one side, the normal one by default; None of a bare model."""
+        return self.pairs[seed % len(self.pairs)][SIDES.index(side or "normal")] if self.pairs else None
+
+    def denoiser(self, seed: int, side: str | None, guidance: float) -> Denoiser:
+        """The guided denoiser of a seed on one side."""
+        from theodolite.maps.denoisers import as_denoiser
+
+        return as_denoiser(self.model, condition=self.condition(seed, side), guidance=guidance if self.pairs else 1.0)
 
 
 def pictures_of(model: Any, points: Tensor) -> list[Image]:

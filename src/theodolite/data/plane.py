@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from theodolite.data.images import picture
-from theodolite.data.latents import read_ends
+from theodolite.data.latents import check_ends, read_ends
 from theodolite.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,11 +17,22 @@ if TYPE_CHECKING:
 
     from theodolite.maps import Autoencoder
 
-__all__ = ["Plane"]
+__all__ = ["CORNERS", "Plane", "check_anchors"]
+
+CORNERS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
+"""Where the anchors are."""
+
 
 _COLLINEAR = 1e-3
 """Sine of the angle between two sides of the triangle of anchors, below which they count as one line: coordinates
 across it would be a thousand times as coarse as along it."""
+
+
+def check_anchors(anchors: Sequence[str]) -> None:
+    """Raise `InputError` for other than three anchors, and as `check_ends` does, before a model is loaded."""
+    if len(anchors) != 3:
+        raise InputError(f"three anchors expected, got {len(anchors)}; give --anchor three times")
+    check_ends(anchors)
 
 
 class Plane:
@@ -43,8 +54,7 @@ class Plane:
     """
 
     def __init__(self, autoencoder: Autoencoder, anchors: Sequence[str], size: int | None) -> None:
-        if len(anchors) != 3:
-            raise InputError(f"three anchors expected, got {len(anchors)}; give --anchor three times")
+        check_anchors(anchors)
         self.autoencoder = autoencoder
         self.ends = read_ends(anchors, autoencoder, size)
         self.origin, first, second = (end.latent for end in self.ends)
@@ -58,7 +68,9 @@ class Plane:
         return self.origin + a * self.sides[0] + b * self.sides[1]
 
     def pictures(self, points: Tensor, longest: int = 160) -> list[Image]:
-        """What is decoded at `(n, 2)`, at most `longest` pixels a side."""
+        """What is decoded at `(n, 2)`, at most `longest` pixels a side; nothing where outputs are no images."""
+        if self.autoencoder.image_channels not in (1, 3) or not len(points):
+            return []
         with torch.no_grad():
             images = torch.cat([self.autoencoder.decoder(self.latents(part)) for part in points.split(16)])
         return [picture(image, self.autoencoder.output_range, longest) for image in images]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +17,11 @@ from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.registry import REGISTRY
 from theodolite.errors import in_one_line
 from theodolite.estimates import Estimate, worst
+from theodolite.maps.denoisers import Output, denoiser_map, jacobians_of
+from theodolite.maps.denoising import Denoiser
 from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["Measurements", "applicable", "measured_alike", "measured_at"]
+__all__ = ["Measurements", "applicable", "charts_alike", "charts_of_outputs", "measured_at"]
 
 
 @dataclass(frozen=True)
@@ -65,29 +68,51 @@ def measured_at(chart: Chart, descriptors: Iterable[str], seed: int | Sequence[i
     return Measurements(estimates, tuple(failed), messages)
 
 
-def measured_alike(
-    map: LatentMap, latents: Tensor, descriptors: Sequence[str], seed: int, effort: Effort, rms: float
-) -> Iterator[tuple[slice, Measurements]]:
-    """Every quantity of some descriptors at latents that are to be compared: with the same draws and the same radii.
+def charts_alike(
+    map: LatentMap, latents: Tensor, seed: int, effort: Effort, rms: float
+) -> Iterator[tuple[slice, Chart]]:
+    """Charts of latents that are to be compared: with the same draws and the same radii, in groups that fit in memory.
 
     Args:
         map: the map.
-        latents: `(n, *latent)`, measured in groups that fit in memory.
-        descriptors: names from the registry.
+        latents: `(n, *latent)`.
         seed: of all of them.
         effort: what each may cost.
         rms: root mean square of the entries of a latent, of which radii are parts: with each point's own they would
             follow the norm of the points. 0 stands for 1.
 
     Yields:
-        Which of the latents, and what was measured at them.
+        Which of the latents, and their chart.
     """
     together = groups.group_size(map, latents, effort, None)
     for start in range(0, len(latents), together):
         part = slice(start, start + together)
         chart = Chart(map, latents[part], generator=[seed] * len(latents[part]), effort=effort)
         chart.rms = torch.full_like(chart.rms, rms or 1.0)
-        yield part, measured_at(chart, descriptors, chart.seeds.base)
+        yield part, chart
+
+
+def charts_of_outputs(
+    denoiser: Denoiser, sigma: float, points: Tensor, outputs: Sequence[Output], **options: Any
+) -> Iterator[tuple[Output, Chart]]:
+    """Charts of what a denoiser returns at the same points; Jacobians that are built are built once, those of x0.
+
+    Args:
+        denoiser: the denoiser.
+        sigma: the noise level.
+        points: `(n, *shape)`.
+        outputs: as for `theodolite.denoiser_map`.
+        options: of `Chart`.
+
+    Yields:
+        Each output with its chart.
+    """
+    denoised = Chart(denoiser_map(denoiser, sigma), points, **options)
+    for output in outputs:
+        chart = denoised if output == "x0" else Chart(denoiser_map(denoiser, sigma, output), points, **options)
+        if denoised.is_dense and output != "x0":
+            chart.jacobians = jacobians_of(output, denoised.jacobians, sigma)
+        yield output, chart
 
 
 def applicable(descriptors: Sequence[str], output_shape: Sequence[int]) -> tuple[list[str], list[dict[str, str]]]:

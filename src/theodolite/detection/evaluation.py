@@ -12,12 +12,9 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Resamples, Roc, share_estimate
-from theodolite.estimates.groups import usable
+from theodolite.estimates.groups import LEAST_SHARE
 
 __all__ = ["DetectionTable", "Scores", "evaluate", "paired_auroc"]
-
-_LEAST_SHARE = 0.9
-"""Of the pairs of an AUROC, how many must have a number: with fewer it may be of an unusual selection."""
 
 Scores = Mapping[str, Any] | Sequence[float] | Tensor | Estimate
 """Scores by name, or of one name; higher means more suspicious."""
@@ -182,9 +179,9 @@ def paired_auroc(normal: Estimate, unusual: Estimate, resamples: int = 1000) -> 
     Returns:
         One value with its own interval; ``undetermined`` with fewer than two pairs or where a tenth has no number.
     """
-    kept = usable(normal) & usable(unusual)
+    kept = normal.is_number() & unusual.is_number()
     n, passes = int(kept.sum()), max(normal.passes, unusual.passes)
-    if n < 2 or n < _LEAST_SHARE * len(kept):
+    if n < 2 or n < LEAST_SHARE * len(kept):
         nothing = torch.full((1,), torch.nan, dtype=torch.float64)
         return Estimate(nothing, nothing, passes, n, "undetermined")
     scores = torch.cat([normal.value[kept], unusual.value[kept]])

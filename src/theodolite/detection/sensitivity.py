@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 import torch
 
 from theodolite.estimates import Estimate, rank_correlation
-from theodolite.estimates.groups import group_mean, usable
+from theodolite.estimates.groups import group_mean
 
 __all__ = ["sensitivity", "severity_correlation"]
 
@@ -21,7 +22,7 @@ def sensitivity(change: Estimate, spread: float, groups: int) -> Estimate:
 
     ``undefined`` where clean images do not differ, or the change is no number.
     """
-    if not spread > 0 or not bool(usable(change)[0]):
+    if not spread > 0 or not bool(change.is_number()):
         nothing = torch.full((1,), math.nan, dtype=torch.float64)
         return Estimate(nothing, nothing, change.passes, change.n, ("undefined",))
     value = change.value / spread
@@ -40,10 +41,11 @@ def severity_correlation(ladder: Sequence[Estimate], groups: Sequence[Hashable])
         groups: source photograph of each image.
     """
     steps = len(ladder)
-    values = torch.stack([step.value.where(usable(step), torch.nan) for step in ladder], -1)
+    values = torch.stack([step.value.where(step.is_number(), torch.nan) for step in ladder], -1)
     differ = values.amax(-1) - values.amin(-1) > _ROUNDING * values.abs().amax(-1)  # False where one is NaN
     correlation = rank_correlation(values, torch.arange(steps).double().expand_as(values))
     statuses = ["ok" if is_ranked else "undefined" for is_ranked in differ.tolist()]
     own = Estimate(correlation, torch.zeros_like(correlation), sum(s.passes for s in ladder), 1, tuple(statuses))
     step = 12 / (steps * (steps**2 - 1))
-    return group_mean(own, groups, variance=step**2 / 12)
+    mean = group_mean(own, groups, variance=step**2 / 12)
+    return replace(mean, ends=(mean.low.clamp_min(-1), mean.high.clamp_max(1)))

@@ -10,22 +10,16 @@ import torch
 from torch import Tensor
 
 from theodolite.estimates.estimate import Estimate
-from theodolite.estimates.statuses import NOT_NUMBERS, worse, worst
+from theodolite.estimates.statuses import worse, worst
 from theodolite.estimates.student import student_mean
 
-__all__ = ["difference", "group_mean", "group_spread", "usable"]
+__all__ = ["LEAST_SHARE", "difference", "group_mean", "group_spread"]
 
-_LEAST_SHARE = 0.9
-"""Of the samples of a mean, how many must have a number: with fewer it may be a mean over an unusual selection."""
+LEAST_SHARE = 0.9
+"""Of the samples of a mean, how many must have a number: with fewer it may be of an unusual selection."""
 
 _ROUNDING = 1e-6
 """Relative spreads below this are rounding of float32: values are then the same."""
-
-
-def usable(samples: Estimate) -> Tensor:
-    """Which samples are numbers to reckon with, `(n,)` bool."""
-    numbers = torch.tensor([status not in NOT_NUMBERS for status in samples.statuses], dtype=torch.bool)
-    return numbers & samples.value.isfinite()
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:
@@ -47,9 +41,8 @@ def group_mean(samples: Estimate, groups: Sequence[Hashable], variance: float = 
         One value; `n` is the number of groups. ``undetermined`` with fewer than two groups or where a tenth of the
         samples has no number, ``undefined`` where none has.
     """
-    kept = usable(samples)
-    means = _group_means(samples.value[kept], [group for group, is_kept in zip(groups, kept.tolist()) if is_kept])
-    if len(means) < 2 or int(kept.sum()) < _LEAST_SHARE * len(kept):
+    kept, means = samples.is_number(), _group_means(samples, groups)
+    if len(means) < 2 or int(kept.sum()) < LEAST_SHARE * len(kept):
         status, nothing = "undetermined" if bool(kept.any()) else "undefined", torch.full((1,), math.nan).double()
         return Estimate(nothing, nothing, samples.passes, len(means), (status,))
     mean, error = student_mean(means)
@@ -60,16 +53,16 @@ def group_mean(samples: Estimate, groups: Sequence[Hashable], variance: float = 
 
 def group_spread(samples: Estimate, groups: Sequence[Hashable]) -> tuple[float, int]:
     """Standard deviation of the groups' means, 0 where it is rounding, NaN of fewer than two; and how many groups."""
-    kept = usable(samples)
-    means = _group_means(samples.value[kept], [group for group, is_kept in zip(groups, kept.tolist()) if is_kept])
+    means = _group_means(samples, groups)
     if len(means) < 2:
         return math.nan, len(means)
     spread = float(means.std())
     return (spread if spread > _ROUNDING * float(means.abs().max()) else 0.0), len(means)
 
 
-def _group_means(values: Tensor, groups: Sequence[Hashable]) -> Tensor:
+def _group_means(samples: Estimate, groups: Sequence[Hashable]) -> Tensor:
     members: dict[Hashable, list[float]] = {}
-    for value, group in zip(values.tolist(), groups):
-        members.setdefault(group, []).append(value)
+    for value, group, is_number in zip(samples.value.tolist(), groups, samples.is_number().tolist()):
+        if is_number:
+            members.setdefault(group, []).append(value)
     return torch.tensor([sum(own) / len(own) for own in members.values()], dtype=torch.float64)

@@ -56,7 +56,8 @@ def denoiser_map(
         output: what the map returns: ``x0``, ``eps``, ``v`` or ``score``.
         condition: handed to a callable as it is; of a diffusers model a class, text embeddings `(1, tokens, width)`,
             or a dictionary of the model's arguments (`encoder_hidden_states`, `pooled_projections`, `class_labels`).
-        guidance: `g` of classifier-free guidance `u + g (c - u)`; 1 is the conditional model alone, one pass.
+        guidance: `g` of classifier-free guidance `u + g (c - u)`; 1 is the conditional model alone, 0 the unconditional
+            one: one pass each.
         unconditional: the condition `u`; None for a callable and the last class of a DiT by default.
         scheduler: of a diffusers network.
         shape: shape of one point where the model does not say it.
@@ -113,6 +114,8 @@ def as_denoiser(
         return bound(condition)
     if condition is None:
         raise InputError(f"a condition expected with guidance {guidance:g}, got none; leave out one of them")
+    if guidance == 0:
+        return bound(unconditional, null=True)
     return Guided(bound(condition), bound(unconditional, null=True), float(guidance))
 
 

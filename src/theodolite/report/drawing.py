@@ -23,7 +23,6 @@ __all__ = [
     "heat",
     "heat_of",
     "is_drawn",
-    "lines",
     "named_points",
     "named_rows",
     "scattered",
@@ -123,26 +122,6 @@ def is_drawn(row: Mapping[str, Any] | None) -> bool:
     from theodolite.estimates import NOT_NUMBERS
 
     return row is not None and row["status"] not in NOT_NUMBERS and math.isfinite(row["value"])
-
-
-def lines(
-    curves: Mapping[str, tuple[Any, Any]], colours: Mapping[str, str], across: str, up: str, marked: bool = True
-) -> Figure:
-    """Curves by name, each `(x, y)` in its colour; `across` and `up` are the titles of the axes."""
-    traces = [
-        {
-            "type": "scatter",
-            "mode": "lines+markers" if marked else "lines",
-            "name": name,
-            "x": short(x),
-            "y": short(y),
-            "line": {"color": colours[name], "width": 2},
-            "marker": {"size": 5},
-            "hovertemplate": f"{name}: %{{x}}, %{{y}}<extra></extra>",
-        }
-        for name, (x, y) in curves.items()
-    ]
-    return chart(traces, across, up)
 
 
 def scattered(groups: Mapping[str, tuple[Any, Any]], colours: Mapping[str, str], across: str, up: str) -> Figure | None:

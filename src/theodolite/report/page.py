@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from theodolite.report.blocks import Block, Card, Cards, Details, Facts, Figure, Figures, Legend, Pictures, Strip, Text
-from theodolite.report.table import Cell, Column, Row, Table, cell, columns_of, interval_cell, number_cell, numbers_by
+from theodolite.report.table import (
+    Cell,
+    Column,
+    Row,
+    Table,
+    cell,
+    columns_of,
+    crossed_table,
+    interval_cell,
+    number_cell,
+    numbers_by,
+)
 
 if TYPE_CHECKING:
     from theodolite.estimates.quantity import Quantity
@@ -36,6 +47,7 @@ __all__ = [
     "Text",
     "cell",
     "columns_of",
+    "crossed_table",
     "interval_cell",
     "number_cell",
     "numbers_by",

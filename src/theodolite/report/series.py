@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from theodolite.estimates.quantity import Quantity
 from theodolite.report import curves, palette
 from theodolite.report.curves import Mark, curve_of
-from theodolite.report.page import Cell, Figure, Legend
+from theodolite.report.drawing import chart, heat_of, named_points
+from theodolite.report.page import Cell, Figure, Figures, Legend
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Plot
 
-__all__ = ["Series", "bars_of", "curves_of", "legend_of", "points_of", "series_of"]
+__all__ = ["Series", "bars_of", "curves_of", "field_of", "legend_of", "points_of", "series_of", "trends_of"]
 
 Row = Mapping[str, Any]
 _DASHES = ("solid", "dash", "dot")
@@ -111,12 +112,56 @@ def curves_of(
     return Figure(name, about, draw, title, size=size, empty=empty)
 
 
+def trends_of(
+    rows: Sequence[dict[str, Any]],
+    words: Mapping[str, Quantity],
+    lines: Mapping[Series, Mapping[str, Any]],
+    *by: str,
+    **options: Any,
+) -> list[Legend | Figures]:
+    """A legend, and a figure of curves for every quantity and every combination of some other coordinates.
+
+    Args:
+        rows: of the run's table.
+        words: of its quantities, by name.
+        lines: what has a curve in every figure, and the coordinates of its numbers.
+        by: the other coordinates; their values begin a figure's name and end its title.
+        options: of `curves_of`.
+    """
+    from theodolite.runs.rows import grouped, where
+
+    figures = []
+    for at, own in grouped(rows, *by, "quantity"):
+        *others, quantity = (value for value in at.values() if value is not None)
+        drawn = {line: where(own, **of) for line, of in lines.items()}
+        title, name = ", ".join([words[quantity].label, *others]), "-".join([*others, quantity])
+        figures.append(curves_of(name, title, [*lines], drawn.__getitem__, marked=True, **options))
+    return [legend_of([*lines]), Figures(figures)]
+
+
 def bars_of(words: Quantity, series: Sequence[Series], row: Callable[[Series], Row | None]) -> Figure:
     """A small figure of one number a series, with its words; what is no number has no bar."""
     about = f"{words.label} of {', '.join(item.label for item in series)}: {words.meaning}"
     draw = partial(curves.bars, [Mark(item.label, item.colour, row(item)) for item in series], words.unit)
     empty = "Undetermined for all of them."
     return Figure(f"bars-{words.name}", about, draw, words.label, words.unit, words.meaning, 200, empty)
+
+
+def field_of(
+    words: Quantity, rows: Sequence[Row], across: str, up: str, named: Mapping[str, tuple[float, float]]
+) -> Figure:
+    """A square figure of a number over two columns of a run's table, blank where it is none; points by their names."""
+
+    def draw() -> Plot | None:
+        field = heat_of(rows, across, up, words.label)
+        if field is None:
+            return None
+        axis = {"showgrid": False, "constrain": "domain", "fixedrange": True}
+        traces, margin = [field, *named_points(named)], {"l": 44, "r": 8, "t": 8, "b": 44}
+        return chart(traces, across, up, x=axis, y={**axis, "scaleanchor": "x"}, margin=margin)
+
+    about = f"{words.label} over the plane of {across} and {up}"
+    return Figure(words.name, about, draw, words.label, size="square", empty="No cell has a number.")
 
 
 def points_of(

@@ -13,7 +13,18 @@ if TYPE_CHECKING:
     from theodolite.estimates import Estimate
     from theodolite.estimates.quantity import Quantity
 
-__all__ = ["Cell", "Column", "Row", "Table", "cell", "columns_of", "interval_cell", "number_cell", "numbers_by"]
+__all__ = [
+    "Cell",
+    "Column",
+    "Row",
+    "Table",
+    "cell",
+    "columns_of",
+    "crossed_table",
+    "interval_cell",
+    "number_cell",
+    "numbers_by",
+]
 
 
 @dataclass(frozen=True)
@@ -229,3 +240,37 @@ def numbers_by(
 def columns_of(quantities: Iterable[Quantity], spare: Sequence[str] = ()) -> list[Column]:
     """A column a quantity, explained by its term of the glossary; `spare` names those that a terminal may leave out."""
     return [Column(q.name, q.label, q.unit, about=q.name, spare=q.name in spare) for q in quantities]
+
+
+def crossed_table(
+    name: str,
+    title: str,
+    rows: Sequence[dict[str, Any]],
+    words: Mapping[str, Quantity],
+    down: Sequence[str],
+    columns: tuple[str, Mapping[Any, Column]] | None = None,
+    shown_as: Callable[[Mapping[str, Any] | None], Cell] = number_cell,
+    **options: Any,
+) -> Table:
+    """Rows of a run's table by their coordinates: a line for each combination of some, and in it a number a column.
+
+    Args:
+        name: of the table.
+        title: of the table.
+        rows: of the run's table.
+        words: of its quantities, by name.
+        down: coordinates at the beginning of a line, the quantity among them or not.
+        columns: another coordinate, and a column for some of its values; by default every quantity has one.
+        shown_as: makes the cell of a number.
+        options: of `Table`.
+    """
+    from theodolite.runs.rows import grouped
+
+    there = [words[key["quantity"]] for key, _ in grouped(rows, "quantity")]
+    across, heads = columns or ("quantity", dict(zip((q.name for q in there), columns_of(there))))
+    labels = {q.name: Cell(q.label, q.name) for q in there}
+    lines = (
+        ([labels[value] if axis == "quantity" else value for axis, value in at.items()], {r[across]: r for r in own})
+        for at, own in grouped(rows, *down)
+    )
+    return Table(name, title, [*down, *heads.values()], numbers_by(lines, heads, shown_as), **options)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from theodolite.runs.piece import Row
 
-__all__ = ["crossed", "grouped", "where"]
+__all__ = ["crossed", "grouped", "shared", "where"]
 
 
 def where(rows: Iterable[Row], **values: Any) -> list[Row]:
@@ -33,3 +33,10 @@ def crossed(rows: Iterable[Row], down: str, across: str) -> dict[Any, dict[Any, 
         4.0
     """
     return {key[down]: {row.get(across): row for row in line} for key, line in grouped(rows, down)}
+
+
+def shared(states: Sequence[Iterable[Row]], by: str) -> list[list[Row]]:
+    """The rows of each state whose value of a column all states have, in the order of the first."""
+    tables = [{row[by]: row for row in rows} for rows in states]
+    common = [key for key in tables[0] if all(key in table for table in tables)]
+    return [[table[key] for key in common] for table in tables]

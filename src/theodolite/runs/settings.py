@@ -67,6 +67,7 @@ class Setting:
             help is printed, so that a list that costs an import is made only then).
         many: a list; on the command line separated by commas, or the option given again.
         each: entries that belong together: a list of so many numbers each.
+        different: a list that is not empty and whose entries differ, numbers in six digits.
         required: it has no default.
         zero_means_none: 0 on the command line, or in Python, stands for None, e.g. for "no limit".
         metavar: what help calls the value.
@@ -86,6 +87,7 @@ class Setting:
     choices: Sequence[str] | Callable[[], Sequence[str]] = ()
     many: bool = False
     each: int = 1
+    different: bool = False
     required: bool = False
     zero_means_none: bool = False
     metavar: str | None = None
@@ -124,6 +126,9 @@ class Setting:
         entries = [self._single(item) for item in flat]
         if len(entries) % self.each:
             raise InputError(f"`{self.name}` expected {self.each} numbers each, got {len(entries)} in all: {entries}")
+        if self.different and not 0 < len(entries) == len({f"{e:g}" if self.kind is float else e for e in entries}):
+            given = ", ".join(map(str, entries)) or "none"
+            raise InputError(f"`{self.name}` expected one or more different entries, got {given}")
         if self.each == 1:
             return entries
         return [entries[start : start + self.each] for start in range(0, len(entries), self.each)]

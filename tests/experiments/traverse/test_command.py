@@ -31,10 +31,10 @@ def test_a_plane_is_mapped_shown_and_reported(invoke, tmp_path):
     assert {file.name for file in out.iterdir()} >= {"run.json", "quantities.parquet", "report.html"}
     shown = json.loads(invoke("show", out, "--json").stdout)
     assert (shown["kind"], shown["status"]) == ("traverse", "complete")
-    assert [len(shown["tables"][name]) > 0 for name in ("over_plane", "cells")] == [True, True]
-    assert "cells" not in {file.stem for file in out.iterdir()}
+    assert [len(shown["tables"][name]) > 0 for name in ("over_plane", "numbers")] == [True, True]
+    assert "numbers" not in {file.stem for file in out.iterdir()}
     ranked = invoke("show", out, "--sort", "local_scaling")
-    assert "every cell" in ranked.stdout
+    assert "every number" in ranked.stdout
     (out / "report.html").unlink()
     assert invoke("report", out).exit_code == 0
     assert (out / "report.html").exists()
@@ -74,7 +74,7 @@ def test_damaged_images_are_told_on_the_terminal_in_json_and_on_the_page(invoke,
 
 
 def test_an_interrupt_is_told_and_keeps_what_is_finished(invoke, monkeypatch, tmp_path):
-    from theodolite.experiments.traverse.plane import OverPlane
+    from theodolite.experiments.traverse.sources import OverPlane
 
     measured = OverPlane.measure
 

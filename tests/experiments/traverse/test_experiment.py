@@ -14,7 +14,7 @@ from theodolite.derivatives import SelfCheck
 from theodolite.descriptors import EFFORTS, local_complexity
 from theodolite.errors import InputError
 from theodolite.estimates import Seeds
-from theodolite.experiments.traverse.corruptions import summaries
+from theodolite.experiments.traverse.sources import OverCorruptions
 from theodolite.maps import Autoencoder, karras_levels
 from theodolite.runs import read_run
 from theodolite.runs.functions import function_of
@@ -219,7 +219,9 @@ def test_intervals_of_sensitivities_and_correlations_hold_the_truth():
                     {"corruption": kind, "severity": severity, "image": str(image), "source": str(image)}
                     | {"quantity": "x", "value": clean + step, "stderr": 0.0, "n": 1, "passes": 1, "status": "ok"}
                 )
-        (row,) = [r for r in summaries(points) if (r["measure"], r.get("severity")) == ("sensitivity", 2)]
+        (row,) = [
+            r for r in OverCorruptions.summaries(points) if (r["measure"], r.get("severity")) == ("sensitivity", 2)
+        ]
         scores.append((row["value"] - 0.5) / row["stderr"])
     z = torch.tensor(scores)
     assert abs(z.mean().item()) < 0.25
@@ -345,13 +347,13 @@ def test_anchors_on_a_line_are_refused(anchors, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"guidance": [0, 2]}, "conditions expected with guidance 0, 2"),
+        ({"guidance": [0, 2]}, "conditions expected, since this model names none"),
         ({"guidance": [-1]}, "`guidance` expected to be a finite number, 0 or more"),
-        ({"guidance": [1, 1]}, "different scales"),
-        ({"guidance": [2, 2.0000001]}, "different scales"),
-        ({"guidance": []}, "different scales"),
+        ({"guidance": [1, 1]}, "one or more different"),
+        ({"guidance": [2, 2.0000001]}, "one or more different"),
+        ({"guidance": []}, "one or more different"),
         ({"output": ["x1"]}, "`output` expected to be one of x0, eps, v, score"),
-        ({"output": ["x0", "x0"]}, "`output` expected as one or more different"),
+        ({"output": ["x0", "x0"]}, "`output` expected one or more different"),
         ({"conditions": "red"}, "a condition expected"),
         ({"seeds": 1}, "`seeds` expected"),
         ({"model": "zoo:digits"}, "a conditional diffusion model expected"),
@@ -369,7 +371,7 @@ def test_denoising_refuses_before_anything_is_written(tmp_path, settings, messag
     [
         ({"corruption": ["fog"]}, "`corruption` expected to be one of gaussian_noise"),
         ({"corruption": []}, "one or more different"),
-        ({"group": "^."}, "two photographs or more"),
+        ({"group": "^."}, "two sources or more"),
         ({"limit": 1}, "`limit` expected"),
         ({"model": "zoo:coloured-latent"}, "autoencoder"),
     ],

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from theodolite.errors import InputError
-from theodolite.experiments.traverse.page import QUANTITIES, plane_map
+from theodolite.experiments.traverse.page import QUANTITIES
 from theodolite.maps import karras_levels
 from theodolite.report.render import write_report
+from theodolite.report.series import field_of
 from theodolite.runs import read_run
 from theodolite.runs.functions import function_of
 from theodolite.zoo import bundled_images
@@ -73,13 +74,13 @@ def test_maps_hold_the_cells_and_anchors(runs):
 def test_cells_without_a_number_are_blank(runs):
     first, *others = read_run(runs / "plane").rows("local_scaling", anchor=None)
     cells = [{**first, "status": "undetermined"}, *others]
-    figure = plane_map(cells, {"here": (0.0, 0.0)}, QUANTITIES["local_scaling"]).draw()
+    figure = field_of(QUANTITIES["local_scaling"], cells, "a", "b", {"here": (0.0, 0.0)}).draw()
     drawn = {
         (a, b): value for b, row in zip(figure.data[0].y, figure.data[0].z) for a, value in zip(figure.data[0].x, row)
     }
     assert drawn.pop((first["a"], first["b"])) is None
     assert None not in drawn.values()
-    assert plane_map(cells[:1], {}, QUANTITIES["local_scaling"]).draw() is None
+    assert field_of(QUANTITIES["local_scaling"], cells[:1], "a", "b", {}).draw() is None
 
 
 def test_words_say_what_the_tables_hold(runs):

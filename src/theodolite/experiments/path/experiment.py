@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from theodolite.estimates import Estimate
     from theodolite.estimates.quantity import Quantity
 
-__all__ = ["EXPERIMENT", "ROUTES", "jumps_of"]
+__all__ = ["EXPERIMENT", "ROUTES"]
 
 ROUTES = ("linear", "slerp", "geodesic")
 
@@ -96,14 +96,14 @@ class Path(Experiment):
 
     def content(self) -> dict[str, Any]:
         """The model's fingerprint and where the ends are from."""
-        sources = [end.source.get("sha256", end.source.get("seed")) for end in self.ends]
-        return {"model": self.model.fingerprint(), "ends": sources}
+        return {"model": self.model.fingerprint(), "ends": [end.content for end in self.ends]}
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """One route: its latents and images, and its numbers."""
         import torch
 
         from theodolite.data.images import picture, side_by_side
+        from theodolite.estimates import Estimate
         from theodolite.geodesics import decoded_length
 
         decode = _counted(self.model.decoder, sitting)
@@ -117,8 +117,10 @@ class Path(Experiment):
             raise InputError(f"finite outputs expected along the {unit} route, got NaN or infinity; check the latents")
         straight = decoded_length(decode, line[None])
         own = straight if unit == "linear" else decoded_length(decode, latents[None])
-        rows = numbers(_numbers(images, latents, own, straight), route=unit)
-        rows += [number("jump", _exact(jump), route=unit, step=n) for n, jump in enumerate(jumps_of(images), 1)]
+        flat = images.cpu().flatten(1).double() / images[0].numel() ** 0.5
+        jumps, chord = flat.diff(dim=0).norm(dim=1), (flat[-1] - flat[0]).norm()
+        rows = numbers(_numbers(jumps, chord, latents, own, straight), route=unit)
+        rows += [number("jump", Estimate.of(jump), route=unit, step=n) for n, jump in enumerate(jumps, 1)]
         strip = side_by_side([picture(image, self.model.output_range, 160) for image in images])
         return Piece(rows, {"latents": latents, "images": images}, {"strip": strip}, {"curve": status})
 
@@ -140,12 +142,6 @@ class Path(Experiment):
         return QUANTITIES
 
 
-def jumps_of(images: Tensor) -> list[Tensor]:
-    """Root mean square change of the image in each step."""
-    flat = images.detach().cpu().flatten(1).double()
-    return list(flat.diff(dim=0).norm(dim=1) / flat.shape[1] ** 0.5)
-
-
 def _counted(decoder: Any, sitting: Sitting) -> Any:
     """The decoder in root mean squares over pixels, saying how many passes were made."""
     passes = [0]
@@ -159,38 +155,28 @@ def _counted(decoder: Any, sitting: Sitting) -> Any:
     return decode
 
 
-def _numbers(images: Tensor, latents: Tensor, length: Estimate, straight: Estimate) -> dict[str, Estimate]:
-    """What a route is measured by, one value each."""
-    flat = images.flatten(1).double() / images[0].numel() ** 0.5
-    jumps = flat.diff(dim=0).norm(dim=1)
-    chord = (flat[-1] - flat[0]).norm()
-    latent = latents.flatten(1).double().diff(dim=0).norm(dim=1).sum() / latents[0].numel() ** 0.5
-    relative = float(length.stderr / length.value.clamp_min(1e-300))
-    tortuosity = length.value / chord.clamp_min(1e-300)
-    return {
-        "length": _exact(length.value, length.stderr, "lower-bound"),
-        "chord": _exact(chord),
-        "tortuosity": _exact(tortuosity, relative * tortuosity, "lower-bound"),
-        "gap": _gap(length, straight),
-        "largest_jump": _exact(jumps.max()),
-        "jump_variation": _exact(jumps.std(correction=0) / jumps.mean().clamp_min(1e-300)),
-        "latent_length": _exact(latent),
-    }
+def _numbers(
+    jumps: Tensor, chord: Tensor, latents: Tensor, length: Estimate, straight: Estimate
+) -> dict[str, Estimate]:
+    """What a route is measured by, one value each.
 
-
-def _gap(length: Estimate, straight: Estimate) -> Estimate:
-    """`1 - length / straight`; both fall short by their width, and the difference of those is the error."""
-    ratio = length.value / straight.value.clamp_min(1e-300)
-    corrected = (length.value + length.stderr) / (straight.value + straight.stderr).clamp_min(1e-300)
-    return _exact(1 - ratio, (corrected - ratio).abs())
-
-
-def _exact(value: Tensor, stderr: Tensor | None = None, status: str = "ok") -> Estimate:
+    The gap is `1 - length / straight`. Both fall short by their width, and the difference of those is its error.
+    """
     from theodolite.estimates import Estimate
 
-    value = value.detach().double().cpu().reshape(1)
-    error = value * 0 if stderr is None else stderr.detach().double().cpu().reshape(1)
-    return Estimate(value, error, 0, 1, (status,))
+    latent = latents.flatten(1).double().diff(dim=0).norm(dim=1).sum() / latents[0].numel() ** 0.5
+    (own, width), (line, error) = ((of.value[0].double().cpu(), of.stderr[0].cpu()) for of in (length, straight))
+    ratio, corrected = own / line.clamp_min(1e-300), (own + width) / (line + error).clamp_min(1e-300)
+    over_chord = 1 / chord.clamp_min(1e-300)
+    return {
+        "length": Estimate.of(own, width, statuses="lower-bound"),
+        "chord": Estimate.of(chord),
+        "tortuosity": Estimate.of(own * over_chord, width * over_chord, statuses="lower-bound"),
+        "gap": Estimate.of(1 - ratio, (corrected - ratio).abs()),
+        "largest_jump": Estimate.of(jumps.max()),
+        "jump_variation": Estimate.of(jumps.std(correction=0) / jumps.mean().clamp_min(1e-300)),
+        "latent_length": Estimate.of(latent),
+    }
 
 
 EXPERIMENT = Path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from theodolite.data.plane import CORNERS
 from theodolite.errors import InputError
 from theodolite.estimates import NOT_NUMBERS
 from theodolite.experiments.phases.level import COLOURS, Drawing, Level
@@ -23,9 +24,6 @@ __all__ = ["page"]
 
 _SPARE = ("speed_variation", "straight_length")
 _GREEK = {"alpha": "α", "beta": "β"}
-_CORNERS = ((0, 0), (1, 0), (0, 1))
-"""Where the three anchors of a plane are."""
-
 _CONCEPTS = (
     kit.Term(
         "Fisher metric",
@@ -51,7 +49,7 @@ def page(run: Run) -> kit.Page:
     family, levels = run.info["family"], [Level(run.piece(unit)) for unit in run.units]
     first, second = (_GREEK.get(name, name) for name in family["parameters"])
     anchors = [end["name"] for end in family.get("anchors", ())]
-    named = dict(zip(anchors, _CORNERS))
+    named = dict(zip(anchors, CORNERS))
     drawings = [Drawing(level, (first, second), {} if n else named) for n, level in enumerate(levels)]
     facts = {
         **_box(drawings[0]),
@@ -226,7 +224,7 @@ def _numbers(levels: Sequence[Level], *, by_features: bool) -> kit.Section:
 
 def _method(family: Mapping[str, Any]) -> list[kit.Facts]:
     exact = family.get("posterior") == "exact"
-    anchors = {str(corner): end["name"] for corner, end in zip(_CORNERS, family.get("anchors", ()))}
+    anchors = {f"({a:g}, {b:g})": end["name"] for (a, b), end in zip(CORNERS, family.get("anchors", ()))}
     facts = {key: value for key, value in family.items() if key not in ("anchors", "parameters", "name")}
     return [
         kit.Facts("Family", facts),
