@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,15 @@ from theodolite.errors import InputError
 if TYPE_CHECKING:
     from theodolite.families import Family, ParameterGrid
 
-__all__ = ["grid_over", "named_family"]
+__all__ = ["grid_over", "is_family", "named_family"]
 
 _CELLS = 7
 """Cells along a side, at least: the direct metric takes differences over seven."""
+
+
+def is_family(source: Any) -> bool:
+    """Whether `source` offers samples and posteriors over two parameters itself, as `theodolite.families.Family`."""
+    return callable(getattr(source, "posterior", None)) and hasattr(source, "parameters") and hasattr(source, "box")
 
 
 def named_family(source: Any, settings: Mapping[str, Any]) -> Family | None:
@@ -24,11 +28,10 @@ def named_family(source: Any, settings: Mapping[str, Any]) -> Family | None:
         source: a family, a name, or a generator.
         settings: by name, those of the family among them.
     """
-    from theodolite.maps import Autoencoder
     from theodolite.zoo import FAMILIES
     from theodolite.zoo.phase_families import family_of
 
-    if not isinstance(source, str | os.PathLike | Autoencoder):
+    if is_family(source):
         return source  # type: ignore[no-any-return]
     name = source if isinstance(source, str) else ""
     return family_of(name, **{own: settings[own] for own in FAMILIES[name]}) if name in FAMILIES else None

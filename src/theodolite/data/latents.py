@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,12 +15,88 @@ from theodolite.errors import InputError, path_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from theodolite.maps import Autoencoder
+    from theodolite.maps.subject import Subject
 
-__all__ = ["End", "check_ends", "read_ends"]
+__all__ = ["End", "LatentSet", "check_ends", "find_latents", "read_ends"]
 
 _SEED = "seed:"
+_LONGEST = 100
+"""Letters of a file's name that a sample keeps: names of units are bounded."""
 _FORMS = "an image file, a .safetensors file with one latent, or seed:NUMBER"
+
+
+_SEEDS = re.compile(r"seed:(\d+)(?:\.\.(\d+))?", re.ASCII)
+_SETS = "seed:0..63 (standard normal latents), seed:7, or a .safetensors file with one tensor (n, *latent)"
+_MOST = 1_000_000
+"""Latents of one run, at most: a slip in a range of seeds would otherwise name more than a machine can list."""
+
+
+@dataclass(frozen=True)
+class LatentSet:
+    """Latents as the samples of a run: drawn, or read from a file.
+
+    Attributes:
+        spec: as it was given.
+        samples: a name each, safe as a file name.
+        seeds: of those that are drawn; empty for a file.
+        sha256: of the file that is read; empty for seeds.
+    """
+
+    spec: str
+    samples: tuple[str, ...]
+    seeds: tuple[int, ...] = ()
+    sha256: str = ""
+
+    def identity(self, sample: str) -> str:
+        """What decides a latent: its seed, or the hash of its file with its place there."""
+        return sample if self.seeds else f"{self.sha256} {sample.rpartition('-')[2]}"
+
+    def latent(self, sample: str, subject: Subject, size: int | None = None) -> Tensor:
+        """The latent of one sample, `(1, *latent)`, where the model's weights are.
+
+        Raises:
+            InputError: the file changed, the shape is not the model's, or a value is not finite.
+        """
+        number = int(sample.rpartition("-")[2])
+        if self.seeds:
+            return subject.draw(number, subject.shape(size))[None]
+        path = Path(self.spec)
+        if _hash(path) != self.sha256:
+            raise InputError(f"{path} is another file than when the run began; start a run of its own")
+        latent = _tensor(path)[number][None]
+        subject.map.check(latent)
+        return subject.placed(latent)
+
+
+def find_latents(spec: str, limit: int | None = None) -> LatentSet:
+    """The latents that are named, before any model is loaded.
+
+    Args:
+        spec: ``seed:0..63``, a standard normal latent a seed, or a `.safetensors` file with one tensor `(n, *latent)`.
+        limit: the first so many; all when None.
+
+    Raises:
+        InputError: it names no latents, or the file cannot be read.
+
+    Example:
+        >>> find_latents("seed:3..5").samples
+        ('seed-3', 'seed-4', 'seed-5')
+    """
+    if match := _SEEDS.fullmatch(spec):
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not first <= last < first + _MOST:
+            raise InputError(f"rising seeds expected, at most {_MOST}, got {spec!r}; write e.g. seed:0..63")
+        seeds = range(first, last + 1)[:limit]
+        return LatentSet(spec, tuple(f"seed-{seed}" for seed in seeds), tuple(seeds))
+    path = path_of(spec, "latents")
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise InputError(f"{_SETS} expected, got {spec!r}; check the path")
+    tensor = _tensor(path)
+    if tensor.ndim < 2 or not len(tensor):
+        raise InputError(f"latents (n, *latent) expected in {path}, got shape {tuple(tensor.shape)}")
+    count = len(tensor) if limit is None else min(limit, len(tensor))
+    stem = re.sub(r"[^\w]", "_", path.stem, flags=re.ASCII)[:_LONGEST] or "latent"
+    return LatentSet(spec, tuple(f"{stem}-{number}" for number in range(count)), sha256=_hash(path))
 
 
 class End(NamedTuple):
@@ -66,46 +144,50 @@ def _seed_of(spec: str) -> int:
     return int(number)
 
 
-def read_ends(specs: Sequence[str], autoencoder: Autoencoder, size: int | None = None) -> list[End]:
+def read_ends(specs: Sequence[str], subject: Subject, size: int | None = None) -> list[End]:
     """The latents that `specs` name, all of one shape, on the device of the model.
 
     Args:
         specs: each an image file (encoded; its centre cut to what the model takes, or its centre square resized to
             `size` pixels), a `.safetensors` file with one tensor `(*latent)` or `(1, *latent)`, or ``seed:3``, a
             standard normal latent of the shape of the others.
-        autoencoder: encodes images and says what shape a latent has.
+        subject: turns images into latents and says what shape a latent has.
         size: of images; also of what seeds decode to where there is nothing else.
 
     Raises:
-        InputError: a file that is missing or cannot be read, latents of several shapes, or values that are not finite.
+        InputError: a file that is missing or cannot be read, latents of several shapes, values that are not finite, or
+            an image and a model that takes none.
     """
     check_ends(specs)
-    known: dict[int, Tensor] = {
-        place: _read(spec, autoencoder, size) for place, spec in enumerate(specs) if not spec.startswith(_SEED)
-    }
-    shape = tuple(next(iter(known.values())).shape) if known else _shape(autoencoder, size)
-    latents = [known.get(place) for place in range(len(specs))]
-    found = [_drawn(spec, shape, autoencoder) if z is None else z for spec, z in zip(specs, latents)]
-    shapes = {tuple(z.shape): spec for spec, z in zip(specs, found)}
+    files = {spec: _read(spec, subject, size) for spec in specs if not spec.startswith(_SEED)}
+    shape = tuple(next(iter(files.values())).shape) if files else subject.shape(size)
+    latents = [files[spec] if spec in files else subject.draw(_seed_of(spec), shape) for spec in specs]
+    shapes = {tuple(latent.shape): spec for spec, latent in zip(specs, latents)}
     if len(shapes) > 1:
         (one, first), (other, second), *_ = shapes.items()
         raise InputError(
             f"latents of one shape expected, got {one} from {first} and {other} from {second}; give --size to resize "
             "images to one size"
         )
-    autoencoder.decoder.check(found[0][None])
-    return [End(_name(spec), z, _source(spec)) for spec, z in zip(specs, found)]
+    subject.map.check(latents[0][None])
+    return [End(_name(spec), latent, _source(spec)) for spec, latent in zip(specs, latents)]
 
 
-def _read(spec: str, autoencoder: Autoencoder, size: int | None) -> Tensor:
+def _read(spec: str, subject: Subject, size: int | None) -> Tensor:
     path = Path(spec)
-    latent = _stored(path) if path.suffix == ".safetensors" else _encoded(path, autoencoder, size)
+    latent = _stored(path) if path.suffix == ".safetensors" else _encoded(path, subject, size)
     if not bool(latent.isfinite().all()):
         raise InputError(f"finite latents expected, got NaN or infinity from {spec}")
-    return _placed(latent, autoencoder)
+    return subject.placed(latent)
 
 
 def _stored(path: Path) -> Tensor:
+    latent = _tensor(path)
+    return latent[0] if latent.ndim > 1 and len(latent) == 1 else latent
+
+
+def _tensor(path: Path) -> Tensor:
+    """The only tensor of a safetensors file."""
     from safetensors.torch import load_file
 
     try:
@@ -113,43 +195,26 @@ def _stored(path: Path) -> Tensor:
     except Exception as error:  # the format's own error type
         raise InputError(f"a safetensors file expected in {path}, got: {error}") from error
     if len(tensors) != 1:
-        raise InputError(f"one latent expected in {path}, got {len(tensors)} tensors; save one to a file")
-    (latent,) = tensors.values()
-    return latent[0] if latent.ndim > 1 and len(latent) == 1 else latent
+        raise InputError(f"one tensor expected in {path}, got {len(tensors)}; save one to a file")
+    (latents,) = tensors.values()
+    return latents
 
 
-def _encoded(path: Path, autoencoder: Autoencoder, size: int | None) -> Tensor:
-    side = size if size is not None else min(autoencoder.image_size) if autoencoder.image_size else None
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _encoded(path: Path, subject: Subject, size: int | None) -> Tensor:
+    import torch
+
+    reader = subject.reader()
+    side = size if size is not None else min(reader.image_size) if reader.image_size else None
     try:
-        image = load_image(path, channels=autoencoder.image_channels, size=side, multiple=autoencoder.downsampling)
+        image = load_image(path, channels=reader.image_channels, size=side, multiple=reader.downsampling)
     except Exception as error:  # image decoders raise almost any type on damaged bytes
         raise InputError(f"a readable image expected, got {path}: {' '.join(str(error).split())}") from error
-    import torch
-
     with torch.no_grad():
-        return autoencoder.encode(image)[0]
-
-
-def _shape(autoencoder: Autoencoder, size: int | None) -> tuple[int, ...]:
-    shape = autoencoder.latent_shape
-    if None not in shape:
-        return tuple(axis for axis in shape if axis is not None)
-    if size is None:
-        raise InputError(f"{autoencoder.name} takes latents of any size: give --size PIXELS with seeds")
-    autoencoder.check_size(size, size)
-    return tuple(size // autoencoder.downsampling if axis is None else axis for axis in shape)
-
-
-def _drawn(spec: str, shape: tuple[int, ...], autoencoder: Autoencoder) -> Tensor:
-    import torch
-
-    draws = torch.Generator().manual_seed(_seed_of(spec))
-    return _placed(torch.randn(shape, generator=draws, dtype=torch.float64), autoencoder)
-
-
-def _placed(latent: Tensor, autoencoder: Autoencoder) -> Tensor:
-    """Where the weights are and in their dtype; as it is where there are none."""
-    return latent.to(autoencoder.device, autoencoder.decoder.dtype or latent.dtype)
+        return subject.points(image)[0]
 
 
 def _name(spec: str) -> str:
@@ -159,4 +224,4 @@ def _name(spec: str) -> str:
 def _source(spec: str) -> dict[str, Any]:
     if spec.startswith(_SEED):
         return {"seed": int(spec.removeprefix(_SEED))}
-    return {"file": spec, "sha256": hashlib.sha256(Path(spec).read_bytes()).hexdigest()}
+    return {"file": spec, "sha256": _hash(Path(spec))}

@@ -9,8 +9,9 @@ from theodolite.errors import InputError, refusing
 
 if TYPE_CHECKING:
     from theodolite.maps import Autoencoder
+    from theodolite.maps.subject import Subject
 
-__all__ = ["check_model", "opened_autoencoder"]
+__all__ = ["check_model", "opened_autoencoder", "opened_map"]
 
 
 def check_model(model: Any, **options: Any) -> None:
@@ -45,3 +46,24 @@ def opened_autoencoder(model: Any, **options: Any) -> Autoencoder:
     if not isinstance(model, Autoencoder):
         raise InputError(f"an autoencoder expected, got {type(model).__name__}; see theodolite.Autoencoder")
     return model
+
+
+def opened_map(model: Any, kind: str | None = None, **options: Any) -> Subject:
+    """One map of the model that is named, with `options` of `theodolite.load`, or of the one that was given.
+
+    Args:
+        model: what names a model, an `Autoencoder` or a `LatentMap`.
+        kind: ``decoder``, ``encoder`` or ``generator``; the first that the model has when None.
+        options: of `theodolite.load`.
+
+    Raises:
+        InputError: something else is named, or the model has no such map.
+    """
+    from theodolite.maps import load
+    from theodolite.maps.subject import subject_of
+
+    if isinstance(model, str | os.PathLike):
+        with refusing(os.fspath(model), "could not be loaded", "mend the model or what it needs"):
+            return subject_of(load(model, **options), kind)
+    check_model(model, **options)
+    return subject_of(model, kind)

@@ -15,7 +15,7 @@ from theodolite.errors import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from theodolite.maps import Autoencoder
+    from theodolite.maps.subject import Subject
 
 __all__ = ["CORNERS", "Plane", "check_anchors"]
 
@@ -39,7 +39,7 @@ class Plane:
     """`z = z0 + a (z1 - z0) + b (z2 - z0)` through three latents of a model.
 
     Args:
-        autoencoder: whose latents they are.
+        subject: whose latents they are.
         anchors: three latents (see `theodolite.data.latents`), at (0, 0), (1, 0) and (0, 1).
         size: of images that are encoded.
 
@@ -53,10 +53,10 @@ class Plane:
         InputError: other than three anchors, some that are equal or on one line.
     """
 
-    def __init__(self, autoencoder: Autoencoder, anchors: Sequence[str], size: int | None) -> None:
+    def __init__(self, subject: Subject, anchors: Sequence[str], size: int | None) -> None:
         check_anchors(anchors)
-        self.autoencoder = autoencoder
-        self.ends = read_ends(anchors, autoencoder, size)
+        self.subject = subject
+        self.ends = read_ends(anchors, subject, size)
         self.origin, first, second = (end.latent for end in self.ends)
         self.sides = (first - self.origin, second - self.origin)
         self.shape = tuple(self.origin.shape)
@@ -69,11 +69,11 @@ class Plane:
 
     def pictures(self, points: Tensor, longest: int = 160) -> list[Image]:
         """What is decoded at `(n, 2)`, at most `longest` pixels a side; nothing where outputs are no images."""
-        if self.autoencoder.image_channels not in (1, 3) or not len(points):
+        if not len(points):
             return []
-        with torch.no_grad():
-            images = torch.cat([self.autoencoder.decoder(self.latents(part)) for part in points.split(16)])
-        return [picture(image, self.autoencoder.output_range, longest) for image in images]
+        outputs = torch.cat([self.subject.outputs(self.latents(part)) for part in points.split(16)])
+        images = self.subject.images(outputs)
+        return [] if images is None else [picture(image, self.subject.output_range, longest) for image in images]
 
     def described(self) -> list[dict[str, Any]]:
         """What `run.json` says of the anchors."""

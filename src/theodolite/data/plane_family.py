@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from theodolite.families import ParameterGrid, Posterior
-    from theodolite.maps import Autoencoder
+    from theodolite.maps.subject import Subject
 
 __all__ = ["EMBEDDINGS", "PlaneFamily", "embedding_of"]
 
@@ -33,7 +33,7 @@ class PlaneFamily:
     is that of unit normal laws around them.
 
     Args:
-        autoencoder: its decoder is the generator.
+        subject: its map is the generator.
         anchors: three latents (see `theodolite.data.latents`), at (0, 0), (1, 0) and (0, 1).
         embedding: ``pixels``, ``patches`` or ``package.module:factory``.
         size: of images that are encoded.
@@ -51,14 +51,14 @@ class PlaneFamily:
     samples = 1024
 
     def __init__(
-        self, autoencoder: Autoencoder, anchors: Sequence[str], embedding: str, size: int | None, noise: float
+        self, subject: Subject, anchors: Sequence[str], embedding: str, size: int | None, noise: float
     ) -> None:
         if not (0 <= noise < 1):
             raise InputError(f"noise in [0, 1) expected, as a part of the anchors' size, got {noise}")
         self.embed = embedding_of(embedding)
-        self.autoencoder, self.embedding, self.noise = autoencoder, embedding, noise
-        self.plane = Plane(autoencoder, anchors, size)
-        self.name = f"{autoencoder.name}, a plane through three latents"
+        self.subject, self.embedding, self.noise = subject, embedding, noise
+        self.plane = Plane(subject, anchors, size)
+        self.name = f"{subject.name}, a plane through three latents"
 
     def posterior(self, grid: ParameterGrid, samples: int, bundle: int | None, seed: int, tell: Tell) -> Posterior:
         """The posterior from features of decoded images."""
@@ -91,13 +91,13 @@ class PlaneFamily:
     def describe(self) -> dict[str, Any]:
         """What `run.json` says of it."""
         return {
-            "source": self.autoencoder.source or self.autoencoder.name,
+            "source": self.subject.describe()["source"] or self.subject.name,
             "posterior": "features",
             "embedding": self.embedding,
             "noise": self.noise,
             "anchors": self.plane.described(),
             "latent_shape": list(self.plane.shape),
-            "model": self.autoencoder.describe(),
+            "model": self.subject.describe(),
         }
 
     def _noisy(self, theta: Tensor, seeds: Seeds) -> Tensor:
@@ -108,7 +108,7 @@ class PlaneFamily:
 
     def _features(self, latents: Tensor) -> Tensor:
         with torch.no_grad():
-            embedded = self.embed(self.autoencoder.decoder(latents))
+            embedded = self.embed(self.subject.map(latents))
         if not isinstance(embedded, Tensor) or embedded.ndim < 2 or len(embedded) != len(latents):
             got = tuple(embedded.shape) if isinstance(embedded, Tensor) else type(embedded).__name__
             raise InputError(f"an embedding of {len(latents)} images expected as ({len(latents)}, D), got {got}")

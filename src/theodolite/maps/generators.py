@@ -12,7 +12,10 @@ from theodolite.errors import InputError
 from theodolite.maps.chain import Chain
 from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["Generator", "generator_map", "is_generator"]
+__all__ = ["Generator", "generator_map", "is_generator", "is_plain_generator", "plain_generator_map"]
+
+_SIZES = ("latent_shape", "z_dim", "latent_dim", "nz")
+"""Attributes by which generators say what shape a latent has."""
 
 
 def is_generator(model: Any) -> bool:
@@ -41,6 +44,56 @@ def generator_map(model: Any, name: str | None = None) -> LatentMap:
             f"{type(model).__name__}; return a LatentMap(function, latent_shape) for another kind"
         )
     return LatentMap(Generator(model, size), (size,), name=name or type(model).__name__)
+
+
+def is_plain_generator(model: Any) -> bool:
+    """Whether `model` is a module `z -> x`: one argument, and no `encode` or `decode` that would make it another."""
+    if not isinstance(model, nn.Module) or hasattr(model, "encode") or hasattr(model, "decode"):
+        return False
+    return len(_required(model)) == 1
+
+
+def plain_generator_map(model: nn.Module, name: str) -> LatentMap:
+    """A module `z -> x` as a map. The shape of `z` is what the module says of it, or what its first layer takes.
+
+    Args:
+        model: in `eval()` mode. `latent_shape`, `z_dim`, `latent_dim` or `nz` say what shape a latent has; otherwise
+            the first linear layer does, or the first convolution, of latents `(channels, 1, 1)`.
+        name: what reports call it.
+
+    Raises:
+        InputError: neither says so, or the module does not run on such latents; one pass of two latents.
+    """
+    shape = _latent_shape(model)
+    mend = "return theodolite.LatentMap(function, latent_shape=...) from the factory"
+    if shape is None:
+        raise InputError(f"the shape of a latent of {name} is not known: give the module a `latent_shape`, or {mend}")
+    weight = next(model.parameters(), torch.empty(0))
+    try:
+        with torch.no_grad():
+            outputs = model(torch.zeros(2, *shape, dtype=weight.dtype, device=weight.device))
+    except Exception as error:  # whatever the user's module raises
+        reason = str(error).strip().splitlines()
+        raise InputError(f"{name} failed on latents {shape}: {reason[0] if reason else error!r}; {mend}") from error
+    if not isinstance(outputs, Tensor) or len(outputs) != 2:
+        got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise InputError(f"{name} expected to give one output a latent, got {got} of two; {mend}")
+    return LatentMap(model, shape, name=name)
+
+
+def _latent_shape(model: nn.Module) -> tuple[int, ...] | None:
+    for attribute in _SIZES:
+        size = getattr(model, attribute, None)
+        if isinstance(size, int) and size > 0:
+            return (size,)
+        if isinstance(size, tuple | list) and size and all(isinstance(axis, int) and axis > 0 for axis in size):
+            return tuple(size)
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear):
+            return (layer.in_features,)
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            return (layer.in_channels, 1, 1)
+    return None
 
 
 class Generator(Chain):

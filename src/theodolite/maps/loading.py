@@ -21,7 +21,7 @@ from theodolite.maps.checkpoints import PICKLED, Checkpoint, check_finite, from_
 from theodolite.maps.diffusers import from_diffusers
 from theodolite.maps.diffusion import Diffusion
 from theodolite.maps.families import family_of
-from theodolite.maps.generators import generator_map, is_generator
+from theodolite.maps.generators import generator_map, is_generator, is_plain_generator, plain_generator_map
 from theodolite.maps.hub import Fetched, fetch
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.pipelines import autoencoder_folder, diffusion_folder, diffusion_from_folder
@@ -61,7 +61,8 @@ def load(
             - ``package.module:factory``, looked for in the current folder too: a function without arguments that
               returns an `Autoencoder`, an `nn.Module` with `encode` and `decode`, or a pair of functions
               `(encode, decode)`; shapes that are not given are found by running them on noise. One that returns a
-              `LatentMap`, or a generator (a module with `mapping`, `synthesis` and `z_dim`), gives a `LatentMap`;
+              `LatentMap`, or a generator (a module z -> x, or one with `mapping`, `synthesis` and `z_dim`), gives a
+              `LatentMap`;
             - ``zoo:name``, a model that ships with the package, among them the diffusion models of
               `theodolite.zoo.DIFFUSIONS`;
             - what a registered `ModelFamily` matches.
@@ -287,9 +288,13 @@ def _from_factory(
         return from_diffusers(model, name=spec, source=spec, notes=notes)
     if isinstance(made, tuple | list) and len(made) == 2 and all(callable(part) for part in made):
         return _probed(made[0], made[1], spec, "functions", device, dtype)
+    if is_plain_generator(made):
+        check_finite(made, spec, _MEND)
+        prepared = _prepared(made, device, dtype or (torch.float32 if _half_notes([made]) else None))
+        return plain_generator_map(prepared, spec)
     raise InputError(
         f"factory {spec} expected to return an Autoencoder, a module with encode and decode, or (encode, decode), "
-        f"or a LatentMap or a generator (mapping, synthesis), got {_kind(made)}"
+        f"or a LatentMap or a generator (a module z -> x), got {_kind(made)}"
     )
 
 

@@ -19,8 +19,10 @@ __all__ = [
     "DEVICE",
     "DTYPE",
     "GROUP",
+    "LATENTS",
     "LIMIT",
     "LOADING",
+    "MAP",
     "MODEL",
     "REVISION",
     "SEED",
@@ -255,6 +257,18 @@ def _text(value: Any) -> str:
 MODEL = Argument("model", "A folder, a hub id, zoo:NAME, or package.module:factory; see `theodolite survey --help`.")
 DATA = Setting(
     name="data", help="Folder of images, with its subfolders.", required=True, metavar="FOLDER", role="places"
+)
+LATENTS = Setting(
+    name="latents",
+    help="Instead of --data: seed:0..63 for standard normal latents, or a .safetensors file with one tensor "
+    "(n, *latent).",
+    metavar="SEEDS|FILE",
+    role="places",
+)
+MAP = Setting(
+    name="map",
+    help="Which of the model's maps: decoder, encoder or generator; by default the first that it has.",
+    choices=("decoder", "encoder", "generator"),
 )
 LIMIT = Setting(
     name="limit",

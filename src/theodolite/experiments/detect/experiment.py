@@ -126,6 +126,7 @@ class Detect(Survey):
         from theodolite.descriptors.together import applicable
         from theodolite.detection.scores import at_levels, descriptors_for, scores_of
         from theodolite.maps import Autoencoder
+        from theodolite.maps.subject import subject_of
 
         subject = opened_subject(self.given["model"], **self.loading())
         self.noised: NoisedDenoiser | None = None
@@ -136,6 +137,7 @@ class Detect(Survey):
             output = self.given["output"] or "eps"
             self.noised = denoiser_at(subject, self.sigmas, output, self.given["condition"])
             self.model = self.noised.view
+        self.subject = subject_of(self.model)
         self.device = self.model.device
         self.scores = scores_of("denoiser" if self.noised else "decoder", self.given["scores"])
         known = at_levels(self.scores, self.sigmas if self.noised else ())

@@ -1,4 +1,4 @@
-"""`path`: routes between two latents of a decoder, as strips of pictures and as numbers."""
+"""`path`: routes between two latents of a decoder or generator, as strips of pictures and as numbers."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ class Path(Experiment):
     def open(self) -> None:
         """Load the model, and read both ends."""
         from theodolite.data.latents import read_ends
-        from theodolite.data.models import opened_autoencoder
+        from theodolite.data.models import opened_map
 
-        self.model = opened_autoencoder(self.given["model"], device=self.given["device"])
+        self.model = opened_map(self.given["model"], device=self.given["device"])
         self.device = self.model.device
         self.ends = read_ends([self.given["first"], self.given["second"]], self.model, self.given["size"])
         self._check()
@@ -85,7 +85,7 @@ class Path(Experiment):
         if "slerp" in self.units:
             slerp(a, b, torch.tensor([0.5], dtype=torch.float64, device=a.device))
         with torch.no_grad():
-            decoded = self.model.decoder(torch.stack([a, b]))
+            decoded = self.model.map(torch.stack([a, b]))
         if not bool(decoded.isfinite().all()):
             raise InputError(f"finite outputs expected at {names}, got NaN or infinity")
 
@@ -106,13 +106,13 @@ class Path(Experiment):
         from theodolite.estimates import Estimate
         from theodolite.geodesics import decoded_length
 
-        decode = _counted(self.model.decoder, sitting)
+        decode = _counted(self.model.map, sitting)
         a, b = (end.latent for end in self.ends)
         s = torch.arange(self.given["steps"] + 1, dtype=torch.float64, device=a.device) / self.given["steps"]
         line = a + s.to(a).reshape(-1, *[1] * a.ndim) * (b - a)
         latents, status = self._route(unit, decode, line, s)
         with torch.no_grad():
-            images = torch.cat([self.model.decoder(part) for part in latents.split(8)])
+            images = torch.cat([self.model.map(part) for part in latents.split(8)])
         if not bool(images.isfinite().all()):
             raise InputError(f"finite outputs expected along the {unit} route, got NaN or infinity; check the latents")
         straight = decoded_length(decode, line[None])

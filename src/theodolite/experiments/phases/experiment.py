@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from theodolite.estimates.quantity import Quantity
     from theodolite.families import Family, ParameterGrid
     from theodolite.geodesics import PhaseCurve
-    from theodolite.maps import Autoencoder
+    from theodolite.maps.subject import Subject
     from theodolite.runs.run import Run
 
 __all__ = ["EXPERIMENT"]
@@ -133,10 +132,10 @@ class Phases(Experiment):
 
     def _check_source(self) -> None:
         """Refuse settings of another source, and a generator without its anchors."""
-        from theodolite.maps import Autoencoder
+        from theodolite.data.families import is_family
 
         source, anchors = self.given["source"], self.given["anchor"]
-        if not isinstance(source, str | os.PathLike | Autoencoder):
+        if is_family(source):
             return
         own = FAMILIES.get(source) if isinstance(source, str) else None
         taken = _OF_GENERATORS if own is None else own
@@ -153,14 +152,14 @@ class Phases(Experiment):
 
     def open(self) -> None:
         """Load the generator and read its anchors, where the source is one."""
-        from theodolite.data.models import opened_autoencoder
+        from theodolite.data.models import opened_map
         from theodolite.data.plane_family import PlaneFamily
 
-        self.model: Autoencoder | None = None
+        self.model: Subject | None = None
         if self.known is not None:
             self.source: Family = self.known
             return
-        self.model = opened_autoencoder(self.given["source"], device=self.given["device"])
+        self.model = opened_map(self.given["source"], device=self.given["device"])
         self.device = self.model.device
         self.source = PlaneFamily(self.model, *(self.given[name] for name in ("anchor", "embedding", "size", "noise")))
 

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from theodolite.errors import InputError, refusing
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.images import ImageExperiment
 from theodolite.runs.experiment import Piece, Sitting, numbers
-from theodolite.runs.settings import BUDGET, DATA, LIMIT, LOADING, MODEL, SEED, SIZE, Setting
+from theodolite.runs.settings import (
+    BUDGET,
+    DATA,
+    LATENTS,
+    LIMIT,
+    LOADING,
+    MAP,
+    MODEL,
+    SEED,
+    SIZE,
+    Setting,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from theodolite.data.images import ImageSet
+    from theodolite.data.latents import LatentSet
     from theodolite.descriptors.chart import Chart
     from theodolite.descriptors.effort import Effort
     from theodolite.estimates.quantity import Quantity
@@ -57,7 +71,7 @@ RTOL = Setting(
 
 
 class Survey(ImageExperiment):
-    """Measure the local geometry of MODEL's decoder at the latent of every image of a folder.
+    """Measure the local geometry of a map of MODEL at the latent of every image of a folder, or at drawn latents.
 
     Every image has its own random stream, made of the seed and its name: its numbers depend neither on the other images
     nor on their order. A budget of quick, standard or full is about 350, 850 or 2400 decoder passes an image; the more,
@@ -66,12 +80,14 @@ class Survey(ImageExperiment):
 
     MODEL is a hub id (owner/name, read through diffusers), a folder with config.json and safetensors weights, a factory
     (package.module:function, without arguments), or one that ships: zoo:digits, zoo:patches-plain, zoo:patches-kl,
-    zoo:patches-smooth.
+    zoo:patches-smooth. Of an autoencoder the decoder is measured, or the encoder with --map encoder. A generator (a
+    factory that returns a module z -> x) takes no images: give --latents.
 
     Examples:
       theodolite survey zoo:patches-kl --data photos --out runs/kl --size 32
       theodolite survey stabilityai/sdxl-turbo --subfolder vae --data photos --out runs/sdxl --size 128
       theodolite survey ./my-vae --data photos --out runs/mine --budget quick --descriptors local_scaling,local_rank
+      theodolite survey my_package.models:gan --latents seed:0..63 --out runs/gan
       theodolite survey ./my-vae --data photos --size 256 --rtol 0.01 --dry-run
       theodolite survey my_package.models:make --data photos --out runs/made --device cuda --json > summary.json
     """
@@ -80,7 +96,9 @@ class Survey(ImageExperiment):
     summary = SUMMARIES["survey"]
     arguments = (MODEL,)
     settings: ClassVar[Sequence[Setting]] = (
-        DATA,
+        replace(DATA, required=False),
+        LATENTS,
+        MAP,
         replace(LIMIT, default=None, help="Only the first N images, by path; 0 or nothing for all."),
         SIZE,
         BUDGET,
@@ -93,71 +111,129 @@ class Survey(ImageExperiment):
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.effort: Effort = _effort(given["budget"], given.get("rtol"))
+        self.drawn = _latents_of(given)
         super().__init__(given)
+        if self.drawn is not None:
+            self.units = [*self.drawn.samples]
+
+    def find(self) -> ImageSet:
+        """The images; none where latents are given."""
+        from theodolite.data.images import ImageSet
+
+        return super().find() if self.drawn is None else ImageSet(Path(), (), ())
 
     def open(self) -> None:
-        """The model, its images, and what can be measured of its outputs."""
+        """The map, where it is measured, and what can be measured of its outputs."""
+        from theodolite.data.models import opened_map
         from theodolite.descriptors.together import applicable
 
-        super().open()
-        self.latents, output = self.first_pass()
+        self.subject = opened_map(self.given["model"], self.given["map"], **self.loading())
+        self.device = self.subject.device
+        if self.drawn is None:
+            self.model = self.subject.reader()
+            self.accept(self.model)
+        self.latents, output = self._first()
         self.output_shape = tuple(output.shape[1:])
         chosen = [name for name in known_descriptors() if name in (self.given["descriptors"] or known_descriptors())]
         self.descriptors, self.left_out = applicable(chosen, self.output_shape)
         if not self.descriptors:
             raise InputError(f"no descriptor left: {self.left_out[0]['what']} {self.left_out[0]['reason']}")
 
+    def _first(self) -> tuple[Tensor, Tensor]:
+        """The first point and its output: what the model cannot do is told before anything is written."""
+        if self.drawn is None and self.subject.kind == "decoder":
+            return self.first_pass()
+        points, _ = self.point_of(self.units[0])
+        fix = "see that it takes such points; a LatentMap says what shape they have"
+        with refusing(self.subject.name, f"failed on the first point, of shape {tuple(points.shape)}", fix):
+            return points, self.subject.outputs(points)
+
+    def point_of(self, unit: str) -> tuple[Tensor, Tensor | None]:
+        """Where a sample is measured, `(1, *latent)`, and its image where it has one."""
+        import torch
+
+        if self.drawn is not None:
+            return self.drawn.latent(unit, self.subject, self.side()), None
+        image = self.picture_of(unit)
+        with torch.no_grad():
+            return self.subject.points(image), image
+
     def record(self) -> dict[str, Any]:
-        """Model, images, shapes, what is left out, and what the budget stands for."""
+        """Model, samples, shapes, what is left out, and what the budget stands for."""
         effort = {name: value for name, value in asdict(self.effort).items() if value is not None}
         shapes = {"latent_shape": [*self.latents.shape[1:]], "output_shape": [*self.output_shape]}
-        return {**super().record(), **shapes, "left_out": self.left_out, "effort": effort}
+        about = {"map": self.subject.kind, **shapes, "left_out": self.left_out, "effort": effort}
+        if self.drawn is None:
+            return {**super().record(), **about}
+        files = [{"sample": sample, "file": sample} for sample in self.units]
+        data = {"latents": self.drawn.spec, "files": files, "skipped": []}
+        return {"model": self.subject.describe(), "data": data, **about}
 
     def content(self) -> dict[str, Any]:
-        """Model and images, the descriptors, and what the budget stands for."""
-        return {**super().content(), "descriptors": self.descriptors, "effort": asdict(self.effort)}
+        """Model and samples, the descriptors, and what the budget stands for."""
+        measured = {"descriptors": self.descriptors, "effort": asdict(self.effort)}
+        if self.drawn is None:
+            return {**super().content(), **measured}
+        samples = {sample: self.drawn.identity(sample) for sample in self.units}
+        return {"model": self.subject.fingerprint(), "images": samples, **measured}
 
     def checked_map(self) -> tuple[LatentMap, Tensor, str]:
-        """The decoder at the first latent."""
-        return self.model.decoder, self.latents, self.model.name
+        """The map at the first point."""
+        return self.subject.map, self.latents, self.subject.name
 
     def forecast(self) -> Mapping[str, Any]:
         """Passes of a sample by descriptor, counted; and seconds, from a pass that is timed."""
         from theodolite.descriptors.forecast import forecast_of
 
-        with refusing(self.model.name, "cannot be differentiated", "its decoder must run in torch operations only"):
-            found = forecast_of(self.descriptors, self.effort, self.model.decoder, self.latents, len(self.units))
+        with refusing(self.subject.name, "cannot be differentiated", "it must run in torch operations only"):
+            found = forecast_of(self.descriptors, self.effort, self.subject.map, self.latents, len(self.units))
         return {**found.as_dict(), "left_out": self.left_out}
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
-        """Every descriptor at the latent of one image."""
-        import torch
-
+        """Every descriptor at one point."""
         from theodolite.data.images import picture
         from theodolite.descriptors.chart import Chart
         from theodolite.descriptors.together import measured_at
 
-        image = self.picture_of(unit)
-        with torch.no_grad():
-            latents = self.model.encode(image)
-            output = self.model.decode(latents)
+        points, image = self.point_of(unit)
+        outputs = self.subject.outputs(points)
         seed = self.probe_seed(unit)
         exact = {"exact_second": sitting.second_order_holds}
-        chart = Chart(self.model.decoder, latents, effort=self.effort, generator=seed, **exact)
+        chart = Chart(self.subject.map, points, effort=self.effort, generator=seed, **exact)
         measured = measured_at(chart, self.descriptors, seed)
-        rows = numbers(measured.estimates, model=self.model.name, sample=unit, map="decoder", sigma=None)
-        pictures = {"": picture(image[0])}
-        if output.ndim == 4 and output.shape[1] in (1, 3):
-            pictures["reconstruction"] = picture(output[0], self.model.output_range)
+        where: dict[str, Any] = {"model": self.subject.name, "sample": unit, "map": self.subject.kind, "sigma": None}
+        rows = numbers(measured.estimates, **where)
+        pictures = {} if image is None else {"": picture(image[0])}
+        made = self.subject.images(outputs)
+        if made is not None:
+            pictures["" if image is None else "reconstruction"] = picture(made[0], self.subject.output_range)
         about = {"way": chart.operator.way, "status": chart.operator.status, "passes": chart.operator.passes}
         return Piece(
-            rows, {"latent": latents[0], **spectrum_of(chart)}, pictures, about, measured.failed, measured.messages
+            rows, {"latent": points[0], **spectrum_of(chart)}, pictures, about, measured.failed, measured.messages
         )
 
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
         """Every quantity of every descriptor."""
         return quantities_of()
+
+
+def _latents_of(given: Mapping[str, Any]) -> LatentSet | None:
+    """The latents that are given instead of images.
+
+    Raises:
+        InputError: both are given, or neither.
+    """
+    from theodolite.data.latents import find_latents
+
+    latents = given.get("latents")
+    if latents is None:
+        if given.get("data") is None and given.get("test") is None:
+            raise InputError("`data` or `latents` expected, got neither: a folder of images, or e.g. seed:0..63")
+        return None
+    if given.get("data") is not None:
+        raise InputError("`data` or `latents` expected, got both; leave one out")
+    return find_latents(latents, given["limit"])
 
 
 def _effort(budget: str, rtol: float | None) -> Effort:

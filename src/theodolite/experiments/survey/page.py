@@ -35,6 +35,7 @@ def page(run: Run) -> kit.Page:
     info = run.info
     shape = " × ".join(map(str, info.get("latent_shape") or []))
     output = " × ".join(map(str, info.get("output_shape") or []))
+    measured = f"{info.get('map', 'decoder')}, {shape} → {output}"
     sections = [
         _quantities(listing),
         _distributions(listing),
@@ -45,7 +46,11 @@ def page(run: Run) -> kit.Page:
     ]
     return kit.Page(
         str(info["model"].get("name") or "model"),
-        {"Samples": len(run.units), "Map": f"decoder, {shape} → {output}", "Budget": run.settings.get("budget")},
+        {
+            "Samples": len(run.units),
+            "Map": measured,
+            "Budget": run.settings.get("budget"),
+        },
         reading(listing),
         [section for section in sections if section.blocks],
         [kit.Facts("Derivatives in this run", _derivatives(run))],

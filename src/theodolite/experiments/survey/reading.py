@@ -58,7 +58,7 @@ def _stretch(listing: Listing) -> str:
     factors = [math.exp(min(summary[key], 700.0)) for key in ("median", "low", "high")]
     (median, low, high), _, power = rounded(factors, _error(quantity) * factors[0], most=_DIGITS)
     power = f" {power}" if power else ""
-    changes = f"the decoder of {_name(listing)} changes lengths {median}{power}-fold"
+    changes = f"the {listing.run.info.get('map', 'decoder')} of {_name(listing)} changes lengths {median}{power}-fold"
     text = f"{changes} on geometric average over latent directions"
     return text if listing.count == 1 else f"{text} (median over samples; quartiles {low} to {high}{power})"
 
