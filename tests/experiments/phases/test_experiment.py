@@ -12,6 +12,7 @@ from theodolite.errors import InputError
 from theodolite.experiments.phases.level import Level
 from theodolite.families import ParameterGrid, PhaseMap, map_family, spread_parameters
 from theodolite.maps import Autoencoder
+from theodolite.maps.subject import subject_of
 from theodolite.runs import read_run
 from theodolite.runs.functions import function_of
 from theodolite.zoo.phase_families import IsingFamily, MixtureFamily
@@ -145,7 +146,7 @@ def test_phases_of_the_mixture_diffusion_are_its_basins(tmp_path):
 
 def test_a_plane_of_a_linear_decoder_has_its_constant_metric(anchors, tmp_path):
     files = anchors([0.0, 0.0, 0.0], [1.0, 0.0, 0.5], [0.5, 2.0, 0.0])
-    family = PlaneFamily(identity(), files, "pixels", None, 0.0)
+    family = PlaneFamily(subject_of(identity()), files, "pixels", None, 0.0)
     sides = torch.tensor([[1.0, 0.0, 0.5], [0.5, 2.0, 0.0]], dtype=D)
     exact = sides @ sides.mT / 3
     torch.testing.assert_close(family.fisher(torch.tensor([[0.3, 0.4]], dtype=D))[0], exact)

@@ -1,0 +1,98 @@
+"""One map of a model, whatever the model is, and the points where it is measured."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from theodolite import Autoencoder, InputError, LatentMap
+from theodolite.maps.generators import is_plain_generator, plain_generator_map
+from theodolite.maps.subject import subject_of
+
+CODER = Autoencoder(
+    lambda x: x[:, :, ::2, ::2] / 2,
+    lambda z: (2 * z).repeat_interleave(2, -1).repeat_interleave(2, -2),
+    name="coder",
+    latent_shape=(3, None, None),
+    downsampling=2,
+)
+IMAGE = torch.linspace(-1, 1, 48).reshape(1, 3, 4, 4)
+
+
+class TestAutoencoder:
+    def test_its_decoder_is_measured_at_latents_of_images(self):
+        subject = subject_of(CODER)
+        assert subject.kind == "decoder"
+        assert subject.map is CODER.decoder
+        torch.testing.assert_close(subject.points(IMAGE), CODER.encode(IMAGE))
+        outputs = subject.outputs(subject.points(IMAGE))
+        torch.testing.assert_close(subject.images(outputs), CODER.decode(CODER.encode(IMAGE)))
+
+    def test_its_encoder_is_measured_at_images_and_shown_decoded(self):
+        subject = subject_of(CODER, "encoder")
+        assert torch.equal(subject.points(IMAGE), IMAGE)
+        latents = subject.outputs(IMAGE)
+        torch.testing.assert_close(latents, CODER.encode(IMAGE))
+        torch.testing.assert_close(subject.images(latents), CODER.decode(latents))
+        with pytest.raises(InputError, match="the encoder of coder is measured at images"):
+            subject.draw(0, (3, 4, 4))
+
+    def test_a_latent_of_any_size_needs_one(self):
+        subject = subject_of(CODER)
+        assert subject.shape(8) == (3, 4, 4)
+        assert subject_of(CODER, "encoder").shape(8) == (3, 8, 8)
+        with pytest.raises(InputError, match="--size"):
+            subject.shape()
+        with pytest.raises(InputError, match="divisible by 2"):
+            subject.shape(7)
+
+    def test_a_map_that_it_has_not_is_named(self):
+        with pytest.raises(InputError, match="coder has no generator: it has decoder and encoder"):
+            subject_of(CODER, "generator")
+
+
+class TestGenerator:
+    def test_it_takes_no_images(self):
+        subject = subject_of(LatentMap(nn.Linear(3, 5).eval(), (3,), name="net"))
+        assert subject.kind == "generator"
+        assert subject.images(subject.outputs(torch.ones(1, 3))) is None
+        with pytest.raises(InputError, match="net makes images and takes none"):
+            subject.points(IMAGE)
+
+    def test_draws_are_those_of_their_seed_in_the_type_of_the_weights(self):
+        subject = subject_of(LatentMap(nn.Linear(3, 5).eval(), (3,)))
+        draw = subject.draw(5, subject.shape())
+        expected = torch.randn(3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+        assert torch.equal(draw, expected.float())
+
+    @pytest.mark.parametrize(
+        ("model", "shape"),
+        [
+            (nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 8)), (4,)),
+            (nn.Sequential(nn.ConvTranspose2d(4, 3, 2), nn.Tanh()), (4, 1, 1)),
+        ],
+    )
+    def test_a_module_says_its_shape_by_its_first_layer(self, model, shape):
+        assert is_plain_generator(model)
+        assert plain_generator_map(model.eval(), "net").latent_shape == shape
+
+    def test_a_shape_that_the_module_states_comes_first(self):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(6, 8)).eval()
+        model.latent_shape = (2, 3)
+        assert plain_generator_map(model, "net").latent_shape == (2, 3)
+
+    def test_what_is_no_generator(self):
+        with_two = nn.Bilinear(2, 2, 2)
+        assert not is_plain_generator(with_two)
+        assert not is_plain_generator(lambda z: z)
+        with pytest.raises(InputError, match="the shape of a latent of net is not known"):
+            plain_generator_map(nn.Tanh(), "net")
+        model = nn.Sequential(nn.Flatten(0), nn.Linear(6, 8)).eval()
+        with pytest.raises(InputError, match="net failed on latents"):
+            plain_generator_map(model, "net")
+
+
+def test_another_model_is_refused():
+    with pytest.raises(InputError, match="an autoencoder or a generator expected, got str"):
+        subject_of("zoo:digits")
