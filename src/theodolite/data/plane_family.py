@@ -142,7 +142,12 @@ def _pixels(images: Tensor) -> Tensor:
 
 
 def _patches(images: Tensor) -> Tensor:
-    """Mean and standard deviation of each channel over an 8 x 8 grid of patches: colour and texture, coarsely."""
+    """Mean and standard deviation of each channel over an 8 x 8 grid of patches: colour and texture, coarsely.
+
+    Outputs that are no images have no patches: every entry is a feature.
+    """
+    if images.ndim != 4:
+        return _pixels(images)
     height, width = images.shape[-2:]
     sides = (min(8, height), min(8, width))
     mean = adaptive_avg_pool2d(images, sides)

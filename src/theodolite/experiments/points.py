@@ -33,12 +33,13 @@ class PointExperiment(Experiment):
     """An experiment that measures points of maps, unit by unit.
 
     Attributes:
-        subject: a map, a few latents, and the name of the model; known once it is opened, as are the following.
+        checked: a map, a few latents, and the name of the model, for the self-check; known once it is opened, as are
+            the following.
         recorded: what `run.json` says beside settings.
         same: what a run that is continued must agree in.
     """
 
-    subject: tuple[LatentMap, Tensor, str]
+    checked: tuple[LatentMap, Tensor, str]
     recorded: dict[str, Any]
     same: dict[str, Any]
 
@@ -56,7 +57,7 @@ class PointExperiment(Experiment):
 
     def checked_map(self) -> tuple[LatentMap, Tensor, str]:
         """The map at a few latents."""
-        return self.subject
+        return self.checked
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """The descriptors and the other numbers at every point of a unit."""

@@ -84,8 +84,7 @@ class Path(Experiment):
             raise InputError(f"two different latents expected, got the same from {names}")
         if "slerp" in self.units:
             slerp(a, b, torch.tensor([0.5], dtype=torch.float64, device=a.device))
-        with torch.no_grad():
-            decoded = self.model.map(torch.stack([a, b]))
+        decoded = self.model.outputs(torch.stack([a, b]))
         if not bool(decoded.isfinite().all()):
             raise InputError(f"finite outputs expected at {names}, got NaN or infinity")
 
@@ -111,8 +110,7 @@ class Path(Experiment):
         s = torch.arange(self.given["steps"] + 1, dtype=torch.float64, device=a.device) / self.given["steps"]
         line = a + s.to(a).reshape(-1, *[1] * a.ndim) * (b - a)
         latents, status = self._route(unit, decode, line, s)
-        with torch.no_grad():
-            images = torch.cat([self.model.map(part) for part in latents.split(8)])
+        images = torch.cat([self.model.outputs(part) for part in latents.split(8)])
         if not bool(images.isfinite().all()):
             raise InputError(f"finite outputs expected along the {unit} route, got NaN or infinity; check the latents")
         straight = decoded_length(decode, line[None])
@@ -121,8 +119,10 @@ class Path(Experiment):
         jumps, chord = flat.diff(dim=0).norm(dim=1), (flat[-1] - flat[0]).norm()
         rows = numbers(_numbers(jumps, chord, latents, own, straight), route=unit)
         rows += [number("jump", Estimate.of(jump), route=unit, step=n) for n, jump in enumerate(jumps, 1)]
-        strip = side_by_side([picture(image, self.model.output_range, 160) for image in images])
-        return Piece(rows, {"latents": latents, "images": images}, {"strip": strip}, {"curve": status})
+        shown, pictures = self.model.images(images), {}
+        if shown is not None:
+            pictures["strip"] = side_by_side([picture(image, self.model.output_range, 160) for image in shown])
+        return Piece(rows, {"latents": latents, "images": images}, pictures, {"curve": status})
 
     def _route(self, unit: str, decode: Any, line: Tensor, s: Tensor) -> tuple[Tensor, str]:
         from theodolite.geodesics import decoder_geodesic

@@ -62,7 +62,12 @@ def page(run: Run) -> Page:
     columns: list[str | kit.Column] = ["route", *kit.columns_of(quantities, _SPARE), "curve"]
     table = Table("routes", f"{model}, {ends}", columns, rows, _CAPTION)
     images = {route: run.arrays(route)["images"] for route in run.units}
-    sections = [_strips(run, images), _jumps(run, images), Section("numbers", "Numbers", blocks=[table])]
+    strips = _strips(run, images)
+    sections = [
+        *([strips] if strips.blocks else []),
+        _jumps(run, images),
+        Section("numbers", "Numbers", blocks=[table]),
+    ]
     method = [kit.Facts("Geodesic", {}, _METHOD)]
     return Page(ends, facts, _readings(run, numbers), sections, method, kit.terms_of(_ALL))
 
@@ -91,8 +96,9 @@ def _strips(run: Run, images: Mapping[str, Tensor]) -> Section:
     rows = [
         (route, [(image_uri(image, span), f"{route}, step {step}") for step, image in enumerate(own)])
         for route, own in images.items()
+        if own.ndim == 4 and own.shape[1] in (1, 3)  # a generator may give vectors
     ]
-    return Section("routes", "Routes", blocks=[Pictures(rows)])
+    return Section("routes", "Routes", blocks=[Pictures(rows)] if rows else [])
 
 
 def _jumps(run: Run, images: Mapping[str, Tensor]) -> Section:

@@ -226,7 +226,8 @@ class Phases(Experiment):
             pictures |= {f"region-{region}-{n}": sample for n, sample in enumerate(samples)}
         for n, curve in enumerate(curves):
             along = torch.linspace(0, len(curve.points) - 1, _PICTURES).round().long()
-            pictures[f"curve-{n}"] = side_by_side(self.source.pictures(curve.points[along], seed))
+            samples = self.source.pictures(curve.points[along], seed)
+            pictures |= {f"curve-{n}": side_by_side(samples)} if samples else {}
         return pictures
 
     @classmethod

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from theodolite.data.conditions import SIDES, Prompted, pictures_of, text_of, word_of
 from theodolite.data.images import ImageSet, picture
-from theodolite.data.models import opened_autoencoder
+from theodolite.data.models import opened_map
 from theodolite.data.plane import CORNERS, Plane, check_anchors
 from theodolite.data.sources import several_sources, sourced_images
 from theodolite.descriptors.together import charts_alike, charts_of_outputs
@@ -52,7 +52,7 @@ class OverPlane(Traverse):
 
     def open(self) -> None:
         """Load the model and read the anchors."""
-        self.model = opened_autoencoder(self.given["model"], **self.loading())
+        self.model = opened_map(self.given["model"], **self.loading())
         self.device = self.model.device
         self.plane = Plane(self.model, self.given["anchor"], self.given["size"])
         low, high = -self.given["margin"], 1 + self.given["margin"]
@@ -62,7 +62,7 @@ class OverPlane(Traverse):
         anchors = [{"at": [*at], **anchor} for at, anchor in zip(CORNERS, self.plane.described())]
         design, shape = {"anchors": anchors, "places": self.places}, [*self.plane.shape]
         content = [end.content for end in self.plane.ends]
-        self.subject = self.model.decoder, latents, self.model.name
+        self.checked = self.model.map, latents, self.model.name
         self.recorded = {"model": self.model.describe(), "latent_shape": shape, "design": design}
         self.same = {"design": "plane", "model": self.model.fingerprint(), "anchors": content}
 
@@ -75,7 +75,7 @@ class OverPlane(Traverse):
             shown = range(0, 0 if row % step else len(where), step)
         theta = torch.tensor([[at["a"], at["b"]] for at in where], dtype=torch.float64)
         pictures = {f"{n:03d}": image for n, image in zip(shown, self.plane.pictures(theta[[*shown]], 128))}
-        (seed,), decoder = Seeds(self.probe_seed(), 1).base, self.model.decoder
+        (seed,), decoder = Seeds(self.probe_seed(), 1).base, self.model.map
         for part, chart in charts_alike(decoder, self.plane.latents(theta), seed, self.effort, self.rms):
             yield Points(chart, DESCRIPTORS, where[part], pictures=pictures)
 
@@ -109,7 +109,7 @@ class AlongDenoising(Traverse):
                 self.model.denoiser(seed, side, 1.0)(self._noise(0), lowest)
         prompts = [[word_of(side) for side in pair] for pair in self.model.pairs]
         design, model = {"prompts": prompts, "levels": self.levels}, {"name": self.model.name, "shape": self.shape}
-        self.subject = self.first, torch.cat([self._noise(seed) for seed in range(2)]) * lowest, self.model.name
+        self.checked = self.first, torch.cat([self._noise(seed) for seed in range(2)]) * lowest, self.model.name
         self.recorded = {"model": model, "design": design}  # an infinite level, noise alone, is stored as None
         self.same = {"design": "denoising", "model": self.first.fingerprint(), "levels": self.levels}
 
@@ -190,7 +190,7 @@ class OverCorruptions(Traverse, ImageExperiment):
         few = self._encoded([self.picture_of(sample) for sample in self.units[:3]])
         formulas = {name: CORRUPTIONS[name].formula for name in self.given["corruption"]}
         more = {"latent_shape": [*few.shape[1:]], "design": {"size": self.side(), "formulas": formulas}}
-        self.subject = self.model.decoder, few, self.model.name
+        self.checked = self.model.decoder, few, self.model.name
         self.recorded = {**ImageExperiment.record(self), **more}
         self.same = {"design": "corruptions", **ImageExperiment.content(self), "side": self.side()}
 
