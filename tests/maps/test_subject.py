@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from theodolite import Autoencoder, InputError, LatentMap
+from theodolite import Autoencoder, Denoiser, InputError, LatentMap
 from theodolite.maps.generators import is_plain_generator, plain_generator_map
+from theodolite.maps.samplers import sampler_map
 from theodolite.maps.subject import subject_of
 
 CODER = Autoencoder(
@@ -94,5 +95,50 @@ class TestGenerator:
 
 
 def test_another_model_is_refused():
-    with pytest.raises(InputError, match="an autoencoder or a generator expected, got str"):
+    with pytest.raises(InputError, match="an autoencoder, a generator or a denoiser expected, got str"):
         subject_of("zoo:digits")
+
+
+class TestDenoiser:
+    """Of standard normal data, where `E[x_0 | x] = x / (1 + sigma²)`."""
+
+    MODEL = Denoiser(lambda x, sigma: x / (1 + sigma**2), shape=(1, 4, 4), name="normal")
+
+    def test_it_is_measured_at_noised_images_by_one_draw(self):
+        subject = subject_of(self.MODEL, sigma=0.5)
+        assert subject.kind == "denoiser"
+        images = torch.linspace(-1, 1, 32).reshape(2, 1, 4, 4)
+        points = subject.points(images, seed=3)
+        noise = torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64).float()
+        torch.testing.assert_close(points, images + 0.5 * noise)
+        torch.testing.assert_close(subject.outputs(points), points / 1.25)
+        assert subject.images(points).shape == (2, 1, 4, 4)
+
+    def test_its_sampler_is_measured_at_noise(self):
+        levels = [2.0, 1.0, 0.0]
+        model = Denoiser(self.MODEL.net, shape=(1, 4, 4), name="normal")
+        model.net.levels = lambda steps: levels
+        subject = subject_of(model, steps=2)
+        assert subject.kind == "sampler"
+        z = subject.draw(1, subject.shape())[None]
+        torch.testing.assert_close(subject.outputs(z), sampler_map(model, levels)(z))
+        with pytest.raises(InputError, match="normal makes images and takes none: a sampler is measured at latents"):
+            subject.points(IMAGE)
+
+    def test_settings_of_another_map_are_refused(self):
+        with pytest.raises(InputError, match="--steps does not belong to a denoiser"):
+            subject_of(self.MODEL, sigma=0.5, steps=3)
+        with pytest.raises(InputError, match="give --sigma"):
+            subject_of(self.MODEL, "denoiser")
+        with pytest.raises(InputError, match="--sigma belongs to a diffusion model"):
+            subject_of(CODER, sigma=0.5)
+        with pytest.raises(InputError, match="normal has no decoder: it has denoiser and sampler"):
+            subject_of(self.MODEL, "decoder")
+        with pytest.raises(InputError, match="measured at images: give --data"):
+            subject_of(self.MODEL, sigma=0.5).draw(0, (1, 4, 4))
+
+    def test_a_condition_is_that_of_the_network_or_another(self):
+        model = Denoiser(lambda x, sigma, c: c * x, condition=2.0, shape=(1, 4, 4))
+        ones = torch.ones(1, 1, 4, 4)
+        assert subject_of(model, sigma=1.0).outputs(ones).mean() == 2
+        assert subject_of(model, sigma=1.0, condition=3.0).outputs(ones).mean() == 3

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from theodolite.errors import InputError
+from theodolite.errors import InputError, path_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,6 +22,7 @@ __all__ = [
     "loaded_diffusion",
     "pictures_of",
     "prompts_of",
+    "read_condition",
     "text_of",
     "word_of",
 ]
@@ -48,6 +49,29 @@ def condition_of(text: str) -> Any:
     if not first.isdecimal():
         raise InputError(f"a condition expected to be a class, e.g. 207, or of the zoo as 3-red, got {text.strip()!r}")
     return (int(first), second) if dash else int(first)
+
+
+def read_condition(text: str) -> Any:
+    """A condition that `condition_of` reads, or what a `.safetensors` file holds.
+
+    Args:
+        text: one tensor of a file is an embedding, `(1, tokens, width)`; several are arguments of the network by name
+            (`encoder_hidden_states`, `pooled_projections`): this is how models of text are measured, whose text encoder
+            ran elsewhere.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    if not text.endswith(".safetensors"):
+        return condition_of(text)
+    from safetensors.torch import load_file
+
+    path = path_of(text, "a condition")
+    try:
+        tensors = load_file(path)
+    except Exception as error:  # the system's, or the format's own error type
+        raise InputError(f"a safetensors file of embeddings expected in {path}, got: {error}") from error
+    return next(iter(tensors.values())) if len(tensors) == 1 else tensors
 
 
 def word_of(condition: Any) -> str:

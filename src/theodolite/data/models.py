@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError, refusing
@@ -48,22 +49,35 @@ def opened_autoencoder(model: Any, **options: Any) -> Autoencoder:
     return model
 
 
-def opened_map(model: Any, kind: str | None = None, **options: Any) -> Subject:
+def opened_map(
+    model: Any,
+    kind: str | None = None,
+    *,
+    settings: Mapping[str, Any] = {},
+    **options: Any,
+) -> Subject:
     """One map of the model that is named, with `options` of `theodolite.load`, or of the one that was given.
 
     Args:
-        model: what names a model, an `Autoencoder` or a `LatentMap`.
-        kind: ``decoder``, ``encoder`` or ``generator``; the first that the model has when None.
+        model: what names a model, an `Autoencoder`, a `LatentMap` or a `Denoiser`.
+        kind: of `theodolite.maps.subject.KINDS`; the first that the model has when None.
+        settings: `sigma`, `steps`, `guidance` and `condition` of a denoiser or sampler, the last as text: a class, or
+            a file that `read_condition` reads.
         options: of `theodolite.load`.
 
     Raises:
         InputError: something else is named, or the model has no such map.
     """
+    from theodolite.data.conditions import read_condition
     from theodolite.maps import load
     from theodolite.maps.subject import subject_of
 
+    given = {name: settings[name] for name in ("sigma", "steps", "guidance", "condition") if name in settings}
+    if isinstance(given.get("condition"), str):
+        given["condition"] = read_condition(given["condition"])
     if isinstance(model, str | os.PathLike):
         with refusing(os.fspath(model), "could not be loaded", "mend the model or what it needs"):
-            return subject_of(load(model, **options), kind)
-    check_model(model, **options)
-    return subject_of(model, kind)
+            model = load(model, **options)
+    else:
+        check_model(model, **options)
+    return subject_of(model, kind, **given)

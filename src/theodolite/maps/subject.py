@@ -10,12 +10,18 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.maps.autoencoders import Autoencoder
+from theodolite.maps.denoiser import Denoiser
+from theodolite.maps.denoisers import denoiser_map
 from theodolite.maps.latent_map import LatentMap
+from theodolite.maps.samplers import sampler_map
 
-__all__ = ["KINDS", "Subject", "subject_of"]
+__all__ = ["KINDS", "STEPS", "Subject", "subject_of"]
 
-KINDS = ("decoder", "encoder", "generator")
+KINDS = ("decoder", "encoder", "generator", "denoiser", "sampler")
 """The maps that a model may have, by the name that users give them."""
+
+STEPS = 10
+"""Steps of a sampler by default: the fewest at which deterministic samplers of images are in common use."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +31,29 @@ class Subject:
     Experiments ask a subject, never the type of a model: where the map is measured for an image (`points`) or a seed
     (`draw`), what it looks like there (`images`), and what a run records.
 
+    | kind | points | outputs |
+    |---|---|---|
+    | decoder | latents of images, or standard normal draws | images |
+    | encoder | images | latents |
+    | generator | standard normal draws | images, or vectors |
+    | denoiser | `x_0 + sigma eps` of images (of their latents, where there is an autoencoder) | `E[x_0 | x]` |
+    | sampler | standard normal draws | samples, decoded |
+
     Attributes:
         kind: of `KINDS`.
         map: from points `(n, *latent_shape)` to outputs.
         name: of the model.
-        autoencoder: which takes images; None of a model that only makes them.
+        autoencoder: which takes images; None of a model of pixels, or of one that only makes images.
+        denoiser: of a denoiser or sampler.
+        sigma: noise level of a denoiser.
     """
 
     kind: str
     map: LatentMap
     name: str
     autoencoder: Autoencoder | None = None
+    denoiser: Denoiser | None = None
+    sigma: float = 0.0
 
     @property
     def device(self) -> torch.device:
@@ -46,28 +64,40 @@ class Subject:
     def output_range(self) -> tuple[float, float]:
         """Lowest and highest value of an image."""
         own = self.map.output_range if self.autoencoder is None else self.autoencoder.output_range
+        if own is None and self.denoiser is not None:
+            own = self.denoiser.data_range
         return own or (-1.0, 1.0)
 
     def reader(self) -> Autoencoder:
-        """The autoencoder that images are read for.
+        """The autoencoder that images are read for; of pixels one that changes nothing.
 
         Raises:
-            InputError: the model takes no images.
+            InputError: the map is not measured at images.
         """
-        if self.autoencoder is None:
+        if self.kind == "denoiser":
+            return self.autoencoder or _pixels(self.map, self.name)
+        if self.autoencoder is None or self.kind == "sampler":
             raise InputError(
                 f"{self.name} makes images and takes none: a {self.kind} is measured at latents; give seeds "
                 "(seed:0..15) or a .safetensors file instead of images"
             )
         return self.autoencoder
 
-    def points(self, images: Tensor) -> Tensor:
-        """Where the map is measured for images `(n, channels, height, width)`: their latents, or they themselves."""
+    def points(self, images: Tensor, seed: int = 0) -> Tensor:
+        """Where the map is measured for images `(n, channels, height, width)`.
+
+        Args:
+            images: in [-1, 1].
+            seed: of the noise of a denoiser's points, the same for all images.
+        """
         reader = self.reader()
         if self.kind == "encoder":
             reader.check_images(images)
             return self.placed(images)
-        return reader.encode(images)
+        points = reader.encode(images)
+        if self.kind != "denoiser":
+            return points
+        return points + self.sigma * self._normal(seed, tuple(points.shape[1:])).to(points)
 
     def outputs(self, points: Tensor) -> Tensor:
         """What the map gives at points, without a gradient; one pass."""
@@ -77,7 +107,7 @@ class Subject:
 
     def images(self, outputs: Tensor) -> Tensor | None:
         """Outputs as images `(n, channels, height, width)`; None where they are none."""
-        if self.kind == "encoder" and self.autoencoder is not None:
+        if self.kind in ("encoder", "denoiser") and self.autoencoder is not None:
             outputs = self.autoencoder.decode(outputs)
         return outputs if outputs.ndim == 4 and outputs.shape[1] in (1, 3) else None
 
@@ -102,10 +132,13 @@ class Subject:
         """A standard normal point `(*shape)`, the same on every device.
 
         Raises:
-            InputError: of an encoder, whose points are images.
+            InputError: of an encoder or a denoiser, whose points come from images.
         """
-        if self.kind == "encoder":
-            raise InputError(f"the encoder of {self.name} is measured at images: give --data FOLDER, not seeds")
+        if self.kind in ("encoder", "denoiser"):
+            raise InputError(f"the {self.kind} of {self.name} is measured at images: give --data FOLDER, not seeds")
+        return self._normal(seed, shape)
+
+    def _normal(self, seed: int, shape: tuple[int, ...]) -> Tensor:
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         return self.placed(noise)
 
@@ -115,46 +148,110 @@ class Subject:
 
     def describe(self) -> dict[str, Any]:
         """What a run records of this model, ready for JSON."""
-        if self.autoencoder is not None:
+        if self.autoencoder is not None and self.denoiser is None:
             return self.autoencoder.describe()
+        model = self.denoiser
         return {
             "name": self.name,
-            "class": type(self.map.function).__name__,
-            "source": self.name,
+            "class": type(self.map.function if model is None else model.net).__name__,
+            "source": self.name if model is None else model.source or self.name,
             "fingerprint": self.fingerprint(),
             "latent_shape": list(self.map.latent_shape),
             "output_range": list(self.output_range),
             "parameters": sum(weight.numel() for weight in self.map.weights),
             "dtype": str(self.map.dtype or torch.float32).removeprefix("torch."),
             "device": str(self.device),
-            "notes": [],
+            "map": self.map.name,
+            "notes": [] if model is None else list(model.notes),
         }
 
     def fingerprint(self) -> str:
         """Of weights, code and settings of the model."""
-        return self.map.fingerprint() if self.autoencoder is None else self.autoencoder.fingerprint()
+        plain = self.autoencoder is None or self.denoiser is not None
+        return self.map.fingerprint() if plain or self.autoencoder is None else self.autoencoder.fingerprint()
 
 
-def subject_of(model: Any, kind: str | None = None) -> Subject:
+def subject_of(
+    model: Any,
+    kind: str | None = None,
+    *,
+    sigma: float | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    condition: Any = None,
+) -> Subject:
     """The map of a model that is asked for; its first where none is.
 
     Args:
-        model: an `Autoencoder` (``decoder``, ``encoder``) or a `LatentMap` (``generator``).
+        model: an `Autoencoder` (``decoder``, ``encoder``), a `LatentMap` (``generator``) or a `Denoiser` (``sampler``;
+            ``denoiser``, first where `sigma` is given).
         kind: of `KINDS`.
+        sigma: noise level of a denoiser.
+        steps: of a sampler.
+        guidance: of a denoiser or sampler, as for `theodolite.denoiser_map`.
+        condition: of a denoiser or sampler; that of nothing in particular when None.
 
     Raises:
-        InputError: another model, or a map that it has not.
+        InputError: another model, a map that it has not, or settings of another map.
     """
+    given = {"sigma": sigma, "steps": steps, "guidance": guidance, "condition": condition}
+    if isinstance(model, Denoiser):
+        return _of_denoiser(model, kind or ("sampler" if sigma is None else "denoiser"), given)
+    for name in (name for name, value in given.items() if value is not None):
+        raise InputError(f"--{name} belongs to a diffusion model, got it with {model!r}; leave it out")
     if isinstance(model, Autoencoder):
         known = {"decoder": model.decoder, "encoder": model.encoder}
     elif isinstance(model, LatentMap):
         known = {"generator": model}
     else:
         raise InputError(
-            f"an autoencoder or a generator expected, got {type(model).__name__}; see theodolite.Autoencoder and "
-            "theodolite.LatentMap"
+            f"an autoencoder, a generator or a denoiser expected, got {type(model).__name__}; see "
+            "theodolite.Autoencoder, theodolite.LatentMap and theodolite.Denoiser"
         )
     chosen = kind or next(iter(known))
     if chosen not in known:
-        raise InputError(f"{model.name} has no {kind}: it has {' and '.join(known)}; give --map {next(iter(known))}")
+        raise _has_no(model.name, chosen, list(known))
     return Subject(chosen, known[chosen], model.name, model if isinstance(model, Autoencoder) else None)
+
+
+def _of_denoiser(model: Denoiser, kind: str, given: dict[str, Any]) -> Subject:
+    own = {"denoiser": "sigma", "sampler": "steps"}
+    if kind not in own:
+        raise _has_no(model.name, kind, list(own))
+    other = "steps" if kind == "denoiser" else "sigma"
+    if given[other] is not None:
+        raise InputError(f"--{other} does not belong to a {kind}; leave it out, or give another --map")
+    bound = model.with_condition(given["condition"], null=given["condition"] is None and not _is_conditioned(model))
+    guided = {} if given["guidance"] is None else {"guidance": given["guidance"]}
+    if kind == "sampler":
+        map = sampler_map(bound, given["steps"] or STEPS, decode=model.autoencoder, noise=None, **guided)
+        return Subject(kind, map, model.name, model.autoencoder, model)
+    if given["sigma"] is None:
+        raise InputError(f"the denoiser of {model.name} is measured at a noise level: give --sigma, e.g. 0.4")
+    map = denoiser_map(bound, given["sigma"], "x0", **guided)
+    return Subject(kind, map, model.name, model.autoencoder, model, float(given["sigma"]))
+
+
+def _is_conditioned(model: Denoiser) -> bool:
+    """Whether the model holds a condition of its own, which stays where no other is given."""
+    values = model.given.values() if isinstance(model.given, dict) else model.given
+    return any(value is not None for value in values)
+
+
+def _has_no(name: str, kind: str, known: list[str]) -> InputError:
+    return InputError(f"{name} has no {kind}: it has {' and '.join(known)}; give --map {known[0]}")
+
+
+def _pixels(map: LatentMap, name: str) -> Autoencoder:
+    """What reads images of a denoiser of pixels: they are its points, as they are.
+
+    Raises:
+        InputError: its points are no images.
+    """
+    shape = map.latent_shape
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise InputError(f"a denoiser of images (1 or 3 channels, height, width) expected, {name} denoises {shape}")
+    height, width = shape[1:]
+    size = None if height is None or width is None else (height, width)
+    same = torch.nn.Identity().eval()
+    return Autoencoder(same, same, name=name, latent_shape=shape, image_channels=int(shape[0]), image_size=size)

@@ -15,10 +15,12 @@ from theodolite.errors import InputError
 
 __all__ = [
     "BUDGET",
+    "CONDITION",
     "DATA",
     "DEVICE",
     "DTYPE",
     "GROUP",
+    "GUIDANCE",
     "LATENTS",
     "LIMIT",
     "LOADING",
@@ -26,7 +28,9 @@ __all__ = [
     "MODEL",
     "REVISION",
     "SEED",
+    "SIGMA",
     "SIZE",
+    "STEPS",
     "SUBFOLDER",
     "Argument",
     "Setting",
@@ -267,8 +271,24 @@ LATENTS = Setting(
 )
 MAP = Setting(
     name="map",
-    help="Which of the model's maps: decoder, encoder or generator; by default the first that it has.",
-    choices=("decoder", "encoder", "generator"),
+    help="Which of the model's maps; by default the decoder, the generator, or the sampler, the denoiser with --sigma.",
+    choices=("decoder", "encoder", "generator", "denoiser", "sampler"),
+)
+SIGMA = Setting(
+    name="sigma",
+    help="Noise level of a denoiser, in the units of its points: images in [-1, 1], or latents.",
+    kind=float,
+    above=0.0,
+)
+STEPS = Setting(name="steps", help="Of a sampler; 10 by default.", kind=int, least=1)
+GUIDANCE = Setting(
+    name="guidance", help="Of a denoiser or sampler: 1 is the conditional network alone, the default.", kind=float
+)
+CONDITION = Setting(
+    name="condition",
+    help="Of a denoiser or sampler: a class, e.g. 207, or a .safetensors file of embeddings; of nothing in particular "
+    "by default.",
+    metavar="CLASS|FILE",
 )
 LIMIT = Setting(
     name="limit",

@@ -66,3 +66,11 @@ class TestSurvey:
         with pytest.raises(InputError, match=message):
             theodolite.survey("zoo:digits", tmp_path / "run", **options, **self.LIGHT)
         assert not (tmp_path / "run").exists()
+
+    def test_a_sampler_of_the_zoo_at_noise(self, tmp_path):
+        run = theodolite.survey(
+            "zoo:coloured-pixels", tmp_path / "run", latents="seed:0", steps=2, condition="3-red", **self.LIGHT
+        )
+        (row,) = run.rows(quantity="local_rank")
+        assert row["map"] == "sampler"
+        assert run.info["output_shape"] == run.info["latent_shape"]

@@ -13,14 +13,18 @@ from theodolite.experiments.images import ImageExperiment
 from theodolite.runs.experiment import Piece, Sitting, numbers
 from theodolite.runs.settings import (
     BUDGET,
+    CONDITION,
     DATA,
+    GUIDANCE,
     LATENTS,
     LIMIT,
     LOADING,
     MAP,
     MODEL,
     SEED,
+    SIGMA,
     SIZE,
+    STEPS,
     Setting,
 )
 
@@ -99,6 +103,10 @@ class Survey(ImageExperiment):
         replace(DATA, required=False),
         LATENTS,
         MAP,
+        SIGMA,
+        STEPS,
+        GUIDANCE,
+        CONDITION,
         replace(LIMIT, default=None, help="Only the first N images, by path; 0 or nothing for all."),
         SIZE,
         BUDGET,
@@ -127,7 +135,7 @@ class Survey(ImageExperiment):
         from theodolite.data.models import opened_map
         from theodolite.descriptors.together import applicable
 
-        self.subject = opened_map(self.given["model"], self.given["map"], **self.loading())
+        self.subject = opened_map(self.given["model"], self.given["map"], settings=self.given, **self.loading())
         self.device = self.subject.device
         if self.drawn is None:
             self.model = self.subject.reader()
@@ -152,11 +160,13 @@ class Survey(ImageExperiment):
         """Where a sample is measured, `(1, *latent)`, and its image where it has one."""
         import torch
 
+        from theodolite.estimates.streams import seed_of
+
         if self.drawn is not None:
             return self.drawn.latent(unit, self.subject, self.side()), None
         image = self.picture_of(unit)
-        with torch.no_grad():
-            return self.subject.points(image), image
+        with torch.no_grad():  # the noise of a denoiser's point defines it: the run's own seed, never that of probes
+            return self.subject.points(image, seed_of(self.given["seed"], unit)), image
 
     def record(self) -> dict[str, Any]:
         """Model, samples, shapes, what is left out, and what the budget stands for."""
@@ -201,7 +211,8 @@ class Survey(ImageExperiment):
         exact = {"exact_second": sitting.second_order_holds}
         chart = Chart(self.subject.map, points, effort=self.effort, generator=seed, **exact)
         measured = measured_at(chart, self.descriptors, seed)
-        where: dict[str, Any] = {"model": self.subject.name, "sample": unit, "map": self.subject.kind, "sigma": None}
+        where: dict[str, Any] = {"model": self.subject.name, "sample": unit, "map": self.subject.kind}
+        where["sigma"] = self.subject.sigma or None
         rows = numbers(measured.estimates, **where)
         pictures = {} if image is None else {"": picture(image[0])}
         made = self.subject.images(outputs)
