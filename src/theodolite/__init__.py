@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from theodolite.errors import InputError
     from theodolite.estimates import Estimate
     from theodolite.extension import register
-    from theodolite.maps import Autoencoder, LatentMap, denoiser_map, load, sampler_map
+    from theodolite.maps import Autoencoder, Denoiser, LatentMap, denoiser_map, load, sampler_map
     from theodolite.report import write_report
     from theodolite.runs import Run, read_run, verify
     from theodolite.spectrum import singular_spectrum
@@ -70,7 +70,7 @@ _HOMES = {
     "geodesics": (),
     "information": (),
     "scores": (),
-    "maps": ("Autoencoder", "LatentMap", "denoiser_map", "load", "sampler_map"),
+    "maps": ("Autoencoder", "Denoiser", "LatentMap", "denoiser_map", "load", "sampler_map"),
     "report": ("write_report",),
     "runs": ("Run", "read_run", "verify"),
     "spectrum": ("singular_spectrum",),
@@ -81,6 +81,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Autoencoder",
+    "Denoiser",
     "Estimate",
     "InputError",
     "JacobianOperator",

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import theodolite
-from theodolite import InputError, denoiser_map, jacobian
+from theodolite import Denoiser, InputError, denoiser_map, jacobian
 from theodolite.maps.denoisers import as_denoiser, jacobians_of
-from theodolite.maps.denoising import Denoiser, FunctionDenoiser
+from theodolite.maps.denoising import BaseDenoiser
 from theodolite.scores import GaussianMixtureScore, GaussianScore, MixtureScore
 from theodolite.zoo import MixtureDiffusion
 
@@ -140,15 +140,15 @@ def test_bad_input_is_one_clear_error():
 
 
 def test_a_denoiser_that_holds_another_is_taken_as_it_is():
-    class Halved(Denoiser):
-        def __init__(self, denoiser: Denoiser) -> None:
+    class Halved(BaseDenoiser):
+        def __init__(self, denoiser: BaseDenoiser) -> None:
             super().__init__()
             self.denoiser, self.shape = denoiser, denoiser.shape
 
         def forward(self, x, sigma):
             return self.denoiser(x, sigma) / 2
 
-    whole = FunctionDenoiser(lambda x, sigma: x / (1 + sigma**2), (2,))
+    whole = Denoiser(lambda x, sigma: x / (1 + sigma**2), shape=(2,))
     x = torch.ones(1, 2, dtype=torch.float64)
     assert torch.equal(denoiser_map(Halved(whole), 1.0)(x), denoiser_map(whole, 1.0)(x) / 2)
 

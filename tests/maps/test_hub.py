@@ -10,7 +10,7 @@ import torch
 
 import theodolite
 from theodolite import InputError, sampler_map
-from theodolite.maps import Autoencoder, Diffusion
+from theodolite.maps import Autoencoder, Denoiser
 from theodolite.maps.hub import fetch
 
 diffusers = pytest.importorskip("diffusers")
@@ -93,14 +93,14 @@ NETWORK = ["unet/config.json", f"unet/{FILE}", "scheduler/scheduler_config.json"
 def test_a_network_comes_with_its_scheduler_and_autoencoder_and_nothing_else(hub, repository):
     model = theodolite.load("owner/pipe", subfolder="unet", revision="v2")
     assert hub == [("v2", ["unet/config.json"]), ("v2", NETWORK)]
-    assert isinstance(model, Diffusion)
+    assert isinstance(model, Denoiser)
     assert (model.name, model.source) == ("owner/pipe/unet", f"owner/pipe/unet@{COMMIT}")
     assert (model.autoencoder.name, model.autoencoder.source) == ("owner/pipe/vae", f"owner/pipe/vae@{COMMIT}")
     local = theodolite.load(repository, subfolder="unet")
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     maps = [sampler_map(one, 2, decode=one.autoencoder) for one in (model, local)]
     assert torch.equal(maps[0](noise), maps[1](noise))
-    assert not any(weight.requires_grad for weight in model.network.parameters())
+    assert not any(weight.requires_grad for weight in model.net.parameters())
 
 
 def test_a_pipeline_gives_its_autoencoder_and_without_one_its_network(hub, repository):

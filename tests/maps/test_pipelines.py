@@ -10,7 +10,7 @@ import torch
 import theodolite
 from theodolite import InputError, denoiser_map, jacobian, sampler_map
 from theodolite.descriptors import REGISTRY
-from theodolite.maps import Autoencoder, Diffusion
+from theodolite.maps import Autoencoder, Denoiser
 from theodolite.maps.loading import load_autoencoder
 
 diffusers = pytest.importorskip("diffusers")
@@ -122,17 +122,17 @@ def case(request, tmp_path_factory):
 
 
 def noise(model, n=2):
-    shape = (model.network.config.in_channels, 8, 8)
+    shape = (model.net.config.in_channels, 8, 8)
     return torch.randn(n, *shape, generator=torch.Generator().manual_seed(1), dtype=D)
 
 
-def test_a_pipeline_without_autoencoder_is_a_diffusion(case):
+def test_a_pipeline_without_autoencoder_is_a_denoiser(case):
     model, _ = case
-    assert isinstance(model, Diffusion)
+    assert isinstance(model, Denoiser)
     assert model.autoencoder is None
     assert model.name.startswith("pipe/")
-    assert not model.network.training
-    assert not any(weight.requires_grad for weight in model.network.parameters())
+    assert not model.net.training
+    assert not any(weight.requires_grad for weight in model.net.parameters())
 
 
 @pytest.mark.parametrize("output", ["x0", "eps"])
@@ -148,7 +148,7 @@ def test_denoiser_maps_are_differentiated_exactly(case, output):
 
 def test_sampler_maps_are_differentiated_exactly(case):
     model, options = case
-    map = sampler_map(model, 3, **options)
+    map = sampler_map(model, 3, "ddim", **options)
     J, V, h = jacobian(map, noise(model)), noise(model)[None].flip(-1), 1e-5
     slope = (J.at_offsets(h * V) - J.at_offsets(-h * V)) / (2 * h)
     assert float((J.matvec(V) - slope).norm() / slope.norm()) < 1e-6
@@ -161,7 +161,7 @@ def test_a_ddim_pipeline_is_sampled_as_diffusers_samples_it(tmp_path):
     scheduler.set_timesteps(5)
     x = z = noise(model)
     for step in scheduler.timesteps:
-        c, u = (model.network(x, step[None], torch.tensor([one, one])).sample[:, :2] for one in (3, 10))
+        c, u = (model.net(x, step[None], torch.tensor([one, one])).sample[:, :2] for one in (3, 10))
         x = scheduler.step(u + 4 * (c - u), step, x).prev_sample
     ours = sampler_map(model, 5, condition=3, guidance=4.0)(z)
     torch.testing.assert_close(ours, x, rtol=1e-4, atol=1e-5)
@@ -176,7 +176,7 @@ def test_a_flow_is_sampled_as_diffusers_samples_it(tmp_path, shift):
     x = z = noise(model)
     rows = {name: value.double().expand(2, *value.shape[1:]) for name, value in PAIR["condition"].items()}
     for step in scheduler.timesteps:
-        velocity = model.network(x, timestep=step.double().expand(2), **rows).sample
+        velocity = model.net(x, timestep=step.double().expand(2), **rows).sample
         x = scheduler.step(velocity, step, x).prev_sample
     ours = sampler_map(model, 4, "euler", condition=PAIR["condition"])(z)
     torch.testing.assert_close(ours, x, rtol=1e-4, atol=1e-5)
@@ -192,7 +192,7 @@ def test_euler_schedules_in_sigma(tmp_path, name):
     x = z * float((scheduler.sigmas[0] ** 2 + 1) ** 0.5)
     for step in scheduler.timesteps:
         given = scheduler.scale_model_input(x, step)
-        x = scheduler.step(model.network(given, step.double()).sample, step, x).prev_sample
+        x = scheduler.step(model.net(given, step.double()).sample, step, x).prev_sample
     torch.testing.assert_close(sampler_map(model, 5, "euler")(z), x, rtol=2e-3, atol=2e-3 * float(x.abs().max()))
 
 
@@ -223,7 +223,11 @@ def test_every_descriptor_works(tmp_path, kind):
     for name, descriptor in REGISTRY.items():
         found = descriptor.function(map, chart.latents, generator=0, chart=chart)
         assert torch.isfinite(found.value).all(), name
-        assert found.statuses[0] in ("ok", "undetermined", "truncated"), (name, found.statuses, found.message)
+        assert found.statuses[0] in ("ok", "rank-deficient", "undetermined", "truncated"), (
+            name,
+            found.statuses,
+            found.message,
+        )
 
 
 def test_bad_folders_are_one_clear_error(tmp_path):
@@ -240,7 +244,7 @@ def test_bad_folders_are_one_clear_error(tmp_path):
     with pytest.raises(InputError, match=r"sigma between 0\.01 and 157\.4"):
         denoiser_map(model, 1000.0)
     with pytest.raises(InputError, match="the scheduler of UNet2DModel expected"):
-        denoiser_map(model.network, 1.0)
+        denoiser_map(model.net, 1.0)
     (folder / "scheduler" / "scheduler_config.json").write_text('{"_class_name": "None"}')
     with pytest.raises(InputError, match="a diffusers scheduler expected"):
         theodolite.load(folder)

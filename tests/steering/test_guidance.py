@@ -10,8 +10,8 @@ import torch
 
 from theodolite import InputError, denoiser_map, jacobian, sampler_map
 from theodolite.maps.channels import channel_of
-from theodolite.maps.diffusion import schedule_levels
 from theodolite.maps.samplers import karras_levels
+from theodolite.maps.schedules import schedule_levels
 from theodolite.steering import guidance_callback, guide, random_direction
 from theodolite.steering.guidance import Push
 
@@ -181,7 +181,7 @@ def test_as_a_callback_it_is_guidance_of_all_levels_but_the_first(name, norm):
     scheduler = getattr(diffusers, name)(**options)
     noise, steps, rho = points(), 8, 0.4
     found = _looped(scheduler, steps, noise, guidance_callback(bent, rho, norm=norm))
-    levels = schedule_levels(scheduler, channel_of(scheduler, None, "interpolated", 1.0))
+    levels = schedule_levels(scheduler, channel_of(scheduler, None, "step"))
     guided = guide(standard, bent, rho, norm=norm, shape=(3,))
     wanted = sampler_map(guided, levels[1:])(_first_step(scheduler, noise, *levels[:2]) / levels[1])
     plain = _looped(scheduler, steps, noise, lambda pipeline, step, time, kwargs: kwargs)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from theodolite.maps.denoising import Denoiser
+    from theodolite.maps.denoising import BaseDenoiser
 
 __all__ = [
     "MODEL",
@@ -133,7 +133,7 @@ class Prompted:
         """The condition of a seed on one side, the normal one by default; None of a bare model."""
         return self.pairs[seed % len(self.pairs)][SIDES.index(side or "normal")] if self.pairs else None
 
-    def denoiser(self, seed: int, side: str | None, guidance: float) -> Denoiser:
+    def denoiser(self, seed: int, side: str | None, guidance: float) -> BaseDenoiser:
         """The guided denoiser of a seed on one side."""
         from theodolite.maps.denoisers import as_denoiser
 

@@ -12,10 +12,8 @@ from theodolite.errors import InputError, refusing
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from theodolite.maps import Autoencoder, LatentMap
+    from theodolite.maps import Autoencoder, Denoiser, LatentMap
     from theodolite.maps.denoisers import Output
-    from theodolite.maps.diffusion import Diffusion
-    from theodolite.zoo import ConditionalDiffusion
 
 __all__ = ["SIGMAS", "NoisedDenoiser", "checked_levels", "denoiser_at", "opened_subject", "refuse_levels"]
 
@@ -35,7 +33,7 @@ class NoisedDenoiser:
         view: images to points, and the map at the lowest level in place of a decoder.
     """
 
-    model: Any
+    model: Denoiser
     sigmas: tuple[float, ...]
     output: Output
     condition: Any
@@ -49,25 +47,22 @@ class NoisedDenoiser:
 
     def decode(self, points: Tensor) -> Tensor:
         """Images of points."""
-        autoencoder = self.model.autoencoder
-        return points if autoencoder is None else autoencoder.decode(points)
+        return self.model.decode(points)
 
 
-def opened_subject(model: Any, **options: Any) -> Autoencoder | Diffusion | ConditionalDiffusion:
+def opened_subject(model: Any, **options: Any) -> Autoencoder | Denoiser:
     """An autoencoder, or a denoiser of images or of latents, that is named or was given.
 
     Raises:
         InputError: it is another; as for `theodolite.load`.
     """
-    from theodolite.maps import Autoencoder, load
-    from theodolite.maps.diffusion import Diffusion
-    from theodolite.zoo import ConditionalDiffusion
+    from theodolite.maps import Autoencoder, Denoiser, load
 
     loaded = model
     if isinstance(model, str | os.PathLike):
         with refusing(os.fspath(model), "could not be loaded", "mend the model or what it needs"):
             loaded = load(model, **options)
-    if not isinstance(loaded, Autoencoder | Diffusion | ConditionalDiffusion):
+    if not isinstance(loaded, Autoencoder | Denoiser):
         raise InputError(
             f"an autoencoder or a diffusion model expected, got {type(loaded).__name__}; measure it in Python "
             "(`theodolite.detection.map_scores`, `curves`)"
@@ -103,9 +98,7 @@ def refuse_levels(model: Autoencoder, given: Mapping[str, Any]) -> None:
         )
 
 
-def denoiser_at(
-    model: Diffusion | ConditionalDiffusion, sigmas: tuple[float, ...], output: str, condition: Any
-) -> NoisedDenoiser:
+def denoiser_at(model: Denoiser, sigmas: tuple[float, ...], output: str, condition: Any) -> NoisedDenoiser:
     """A diffusion model at some noise levels.
 
     Args:
@@ -131,17 +124,13 @@ def denoiser_at(
     return NoisedDenoiser(model, sigmas, output, known, view)  # type: ignore[arg-type]
 
 
-def _nothing(model: Diffusion | ConditionalDiffusion) -> int | None:
+def _nothing(model: Denoiser) -> int | None:
     """The class of nothing in particular of a network with classes; None where none is needed."""
-    from theodolite.maps.diffusion import Diffusion
-
-    if not isinstance(model, Diffusion):
-        return None
-    classes = getattr(model.network, "config", {}).get("num_embeds_ada_norm")
+    classes = getattr(model.net, "config", {}).get("num_embeds_ada_norm")
     return None if classes is None else int(classes)
 
 
-def _view(model: Diffusion | ConditionalDiffusion, map: LatentMap, settings: Mapping[str, Any]) -> Autoencoder:
+def _view(model: Denoiser, map: LatentMap, settings: Mapping[str, Any]) -> Autoencoder:
     from torch import nn
 
     from theodolite.maps import Autoencoder
@@ -171,6 +160,6 @@ def _view(model: Diffusion | ConditionalDiffusion, map: LatentMap, settings: Map
         downsampling=down,
         image_size=(down * sides[0], down * sides[1]),
         settings={"class": type(model).__name__, **settings},
-        source=getattr(model, "source", "") or "theodolite.zoo",
-        notes=getattr(model, "notes", ()),
+        source=model.source,
+        notes=model.notes,
     )

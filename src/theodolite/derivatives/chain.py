@@ -62,9 +62,13 @@ class ChainOperator(JacobianOperator):
 
     parts: list[JacobianOperator]
     keeps: bool
+    _doubt: tuple[str, str]
 
     def _evaluate(self) -> tuple[Tensor, Footprint]:
         self.parts = list(_through(self.map, self.latents))
+        function = self.map.function
+        assert isinstance(function, Chain)
+        self._doubt = function.doubt(self.latents, [part.outputs for part in self.parts])
         prints = [part.footprint for part in self.parts]
         self.keeps = 2 * self.n * sum(each.total for each in prints) <= _KEPT
         footprint = Footprint(max(each.largest for each in prints), max(each.total for each in prints))
@@ -72,12 +76,14 @@ class ChainOperator(JacobianOperator):
 
     @property
     def status(self) -> str:
-        """The worst of the stages'."""
-        return reduce(worse, (part.status for part in self.parts))
+        """The worst of the stages', and what the chain says of its outputs."""
+        return reduce(worse, (part.status for part in self.parts), self._doubt[0])
 
     @property
     def message(self) -> str:
         """What to know of the first stage with the worst status, or else of the first that has something to say."""
+        if self._doubt[1] and self.status == self._doubt[0]:
+            return self._doubt[1]
         ordered = sorted(self.parts, key=lambda part: part.status != self.status)
         return next((part.message for part in ordered if part.message), "")
 

@@ -18,7 +18,7 @@ from theodolite.descriptors.registry import REGISTRY
 from theodolite.errors import in_one_line
 from theodolite.estimates import Estimate, worst
 from theodolite.maps.denoisers import Output, denoiser_map, jacobians_of
-from theodolite.maps.denoising import Denoiser
+from theodolite.maps.denoising import BaseDenoiser
 from theodolite.maps.latent_map import LatentMap
 
 __all__ = ["Measurements", "applicable", "charts_alike", "charts_of_outputs", "measured_at"]
@@ -93,7 +93,7 @@ def charts_alike(
 
 
 def charts_of_outputs(
-    denoiser: Denoiser, sigma: float, points: Tensor, outputs: Sequence[Output], **options: Any
+    denoiser: BaseDenoiser, sigma: float, points: Tensor, outputs: Sequence[Output], **options: Any
 ) -> Iterator[tuple[Output, Chart]]:
     """Charts of what a denoiser returns at the same points; Jacobians that are built are built once, those of x0.
 

@@ -2,8 +2,8 @@
 
 from theodolite.maps.autoencoders import Autoencoder
 from theodolite.maps.chain import Chain
+from theodolite.maps.denoiser import Denoiser
 from theodolite.maps.denoisers import denoiser_map
-from theodolite.maps.diffusion import Diffusion
 from theodolite.maps.families import ModelFamily
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.loading import load
@@ -13,7 +13,7 @@ from theodolite.maps.samplers import karras_levels, sampler_map
 __all__ = [
     "Autoencoder",
     "Chain",
-    "Diffusion",
+    "Denoiser",
     "LatentMap",
     "ModelFamily",
     "Normalisation",

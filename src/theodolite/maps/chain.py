@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -35,6 +36,10 @@ class Chain(nn.Module, ABC):
         if self._stages is None:
             self._stages = self.make_stages()
         return self._stages
+
+    def doubt(self, z: Tensor, states: Sequence[Tensor]) -> tuple[str, str]:
+        """A status with its reason for what the chain makes of `z`, from what every stage returned; ``ok`` for none."""
+        return "ok", ""
 
     def forward(self, z: Tensor) -> Tensor:
         """All of them, one after another."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from theodolite.errors import InputError
-from theodolite.maps.denoising import Denoiser, FunctionDenoiser, Guided, ScoreDenoiser
-from theodolite.maps.diffusion import DiffusersDenoiser, Diffusion, is_network
+from theodolite.maps.denoiser import Denoiser
+from theodolite.maps.denoising import BaseDenoiser, Guided, ScoreDenoiser
 from theodolite.maps.latent_map import LatentMap
+from theodolite.maps.networks import is_network
 
 __all__ = ["Output", "as_denoiser", "denoiser_map", "jacobians_of"]
 
@@ -44,11 +46,14 @@ def denoiser_map(
     Args:
         model: one of
 
+            - a `Denoiser`: a network with what it predicts, what it is told and its schedule; `theodolite.load` makes
+              one of a diffusers folder or hub id;
             - a callable `model(x, sigma, condition) -> x_0` on `x: (n, *shape)` and the number `sigma`, in `eval()`
               mode; without conditions `model(x, sigma)`;
+            - a diffusers UNet or transformer, or a callable `model(y, time)` that was trained with one's schedule,
+              with its `scheduler`;
             - anything with `score(x, t)` on flat points and a variance, such as the scores of `theodolite.scores`;
-            - a diffusers UNet or transformer, with its `scheduler`, or a `Diffusion` that `theodolite.load` returned;
-            - an object whose `denoiser` is a module of the first kind, as the zoo's diffusion models.
+            - an object whose `denoiser` is a module of the second kind.
 
             A callable that has `known_levels`, its least and its largest, is asked at no other level.
         sigma: standard deviation of the noise over that of the data's units; for a model trained on
@@ -59,7 +64,8 @@ def denoiser_map(
         guidance: `g` of classifier-free guidance `u + g (c - u)`; 1 is the conditional model alone, 0 the unconditional
             one: one pass each.
         unconditional: the condition `u`; None for a callable and the last class of a DiT by default.
-        scheduler: of a diffusers network.
+        scheduler: a diffusers scheduler by which `model` was trained: what it predicts, and what it is told. Whole
+            steps for a callable (see `Denoiser`).
         shape: shape of one point where the model does not say it.
 
     Returns:
@@ -98,8 +104,8 @@ def as_denoiser(
     unconditional: Any = None,
     scheduler: Any = None,
     shape: tuple[int | None, ...] | None = None,
-) -> Denoiser:
-    """Any model that `denoiser_map` takes as a `Denoiser`, with its condition and guidance.
+) -> BaseDenoiser:
+    """Any model that `denoiser_map` takes as a denoiser, with its condition and guidance.
 
     Raises:
         InputError: as for `denoiser_map`.
@@ -107,7 +113,7 @@ def as_denoiser(
     if not isinstance(guidance, int | float):
         raise InputError(f"`guidance` expected to be a number, got {guidance!r}")
 
-    def bound(condition: Any, null: bool = False) -> Denoiser:
+    def bound(condition: Any, null: bool = False) -> BaseDenoiser:
         return _bound(model, condition, scheduler, shape, null)
 
     if guidance == 1:
@@ -136,34 +142,36 @@ def jacobians_of(output: Output, denoised: Tensor, sigma: float) -> Tensor:
     return eps if output == "eps" else (eps - sigma * denoised) / (1 + sigma**2) ** 0.5
 
 
-def _bound(model: Any, condition: Any, scheduler: Any, shape: tuple[int | None, ...] | None, null: bool) -> Denoiser:
-    if isinstance(model, Diffusion):
-        model, scheduler = model.network, scheduler or model.scheduler
-    if not isinstance(model, Denoiser) and isinstance(denoiser := getattr(model, "denoiser", None), nn.Module):
-        model = denoiser
-    if is_network(model):
-        if scheduler is None:
-            raise InputError(f"the scheduler of {type(model).__name__} expected; give `scheduler`")
-        return DiffusersDenoiser(model, scheduler, shape, condition=condition, null=null)
-    if callable(getattr(model, "score", None)) or isinstance(model, Denoiser):
+def _bound(
+    model: Any, condition: Any, scheduler: Any, shape: tuple[int | None, ...] | None, null: bool
+) -> BaseDenoiser:
+    if isinstance(model, Denoiser):
+        if scheduler is not None:
+            raise InputError("`scheduler` belongs to a network, a Denoiser has its schedule; leave it out")
+        return _shaped(model, shape).with_condition(condition, null and model.is_named)
+    if not isinstance(model, BaseDenoiser) and isinstance(denoiser := getattr(model, "denoiser", None), nn.Module):
+        return _bound(denoiser, condition, scheduler, shape, null)
+    if isinstance(model, BaseDenoiser) or callable(getattr(model, "score", None)):
         if condition is not None:
             raise InputError(f"{type(model).__name__} takes no condition, got one; leave out `condition`")
-        return model if isinstance(model, Denoiser) else ScoreDenoiser(model, shape)
-    if not callable(model):
-        raise InputError(
-            f"a denoiser expected, got {type(model).__name__}: a callable model(x, sigma, condition), something with "
-            "score(x, t), or a diffusers network with its scheduler"
-        )
-    shape = getattr(model, "shape", None) if shape is None else shape
-    if shape is None:
-        raise InputError("the shape of one point expected with a plain callable; give `shape`")
-    return FunctionDenoiser(model, shape, condition)
+        return model if isinstance(model, BaseDenoiser) else ScoreDenoiser(model, shape)
+    return Denoiser(model, schedule=scheduler, condition=condition, shape=shape).with_condition(
+        None, null and condition is None and is_network(model)
+    )
+
+
+def _shaped(model: Denoiser, shape: tuple[int | None, ...] | None) -> Denoiser:
+    if shape is None or tuple(shape) == model.shape:
+        return model
+    other = copy.copy(model)
+    other.shape = tuple(shape)
+    return other
 
 
 class _Level(nn.Module):
     """A denoiser at one level, and which of its outputs is wanted."""
 
-    def __init__(self, denoiser: Denoiser, sigma: float, output: Output) -> None:
+    def __init__(self, denoiser: BaseDenoiser, sigma: float, output: Output) -> None:
         super().__init__()
         self.denoiser, self.sigma, self.output = denoiser, sigma, output
         self.training = False

@@ -1,27 +1,27 @@
-"""`Denoiser`: one interface for everything that denoises, `D(x, sigma) = E[x_0 | x]` with `x = x_0 + sigma eps`."""
+"""`BaseDenoiser`: one interface for everything that denoises, `D(x, sigma) = E[x_0 | x]` with `x = x_0 + sigma eps`."""
 
 from __future__ import annotations
 
-import inspect
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from theodolite.errors import InputError
 
-__all__ = ["Denoiser", "FunctionDenoiser", "Guided", "ScoreDenoiser", "same_shape"]
+if TYPE_CHECKING:
+    from theodolite.maps.channels import Channel
+    from theodolite.maps.clipping import Clip
 
-_ROUNDING = 1e-6
+__all__ = ["BaseDenoiser", "Guided", "ScoreDenoiser", "same_shape"]
 
 
-class Denoiser(nn.Module, ABC):
+class BaseDenoiser(nn.Module, ABC):
     """The denoised point of a noisy one, each row on its own.
 
     Attributes:
         shape: shape of one point; None for an axis of free size.
+        inner: the denoiser that this one changes, whose schedule, start and range it has; None where there is none.
     """
 
     shape: tuple[int | None, ...]
@@ -30,69 +30,72 @@ class Denoiser(nn.Module, ABC):
         super().__init__()
         self.training = False
 
+    @property
+    def inner(self) -> BaseDenoiser | None:
+        """The denoiser that this one changes."""
+        return None
+
     @abstractmethod
-    def forward(self, x: Tensor, sigma: float) -> Tensor:
-        """`D(x, sigma)` at `x: (n, *shape)`: the same shape."""
+    def forward(self, x: Tensor, sigma: float, step: float | None = None) -> Tensor:
+        """`D(x, sigma)` at `x: (n, *shape)`: the same shape.
+
+        Args:
+            x: noisy points; the noise alone at an infinite `sigma`.
+            sigma: the noise level.
+            step: what a scheduler calls the level, where it has its own word for it.
+        """
 
     def check_level(self, sigma: float) -> None:
         """Raise `InputError` where the denoiser does not know the level."""
-        if not 0 < sigma < float("inf"):
+        if self.inner is not None:
+            self.inner.check_level(sigma)
+        elif not 0 < sigma < float("inf"):
             raise InputError(f"a noise level sigma above zero and finite expected, got {sigma}")
 
     def start(self, sigma: float) -> float:
         """The factor from standard normal noise to the `x` that a sampler starts with at `sigma`."""
-        return sigma
+        return sigma if self.inner is None else self.inner.start(sigma)
 
-    def levels(self, steps: int) -> list[float]:
+    def levels(self, steps: int, mu: float | None = None) -> list[float]:
         """The noise levels that the model's own schedule takes in so many steps, the last one of the result included.
+
+        Args:
+            steps: of the schedule.
+            mu: of a schedule that is shifted by the size of the image; that of its own shape when None.
 
         Raises:
             InputError: the model has no schedule.
         """
+        if self.inner is not None:
+            return self.inner.levels(steps, mu)
         raise InputError(f"noise levels expected, got {steps} steps of a model without a schedule; give `sigmas`")
 
+    @property
+    def channel(self) -> Channel | None:
+        """What the network was trained on, where there is one."""
+        return None if self.inner is None else self.inner.channel
 
-class FunctionDenoiser(Denoiser):
-    """A plain callable `model(x, sigma, condition) -> x_0`; without a condition `model(x, sigma)` will do.
+    @property
+    def scheduler(self) -> Any:
+        """The diffusers scheduler that it has; None without one."""
+        return None if self.inner is None else self.inner.scheduler
 
-    Args:
-        model: takes points `(n, *shape)`, the noise level as a number, and the condition as it was given.
-        shape: shape of one point.
-        condition: handed on; None stands for the null condition.
-    """
+    @property
+    def sampler_clip(self) -> Clip | None:
+        """What the scheduler does to denoised points before a step; None for nothing."""
+        return None if self.inner is None else self.inner.sampler_clip
 
-    def __init__(self, model: Callable[..., Tensor], shape: tuple[int | None, ...], condition: Any = None) -> None:
-        super().__init__()
-        if condition is not None and not _takes_three(model):
-            raise InputError(
-                f"{_name(model)} expected as `model(x, sigma, condition)` to be given a condition, it takes no third "
-                "argument; leave out `condition` and `guidance`"
-            )
-        self.model, self.shape, self.condition = model, tuple(shape), condition
-        self.conditioned = _takes_three(model)
+    @property
+    def data_range(self) -> tuple[float, float] | None:
+        """Least and largest value of an entry of the data, where that is known."""
+        return None if self.inner is None else self.inner.data_range
 
-    def forward(self, x: Tensor, sigma: float) -> Tensor:
-        """One call of the model."""
-        denoised = self.model(x, sigma, self.condition) if self.conditioned else self.model(x, sigma)
-        return same_shape(denoised, x, _name(self.model))
-
-    def check_level(self, sigma: float) -> None:
-        """Raise `InputError` outside the model's own `known_levels`, its least and its largest, if it has these."""
-        super().check_level(sigma)
-        low, high = getattr(self.model, "known_levels", (0.0, math.inf))
-        if not low * (1 - _ROUNDING) <= sigma <= high * (1 + _ROUNDING):
-            raise InputError(
-                f"a noise level sigma between {low:.4g} and {high:.4g}, which {_name(self.model)} knows, expected, "
-                f"got {sigma:.4g}"
-            )
-
-    def levels(self, steps: int) -> list[float]:
-        """Those of the model's own `levels(steps)`, if it has that."""
-        own = getattr(self.model, "levels", None)
-        return own(steps) if callable(own) else super().levels(steps)
+    def shift(self) -> float | None:
+        """`mu` of a schedule that is shifted by the size of the image, of the shape of one point; None for others."""
+        return None if self.inner is None else self.inner.shift()
 
 
-class ScoreDenoiser(Denoiser):
+class ScoreDenoiser(BaseDenoiser):
     """What has a score: `D = x + sigma² s(x, sigma²)` (Tweedie).
 
     Args:
@@ -114,39 +117,32 @@ class ScoreDenoiser(Denoiser):
         own = getattr(source, "shape", None) or (source.dimension,)
         self.shape = tuple(own if shape is None else shape)
 
-    def forward(self, x: Tensor, sigma: float) -> Tensor:
+    def forward(self, x: Tensor, sigma: float, step: float | None = None) -> Tensor:
         """One evaluation of the score."""
         return x + sigma**2 * self.score(x.flatten(1), sigma**2).reshape(x.shape)
 
 
-class Guided(Denoiser):
+class Guided(BaseDenoiser):
     """Classifier-free guidance `u + g (c - u)`; two model passes.
 
     The same `g` holds for the denoised point, the noise, the velocity and the score, which are affine in one another.
     """
 
-    def __init__(self, conditioned: Denoiser, unconditioned: Denoiser, guidance: float) -> None:
+    def __init__(self, conditioned: BaseDenoiser, unconditioned: BaseDenoiser, guidance: float) -> None:
         super().__init__()
         self.conditioned, self.unconditioned, self.guidance = conditioned, unconditioned, guidance
         self.shape = conditioned.shape
 
-    def forward(self, x: Tensor, sigma: float) -> Tensor:
+    @property
+    def inner(self) -> BaseDenoiser:
+        """The model with its condition."""
+        return self.conditioned
+
+    def forward(self, x: Tensor, sigma: float, step: float | None = None) -> Tensor:
         """Both, and the line through them."""
-        u = self.unconditioned(x, sigma)
-        guided: Tensor = u + self.guidance * (self.conditioned(x, sigma) - u)
+        u = self.unconditioned(x, sigma, step)
+        guided: Tensor = u + self.guidance * (self.conditioned(x, sigma, step) - u)
         return guided
-
-    def check_level(self, sigma: float) -> None:
-        """As the model does."""
-        self.conditioned.check_level(sigma)
-
-    def start(self, sigma: float) -> float:
-        """As the model does."""
-        return self.conditioned.start(sigma)
-
-    def levels(self, steps: int) -> list[float]:
-        """As the model does."""
-        return self.conditioned.levels(steps)
 
 
 def same_shape(output: Any, x: Tensor, name: str, what: str = "a denoised point") -> Tensor:
@@ -158,17 +154,3 @@ def same_shape(output: Any, x: Tensor, name: str, what: str = "a denoised point"
             "return one number for each entry of the input"
         )
     return output
-
-
-def _takes_three(model: Callable[..., Any]) -> bool:
-    try:
-        inspect.signature(model).bind(None, 1.0, None)
-    except TypeError:
-        return False
-    except ValueError:  # a callable without a signature
-        return True
-    return True
-
-
-def _name(model: Any) -> str:
-    return str(getattr(model, "__name__", type(model).__name__))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,17 +18,15 @@ from torch import nn
 from theodolite.errors import InputError
 from theodolite.maps.autoencoders import HALF, Autoencoder
 from theodolite.maps.checkpoints import PICKLED, Checkpoint, check_finite, from_folder, refuse_pickle
+from theodolite.maps.denoiser import Denoiser
+from theodolite.maps.denoising import BaseDenoiser
 from theodolite.maps.diffusers import from_diffusers
-from theodolite.maps.diffusion import Diffusion
 from theodolite.maps.families import family_of
 from theodolite.maps.generators import generator_map, is_generator, is_plain_generator, plain_generator_map
 from theodolite.maps.hub import Fetched, fetch
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.pipelines import autoencoder_folder, diffusion_folder, diffusion_from_folder
 from theodolite.maps.probing import probe
-
-if TYPE_CHECKING:
-    from theodolite.zoo import ConditionalDiffusion
 
 __all__ = ["check_spec", "load", "load_autoencoder"]
 
@@ -46,7 +44,7 @@ def load(
     revision: str | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
-) -> Autoencoder | Diffusion | ConditionalDiffusion | LatentMap:
+) -> Autoencoder | Denoiser | LatentMap:
     """Load a model, in `eval()` mode and with frozen weights: mostly an `Autoencoder`, else as below.
 
     Args:
@@ -55,7 +53,7 @@ def load(
             - a folder with the `config.json` and the safetensors weights of a diffusers autoencoder, or a pipeline's
               folder (its `vae` is taken);
             - a pipeline's folder without autoencoder, or with its network named by `subfolder` (``unet``,
-              ``transformer``): gives a `Diffusion`, a network with its scheduler for `denoiser_map` and `sampler_map`;
+              ``transformer``): gives a `Denoiser`, for `denoiser_map` and `sampler_map`;
             - a hub id ``owner/name``: the same from a repository of the hub, of which only the files of that model are
               downloaded, safetensors only;
             - ``package.module:factory``, looked for in the current folder too: a function without arguments that
@@ -180,7 +178,7 @@ def _from_checkpoint(checkpoint: Checkpoint, device: torch.device, dtype: torch.
     return from_diffusers(model, name=checkpoint.name, source=checkpoint.source, notes=checkpoint.notes)
 
 
-def _from_zoo(name: str, device: torch.device, dtype: torch.dtype | None) -> Autoencoder | ConditionalDiffusion:
+def _from_zoo(name: str, device: torch.device, dtype: torch.dtype | None) -> Autoencoder | Denoiser:
     from theodolite import zoo
 
     if name in zoo.DIFFUSIONS:
@@ -188,23 +186,24 @@ def _from_zoo(name: str, device: torch.device, dtype: torch.dtype | None) -> Aut
     return _moved(zoo.load_autoencoder(name), device, dtype)
 
 
-def _from_hub(fetched: Fetched, device: torch.device, dtype: torch.dtype | None) -> Autoencoder | Diffusion:
+def _from_hub(fetched: Fetched, device: torch.device, dtype: torch.dtype | None) -> Autoencoder | Denoiser:
     place = diffusion_folder(fetched.folder, fetched.subfolder)
     if place is None:
         return _from_checkpoint(_called(from_folder(fetched.place), fetched.place, fetched), device, dtype)
     name, source = fetched.called(place)
-    return replace(_diffusion(place, device, dtype, fetched), name=name, source=source)
+    return _diffusion(place, device, dtype, fetched).named(name=name, source=source)
 
 
 def _diffusion(
     place: Path, device: torch.device, dtype: torch.dtype | None, fetched: Fetched | None = None
-) -> Diffusion:
+) -> Denoiser:
     """The network in `place` with its scheduler, and the autoencoder beside it."""
     read, beside = diffusion_from_folder(place), autoencoder_folder(place)
     autoencoder = None
     if beside is not None:
         autoencoder = _from_checkpoint(_called(from_folder(beside), beside, fetched), device, dtype)
-    return replace(read, network=_prepared(read.network, device, dtype), autoencoder=autoencoder)
+    _prepared(read, device, dtype)
+    return read if autoencoder is None else read.named(autoencoder=autoencoder)
 
 
 def _called(checkpoint: Checkpoint, place: Path, fetched: Fetched | None) -> Checkpoint:
@@ -268,14 +267,14 @@ def _known(module: Any) -> str:
 
 def _from_factory(
     made: Any, spec: str, device: torch.device, dtype: torch.dtype | None
-) -> Autoencoder | Diffusion | LatentMap:
+) -> Autoencoder | Denoiser | LatentMap:
     """A model of what a factory returned."""
     if is_generator(made):
         made = generator_map(made, spec)
     if isinstance(made, LatentMap):
         return _map(made, spec, device, dtype)
-    if isinstance(made, Diffusion):
-        return replace(made, network=_prepared(made.network, device, dtype))
+    if isinstance(made, BaseDenoiser):
+        return _denoiser(made, spec, device, dtype)
     if isinstance(made, Autoencoder):
         made_dtype = dtype or (torch.float32 if made.dtype in HALF else None)
         return _moved(made, device, made_dtype)
@@ -296,6 +295,12 @@ def _from_factory(
         f"factory {spec} expected to return an Autoencoder, a module with encode and decode, or (encode, decode), "
         f"or a LatentMap or a generator (a module z -> x), got {_kind(made)}"
     )
+
+
+def _denoiser(made: Any, spec: str, device: torch.device, dtype: torch.dtype | None) -> Any:
+    check_finite(made, spec, _MEND)
+    _prepared(made, device, dtype or (torch.float32 if _half_notes([made]) else None))
+    return made.named(source=made.source or spec) if isinstance(made, Denoiser) else made
 
 
 def _map(made: LatentMap, spec: str, device: torch.device, dtype: torch.dtype | None) -> LatentMap:

@@ -1,4 +1,4 @@
-"""`Diffusion` models from a diffusers folder: the network, its scheduler, and the autoencoder beside them."""
+"""Denoisers from a diffusers folder: the network, its scheduler, and the autoencoder beside them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 from theodolite.errors import InputError
 from theodolite.maps.checkpoints import AUTOENCODERS, diffusers_module, network_from_folder, read_json
-from theodolite.maps.diffusion import Diffusion, is_network
+from theodolite.maps.denoiser import Denoiser
+from theodolite.maps.networks import is_network
 
 __all__ = [
     "NETWORKS",
@@ -44,7 +45,7 @@ def is_denoiser(config: dict[str, Any]) -> bool:
     return name.startswith("UNet") or "Transformer" in name
 
 
-def diffusion_from_folder(place: Path) -> Diffusion:
+def diffusion_from_folder(place: Path) -> Denoiser:
     """Read the network in `place`, the scheduler in it or beside it, and where it came from; no autoencoder.
 
     Raises:
@@ -54,7 +55,7 @@ def diffusion_from_folder(place: Path) -> Diffusion:
     read = network_from_folder(place)
     if not is_network(read.model):
         raise InputError(f"a network with a timestep expected in {place}, got {type(read.model).__name__}")
-    return Diffusion(read.model, scheduler, None, read.name, read.source, tuple(read.notes))
+    return Denoiser(read.model.eval(), schedule=scheduler, name=read.name, source=read.source, notes=read.notes)
 
 
 def autoencoder_folder(place: Path) -> Path | None:

@@ -1,4 +1,4 @@
-"""`sampler_map`: a deterministic sampler from initial noise to the final latent or image, as one map."""
+"""`sampler_map`: a sampler from initial noise to the final latent or image, as one map."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from theodolite.errors import InputError
-from theodolite.maps.autoencoders import Autoencoder, as_module
-from theodolite.maps.chain import Chain
+from theodolite.maps.autoencoders import Autoencoder
 from theodolite.maps.denoisers import as_denoiser
-from theodolite.maps.denoising import Denoiser
+from theodolite.maps.denoising import BaseDenoiser
 from theodolite.maps.latent_map import LatentMap
+from theodolite.maps.sampling import Sampling
+from theodolite.maps.scheduler_sampler import Draws, SchedulerSampler
 
 __all__ = ["Method", "Sampler", "karras_levels", "sampler_map", "way"]
 
-Method = Literal["ddim", "euler", "heun"]
+Method = Literal["ddim", "euler", "heun", "scheduler"]
 
 
 def sampler_map(
     model: Any,
     sigmas: Sequence[float] | Tensor | int,
-    method: Method = "ddim",
+    method: Method | None = None,
     decode: Autoencoder | LatentMap | Callable[[Tensor], Tensor] | None = None,
     *,
     condition: Any = None,
@@ -33,39 +34,54 @@ def sampler_map(
     unconditional: Any = None,
     scheduler: Any = None,
     shape: tuple[int | None, ...] | None = None,
+    mu: float | None = None,
+    eta: float | None = None,
+    noise: int | Tensor | None = None,
 ) -> LatentMap:
-    """A deterministic sampler as one map from standard normal noise `z` to the sample at the last noise level.
+    """A sampler as one map from standard normal noise `z` to its sample.
 
-    With `x = x_0 + sigma eps` and the denoiser `D`, a step from `sigma` to `sigma'` is, for ``ddim`` and ``euler``,
+    A model with a diffusers scheduler is sampled by that scheduler's own loop (``scheduler``): its levels, its
+    multistep formula and its clipping or thresholding, in the scheduler's own units (`docs/samplers.md` says which
+    classes that is, and how close). Noise that it draws on its way is held fixed by `noise`.
+
+    The other methods work with any levels. With `x = x_0 + sigma eps` and the denoiser `D`, a step from `sigma` to
+    `sigma'` is, for ``ddim`` and ``euler``,
 
         x' = D(x, sigma) + (sigma' / sigma) (x - D(x, sigma)),
 
     which is DDIM without noise (Song et al. 2021, arXiv 2010.02502), the Euler step of the probability flow in `sigma`
     (Karras et al. 2022, arXiv 2206.00364) and that of flow matching in `tau = sigma / (1 + sigma)`, all three the same;
     ``heun`` corrects it with the slope at its end (Karras et al., algorithm 1), a second model pass except where
-    `sigma' = 0`. The map starts from `x = c z`: `c = sigma` for a callable, and what its pipeline multiplies noise
-    with for a diffusers model. A flow may start from an infinite `sigma`, which is noise alone.
+    `sigma' = 0`. Where a scheduler clips, ``ddim`` clips the first `D` alone, as diffusers does, the others both. The
+    map starts from `x = c z`: `c = sigma` for a callable, and what its pipeline multiplies noise with for a diffusers
+    model. A flow may start from an infinite `sigma`, which is noise alone, as may a schedule without signal at its end.
 
     The map is a chain of stages, one a step: `theodolite.jacobian` pushes tangents through a stage at a time, all of
-    them together, so that memory does not grow with the number of steps.
+    them together, so that memory does not grow with the number of steps. A result that leaves the `data_range` of the
+    denoiser gives ``outside-data`` for status, with the share of entries and the level where it starts.
 
     Args:
         model: as for `theodolite.denoiser_map`.
         sigmas: noise levels, falling, at least two; the last may be 0 (a clean sample). A number stands for so many
             steps of a diffusers model's own schedule, or of a callable's `levels(steps)`; `karras_levels` makes levels.
-        method: ``ddim``, ``euler`` or ``heun``.
+        method: ``ddim``, ``euler``, ``heun`` or ``scheduler``. By default the last where a number of steps is given
+            for a model with a scheduler, else ``ddim``.
         decode: what turns the final latent into an image: an `Autoencoder`, a map, or a callable.
         condition: as for `denoiser_map`.
         guidance: as for `denoiser_map`, at every step.
         unconditional: as for `denoiser_map`.
         scheduler: as for `denoiser_map`.
         shape: as for `denoiser_map`.
+        mu: shift of a scheduler with dynamic shifting; by default from the size of a point, as pipelines take it.
+        eta: of DDIM schedulers, the share of the noise of DDPM; what the scheduler does by itself when None.
+        noise: a seed of what the scheduler draws, the same for every row, or the draws `(evaluations, *shape)`.
 
     Returns:
         A `LatentMap` of noise `(n, *shape)`. One run costs a model pass a step (``heun`` two), doubled by guidance.
 
     Raises:
-        InputError: levels that do not fall or that the model does not know; as for `denoiser_map`.
+        InputError: levels that do not fall or that the model does not know; a scheduler that draws noise, without
+            `noise`; one whose steps cannot be followed; as for `denoiser_map`.
 
     Example:
         >>> standard = lambda x, sigma: x / (1 + sigma**2)  # of standard normal data: noise is kept, up to a factor
@@ -76,17 +92,28 @@ def sampler_map(
     denoiser = as_denoiser(
         model, condition=condition, guidance=guidance, unconditional=unconditional, scheduler=scheduler, shape=shape
     )
-    if method not in get_args(Method):
+    if method is not None and method not in get_args(Method):
         raise InputError(f"`method` expected to be one of {', '.join(get_args(Method))}, got {method!r}")
-    levels = _levels(denoiser, sigmas)
     end = decode.decoder if isinstance(decode, Autoencoder) else decode
     if end is not None and not callable(end):
         raise InputError(f"`decode` expected to be an Autoencoder, a map or a callable, got {type(end).__name__}")
+    by_steps = isinstance(sigmas, int) and not isinstance(sigmas, bool)
+    if method == "scheduler" or (method is None and by_steps and denoiser.scheduler is not None):
+        if not by_steps:
+            raise InputError(f"`sigmas` expected as a number of steps with method 'scheduler', got {sigmas}")
+        sampler: Sampling = _scheduled(denoiser, int(sigmas), end, mu, eta, noise)  # type: ignore[arg-type]
+    else:
+        for name, value in (("eta", eta), ("noise", noise)):
+            if value is not None:
+                raise InputError(
+                    f"`{name}` belongs to method 'scheduler', got it with {method or 'ddim'}; leave it out"
+                )
+        sampler = Sampler(denoiser, _levels(denoiser, sigmas, mu), method or "ddim", end)
     return LatentMap(
-        Sampler(denoiser, levels, method, end),
+        sampler,
         denoiser.shape,
         output_range=end.output_range if isinstance(end, LatentMap) else None,
-        name=f"{method} sampler of {len(levels) - 1} steps",
+        name=f"{sampler.method} sampler of {sampler.steps} steps",
     )
 
 
@@ -109,7 +136,7 @@ def karras_levels(steps: int, low: float, high: float, rho: float = 7.0) -> list
     return [float(high), *middle, float(low), 0.0]
 
 
-def way(denoiser: Denoiser, levels: Sequence[float], noise: Tensor) -> Iterator[Tensor]:
+def way(denoiser: BaseDenoiser, levels: Sequence[float], noise: Tensor) -> Iterator[Tensor]:
     """The points of the deterministic sampler (DDIM), one a level: from scaled noise to the sample.
 
     Args:
@@ -125,8 +152,8 @@ def way(denoiser: Denoiser, levels: Sequence[float], noise: Tensor) -> Iterator[
         yield x
 
 
-class Sampler(Chain):
-    """The steps of a sampler, and what decodes its result; see `sampler_map`.
+class Sampler(Sampling):
+    """The steps of a sampler at given levels, and what decodes its result; see `sampler_map`.
 
     Attributes:
         levels: noise levels, falling.
@@ -134,58 +161,68 @@ class Sampler(Chain):
     """
 
     def __init__(
-        self, denoiser: Denoiser, levels: Sequence[float], method: Method, decode: Callable[[Tensor], Tensor] | None
+        self, denoiser: BaseDenoiser, levels: Sequence[float], method: Method, decode: Callable[[Tensor], Tensor] | None
     ) -> None:
-        super().__init__()
-        self.denoiser, self.levels, self.method = denoiser, tuple(levels), method
-        end = decode.function if isinstance(decode, LatentMap) else decode
-        self.decode = None if end is None else as_module(end)
-        self.training = False
+        super().__init__(denoiser, method, levels, decode)
 
-    def make_stages(self) -> tuple[LatentMap, ...]:
-        """One map a step, and the decoder's."""
-        shape, start = self.denoiser.shape, self.denoiser.start(self.levels[0])
-        steps = [
-            LatentMap(
-                _Step(self.denoiser, here, there, self.method, 1.0 if index else start),
-                shape,
-                name=f"{self.method} step from sigma {here:.4g} to {there:.4g}",
-            )
-            for index, (here, there) in enumerate(itertools.pairwise(self.levels))
-        ]
-        return (*steps, *([LatentMap(self.decode, shape, name="decoder")] if self.decode is not None else ()))
+    def make_steps(self) -> Iterator[LatentMap]:
+        """One map a step."""
+        start = self.denoiser.start(self.levels[0])
+        for index, (here, there) in enumerate(itertools.pairwise(self.levels)):
+            step = _Step(self.denoiser, here, there, self.method, 1.0 if index else start)
+            name = f"{self.method} step from sigma {here:.4g} to {there:.4g}"
+            yield LatentMap(step, self.denoiser.shape, name=name)
 
 
 class _Step(nn.Module):
     """From one noise level to the next, the state multiplied by `scale` first."""
 
-    def __init__(self, denoiser: Denoiser, here: float, there: float, method: Method, scale: float) -> None:
+    def __init__(self, denoiser: BaseDenoiser, here: float, there: float, method: str, scale: float) -> None:
         super().__init__()
         self.denoiser, self.here, self.there, self.method, self.scale = denoiser, here, there, method, scale
+        self.clip = denoiser.sampler_clip
         self.training = False
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.scale * x
-        first = self._slope(x, self.here)
+        denoised = self.denoiser(x, self.here)
+        first = self._slope(x, denoised, self.here)
         if math.isinf(self.here):  # `x` is noise: its denoised point, and the noise of the next level
-            return (x - first) + self.there * x
+            return self._clipped(x - first) + self.there * x
         shift = self.there - self.here
-        ahead = x + shift * first
+        ahead: Tensor = x + shift * first
+        if self.method == "ddim" and self.clip is not None:
+            return ahead + (self.clip(denoised) - denoised)
         if self.method != "heun" or self.there == 0:
             return ahead
-        return x + shift / 2 * (first + self._slope(ahead, self.there))
+        return x + shift / 2 * (first + self._slope(ahead, self.denoiser(ahead, self.there), self.there))
 
-    def _slope(self, x: Tensor, sigma: float) -> Tensor:
+    def denoised(self, x: Tensor) -> Tensor:
+        """The denoised point that the step is made with."""
+        return self._clipped(self.denoiser(self.scale * x, self.here))
+
+    def _slope(self, x: Tensor, denoised: Tensor, sigma: float) -> Tensor:
         """`dx/dsigma = (x - D) / sigma`; `x - D` for noise alone."""
-        residual: Tensor = x - self.denoiser(x, sigma)
+        residual = x - (denoised if self.method == "ddim" else self._clipped(denoised))
         return residual if math.isinf(sigma) else residual / sigma
 
+    def _clipped(self, denoised: Tensor) -> Tensor:
+        return denoised if self.clip is None else self.clip(denoised)
 
-def _levels(denoiser: Denoiser, sigmas: Any) -> list[float]:
+
+def _scheduled(
+    denoiser: BaseDenoiser, steps: int, decode: Any, mu: float | None, eta: float | None, noise: Any
+) -> SchedulerSampler:
+    if denoiser.scheduler is None:
+        raise InputError("a model with a diffusers scheduler expected with method 'scheduler'; give `scheduler`")
+    _check_steps(steps)
+    return SchedulerSampler(denoiser, steps, decode, mu=mu, eta=eta, draws=Draws.of(noise))
+
+
+def _levels(denoiser: BaseDenoiser, sigmas: Any, mu: float | None) -> list[float]:
     if isinstance(sigmas, int):
-        if sigmas < 1:
-            raise InputError(f"`sigmas` expected at least one step, got {sigmas}")
-        levels = denoiser.levels(sigmas)
+        _check_steps(sigmas)
+        levels = denoiser.levels(sigmas, mu) if mu is not None else denoiser.levels(sigmas)
     else:
         try:
             levels = torch.as_tensor(sigmas, dtype=torch.float64).reshape(-1).tolist()
@@ -197,3 +234,8 @@ def _levels(denoiser: Denoiser, sigmas: Any) -> list[float]:
     for level in levels[:-1]:
         denoiser.check_level(level)
     return levels
+
+
+def _check_steps(steps: int) -> None:
+    if steps < 1:
+        raise InputError(f"`sigmas` expected at least one step, got {steps}")

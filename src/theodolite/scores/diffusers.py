@@ -9,11 +9,13 @@ from torch import Tensor
 
 from theodolite.derivatives import JacobianOperator
 from theodolite.errors import InputError
-from theodolite.maps.channels import Prediction
-from theodolite.maps.diffusion import DiffusersDenoiser, shape_of
+from theodolite.maps.channels import PREDICTIONS, Time
+from theodolite.maps.denoiser import Denoiser
 from theodolite.scores.source import FunctionScore, Products
 
 __all__ = ["DiffusersScore"]
+
+_TIMES: dict[str, Time] = {"interpolated": "step", "nearest": "nearest"}
 
 
 class DiffusersScore(FunctionScore):
@@ -64,16 +66,26 @@ class DiffusersScore(FunctionScore):
         scheduler: Any,
         shape: tuple[int, ...] | None = None,
         *,
-        prediction: Prediction | None = None,
+        prediction: str | None = None,
         time: Literal["interpolated", "nearest"] = "interpolated",
         time_scale: float = 1.0,
         conditions: Mapping[str, Any] | None = None,
     ) -> None:
-        shape = shape_of(model) if shape is None else shape
-        denoiser = DiffusersDenoiser(
-            model, scheduler, shape, prediction=prediction, time=time, time_scale=time_scale, condition=conditions
+        if time not in _TIMES or (prediction is not None and prediction not in PREDICTIONS):
+            raise InputError(
+                f"`time` expected to be one of {', '.join(_TIMES)}, `prediction` one of {', '.join(PREDICTIONS)}, "
+                f"got {time!r}, {prediction!r}"
+            )
+        denoiser = Denoiser(
+            model,
+            None if prediction is None else PREDICTIONS[prediction],
+            _TIMES[time],
+            scheduler,
+            shape=shape,
+            time_scale=time_scale,
+            condition=conditions,
         )
-        super().__init__(self._at, shape, name=type(model).__name__)
+        super().__init__(self._at, tuple(int(size or 0) for size in denoiser.shape), name=type(model).__name__)
         self.denoiser = denoiser
 
     @property

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from theodolite.maps.channels import Channel, Flow, Preserving, channel_of
-from theodolite.maps.diffusion import schedule_levels
+from theodolite.maps.schedules import schedule_levels
 from theodolite.steering.guidance import Norm, Push, Reward
 
 __all__ = ["GuidanceCallback", "guidance_callback"]
@@ -51,7 +51,7 @@ class GuidanceCallback:
     def __call__(self, pipeline: Any, step: int, timestep: Any, callback_kwargs: dict[str, Any]) -> dict[str, Any]:
         """Add what the step owes, and remember what the next one will; returns the tensors with their new latents."""
         scheduler = pipeline.scheduler
-        channel = channel_of(scheduler, None, "interpolated", 1.0)
+        channel = channel_of(scheduler, None, "step")
         if step == 0:
             self._sigmas, self._owed = schedule_levels(scheduler, channel), None
         sigma = self._sigmas[step + 1]

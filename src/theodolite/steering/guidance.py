@@ -13,7 +13,7 @@ from theodolite.derivatives.scalars import differentiable_gradients
 from theodolite.errors import InputError
 from theodolite.estimates import Seeding, Seeds
 from theodolite.maps.denoisers import as_denoiser
-from theodolite.maps.denoising import Denoiser
+from theodolite.maps.denoising import BaseDenoiser
 
 __all__ = ["GuidedByReward", "Norm", "Push", "guide", "random_direction"]
 
@@ -33,7 +33,7 @@ def guide(
     unconditional: Any = None,
     scheduler: Any = None,
     shape: tuple[int | None, ...] | None = None,
-) -> Denoiser:
+) -> BaseDenoiser:
     """A denoiser guided by a reward: `eps' = eps - rho sigma grad R(x, sigma)`, after classifier-free guidance.
 
     With `x = x_0 + sigma eps` this is `D' = D + rho sigma² grad R`, and with `y = alpha x` the `eps' = eps - rho
@@ -118,29 +118,22 @@ class Push:
         return values
 
 
-class GuidedByReward(Denoiser):
+class GuidedByReward(BaseDenoiser):
     """A denoiser with a push; see `guide`."""
 
-    def __init__(self, denoiser: Denoiser, push: Push) -> None:
+    def __init__(self, denoiser: BaseDenoiser, push: Push) -> None:
         super().__init__()
         self.unguided, self.push, self.shape = denoiser, push, denoiser.shape
 
-    def forward(self, x: Tensor, sigma: float) -> Tensor:
+    @property
+    def inner(self) -> BaseDenoiser:
+        """The model without the reward."""
+        return self.unguided
+
+    def forward(self, x: Tensor, sigma: float, step: float | None = None) -> Tensor:
         """`D - sigma (eps' - eps)`."""
-        denoised: Tensor = self.unguided(x, sigma)
+        denoised: Tensor = self.unguided(x, sigma) if step is None else self.unguided(x, sigma, step)
         return denoised - sigma * self.push(x, sigma) if self.push.acts_at(sigma) else denoised
-
-    def check_level(self, sigma: float) -> None:
-        """As the model does."""
-        self.unguided.check_level(sigma)
-
-    def start(self, sigma: float) -> float:
-        """As the model does."""
-        return self.unguided.start(sigma)
-
-    def levels(self, steps: int) -> list[float]:
-        """As the model does."""
-        return self.unguided.levels(steps)
 
 
 class _Along:

@@ -12,8 +12,8 @@ from torch import Tensor
 from theodolite.descriptors import local_scaling
 from theodolite.errors import InputError
 from theodolite.maps import LatentMap, denoiser_map, sampler_map
+from theodolite.maps.denoiser import Denoiser
 from theodolite.maps.denoisers import as_denoiser
-from theodolite.maps.diffusion import Diffusion
 from theodolite.steering.properties import PROPERTIES
 from theodolite.steering.sweep import Judge
 
@@ -67,7 +67,7 @@ class Subject:
     def clean(self, n: int, steps: int, guidance: float, seed: int) -> Tensor:
         """`n` samples of every condition in turn, not guided by any reward."""
         with torch.no_grad():
-            return sampler_map(self.model, steps, **self.options(n, guidance))(self.noise(n, seed))
+            return sampler_map(self.model, steps, "ddim", **self.options(n, guidance))(self.noise(n, seed))
 
     def target(self, name: str, clean: Tensor, seed: int, tell: Callable[[str], None]) -> Tensor:
         """What a reward is to read from clean samples once they are noised, `(n,)`.
@@ -96,7 +96,7 @@ class Subject:
 
     def fingerprint(self, steps: int) -> list[str]:
         """Hashes of the sampler and of the map: equal ones give equal numbers."""
-        sampler = sampler_map(self.model, steps, **self.options(1, 1.0))
+        sampler = sampler_map(self.model, steps, "ddim", **self.options(1, 1.0))
         return [sampler.fingerprint(), self.map.fingerprint()]
 
 
@@ -110,16 +110,15 @@ def subject_of(model: Any, level: float) -> Subject:
     Raises:
         InputError: it is no diffusion model.
     """
-    network = model.network if isinstance(model, Diffusion) else getattr(model, "denoiser", None)
-    if network is None:
+    if not isinstance(model, Denoiser):
         raise InputError(
             f"a diffusion model expected, got {type(model).__name__}; give zoo:coloured-latent, zoo:coloured-pixels or "
             "a diffusers pipeline, its network named by subfolder= where it has an autoencoder"
         )
     denoiser, autoencoder = as_denoiser(model), model.autoencoder
     shape = tuple(size for size in denoiser.shape if size is not None)
-    device = next(network.parameters()).device
+    device = next(model.parameters()).device
     if autoencoder is not None:
         return Subject(model.name, model, shape, autoencoder.decoder, autoencoder.decode, device)
-    map = denoiser_map(denoiser, level * float(getattr(network, "data", 1.0)))
+    map = denoiser_map(denoiser, level * float(getattr(model.net, "data", 1.0)))
     return Subject(model.name, model, shape, map, lambda samples: samples, device)

@@ -16,7 +16,7 @@ from theodolite.derivatives import SelfCheck
 from theodolite.errors import InputError
 from theodolite.experiments.decouple.experiment import Decouple
 from theodolite.experiments.decouple.pairs import Pairs
-from theodolite.maps.diffusion import Diffusion
+from theodolite.maps import Denoiser
 from theodolite.report.render import write_report
 from theodolite.runs import read_run
 from theodolite.runs.functions import function_of
@@ -202,7 +202,7 @@ def test_a_class_conditional_transformer_of_diffusers_is_taken_with_its_own_null
     )
     for weight in network.eval().requires_grad_(False).parameters():
         weight.normal_(std=0.3)
-    loaded = Diffusion(network, diffusers.DDIMScheduler())
+    loaded = Denoiser(network, schedule=diffusers.DDIMScheduler())
     found = Pairs(decouple(loaded, tmp_path / "run", conditions="1/2", pairs=2, **LEVELS))
     scaling = [found.values[kind]["ls_max"] for kind in ("normal", "unusual", "null")]
     assert all(bool(one.isfinite().all()) for one in scaling)

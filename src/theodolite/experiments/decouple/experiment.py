@@ -203,10 +203,9 @@ class Decouple(Experiment):
 
     def _sampler(self, condition: Any) -> LatentMap:
         from theodolite.maps import sampler_map
-        from theodolite.maps.diffusion import Diffusion
 
         guidance = self.given["guidance"] if condition is not None else 1.0
-        if condition is None and isinstance(self.model, Diffusion):  # guidance 0 is its own null condition alone
+        if condition is None and getattr(self.model, "is_named", False):  # guidance 0 is its own null condition alone
             condition, guidance = self.prompts[0][0], 0.0
         options = {"condition": condition, "guidance": guidance}
         return sampler_map(self.model, self.given["steps"], self.given["method"], **options)

@@ -189,7 +189,7 @@ class Guide(Experiment):
         model = guide(subject.model, reward, rho, norm=given["norm"], levels=scaling.levels, **options)
         sitting.tell("samples")
         with torch.no_grad():
-            points = sampler_map(model, given["steps"])(noise)
+            points = sampler_map(model, given["steps"], "ddim")(noise)
             strip = side_by_side([picture(image) for image in subject.decode(points[:_COLUMNS])], gap=0)
         sitting.tell("local scaling")
         probes = None if self.redraw is None else self.probe_seed(unit_of(name, rho))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from theodolite.errors import InputError
 from theodolite.maps.autoencoders import Autoencoder
+from theodolite.maps.denoiser import Denoiser
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.normalisation import Normalisation
 from theodolite.maps.samplers import Method, sampler_map
@@ -49,14 +50,15 @@ DIFFUSIONS = {
 _SET, _DUPLICATED, _COPIES, _SEED = 2000, 8, 100, 20240
 
 
-class ConditionalDiffusion:
+class ConditionalDiffusion(Denoiser):
     """A small conditional diffusion model of coloured digits, for `theodolite.denoiser_map` and `sampler_map`.
 
     Attributes:
         name: its name in the zoo.
         denoiser: `D(x, sigma, condition)` with conditions `(digit, colour)` or None, as a module.
-        autoencoder: of the latent model; None where the points are images.
+        autoencoder: of the latent model; None where the points are images, in [-1, 1].
         conditions: the combinations it was trained on.
+        shape: of one point that is diffused: a latent or an image.
     """
 
     def __init__(
@@ -66,18 +68,20 @@ class ConditionalDiffusion:
         autoencoder: Autoencoder | None = None,
         conditions: tuple[Condition, ...] = CONDITIONS,
     ) -> None:
-        self.name, self.denoiser, self.autoencoder, self.conditions = name, denoiser, autoencoder, conditions
+        bounds = (-1.0, 1.0) if autoencoder is None else None
+        super().__init__(denoiser, data_range=bounds, autoencoder=autoencoder, name=name, source="theodolite.zoo")
+        self.conditions = conditions
+
+    @property
+    def denoiser(self) -> ConditionalUNet:
+        """The network."""
+        return cast(ConditionalUNet, self.net)
 
     @property
     def held_out(self) -> tuple[Condition, ...]:
         """The combinations it never saw."""
         every = [(digit, colour) for digit in range(10) for colour in COLOURS]
         return tuple(pair for pair in every if pair not in self.conditions)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """The shape of one point that is diffused: a latent or an image."""
-        return self.denoiser.shape
 
     @cached_property
     def classifier(self) -> DigitClassifier:
@@ -105,11 +109,7 @@ class ConditionalDiffusion:
             decode: end with the image in place of the latent.
         """
         end = self.autoencoder if decode else None
-        return sampler_map(self.denoiser, steps, method, end, condition=condition, guidance=guidance)
-
-    def decode(self, points: Tensor) -> Tensor:
-        """Images `(n, 3, side, side)` of latents; points of a pixel model are images."""
-        return points if self.autoencoder is None else self.autoencoder.decode(points)
+        return sampler_map(self, steps, method, end, condition=condition, guidance=guidance)
 
     def recognised(self, points: Tensor, condition: Condition | tuple[Condition, ...]) -> Tensor:
         """Whether the classifier sees the digit and the colour of `condition` in points `(n, *shape)`: `(n,)` bool.
@@ -160,7 +160,9 @@ class ConditionalDiffusion:
             "groups": labels[:, 0] * 100 + labels[:, 1],
         }
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> ConditionalDiffusion:
+    def to(  # type: ignore[override]
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> ConditionalDiffusion:
         """A copy with its weights moved or converted."""
         autoencoder = None if self.autoencoder is None else self.autoencoder.to(device, dtype)
         denoiser = copy.deepcopy(self.denoiser).to(device=device, dtype=dtype)

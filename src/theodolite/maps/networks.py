@@ -1,0 +1,193 @@
+"""How denoising networks are called: with a time and conditions, by diffusers' names or in the order of arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from theodolite.errors import InputError, in_one_line
+
+__all__ = [
+    "conditions_of",
+    "is_network",
+    "name_of",
+    "null_of",
+    "prediction_in",
+    "rows_of",
+    "shape_of",
+    "takes",
+    "takes_condition",
+    "takes_rows",
+    "times_of",
+]
+
+
+def is_network(model: Any) -> bool:
+    """Whether `model` is a diffusers network that denoises."""
+    return isinstance(model, nn.Module) and hasattr(model, "config") and takes(model, "timestep")
+
+
+def takes(model: Any, argument: str) -> bool:
+    """Whether a network or a function has an argument of this name."""
+    try:
+        return argument in inspect.signature(_called(model)).parameters
+    except ValueError:  # a callable without a signature
+        return False
+
+
+def takes_condition(model: Any) -> bool:
+    """Whether it can be called as `model(x, time, condition)`.
+
+    Raises:
+        InputError: not even as `model(x, time)`.
+    """
+    try:
+        signature = inspect.signature(_called(model))
+    except ValueError:  # a callable without a signature
+        return True
+    if _binds(signature, None, 1.0, None):
+        return True
+    if not _binds(signature, None, 1.0):
+        raise InputError(
+            f"a denoiser expected as model(x, sigma) or model(x, sigma, condition), {name_of(model)} takes "
+            f"{signature}; wrap it in a function of these"
+        )
+    return False
+
+
+def takes_rows(model: Callable[..., Any], call: Callable[[Tensor, Any], Any], y: Tensor, time: float) -> bool:
+    """Whether the time goes to a network as a tensor `(n,)`, one entry a point; False where it takes a number only.
+
+    Where the number of points is also another of their sizes, `(n,)` beside `(n, n)` is no error in torch: then it is
+    tried on zeros, of another number.
+
+    Args:
+        model: the network, for messages.
+        call: calls it with points and a time.
+        y: points as it will be given.
+        time: what it is told.
+
+    Raises:
+        InputError: it takes neither.
+    """
+    if len(y) in (1, *y.shape[1:]):
+        n = next(count for count in range(2, y.ndim + 3) if count not in y.shape[1:])
+        y = torch.zeros(n, *y.shape[1:], dtype=y.dtype, device=y.device)
+    reasons = []
+    for told in (times_of(time, y), time):
+        try:
+            with torch.no_grad():
+                output = prediction_in(call(y, told), y)
+        except Exception as error:  # whatever the user's network raises
+            reasons.append(in_one_line(error))
+            continue
+        if isinstance(output, Tensor) and output.shape == y.shape:
+            return isinstance(told, Tensor)
+        reasons.append(f"it returned {tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__}")
+    raise InputError(
+        f"{name_of(model)} expected to take points {tuple(y.shape)} with a time, a tensor (n,) or a number, and to "
+        f"return one number for each entry, the shape of its point: {reasons[0]}"
+    )
+
+
+def times_of(time: float, x: Tensor) -> Tensor:
+    """A time for every point, `(n,)`: whole numbers where it is one."""
+    return torch.full((len(x),), time, device=x.device, dtype=torch.int64 if isinstance(time, int) else x.dtype)
+
+
+def conditions_of(model: Any, condition: Any) -> dict[str, Any]:
+    """The arguments of a diffusers network that a condition stands for.
+
+    Raises:
+        InputError: several rows, or an argument that it does not take.
+    """
+    if condition is None:
+        return {}
+    if isinstance(condition, Mapping):
+        named = dict(condition)
+    elif isinstance(condition, Tensor) and condition.is_floating_point():
+        named = {"encoder_hidden_states": condition}
+    else:
+        named = {"class_labels": torch.as_tensor(condition).reshape(-1)}
+    for name, value in named.items():
+        if isinstance(value, Tensor) and (value.ndim == 0 or len(value) != 1) and not name.endswith("_ids"):
+            raise InputError(
+                f"condition {name!r} expected with one row, which holds for every latent, got shape "
+                f"{tuple(value.shape)}; make one map a condition"
+            )
+        if isinstance(model, nn.Module) and not takes(model, name):
+            raise InputError(f"{type(model).__name__} takes no condition {name!r}; give a dictionary of its arguments")
+    return named
+
+
+def null_of(model: Any) -> dict[str, Any]:
+    """The condition of nothing in particular: class `num_embeds_ada_norm` of a DiT.
+
+    Raises:
+        InputError: the network has none.
+    """
+    classes = getattr(model, "config", {}).get("num_embeds_ada_norm")
+    if classes is None or not takes(model, "class_labels"):
+        raise InputError(
+            f"guidance of {type(model).__name__} needs the condition of nothing in particular, e.g. the embeddings of "
+            "the empty prompt; give `unconditional`"
+        )
+    return {"class_labels": torch.tensor([classes])}
+
+
+def rows_of(name: str, value: Any, x: Tensor) -> Any:
+    """One row of a condition for every point; coordinates of tokens (`img_ids`, `txt_ids`) hold for all as they are."""
+    if not isinstance(value, Tensor):
+        return value
+    there = value.to(x) if value.is_floating_point() else value.to(x.device)
+    return there if name.endswith("_ids") else there.expand(len(x), *value.shape[1:])
+
+
+def prediction_in(output: Any, x: Tensor) -> Any:
+    """The tensor that a network returns, without learnt variances."""
+    output = getattr(output, "sample", output)
+    output = output[0] if isinstance(output, tuple) else output
+    is_double = isinstance(output, Tensor) and output.ndim == x.ndim and output.shape[1] == 2 * x.shape[1]
+    return output[:, : x.shape[1]] if is_double else output
+
+
+def shape_of(model: Any) -> tuple[int | None, ...]:
+    """The shape of one point as a network or its configuration says it.
+
+    Raises:
+        InputError: it does not.
+    """
+    own = getattr(model, "shape", None)
+    if own is not None:
+        return tuple(own)
+    config = getattr(model, "config", {})
+    channels, size = config.get("in_channels"), config.get("sample_size")
+    if channels is None or size is None:
+        what = "latent" if is_network(model) else "point"
+        raise InputError(
+            f"the shape of one {what} expected for {name_of(model)}, which does not say it; give `shape`, e.g. "
+            "shape=(channels, height, width)"
+        )
+    return (int(channels), *(int(side) for side in (size if isinstance(size, list | tuple) else (size, size))))
+
+
+def name_of(model: Any) -> str:
+    """What messages call a function or a network."""
+    return str(getattr(model, "__name__", type(model).__name__))
+
+
+def _called(model: Any) -> Callable[..., Any]:
+    """What has the signature: `Module.__call__` takes anything."""
+    return model.forward if isinstance(model, nn.Module) else model  # type: ignore[no-any-return]
+
+
+def _binds(signature: inspect.Signature, *arguments: Any) -> bool:
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        return False
+    return True
