@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from theodolite.errors import InputError, refusing
@@ -44,6 +45,22 @@ class NoisedDenoiser:
         from theodolite.maps import denoiser_map
 
         return denoiser_map(self.model, sigma, output or self.output, self.condition)
+
+    def confirmed(self, images: Tensor) -> NoisedDenoiser:
+        """The same with a note on its convention, which was held against images of the data.
+
+        Args:
+            images: as the model takes them, `(n, channels, height, width)`; eight are enough.
+
+        Raises:
+            InputError: the network denoises them under another convention.
+        """
+        with refusing(self.model.name, "failed on noised images", "see that its shape is that of the data"):
+            model = self.model.with_condition(self.condition)
+            notes = model.confirmed(self.view.encode(images)).notes
+        view = copy.copy(self.view)
+        view.notes = notes
+        return replace(self, model=self.model.named(notes=notes), view=view)
 
     def decode(self, points: Tensor) -> Tensor:
         """Images of points."""

@@ -166,7 +166,7 @@ class Chart:
         except Exception:  # whatever a map raises in another precision, the errors then allow for float32
             return None
         self.operator.passes += operator.passes
-        return matrices if operator.status == "ok" else None
+        return matrices if operator.status in ("ok", "outside-data") else None  # the latter is said of the samples
 
     @cached_property
     def _sampled(self) -> tuple[Bidiagonalisation, SpectralMeasure]:

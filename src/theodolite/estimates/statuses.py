@@ -50,6 +50,10 @@ STATUS_TABLE = (
         "it rests on trained networks; the standard error holds how they differ, not what they have in common",
     ),
     Status(
+        "outside-data",
+        "a sampler's result left the range of the data; the number is the map's, not that of a sample of the data",
+    ),
+    Status(
         "undetermined",
         "the quantity is not defined well enough here to be a number; do not rank by it",
         is_number=False,

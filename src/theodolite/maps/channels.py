@@ -296,8 +296,6 @@ def channel_of(schedule: Any, predicts: str | None, time: str, time_scale: float
         raise InputError(
             f"a prediction, `predicts`, expected to be one of {', '.join(get_args(Predicts))}, got {predicts!r}"
         )
-    if time == "1-u" and predicts != "flow":
-        raise InputError(f"`time` '1-u' is of flows whose time is the share of data, got it with predicts={predicts!r}")
     if schedule is None and predicts != "flow":
         return _Exploding(predicts, time, 0.0, math.inf, time_scale)
     if schedule is None or isinstance(schedule, str):

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from theodolite.errors import InputError
 from theodolite.maps.channels import Channel, Flow, Predicts, Time, channel_of
 from theodolite.maps.clipping import Clip, clip_from, clip_of
+from theodolite.maps.conventions import confirmed
 from theodolite.maps.denoising import BaseDenoiser, same_shape
 from theodolite.maps.networks import (
     conditions_of,
     is_network,
     name_of,
     null_of,
+    places_of,
     prediction_in,
     rows_of,
     shape_of,
@@ -128,9 +130,9 @@ class Denoiser(BaseDenoiser):
         if is_network(net) and schedule is None:
             raise InputError(f"the scheduler of {type(net).__name__} expected; give `scheduler`, or `schedule`")
         self.shape: tuple[int | None, ...] = shape_of(net) if shape is None else tuple(shape)
-        self._schedule, self._convention = schedule, (predicts, time, time_scale)
-        self._channel = channel_of(schedule, predicts, time or self._usual_time(schedule, predicts), time_scale)
+        self._schedule, self._time_scale = schedule, time_scale
         self.net, self.clip, self._rows = net, clip_from(clip), True if self.is_named else None
+        self._channel = channel_of(schedule, predicts, time or self._usual_time(schedule, predicts), time_scale)
         self.settings = self._channel  # part of the fingerprint
         self._range = data_range
         self._about = (autoencoder, name or name_of(net), source, tuple(notes))
@@ -201,6 +203,11 @@ class Denoiser(BaseDenoiser):
         return self._channel
 
     @property
+    def schedule(self) -> Any:
+        """How it was trained, as it was given."""
+        return self._schedule
+
+    @property
     def scheduler(self) -> Any:
         """The diffusers scheduler, where there is one."""
         return self._schedule if hasattr(self._schedule, "set_timesteps") else None
@@ -244,10 +251,23 @@ class Denoiser(BaseDenoiser):
         other._about = (now["autoencoder"], now["name"], now["source"], tuple(now["notes"]))
         return other
 
-    def as_predicting(self, predicts: Predicts, time: Time) -> Denoiser:
+    def confirmed(self, points: Tensor, *, seed: int = 0) -> Denoiser:
+        """The same denoiser with a note that its convention holds on data; see `theodolite.maps.conventions.confirmed`.
+
+        Args:
+            points: of the data, clean, `(n, *shape)`; eight are enough.
+            seed: of the noise.
+
+        Raises:
+            InputError: another convention fits, which the message names.
+        """
+        return confirmed(self, points, seed=seed)
+
+    def read_as(self, predicts: Predicts, time: Time, schedule: Any) -> Denoiser:
         """The same network under another convention."""
         other = copy.copy(self)
-        other._channel = channel_of(self._schedule, predicts, time, self._convention[2])
+        other._schedule = schedule
+        other._channel = channel_of(schedule, predicts, time, self._time_scale)
         other.settings, other._rows = other._channel, True if self.is_named else None
         return other
 
@@ -272,6 +292,7 @@ class Denoiser(BaseDenoiser):
     def _call(self, y: Tensor, time: Any) -> Any:
         if isinstance(self.given, dict):
             rows = {name: rows_of(name, value, y) for name, value in self.given.items()}
+            rows |= places_of(self.net, self.given, y)
             return self.net(y, timestep=time, **rows) if self.is_named else self.net(y, time, **rows)
         return self.net(y, time, *self.given)
 
@@ -295,7 +316,7 @@ class Denoiser(BaseDenoiser):
     def _usual_time(self, schedule: Any, predicts: str | None) -> str:
         if schedule is None and predicts != "flow":
             return "sigma"
-        if schedule is None or isinstance(schedule, str):
+        if schedule is None or isinstance(schedule, str) or takes(self.net, "img_ids"):  # pipelines of Flux divide it
             return "u"
         if self.is_named or (not hasattr(schedule, "alphas_cumprod") and not isinstance(schedule, Tensor)):
             return "step"

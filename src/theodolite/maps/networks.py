@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = [
     "is_network",
     "name_of",
     "null_of",
+    "places_of",
     "prediction_in",
     "rows_of",
     "shape_of",
@@ -147,6 +149,29 @@ def rows_of(name: str, value: Any, x: Tensor) -> Any:
     return there if name.endswith("_ids") else there.expand(len(x), *value.shape[1:])
 
 
+def places_of(model: Any, given: Mapping[str, Any], x: Tensor) -> dict[str, Tensor]:
+    """Coordinates of the tokens of images and texts, where a network takes them and they are not given.
+
+    As the pipelines of Flux make them: row and column in a square grid for the tokens of an image, zeros for those of
+    a text.
+
+    Raises:
+        InputError: tokens that make no square.
+    """
+    if not takes(model, "img_ids"):
+        return {}
+    made = {}
+    if "img_ids" not in given:
+        side = math.isqrt(x.shape[1])
+        if side**2 != x.shape[1]:
+            raise InputError(f"tokens of a square expected, got {x.shape[1]}; give `img_ids` in the condition")
+        grid = torch.cartesian_prod(*(torch.arange(side, device=x.device, dtype=x.dtype),) * 2)
+        made["img_ids"] = torch.nn.functional.pad(grid, (1, 0))
+    if "txt_ids" not in given and "encoder_hidden_states" in given:
+        made["txt_ids"] = x.new_zeros(given["encoder_hidden_states"].shape[1], 3)
+    return made
+
+
 def prediction_in(output: Any, x: Tensor) -> Any:
     """The tensor that a network returns, without learnt variances."""
     output = getattr(output, "sample", output)
@@ -166,6 +191,8 @@ def shape_of(model: Any) -> tuple[int | None, ...]:
         return tuple(own)
     config = getattr(model, "config", {})
     channels, size = config.get("in_channels"), config.get("sample_size")
+    if channels is not None and size is None and takes(model, "img_ids"):  # tokens of any number, as of Flux
+        return None, int(channels)
     if channels is None or size is None:
         what = "latent" if is_network(model) else "point"
         raise InputError(

@@ -163,6 +163,7 @@ class Decouple(Experiment):
         z, recognised = self._noise(batch), getattr(self.model, "recognised", None)  # by a classifier, if it has one
         recipe = {"neighbours": self.given["neighbours"], "mode": "paper" if self.given["paper"] else "exact"}
         pieces: dict[str, Any] = {pair: ([], {}, {}) for pair in batch}
+        messages: dict[str, str] = {}
         prompts = self.prompts[self._prompt(batch[0])]
         for kind, condition in zip(KINDS if self.given["null"] else KINDS[:2], (*prompts, None)):
             sampler = self._sampler(condition)
@@ -172,13 +173,14 @@ class Decouple(Experiment):
                 if recognised is not None and condition is not None:
                     more["recognised"] = Estimate.exact(recognised(there.outputs, condition).double().cpu())
                 pictures = pictures_of(self.model, there.outputs)
+            messages |= {name: one.message for name, one in there.quantities.items() if one.message}
             where = {"condition": kind, "prompt": None if condition is None else word_of(condition)}
             for place, pair in enumerate(batch):
                 rows, arrays, images = pieces[pair]
                 rows += numbers({**there.quantities, **more}, place, **where)
                 arrays |= {f"{kind}/{name}": values[place].float() for name, values in there.maps.items()}
                 images |= {kind: pictures[place]} if pictures else {}
-        return {pair: Piece(*parts) for pair, parts in pieces.items()}
+        return {pair: Piece(rows, arrays, images, messages=messages) for pair, (rows, arrays, images) in pieces.items()}
 
     def _precision(self) -> list[Row]:
         """What differences make of the first noise: LS, LC and PHFE over their exact values, and two checks."""

@@ -122,6 +122,8 @@ class Detect(Survey):
 
     def open(self) -> None:
         """The decoder or the denoiser, its scores, and the descriptors that these need."""
+        import torch
+
         from theodolite.data.denoisers import denoiser_at, opened_subject, refuse_levels
         from theodolite.descriptors.together import applicable
         from theodolite.detection.scores import at_levels, descriptors_for, scores_of
@@ -145,6 +147,10 @@ class Detect(Survey):
             expected = f"{HEADLINE} or one of {', '.join(known)}"
             raise InputError(f"`score` expected to be {expected}, got {self.given['score']!r}")
         self.accept(self.model)
+        if self.noised is not None:
+            images = torch.cat([self.picture_of(unit) for unit in self.units[:8]])
+            self.noised = self.noised.confirmed(images)
+            self.model = self.noised.view
         self.latents, output_image = self.first_pass()
         self.output_shape = tuple(output_image.shape[1:])
         self.descriptors, self.left_out = applicable(descriptors_for(self.scores), self.output_shape)
