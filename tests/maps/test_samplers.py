@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from theodolite import InputError, LatentMap, jacobian, sampler_map
+from theodolite import Denoiser, InputError, LatentMap, jacobian, leading_singular_value, sampler_map, zoo
 from theodolite.derivatives import ChainOperator, JacobianOperator, self_check
 from theodolite.derivatives.linearise import Linearisation
 from theodolite.maps import karras_levels
@@ -256,3 +257,51 @@ def test_bad_input_is_one_clear_error(net):
     }.items():
         with pytest.raises(InputError, match=message):
             call()
+
+
+def doubled(x, sigma):
+    """The denoiser of N(0, 1) data, twice as large as it should be."""
+    return 2 * x / (1 + sigma**2)
+
+
+def test_a_sample_that_leaves_the_datas_range_says_so_and_where_it_starts(net):
+    levels = karras_levels(8, 0.02, 20.0)
+    inside = sampler_map(Denoiser(lambda x, s: (x / (1 + s**2)).clamp(-1, 1), shape=(64,), data_range=(-1, 1)), levels)
+    left = sampler_map(Denoiser(doubled, shape=(64,), data_range=(-1, 1)), levels)
+    z = noise(2, shape=(64,))
+    assert jacobian(inside, z).status == "ok"
+    J = jacobian(left, z)
+    share = float((J.outputs.abs() > 1.1).double().mean())
+    assert J.status == "outside-data"
+    assert J.message.startswith(f"{share:.1%} of a sample's entries lie outside the data's range [-1, 1]")
+    x, first = levels[0] * z, []
+    for here, there in itertools.pairwise(levels):
+        denoised = doubled(x, here)
+        first.append(float((denoised.abs() > 1.1).double().mean()) > 0.01)
+        x = denoised + there / here * (x - denoised)
+    start = next(place for place in range(len(first)) if all(first[place:]))
+    assert f"from sigma {levels[start]:.4g} on" in J.message
+    estimate = leading_singular_value(left, z)
+    assert set(estimate.statuses) == {"outside-data"}
+    assert estimate.message == J.message
+
+
+def test_without_a_range_or_within_its_margin_nothing_is_said():
+    levels, z = karras_levels(8, 0.02, 20.0), noise(2, shape=(64,))
+    assert jacobian(sampler_map(Denoiser(doubled, shape=(64,)), levels), z).status == "ok"
+    wide = float(sampler_map(Denoiser(doubled, shape=(64,)), levels)(z).abs().max()) * 0.95
+    assert jacobian(sampler_map(Denoiser(doubled, shape=(64,), data_range=(-wide, wide)), levels), z).status == "ok"
+
+
+def test_a_sample_is_looked_at_before_it_is_decoded():
+    levels, z = karras_levels(8, 0.02, 20.0), noise(2, shape=(64,))
+    denoiser = Denoiser(doubled, shape=(64,), data_range=(-1, 1))
+    J = jacobian(sampler_map(denoiser, levels, decode=lambda x: x.tanh()), z)
+    assert J.status == "outside-data"
+
+
+def test_guided_samples_of_the_zoo_are_noticed_where_they_saturate():
+    model = zoo.pixel_diffusion()
+    z = noise(4, shape=model.shape).float()
+    statuses = [jacobian(model.sampler((3, "red"), scale), z).status for scale in (1.0, 2.0, 9.0)]
+    assert statuses == ["ok", "ok", "outside-data"]

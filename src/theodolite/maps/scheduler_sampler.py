@@ -28,7 +28,7 @@ _FOLLOWED = 1e-5
 """Relative distance from the scheduler's own loop up to which it is followed: its coefficients are in float32, and at a
 thousandth of signal a denoised point has a thousand times their rounding."""
 
-_TINY = (3, 3)
+_TINY = (3, 5)
 """Of points on which a loop is held against another: below sixteen entries torch draws the same in either precision."""
 
 
@@ -116,7 +116,7 @@ class SchedulerSampler(Sampling):
                 f"`noise` expected with a draw for each of {len(loop.steps)} evaluations, got {len(draws.fixed)}"
             )
         self.draws = draws if is_noisy else None
-        self.program = [repr(step) for step in loop.steps]  # part of the fingerprint
+        self.program = {**scheduler.config, "steps": steps, "mu": mu, "eta": eta}  # part of the fingerprint
         self._loop, self._clipping = loop, _Clipping.of(scheduler, denoiser.sampler_clip)
         _check_followed(with_steps(scheduler, steps, mu), {} if eta is None else {"eta": eta}, self, channel)
 
@@ -206,7 +206,7 @@ class _Evaluation(nn.Module):
         answer = (self.denoiser(x, self.step.sigma, self.step.time) - a * x) / b
         if self.clipping.clip is None:
             return answer, None
-        of_sample, of_answer = self.step.denoised or (a / self.alpha, b)  # the scheduler's own rounding, if it says it
+        of_sample, of_answer = self.step.denoised or (a / self.alpha, b)  # with the scheduler's own rounding
         denoised = of_sample * sample + of_answer * answer
         change = self.clipping.clip(denoised) - denoised
         if self.clipping.keeps_noise:
@@ -253,7 +253,7 @@ def _check_followed(scheduler: Any, options: dict[str, Any], sampler: SchedulerS
         torch.randn(1, 1, *_TINY, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         for seed in range(2 * count + 1)
     ]
-    theirs, ours = draws[-1] * sampler._loop.start, draws[-1]
+    theirs, ours = 2 * draws[-1] * sampler._loop.start, 2 * draws[-1]  # large enough to be clipped here and there
     fixed, scheduler = Draws(fixed=torch.cat(draws[:count])), copy.deepcopy(scheduler)
     try:
         for place, time in enumerate(scheduler.timesteps):

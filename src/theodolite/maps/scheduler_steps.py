@@ -29,6 +29,9 @@ _SMALL = 1e-11
 """Relative size below which a weight, or what a sum of terms leaves over, is rounding of float64: weights are of order
 one and a step has a few dozen operations."""
 
+_DEPENDENT = 1e-7
+"""Relative size of what is new in a term below which it is a sum of others: its weight would amplify rounding."""
+
 _SEEDS = (1, 2)
 """Of two runs side by side, whose difference is the noise that a scheduler draws."""
 
@@ -96,8 +99,6 @@ def scheduler_steps(
         raise
     except Exception as error:  # whatever diffusers raises of a configuration or a prediction
         raise InputError(f"the steps of {name} cannot be followed: {in_one_line(error)}") from error
-    if not all(bool(torch.isfinite(row).all()) for row in rows):
-        raise InputError(f"the steps of {name} expected to be finite, a level of them has no signal or no noise")
     terms = [_terms(rows, place) for place in range(len(made))]
     made = [replace(step, terms=own) for step, own in zip(made, terms)]
     return Loop(start, _holding(made), _end_of(pair[0], channel))
@@ -140,6 +141,11 @@ def _run(
         noise = 0.0 if abs(noise) < _SMALL else noise
         linear = results[0] - noise * draws[0]
         rows.append(linear + noise * _axis(1 + count + place, len(linear)))
+        if not torch.isfinite(rows[-1]).all():
+            raise InputError(
+                f"the steps of {type(first).__name__} expected to be finite, got a level without signal or without "
+                "noise that its prediction does not allow; change its spacing or its prediction"
+            )
         told = int(time) if not time.is_floating_point() else float(time)
         made.append(SchedulerStep(sigma, told, scale, {}, noise, _pair(denoised[0], rows[place], answer)))
     return start, rows, made
@@ -166,7 +172,7 @@ def _pair(denoised: Tensor | None, sample: Tensor, answer: Tensor) -> tuple[floa
     basis = torch.stack([sample, answer], 1)
     weights = torch.linalg.lstsq(basis, denoised[:, None]).solution[:, 0]
     is_sum = float((basis @ weights - denoised).norm()) <= _SMALL * float(denoised.norm())
-    return (float(weights[0]), float(weights[1])) if is_sum and float(weights[1]) else None
+    return (float(weights[0]), float(weights[1])) if is_sum else None
 
 
 def _given(scheduler: Any, sample: Tensor, time: Any) -> Tensor:
@@ -185,14 +191,28 @@ def _terms(rows: list[Tensor], place: int) -> dict[Key, float]:
     keys: list[Key] = [("sample", place), ("answer", place)]
     for back in range(1, place + 1):
         keys += [("answer", place - back), ("sample", place - back)]
-    columns = [rows[at] if kind == "sample" else _axis(1 + at, len(rows[0])) for kind, at in keys]
-    for size in range(2, len(keys) + 1):
-        basis = torch.stack(columns[:size], 1)
-        weights = torch.linalg.lstsq(basis, target[:, None]).solution[:, 0]
-        if float((basis @ weights - target).norm()) < _SMALL * float(target.norm()):
+    chosen: list[Key] = []
+    columns: list[Tensor] = []
+    axes: list[Tensor] = []  # orthonormal, of the chosen columns
+    for kind, at in keys:
+        column = rows[at] if kind == "sample" else _axis(1 + at, len(rows[0]))
+        rest = _without(column, axes)
+        if float(rest.norm()) <= _DEPENDENT * float(column.norm()):
+            continue  # a sum of later terms
+        chosen, columns, axes = [*chosen, (kind, at)], [*columns, column], [*axes, rest / rest.norm()]
+        if float(_without(target, axes).norm()) < _SMALL * float(target.norm()):
             break
+    basis, frame = torch.stack(columns, 1), torch.stack(axes, 1)
+    weights = torch.linalg.solve_triangular(frame.mT @ basis, (frame.mT @ target)[:, None], upper=True)[:, 0]
     large = float(weights.abs().max())
-    return {key: float(weight) for key, weight in zip(keys, weights) if abs(float(weight)) > _SMALL * large}
+    return {key: float(weight) for key, weight in zip(chosen, weights) if abs(float(weight)) > _SMALL * large}
+
+
+def _without(vector: Tensor, axes: list[Tensor]) -> Tensor:
+    """A vector less its part along orthonormal axes; twice, since once leaves rounding."""
+    for axis in (*axes, *axes):
+        vector = vector - (axis @ vector) * axis
+    return vector
 
 
 def _holding(made: list[SchedulerStep]) -> tuple[SchedulerStep, ...]:

@@ -1,0 +1,6 @@
+"""What tests of maps share: `exact_networks`."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
