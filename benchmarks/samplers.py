@@ -159,7 +159,9 @@ def _sampler(model: str, steps: int) -> LatentMap:
         down_block_types=("DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D"),
     )
-    return theodolite.sampler_map(network.eval().requires_grad_(False), levels, scheduler=DDIMScheduler())
+    return theodolite.sampler_map(
+        network.eval().requires_grad_(False), levels, scheduler=DDIMScheduler(clip_sample=False)
+    )
 
 
 def _noise(model: str) -> Tensor:

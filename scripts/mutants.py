@@ -111,8 +111,33 @@ MUTANTS = (
     ),
     Mutant(
         "maps: the slope of Heun's end at its start", "maps/samplers.py",
-        "self._slope(ahead, self.there)", "self._slope(ahead, self.here)",
+        "self.denoiser(ahead, self.there), self.there)", "self.denoiser(ahead, self.there), self.here)",
         "maps/test_samplers.py::test_gaussian_data_are_carried_by_the_exact_affine_flow",
+    ),
+    Mutant(
+        "maps: DDIM that predicts noise anew from a clipped point", "maps/scheduler_sampler.py",
+        '"DDIM" in name)', "False)",
+        "maps/test_scheduler_sampler.py::test_every_setting_is_followed",
+    ),
+    Mutant(
+        "maps: a sampler that is not held against the scheduler's own", "maps/scheduler_sampler.py",
+        "if not apart <= _FOLLOWED:", "if apart > 1e9:",
+        "maps/test_scheduler_sampler.py::test_what_cannot_be_followed_is_refused_and_not_replaced",
+    ),
+    Mutant(
+        "maps: whole steps taken for the level between them", "maps/channels.py",
+        'if self.time != "index" or math.isinf(t):', "if True:",
+        "maps/test_denoiser.py::test_a_scheduler_is_never_ignored",
+    ),
+    Mutant(
+        "maps: a wrong convention that is let pass", "maps/conventions.py",
+        "if best is not declared and _is_above(worse, _APART):", "if False:",
+        "maps/test_conventions.py::test_another_time_is_refused",
+    ),
+    Mutant(
+        "maps: samples outside the data that nobody notices", "maps/sampling.py",
+        "(share := _outside(sample, bounds)) <= _SHARE", "(share := _outside(sample, bounds)) <= 1",
+        "maps/test_samplers.py::test_a_sample_is_looked_at_before_it_is_decoded",
     ),
     Mutant(
         "maps: noise for a flow scaled as for a diffusion", "maps/channels.py",

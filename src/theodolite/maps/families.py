@@ -18,7 +18,7 @@ class ModelFamily:
     Attributes:
         name: of the family.
         matches: whether this text names one of its models, e.g. by a prefix of its own, ``mine:``, or a suffix.
-        load: opens it: `(spec, *, subfolder, revision, device, dtype) -> Autoencoder | Diffusion | LatentMap`.
+        load: opens it: `(spec, *, subfolder, revision, device, dtype) -> Autoencoder | Denoiser | LatentMap`.
     """
 
     name: str
