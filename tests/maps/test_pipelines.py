@@ -210,6 +210,7 @@ def test_an_autoencoder_beside_the_network(tmp_path):
     torch.testing.assert_close(map(z), model.autoencoder.decode(final))
     assert map.output_range == (-1.0, 1.0)
     assert jacobian(map, z).matvec(z[None]).shape == (1, 2, 3, 8, 8)
+    assert map.to(dtype=torch.float64).function.denoiser.autoencoder is model.autoencoder  # not copied with the network
     check = theodolite.derivatives.self_check(map, z)
     assert check.passed
     assert check.dtype == "float64"

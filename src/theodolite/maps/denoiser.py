@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
@@ -36,6 +37,19 @@ if TYPE_CHECKING:
 __all__ = ["Denoiser"]
 
 _ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class _About:
+    """What stands beside a network and decides none of its numbers: a map that is converted shares it."""
+
+    autoencoder: Autoencoder | None
+    name: str
+    source: str
+    notes: tuple[str, ...]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _About:
+        return self
 
 
 class Denoiser(BaseDenoiser):
@@ -135,7 +149,7 @@ class Denoiser(BaseDenoiser):
         self._channel = channel_of(schedule, predicts, time or self._usual_time(schedule, predicts), time_scale)
         self.settings = self._channel  # part of the fingerprint
         self._range = data_range
-        self._about = (autoencoder, name or name_of(net), source, tuple(notes))
+        self._about = _About(autoencoder, name or name_of(net), source, tuple(notes))
         self._condition(condition, null)
 
     def with_condition(self, condition: Any = None, null: bool = False) -> Denoiser:
@@ -227,28 +241,27 @@ class Denoiser(BaseDenoiser):
     @property
     def autoencoder(self) -> Autoencoder | None:
         """Of a latent model; None where the points are the data, or where its folder has none."""
-        return self._about[0]
+        return self._about.autoencoder
 
     @property
     def name(self) -> str:
         """What reports call it."""
-        return self._about[1]
+        return self._about.name
 
     @property
     def source(self) -> str:
         """The folder it came from, or the hub id with its commit."""
-        return self._about[2]
+        return self._about.source
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What to know about how it was read."""
-        return self._about[3]
+        return self._about.notes
 
     def named(self, **about: Any) -> Denoiser:
         """The same network with another `autoencoder`, `name`, `source` or `notes`."""
-        now = dict(zip(("autoencoder", "name", "source", "notes"), self._about)) | about
         other = copy.copy(self)
-        other._about = (now["autoencoder"], now["name"], now["source"], tuple(now["notes"]))
+        other._about = replace(self._about, **about)
         return other
 
     def confirmed(self, points: Tensor, *, seed: int = 0) -> Denoiser:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from theodolite import LatentMap, detect, read_run
+from theodolite import Denoiser, LatentMap, detect, read_run
 from theodolite.detection import of_level
 from theodolite.errors import InputError
 from theodolite.estimates import Seeds
@@ -196,3 +196,22 @@ def test_the_cost_is_that_of_all_levels(invoke, words):
 def test_mistakes_are_one_line(refused, words, tmp_path, name, more, message):
     refused(message, "detect", name, *words, *more)
     assert not (tmp_path / "run").exists()
+
+
+class NoiseOfImages(nn.Module):
+    """The noise in images of small contrast around grey."""
+
+    shape = (3, 4, 4)
+
+    def forward(self, x, sigma):
+        return x * sigma / (0.1 + sigma**2)
+
+
+def test_a_convention_is_tested_on_the_images_and_a_wrong_one_refused_before_anything_is_written(pair, tmp_path):
+    run = detect(Denoiser(NoiseOfImages(), "eps", name="right"), *pair, tmp_path / "right", **OPTIONS)
+    assert run.info["model"]["notes"][-1].startswith("convention predicts='eps', time='sigma' tested on")
+    with pytest.raises(
+        InputError, match="wrong as declared .predicts='x0', time='sigma'. leaves .* with predicts='eps'"
+    ):
+        detect(Denoiser(NoiseOfImages(), "x0", name="wrong"), *pair, tmp_path / "wrong", **OPTIONS)
+    assert not (tmp_path / "wrong" / "run.json").exists()
