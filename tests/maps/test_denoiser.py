@@ -122,6 +122,14 @@ def test_it_is_taken_wherever_a_denoiser_is():
     )
 
 
+def test_guidance_takes_the_place_of_a_condition_that_it_holds():
+    net = lambda x, sigma, condition: x / (1 + sigma**2) + (condition or 0.0)  # noqa: E731
+    held, x = Denoiser(net, condition=2.0, shape=(6,)), points()
+    torch.testing.assert_close(held(x, 1.0), x / 2 + 2)
+    guided = denoiser_map(held, 1.0, condition=3.0, guidance=4.0)
+    torch.testing.assert_close(guided(x), x / 2 + 12)
+
+
 def test_a_flow_makes_its_own_levels():
     denoiser = Denoiser(flowing("flow", "u"), "flow", shape=(6,))
     assert denoiser.levels(4) == [math.inf, 3.0, 1.0, pytest.approx(1 / 3), 0.0]

@@ -148,7 +148,7 @@ def _bound(
     if isinstance(model, Denoiser):
         if scheduler is not None:
             raise InputError("`scheduler` belongs to a network, a Denoiser has its schedule; leave it out")
-        return _shaped(model, shape).with_condition(condition, null and model.is_named)
+        return _shaped(model, shape).with_condition(condition, null)
     if not isinstance(model, BaseDenoiser) and isinstance(denoiser := getattr(model, "denoiser", None), nn.Module):
         return _bound(denoiser, condition, scheduler, shape, null)
     if isinstance(model, BaseDenoiser) or callable(getattr(model, "score", None)):

@@ -137,7 +137,9 @@ class AlongDenoising(Traverse):
                     yield Points(chart, DESCRIPTORS if plain else DESCRIPTORS[:2], [at], plain, pictures)
                     plain = {}
 
-    def _norms(self, denoiser: BaseDenoiser, seed: int, side: str | None, level: float, x: Tensor) -> dict[str, Estimate]:
+    def _norms(
+        self, denoiser: BaseDenoiser, seed: int, side: str | None, level: float, x: Tensor
+    ) -> dict[str, Estimate]:
         """What geometry has to beat: `||D - x|| / sigma²`, and `||c - u|| / sigma` of both predictions."""
         with torch.no_grad():
             norms = {"score_norm": replace(score_norm((denoiser(x, level) - x) / level**2), passes=1)}
