@@ -187,7 +187,7 @@ def test_bad_input():
     ddpm = diffusers.DDPMScheduler()
     with pytest.raises(InputError, match=r"call `model.eval\(\)`"):
         DiffusersScore(unet().train(), ddpm)
-    with pytest.raises(InputError, match="the shape of one latent"):
+    with pytest.raises(InputError, match="the shape of one point"):
         DiffusersScore(torch.sin, ddpm)
     with pytest.raises(InputError, match="alphas_cumprod"):
         DiffusersScore(torch.sin, object(), (3,))
