@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from theodolite.errors import InputError
+from theodolite.errors import InputError, informative_line
 from theodolite.maps.diffusers import check_class
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "Checkpoint",
     "check_finite",
     "diffusers_module",
-    "first_line",
     "from_folder",
     "network_from_folder",
     "read_json",
@@ -155,7 +154,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} expected to be readable JSON, got: {first_line(error)}") from error
+        raise InputError(f"{path} expected to be readable JSON, got: {informative_line(error)}") from error
     return content if isinstance(content, dict) else {}
 
 
@@ -228,8 +227,8 @@ def _reason(place: Path, error: Exception) -> str:
         except Exception as damage:  # the format's own error type, or the system's
             if "git-lfs" in str(error):
                 break
-            return f"{path.name} is damaged or incomplete ({first_line(damage)}); download it again"
-    return first_line(error)
+            return f"{path.name} is damaged or incomplete ({informative_line(damage)}); download it again"
+    return informative_line(error)
 
 
 def _precision_notes(folder: Path) -> list[str]:
@@ -272,9 +271,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         diffusers_logging.set_verbosity(before)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

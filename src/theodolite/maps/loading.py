@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from theodolite.errors import InputError
+from theodolite.errors import InputError, informative_line
 from theodolite.maps.autoencoders import HALF, Autoencoder
-from theodolite.maps.checkpoints import PICKLED, Checkpoint, check_finite, from_folder, refuse_pickle
+from theodolite.maps.checkpoints import AUTOENCODERS, PICKLED, Checkpoint, check_finite, from_folder, refuse_pickle
 from theodolite.maps.diffusers import from_diffusers
 from theodolite.maps.diffusion import Diffusion
 from theodolite.maps.families import family_of
@@ -34,6 +34,7 @@ __all__ = ["check_spec", "load", "load_autoencoder"]
 
 _FORMS = "a folder, a hub id 'owner/name', 'package.module:factory' or 'zoo:name'"
 _MEND = "the factory must initialise or load every weight"
+_RAW_LATENTS = "latents as the model gives them: return an Autoencoder with a Normalisation to change that"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FACTORY = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.]*)")
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -46,6 +47,7 @@ def load(
     revision: str | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
+    size: int | tuple[int, int] | None = None,
 ) -> Autoencoder | Diffusion | ConditionalDiffusion | LatentMap:
     """Load a model, in `eval()` mode and with frozen weights: mostly an `Autoencoder`, else as below.
 
@@ -69,6 +71,8 @@ def load(
         revision: branch, tag or commit of a hub repository.
         device: where the weights go, e.g. ``cuda``; the CPU when None.
         dtype: float32 or float64; as stored when None, half precision up-cast to float32.
+        size: side, or height and width, of the images that are to be measured. A model that does not say its shapes is
+            tried at this size too, among others by growing cost.
 
     Raises:
         InputError: in one line, what of the above is missing or broken, and how to mend it.
@@ -77,7 +81,7 @@ def load(
         >>> load("zoo:digits").latent_shape
         (8,)
     """
-    text, device, dtype = check_spec(spec), _device(device), _dtype(dtype)
+    text, device, dtype, size = check_spec(spec), _device(device), _dtype(dtype), _size(size)
     if (family := family_of(text)) is not None:
         return family.load(text, subfolder=subfolder, revision=revision, device=device, dtype=dtype)  # type: ignore[no-any-return]
     if text.startswith("zoo:"):
@@ -89,14 +93,14 @@ def load(
         place = diffusion_folder(folder, subfolder)
         if place is not None:
             return _diffusion(place, device, dtype)
-        return _from_checkpoint(from_folder(folder, subfolder), device, dtype)
+        return _from_checkpoint(from_folder(folder, subfolder), device, dtype, size)
     if match := _FACTORY.fullmatch(text):
         _reject_hub_options(text, subfolder, revision)
-        return _from_factory(_call(match["module"], match["name"]), text, device, dtype)
+        return _from_factory(_call(match["module"], match["name"]), text, device, dtype, size)
     if text.endswith(PICKLED):
         raise refuse_pickle(text)
     if _is_hub_id(text, spec):
-        return _from_hub(fetch(text, subfolder, revision), device, dtype)
+        return _from_hub(fetch(text, subfolder, revision), device, dtype, size)
     from theodolite.zoo import AUTOENCODERS
 
     hint = f"did you mean 'zoo:{text}'?" if text in AUTOENCODERS else "check the path"
@@ -174,9 +178,20 @@ def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     return _DTYPES.get(name)
 
 
-def _from_checkpoint(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype | None) -> Autoencoder:
+def _size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    pair = (size, size) if isinstance(size, int) else size
+    if pair is None:
+        return None
+    if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
+        raise InputError(f"`size` expected to be a side in pixels or (height, width), got {size!r}")
+    return pair
+
+
+def _from_checkpoint(
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype | None, size: tuple[int, int] | None = None
+) -> Autoencoder:
     model = _prepared(checkpoint.model, device, dtype)
-    return from_diffusers(model, name=checkpoint.name, source=checkpoint.source, notes=checkpoint.notes)
+    return from_diffusers(model, name=checkpoint.name, source=checkpoint.source, notes=checkpoint.notes, size=size)
 
 
 def _from_zoo(name: str, device: torch.device, dtype: torch.dtype | None) -> Autoencoder | ConditionalDiffusion:
@@ -187,10 +202,12 @@ def _from_zoo(name: str, device: torch.device, dtype: torch.dtype | None) -> Aut
     return _moved(zoo.load_autoencoder(name), device, dtype)
 
 
-def _from_hub(fetched: Fetched, device: torch.device, dtype: torch.dtype | None) -> Autoencoder | Diffusion:
+def _from_hub(
+    fetched: Fetched, device: torch.device, dtype: torch.dtype | None, size: tuple[int, int] | None
+) -> Autoencoder | Diffusion:
     place = diffusion_folder(fetched.folder, fetched.subfolder)
     if place is None:
-        return _from_checkpoint(_called(from_folder(fetched.place), fetched.place, fetched), device, dtype)
+        return _from_checkpoint(_called(from_folder(fetched.place), fetched.place, fetched), device, dtype, size)
     name, source = fetched.called(place)
     return replace(_diffusion(place, device, dtype, fetched), name=name, source=source)
 
@@ -266,9 +283,10 @@ def _known(module: Any) -> str:
 
 
 def _from_factory(
-    made: Any, spec: str, device: torch.device, dtype: torch.dtype | None
+    made: Any, spec: str, device: torch.device, dtype: torch.dtype | None, size: tuple[int, int] | None = None
 ) -> Autoencoder | Diffusion | LatentMap:
     """A model of what a factory returned."""
+    made = _autoencoder_of(made)
     if is_generator(made):
         made = generator_map(made, spec)
     if isinstance(made, LatentMap):
@@ -281,16 +299,24 @@ def _from_factory(
     if isinstance(made, nn.Module) and hasattr(made, "encode") and hasattr(made, "decode"):
         check_finite(made, spec, _MEND)
         if not type(made).__module__.startswith("diffusers."):
-            return _probed(made.encode, made.decode, spec, type(made).__name__, device, dtype)
+            return _probed(made.encode, made.decode, spec, type(made).__name__, device, dtype, size)
         notes = _half_notes([made])
         model = _prepared(made, device, dtype or (torch.float32 if notes else None))
-        return from_diffusers(model, name=spec, source=spec, notes=notes)
+        return from_diffusers(model, name=spec, source=spec, notes=notes, size=size)
     if isinstance(made, tuple | list) and len(made) == 2 and all(callable(part) for part in made):
-        return _probed(made[0], made[1], spec, "functions", device, dtype)
+        return _probed(made[0], made[1], spec, "functions", device, dtype, size)
     raise InputError(
         f"factory {spec} expected to return an Autoencoder, a module with encode and decode, or (encode, decode), "
         f"or a LatentMap or a generator (mapping, synthesis), got {_kind(made)}"
     )
+
+
+def _autoencoder_of(made: Any) -> Any:
+    """The autoencoder of a diffusers pipeline; anything else as it is."""
+    parts = getattr(made, "components", None)
+    if isinstance(made, nn.Module) or not isinstance(parts, dict):
+        return made
+    return next((parts[name] for name in AUTOENCODERS if isinstance(parts.get(name), nn.Module)), made)
 
 
 def _map(made: LatentMap, spec: str, device: torch.device, dtype: torch.dtype | None) -> LatentMap:
@@ -301,7 +327,13 @@ def _map(made: LatentMap, spec: str, device: torch.device, dtype: torch.dtype | 
 
 
 def _probed(
-    encode: Any, decode: Any, spec: str, kind: str, device: torch.device, dtype: torch.dtype | None
+    encode: Any,
+    decode: Any,
+    spec: str,
+    kind: str,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    size: tuple[int, int] | None,
 ) -> Autoencoder:
     """An autoencoder of two callables, with all modules they hold made ready, and shapes found by running them."""
     trial = Autoencoder(encode, decode, name=spec, latent_shape=())
@@ -309,7 +341,7 @@ def _probed(
     for module in trial.modules:
         check_finite(module, spec, _MEND)
         _prepared(module, device, dtype or (torch.float32 if notes else None))
-    shapes = probe(encode, decode, name=spec, device=trial.device, dtype=trial.dtype)
+    shapes = probe(encode, decode, name=spec, size=size, device=trial.device, dtype=trial.dtype)
     return Autoencoder(
         encode,
         decode,
@@ -320,7 +352,7 @@ def _probed(
         image_size=shapes.image_size,
         settings={"class": kind},
         source=spec,
-        notes=[*notes, "latents as the model gives them: return an Autoencoder with a Normalisation to change that"],
+        notes=[*notes, *shapes.notes, _RAW_LATENTS],
     )
 
 
@@ -334,5 +366,5 @@ def _kind(value: object) -> str:
 
 
 def _why(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    kind, line = type(error).__name__, informative_line(error)
+    return kind if line == kind else f"{kind}: {line}"
