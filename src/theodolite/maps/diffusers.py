@@ -130,8 +130,8 @@ def normalisation_of(model: Any) -> Normalisation:
     mean, std = _statistics(model)
     paired = mean is not None and std is not None  # pipelines use the two together or not at all
     return Normalisation(
-        scaling_factor=_number(config.get("scaling_factor"), 1.0),
-        shift_factor=_number(config.get("shift_factor"), 0.0),
+        scaling_factor=_given_or(config.get("scaling_factor"), 1.0),
+        shift_factor=_given_or(config.get("shift_factor"), 0.0),
         latents_mean=mean if paired else None,
         latents_std=std if paired else None,
     )
@@ -149,8 +149,8 @@ def _statistics(model: Any) -> tuple[Any, Any]:
     return found[0], found[1]
 
 
-def _number(value: float | None, default: float) -> float:
-    return default if value is None else float(value)
+def _given_or(value: float | Sequence[float] | None, default: float) -> float | Sequence[float]:
+    return default if value is None else value
 
 
 def _is_unscaled(model: Any) -> bool:
