@@ -36,13 +36,13 @@ def in_one_line(error: BaseException) -> str:
 
 
 def informative_line(error: BaseException) -> str:
-    """The line of an error that says what is wrong; its type where it says nothing.
+    r"""The line of an error that says what is wrong; its type where it says nothing.
 
     That is the first, with the next one where the first ends in a colon, as in ``Error(s) in loading state_dict for
     Decoder:``.
 
     Example:
-        >>> informative_line(RuntimeError("Error(s) in loading:\\n\\tsize mismatch for weight\\nand more"))
+        >>> informative_line(RuntimeError("Error(s) in loading:\n\tsize mismatch for weight\nand more"))
         'Error(s) in loading: size mismatch for weight'
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

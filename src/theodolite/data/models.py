@@ -29,8 +29,13 @@ def check_model(model: Any, **options: Any) -> None:
         raise InputError(f"{given[0]}= belongs to a model that is loaded here, got it with {type(model).__name__}")
 
 
-def opened_autoencoder(model: Any, **options: Any) -> Autoencoder:
+def opened_autoencoder(model: Any, *, size: int | tuple[int, int] | None = None, **options: Any) -> Autoencoder:
     """The autoencoder that is named, with `options` of `theodolite.load`, or the one that was given.
+
+    Args:
+        model: its name, or itself.
+        size: of the images that are to be measured, for a model that does not say which it takes.
+        options: how one that is named is loaded.
 
     Raises:
         InputError: something else is named, or has no encoder and decoder.
@@ -40,7 +45,7 @@ def opened_autoencoder(model: Any, **options: Any) -> Autoencoder:
 
     if isinstance(model, str | os.PathLike):
         with refusing(os.fspath(model), "could not be loaded", "mend the model or what it needs"):
-            return load_autoencoder(model, **options)
+            return load_autoencoder(model, size=size, **options)
     check_model(model, **options)
     if not isinstance(model, Autoencoder):
         raise InputError(f"an autoencoder expected, got {type(model).__name__}; see theodolite.Autoencoder")

@@ -96,8 +96,10 @@ def _entry(output: Any, names: tuple[str, ...]) -> Any:
 def _of_distribution(distribution: Distribution) -> Tensor | tuple[Tensor, Tensor]:
     try:
         return distribution.mean, distribution.stddev
-    except NotImplementedError:  # a transformed distribution has a mode at most
-        return distribution.mode
+    except NotImplementedError as error:
+        raise InputError(
+            f"a distribution with a mean expected of encode, got {type(distribution).__name__}; return its latents"
+        ) from error
 
 
 def _with_deviation(latents: Tensor | Distribution, output: Any) -> Tensor | tuple[Tensor, Tensor]:

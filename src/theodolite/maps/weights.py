@@ -19,9 +19,16 @@ __all__ = ["fill", "quiet", "stored_tensors"]
 _COMPILED = re.compile(r"(^|\.)_orig_mod\.")
 """What `torch.compile` puts before the names of the parts of a module that it wraps, at any depth."""
 
+_SAMPLED = 8
+"""Missing weights by which prefixes are looked for."""
+
 
 def fill(
-    model: nn.Module, missing: Sequence[str], unused: Sequence[str], tensors: Callable[[], Mapping[str, Tensor]], name: str
+    model: nn.Module,
+    missing: Sequence[str],
+    unused: Sequence[str],
+    tensors: Callable[[], Mapping[str, Tensor]],
+    name: str,
 ) -> list[str]:
     """Put the weights that are missing into a model from those that are unused, where a prefix alone tells them apart.
 
@@ -58,7 +65,8 @@ def fill(
 def _renamed(missing: Sequence[str], unused: Sequence[str]) -> dict[str, str]:
     """The name in the file of each missing weight, by the prefix that finds most of them; those alone that it finds."""
     plain = {_COMPILED.sub(r"\1", key): key for key in unused}
-    prefixes = {key.removesuffix(missing[0]) for key in plain if missing and key.endswith(missing[0])}
+    some = missing[:_SAMPLED]  # one of them may be missing under every prefix
+    prefixes = {key.removesuffix(name) for name in some for key in plain if key.endswith(name)}
     tried = [
         {key: plain[prefix + key] for key in missing if prefix + key in plain}
         for prefix in sorted(prefixes, key=len)

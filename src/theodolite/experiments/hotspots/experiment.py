@@ -84,20 +84,18 @@ class HotspotsExperiment(ImageExperiment):
 
     def find(self) -> ImageSet:
         """The images of both folders as one set, from their sources in turn."""
-        from theodolite.data import find_images, sources_of, spread
+        from theodolite.data import sourced_images
         from theodolite.data.sources import several_sources
 
-        limit, group = self.given["limit"], self.given["group"]
+        limit, group, seed = self.given["limit"], self.given["group"], self.given["seed"]
         folders = self._folders()
-        sets = [find_images(folder, None, name) for folder, name in zip(folders, ("data", "reference"))]
-        sources = [sources_of([image.file for image in images.files], group) for images in sets]
-        used = spread(sources[-1], sources[-1], limit)
-        several_sources(used, folders[-1], limit, "--reference or --group")  # thresholds come from them
-        chosen = [spread(images.files, names, limit) for images, names in zip(sets, sources)]
+        drawn = [sourced_images(f, group, limit, name, seed) for f, name in zip(folders, ("data", "reference"))]
+        sets = [images for images, _ in drawn]
+        several_sources(drawn[-1][1], folders[-1], limit, "--reference or --group")  # thresholds come from them
         if len(sets) == 1:
-            self.roles = {image.sample: "image" for image in chosen[0]}
-            return replace(sets[0], files=tuple(chosen[0]))
-        images, self.roles = in_one(sets, dict(zip(("image", "reference"), chosen)))
+            self.roles = {image.sample: "image" for image in sets[0].files}
+            return sets[0]
+        images, self.roles = in_one(sets, dict(zip(("image", "reference"), (images.files for images in sets))))
         return images
 
     def _folders(self) -> Sequence[Path]:
@@ -147,7 +145,7 @@ class HotspotsExperiment(ImageExperiment):
         """Maps of one image, and the scalars beside them."""
         import torch
 
-        from theodolite.data.images import picture
+        from theodolite.data.pixels import picture
         from theodolite.descriptors.hotspots import hotspot_maps
 
         image, model = self.picture_of(unit), self.model

@@ -219,7 +219,7 @@ class Phases(Experiment):
         """Samples of every large region from its floor up to its steepest cell, and along every curve."""
         import torch
 
-        from theodolite.data.images import side_by_side
+        from theodolite.data.pixels import side_by_side
 
         seed, pictures = self.given["seed"], dict[str, "Image"]()
         for region, cells in enumerate(pictured):

@@ -146,7 +146,7 @@ class Survey(ImageExperiment):
         """Every descriptor at the latent of one image."""
         import torch
 
-        from theodolite.data.images import picture
+        from theodolite.data.pixels import picture
         from theodolite.descriptors.chart import Chart
         from theodolite.descriptors.together import measured_at
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from theodolite.data.conditions import SIDES, Prompted, pictures_of, text_of, word_of
-from theodolite.data.images import ImageSet, picture
+from theodolite.data.images import ImageSet
+from theodolite.data.pixels import picture
 from theodolite.data.models import opened_autoencoder
 from theodolite.data.plane import CORNERS, Plane, check_anchors
 from theodolite.data.sources import several_sources, sourced_images
