@@ -36,7 +36,13 @@ def tarred(path, members, mode="w"):
     return path
 
 
-MEMBERS = {"cats/b.png": png(255), "cats/a.png": png(0), "dogs/c.png": png(51), "dogs/c.json": b"{}", "dogs/.c.png": b""}
+MEMBERS = {
+    "cats/b.png": png(255),
+    "cats/a.png": png(0),
+    "dogs/c.png": png(51),
+    "dogs/c.json": b"{}",
+    "dogs/.c.png": b"",
+}
 WRITERS = {
     "deflated.zip": zipped,
     "stored.zip": lambda path, members: zipped(path, members, zipfile.ZIP_STORED),
@@ -101,7 +107,10 @@ def test_links_and_encrypted_members_of_a_zip_are_skipped(tmp_path):
         archive.writestr("secret.png", png(3))
         archive.filelist[-1].flag_bits |= 1
     found = find_images(path)
-    assert [(entry.file, entry.reason) for entry in found.skipped] == [("link.png", "a link"), ("secret.png", "encrypted")]
+    assert [(entry.file, entry.reason) for entry in found.skipped] == [
+        ("link.png", "a link"),
+        ("secret.png", "encrypted"),
+    ]
 
 
 def test_a_member_that_unpacks_to_more_than_an_image_may_have_is_not_unpacked(tmp_path, monkeypatch):
@@ -153,7 +162,7 @@ def test_a_truncated_tar_gives_what_is_whole(tmp_path):
     assert [image.file for image in found.files] == ["a.png"]
     assert {entry.file for entry in found.skipped} <= {"b.png", "the rest of the archive"}
     (tmp_path / "x.tar").write_bytes(content[:1])
-    with pytest.raises(InputError, match="no tar archive that can be read|truncated"):
+    with pytest.raises(InputError, match=r"no tar archive that can be read|truncated"):
         find_images(path)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from theodolite.data.draws import drawn_order
 from theodolite.data.listing import Listing, list_images
 from theodolite.data.pixels import as_tensor, decoded
+from theodolite.data.sources import sources_of
 from theodolite.data.stored import Plain, Skipped, Stored
 from theodolite.errors import InputError, path_of
 
@@ -107,9 +108,10 @@ class ImageSet:
 def find_images(data: Path, limit: int | None = None, setting: str = "data", seed: int = 0) -> ImageSet:
     """At most `limit` readable images of a folder, archive or data set; all of them when `limit` is None.
 
-    They are drawn at random by `seed`, spread over sub-folders: of each one image, then of each a second, and so on.
-    Those of a smaller limit are among those of a larger one. Every image that is drawn is decoded once, so that a
-    damaged one is found before long work starts: it is skipped with its reason, and another takes its place.
+    They are drawn at random by `seed`: of every photograph one image (crops of one share the name before their
+    coordinates), then of each a second, and so on, and in each such turn from the sub-folders in turn. Those of a
+    smaller limit are among those of a larger one. Every image that is drawn is decoded once, so that a damaged one is
+    found before long work starts: it is skipped with its reason, and another takes its place.
 
     Args:
         data: a folder of images with its subfolders, or a file of many images (`list_images`).
@@ -120,7 +122,8 @@ def find_images(data: Path, limit: int | None = None, setting: str = "data", see
     Raises:
         InputError: the folder is missing, holds no image, or no image of it can be read.
     """
-    return readable_images(list_images(data, setting), limit, seed)
+    listing = list_images(data, setting)
+    return readable_images(listing, limit, seed, sources_of(listing.files))
 
 
 def readable_images(
@@ -232,7 +235,7 @@ def load_images(
             Arrow or npz.
         size: centre square, resized to so many pixels; when None the centre is cut to a multiple of `multiple` pixels,
             and all images must then have one size.
-        limit: only so many, drawn at random and spread over sub-folders.
+        limit: only so many, drawn at random as for `find_images`.
         channels: 3 for RGB, 1 for grey.
         multiple: what a model's image sides must be divisible by, its `downsampling`.
         seed: of the draw.

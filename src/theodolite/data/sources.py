@@ -53,7 +53,7 @@ def sourced_images(
     Raises:
         InputError: as for `find_images` and `sources_of`.
     """
-    from theodolite.data.images import readable_images
+    from theodolite.data.images import readable_images  # which imports this file
     from theodolite.data.listing import list_images
 
     listing = list_images(data, setting)
