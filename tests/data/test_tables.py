@@ -87,7 +87,7 @@ def test_rows_without_an_image_are_skipped(tmp_path, name):
 @pytest.mark.parametrize("name", ["x.parquet", "x.arrow"])
 def test_what_is_no_table_is_one_line(tmp_path, name):
     (tmp_path / name).write_bytes(b"PAR1 and nothing more")
-    with pytest.raises(InputError, match="no (Parquet|Arrow) file with images that can be read") as caught:
+    with pytest.raises(InputError, match=r"no (Parquet|Arrow) file with images that can be read") as caught:
         find_images(tmp_path / name)
     assert "\n" not in str(caught.value)
 

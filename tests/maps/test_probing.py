@@ -85,5 +85,5 @@ def test_a_failure_names_the_informative_line(situations):
         def decode(self, latents):
             nn.Linear(2, 2).load_state_dict({"weight": torch.zeros(3, 3), "bias": torch.zeros(2)})
 
-    with pytest.raises(InputError, match="Error.s. in loading state_dict for Linear: size mismatch for weight"):
+    with pytest.raises(InputError, match=r"Error.s. in loading state_dict for Linear: size mismatch for weight"):
         probed(Loading())
