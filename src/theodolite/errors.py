@@ -8,7 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DiskError", "InputError", "RefusalError", "in_one_line", "informative_line", "path_of", "refusing"]
+__all__ = [
+    "DiskError",
+    "InputError",
+    "RefusalError",
+    "in_one_line",
+    "informative_line",
+    "path_of",
+    "refusing",
+    "typed_line",
+]
 
 
 class InputError(ValueError):
@@ -49,6 +58,12 @@ def informative_line(error: BaseException) -> str:
     if not lines:
         return type(error).__name__
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+
+
+def typed_line(error: BaseException) -> str:
+    """The type of an error and its informative line."""
+    kind, line = type(error).__name__, informative_line(error)
+    return kind if line == kind else f"{kind}: {line}"
 
 
 @contextmanager

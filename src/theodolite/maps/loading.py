@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from theodolite.errors import InputError, informative_line
+from theodolite.errors import InputError, typed_line
 from theodolite.maps.autoencoders import HALF, Autoencoder
 from theodolite.maps.checkpoints import AUTOENCODERS, PICKLED, Checkpoint, check_finite, from_folder, refuse_pickle
 from theodolite.maps.diffusers import from_diffusers
 from theodolite.maps.diffusion import Diffusion
+from theodolite.maps.factories import call_factory, kind_of
 from theodolite.maps.families import family_of
 from theodolite.maps.generators import generator_map, is_generator
 from theodolite.maps.hub import Fetched, fetch
@@ -96,7 +94,7 @@ def load(
         return _from_checkpoint(from_folder(folder, subfolder), device, dtype, size)
     if match := _FACTORY.fullmatch(text):
         _reject_hub_options(text, subfolder, revision)
-        return _from_factory(_call(match["module"], match["name"]), text, device, dtype, size)
+        return _from_factory(call_factory(match["module"], match["name"]), text, device, dtype, size)
     if text.endswith(PICKLED):
         raise refuse_pickle(text)
     if _is_hub_id(text, spec):
@@ -164,7 +162,7 @@ def _device(device: torch.device | str | None) -> torch.device:
         torch.zeros(1, device=found).cpu()
     except Exception as error:  # each back end that is absent raises its own type, and `meta` holds no numbers
         raise InputError(
-            f"device {str(found)!r} asked for, torch has no use of it here: {_why(error)}; use 'cpu'"
+            f"device {str(found)!r} asked for, torch has no use of it here: {typed_line(error)}; use 'cpu'"
         ) from error
     return found
 
@@ -245,43 +243,6 @@ def _moved(autoencoder: Autoencoder, device: torch.device, dtype: torch.dtype | 
     return autoencoder.to(device, dtype)
 
 
-@contextmanager
-def _current_folder_importable() -> Iterator[None]:
-    before = list(sys.path)
-    sys.path.insert(0, os.getcwd())
-    try:
-        yield
-    finally:
-        sys.path[:] = before
-
-
-def _call(module: str, name: str) -> Any:
-    """What the factory `name` of `module` returns."""
-    with _current_folder_importable():
-        try:
-            found: Any = importlib.import_module(module)
-        except (Exception, SystemExit) as error:  # whatever the user's module raises
-            raise InputError(f"module {module!r} could not be imported: {_why(error)}") from error
-        try:
-            for part in name.split("."):
-                found = getattr(found, part)
-        except AttributeError as error:
-            raise InputError(f"module {module!r} has no {name!r}; {_known(found)}") from error
-        if not callable(found):
-            raise InputError(
-                f"a factory, a function without arguments, expected at {module}:{name}, got {_kind(found)}"
-            )
-        try:
-            return found()
-        except (Exception, SystemExit) as error:  # whatever the user's factory raises
-            raise InputError(f"factory {module}:{name} failed: {_why(error)}") from error
-
-
-def _known(module: Any) -> str:
-    names = sorted(name for name, value in vars(module).items() if callable(value) and not name.startswith("_"))
-    return f"it has {', '.join(names[:8])}" if names else "it has no functions"
-
-
 def _from_factory(
     made: Any, spec: str, device: torch.device, dtype: torch.dtype | None, size: tuple[int, int] | None = None
 ) -> Autoencoder | Diffusion | LatentMap:
@@ -307,7 +268,7 @@ def _from_factory(
         return _probed(made[0], made[1], spec, "functions", device, dtype, size)
     raise InputError(
         f"factory {spec} expected to return an Autoencoder, a module with encode and decode, or (encode, decode), "
-        f"or a LatentMap or a generator (mapping, synthesis), got {_kind(made)}"
+        f"or a LatentMap or a generator (mapping, synthesis), got {kind_of(made)}"
     )
 
 
@@ -359,12 +320,3 @@ def _probed(
 def _half_notes(modules: Iterable[nn.Module]) -> list[str]:
     half = any(weight.dtype in HALF for module in modules for weight in module.parameters())
     return ["weights made in half precision, up-cast to float32"] if half else []
-
-
-def _kind(value: object) -> str:
-    return "None" if value is None else type(value).__name__
-
-
-def _why(error: BaseException) -> str:
-    kind, line = type(error).__name__, informative_line(error)
-    return kind if line == kind else f"{kind}: {line}"
