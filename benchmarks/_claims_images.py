@@ -12,7 +12,7 @@ from torch import Tensor
 
 from _claims import DESCRIPTORS, Row, above, bootstrapped, described
 from theodolite import local_scaling, sampler_map
-from theodolite.data.images import find_images, load_image
+from theodolite.data.images import find_images, load_file
 from theodolite.data.sources import sources_of
 from theodolite.descriptors import Effort
 from theodolite.estimates import Estimate, rank_correlation
@@ -42,7 +42,7 @@ def _photographs(folder: Path | None, n: int) -> tuple[Tensor, list[str]]:
     sources = sources_of([image.file for image in files])
     turns = [sources[:place].count(source) for place, source in enumerate(sources)]
     chosen = sorted(range(len(files)), key=lambda place: turns[place])[:n]
-    return torch.cat([load_image(files[place].path, channels=3, size=32) for place in chosen]), [
+    return torch.cat([load_file(files[place], channels=3, size=32) for place in chosen]), [
         sources[place] for place in chosen
     ]
 

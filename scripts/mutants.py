@@ -311,7 +311,7 @@ MUTANTS = (
         "steering/test_guidance.py::test_unit_gradients_have_root_mean_square_one",
     ),
     Mutant(
-        "data: white of 16 bits beyond the range", "data/images.py",
+        "data: white of 16 bits beyond the range", "data/pixels.py",
         "values / 257", "values / 256",
         "data/test_images.py::test_sixteen_bit_grey_keeps_its_depth",
     ),

@@ -171,6 +171,12 @@ def tiny(monkeypatch):
 
 
 @pytest.fixture
+def situations(tiny):
+    """The module of models in the ways that people write them, importable as `situations`."""
+    return importlib.import_module("situations")
+
+
+@pytest.fixture
 def photos(tiny, tmp_path):
     """Four images of 16x16 pixels."""
     return tiny.write_images(tmp_path / "photos")

@@ -8,7 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DiskError", "InputError", "RefusalError", "in_one_line", "path_of", "refusing"]
+__all__ = [
+    "DiskError",
+    "InputError",
+    "RefusalError",
+    "in_one_line",
+    "informative_line",
+    "path_of",
+    "refusing",
+    "typed_line",
+]
 
 
 class InputError(ValueError):
@@ -33,6 +42,28 @@ class DiskError(InputError):
 def in_one_line(error: BaseException) -> str:
     """An unexpected error in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def informative_line(error: BaseException) -> str:
+    r"""The line of an error that says what is wrong; its type where it says nothing.
+
+    That is the first, with the next one where the first ends in a colon, as in ``Error(s) in loading state_dict for
+    Decoder:``.
+
+    Example:
+        >>> informative_line(RuntimeError("Error(s) in loading:\n\tsize mismatch for weight\nand more"))
+        'Error(s) in loading: size mismatch for weight'
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+
+
+def typed_line(error: BaseException) -> str:
+    """The type of an error and its informative line."""
+    kind, line = type(error).__name__, informative_line(error)
+    return kind if line == kind else f"{kind}: {line}"
 
 
 @contextmanager

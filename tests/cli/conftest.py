@@ -6,9 +6,10 @@ import pytest
 
 
 @pytest.fixture
-def done(invoke, photos, tmp_path):
+def done(invoke, tiny, tmp_path):
     """A complete run of two samples without a report."""
-    words = ("--budget", "quick", "--descriptors", "local_scaling,local_rank", "--limit", 2, "--no-report", "--quiet")
+    photos = tiny.write_images(tmp_path / "two", count=2)
+    words = ("--budget", "quick", "--descriptors", "local_scaling,local_rank", "--no-report", "--quiet")
     result = invoke("survey", "tiny:make", "--data", photos, "--out", tmp_path / "done", *words)
     assert result.exit_code == 0, result.output
     return tmp_path / "done"

@@ -129,12 +129,13 @@ def test_control_characters_do_not_reach_the_terminal(invoke, done):
     skipped = [{"file": f"{hostile}.png", "reason": hostile}]
     failed = [{"unit": "00", "what": hostile, "reason": hostile}]
     data = {**info["data"], "skipped": skipped, "files": [{"sample": "00", "file": hostile}]}
+    data["notes"] = [hostile]
     rewritten(done, data=data, failed=failed, model={**info["model"], "name": hostile})
     for words in (("show", done), ("show", done, "--sort", "local_rank"), ("report", done)):
         result = invoke(*words)
         assert result.exit_code == 0, result.output
         assert not {"\x1b", "\x07", "\u202e"} & {*result.output}, words
-        assert len(result.stderr.splitlines()) == 2
+        assert len(result.stderr.splitlines()) == 3
 
 
 def printed_to(descriptor, run, *words):

@@ -1,13 +1,19 @@
 """Folders of images as people have them: nested, mixed, damaged."""
 
+import io
+import os
 import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms, features
 
-from theodolite.data.images import find_images, load_image, load_images, picture
+from theodolite.data import stored
+from theodolite.data.images import find_images, load_file, load_image, load_images
+from theodolite.data.pixels import picture
 from theodolite.errors import InputError
 
 
@@ -53,7 +59,8 @@ def test_sample_ids_are_unique_and_safe_and_do_not_depend_on_the_limit(tmp_path)
     assert "x-reconstruction" in samples
     assert "é-ü" in samples
     for limit in range(1, len(names)):
-        assert [image.sample for image in find_images(tmp_path, limit).files] == samples[:limit]
+        drawn = [image.sample for image in find_images(tmp_path, limit).files]
+        assert drawn == [sample for sample in samples if sample in drawn]
 
 
 def test_damaged_images_are_skipped_with_the_reason_and_do_not_count_towards_the_limit(tmp_path):
@@ -66,8 +73,9 @@ def test_damaged_images_are_skipped_with_the_reason_and_do_not_count_towards_the
     (tmp_path / "e.png").symlink_to(tmp_path / "gone.png")
     for name in ("f.png", "g.png", "h.png"):
         save(tmp_path / name, noise)
-    found = find_images(tmp_path, limit=2)
-    assert [image.file for image in found.files] == ["f.png", "g.png"]
+    assert len(find_images(tmp_path, limit=2).files) == 2
+    found = find_images(tmp_path)
+    assert [image.file for image in found.files] == ["f.png", "g.png", "h.png"]
     assert [image.file for image in found.skipped] == ["a.png", "b.png", "c.png", "d.jpg", "e.png"]
     assert "truncated" in found.skipped[1].reason
     assert "truncated" in found.skipped[3].reason
@@ -228,3 +236,107 @@ def test_a_folder_becomes_one_batch(tmp_path):
         load_images(tmp_path, size=16)
     with pytest.raises(InputError, match="image folder expected to be a path"):
         load_images("")
+
+
+def test_every_suffix_that_pillow_reads_is_an_image_and_the_others_are_counted(tmp_path):
+    for suffix in ("png", "gif", "ppm", "pgm", "jfif", "tga", "jp2", "pcx", "qoi"):
+        save(tmp_path / f"x.{suffix}", flat(77), format="JPEG" if suffix == "jfif" else None)
+    for name in ("a.txt", "b.txt", "c.csv", "none", "x.eps", "x.pdf"):
+        (tmp_path / name).write_bytes(b"x")
+    found = find_images(tmp_path)
+    assert len(found.files) == 9
+    for image in found.files:
+        assert as_bytes(load_file(image, channels=3)).float().mean() == pytest.approx(77, abs=1)
+    kinds = "2 .txt, 1 .csv, 1 .eps, 1 .pdf and 1 other kinds"
+    assert found.notes == (f"passed over 6 files that are no images by their suffix: {kinds}",)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_avif_is_an_image(tmp_path):
+    save(tmp_path / "x.avif", flat(77))
+    assert len(find_images(tmp_path).files) == 1
+
+
+def test_a_program_under_the_name_of_an_image_is_not_run(tmp_path):
+    """Pillow tells formats by content, and has Ghostscript run an EPS."""
+    (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
+    save(tmp_path / "y.png", flat(1))
+    (skipped,) = find_images(tmp_path).skipped
+    assert skipped.reason == "not an image, or damaged"
+
+
+def test_linked_class_folders_are_read_once(tmp_path):
+    save(tmp_path / "elsewhere" / "b.png", flat(1))
+    save(tmp_path / "elsewhere" / "c.png", flat(2))
+    save(tmp_path / "train" / "cats" / "a.png", flat(3))
+    (tmp_path / "train" / "dogs").symlink_to(tmp_path / "elsewhere")
+    found = find_images(tmp_path / "train")
+    assert [image.file for image in found.files] == ["cats/a.png", "dogs/b.png", "dogs/c.png"]
+    assert not found.notes
+    (tmp_path / "train" / "cats" / "all").symlink_to(tmp_path / "train")  # a loop
+    (tmp_path / "train" / "hounds").symlink_to(tmp_path / "elsewhere")  # another name
+    found = find_images(tmp_path / "train")
+    assert [image.file for image in found.files] == ["cats/a.png", "dogs/b.png", "dogs/c.png"]
+    assert sorted(note.split()[0] for note in found.notes) == ["cats/all", "hounds"]
+    assert all("read already" in note for note in found.notes)
+
+
+def test_a_fifo_is_skipped_by_name(tmp_path):
+    save(tmp_path / "a.png", flat(1))
+    os.mkfifo(tmp_path / "p.png")
+    found = find_images(tmp_path)
+    assert [(entry.file, entry.reason) for entry in found.skipped] == [("p.png", "not a regular file")]
+
+
+def test_a_limit_draws_over_sub_folders_and_says_so(tmp_path):
+    for kind in "abcd":
+        for index in range(6):
+            save(tmp_path / kind / f"{index}.png", flat(index))
+    found = find_images(tmp_path, 8)
+    assert sorted(image.file[0] for image in found.files) == [*"aabbccdd"]
+    assert [image.file for image in found.files] == sorted(image.file for image in found.files)
+    assert found.notes == ("8 of 24 images, drawn with seed 0",)
+    assert {image.file for image in found.files} <= {image.file for image in find_images(tmp_path, 13).files}
+    draws = {tuple(image.file for image in find_images(tmp_path, 8, seed=seed).files) for seed in range(5)}
+    assert len(draws) == 5
+    assert not find_images(tmp_path, 24).notes
+    assert not find_images(tmp_path).notes
+
+
+def test_only_the_images_that_are_drawn_are_read(tmp_path, monkeypatch):
+    for index in range(20):
+        save(tmp_path / f"{index}.png", flat(index))
+    (tmp_path / "damaged.png").write_bytes(b"x")
+    reads = []
+    read = stored.Plain.read
+    monkeypatch.setattr(stored.Plain, "read", lambda self: reads.append(self.path) or read(self))
+    found = find_images(tmp_path, 3)
+    assert len(reads) == 3 + len(found.skipped)
+
+
+def test_what_a_file_has_beyond_its_pixels_is_said(tmp_path):
+    deep = np.full((8, 8), 30000, np.uint16)
+    content = io.BytesIO()
+    chunk = lambda name, data: struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))  # noqa: E731
+    rows = b"".join(b"\0" + np.stack([deep] * 3, -1)[row].astype(">u2").tobytes() for row in range(8))
+    content.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)))
+    content.write(chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    (tmp_path / "deep.png").write_bytes(content.getvalue())
+    (tmp_path / "deep.ppm").write_bytes(b"P6 8 8 65535\n" + np.stack([deep] * 3, -1).astype(">u2").tobytes())
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+    save(tmp_path / "lab.png", flat(1), icc_profile=lab)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    save(tmp_path / "srgb.png", flat(1), icc_profile=srgb)
+    save(tmp_path / "many.gif", flat(1), save_all=True, append_images=[Image.fromarray(flat(9))])
+    notes = find_images(tmp_path).notes
+    assert "16-bit colour is read with 8 bits (2 of 5 images)" in notes
+    assert "only the first of several frames is read (1 of 5 images)" in notes
+    assert sum("is not applied: pixels are taken as they are stored (1 of 5 images)" in note for note in notes) == 1
+    assert len(notes) == 3
+
+
+def test_a_common_size_is_known(tmp_path):
+    save(tmp_path / "a.png", np.zeros((8, 16, 3), np.uint8))
+    assert find_images(tmp_path).common_size == (8, 16)
+    save(tmp_path / "b.png", flat(1))
+    assert find_images(tmp_path).common_size is None

@@ -206,3 +206,67 @@ def test_loading_is_silent_and_restores_the_verbosity(folder, capfd):
     finally:
         diffusers.utils.logging.set_verbosity(before)
     assert capfd.readouterr() == ("", "")
+
+
+PREFIXES = {
+    "_orig_mod.": lambda key: f"_orig_mod.{key}",
+    "module.": lambda key: f"module.{key}",
+    "first_stage_model.": lambda key: f"first_stage_model.{key}",
+    "inside": lambda key: key.replace("encoder.", "encoder._orig_mod.", 1),
+}
+
+
+@pytest.mark.parametrize("kind", PREFIXES)
+def test_weights_under_a_prefix_are_read_and_it_is_said(folder, kind):
+    right = from_folder(folder).model.state_dict()
+    change_weights(folder, lambda weights: {PREFIXES[kind](key): value for key, value in weights.items()})
+    read = from_folder(folder)
+    assert all(torch.equal(value, right[key]) for key, value in read.model.state_dict().items())
+    assert read.notes == [f"names of weights read without their prefix {kind if '.' in kind else '_orig_mod.'!r}"]
+
+
+def test_a_prefix_does_not_hide_what_is_missing(folder):
+    change_weights(folder, lambda weights: {f"vae.{key}": value for key, value in [*weights.items()][1:]})
+    refused("lacks 1 of the weights of AutoencoderTiny", folder)
+
+
+def test_a_prefixed_weight_of_another_shape_is_named(folder):
+    def change(weights):
+        return {f"vae.{key}": value[:1] if key.endswith("0.bias") else value for key, value in weights.items()}
+
+    change_weights(folder, change)
+    refused("to hold .* of shape", folder)
+
+
+def test_one_file_stands_for_its_folder(folder):
+    assert from_folder(folder / WEIGHTS).source == str(folder)
+
+
+@pytest.mark.parametrize("prefix", ["", "vae."])
+def test_one_file_of_another_name_is_read_by_the_configuration_beside_it(folder, prefix):
+    right = from_folder(folder).model.state_dict()
+    (folder / WEIGHTS).rename(folder / "mine.safetensors")
+    save_file({prefix + k: v.half() for k, v in right.items()}, folder / "mine.safetensors")
+    read = from_folder(folder / "mine.safetensors")
+    assert read.name == "mine"
+    assert all(torch.equal(value, right[key].half().float()) for key, value in read.model.state_dict().items())
+    assert read.notes[-1] == "weights stored as F16, up-cast to float32"
+    refused("it has mine.safetensors: give the path of that file", folder)
+
+
+def test_one_file_without_configuration_is_refused_with_the_cure(folder, tmp_path):
+    shutil.copy(folder / WEIGHTS, tmp_path / "alone.safetensors")
+    refused("the config.json of its model beside it; .*from_single_file", tmp_path / "alone.safetensors")
+
+
+def test_the_note_of_precision_is_of_the_weights_that_were_read(folder):
+    half = {key: value.half() for key, value in load_file(folder / WEIGHTS).items()}
+    save_file(half, folder / "diffusion_pytorch_model.fp16.safetensors")
+    assert from_folder(folder).notes == []
+    notes = from_folder(folder / "diffusion_pytorch_model.fp16.safetensors").notes
+    assert notes == ["weights of the variant 'fp16'", "weights stored as F16, up-cast to float32"]
+
+
+def test_a_class_of_which_diffusers_has_a_stand_in_only(folder):
+    change_config(folder, _class_name="StableDiffusionPipeline")
+    refused("an autoencoder expected in .*, got StableDiffusionPipeline", folder)

@@ -205,6 +205,12 @@ def test_convention_shift_and_scale():
     torch.testing.assert_close(from_diffusers(model).encode(noise()), (raw - 0.0609) * 1.5305)
 
 
+def test_convention_scale_of_each_channel():
+    raw = tiny("AutoencoderKL").encode(noise()).latent_dist.mode()
+    scaled = from_diffusers(tiny("AutoencoderKL", scaling_factor=[0.1, 0.2, 0.3, 0.4])).encode(noise())
+    torch.testing.assert_close(scaled, raw * torch.tensor([0.1, 0.2, 0.3, 0.4]).view(1, 4, 1, 1))
+
+
 def test_convention_channel_statistics_of_stable_diffusion_xl():
     mean, std = [0.1, -0.2, 0.3, 0.4], [0.5, 1.0, 1.5, 2.0]
     model = tiny("AutoencoderKL", scaling_factor=0.13025, latents_mean=mean, latents_std=std)

@@ -88,6 +88,18 @@ def test_takes_statistics_as_tensors_of_any_shape_and_vector_latents():
     assert torch.allclose(from_tensors.apply(RAW[:, :, 0, 0]), from_tensors.apply(RAW)[:, :, 0, 0])
 
 
+def test_takes_one_scale_and_one_shift_a_channel():
+    scale, shift = [1.0, 2.0, 4.0, 0.5][: RAW.shape[1]], [0.0, 1.0, -1.0, 0.5][: RAW.shape[1]]
+    column = [torch.tensor(values, dtype=RAW.dtype).view(1, -1, 1, 1) for values in (scale, shift)]
+    by_channel = Normalisation(scaling_factor=scale, shift_factor=torch.tensor(shift))
+    torch.testing.assert_close(by_channel.apply(RAW), (RAW - column[1]) * column[0], rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(by_channel.invert(by_channel.apply(RAW)), RAW, rtol=1e-13, atol=1e-13)
+    assert by_channel.describe()["scaling_factor"] == scale
+    assert Normalisation(scaling_factor=[0.2] * 4) == Normalisation(scaling_factor=0.2)
+    with pytest.raises(InputError, match=rf"each of {RAW.shape[1]} channels, got {RAW.shape[1] + 1}"):
+        Normalisation(scaling_factor=[*range(1, RAW.shape[1] + 2)]).apply(RAW)
+
+
 def test_follows_the_dtype_of_the_latents():
     assert Normalisation(latents_mean=MEAN, latents_std=STD).apply(RAW.float()).dtype == torch.float32
 
@@ -98,6 +110,11 @@ def test_follows_the_dtype_of_the_latents():
         {"scaling_factor": 0.0},
         {"scaling_factor": float("nan")},
         {"shift_factor": float("inf")},
+        {"scaling_factor": (1.0, 0.0)},
+        {"scaling_factor": []},
+        {"scaling_factor": "much"},
+        {"scaling_factor": {"a": 1}},
+        {"scaling_factor": (1.0, 2.0), "latents_mean": (0.0, 1.0, 2.0)},
         {"latents_std": (1.0, 0.0)},
         {"latents_std": (1.0, -1.0)},
         {"latents_mean": (float("nan"),)},

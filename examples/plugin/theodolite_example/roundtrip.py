@@ -45,7 +45,7 @@ class Roundtrip(ImageExperiment):
         """One image through all rounds."""
         import torch
 
-        from theodolite.data.images import picture
+        from theodolite.data.pixels import picture
         from theodolite.estimates import Estimate
 
         first = self.picture_of(unit).to(self.model.device)

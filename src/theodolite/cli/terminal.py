@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from theodolite.errors import InputError
-from theodolite.runs.record import plain
+from theodolite.runs.record import notes_of, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -215,6 +215,8 @@ _TOLD = 10
 
 def caveats(info: Mapping[str, Any]) -> None:
     """What the user should know before reading the numbers of a run, in lines on stderr."""
+    for note in notes_of(info):
+        notice(note)
     for skipped in (info.get("data") or {}).get("skipped") or []:
         notice(f"skipped {skipped['file']}: {skipped['reason']}")
     for entry in info.get("left_out") or []:
@@ -242,6 +244,7 @@ def answer(run: Run, report: Path | None = None, sort: str = "", filters: Sequen
         "seconds": run.seconds,
         "failed": run.info["failed"],
         "left_out": run.info.get("left_out") or [],
+        "notes": notes_of(run.info),
         "skipped": (run.info.get("data") or {}).get("skipped") or [],
         "self_check": run.info.get("self_check"),
         "report": None if report is None else str(report),

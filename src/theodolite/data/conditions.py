@@ -166,7 +166,7 @@ class Prompted:
 
 def pictures_of(model: Any, points: Tensor) -> list[Image]:
     """Samples decoded by the model, where it has a decoder; none where they are no images."""
-    from theodolite.data.images import picture
+    from theodolite.data.pixels import picture
 
     decode = getattr(model, "decode", None)
     if decode is None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from theodolite.data.images import ImageSet
 from theodolite.errors import InputError
 
 __all__ = ["labels_among", "read_labels"]
@@ -14,8 +13,8 @@ _LABELS = {"0": 0, "normal": 0, "1": 1, "unusual": 1}
 _HEAD = {"file", "label"}
 
 
-def read_labels(path: str | None, test: ImageSet) -> dict[str, int]:
-    """Labels by file: 0 for normal, 1 for unusual; none without a path.
+def read_labels(path: str | None, files: Iterable[str]) -> dict[str, int]:
+    """Labels by file, of the files that there are: 0 for normal, 1 for unusual; none without a path.
 
     Raises:
         InputError: a file that cannot be read, other columns, unknown or repeated files, labels of one kind.
@@ -27,7 +26,7 @@ def read_labels(path: str | None, test: ImageSet) -> dict[str, int]:
             rows = csv.DictReader(stream, skipinitialspace=True)
             if not set(rows.fieldnames or ()) >= _HEAD:
                 raise InputError(f"{path} expected to begin with the columns file,label, got {rows.fieldnames}")
-            return _checked(path, [(row["file"], row["label"]) for row in rows], {one.file for one in test.files})
+            return _checked(path, [(row["file"], row["label"]) for row in rows], {*files})
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read the labels file {path}: {reason}; give a CSV with columns file,label") from error

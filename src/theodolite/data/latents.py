@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from theodolite.data.images import SUFFIXES, load_image
+from theodolite.data.images import load_image
+from theodolite.data.pixels import suffixes
 from theodolite.errors import InputError, path_of
 
 if TYPE_CHECKING:
@@ -133,8 +134,8 @@ def check_ends(specs: Sequence[str]) -> None:
         path = path_of(spec, "a latent")
         if not path.is_file():
             raise InputError(f"{_FORMS} expected, got {spec!r}, where there is no regular file; check the path")
-        if path.suffix != ".safetensors" and not path.name.lower().endswith(SUFFIXES):
-            raise InputError(f"{_FORMS} expected, got {path}; images end in {', '.join(SUFFIXES)}")
+        if path.suffix != ".safetensors" and not path.name.lower().endswith(suffixes()):
+            raise InputError(f"{_FORMS} expected, got {path}, which is no image that Pillow reads by its suffix")
 
 
 def _seed_of(spec: str) -> int:

@@ -31,8 +31,13 @@ def check_model(model: Any, **options: Any) -> None:
         raise InputError(f"{given[0]}= belongs to a model that is loaded here, got it with {type(model).__name__}")
 
 
-def opened_autoencoder(model: Any, **options: Any) -> Autoencoder:
+def opened_autoencoder(model: Any, *, size: int | tuple[int, int] | None = None, **options: Any) -> Autoencoder:
     """The autoencoder that is named, with `options` of `theodolite.load`, or the one that was given.
+
+    Args:
+        model: its name, or itself.
+        size: of the images that are to be measured, for a model that does not say which it takes.
+        options: how one that is named is loaded.
 
     Raises:
         InputError: something else is named, or has no encoder and decoder.
@@ -42,7 +47,7 @@ def opened_autoencoder(model: Any, **options: Any) -> Autoencoder:
 
     if isinstance(model, str | os.PathLike):
         with refusing(os.fspath(model), "could not be loaded", "mend the model or what it needs"):
-            return load_autoencoder(model, **options)
+            return load_autoencoder(model, size=size, **options)
     check_model(model, **options)
     if not isinstance(model, Autoencoder):
         raise InputError(f"an autoencoder expected, got {type(model).__name__}; see theodolite.Autoencoder")
@@ -54,6 +59,7 @@ def opened_map(
     kind: str | None = None,
     *,
     settings: Mapping[str, Any] = {},
+    size: int | tuple[int, int] | None = None,
     **options: Any,
 ) -> Subject:
     """One map of the model that is named, with `options` of `theodolite.load`, or of the one that was given.
@@ -63,6 +69,7 @@ def opened_map(
         kind: of `theodolite.maps.subject.KINDS`; the first that the model has when None.
         settings: `sigma`, `steps`, `guidance` and `condition` of a denoiser or sampler, the last as text: a class, or
             a file that `read_condition` reads.
+        size: of the images that are to be measured, for a model that does not say which it takes.
         options: of `theodolite.load`.
 
     Raises:
@@ -77,7 +84,7 @@ def opened_map(
         given["condition"] = read_condition(given["condition"])
     if isinstance(model, str | os.PathLike):
         with refusing(os.fspath(model), "could not be loaded", "mend the model or what it needs"):
-            model = load(model, **options)
+            model = load(model, size=size, **options)
     else:
         check_model(model, **options)
     return subject_of(model, kind, **given)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from theodolite.data.images import picture
 from theodolite.data.latents import check_ends, read_ends
+from theodolite.data.pixels import picture
 from theodolite.errors import InputError
 
 if TYPE_CHECKING:

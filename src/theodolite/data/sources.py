@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from theodolite.errors import InputError
 
-__all__ = ["DEFAULT", "several_sources", "sourced_images", "sources_of", "spread"]
+__all__ = ["DEFAULT", "several_sources", "sourced_images", "sources_of"]
 
 if TYPE_CHECKING:
     from theodolite.data.images import ImageSet
-
-_File = TypeVar("_File")
 
 DEFAULT = r"^(.+?)(?:[_-]\d+){2,}$"
 """The part of a file's name before its crop coordinates: two or more whole numbers at its end."""
@@ -48,31 +45,20 @@ def sources_of(files: Sequence[str], pattern: str | None = None) -> list[str]:
     return [_source(PurePosixPath(file), expression, pattern) for file in files]
 
 
-def spread(files: Sequence[_File], keys: Sequence[Hashable], limit: int | None) -> list[_File]:
-    """At most `limit` files, the first of every key, then the second of every key, ..., in the order of their paths."""
-    seen: dict[Hashable, int] = {}
-    turns = []
-    for key in keys:
-        turns.append(seen.setdefault(key, 0))
-        seen[key] += 1
-    order = sorted(range(len(files)), key=lambda place: turns[place])
-    return [files[place] for place in sorted(order[:limit])]
-
-
 def sourced_images(
-    folder: Path, pattern: str | None, limit: int | None, setting: str = "data"
+    data: Path, pattern: str | None, limit: int | None, setting: str = "data", seed: int = 0
 ) -> tuple[ImageSet, list[str]]:
-    """At most `limit` images of a folder that a setting names, from its sources in turn, and the source of each.
+    """At most `limit` images that a setting names, drawn from their sources in turn, and the source of each.
 
     Raises:
         InputError: as for `find_images` and `sources_of`.
     """
-    from theodolite.data.images import find_images
+    from theodolite.data.images import readable_images  # which imports this file
+    from theodolite.data.listing import list_images
 
-    everything = find_images(folder, None, setting)
-    sources = sources_of([image.file for image in everything.files], pattern)
-    chosen = spread([*zip(everything.files, sources)], sources, limit)
-    return replace(everything, files=tuple(image for image, _ in chosen)), [source for _, source in chosen]
+    listing = list_images(data, setting)
+    images = readable_images(listing, limit, seed, sources_of(listing.files, pattern))
+    return images, sources_of([image.file for image in images.files], pattern)
 
 
 def several_sources(sources: Sequence[str], folder: Path, limit: int | None, fix: str) -> None:

@@ -27,6 +27,10 @@ _CUT = (
     "the derivative is zero although the output moves: the gradient is cut off on the way; remove detach(), no_grad() "
     "or .data from the decoder"
 )
+_LOOKS_UP = (
+    "looks up a codebook, or rounds: it is constant in pieces and has no derivative to measure; give the decoder "
+    "without its quantiser, on the continuous latents that come after it"
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ def self_check(map: LatentMap, latents: Tensor, *, seed: int = 0) -> SelfCheck:
     float64 on one latent, and a float64 copy of the weights while it runs.
 
     Raises:
-        InputError: the map cannot be evaluated at these latents.
+        InputError: the map cannot be evaluated at these latents, or looks up a codebook: its slope is zero wherever it
+            has one, and torch says so too.
         RuntimeError: the map has no reverse mode, because it leaves torch.
     """
     map64, z = _in_double(map, latents[:1])
@@ -81,6 +86,9 @@ def self_check(map: LatentMap, latents: Tensor, *, seed: int = 0) -> SelfCheck:
     JV, JtU = operator.matvec(V), operator.rmatvec(U)
     if not operator.has_reverse_mode:
         raise RuntimeError(f"{map.name} leaves torch: there is no derivative to check, only differences")
+    jumps = operator.status == "undefined"
+    if jumps and not _has_gradient(map64, z):
+        raise InputError(f"{map.name} {_LOOKS_UP}")
     scale = max(float(z.norm()), 1.0)
     first = min(_apart(_slope(operator, V, h * scale), JV) for h in _STEPS)
     size = torch.maximum(JV.double().norm(), JtU.double().norm()).clamp_min(_TINY)
@@ -88,7 +96,10 @@ def self_check(map: LatentMap, latents: Tensor, *, seed: int = 0) -> SelfCheck:
     second = _second_order_error(operator, V, scale)
     independent = _rows_are_independent(map64, z)
     holds = second is None or second <= _SECOND_TOLERANCE
-    wrong_first = _first_order_failures(z.dtype, first, adjoint, independent, is_cut=not (JV.any() and JtU.any()))
+    is_cut = not (JV.any() and JtU.any())
+    wrong_first = _first_order_failures(z.dtype, first, adjoint, independent, is_cut)
+    if wrong_first and jumps:
+        wrong_first = [operator.message]
     failures = [*wrong_first, *([] if holds else [_second_order_failure(second)])]
     message = "; ".join(failures) or ("" if second is not None else _why_unchecked(z.dtype))
     dtype = str(z.dtype).removeprefix("torch.")
@@ -118,6 +129,17 @@ def _in_double(map: LatentMap, z: Tensor) -> tuple[LatentMap, Tensor]:
     except (RuntimeError, TypeError, ValueError):
         pass
     return map, z
+
+
+def _has_gradient(map: LatentMap, z: Tensor) -> bool:
+    """Whether torch gives the map a gradient, right or wrong: a straight-through quantiser does, a look-up does not."""
+    with torch.enable_grad():
+        leaf = z.clone().requires_grad_()
+        output = map(leaf).square().sum()
+        if not output.requires_grad:
+            return False
+        (gradient,) = torch.autograd.grad(output, leaf, allow_unused=True)
+    return gradient is not None and bool(gradient.any())
 
 
 def _units(shape: torch.Size, generator: torch.Generator) -> Tensor:

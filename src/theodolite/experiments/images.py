@@ -48,7 +48,9 @@ class ImageExperiment(Experiment):
         """The images, before any model is loaded."""
         from theodolite.data.images import find_images
 
-        return find_images(path_of(self.given["data"], "the image folder"), self.given["limit"])
+        return find_images(
+            path_of(self.given["data"], "the image folder"), self.given["limit"], seed=self.given["seed"]
+        )
 
     def side(self) -> int | None:
         """Pixels that images are resized to; None where they keep their size."""
@@ -59,9 +61,13 @@ class ImageExperiment(Experiment):
         """Load the model, and keep the images that it can take."""
         from theodolite.data.models import opened_autoencoder
 
-        self.model = opened_autoencoder(self.given["model"], **self.loading())
+        self.model = opened_autoencoder(self.given["model"], **self.loading(), size=self.wanted_size())
         self.device = self.model.device
         self.accept(self.model)
+
+    def wanted_size(self) -> int | tuple[int, int] | None:
+        """Pixels of the images that are to be measured: what is given, else their own where they agree."""
+        return self.given["size"] or self.images.common_size
 
     def accept(self, model: Autoencoder) -> None:
         """Keep the images that the model can take."""
@@ -100,7 +106,8 @@ class ImageExperiment(Experiment):
         files = [self._entry(image) for image in self.images.files]
         skipped = [asdict(image) for image in self.images.skipped]
         folder = str(self.images.folder)
-        return {"model": self.model.describe(), "data": {"folder": folder, "files": files, "skipped": skipped}}
+        data = {"folder": folder, "files": files, "skipped": skipped, "notes": [*self.images.notes]}
+        return {"model": self.model.describe(), "data": data}
 
     def _entry(self, image: ImageFile) -> dict[str, str]:
         entry = {"sample": image.sample, "file": image.file}
@@ -126,9 +133,10 @@ def fitting(model: Autoencoder, images: ImageSet, size: int | None) -> ImageSet:
     if size is not None:
         model.check_size(size, size)
         return images
-    if model.image_size is not None:
+    if model.image_size is not None and images.common_size != model.image_size:
         height, width = model.image_size
-        raise InputError(f"{model.name} takes {height}x{width} pixels only; give --size {height} to resize to them")
+        fix = f"give --size {height} to resize to them" if height == width else "give images of that size"
+        raise InputError(f"{model.name} takes {height}x{width} pixels only; {fix}")
     return images.at_least(model.downsampling).of_one_size(model.downsampling)
 
 
@@ -150,9 +158,10 @@ def in_one(sets: Sequence[ImageSet], chosen: Mapping[str, Sequence[ImageFile]]) 
 
     named = {role: [replace(image, sample=f"{role}-{image.sample}") for image in own] for role, own in chosen.items()}
     skipped = tuple(file for images in sets for file in images.skipped)
+    notes = tuple(f"{images.folder.name}: {note}" for images in sets for note in images.notes)
     images = tuple(image for own in named.values() for image in own)
     roles = {image.sample: role for role, own in named.items() for image in own}
-    return ImageSet(sets[0].folder, images, skipped), roles
+    return ImageSet(sets[0].folder, images, skipped, notes), roles
 
 
 def different_folders(first: Any, second: Any, words: tuple[str, str], fix: str) -> tuple[Path, Path]:

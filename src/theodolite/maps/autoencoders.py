@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from theodolite.errors import InputError
+from theodolite.maps.copying import copied
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.normalisation import Normalisation
+from theodolite.maps.outputs import mean_of, read_images, read_posterior
 
 __all__ = ["Autoencoder"]
 
@@ -26,9 +28,11 @@ class Autoencoder:
     Images are `(n, channels, height, width)` in [-1, 1]; latents are `(n, *latent_shape)`, normalised.
 
     Args:
-        encoder: images to raw latents, to `(mean, std)` of a posterior, or to what a diffusers `encode` returns; a
-            module, a method of one, or any callable.
-        decoder: raw latents to images, or to what a diffusers `decode` returns. Put modules in `eval()` mode first.
+        encoder: images to raw latents, to `(mean, std)` of a posterior, to a `torch.distributions` object, to a
+            dictionary with any of them, or to what a diffusers `encode` returns; a module, a method of one, or any
+            callable.
+        decoder: raw latents to images, to a dictionary with them, or to what a diffusers `decode` returns. Put modules
+            in `eval()` mode first.
         name: what reports call it.
         latent_shape: the shape of one normalised latent, `None` for an axis of free size.
         image_channels: channels of an image.
@@ -137,7 +141,7 @@ class Autoencoder:
         """
         if dtype in HALF:
             raise InputError(f"float32 or float64 expected, got {dtype}: finite precision decides these numbers")
-        parts = copy.deepcopy(self._parts)  # together: encoder and decoder may share one model
+        parts = copied(self._parts)  # together: encoder and decoder may share one model
         twin = copy.copy(self)
         twin._parts = tuple(  # type: ignore[assignment]
             part.to(device=device, dtype=dtype) if isinstance(part, nn.Module) else part for part in parts
@@ -285,47 +289,6 @@ def _decoding(decoder: Callable[..., Any], normalisation: Normalisation) -> Call
         return read_images(decoder(normalisation.invert(latents)))
 
     return decoding
-
-
-def mean_of(output: Any) -> Tensor:
-    """The latents of a deterministic encoder, or the mean of a posterior, out of whatever an `encode` returns."""
-    posterior = read_posterior(output)
-    return posterior if isinstance(posterior, Tensor) else posterior[0]
-
-
-def read_posterior(output: Any) -> Tensor | tuple[Tensor, Tensor]:
-    """Latents, or the mean and standard deviation of a posterior, out of whatever an `encode` returns.
-
-    Raises:
-        InputError: there is neither in it.
-    """
-    if isinstance(output, Tensor):
-        return output
-    if (posterior := getattr(output, "latent_dist", None)) is not None:
-        std = getattr(posterior, "std", None)
-        return posterior.mode() if std is None else (posterior.mode(), std)
-    for field in ("latents", "latent"):
-        if isinstance(found := getattr(output, field, None), Tensor):
-            return found
-    if isinstance(output, tuple | list) and output and all(isinstance(part, Tensor) for part in output[:2]):
-        return output[0] if len(output) == 1 else (output[0], output[1])
-    raise InputError(
-        f"encode expected to return latents, (mean, std) or a diffusers output, got {type(output).__name__}"
-    )
-
-
-def read_images(output: Any) -> Tensor:
-    """Images out of whatever a `decode` returns.
-
-    Raises:
-        InputError: there are none in it.
-    """
-    found = output if isinstance(output, Tensor) else getattr(output, "sample", None)
-    if found is None and isinstance(output, tuple | list) and output:
-        found = output[0]
-    if not isinstance(found, Tensor):
-        raise InputError(f"decode expected to return images or a diffusers output, got {type(output).__name__}")
-    return found
 
 
 def _draw(mean: Tensor, std: Tensor, generator: torch.Generator | int | None) -> Tensor:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -16,8 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from theodolite.errors import InputError
+from theodolite.errors import InputError, informative_line
 from theodolite.maps.diffusers import check_class
+from theodolite.maps.weights import fill, quiet, stored_tensors
 
 __all__ = [
     "AUTOENCODERS",
@@ -25,7 +22,6 @@ __all__ = [
     "Checkpoint",
     "check_finite",
     "diffusers_module",
-    "first_line",
     "from_folder",
     "network_from_folder",
     "read_json",
@@ -63,9 +59,13 @@ class Checkpoint:
 def from_folder(folder: Path, subfolder: str | None = None) -> Checkpoint:
     """Read the autoencoder in `folder`, in its `subfolder`, or in the pipeline that `folder` holds.
 
+    `folder` may also be one safetensors file, with the `config.json` of its model beside it.
+
     Raises:
         InputError: no such folder, no configuration, no weights, pickled weights, an unknown class, broken weights.
     """
+    if folder.is_file():
+        return _from_file(folder)
     place = _autoencoder_folder(folder, subfolder)
     return _checkpoint(place, _autoencoder_class(read_json(place / "config.json"), str(place)))
 
@@ -80,12 +80,57 @@ def network_from_folder(place: Path) -> Checkpoint:
 
 
 def _checkpoint(place: Path, kind: type[nn.Module]) -> Checkpoint:
-    variant = variant_of([path.name for path in place.iterdir()], str(place), kind.__name__)
-    model, notes = _read(kind, place, variant)
+    names = [path.name for path in place.iterdir()]
+    return _checkpoint_of(kind, place, variant_of(names, str(place), kind.__name__))
+
+
+def _checkpoint_of(kind: type[nn.Module], place: Path, variant: str | None) -> Checkpoint:
+    files = _files_of(place, variant)
+    model, notes = _read(kind, place, variant, files)
     notes += [f"weights of the variant {variant!r}"] if variant else []
+    return Checkpoint(model, _name_of(place), str(place), [*notes, *_precision_notes(files)])
+
+
+def _name_of(place: Path) -> str:
     is_part = place.name in AUTOENCODERS or (place.parent / "model_index.json").is_file()
-    name = f"{place.parent.name}/{place.name}" if is_part else place.name
-    return Checkpoint(model, name, str(place), [*notes, *_precision_notes(place)])
+    return f"{place.parent.name}/{place.name}" if is_part else place.name
+
+
+def _files_of(place: Path, variant: str | None) -> list[Path]:
+    """The weights of one variant."""
+    matches = [(path, WEIGHTS.fullmatch(path.name)) for path in sorted(place.iterdir())]
+    return [path for path, match in matches if match and match["variant"] == variant]
+
+
+def _from_file(file: Path) -> Checkpoint:
+    """Read one file of weights, by the configuration beside it.
+
+    Raises:
+        InputError: another kind of file, or no configuration; as for `from_folder`.
+    """
+    config = file.with_name("config.json")
+    if file.suffix in PICKLED:
+        raise refuse_pickle(str(file), _class_beside(file))
+    if file.suffix != ".safetensors":
+        raise InputError(f"a model folder with config.json and weights expected, got the file {file}")
+    if not config.is_file():
+        raise InputError(
+            f"{file} expected to have the config.json of its model beside it; put it there, or convert a checkpoint of "
+            "Stable Diffusion once: diffusers.AutoencoderKL.from_single_file(OLD).save_pretrained(NEW)"
+        )
+    place, content = file.parent, read_json(config)
+    kind: Any = _autoencoder_class(content, str(place))
+    if match := WEIGHTS.fullmatch(file.name):
+        return _checkpoint_of(kind, place, match["variant"])
+    try:
+        with quiet():
+            model = kind.from_config(content).eval()
+        tensors = stored_tensors([file])
+    except Exception as error:  # a class raises many types for a bad configuration, the format its own
+        raise InputError(f"{kind.__name__} could not be read from {file}: {informative_line(error)}") from error
+    notes = fill(model, list(model.state_dict()), list(tensors), lambda: tensors, str(file))
+    check_finite(model, str(file))
+    return Checkpoint(model, file.stem, str(file), [*notes, *_precision_notes([file])])
 
 
 def refuse_pickle(place: str, kind: str | None = None) -> InputError:
@@ -108,10 +153,6 @@ def check_finite(model: nn.Module, name: str, fix: str = "the file is damaged, d
 
 def _autoencoder_folder(folder: Path, subfolder: str | None) -> Path:
     """The folder that holds the autoencoder's own `config.json`."""
-    if folder.is_file():
-        if folder.suffix in PICKLED:
-            raise refuse_pickle(str(folder), _class_beside(folder))
-        raise InputError(f"a model folder with config.json and weights expected, got the file {folder}")
     place = folder / subfolder if subfolder else folder
     if not place.is_dir():
         raise InputError(f"a model folder expected, {place} does not exist")
@@ -155,7 +196,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} expected to be readable JSON, got: {first_line(error)}") from error
+        raise InputError(f"{path} expected to be readable JSON, got: {informative_line(error)}") from error
     return content if isinstance(content, dict) else {}
 
 
@@ -179,7 +220,8 @@ def _autoencoder_class(config: dict[str, Any], place: str) -> type[nn.Module]:
     if isinstance(name, str):
         check_class(name)
     kind = _class_of(config, place)
-    if not (hasattr(kind, "encode") and hasattr(kind, "decode") and issubclass(kind, nn.Module)):
+    # Of a pipeline whose own packages are missing diffusers has a stand-in that raises at any look at it.
+    if not (issubclass(kind, nn.Module) and hasattr(kind, "encode") and hasattr(kind, "decode")):
         raise InputError(f"an autoencoder expected in {place}, got {name}; give the folder of the VAE, or subfolder=")
     return kind
 
@@ -190,15 +232,16 @@ def variant_of(names: list[str], place: str, kind: str | None = None) -> str | N
     if not variants and any(name.endswith(PICKLED) for name in names):
         raise refuse_pickle(place, kind)
     if not variants:
-        other = next((f"; it has {name}, expected under that name" for name in names if "safetensors" in name), "")
+        single = next((name for name in sorted(names) if name.endswith(".safetensors")), None)
+        other = f"; it has {single}: give the path of that file" if single else ""
         raise InputError(f"weights expected in {place}, no diffusion_pytorch_model.safetensors there{other}")
     return None if None in variants else variants[0]
 
 
-def _read(kind: type[Any], place: Path, variant: str | None) -> tuple[nn.Module, list[str]]:
+def _read(kind: type[Any], place: Path, variant: str | None, files: list[Path]) -> tuple[nn.Module, list[str]]:
     """The model with all its weights, and notes; every failure in one line."""
     try:
-        with _quiet():
+        with quiet():
             model, info = kind.from_pretrained(
                 place,
                 variant=variant,
@@ -209,12 +252,10 @@ def _read(kind: type[Any], place: Path, variant: str | None) -> tuple[nn.Module,
             )
     except Exception as error:  # from_pretrained raises many types for bad files
         raise InputError(f"{kind.__name__} could not be read from {place}: {_reason(place, error)}") from error
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise InputError(f"{place} lacks {len(missing)} of the weights of {kind.__name__}, the first {missing[0]!r}")
+    missing, unused = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+    notes = fill(model, missing, unused, lambda: stored_tensors(files), str(place))
     check_finite(model, str(place))
-    unused = sorted(info["unexpected_keys"])
-    return model, [f"{len(unused)} tensors of the file are not used, the first {unused[0]!r}"] if unused else []
+    return model, notes
 
 
 def _reason(place: Path, error: Exception) -> str:
@@ -228,16 +269,16 @@ def _reason(place: Path, error: Exception) -> str:
         except Exception as damage:  # the format's own error type, or the system's
             if "git-lfs" in str(error):
                 break
-            return f"{path.name} is damaged or incomplete ({first_line(damage)}); download it again"
-    return first_line(error)
+            return f"{path.name} is damaged or incomplete ({informative_line(damage)}); download it again"
+    return informative_line(error)
 
 
-def _precision_notes(folder: Path) -> list[str]:
-    """A note where weights are stored in half precision: they are computed in float32."""
+def _precision_notes(files: list[Path]) -> list[str]:
+    """A note where the weights that were read are stored in half precision: they are computed in float32."""
     from safetensors import safe_open
 
     stored = set()
-    for path in folder.glob("*.safetensors"):
+    for path in files:
         with safe_open(path, framework="pt") as file:
             stored |= {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118  (no mapping)
     half = sorted(stored & set(_HALF_ON_DISK))
@@ -257,24 +298,3 @@ def diffusers_module() -> ModuleType:
             'this model needs diffusers, which is not installed: pip install "theodolite[diffusers]"'
         ) from error
     return diffusers  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what diffusers says while it loads (it logs defaults as warnings), and restore its verbosity."""
-    from diffusers.utils import logging as diffusers_logging
-
-    before = diffusers_logging.get_verbosity()
-    diffusers_logging.set_verbosity(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        diffusers_logging.set_verbosity(before)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

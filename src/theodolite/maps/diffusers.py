@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from theodolite.errors import InputError
-from theodolite.maps.autoencoders import Autoencoder, mean_of, read_images, read_posterior
+from theodolite.maps.autoencoders import Autoencoder
 from theodolite.maps.normalisation import Normalisation
-from theodolite.maps.probing import SIDES, Shapes, probe
+from theodolite.maps.outputs import mean_of, read_images, read_posterior
+from theodolite.maps.probing import Shapes, probe
 
 __all__ = ["DiffusersDecoder", "DiffusersEncoder", "check_class", "from_diffusers", "normalisation_of"]
 
@@ -33,6 +34,8 @@ _REFUSED = {
     "ConsistencyDecoderVAE": "its decoder draws noise, so that a latent has no single image and no Jacobian",
     "LTX2VideoDiffusionDecoderModel": "its decoder is a diffusion sampler that draws noise",
 }
+_SIDES = (32, 64, 128, 256, 512)
+"""Sides that are tried: every class takes powers of two."""
 _CLAMPED = ("AutoencoderKLWan", "AutoencoderKLQwenImage", "AutoencoderKLQwenImage21")
 
 
@@ -127,8 +130,8 @@ def normalisation_of(model: Any) -> Normalisation:
     mean, std = _statistics(model)
     paired = mean is not None and std is not None  # pipelines use the two together or not at all
     return Normalisation(
-        scaling_factor=_number(config.get("scaling_factor"), 1.0),
-        shift_factor=_number(config.get("shift_factor"), 0.0),
+        scaling_factor=_given_or(config.get("scaling_factor"), 1.0),
+        shift_factor=_given_or(config.get("shift_factor"), 0.0),
         latents_mean=mean if paired else None,
         latents_std=std if paired else None,
     )
@@ -146,8 +149,8 @@ def _statistics(model: Any) -> tuple[Any, Any]:
     return found[0], found[1]
 
 
-def _number(value: float | None, default: float) -> float:
-    return default if value is None else float(value)
+def _given_or(value: float | Sequence[float] | None, default: float) -> float | Sequence[float]:
+    return default if value is None else value
 
 
 def _is_unscaled(model: Any) -> bool:
@@ -191,7 +194,14 @@ def check_class(name: str) -> None:
         raise InputError(f"an autoencoder of images with continuous latents expected, {name} is none: {reason}")
 
 
-def from_diffusers(model: Any, *, name: str | None = None, source: str = "", notes: Sequence[str] = ()) -> Autoencoder:
+def from_diffusers(
+    model: Any,
+    *,
+    name: str | None = None,
+    source: str = "",
+    notes: Sequence[str] = (),
+    size: tuple[int, int] | None = None,
+) -> Autoencoder:
     """Any diffusers autoencoder that encodes images to continuous latents, as an `Autoencoder`.
 
     Sizes are found by encoding and decoding noise: a few passes at 32 pixels, or more where the model needs more.
@@ -201,13 +211,14 @@ def from_diffusers(model: Any, *, name: str | None = None, source: str = "", not
         name: what reports call it; the class when None.
         source: where it came from.
         notes: sentences to record beside those that belong to the class.
+        size: height and width of the images that are to be measured, which is tried too.
 
     Raises:
         InputError: the class encodes something else, draws noise, or cannot take a single image.
     """
     check_class(_class_of(model))
     name, normalisation = name or _class_of(model), normalisation_of(model)
-    shapes = _shapes_of(model, name, normalisation)
+    shapes = _shapes_of(model, name, normalisation, size)
     by_row = _mixes_rows(model, shapes)
     return Autoencoder(
         DiffusersEncoder(model, by_row),
@@ -224,7 +235,8 @@ def from_diffusers(model: Any, *, name: str | None = None, source: str = "", not
     )
 
 
-def _shapes_of(model: Any, name: str, normalisation: Normalisation) -> Shapes:
+def _shapes_of(model: Any, name: str, normalisation: Normalisation, size: tuple[int, int] | None) -> Shapes:
+    own = getattr(model, "decoder_image_size", None)
     weight = next(model.parameters())
     return probe(
         DiffusersEncoder(model),
@@ -232,7 +244,8 @@ def _shapes_of(model: Any, name: str, normalisation: Normalisation) -> Shapes:
         name=name,
         normalisation=normalisation,
         channels=dict.fromkeys((3, model.config.get("in_channels", 1))),
-        sides=(model.decoder_image_size,) if hasattr(model, "decoder_image_size") else SIDES[:5],
+        size=None if own else size,
+        sides=(own,) if own else _SIDES,
         device=weight.device,
         dtype=weight.dtype,
     )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from theodolite.errors import InputError
-from theodolite.maps.checkpoints import AUTOENCODERS, WEIGHTS, diffusers_module, first_line, read_json, variant_of
+from theodolite.errors import InputError, informative_line
+from theodolite.maps.checkpoints import AUTOENCODERS, WEIGHTS, diffusers_module, read_json, variant_of
 from theodolite.maps.pipelines import NETWORKS, SCHEDULER, is_denoiser
 
 __all__ = ["Fetched", "fetch"]
@@ -150,7 +150,7 @@ def _snapshot(repository: str, revision: str | None, wanted: Sequence[str] | Non
     except errors.GatedRepoError as error:
         raise _gated(repository) from error
     except Exception as error:  # the hub's client raises many types
-        reason = "it is not in the local cache" if wanted is None else first_line(error)
+        reason = "it is not in the local cache" if wanted is None else informative_line(error)
         reach = "the hub cannot be reached and " if wanted is None else "the hub gave no answer: "
         raise InputError(
             f"{repository!r} is no folder here, {reach}{reason}; check the path, or the connection"

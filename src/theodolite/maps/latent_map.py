@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import hashlib
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from theodolite.errors import InputError
+from theodolite.maps.copying import copied
 
 __all__ = ["LatentMap"]
 
@@ -120,7 +120,7 @@ class LatentMap:
         """
         function = self.function
         if isinstance(function, nn.Module):
-            function = copy.deepcopy(function).to(device=device, dtype=dtype)
+            function = copied(function).to(device=device, dtype=dtype)
         return LatentMap(
             function, self.latent_shape, output_range=self.output_range, name=self.name, settings=self.settings
         )

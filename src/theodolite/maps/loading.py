@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from theodolite.errors import InputError
+from theodolite.errors import InputError, typed_line
 from theodolite.maps.autoencoders import HALF, Autoencoder
-from theodolite.maps.checkpoints import PICKLED, Checkpoint, check_finite, from_folder, refuse_pickle
+from theodolite.maps.checkpoints import AUTOENCODERS, PICKLED, Checkpoint, check_finite, from_folder, refuse_pickle
 from theodolite.maps.denoiser import Denoiser
 from theodolite.maps.denoising import BaseDenoiser
 from theodolite.maps.diffusers import from_diffusers
+from theodolite.maps.factories import call_factory, kind_of
 from theodolite.maps.families import family_of
 from theodolite.maps.generators import generator_map, is_generator, is_plain_generator, plain_generator_map
 from theodolite.maps.hub import Fetched, fetch
@@ -32,6 +30,7 @@ __all__ = ["check_spec", "load", "load_autoencoder"]
 
 _FORMS = "a folder, a hub id 'owner/name', 'package.module:factory' or 'zoo:name'"
 _MEND = "the factory must initialise or load every weight"
+_RAW_LATENTS = "latents as the model gives them: return an Autoencoder with a Normalisation to change that"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FACTORY = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.]*)")
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -44,6 +43,7 @@ def load(
     revision: str | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
+    size: int | tuple[int, int] | None = None,
 ) -> Autoencoder | Denoiser | LatentMap:
     """Load a model, in `eval()` mode and with frozen weights: mostly an `Autoencoder`, else as below.
 
@@ -68,6 +68,8 @@ def load(
         revision: branch, tag or commit of a hub repository.
         device: where the weights go, e.g. ``cuda``; the CPU when None.
         dtype: float32 or float64; as stored when None, half precision up-cast to float32.
+        size: side, or height and width, of the images that are to be measured. A model that does not say its shapes is
+            tried at this size too, among others by growing cost.
 
     Raises:
         InputError: in one line, what of the above is missing or broken, and how to mend it.
@@ -76,7 +78,7 @@ def load(
         >>> load("zoo:digits").latent_shape
         (8,)
     """
-    text, device, dtype = check_spec(spec), _device(device), _dtype(dtype)
+    text, device, dtype, size = check_spec(spec), _device(device), _dtype(dtype), _size(size)
     if (family := family_of(text)) is not None:
         return family.load(text, subfolder=subfolder, revision=revision, device=device, dtype=dtype)  # type: ignore[no-any-return]
     if text.startswith("zoo:"):
@@ -88,14 +90,14 @@ def load(
         place = diffusion_folder(folder, subfolder)
         if place is not None:
             return _diffusion(place, device, dtype)
-        return _from_checkpoint(from_folder(folder, subfolder), device, dtype)
+        return _from_checkpoint(from_folder(folder, subfolder), device, dtype, size)
     if match := _FACTORY.fullmatch(text):
         _reject_hub_options(text, subfolder, revision)
-        return _from_factory(_call(match["module"], match["name"]), text, device, dtype)
+        return _from_factory(call_factory(match["module"], match["name"]), text, device, dtype, size)
     if text.endswith(PICKLED):
         raise refuse_pickle(text)
     if _is_hub_id(text, spec):
-        return _from_hub(fetch(text, subfolder, revision), device, dtype)
+        return _from_hub(fetch(text, subfolder, revision), device, dtype, size)
     from theodolite.zoo import AUTOENCODERS
 
     hint = f"did you mean 'zoo:{text}'?" if text in AUTOENCODERS else "check the path"
@@ -159,7 +161,7 @@ def _device(device: torch.device | str | None) -> torch.device:
         torch.zeros(1, device=found).cpu()
     except Exception as error:  # each back end that is absent raises its own type, and `meta` holds no numbers
         raise InputError(
-            f"device {str(found)!r} asked for, torch has no use of it here: {_why(error)}; use 'cpu'"
+            f"device {str(found)!r} asked for, torch has no use of it here: {typed_line(error)}; use 'cpu'"
         ) from error
     return found
 
@@ -173,9 +175,20 @@ def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     return _DTYPES.get(name)
 
 
-def _from_checkpoint(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype | None) -> Autoencoder:
+def _size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    pair = (size, size) if isinstance(size, int) else size
+    if pair is None:
+        return None
+    if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
+        raise InputError(f"`size` expected to be a side in pixels or (height, width), got {size!r}")
+    return pair
+
+
+def _from_checkpoint(
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype | None, size: tuple[int, int] | None = None
+) -> Autoencoder:
     model = _prepared(checkpoint.model, device, dtype)
-    return from_diffusers(model, name=checkpoint.name, source=checkpoint.source, notes=checkpoint.notes)
+    return from_diffusers(model, name=checkpoint.name, source=checkpoint.source, notes=checkpoint.notes, size=size)
 
 
 def _from_zoo(name: str, device: torch.device, dtype: torch.dtype | None) -> Autoencoder | Denoiser:
@@ -186,10 +199,12 @@ def _from_zoo(name: str, device: torch.device, dtype: torch.dtype | None) -> Aut
     return _moved(zoo.load_autoencoder(name), device, dtype)
 
 
-def _from_hub(fetched: Fetched, device: torch.device, dtype: torch.dtype | None) -> Autoencoder | Denoiser:
+def _from_hub(
+    fetched: Fetched, device: torch.device, dtype: torch.dtype | None, size: tuple[int, int] | None
+) -> Autoencoder | Denoiser:
     place = diffusion_folder(fetched.folder, fetched.subfolder)
     if place is None:
-        return _from_checkpoint(_called(from_folder(fetched.place), fetched.place, fetched), device, dtype)
+        return _from_checkpoint(_called(from_folder(fetched.place), fetched.place, fetched), device, dtype, size)
     name, source = fetched.called(place)
     return _diffusion(place, device, dtype, fetched).named(name=name, source=source)
 
@@ -228,47 +243,11 @@ def _moved(autoencoder: Autoencoder, device: torch.device, dtype: torch.dtype | 
     return autoencoder.to(device, dtype)
 
 
-@contextmanager
-def _current_folder_importable() -> Iterator[None]:
-    before = list(sys.path)
-    sys.path.insert(0, os.getcwd())
-    try:
-        yield
-    finally:
-        sys.path[:] = before
-
-
-def _call(module: str, name: str) -> Any:
-    """What the factory `name` of `module` returns."""
-    with _current_folder_importable():
-        try:
-            found: Any = importlib.import_module(module)
-        except (Exception, SystemExit) as error:  # whatever the user's module raises
-            raise InputError(f"module {module!r} could not be imported: {_why(error)}") from error
-        try:
-            for part in name.split("."):
-                found = getattr(found, part)
-        except AttributeError as error:
-            raise InputError(f"module {module!r} has no {name!r}; {_known(found)}") from error
-        if not callable(found):
-            raise InputError(
-                f"a factory, a function without arguments, expected at {module}:{name}, got {_kind(found)}"
-            )
-        try:
-            return found()
-        except (Exception, SystemExit) as error:  # whatever the user's factory raises
-            raise InputError(f"factory {module}:{name} failed: {_why(error)}") from error
-
-
-def _known(module: Any) -> str:
-    names = sorted(name for name, value in vars(module).items() if callable(value) and not name.startswith("_"))
-    return f"it has {', '.join(names[:8])}" if names else "it has no functions"
-
-
 def _from_factory(
-    made: Any, spec: str, device: torch.device, dtype: torch.dtype | None
+    made: Any, spec: str, device: torch.device, dtype: torch.dtype | None, size: tuple[int, int] | None = None
 ) -> Autoencoder | Denoiser | LatentMap:
     """A model of what a factory returned."""
+    made = _autoencoder_of(made)
     if is_generator(made):
         made = generator_map(made, spec)
     if isinstance(made, LatentMap):
@@ -281,19 +260,19 @@ def _from_factory(
     if isinstance(made, nn.Module) and hasattr(made, "encode") and hasattr(made, "decode"):
         check_finite(made, spec, _MEND)
         if not type(made).__module__.startswith("diffusers."):
-            return _probed(made.encode, made.decode, spec, type(made).__name__, device, dtype)
+            return _probed(made.encode, made.decode, spec, type(made).__name__, device, dtype, size)
         notes = _half_notes([made])
         model = _prepared(made, device, dtype or (torch.float32 if notes else None))
-        return from_diffusers(model, name=spec, source=spec, notes=notes)
+        return from_diffusers(model, name=spec, source=spec, notes=notes, size=size)
     if isinstance(made, tuple | list) and len(made) == 2 and all(callable(part) for part in made):
-        return _probed(made[0], made[1], spec, "functions", device, dtype)
+        return _probed(made[0], made[1], spec, "functions", device, dtype, size)
     if is_plain_generator(made):
         check_finite(made, spec, _MEND)
         prepared = _prepared(made, device, dtype or (torch.float32 if _half_notes([made]) else None))
         return plain_generator_map(prepared, spec)
     raise InputError(
         f"factory {spec} expected to return an Autoencoder, a module with encode and decode, or (encode, decode), "
-        f"or a LatentMap or a generator (a module z -> x), got {_kind(made)}"
+        f"or a LatentMap or a generator (a module z -> x), got {kind_of(made)}"
     )
 
 
@@ -301,6 +280,14 @@ def _denoiser(made: Any, spec: str, device: torch.device, dtype: torch.dtype | N
     check_finite(made, spec, _MEND)
     _prepared(made, device, dtype or (torch.float32 if _half_notes([made]) else None))
     return made.named(source=made.source or spec) if isinstance(made, Denoiser) else made
+
+
+def _autoencoder_of(made: Any) -> Any:
+    """The autoencoder of a diffusers pipeline; anything else as it is."""
+    parts = getattr(made, "components", None)
+    if isinstance(made, nn.Module) or not isinstance(parts, dict):
+        return made
+    return next((parts[name] for name in AUTOENCODERS if isinstance(parts.get(name), nn.Module)), made)
 
 
 def _map(made: LatentMap, spec: str, device: torch.device, dtype: torch.dtype | None) -> LatentMap:
@@ -311,7 +298,13 @@ def _map(made: LatentMap, spec: str, device: torch.device, dtype: torch.dtype | 
 
 
 def _probed(
-    encode: Any, decode: Any, spec: str, kind: str, device: torch.device, dtype: torch.dtype | None
+    encode: Any,
+    decode: Any,
+    spec: str,
+    kind: str,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    size: tuple[int, int] | None,
 ) -> Autoencoder:
     """An autoencoder of two callables, with all modules they hold made ready, and shapes found by running them."""
     trial = Autoencoder(encode, decode, name=spec, latent_shape=())
@@ -319,7 +312,7 @@ def _probed(
     for module in trial.modules:
         check_finite(module, spec, _MEND)
         _prepared(module, device, dtype or (torch.float32 if notes else None))
-    shapes = probe(encode, decode, name=spec, device=trial.device, dtype=trial.dtype)
+    shapes = probe(encode, decode, name=spec, size=size, device=trial.device, dtype=trial.dtype)
     return Autoencoder(
         encode,
         decode,
@@ -330,19 +323,10 @@ def _probed(
         image_size=shapes.image_size,
         settings={"class": kind},
         source=spec,
-        notes=[*notes, "latents as the model gives them: return an Autoencoder with a Normalisation to change that"],
+        notes=[*notes, *shapes.notes, _RAW_LATENTS],
     )
 
 
 def _half_notes(modules: Iterable[nn.Module]) -> list[str]:
     half = any(weight.dtype in HALF for module in modules for weight in module.parameters())
     return ["weights made in half precision, up-cast to float32"] if half else []
-
-
-def _kind(value: object) -> str:
-    return "None" if value is None else type(value).__name__
-
-
-def _why(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -28,8 +28,8 @@ class Normalisation:
     `d log(scale)`, while ranks and entropies do not move, so that nothing looks wrong.
 
     Args:
-        scaling_factor: one number for all channels, e.g. 0.18215 (Stable Diffusion 1.x).
-        shift_factor: one number taken off first, e.g. 0.0609 (Stable Diffusion 3).
+        scaling_factor: one number for all channels, e.g. 0.18215 (Stable Diffusion 1.x), or one for each.
+        shift_factor: what is taken off first, e.g. 0.0609 (Stable Diffusion 3), or a number for each channel.
         latents_mean: a number for each channel, taken off first.
         latents_std: a positive number for each channel, divided by.
         patch: side of the squares of latent pixels folded into channels before the statistics apply, as
@@ -43,20 +43,23 @@ class Normalisation:
         tensor([[1.]])
     """
 
-    scaling_factor: float = 1.0
-    shift_factor: float = 0.0
+    scaling_factor: float | Sequence[float] | Tensor = 1.0
+    shift_factor: float | Sequence[float] | Tensor = 0.0
     latents_mean: Sequence[float] | Tensor | None = None
     latents_std: Sequence[float] | Tensor | None = None
     patch: int = 1
 
     def __post_init__(self) -> None:
+        for name in ("scaling_factor", "shift_factor"):
+            object.__setattr__(self, name, _number_or_numbers(getattr(self, name)))
         mean, std = _numbers(self.latents_mean), _numbers(self.latents_std)
         object.__setattr__(self, "latents_mean", mean)
         object.__setattr__(self, "latents_std", std)
         self._check(mean, std)
 
     def _check(self, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:
-        if self.scaling_factor == 0 or not math.isfinite(self.scaling_factor) or not math.isfinite(self.shift_factor):
+        scales, shifts = _terms_of(self.scaling_factor), _terms_of(self.shift_factor)
+        if 0 in scales or not all(math.isfinite(value) for value in (*scales, *shifts)):
             raise InputError(
                 "latent normalisation expected a finite, non-zero scaling_factor and a finite shift_factor, "
                 f"got {self.scaling_factor} and {self.shift_factor}"
@@ -70,6 +73,12 @@ class Normalisation:
         if mean is not None and std is not None and len(mean) != len(std):
             raise InputError(
                 f"latents_mean and latents_std expected to be equally long, got {len(mean)} and {len(std)}"
+            )
+        lengths = {len(values) for values in (mean, std, scales, shifts) if values is not None} - {1}
+        if len(lengths) > 1:
+            raise InputError(
+                "terms of a latent normalisation expected to be numbers or one number a channel, got lengths "
+                f"{', '.join(str(length) for length in sorted(lengths))}"
             )
 
     @property
@@ -109,8 +118,8 @@ class Normalisation:
         return {
             "convention": self.convention,
             "formula": self.formula,
-            "scaling_factor": self.scaling_factor,
-            "shift_factor": self.shift_factor,
+            "scaling_factor": _plain(self.scaling_factor),
+            "shift_factor": _plain(self.shift_factor),
             "latents_mean": None if self.latents_mean is None else list(self.latents_mean),
             "latents_std": None if self.latents_std is None else list(self.latents_std),
             "patch": self.patch,
@@ -118,8 +127,8 @@ class Normalisation:
 
     def _terms(self, latents: Tensor) -> tuple[Tensor | float, Tensor | float]:
         """What is taken off and what is multiplied by, each a number or one entry a channel."""
-        offset: Tensor | float = self.shift_factor
-        factor: Tensor | float = self.scaling_factor
+        offset = _by_channel_or_number(self.shift_factor, latents)
+        factor = _by_channel_or_number(self.scaling_factor, latents)
         if self.latents_mean is not None:
             offset = offset + _by_channel(self.latents_mean, latents)
         if self.latents_std is not None:
@@ -133,7 +142,36 @@ def _numbers(values: Sequence[float] | Tensor | None) -> tuple[float, ...] | Non
     return tuple(float(value) for value in (values.flatten().tolist() if isinstance(values, Tensor) else values))
 
 
+def _number_or_numbers(value: float | Sequence[float] | Tensor) -> float | tuple[float, ...]:
+    """A number for all channels, or one for each."""
+    try:
+        values = _numbers(value) if isinstance(value, Tensor | list | tuple) else (float(value),)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"a number, or one a channel, expected in a latent normalisation, got {value!r}") from error
+    if not values:
+        raise InputError("a number, or one a channel, expected in a latent normalisation, got an empty list")
+    return values[0] if len(set(values)) == 1 else values
+
+
+def _terms_of(value: float | Sequence[float] | Tensor) -> tuple[float, ...]:
+    return tuple(value) if isinstance(value, tuple) else (float(value),)  # type: ignore[arg-type]
+
+
+def _plain(value: float | Sequence[float] | Tensor) -> float | list[float]:
+    terms = _terms_of(value)
+    return terms[0] if len(terms) == 1 else [*terms]
+
+
+def _by_channel_or_number(value: float | Sequence[float] | Tensor, latents: Tensor) -> Tensor | float:
+    terms = _terms_of(value)
+    return terms[0] if len(terms) == 1 else _by_channel(terms, latents)
+
+
 def _by_channel(values: Sequence[float] | Tensor, latents: Tensor) -> Tensor:
     """`values` along the channel axis, built anew each time so that any device, dtype or transform works."""
     column = torch.tensor(values, dtype=latents.dtype, device=latents.device)
+    if len(column) != latents.shape[1]:
+        raise InputError(
+            f"latent normalisation expected one number for each of {latents.shape[1]} channels, got {len(column)}"
+        )
     return column.view(-1, *[1] * (latents.ndim - 2))

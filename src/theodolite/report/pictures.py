@@ -24,7 +24,7 @@ def largest_side(count: int) -> int:
 
 def image_uri(image: Tensor, value_range: tuple[float, float] = (-1.0, 1.0), side: int = 192) -> str:
     """An image `(channels, height, width)` with values in a range, as a data URI."""
-    from theodolite.data.images import picture
+    from theodolite.data.pixels import picture
 
     return _encoded(picture(image, value_range, side))
 

@@ -14,6 +14,7 @@ from theodolite.files import replacing
 from theodolite.report import palette
 from theodolite.report.page import Page
 from theodolite.report.rounding import EXACT_DIGITS, rounded
+from theodolite.runs.record import notes_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -101,6 +102,7 @@ def _context(page: Page, run: Run) -> dict[str, Any]:
         "settings": {name: value for name, value in run.settings.items() if value not in (None, [], {})},
         "sitting": (run.info["sittings"] or [{}])[-1],
         "seconds": run.seconds,
+        "notes": notes_of(run.info),
         "skipped": (run.info.get("data") or {}).get("skipped") or [],
         "drawn": set(drawn),
         "figures": _script_json({name: json.loads(str(plot.to_json())) for name, plot in drawn.items()}),

@@ -29,6 +29,7 @@ __all__ = [
     "fingerprint",
     "is_run",
     "machine",
+    "notes_of",
     "now",
     "read_record",
     "validated",
@@ -244,6 +245,19 @@ def _check_lists(record: Mapping[str, Any], file: Path) -> None:
 
 def _is_row(entry: Any, columns: Mapping[str, Any]) -> bool:
     return isinstance(entry, dict) and all(isinstance(entry.get(name), kind) for name, kind in columns.items())
+
+
+def notes_of(record: Mapping[str, Any]) -> list[str]:
+    """What a run says of its images and its models: what was drawn and passed over, how a model was read."""
+    models = [record.get("model"), *(record.get("models") or [])]
+    known = [model for model in models if isinstance(model, Mapping)]
+    named = [f"{model.get('name')}: {note}" for model in known for note in _entries(model, "notes")]
+    return [*(str(note) for note in _entries(record.get("data") or {}, "notes")), *named]
+
+
+def _entries(table: Mapping[str, Any], name: str) -> list[Any]:
+    """A list in a record that others may have written; empty where it is none."""
+    return entries if isinstance(entries := table.get(name), list) else []
 
 
 def is_run(path: Any) -> bool:

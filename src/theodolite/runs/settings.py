@@ -260,7 +260,11 @@ def _text(value: Any) -> str:
 
 MODEL = Argument("model", "A folder, a hub id, zoo:NAME, or package.module:factory; see `theodolite survey --help`.")
 DATA = Setting(
-    name="data", help="Folder of images, with its subfolders.", required=True, metavar="FOLDER", role="places"
+    name="data",
+    help="Folder of images, with its subfolders; or a file of many: zip, tar, Parquet, Arrow, npz.",
+    required=True,
+    metavar="FOLDER",
+    role="places",
 )
 LATENTS = Setting(
     name="latents",
@@ -292,7 +296,7 @@ CONDITION = Setting(
 )
 LIMIT = Setting(
     name="limit",
-    help="Images of each folder, from its sources in turn; 0 for all.",
+    help="Images of each folder, drawn at random by the seed, from its sources and sub-folders in turn; 0 for all.",
     default=24,
     kind=int,
     least=1,

@@ -20,7 +20,8 @@ from torch import Tensor
 from theodolite.derivatives.trainable import metric_products, second_derivatives, second_differences
 from theodolite.errors import InputError
 from theodolite.estimates import Draws, normal_like, permutation_like, signs_like, stream_of
-from theodolite.maps.autoencoders import Autoencoder, mean_of, read_images
+from theodolite.maps.autoencoders import Autoencoder
+from theodolite.maps.outputs import mean_of, read_images
 from theodolite.scores.clouds import checked_cloud, checked_levels
 from theodolite.scores.mixture import ENOUGH_FOR_FI
 

@@ -15,7 +15,8 @@ from theodolite.diffusability import penalties
 from theodolite.diffusability.penalty_table import filled_dimension
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
-from theodolite.maps.autoencoders import Autoencoder, mean_of
+from theodolite.maps.autoencoders import Autoencoder
+from theodolite.maps.outputs import mean_of
 from theodolite.scores.clouds import checked_cloud, checked_levels
 from theodolite.training.reservoir import FEWEST, QUANTITIES, Scoring, curve, distinct, sample
 

@@ -57,7 +57,6 @@ def load_autoencoder(name: str) -> Autoencoder:
         downsampling=1 if is_digits else 4,
         normalisation=Normalisation(latents_mean=stored["latents_mean"], latents_std=stored["latents_std"]),
         source="theodolite.zoo",
-        notes=[AUTOENCODERS[name]],
     )
 
 

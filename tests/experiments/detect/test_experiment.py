@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
 
 from theodolite import detect, read_run, survey
-from theodolite.data.images import ImageFile
-from theodolite.data.sources import spread
 from theodolite.errors import InputError
 from theodolite.experiments.detect.judgement import judgement_of
 
@@ -101,14 +98,6 @@ def test_an_image_that_changed_is_that_images_failure(tiny, folders, tmp_path):
     assert [entry["unit"] for entry in run.info["failed"]] == ["test-photo2_0_0"]
     assert "another image than when this run began" in run.info["failed"][0]["reason"]
     assert len(run.units) == 11
-
-
-def test_limits_take_from_every_source_in_turn():
-    files = [ImageFile(name, name, Path(name), "", (1, 1)) for name in ("a0", "a1", "a2", "b0", "c0", "c1")]
-    keys = [file.file[0] for file in files]
-    assert [file.file for file in spread(files, keys, 4)] == ["a0", "a1", "b0", "c0"]
-    assert spread(files, keys, None) == files
-    assert len(spread(files, keys, 99)) == 6
 
 
 @pytest.mark.parametrize(

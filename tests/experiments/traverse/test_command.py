@@ -64,7 +64,7 @@ def test_corruptions_are_chosen_by_name(invoke, photos, tmp_path):
 
 def test_damaged_images_are_told_on_the_terminal_in_json_and_on_the_page(invoke, photos, tmp_path):
     (photos / "bad.png").write_bytes(b"")
-    words = ("--corruption", "contrast", "--limit", 2, "--size", 16, "--out", tmp_path / "run")
+    words = ("--corruption", "contrast", "--size", 16, "--out", tmp_path / "run")
     result = invoke("traverse", "corruptions", "tiny:make", "--data", photos, *words, "--json")
     found = json.loads(result.stdout)
     assert [one["file"] for one in found["skipped"]] == ["bad.png"]

@@ -135,7 +135,7 @@ class Compare(ImageExperiment):
         from theodolite.data.sources import sourced_images
 
         folder = path_of(self.given["data"], "the image folder")
-        return sourced_images(folder, self.given["group"], self.given["limit"])[0]
+        return sourced_images(folder, self.given["group"], self.given["limit"], seed=self.given["seed"])[0]
 
     def side(self) -> int:
         """Pixels that images are resized to: what both models take."""
@@ -148,7 +148,7 @@ class Compare(ImageExperiment):
 
         if self.is_of_runs:
             return
-        options = {"device": self.given["device"], "dtype": self.given["dtype"]}
+        options = {name: self.given[name] for name in ("device", "dtype", "size")}
         self.models: list[Autoencoder] = [opened_autoencoder(self.given[side], **options) for side in SIDES]
         first, second = self.models
         self.device = first.device
@@ -263,7 +263,7 @@ class Compare(ImageExperiment):
     def _image(self, unit: str, sitting: Sitting) -> Piece:
         import torch
 
-        from theodolite.data.images import picture
+        from theodolite.data.pixels import picture
         from theodolite.diffusability.quality import reconstruction_error
         from theodolite.estimates import Estimate
 

@@ -99,21 +99,24 @@ class Detect(Survey):
 
     def find(self) -> ImageSet:
         """The images of both folders as one set, from their sources in turn; labels are read on the way."""
-        from theodolite.data import find_images, sources_of, spread
+        from theodolite.data import sourced_images, sources_of
+        from theodolite.data.images import readable_images
         from theodolite.data.labels import labels_among, read_labels
-        from theodolite.data.sources import several_sources, sourced_images
+        from theodolite.data.listing import list_images
+        from theodolite.data.sources import several_sources
 
-        group, limit, names = self.given["group"], self.given["limit"], ("reference", "test")
+        group, limit, seed, names = self.given["group"], self.given["limit"], self.given["seed"], ("reference", "test")
         fix = "give other images to judge"
         folders = different_folders(self.given["reference"], self.given["test"], names, fix)
-        reference, sources = sourced_images(folders[0], group, limit, "reference")
-        test = find_images(folders[1], None, "test")
-        crops = sources_of([image.file for image in test.files], group)
+        reference, sources = sourced_images(folders[0], group, limit, "reference", seed)
+        listing = list_images(folders[1], "test")
+        crops = sources_of(listing.files, group)
         several_sources(sources, reference.folder, limit, "or tell sources apart with --group")
-        labels = read_labels(self.given["labels"], test)
-        chosen = spread(test.files, [(labels.get(file.file), crop) for file, crop in zip(test.files, crops)], limit)
-        self.labelled = labels_among(labels, [image.file for image in chosen], self.given["labels"])
-        images, self.roles = in_one([reference, test], {"reference": reference.files, "test": chosen})
+        labels = read_labels(self.given["labels"], listing.files)
+        groups = [(labels.get(file), crop) for file, crop in zip(listing.files, crops)]
+        test = readable_images(listing, limit, seed, groups, [*map(labels.get, listing.files)] if labels else None)
+        self.labelled = labels_among(labels, [image.file for image in test.files], self.given["labels"])
+        images, self.roles = in_one([reference, test], {"reference": reference.files, "test": test.files})
         return images
 
     def side(self) -> int:
@@ -130,7 +133,7 @@ class Detect(Survey):
         from theodolite.maps import Autoencoder
         from theodolite.maps.subject import subject_of
 
-        subject = opened_subject(self.given["model"], **self.loading())
+        subject = opened_subject(self.given["model"], **self.loading(), size=self.given["size"])
         self.noised: NoisedDenoiser | None = None
         if isinstance(subject, Autoencoder):
             refuse_levels(subject, {name: self.given[name] for name in ("sigma", "output", "condition")})
@@ -199,7 +202,7 @@ class Detect(Survey):
         """Every descriptor at one image, noised at every level by the same draw."""
         import torch
 
-        from theodolite.data.images import picture
+        from theodolite.data.pixels import picture
         from theodolite.descriptors.chart import Chart
         from theodolite.detection import pixel_energy
         from theodolite.detection.measuring import denoiser_quantities

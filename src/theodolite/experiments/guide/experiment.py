@@ -172,7 +172,7 @@ class Guide(Experiment):
         """Samples from the common noise, their true local scaling, diversity and quality, and a strip of some."""
         import torch
 
-        from theodolite.data.images import picture, side_by_side
+        from theodolite.data.pixels import picture, side_by_side
         from theodolite.descriptors import local_scaling
         from theodolite.maps import sampler_map
         from theodolite.steering import guide, random_direction

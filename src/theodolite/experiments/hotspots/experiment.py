@@ -77,9 +77,9 @@ class HotspotsExperiment(ImageExperiment):
         """The images of both folders as one set, from their sources in turn."""
         from theodolite.data.sources import several_sources, sourced_images
 
-        limit, group = self.given["limit"], self.given["group"]
+        limit, group, seed = self.given["limit"], self.given["group"], self.given["seed"]
         folders = self._folders()
-        parts = [sourced_images(folder, group, limit, name) for folder, name in zip(folders, ("data", "reference"))]
+        parts = [sourced_images(f, group, limit, name, seed) for f, name in zip(folders, ("data", "reference"))]
         several_sources(parts[-1][1], folders[-1], limit, "--reference or --group")  # thresholds come from them
         sets = [images for images, _ in parts]
         if len(sets) == 1:
@@ -135,7 +135,7 @@ class HotspotsExperiment(ImageExperiment):
         """Maps of one image, and the scalars beside them."""
         import torch
 
-        from theodolite.data.images import picture
+        from theodolite.data.pixels import picture
         from theodolite.descriptors.hotspots import hotspot_maps
 
         image, model = self.picture_of(unit), self.model

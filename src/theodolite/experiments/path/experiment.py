@@ -67,7 +67,7 @@ class Path(Experiment):
         from theodolite.data.latents import read_ends
         from theodolite.data.models import opened_map
 
-        self.model = opened_map(self.given["model"], device=self.given["device"])
+        self.model = opened_map(self.given["model"], device=self.given["device"], size=self.given["size"])
         self.device = self.model.device
         self.ends = read_ends([self.given["first"], self.given["second"]], self.model, self.given["size"])
         self._check()
@@ -101,7 +101,7 @@ class Path(Experiment):
         """One route: its latents and images, and its numbers."""
         import torch
 
-        from theodolite.data.images import picture, side_by_side
+        from theodolite.data.pixels import picture, side_by_side
         from theodolite.estimates import Estimate
         from theodolite.geodesics import decoded_length
 

@@ -159,7 +159,7 @@ class Phases(Experiment):
         if self.known is not None:
             self.source: Family = self.known
             return
-        self.model = opened_map(self.given["source"], device=self.given["device"])
+        self.model = opened_map(self.given["source"], device=self.given["device"], size=self.given["size"])
         self.device = self.model.device
         self.source = PlaneFamily(self.model, *(self.given[name] for name in ("anchor", "embedding", "size", "noise")))
 
@@ -218,7 +218,7 @@ class Phases(Experiment):
         """Samples of every large region from its floor up to its steepest cell, and along every curve."""
         import torch
 
-        from theodolite.data.images import side_by_side
+        from theodolite.data.pixels import side_by_side
 
         seed, pictures = self.given["seed"], dict[str, "Image"]()
         for region, cells in enumerate(pictured):

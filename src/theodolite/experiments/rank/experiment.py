@@ -104,7 +104,7 @@ class Rank(Experiment):
         for model in self.named:
             check_model(model)
         folder = path_of(given["data"], "the image folder")
-        self.images, self.sources = sourced_images(folder, given["group"], given["limit"])
+        self.images, self.sources = sourced_images(folder, given["group"], given["limit"], seed=given["seed"])
         if len(self.sources) < 2:
             raise InputError(f"at least two images expected, got {len(self.sources)}; give more data")
         checked_groups(self.sources)
@@ -114,16 +114,16 @@ class Rank(Experiment):
         from theodolite.data.models import opened_autoencoder
         from theodolite.diffusability.models import Comparison, check_alike, labels_of, latents_of
 
-        device = self.given["device"]
-        self.models: list[Autoencoder] = [opened_autoencoder(model, device=device) for model in self.named]
+        options = {"device": self.given["device"], "size": self.given["size"] or self.images.common_size}
+        self.models: list[Autoencoder] = [opened_autoencoder(model, **options) for model in self.named]
         check_alike(self.models)
         self.device = self.models[0].device
         (first,) = self._read(1)
         for model in self.models:
             model.check_images(first[None])
         self.shape, shapes = tuple(first.shape), [tuple(latents_of(m, first[None]).shape[1:]) for m in self.models]
-        options = {"budget": self.given["budget"], "seed": self.probe_seed()}
-        self.common = Comparison.of(self.models, self.shape, shapes, self.sources, **options)
+        drawing = {"budget": self.given["budget"], "seed": self.probe_seed()}
+        self.common = Comparison.of(self.models, self.shape, shapes, self.sources, **drawing)
         words = [os.fspath(model) if isinstance(model, str | os.PathLike) else model.name for model in self.named]
         labels = labels_of(self.models, words)
         ids = _ids(labels, [model.fingerprint() for model in self.models])
@@ -158,6 +158,7 @@ class Rank(Experiment):
             "folder": str(self.images.folder),
             "files": files,
             "skipped": [asdict(image) for image in self.images.skipped],
+            "notes": [*self.images.notes],
             "shape": list(self.shape),
             "groups": {name: self.sources.count(name) for name in self.common.names},
         }

@@ -135,7 +135,8 @@ class Survey(ImageExperiment):
         from theodolite.data.models import opened_map
         from theodolite.descriptors.together import applicable
 
-        self.subject = opened_map(self.given["model"], self.given["map"], settings=self.given, **self.loading())
+        options = {**self.loading(), "size": self.given["size"] if self.drawn else self.wanted_size()}
+        self.subject = opened_map(self.given["model"], self.given["map"], settings=self.given, **options)
         self.device = self.subject.device
         if self.drawn is None:
             self.model = self.subject.reader()
@@ -201,7 +202,7 @@ class Survey(ImageExperiment):
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """Every descriptor at one point."""
-        from theodolite.data.images import picture
+        from theodolite.data.pixels import picture
         from theodolite.descriptors.chart import Chart
         from theodolite.descriptors.together import measured_at
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from theodolite.data.conditions import SIDES, Prompted, pictures_of, text_of, word_of
-from theodolite.data.images import ImageSet, picture
+from theodolite.data.images import ImageSet
 from theodolite.data.models import opened_map
+from theodolite.data.pixels import picture
 from theodolite.data.plane import CORNERS, Plane, check_anchors
 from theodolite.data.sources import several_sources, sourced_images
 from theodolite.descriptors.together import charts_alike, charts_of_outputs
@@ -52,7 +53,7 @@ class OverPlane(Traverse):
 
     def open(self) -> None:
         """Load the model and read the anchors."""
-        self.model = opened_map(self.given["model"], **self.loading())
+        self.model = opened_map(self.given["model"], size=self.given["size"], **self.loading())
         self.device = self.model.device
         self.plane = Plane(self.model, self.given["anchor"], self.given["size"])
         low, high = -self.given["margin"], 1 + self.given["margin"]
@@ -177,7 +178,7 @@ class OverCorruptions(Traverse, ImageExperiment):
         """Images of several photographs, each in turn; one alone, over which there is no error, is refused."""
         self.given["corruption"] = self.given["corruption"] or [*CORRUPTIONS]
         folder, limit = path_of(self.given["data"], "`data`"), self.given["limit"]
-        images, sources = sourced_images(folder, self.given["group"], limit)
+        images, sources = sourced_images(folder, self.given["group"], limit, seed=self.given["seed"])
         several_sources(sources, folder, limit, "or tell them apart with --group")
         self.sources = dict(zip((image.sample for image in images.files), sources))
         return images

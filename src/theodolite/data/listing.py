@@ -1,0 +1,185 @@
+"""What images a folder, an archive or a data set holds, before any of them is read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath
+
+from theodolite.data import archives, arrays, tables
+from theodolite.data.pixels import suffixes
+from theodolite.data.stored import Contents, Entry, Plain, Skipped, is_shown
+from theodolite.errors import InputError
+
+__all__ = ["Listing", "list_images"]
+
+_LONGEST_NAME = 48
+_TOLD = 4
+"""Suffixes of files that are passed over, which are named."""
+
+_CONTAINERS: dict[str, Callable[[Path], Contents]] = {**archives.READERS, **tables.READERS, **arrays.READERS}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of a folder, an archive or a data set, in the order of their paths.
+
+    Attributes:
+        folder: the folder, or the file that holds them.
+        entries: each with where it is stored.
+        samples: an id of each, unique and safe as a file name.
+        skipped: what looks like an image and cannot be one.
+        notes: what was passed over.
+    """
+
+    folder: Path
+    entries: tuple[Entry, ...]
+    samples: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def files(self) -> list[str]:
+        """Paths inside the data."""
+        return [entry.file for entry in self.entries]
+
+
+def list_images(data: Path, setting: str = "data") -> Listing:
+    """The images below a folder or in one file that holds many: zip, tar, Parquet, Arrow, npz or npy.
+
+    Folders that are links are followed, each real folder once. Hidden files and run folders are passed over. Files
+    that hold many images count where a folder has no image as a file of its own.
+
+    Args:
+        data: the folder or file.
+        setting: whose value it is, for the words of an error.
+
+    Raises:
+        InputError: it is missing, cannot be read, or holds no image.
+    """
+    _check(data, setting)
+    contents = _of_file(data) if data.is_file() else _of_folder(data)
+    named: dict[str, Entry] = {}
+    for entry in sorted(contents.entries, key=lambda entry: entry.name or entry.file):
+        named.setdefault(entry.name or entry.file, entry)
+    if twice := len(contents.entries) - len(named):
+        contents.notes.append(f"{twice} images have the name of another one in their archive, and are left out")
+    if not named:
+        raise _empty(data, contents)
+    notes = [*contents.notes, *_passed_over(contents.passed)]
+    return Listing(data, (*named.values(),), _sample_names([*named]), (*contents.skipped,), (*notes,))
+
+
+def _check(data: Path, setting: str) -> None:
+    if not data.exists():
+        raise InputError(f"image folder expected, got {data}, which does not exist; check the path (--{setting})")
+    if not data.is_dir() and data.suffix.lower() not in _CONTAINERS:
+        raise InputError(
+            f"image folder expected, got the file {data}; give the folder that holds it, or a file of many images: "
+            f"{', '.join(_CONTAINERS)}"
+        )
+    if not os.access(data, os.R_OK | os.X_OK if data.is_dir() else os.R_OK):
+        raise InputError(f"cannot read {data}: permission denied; give a folder you may read")
+
+
+def _empty(data: Path, contents: Contents) -> InputError:
+    if contents.skipped:
+        first, count = contents.skipped[0], len(contents.skipped)
+        told = f"{first.file}: {first.reason}" if first.file else first.reason
+        return InputError(f"none of the {count} images in {data} can be read; the first is {told}")
+    passed = "".join(f"; {note}" for note in _passed_over(contents.passed))
+    return InputError(f"{data} holds no image; files that Pillow reads expected, or {', '.join(_CONTAINERS)}{passed}")
+
+
+def _passed_over(names: list[str]) -> list[str]:
+    if not names:
+        return []
+    kinds = Counter(PurePosixPath(name).suffix.lower() or "without suffix" for name in names)
+    counts = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
+    told = ", ".join(f"{count} {suffix}" for suffix, count in counts[:_TOLD])
+    more = f" and {len(counts) - _TOLD} other kinds" if len(counts) > _TOLD else ""
+    return [f"passed over {len(names)} files that are no images by their suffix: {told}{more}"]
+
+
+def _of_file(path: Path) -> Contents:
+    try:
+        return _CONTAINERS[path.suffix.lower()](path)
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())
+        return Contents(skipped=[Skipped("", reason)])
+
+
+def _of_folder(folder: Path) -> Contents:
+    contents, containers = Contents(), list[Path]()
+    for path in _walk(folder, contents):
+        name = path.name.lower()
+        if name.endswith(suffixes()):
+            if path.is_file():
+                inside = path.relative_to(folder).as_posix()
+                contents.entries.append(Entry(_printable(inside), Plain(path), inside))
+            else:  # a fifo would hang for ever, a link may lead nowhere
+                contents.skipped.append(Skipped(_printable(path.relative_to(folder).as_posix()), "not a regular file"))
+        elif path.suffix.lower() in _CONTAINERS and path.is_file():
+            containers.append(path)
+        else:
+            contents.passed.append(_printable(path.relative_to(folder).as_posix()))
+    labelled = [(path, _printable(path.relative_to(folder).as_posix())) for path in sorted(containers)]
+    if contents.entries:  # an archive beside images is mostly a copy of them
+        contents.passed += [name for _, name in labelled]
+    else:
+        contents.take(_of_file(path).inside(name) for path, name in labelled)
+    return contents
+
+
+def _walk(folder: Path, contents: Contents) -> Iterator[Path]:
+    """Files below a folder; through links to folders too, each real folder once."""
+    seen = {_identity(folder)}
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        here, further = Path(parent), list[str]()
+        for name in sorted(folders, key=lambda name: ((here / name).is_symlink(), name)):
+            path = here / name
+            if not is_shown(name) or (path / "run.json").exists():
+                continue
+            if _identity(path) in seen:
+                label = _printable(path.relative_to(folder).as_posix())
+                contents.notes.append(f"{label} leads to a folder that is read already, and is left out")
+                continue
+            seen.add(_identity(path))
+            further.append(name)
+        folders[:] = further
+        yield from (here / name for name in files if is_shown(name))
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _printable(name: str) -> str:
+    """A path, printable whatever bytes the file system holds."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _sample_names(files: list[str]) -> tuple[str, ...]:
+    """One id a path, which depends on all paths alone; where two would coincide both carry a hash of their path."""
+    plain = [_slug(PurePosixPath(file)) for file in files]
+    taken = Counter(name.casefold() for name in plain)
+    return tuple(
+        name if taken[name.casefold()] == 1 and len(name) <= _LONGEST_NAME else _hashed(name, file)
+        for name, file in zip(plain, files)
+    )
+
+
+def _slug(path: PurePath) -> str:
+    """The path as one word of letters, digits, ``-`` and ``_``, in any script."""
+    name = unicodedata.normalize("NFC", path.with_suffix("").as_posix())
+    return re.sub(r"[^\w-]+", "-", name).strip("-") or "image"
+
+
+def _hashed(name: str, file: str) -> str:
+    return f"{name[: _LONGEST_NAME - 9]}-{hashlib.sha256(os.fsencode(file)).hexdigest()[:8]}"
