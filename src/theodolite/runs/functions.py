@@ -39,7 +39,7 @@ def function_of(kind: str) -> Callable[..., Run]:
 
         given = signature.bind(*args, **kwargs).arguments
         arguments = [given.pop(argument.name) for argument in experiment.arguments]
-        out, progress = given.pop("out"), given.pop("progress", None)
+        out, progress = given.pop("out", None), given.pop("progress", None)
         return conduct(experiment, arguments, out, progress=progress, **given)
 
     run.__name__ = run.__qualname__ = kind
@@ -55,8 +55,10 @@ def _signature(experiment: type[Experiment]) -> inspect.Signature:
 
     required = [setting for setting in experiment.settings if setting.required]
     others = [setting for setting in experiment.settings if not setting.required]
-    names = [*(argument.name for argument in experiment.arguments), *(setting.name for setting in required), "out"]
-    parameters = [parameter(name) for name in names]
+    names = [*(setting.name for setting in required), "out"]
+    optional = any(setting.instead for setting in required)  # what stands in its place is given by name
+    parameters = [parameter(argument.name) for argument in experiment.arguments]
+    parameters += [parameter(name, **({"default": None} if optional else {})) for name in names]
     parameters += [parameter(setting.name, by_name=True, default=setting.default) for setting in others]
     return inspect.Signature([*parameters, parameter("progress", by_name=True, default=None)])
 

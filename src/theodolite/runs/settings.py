@@ -75,6 +75,7 @@ class Setting:
         each: entries that belong together: a list of so many numbers each.
         different: a list that is not empty and whose entries differ, numbers in six digits.
         required: it has no default.
+        instead: of a required one, another setting that may stand in its place: one of both is given.
         zero_means_none: 0 on the command line, or in Python, stands for None, e.g. for "no limit".
         metavar: what help calls the value.
         role: ``measures`` where another value gives other numbers; ``judges`` where it only decides what follows from
@@ -95,6 +96,7 @@ class Setting:
     each: int = 1
     different: bool = False
     required: bool = False
+    instead: str = ""
     zero_means_none: bool = False
     metavar: str | None = None
     role: Role = "measures"
@@ -119,7 +121,7 @@ class Setting:
             value = self._list(value)
         else:
             value = self._single(value)
-        if value is None and self.required:
+        if value is None and self.required and not self.instead:
             raise InputError(f"`{self.name}` expected, got none: {self.help}")
         return value if self.check is None or value is None else self.check(value)
 
@@ -217,7 +219,14 @@ def checked_settings(settings: Sequence[Setting], given: Mapping[str, Any], of: 
     for name in given:
         if name not in known:
             raise InputError(f"unknown setting {name!r} of {of}{closest(name, known)}; known are {', '.join(known)}")
-    return {setting.name: setting.checked(given.get(setting.name, setting.default)) for setting in settings}
+    checked = {setting.name: setting.checked(given.get(setting.name, setting.default)) for setting in settings}
+    for setting in (setting for setting in settings if setting.instead):
+        present = [name for name in (setting.name, setting.instead) if checked[name] is not None]
+        if len(present) != 1:
+            raise InputError(
+                f"`{setting.name}` or `{setting.instead}` expected, got {'both' if present else 'neither'}: {setting.help}"
+            )
+    return checked
 
 
 def closest(name: Any, known: Sequence[str]) -> str:

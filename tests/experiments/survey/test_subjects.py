@@ -18,7 +18,7 @@ class TestSurvey:
     def test_a_generator_at_drawn_latents(self, tmp_path):
         net = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 8)).double().eval()
         generator = LatentMap(net, (4,), name="net")
-        run = theodolite.survey(generator, tmp_path / "run", latents="seed:2..4", **self.LIGHT)
+        run = theodolite.survey(generator, out=tmp_path / "run", latents="seed:2..4", **self.LIGHT)
         assert run.units == ["seed-2", "seed-3", "seed-4"]
         draw = torch.randn(4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
         expected = theodolite.local_rank(generator, draw[None]).value.item()
@@ -34,21 +34,21 @@ class TestSurvey:
         latents = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
         save_file({"z": latents}, tmp_path / "some z.safetensors")
         run = theodolite.survey(
-            "zoo:digits", tmp_path / "run", latents=str(tmp_path / "some z.safetensors"), limit=2, **self.LIGHT
+            "zoo:digits", out=tmp_path / "run", latents=str(tmp_path / "some z.safetensors"), limit=2, **self.LIGHT
         )
         assert run.units == ["some_z-0", "some_z-1"]
         assert torch.equal(run.arrays("some_z-1")["latent"], latents[1])
         save_file({"z": latents + 1}, tmp_path / "some z.safetensors")
         with pytest.raises(InputError):
             theodolite.survey(
-                "zoo:digits", tmp_path / "run", latents=str(tmp_path / "some z.safetensors"), limit=2, **self.LIGHT
+                "zoo:digits", out=tmp_path / "run", latents=str(tmp_path / "some z.safetensors"), limit=2, **self.LIGHT
             )
 
     def test_the_encoder_of_an_autoencoder(self, tmp_path):
         from PIL import Image
 
         Image.new("L", (8, 8), 90).save(tmp_path / "grey.png")
-        run = theodolite.survey("zoo:digits", tmp_path / "run", data=tmp_path, map="encoder", size=8, **self.LIGHT)
+        run = theodolite.survey("zoo:digits", out=tmp_path / "run", data=tmp_path, map="encoder", size=8, **self.LIGHT)
         assert run.info["latent_shape"] == [1, 8, 8]
         assert run.rows(quantity="local_rank")[0]["map"] == "encoder"
 
@@ -64,12 +64,12 @@ class TestSurvey:
     )
     def test_what_cannot_be_measured_is_told_before(self, tmp_path, options, message):
         with pytest.raises(InputError, match=message):
-            theodolite.survey("zoo:digits", tmp_path / "run", **options, **self.LIGHT)
+            theodolite.survey("zoo:digits", out=tmp_path / "run", **options, **self.LIGHT)
         assert not (tmp_path / "run").exists()
 
     def test_a_sampler_of_the_zoo_at_noise(self, tmp_path):
         run = theodolite.survey(
-            "zoo:coloured-pixels", tmp_path / "run", latents="seed:0", steps=2, condition="3-red", **self.LIGHT
+            "zoo:coloured-pixels", out=tmp_path / "run", latents="seed:0", steps=2, condition="3-red", **self.LIGHT
         )
         (row,) = run.rows(quantity="local_rank")
         assert row["map"] == "sampler"

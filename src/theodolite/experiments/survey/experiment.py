@@ -100,7 +100,7 @@ class Survey(ImageExperiment):
     summary = SUMMARIES["survey"]
     arguments = (MODEL,)
     settings: ClassVar[Sequence[Setting]] = (
-        replace(DATA, required=False),
+        replace(DATA, instead="latents"),
         LATENTS,
         MAP,
         SIGMA,
@@ -231,21 +231,9 @@ class Survey(ImageExperiment):
 
 
 def _latents_of(given: Mapping[str, Any]) -> LatentSet | None:
-    """The latents that are given instead of images.
-
-    Raises:
-        InputError: both are given, or neither.
-    """
     from theodolite.data.latents import find_latents
 
-    latents = given.get("latents")
-    if latents is None:
-        if given.get("data") is None and given.get("test") is None:
-            raise InputError("`data` or `latents` expected, got neither: a folder of images, or e.g. seed:0..63")
-        return None
-    if given.get("data") is not None:
-        raise InputError("`data` or `latents` expected, got both; leave one out")
-    return find_latents(latents, given["limit"])
+    return find_latents(given["latents"], given["limit"]) if given.get("latents") is not None else None
 
 
 def _effort(budget: str, rtol: float | None) -> Effort:
