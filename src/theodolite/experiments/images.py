@@ -49,7 +49,7 @@ class ImageExperiment(Experiment):
         from theodolite.data.images import find_images
 
         return find_images(
-            path_of(self.given["data"], "the image folder"), self.given["limit"], seed=self.given["seed"]
+            path_of(self.given["data"], "the image folder"), self.given["limit"], seed=self.given.get("seed") or 0
         )
 
     def side(self) -> int | None:
