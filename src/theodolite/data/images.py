@@ -126,6 +126,19 @@ def find_images(data: Path, limit: int | None = None, setting: str = "data", see
     return readable_images(listing, limit, seed, sources_of(listing.files))
 
 
+def sourced_images(
+    data: Path, pattern: str | None, limit: int | None, setting: str = "data", seed: int = 0
+) -> tuple[ImageSet, list[str]]:
+    """At most `limit` images that a setting names, drawn from their sources in turn, and the source of each.
+
+    Raises:
+        InputError: as for `find_images` and `sources_of`.
+    """
+    listing = list_images(data, setting)
+    images = readable_images(listing, limit, seed, sources_of(listing.files, pattern))
+    return images, sources_of([image.file for image in images.files], pattern)
+
+
 def readable_images(
     listing: Listing,
     limit: int | None,

@@ -5,14 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from theodolite.errors import InputError
 
-__all__ = ["DEFAULT", "several_sources", "sourced_images", "sources_of"]
-
-if TYPE_CHECKING:
-    from theodolite.data.images import ImageSet
+__all__ = ["DEFAULT", "several_sources", "sources_of"]
 
 DEFAULT = r"^(.+?)(?:[_-]\d+){2,}$"
 """The part of a file's name before its crop coordinates: two or more whole numbers at its end."""
@@ -43,22 +39,6 @@ def sources_of(files: Sequence[str], pattern: str | None = None) -> list[str]:
             f"`group` expected to be a regular expression, got {pattern!r} ({error}); e.g. --group '^[a-z]+'"
         ) from error
     return [_source(PurePosixPath(file), expression, pattern) for file in files]
-
-
-def sourced_images(
-    data: Path, pattern: str | None, limit: int | None, setting: str = "data", seed: int = 0
-) -> tuple[ImageSet, list[str]]:
-    """At most `limit` images that a setting names, drawn from their sources in turn, and the source of each.
-
-    Raises:
-        InputError: as for `find_images` and `sources_of`.
-    """
-    from theodolite.data.images import readable_images  # which imports this file
-    from theodolite.data.listing import list_images
-
-    listing = list_images(data, setting)
-    images = readable_images(listing, limit, seed, sources_of(listing.files, pattern))
-    return images, sources_of([image.file for image in images.files], pattern)
 
 
 def several_sources(sources: Sequence[str], folder: Path, limit: int | None, fix: str) -> None:

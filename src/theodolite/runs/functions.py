@@ -56,9 +56,10 @@ def _signature(experiment: type[Experiment]) -> inspect.Signature:
     required = [setting for setting in experiment.settings if setting.required]
     others = [setting for setting in experiment.settings if not setting.required]
     names = [*(setting.name for setting in required), "out"]
-    optional = any(setting.instead for setting in required)  # what stands in its place is given by name
+    # What stands in the place of a required setting is given by name, and so must be what comes after it.
+    default = None if any(setting.instead for setting in required) else inspect.Parameter.empty
     parameters = [parameter(argument.name) for argument in experiment.arguments]
-    parameters += [parameter(name, **({"default": None} if optional else {})) for name in names]
+    parameters += [parameter(name, default=default) for name in names]
     parameters += [parameter(setting.name, by_name=True, default=setting.default) for setting in others]
     return inspect.Signature([*parameters, parameter("progress", by_name=True, default=None)])
 

@@ -223,9 +223,8 @@ def checked_settings(settings: Sequence[Setting], given: Mapping[str, Any], of: 
     for setting in (setting for setting in settings if setting.instead):
         present = [name for name in (setting.name, setting.instead) if checked[name] is not None]
         if len(present) != 1:
-            raise InputError(
-                f"`{setting.name}` or `{setting.instead}` expected, got {'both' if present else 'neither'}: {setting.help}"
-            )
+            number = "both" if present else "neither"
+            raise InputError(f"`{setting.name}` or `{setting.instead}` expected, got {number}: {setting.help}")
     return checked
 
 

@@ -332,7 +332,9 @@ def test_images_of_several_sizes_are_refused_unless_they_are_resized(tiny, photo
 
 def test_empty_paths_are_refused(photos, tmp_path):
     for data, out in (("", tmp_path / "run"), (photos, ""), (None, tmp_path / "run"), (photos, None)):
-        with pytest.raises(InputError, match=r"folder expected to be a path, got|`data` expected, got none"):
+        with pytest.raises(
+            InputError, match=r"folder expected to be a path, got|`data` or `latents` expected, got neither"
+        ):
             survey("tiny:make", data, out)
     with pytest.raises(InputError, match="run folder expected to be a path, got an empty one"):
         read_run("")

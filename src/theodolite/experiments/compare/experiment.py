@@ -132,7 +132,7 @@ class Compare(ImageExperiment):
 
     def find(self) -> ImageSet:
         """The images, from their sources in turn."""
-        from theodolite.data.sources import sourced_images
+        from theodolite.data.images import sourced_images
 
         folder = path_of(self.given["data"], "the image folder")
         return sourced_images(folder, self.given["group"], self.given["limit"], seed=self.given["seed"])[0]

@@ -75,7 +75,8 @@ class HotspotsExperiment(ImageExperiment):
 
     def find(self) -> ImageSet:
         """The images of both folders as one set, from their sources in turn."""
-        from theodolite.data.sources import several_sources, sourced_images
+        from theodolite.data.images import sourced_images
+        from theodolite.data.sources import several_sources
 
         limit, group, seed = self.given["limit"], self.given["group"], self.given["seed"]
         folders = self._folders()

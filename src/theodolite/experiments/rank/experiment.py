@@ -93,8 +93,8 @@ class Rank(Experiment):
         return {"models": models, "data": str(bundled_images()), "group": "^[a-z]+"}
 
     def __init__(self, given: Mapping[str, Any]) -> None:
+        from theodolite.data.images import sourced_images
         from theodolite.data.models import check_model
-        from theodolite.data.sources import sourced_images
         from theodolite.diffusability.cross_fitting import checked_groups
 
         super().__init__(given)

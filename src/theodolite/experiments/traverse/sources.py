@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from theodolite.data.conditions import SIDES, Prompted, pictures_of, text_of, word_of
-from theodolite.data.images import ImageSet
+from theodolite.data.images import ImageSet, sourced_images
 from theodolite.data.models import opened_map
 from theodolite.data.pixels import picture
 from theodolite.data.plane import CORNERS, Plane, check_anchors
-from theodolite.data.sources import several_sources, sourced_images
+from theodolite.data.sources import several_sources
 from theodolite.descriptors.together import charts_alike, charts_of_outputs
 from theodolite.detection import CORRUPTIONS, SEVERITIES, corrupt, pixel_energy, reconstruction_error, score_norm
 from theodolite.detection.evaluation import paired_auroc
