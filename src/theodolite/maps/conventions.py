@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.maps.channels import Channel, Predicts, Preserving, Time, channel_of
-
-if TYPE_CHECKING:
-    from theodolite.maps.denoiser import Denoiser
 
 __all__ = ["Reading", "confirmed", "readings"]
 
@@ -74,13 +71,13 @@ class Reading:
         return f"{words}, schedule='flow'" if self.is_flow else words
 
 
-def confirmed(denoiser: Denoiser, points: Tensor, *, seed: int = 0) -> Denoiser:
+def confirmed(denoiser: Any, points: Tensor, *, seed: int = 0) -> Any:
     """A denoiser whose convention has been held against data: eight points at four noise levels.
 
     Every convention that its schedule allows is tried on the same noisy points; about a hundred rows of the network.
 
     Args:
-        denoiser: as it was declared.
+        denoiser: a `theodolite.Denoiser` as it was declared.
         points: of the data, clean, `(n, *shape)`; latents for a latent model. The first eight are used.
         seed: of the noise.
 
@@ -109,7 +106,7 @@ def confirmed(denoiser: Denoiser, points: Tensor, *, seed: int = 0) -> Denoiser:
 
 
 @torch.no_grad()
-def readings(denoiser: Denoiser, points: Tensor, *, seed: int = 0) -> list[Reading]:
+def readings(denoiser: Any, points: Tensor, *, seed: int = 0) -> list[Reading]:
     """What comes of every convention that a network's schedule allows, on noised points; see `confirmed`."""
     deviation = float((points - points.mean(0)).std()) if len(points) > 1 else float(points.std())
     levels = [level * deviation for level in _LEVELS]
@@ -130,7 +127,7 @@ def readings(denoiser: Denoiser, points: Tensor, *, seed: int = 0) -> list[Readi
     return found
 
 
-def _given(denoiser: Denoiser) -> Iterator[tuple[Any, Time, bool]]:
+def _given(denoiser: Any) -> Iterator[tuple[Any, Time, bool]]:
     """Schedules with the times that a network can be told of them; the declared one first."""
     schedule, declared = denoiser.schedule, denoiser.channel.time
     is_flow = type(denoiser.channel).__name__ == "Flow"
@@ -143,7 +140,7 @@ def _given(denoiser: Denoiser) -> Iterator[tuple[Any, Time, bool]]:
 
 
 def _readings(
-    denoiser: Denoiser,
+    denoiser: Any,
     given: tuple[Any, Time, bool],
     points: Tensor,
     sigmas: list[float],
