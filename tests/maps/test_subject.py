@@ -132,7 +132,7 @@ class TestDenoiser:
             subject_of(self.MODEL, "denoiser")
         with pytest.raises(InputError, match="--sigma belongs to a diffusion model"):
             subject_of(CODER, sigma=0.5)
-        with pytest.raises(InputError, match="normal has no decoder: it has denoiser and sampler"):
+        with pytest.raises(InputError, match="normal has no decoder: it has sampler and denoiser"):
             subject_of(self.MODEL, "decoder")
         with pytest.raises(InputError, match="measured at images: give --data"):
             subject_of(self.MODEL, sigma=0.5).draw(0, (1, 4, 4))

@@ -15,7 +15,7 @@ from theodolite.maps.denoisers import denoiser_map
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.samplers import sampler_map
 
-__all__ = ["KINDS", "STEPS", "Subject", "subject_of"]
+__all__ = ["KINDS", "STEPS", "Subject", "maps_of", "subject_of"]
 
 KINDS = ("decoder", "encoder", "generator", "denoiser", "sampler")
 """The maps that a model may have, by the name that users give them."""
@@ -199,25 +199,37 @@ def subject_of(
         return _of_denoiser(model, kind or ("sampler" if sigma is None else "denoiser"), given)
     for name in (name for name, value in given.items() if value is not None):
         raise InputError(f"--{name} belongs to a diffusion model, got it with {model!r}; leave it out")
-    if isinstance(model, Autoencoder):
-        known = {"decoder": model.decoder, "encoder": model.encoder}
-    elif isinstance(model, LatentMap):
-        known = {"generator": model}
-    else:
-        raise InputError(
-            f"an autoencoder, a generator or a denoiser expected, got {type(model).__name__}; see "
-            "theodolite.Autoencoder, theodolite.LatentMap and theodolite.Denoiser"
-        )
-    chosen = kind or next(iter(known))
+    known, name = maps_of(model), str(model.name)
+    chosen = kind or known[0]
     if chosen not in known:
-        raise _has_no(model.name, chosen, list(known))
-    return Subject(chosen, known[chosen], model.name, model if isinstance(model, Autoencoder) else None)
+        raise _has_no(name, chosen, known)
+    if isinstance(model, LatentMap):
+        return Subject(chosen, model, name)
+    return Subject(chosen, model.encoder if chosen == "encoder" else model.decoder, name, model)
+
+
+def maps_of(model: Any) -> list[str]:
+    """The maps of a model, of `KINDS`; the first is measured where none is asked for.
+
+    Raises:
+        InputError: it is no model that verbs can measure.
+    """
+    for known, maps in (
+        (Autoencoder, ["decoder", "encoder"]),
+        (LatentMap, ["generator"]),
+        (Denoiser, ["sampler", "denoiser"]),
+    ):
+        if isinstance(model, known):
+            return maps
+    raise InputError(
+        f"an autoencoder, a generator or a denoiser expected, got {type(model).__name__}; see "
+        "theodolite.Autoencoder, theodolite.LatentMap and theodolite.Denoiser"
+    )
 
 
 def _of_denoiser(model: Denoiser, kind: str, given: dict[str, Any]) -> Subject:
-    own = {"denoiser": "sigma", "sampler": "steps"}
-    if kind not in own:
-        raise _has_no(model.name, kind, list(own))
+    if kind not in maps_of(model):
+        raise _has_no(model.name, kind, maps_of(model))
     other = "steps" if kind == "denoiser" else "sigma"
     if given[other] is not None:
         raise InputError(f"--{other} does not belong to a {kind}; leave it out, or give another --map")

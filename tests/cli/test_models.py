@@ -1,0 +1,49 @@
+"""`theodolite models`: what a model would be opened as."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from theodolite.cli.main import main
+
+CODE = """
+from torch import nn
+
+def generator():
+    return nn.Sequential(nn.Linear(3, 5), nn.Tanh())
+"""
+
+
+def run(*words):
+    return CliRunner().invoke(main, ["models", *words])
+
+
+def test_what_ships():
+    told = json.loads(run("--json").output)
+    assert {"zoo:digits", "zoo:coloured-latent", "zoo:ising"} <= set(told)
+    assert "zoo:digits" in run().output
+
+
+@pytest.mark.parametrize(
+    ("spec", "maps", "shape"),
+    [
+        ("zoo:digits", "decoder, encoder", [8]),
+        ("zoo:coloured-pixels", "sampler, denoiser", [3, 16, 16]),
+        ("tiny_models:generator", "generator", [3]),
+    ],
+)
+def test_a_model_says_its_maps_and_shapes(tmp_path, monkeypatch, spec, maps, shape):
+    (tmp_path / "tiny_models.py").write_text(CODE)
+    monkeypatch.chdir(tmp_path)
+    told = json.loads(run(spec, "--json").output)
+    assert (told["maps"], told["latent_shape"]) == (maps, shape)
+    assert maps in run(spec).output
+
+
+def test_what_is_no_model_is_one_line():
+    result = run("nosuch")
+    assert result.exit_code == 2
+    assert "no model 'nosuch'" in result.output
