@@ -163,3 +163,20 @@ def test_the_probability_of_an_order_has_one_degree_of_freedom_less_than_groups(
     first, second = resamples.weights @ torch.tensor([0.0, 1.0]).double(), resamples.weights @ torch.ones(2).double()
     t = 0.5 / float(resamples.stderr(second - first))
     assert resamples.below(first, second) == pytest.approx(0.5 + math.atan(t) / math.pi, abs=1e-9)
+
+
+def test_a_few_large_groups_count_as_few():
+    even, uneven = Resamples(12, 50, 0), Resamples([0] * 40 + [1] * 40 + [*range(2, 12)], 50, 0)
+    assert even.effective == 12
+    assert uneven.effective == pytest.approx(90**2 / (2 * 40**2 + 10))
+    assert even.estimate(even.mean(torch.arange(12.0))).status == "ok"
+    assert uneven.estimate(uneven.mean(torch.arange(90.0))).status == "few-samples"
+    assert uneven.percentiles(uneven.mean(torch.arange(90.0))).status == "few-samples"
+
+
+def test_the_interval_of_a_skewed_statistic_reaches_farther_on_the_side_of_its_tail():
+    values = torch.randn(40, generator=torch.Generator().manual_seed(0)).double().mul(1.5).exp()
+    draws = Resamples(40, 2000, 0)
+    mean, mirrored = draws.estimate(draws.mean(values)), draws.estimate(draws.mean(-values))
+    assert float(mean.high - mean.value) > 1.2 * float(mean.value - mean.low)
+    torch.testing.assert_close(mirrored.low, -mean.high)

@@ -62,7 +62,7 @@ def test_how_far_the_first_reward_is_ahead_is_paired(found):
 
 def test_means_carry_the_worst_status_of_their_samples(found):
     flat = LatentMap(lambda z: torch.stack([z[:, 0].exp(), z[:, 1] * (z[:, 0] > 0.5)], 1), (2,))
-    noise = torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise = torch.randn(12, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     options = {"steps": LEVELS, "norm": "raw", "shape": (2,)}
     half = sweep(standard, flat, {"scaling": uphill}, [0.1], noise, Judge(lambda x: x), **options)
     assert half.estimates["scaling", 0.1, "local_scaling_change"].status == "rank-deficient"

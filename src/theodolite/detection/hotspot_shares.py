@@ -92,7 +92,7 @@ def hotspots(
         seed: of the draws.
 
     Returns:
-        `Hotspots`. `value ± 1.96 stderr` is Student's 95 % interval over groups. Maps are taken as they are: what
+        `Hotspots` with 95 % intervals over groups (`Resamples.estimate`). Maps are taken as they are: what
         another subspace or other neighbours would give is not in the errors. No model passes. Status ``undefined``
         where nothing bends, ``undetermined`` where a single group, or what never happened, tells no error.
 
@@ -124,7 +124,7 @@ def hotspots(
     return Hotspots(
         mask.reshape(curvature.shape),
         (mask & (images.detail <= limits[0, 1])).reshape(curvature.shape),
-        {name: _estimate(limits[:, [column]], draws[1]) for column, name in enumerate(("curvature", "detail"))},
+        {name: _limit(limits[:, [column]], draws[1]) for column, name in enumerate(("curvature", "detail"))},
         {name: _share(*pair, known_pairs.get(name, pair)[0], fewest) for name, pair in pairs.items()},
         {name: _estimate(columns[name], draws[1]) for name in _OF_AN_IMAGE if name in columns},
     )
@@ -233,8 +233,19 @@ def _share(value: Tensor, null: Tensor, usual: Tensor, draws: Resamples) -> Esti
 def _estimate(replicates: Tensor, draws: Resamples) -> Estimate:
     """The first of the replicates `(1 + B, n)`, with their spread."""
     share = draws.estimate(replicates)
-    share = replace(share, stderr=share.stderr * (share.stderr > _ROUNDING))
+    varies = share.stderr > _ROUNDING
+    ends = (share.low.where(varies, share.value), share.high.where(varies, share.value))
+    share = replace(share, stderr=share.stderr * varies, ends=ends)
     return flagged(share, replicates[0].isnan(), "undefined", _NONE)
+
+
+def _limit(replicates: Tensor, draws: Resamples) -> Estimate:
+    """A threshold, whose logarithm scatters evenly where images differ by factors; of zeros it is as any number."""
+    if not bool((replicates > 0).all()):
+        return _estimate(replicates, draws)
+    of_log = _estimate(replicates.log(), draws)
+    value, low, high = replicates[0], of_log.low.exp(), of_log.high.exp()
+    return replace(of_log, value=value, stderr=torch.maximum(high - value, value - low) / 1.96, ends=(low, high))
 
 
 def _check(images: _Images, known: _Images, paired: bool, level: float) -> None:

@@ -50,6 +50,10 @@ STATUS_TABLE = (
         "it rests on trained networks; the standard error holds how they differ, not what they have in common",
     ),
     Status(
+        "few-samples",
+        "fewer independent samples than an interval for any law needs; it holds if they scatter as normal ones do",
+    ),
+    Status(
         "undetermined",
         "the quantity is not defined well enough here to be a number; do not rank by it",
         is_number=False,
