@@ -120,6 +120,9 @@ def test_errors_of_scores_leave_p_values_open():
     reference, score = Estimate.of(torch.arange(1.0, 10.0), 0.5), Estimate.of(torch.tensor([5.5]), 0.0)
     p = p_estimate(score, reference)
     assert p.value.tolist() == [(1 + 4) / 10]
-    assert (p.low.tolist(), p.high.tolist()) == ([(1 + 4) / 10], [(1 + 5) / 10])  # 5 + 0.98 reaches 5.5, 6 - 0.98 not
+    assert (p.low.tolist(), p.high.tolist()) == (
+        [(1 + 3) / 10],
+        [(1 + 5) / 10],
+    )  # 6 - 0.98 is below 5.5, 5 + 0.98 above
     exact = p_estimate(score, Estimate.of(torch.arange(1.0, 10.0)))
     assert float(exact.stderr) == 0

@@ -31,7 +31,7 @@ def test_one_latent_that_carries_all_leaves_no_freedom():
     plain = student_mean(draws.T)[1]
     assert mean.freedom.item() == pytest.approx(2, abs=0.05)
     ratio = student_quantile(mean.freedom.item()) / student_quantile(299)
-    assert (mean.stderr / plain).item() == pytest.approx(ratio)
+    assert (mean.stderr / plain).item() >= ratio
     assert ratio > 2
 
 
@@ -39,7 +39,8 @@ def test_long_tails_are_centred():
     draws = normal(2000, 60).exp()
     truth = torch.tensor(0.5, dtype=D).exp()
     plain, centred = (mean_over_latents(draws, skewed=skewed) for skewed in (False, True))
-    z = [((mean.value - truth) / mean.stderr).mean().abs() for mean in (plain, centred)]
+    stderr = student_mean(draws.T)[1]  # not widened, so that the centring alone is seen
+    z = [((mean.value - truth) / stderr).mean().abs() for mean in (plain, centred)]
     assert z[1] < 0.5 * z[0]
 
 
@@ -76,12 +77,13 @@ def test_the_end_on_the_side_of_the_tail_is_where_halls_transformation_is_studen
 
 
 def test_the_mean_of_few_exponential_samples_is_held_where_students_interval_is_too_short():
-    """Of 1,000 means of 12; 0.93 less two standard deviations of a count is 914."""
-    draws = torch.rand(1000, 12, generator=torch.Generator().manual_seed(0), dtype=D).log().neg()
+    """Of 300 means of 12; 0.95 less three standard deviations of a count is 274."""
+    draws = torch.rand(300, 12, generator=torch.Generator().manual_seed(0), dtype=D).log().neg()
     found = [mean_estimate(row) for row in draws]
     held = sum(float(one.low) <= 1 <= float(one.high) for one in found)
     plain = sum(abs(one.item() - 1) <= 1.96 * float(one.stderr) for one in found)
-    assert plain < 914 <= held
+    assert held >= 274
+    assert plain < held - 6
     assert {one.status for one in found} == {"ok"}
 
 

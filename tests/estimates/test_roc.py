@@ -86,3 +86,9 @@ def test_shares_hold(truth, n):
         low, high = share_estimate(draws.mean(hits)[:, None], draws).interval()
         held += bool(low <= truth <= high)
     assert held / 300 >= 0.92
+
+
+def test_a_share_nearer_to_one_than_half_a_group_rests_on_few():
+    draws = Resamples(20, 200, 0)
+    near, far = (draws.mean(torch.full((20,), 1.0).index_fill(0, torch.tensor([3]), low)) for low in (0.9, 0.1))
+    assert share_estimate(torch.stack([near, far], 1), draws).statuses == ("few-samples", "ok")

@@ -17,6 +17,7 @@ from theodolite.estimates.roc import rate_at_few_alarms
 
 __all__ = ["DetectionTable", "Scores", "evaluate", "paired_auroc"]
 
+_ROUNDING = 1e-12
 _NO_SPREAD = "neither AUROC differs in any resample, so that these tell no error of their difference"
 
 Scores = Mapping[str, Any] | Sequence[float] | Tensor | Estimate
@@ -70,7 +71,7 @@ class DetectionTable:
         """
         both = self.replicates[[self._place(first), self._place(second)]]
         difference = self.resamples.estimate(both[0] - both[1], "paired bootstrap")
-        if bool((both == both[:, :1]).all()):
+        if float((both - both[:, :1]).abs().amax()) < _ROUNDING:
             return replace(difference, statuses=("undetermined",), message=_NO_SPREAD)
         return difference
 

@@ -142,9 +142,12 @@ def _departure(descriptors: Mapping[str, Estimate], reference: Tensor, groups: S
                 for name, each in descriptors.items()
             }
             moved.append(departure(again, reference, groups) - value)
-    widening = student_quantile(_MOVES) / 1.96
-    stderr = torch.stack(moved).square().mean(0).sqrt() * widening if moved else torch.zeros_like(value)
-    return Estimate.of(value, stderr, n=len(descriptors))
+    if not moved:
+        return Estimate.of(value, n=len(descriptors))
+    stderr = torch.stack(moved).square().mean(0).sqrt() * (student_quantile(_MOVES) / 1.96)
+    # an extreme that no move brought back is not known exactly for that: it has the least error of the others
+    least = stderr[stderr > 0].amin() if bool((stderr > 0).any()) else 0.0
+    return Estimate.of(value, stderr.clamp_min(float(least)), n=len(descriptors))
 
 
 def _usable(scores: Mapping[str, Estimate]) -> tuple[dict[str, Estimate], dict[str, str]]:

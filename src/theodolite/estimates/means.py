@@ -19,7 +19,7 @@ rarer of which holds three in ten, all come from one part once in ten times, and
 
 FEW_SAMPLES = f"fewer than {FEWEST} independent samples: the interval holds only if they scatter as normal ones do"
 _ALL_ALIKE = "all samples are the same whole number, and their scatter tells no error"
-_FLAT = 1e-6
+_FLAT = 1e-7
 """Skewness of a mean below which its interval is Student's to seven digits; the formula divides by it."""
 
 ENOUGH_FREEDOM = 10.0

@@ -27,9 +27,15 @@ _ROUNDING = 1e-9
 _AT_END = 1e-12
 """Shares so near 0 or 1 are these, but for rounding."""
 
-_ENOUGH_LOGIT = 0.3
-"""Skewness of a share's replicates up to which the logit, which has a skew of its own, holds without more."""
+_ENOUGH_LOGIT = 0.25
+"""Skewness of a share's replicates up to which the logit, which has a skew of its own, holds without more; from twice
+that on all of it counts."""
 
+_MISTAKES = 0.5
+"""Groups' worth of a share's smaller side below which its size is not known: an AUROC of 0.98 from ten unusual samples
+is a fifth of one of them."""
+
+_RARE = "less than half a sample's worth of mistakes was seen, whose true number may be larger than the interval says"
 _TAIL = 0.025
 """Probability on one side of a 95 % interval."""
 
@@ -75,7 +81,8 @@ def share_estimate(replicates: Tensor, resamples: Resamples, method: str = "stra
     """Shares in [0, 1] from replicates `(1 + B, k)`: Student's interval on the logit, so that it stays inside.
 
     On the side of the longer tail of the replicates it is joined with the interval that allows for skew
-    (`skewed_ends`): where a share is near 0 or 1, a few samples decide it. Status ``few-samples`` below eight groups.
+    (`skewed_ends`): where a share is near 0 or 1, a few samples decide it. Status ``few-samples`` below eight groups,
+    and where a share is nearer to 0 or 1 than half of one group is among `G`.
 
     A share of 0 or 1, where no resample differs, is a bound: the far end of its interval is `0.025 ** (1 / G)` from
     the near one, what `G` groups without an exception say.
@@ -85,13 +92,16 @@ def share_estimate(replicates: Tensor, resamples: Resamples, method: str = "stra
     plain = resamples.stderr(replicates)
     stderr = plain * student_quantile(freedom) / 1.96
     skewness = resamples.skewness(replicates)
-    skewness = skewness * ((skewness.abs() - _ENOUGH_LOGIT) / (1 - _ENOUGH_LOGIT)).clamp(0, 0.5) * 2
+    skewness = skewness * ((skewness.abs() - _ENOUGH_LOGIT) / _ENOUGH_LOGIT).clamp(0, 1)
     skewed = skewed_ends(value, plain, skewness, freedom)
     stderr = torch.where(top | bottom, torch.full_like(stderr, (1 - _TAIL ** (1 / G)) / 1.96), stderr)
     inner, doubt = resamples.doubt()
-    sides = zip(top.tolist(), bottom.tolist())
-    statuses = tuple("upper-bound" if high else "lower-bound" if low else inner for high, low in sides)
-    message = _PERFECT if any(status in BOUNDS for status in statuses) else doubt
+    rare = (G * torch.minimum(value, 1 - value) < _MISTAKES).tolist()
+    sides = zip(top.tolist(), bottom.tolist(), rare)
+    statuses = tuple(
+        "upper-bound" if high else "lower-bound" if low else "few-samples" if few else inner for high, low, few in sides
+    )
+    message = _PERFECT if any(status in BOUNDS for status in statuses) else doubt or (_RARE if any(rare) else "")
     ends = _logit_ends(value, stderr, top, bottom, G)
     low = torch.minimum(ends[0], skewed[0].clamp(0, 1)).where(skewness < 0, ends[0])
     high = torch.maximum(ends[1], skewed[1].clamp(0, 1)).where(skewness > 0, ends[1])

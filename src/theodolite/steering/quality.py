@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates import ENOUGH_FREEDOM, Estimate, mean_estimate, mean_over_latents, worse
+from theodolite.estimates import Estimate, mean_estimate, mean_over_latents, worse
 
 __all__ = ["diversity", "frechet_distance"]
 
@@ -17,6 +17,9 @@ _FEWEST_A_DIMENSION = 3
 """Samples a dimension below which a covariance is mostly noise, and what is left of its bias exceeds the error."""
 
 _FEW = f"fewer than {_FEWEST_A_DIMENSION} samples a dimension: the noise of the covariance is most of the distance"
+_FEWEST_FREEDOM = 4.0
+"""Degrees of freedom below which a few samples decide the error: squares of normal features leave more from ten on."""
+
 _TAILS = "a few samples decide the error, which then says little: draw more"
 
 
@@ -100,7 +103,7 @@ def _from_left_out(value: Tensor, left: Tensor, method: str) -> Estimate:
     pseudo = n * value - (n - 1) * left
     mean, tails = mean_estimate(pseudo), mean_over_latents(pseudo[None])
     stderr, bias = torch.maximum(mean.stderr, tails.stderr), (value - mean.value).abs()
-    few = float(tails.freedom) < min(ENOUGH_FREEDOM, n - 1)
+    few = float(tails.freedom) < _FEWEST_FREEDOM
     status = "undetermined" if few else worse(mean.status, "truncated" if float(bias) > float(stderr) else "ok")
     ends = (torch.minimum(mean.low, value).clamp_min(0), torch.maximum(mean.high, value))
     message = _TAILS if few else mean.message

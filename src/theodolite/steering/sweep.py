@@ -253,9 +253,11 @@ def rises_at_every_step(steps: Sequence[Estimate]) -> bool:
 
 
 def _less(values: tuple[Tensor, str], others: tuple[Tensor, str]) -> Estimate:
-    """The mean difference between two runs from the same noise; of a run to itself it is exactly nothing."""
-    if values[0] is others[0]:
-        return Estimate(torch.zeros(1).double(), torch.zeros(1).double(), 0, len(values[0]), (values[1],))
+    """The mean difference between two runs from the same noise; of equal ones, as of a run to itself, it is nothing."""
+    if torch.equal(values[0], others[0]):
+        return Estimate(
+            torch.zeros(1).double(), torch.zeros(1).double(), 0, len(values[0]), (worse(values[1], others[1]),)
+        )
     return mean_over_samples(values[0] - others[0], worse(values[1], others[1]))
 
 
