@@ -25,6 +25,7 @@ TOP = 0.1
 _MIDDLE = 0.5
 _ROUNDING = 1e-12
 _NEVER = "it did not happen once, so the resamples tell no error"
+_FEW = "less than one image's worth of cells is beyond the threshold, which a single image may then decide"
 _NONE = "there is no curvature, or no hotspot, to take a share of"
 
 
@@ -124,7 +125,10 @@ def hotspots(
     return Hotspots(
         mask.reshape(curvature.shape),
         (mask & (images.detail <= limits[0, 1])).reshape(curvature.shape),
-        {name: _limit(limits[:, [column]], draws[1]) for column, name in enumerate(("curvature", "detail"))},
+        {
+            name: _limit(limits[:, [column]], draws[1], own)
+            for column, (name, own) in enumerate((("curvature", level), ("detail", _MIDDLE)))
+        },
         {name: _share(*pair, known_pairs.get(name, pair)[0], fewest) for name, pair in pairs.items()},
         {name: _estimate(columns[name], draws[1]) for name in _OF_AN_IMAGE if name in columns},
     )
@@ -239,8 +243,15 @@ def _estimate(replicates: Tensor, draws: Resamples) -> Estimate:
     return flagged(share, replicates[0].isnan(), "undefined", _NONE)
 
 
-def _limit(replicates: Tensor, draws: Resamples) -> Estimate:
-    """A threshold, whose logarithm scatters evenly where images differ by factors; of zeros it is as any number."""
+def _limit(replicates: Tensor, draws: Resamples, level: float) -> Estimate:
+    """The threshold at a level, ``few-samples`` where less than one image's worth of cells lies beyond it."""
+    limit = _limit_of_any(replicates, draws)
+    few = torch.tensor([draws.effective * min(level, 1 - level) < 1])
+    return flagged(limit, few, "few-samples", _FEW)
+
+
+def _limit_of_any(replicates: Tensor, draws: Resamples) -> Estimate:
+    """Its logarithm scatters evenly where images differ by factors; of zeros it is as any number."""
     if not bool((replicates > 0).all()):
         return _estimate(replicates, draws)
     of_log = _estimate(replicates.log(), draws)

@@ -16,6 +16,7 @@ from theodolite.estimates.groups import difference, group_mean, group_spread
 
 ROOM = "detection"
 STEPS = 5
+_STEPS = "correlations of five severities come in steps, and the step is part of the error of their mean"
 MANY = 400_000
 DEVIATION = {
     "normal": 1.0,
@@ -30,7 +31,7 @@ def cells() -> Iterator[Cell]:
     """Images of one source each, whose quantity rises with severity in noise."""
     for law in LAWS:
         for n in (4, 8, 12, 40, 200):
-            yield Cell(ROOM, f"severity: {law.name}", n, "ladder", partial(_ladder, law, n))
+            yield Cell(ROOM, f"severity: {law.name}", n, "ladder", partial(_ladder, law, n), _STEPS)
 
 
 def _values(law: Law, n: int, draws: torch.Generator) -> Tensor:
