@@ -229,7 +229,7 @@ def test_few_normal_samples_do_not_tell_what_one_in_twenty_reaches():
 
 
 def test_two_scores_without_a_mistake_do_not_tell_their_difference():
-    scores = {"a": [*range(20)], "b": [x**2 for x in range(20)], "c": [*range(9), 12.5, *range(10, 20)]}
-    table = evaluate(scores, [0] * 10 + [1] * 10, resamples=50)
+    scores = {"a": [*range(40)], "b": [x**2 for x in range(40)], "c": [*range(19), 32.5, *range(20, 40)]}
+    table = evaluate(scores, [0] * 20 + [1] * 20, resamples=50)
     assert table.difference("a", "b").status == "undetermined"
     assert table.difference("a", "c").status == "ok"

@@ -166,12 +166,12 @@ def test_the_probability_of_an_order_has_one_degree_of_freedom_less_than_groups(
 
 
 def test_a_few_large_groups_count_as_few():
-    even, uneven = Resamples(12, 50, 0), Resamples([0] * 40 + [1] * 40 + [*range(2, 12)], 50, 0)
-    assert even.effective == 12
-    assert uneven.effective == pytest.approx(90**2 / (2 * 40**2 + 10))
-    assert even.estimate(even.mean(torch.arange(12.0))).status == "ok"
-    assert uneven.estimate(uneven.mean(torch.arange(90.0))).status == "few-samples"
-    assert uneven.percentiles(uneven.mean(torch.arange(90.0))).status == "few-samples"
+    even, uneven = Resamples(20, 50, 0), Resamples([0] * 40 + [1] * 40 + [*range(2, 22)], 50, 0)
+    assert even.effective == 20
+    assert uneven.effective == pytest.approx(100**2 / (2 * 40**2 + 20))
+    assert even.estimate(even.mean(torch.arange(20.0))).status == "ok"
+    assert uneven.estimate(uneven.mean(torch.arange(100.0))).status == "few-samples"
+    assert uneven.percentiles(uneven.mean(torch.arange(100.0))).status == "few-samples"
 
 
 def test_the_interval_of_a_skewed_statistic_reaches_farther_on_the_side_of_its_tail():

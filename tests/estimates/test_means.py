@@ -84,12 +84,11 @@ def test_the_mean_of_few_exponential_samples_is_held_where_students_interval_is_
     plain = sum(abs(one.item() - 1) <= 1.96 * float(one.stderr) for one in found)
     assert held >= 274
     assert plain < held - 6
-    assert {one.status for one in found} == {"ok"}
 
 
 def test_few_samples_and_whole_numbers_that_agree_say_so():
-    assert mean_estimate(normal(7)).status == "few-samples"
-    assert mean_estimate(normal(8)).status == "ok"
+    assert mean_estimate(normal(19)).status == "few-samples"
+    assert mean_estimate(normal(20)).status == "ok"
     assert mean_estimate(torch.ones(20)).status == "undetermined"
     assert mean_estimate(torch.full((20,), 0.3)).status == "ok"  # a constant, as psi of a linear map is one
     assert mean_estimate(normal(7), "lower-bound").status == "lower-bound"

@@ -141,8 +141,8 @@ class Resamples:
     def estimate(self, replicates: Tensor, method: str = "bootstrap over groups") -> Estimate:
         """Value and standard error; the 95 % interval is Student's, with the skew of the replicates (`skewed_ends`).
 
-        Entries have the shape of one replicate, a scalar that of one entry. Status ``few-samples`` below eight groups;
-        a single one tells no error: ``undetermined``.
+        Entries have the shape of one replicate, a scalar that of one entry. Status ``few-samples`` below `FEWEST`
+        groups; a single one tells no error: ``undetermined``.
         """
         value, freedom = torch.atleast_1d(replicates[0]), self.effective - 1
         if self.groups < 2:
@@ -166,9 +166,9 @@ class Resamples:
         known = (skewness.abs() - (6 / len(rest)) ** 0.5).clamp_min(0)
         return skewness.sign() * known * small_sample_skewness(self.groups)
 
-    def doubt(self) -> tuple[str, str]:
+    def doubt(self, fewest: int = FEWEST) -> tuple[str, str]:
         """Status and message of an interval over so many groups."""
-        return ("few-samples", FEW_SAMPLES) if self.effective < FEWEST - _ROUNDING else ("ok", "")
+        return ("few-samples", FEW_SAMPLES) if self.effective < fewest - _ROUNDING else ("ok", "")
 
     def percentiles(self, replicates: Tensor, method: str = "expanded percentiles") -> Estimate:
         """A scalar with an interval that need not be symmetric, from replicates `(1 + count,)`.

@@ -38,7 +38,7 @@ def group_mean(samples: Estimate, groups: Sequence[Hashable], variance: float = 
         variance: of one group at least, where values of few digits may agree by chance.
 
     Returns:
-        One value; `n` is the number of groups. ``few-samples`` below eight groups, ``undetermined`` with fewer than
+        One value; `n` is the number of groups. ``few-samples`` below twenty groups, ``undetermined`` with fewer than
         two or where a tenth of the samples has no number, ``undefined`` where none has.
     """
     kept, means = samples.is_number(), _group_means(samples, groups)

@@ -13,9 +13,9 @@ from theodolite.estimates.student import student_mean, student_quantile
 
 __all__ = ["ENOUGH_FREEDOM", "FEWEST", "Mean", "mean_estimate", "mean_over_latents", "skewed_ends"]
 
-FEWEST = 8
-"""Independent samples below which an interval holds for normal ones only. Of seven samples of a law of two parts, the
-rarer of which holds three in ten, all come from one part once in ten times, and then say nothing of the other."""
+FEWEST = 20
+"""Independent samples below which an interval holds for samples near a normal law only. Of 12 log-normal ones with a
+spread of one it holds the mean in 0.91, of 20 in 0.93; of 5 from two modes in 0.84."""
 
 FEW_SAMPLES = f"fewer than {FEWEST} independent samples: the interval holds only if they scatter as normal ones do"
 _ALL_ALIKE = "all samples are the same whole number, and their scatter tells no error"
@@ -44,8 +44,8 @@ class Mean:
 def mean_estimate(samples: Tensor, statuses: str = "ok", *, passes: int = 0, variance: float = 0.0) -> Estimate:
     """The mean of independent samples `(n,)` of any law, n at least 2, with a 95 % interval; one entry.
 
-    The interval is Student's joined with that of `skewed_ends`. Measured coverage from 8 samples on: 0.95 to 0.97 of
-    normal ones, 0.94 and more of exponential ones, 0.91 and more of log-normal ones with a spread of one. Status
+    The interval is Student's joined with that of `skewed_ends`. Measured coverage from 20 samples on: 0.95 to 0.97 of
+    normal and exponential ones, 0.93 and more of log-normal ones with a spread of one. Status
     ``few-samples`` below `FEWEST`; ``undetermined`` where all are the same whole number, as counts and flags may be.
     No interval holds for every law (Bahadur and Savage 1956): of a part that no sample shows nothing can be said.
 

@@ -31,6 +31,9 @@ _ENOUGH_LOGIT = 0.25
 """Skewness of a share's replicates up to which the logit, which has a skew of its own, holds without more; from twice
 that on all of it counts."""
 
+_FEWEST = 8
+"""Groups of a label from which intervals of shares hold: a share has no tails."""
+
 _MISTAKES = 0.5
 """Groups' worth of a share's smaller side below which its size is not known: an AUROC of 0.98 from ten unusual samples
 is a fifth of one of them."""
@@ -95,7 +98,7 @@ def share_estimate(replicates: Tensor, resamples: Resamples, method: str = "stra
     skewness = skewness * ((skewness.abs() - _ENOUGH_LOGIT) / _ENOUGH_LOGIT).clamp(0, 1)
     skewed = skewed_ends(value, plain, skewness, freedom)
     stderr = torch.where(top | bottom, torch.full_like(stderr, (1 - _TAIL ** (1 / G)) / 1.96), stderr)
-    inner, doubt = resamples.doubt()
+    inner, doubt = resamples.doubt(_FEWEST)
     rare = (G * torch.minimum(value, 1 - value) < _MISTAKES).tolist()
     sides = zip(top.tolist(), bottom.tolist(), rare)
     statuses = tuple(
