@@ -174,7 +174,8 @@ class Resamples:
         """A scalar with an interval that need not be symmetric, from replicates `(1 + count,)`.
 
         Its ends are the quantiles at the normal probabilities of `±t sqrt(G / (G - 1))` with Student's quantile `t`:
-        plain percentiles of few groups are too narrow. Resamples without a number are left out.
+        plain percentiles of few groups are too narrow. On the side of the longer tail the interval that allows for skew
+        joins them (`skewed_ends`). Resamples without a number are left out.
         """
         rest = replicates[1:][replicates[1:].isfinite()].double()
         value, G = float(replicates[0]), self.effective
@@ -184,6 +185,10 @@ class Resamples:
             )
         tail = 0.5 * math.erfc(student_quantile(G - 1) * (G / (G - 1)) ** 0.5 / 2**0.5)
         low, high = torch.quantile(rest, torch.tensor([tail, 1 - tail], dtype=rest.dtype)).tolist()
+        skew = self.skewness(replicates[:, None])
+        beyond = skewed_ends(replicates[:1].double(), self.stderr(replicates[:, None]).double(), skew.double(), G - 1)
+        low = min(low, float(beyond[0])) if float(skew) < 0 else low
+        high = max(high, float(beyond[1])) if float(skew) > 0 else high
         status, message = self.doubt()
         interval = Estimate.between(value, min(low, value), max(high, value), n=self.groups, method=method)
         return interval if status == "ok" else replace(interval, statuses=(status,), message=message)
