@@ -81,17 +81,17 @@ MUTANTS = (
     ),
     Mutant(
         "estimates: few groups narrow the bootstrap", "estimates/bootstrap.py",
-        "spread * (self.groups / (self.groups - 1)) ** 0.5", "spread * ((self.groups - 1) / self.groups) ** 0.5",
+        "(self.effective / (self.effective - 1)) ** 0.5", "((self.effective - 1) / self.effective) ** 0.5",
         "estimates/test_bootstrap.py::test_resamples_without_a_number_are_left_out",
     ),
     Mutant(
         "estimates: one degree of freedom too many", "estimates/bootstrap.py",
-        "/ error, self.groups - 1)", "/ error, self.groups)",
+        "/ error, self.effective - 1)", "/ error, self.effective)",
         "estimates/test_bootstrap.py::test_the_probability_of_an_order_has_one_degree_of_freedom_less_than_groups",
     ),
     Mutant(
         "estimates: shares without Student's quantile", "estimates/roc.py",
-        "resamples.stderr(replicates) * student_quantile(G - 1) / 1.96", "resamples.stderr(replicates)",
+        "plain * student_quantile(freedom) / 1.96", "plain",
         "estimates/test_roc.py::test_the_error_of_a_share_is_widened_to_students_interval",
     ),
     Mutant(

@@ -31,6 +31,7 @@ PROMISES = {
     "upper-bound": "bounds",
     "learned": "none",
     "approximate": "none",
+    "few-samples": "none",
     "undetermined": "no number",
     "undefined": "no number",
 }

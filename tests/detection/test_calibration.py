@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from theodolite.detection import conformal_p, threshold
+from theodolite.detection.calibration import p_estimate, quantile_of
 from theodolite.errors import InputError
+from theodolite.estimates import Estimate
 
 Q95 = 1.6448536269514722
 
@@ -96,3 +98,31 @@ def test_each_group_counts_once():
 def test_mistakes(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_errors_of_scores_move_the_ends_of_a_threshold():
+    scores, stderr = torch.arange(1.0, 401.0), torch.full((400,), 2.0)
+    plain, moved = threshold(scores), threshold(scores, stderr=stderr)
+    assert moved.item() == plain.item()
+    assert (float(plain.low - moved.low), float(moved.high - plain.high)) == pytest.approx((3.92, 3.92))
+    assert float(plain["sample"].stderr) == 0
+    assert float(moved["sample"].stderr) == pytest.approx(2.0)
+
+
+def test_with_ties_a_threshold_is_not_sure_of_its_level():
+    """All order statistics that bound it are 2: the neighbouring levels stay possible."""
+    limit = threshold([1.0] * 40 + [2.0] * 100 + [3.0] * 40, 0.5)
+    assert (limit.item(), float(limit.low), float(limit.high)) == (2.0, 1.0, 3.0)
+    assert quantile_of(threshold([2.0] * 200, 0.5)).status == "undetermined"
+
+
+def test_errors_of_scores_leave_p_values_open():
+    reference, score = Estimate.of(torch.arange(1.0, 10.0), 0.5), Estimate.of(torch.tensor([5.5]), 0.0)
+    p = p_estimate(score, reference)
+    assert p.value.tolist() == [(1 + 4) / 10]
+    assert (p.low.tolist(), p.high.tolist()) == (
+        [(1 + 3) / 10],
+        [(1 + 5) / 10],
+    )  # 6 - 0.98 is below 5.5, 5 + 0.98 above
+    exact = p_estimate(score, Estimate.of(torch.arange(1.0, 10.0)))
+    assert float(exact.stderr) == 0

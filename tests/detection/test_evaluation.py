@@ -217,3 +217,19 @@ def test_paired_auroc_leaves_out_pairs_without_a_number_and_says_when_too_many_a
     assert paired_auroc(one, Estimate.exact(unusual)).item() == pytest.approx(brute_auroc(*kept), abs=1e-12)
     two = Estimate.exact(normal.masked_fill(torch.arange(12) < 2, torch.nan))
     assert paired_auroc(two, Estimate.exact(unusual)).status == "undetermined"
+
+
+def test_few_normal_samples_do_not_tell_what_one_in_twenty_reaches():
+    draw = np.random.default_rng(0)
+    few, enough = (evaluate(draw.normal(size=n + 40), [0] * n + [1] * 40, resamples=50) for n in (71, 72))
+    assert few.tpr.statuses == ("undetermined",)
+    assert "71 independent normal samples" in few.tpr.message
+    assert enough.tpr.statuses == ("ok",)
+    assert few.auroc.statuses == ("ok",)
+
+
+def test_two_scores_without_a_mistake_do_not_tell_their_difference():
+    scores = {"a": [*range(40)], "b": [x**2 for x in range(40)], "c": [*range(19), 32.5, *range(20, 40)]}
+    table = evaluate(scores, [0] * 20 + [1] * 20, resamples=50)
+    assert table.difference("a", "b").status == "undetermined"
+    assert table.difference("a", "c").status == "ok"

@@ -103,4 +103,17 @@ def test_every_rate_has_the_status_of_its_own_value():
     entries = wrong.table.entries("pixel_energy")
     assert entries["auroc"]["value"] == entries["tpr"]["value"] == 0 < entries["average_precision"]["value"]
     statuses = {quantity: entry["status"] for quantity, entry in entries.items()}
-    assert statuses == {"auroc": "lower-bound", "average_precision": "ok", "tpr": "lower-bound"}
+    assert statuses == {"auroc": "lower-bound", "average_precision": "few-samples", "tpr": "undetermined"}
+
+
+def test_errors_of_descriptors_are_those_of_their_departure_and_thresholds():
+    values = torch.randn(30, generator=torch.Generator().manual_seed(0)).double()
+    exact, noisy = (
+        novelty({"local_rank": Estimate.of(values, error)}, torch.arange(30) < 24, list(range(30)))
+        for error in (0.0, 0.2)
+    )
+    assert not exact.scores["departure"].stderr.any()
+    assert (noisy.scores["departure"].stderr > 0).all()
+    assert torch.equal(exact.scores["departure"].value, noisy.scores["departure"].value)
+    assert float(noisy.thresholds["local_rank"]["sample"].stderr) == pytest.approx(0.2)
+    assert bool((noisy.p_values("local_rank")[0].stderr > 0).any())

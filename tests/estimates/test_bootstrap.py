@@ -113,12 +113,12 @@ def test_more_of_one_stratum_leave_the_draws_of_the_other():
 
 
 def test_resamples_without_a_number_are_left_out():
-    resamples = Resamples(10, 200, 0)
-    replicates = resamples.mean(torch.randn(10, generator=torch.Generator().manual_seed(0)))
+    resamples = Resamples(24, 200, 0)
+    replicates = resamples.mean(torch.randn(24, generator=torch.Generator().manual_seed(0)))
     spoilt = replicates.clone()
     spoilt[5::7] = torch.nan
     known = spoilt.isfinite()
-    torch.testing.assert_close(resamples.stderr(spoilt), spoilt[1:][known[1:]].std() * (10 / 9) ** 0.5)
+    torch.testing.assert_close(resamples.stderr(spoilt), spoilt[1:][known[1:]].std() * (24 / 23) ** 0.5)
     pair = resamples.estimate(torch.stack([replicates, spoilt], 1))
     assert pair.statuses == ("ok", "ok")
     assert resamples.percentiles(spoilt).status == "ok"
@@ -163,3 +163,20 @@ def test_the_probability_of_an_order_has_one_degree_of_freedom_less_than_groups(
     first, second = resamples.weights @ torch.tensor([0.0, 1.0]).double(), resamples.weights @ torch.ones(2).double()
     t = 0.5 / float(resamples.stderr(second - first))
     assert resamples.below(first, second) == pytest.approx(0.5 + math.atan(t) / math.pi, abs=1e-9)
+
+
+def test_a_few_large_groups_count_as_few():
+    even, uneven = Resamples(20, 50, 0), Resamples([0] * 40 + [1] * 40 + [*range(2, 22)], 50, 0)
+    assert even.effective == 20
+    assert uneven.effective == pytest.approx(100**2 / (2 * 40**2 + 20))
+    assert even.estimate(even.mean(torch.arange(20.0))).status == "ok"
+    assert uneven.estimate(uneven.mean(torch.arange(100.0))).status == "few-samples"
+    assert uneven.percentiles(uneven.mean(torch.arange(100.0))).status == "few-samples"
+
+
+def test_the_interval_of_a_skewed_statistic_reaches_farther_on_the_side_of_its_tail():
+    values = torch.randn(40, generator=torch.Generator().manual_seed(0)).double().mul(1.5).exp()
+    draws = Resamples(40, 2000, 0)
+    mean, mirrored = draws.estimate(draws.mean(values)), draws.estimate(draws.mean(-values))
+    assert float(mean.high - mean.value) > 1.2 * float(mean.value - mean.low)
+    torch.testing.assert_close(mirrored.low, -mean.high)

@@ -52,7 +52,7 @@ def test_infinities_rank_at_the_ends():
 
 def test_the_interval_is_symmetric_on_the_logit_and_mirrors():
     draws = Resamples(20, 200, 0)
-    share = draws.mean((torch.randn(20, generator=torch.Generator().manual_seed(0)) > -1).double())
+    share = draws.mean((torch.randn(20, generator=torch.Generator().manual_seed(0)) > -0.3).double())
     both = share_estimate(torch.stack([share, 1 - share], 1), draws)
     low, high = (torch.logit(end) for end in both.interval())
     torch.testing.assert_close((low + high) / 2, torch.logit(both.value))
@@ -86,3 +86,9 @@ def test_shares_hold(truth, n):
         low, high = share_estimate(draws.mean(hits)[:, None], draws).interval()
         held += bool(low <= truth <= high)
     assert held / 300 >= 0.92
+
+
+def test_a_share_nearer_to_one_than_half_a_group_rests_on_few():
+    draws = Resamples(20, 200, 0)
+    near, far = (draws.mean(torch.full((20,), 1.0).index_fill(0, torch.tensor([3]), low)) for low in (0.9, 0.1))
+    assert share_estimate(torch.stack([near, far], 1), draws).statuses == ("few-samples", "ok")

@@ -26,11 +26,11 @@ def uphill(x, sigma):
 
 @pytest.fixture(scope="module")
 def found():
-    noise = torch.randn(12, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    judge = Judge(lambda x: x, torch.cat([noise, -noise]), {"first": lambda x: x[:, 0]}, torch.arange(12) % 2)
-    rewards = {"scaling": uphill, "random": random_direction(12, (2,), generator=1)}
+    noise = torch.randn(24, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    judge = Judge(lambda x: x, torch.cat([noise, -noise]), {"first": lambda x: x[:, 0]}, torch.arange(24) % 2)
+    rewards = {"scaling": uphill, "random": random_direction(24, (2,), generator=1)}
     options = {"steps": LEVELS, "method": "heun", "norm": "raw", "shape": (2,)}
-    return sweep(standard, STRETCH, rewards, [1.0, -0.5], noise, judge, measured=10, **options)
+    return sweep(standard, STRETCH, rewards, [1.0, -0.5], noise, judge, measured=20, **options)
 
 
 @pytest.mark.parametrize("rho", [-0.5, 0.0, 1.0])
@@ -38,7 +38,7 @@ def test_local_scaling_moves_by_what_the_reward_moves(found, rho):
     change = found.estimates["scaling", rho, "local_scaling_change"]
     assert float(change.value) == pytest.approx(rho, rel=0.02, abs=1e-12)
     assert float(change.stderr) < 0.02  # of the same noise: what samples differ in does not count
-    assert change.n == 10
+    assert change.n == 20
 
 
 def test_scales_are_in_order_and_zero_is_among_them(found):
@@ -62,7 +62,7 @@ def test_how_far_the_first_reward_is_ahead_is_paired(found):
 
 def test_means_carry_the_worst_status_of_their_samples(found):
     flat = LatentMap(lambda z: torch.stack([z[:, 0].exp(), z[:, 1] * (z[:, 0] > 0.5)], 1), (2,))
-    noise = torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise = torch.randn(20, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     options = {"steps": LEVELS, "norm": "raw", "shape": (2,)}
     half = sweep(standard, flat, {"scaling": uphill}, [0.1], noise, Judge(lambda x: x), **options)
     assert half.estimates["scaling", 0.1, "local_scaling_change"].status == "rank-deficient"
@@ -94,7 +94,7 @@ def test_finished_rewards_are_told_one_by_one():
 
 def test_the_judge_sees_all_samples(found):
     first = found.estimates["scaling", 1.0, "first"]
-    assert first.n == 12
+    assert first.n == 24
     assert float(first.value) == pytest.approx(float(found.samples["scaling", 1.0][:, 0].mean()))
     assert {row["quantity"] for row in found.rows()} >= {"diversity", "frechet_distance", "first", "local_scaling"}
 

@@ -11,14 +11,17 @@ from torch import Tensor
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 
-__all__ = ["conformal_p", "departure", "quantile_of", "threshold"]
+__all__ = ["conformal_p", "departure", "p_estimate", "quantile_of", "threshold"]
 
 
 _OPEN_END = "the reference set is too small to tell both ends: give more independent samples"
 
 
 def threshold(
-    reference: Sequence[float] | Tensor, level: float = 0.95, groups: Sequence[Hashable] | None = None
+    reference: Sequence[float] | Tensor,
+    level: float = 0.95,
+    groups: Sequence[Hashable] | None = None,
+    stderr: Tensor | None = None,
 ) -> Estimate:
     """The `level` quantile of reference scores: a sample above it scores as few normal ones do.
 
@@ -27,15 +30,20 @@ def threshold(
     the quantile and its variance from the groups' totals (Korn and Graubard 1998), at most `n` and at least the number
     of groups.
 
+    Errors of the scores are taken as if they moved all scores together, by 1.96 standard errors to either side: they
+    may share their probes, and where they do not, noise moves quantiles outwards. The interval is then a bound.
+
     Args:
         reference: scores of normal samples, not NaN.
         level: share of normal samples below it, between 0 and 1.
         groups: what is not independent, one entry a sample.
+        stderr: of the scores themselves, `(n,)`; none by default.
 
     Returns:
         The quantile, each sample counted once, with its interval in `ends`; the part `effective` is how many
-        independent samples the `n` are worth. Status ``undetermined`` where the reference set cannot tell an end, which
-        is then infinite, as for the upper one of the 95 % quantile of fewer than 72 independent samples.
+        independent samples the `n` are worth, the part `sample` the quantile as one of these samples alone, with the
+        errors of their scores. Status ``undetermined`` where the reference set cannot tell an end, which is then
+        infinite, as for the upper one of the 95 % quantile of fewer than 72 independent samples.
 
     Raises:
         InputError: no scores, NaN, a level outside (0, 1), or another number of groups.
@@ -48,14 +56,19 @@ def threshold(
     scores = _reference(reference)
     if not 0 < level < 1:
         raise InputError(f"`level` expected between 0 and 1, got {level}; 0.95 lets one normal sample in twenty pass")
-    ordered, n = scores.sort().values, len(scores)
-    value = float(ordered[math.ceil(level * n - 1e-9) - 1])
+    n, error = len(scores), 0.0 if stderr is None else 1.96 * stderr.detach().double().cpu().nan_to_num()
+    ordered, below, above = (each.sort().values for each in (scores, scores - error, scores + error))
+    place = math.ceil(level * n - 1e-9) - 1
+    value, *moved = (float(each[place]) for each in (ordered, below, above))
     effective = _effective(scores <= value, _checked(groups, n))
     low, high = _ranks(int(effective), level)
-    ends = _at(ordered, low / int(effective)), _at(ordered, high / int(effective))
+    ends = _at(below, low / int(effective)), _at(above, high / int(effective))
+    if ends[0] == ends[1]:  # with ties the quantile is one of a few levels, and its neighbours cannot be ruled out
+        ends = _at_level(ordered, value, -1), _at_level(ordered, value, 1)
     reach = max(ends[1] - value, value - ends[0]) / 1.96
     message = "" if math.isfinite(reach) else _OPEN_END
-    parts = {"effective": Estimate.of(effective)}
+    sample = Estimate.of(value, max(moved[1] - value, value - moved[0]) / 1.96, n=n, ends=(moved[0], moved[1]))
+    parts = {"effective": Estimate.of(effective), "sample": sample}
     return Estimate.of(value, reach, n=n, message=message, method="order statistics", parts=parts, ends=ends)
 
 
@@ -72,7 +85,39 @@ def quantile_of(limit: Estimate) -> Estimate:
         return Estimate.of(limit.item(), math.nan, n=n, statuses="undetermined", ends=(low, high))
     if not math.isfinite(high):
         return Estimate.of(low, n=n, statuses="lower-bound", ends=(low, high))
+    if low == high:  # every reference score is the same
+        message = "all reference scores are the same, which tells no error"
+        return Estimate.of(limit.item(), math.nan, n=n, statuses="undetermined", message=message, ends=(low, high))
     return Estimate.of(limit.item(), (high - low) / (2 * 1.96), n=n, ends=(low, high))
+
+
+def p_estimate(
+    scores: Estimate, reference: Estimate, groups: Sequence[Hashable] | None = None, *, method: str = "conformal"
+) -> Estimate:
+    """`conformal_p` with what the errors of the scores do to it, `(n,)`.
+
+    The ends count a reference as above the sample where their difference is above `∓ 1.96 sqrt(e² + e_ref²)`, all
+    references at once: a bound on what other probes would give. Without errors the count is exact.
+
+    Args:
+        scores: `(n,)`.
+        reference: scores of normal samples with their errors, no NaN.
+        groups: of the reference samples.
+        method: a word for the estimate.
+    """
+    known = _reference(reference.value)
+    weights, values = _weights(_checked(groups, len(known))), scores.value.double()
+    errors = (each.stderr.double().nan_to_num(posinf=0.0) for each in (scores, reference))
+    reach = 1.96 * torch.hypot(*torch.broadcast_tensors(next(errors)[:, None], next(errors)))
+    low, high = (_p(known - side * reach, values, weights) for side in (1, -1))
+    return Estimate.of(
+        _p(known, values, weights),
+        (high - low) / (2 * 1.96),
+        n=len(known) if groups is None else len(set(groups)),
+        passes=scores.passes,
+        method=method,
+        ends=(low, high),
+    )
 
 
 def conformal_p(
@@ -98,9 +143,7 @@ def conformal_p(
     """
     known = _reference(reference)
     weights = _weights(_checked(groups, len(known)))
-    values = torch.as_tensor(scores).double()
-    above = ((known >= values[:, None]) * weights).sum(-1)
-    return torch.where(values.isnan(), values, (1 + above) / (1 + float(weights.sum())))
+    return _p(known, torch.as_tensor(scores).double(), weights)
 
 
 def departure(quantities: Mapping[str, Tensor], reference: Tensor, groups: Sequence[Hashable]) -> Tensor:
@@ -130,6 +173,12 @@ def departure(quantities: Mapping[str, Tensor], reference: Tensor, groups: Seque
     others = (of[:, None] != of[None, :]) & reference
     depths = torch.stack([_depth(values.double().cpu(), others) for values in quantities.values()])
     return -depths.log().nanmean(0)
+
+
+def _p(known: Tensor, values: Tensor, weights: Tensor) -> Tensor:
+    """The p-values of `values: (n,)` among references `(r,)`, or `(n, r)` for each value its own."""
+    above = ((known >= values[:, None]) * weights).sum(-1)
+    return torch.where(values.isnan(), values, (1 + above) / (1 + float(weights.sum())))
 
 
 def _weights(groups: Sequence[Hashable]) -> Tensor:
@@ -191,6 +240,12 @@ def _at(ordered: Tensor, share: float) -> float:
     if share <= 0:
         return -math.inf
     return math.inf if share > 1 else float(ordered[math.ceil(share * len(ordered) - 1e-9) - 1])
+
+
+def _at_level(ordered: Tensor, value: float, side: int) -> float:
+    """The nearest level of the scores below (-1) or above a value; the value itself at the end of them."""
+    beyond = ordered[ordered < value] if side < 0 else ordered[ordered > value]
+    return value if not len(beyond) else float(beyond[-1] if side < 0 else beyond[0])
 
 
 def _depth(values: Tensor, others: Tensor) -> Tensor:

@@ -13,8 +13,12 @@ from torch import Tensor
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Resamples, Roc, share_estimate
 from theodolite.estimates.groups import LEAST_SHARE
+from theodolite.estimates.roc import rate_at_few_alarms
 
 __all__ = ["DetectionTable", "Scores", "evaluate", "paired_auroc"]
+
+_ROUNDING = 1e-12
+_NO_SPREAD = "neither AUROC differs in any resample, so that these tell no error of their difference"
 
 Scores = Mapping[str, Any] | Sequence[float] | Tensor | Estimate
 """Scores by name, or of one name; higher means more suspicious."""
@@ -30,7 +34,8 @@ class DetectionTable:
         unusual: unusual samples.
         auroc: probability that an unusual sample scores higher than a normal one, ties half; 0.5 is chance.
         average_precision: area under precision over recall; chance is `unusual / (normal + unusual)`.
-        tpr: unusual samples found at a threshold that at most 5 % of the normal ones reach.
+        tpr: unusual samples found at a threshold that at most 5 % of the normal ones reach; ``undetermined`` of too
+            few normal ones to tell it.
         replicates: the AUROC in every resample, `(scores, 1 + resamples)`, the data first.
         resamples: the draws of groups that all scores share.
     """
@@ -60,9 +65,15 @@ class DetectionTable:
         return float(low), float(high)
 
     def difference(self, first: str, second: str) -> Estimate:
-        """AUROC of `first` less that of `second`, both resampled on the same groups."""
-        replicates = self.replicates[self._place(first)] - self.replicates[self._place(second)]
-        return self.resamples.estimate(replicates, "paired bootstrap")
+        """AUROC of `first` less that of `second`, both resampled on the same groups.
+
+        ``undetermined`` where neither differs in any resample: both tell all samples apart, and that says no error.
+        """
+        both = self.replicates[[self._place(first), self._place(second)]]
+        difference = self.resamples.estimate(both[0] - both[1], "paired bootstrap")
+        if float((both - both[:, :1]).abs().amax()) < _ROUNDING:
+            return replace(difference, statuses=("undetermined",), message=_NO_SPREAD)
+        return difference
 
     def probability(self, first: str, second: str) -> float:
         """Probability that `first` has the larger AUROC: Student's law of the paired difference; 0.5 for a tie."""
@@ -122,9 +133,11 @@ def evaluate(
     """AUROC of each score, its average precision and its true-positive rate at 5 % false positives, with intervals.
 
     `AUROC = P(unusual > normal) + P(equal) / 2` over all pairs of samples, exact with ties (Mann and Whitney 1947).
-    Intervals come from a stratified bootstrap with Student's quantile on the logit; all scores are resampled together,
-    so differences between them are paired. Coverage of the 95 % interval, measured on pairs of normal laws, AUROC 0.5
-    to 0.995 and 8 to 100 samples a label: 94 to 99.8 %, the more the smaller the sample and the higher the AUROC.
+    Intervals come from a stratified bootstrap with Student's quantile on the logit, and allow for skew
+    (`share_estimate`); all scores are resampled together, so differences between them are paired. They are about scores
+    as measured: the noise of a score is part of how well it tells samples apart. Coverage of the 95 % interval,
+    measured on laws with and without tails, ties and modes: 93 % and more, up to all of few samples. The true-positive
+    rate is ``undetermined`` of fewer than 72 independent normal samples.
 
     Args:
         scores: `(n,)` numbers by name, or one such sequence; an `Estimate` counts with its values. Higher means more
@@ -162,7 +175,9 @@ def evaluate(
         int(truth.sum()),
         share_estimate(replicates.T, draws),
         share_estimate(torch.stack([curve.average_precision(share) for curve in curves], 1), draws),
-        share_estimate(torch.stack([curve.true_positive_rate() for curve in curves], 1), draws),
+        rate_at_few_alarms(
+            torch.stack([curve.true_positive_rate() for curve in curves], 1), draws, draws.independent[0]
+        ),
         replicates,
         draws,
     )

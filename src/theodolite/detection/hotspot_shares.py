@@ -25,6 +25,7 @@ TOP = 0.1
 _MIDDLE = 0.5
 _ROUNDING = 1e-12
 _NEVER = "it did not happen once, so the resamples tell no error"
+_FEW = "less than one image's worth of cells is beyond the threshold, which a single image may then decide"
 _NONE = "there is no curvature, or no hotspot, to take a share of"
 
 
@@ -92,7 +93,7 @@ def hotspots(
         seed: of the draws.
 
     Returns:
-        `Hotspots`. `value ± 1.96 stderr` is Student's 95 % interval over groups. Maps are taken as they are: what
+        `Hotspots` with 95 % intervals over groups (`Resamples.estimate`). Maps are taken as they are: what
         another subspace or other neighbours would give is not in the errors. No model passes. Status ``undefined``
         where nothing bends, ``undetermined`` where a single group, or what never happened, tells no error.
 
@@ -124,7 +125,10 @@ def hotspots(
     return Hotspots(
         mask.reshape(curvature.shape),
         (mask & (images.detail <= limits[0, 1])).reshape(curvature.shape),
-        {name: _estimate(limits[:, [column]], draws[1]) for column, name in enumerate(("curvature", "detail"))},
+        {
+            name: _limit(limits[:, [column]], draws[1], own)
+            for column, (name, own) in enumerate((("curvature", level), ("detail", _MIDDLE)))
+        },
         {name: _share(*pair, known_pairs.get(name, pair)[0], fewest) for name, pair in pairs.items()},
         {name: _estimate(columns[name], draws[1]) for name in _OF_AN_IMAGE if name in columns},
     )
@@ -233,8 +237,26 @@ def _share(value: Tensor, null: Tensor, usual: Tensor, draws: Resamples) -> Esti
 def _estimate(replicates: Tensor, draws: Resamples) -> Estimate:
     """The first of the replicates `(1 + B, n)`, with their spread."""
     share = draws.estimate(replicates)
-    share = replace(share, stderr=share.stderr * (share.stderr > _ROUNDING))
+    varies = share.stderr > _ROUNDING
+    ends = (share.low.where(varies, share.value), share.high.where(varies, share.value))
+    share = replace(share, stderr=share.stderr * varies, ends=ends)
     return flagged(share, replicates[0].isnan(), "undefined", _NONE)
+
+
+def _limit(replicates: Tensor, draws: Resamples, level: float) -> Estimate:
+    """The threshold at a level, ``few-samples`` where less than one image's worth of cells lies beyond it."""
+    limit = _limit_of_any(replicates, draws)
+    few = torch.tensor([draws.effective * min(level, 1 - level) < 1])
+    return flagged(limit, few, "few-samples", _FEW)
+
+
+def _limit_of_any(replicates: Tensor, draws: Resamples) -> Estimate:
+    """Its logarithm scatters evenly where images differ by factors; of zeros it is as any number."""
+    if not bool((replicates > 0).all()):
+        return _estimate(replicates, draws)
+    of_log = _estimate(replicates.log(), draws)
+    value, low, high = replicates[0], of_log.low.exp(), of_log.high.exp()
+    return replace(of_log, value=value, stderr=torch.maximum(high - value, value - low) / 1.96, ends=(low, high))
 
 
 def _check(images: _Images, known: _Images, paired: bool, level: float) -> None:

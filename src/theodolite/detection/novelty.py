@@ -9,11 +9,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from theodolite.detection.calibration import conformal_p, departure, threshold
+from theodolite.detection.calibration import departure, p_estimate, threshold
 from theodolite.detection.evaluation import DetectionTable, evaluate
 from theodolite.detection.scores import SCORES, of_level
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate
+from theodolite.estimates import Estimate, student_quantile
 from theodolite.estimates.quantity import Quantity
 
 __all__ = ["QUANTITIES", "RATES", "Novelty", "novelty"]
@@ -21,14 +21,17 @@ __all__ = ["QUANTITIES", "RATES", "Novelty", "novelty"]
 _TOO_MANY = 0.1
 """A score that is no number at more than this share of the samples is left out: comparisons would be of others."""
 
+_MOVES = 20
+"""Times that descriptors are moved by their errors; the error of `departure` is then known to 16 %."""
+
 RATES = ("auroc", "average_precision", "tpr")
 """What a `DetectionTable` says of every score."""
 
 _PRECISION = "Precision P, averaged over recall R; chance is the share of unusual images."
 _FOUND = "Share of unusual images above what 95 % of normal ones have."
-_LIMIT = "What the level's share of the reference images stays below."
+_LIMIT = "What the level's share of the reference images stays below; its error is that of their scores."
 _ALL_SUCH = "What that share of all images like the reference stays below, as far as these can tell."
-_AS_HIGH = "Share of reference images that score as high."
+_AS_HIGH = "Share of reference images that score as high; the interval is what errors of the scores leave open."
 _CLOPPER, _DUNN = "Clopper and Pearson 1934; Korn and Graubard 1998", "Dunn, Wasserman and Ramdas 2022"
 _VOVK = "Vovk, Gammerman and Shafer 2005"
 _ALL = (
@@ -69,22 +72,21 @@ class Novelty:
 
     @cached_property
     def thresholds(self) -> dict[str, Estimate]:
-        """The threshold of every score, from reference samples only."""
+        """The threshold of every score, from reference samples only, with the errors of their scores."""
         limits = {}
         for name, score in self.scores.items():
             known, groups = self._known(name)
-            limits[name] = threshold(score.value[known], self.level, groups)
+            limits[name] = threshold(score.value[known], self.level, groups, score.stderr[known])
         return limits
 
     def p_values(self, name: str) -> tuple[Estimate, Estimate]:
         """Conformal p-values of every sample: as if samples were independent, and with each group counted once.
 
-        A reference sample is compared with the others, itself included.
+        A reference sample is compared with the others, itself included. The interval is what errors of the scores
+        leave open (`p_estimate`).
         """
-        value, (known, groups) = self.scores[name].value, self._known(name)
-        alone, grouped = (conformal_p(value, value[known], among) for among in (None, groups))
-        passes, n = self.scores[name].passes, len(groups)
-        return Estimate.of(alone, n=n, passes=passes), Estimate.of(grouped, n=n, passes=passes)
+        score, (known, groups) = self.scores[name], self._known(name)
+        return p_estimate(score, score[known]), p_estimate(score, score[known], groups)
 
     def flagged(self, name: str) -> Tensor:
         """Samples above the threshold, `(n,)` bool."""
@@ -117,15 +119,35 @@ def novelty(
         InputError: no score is a number, or reference samples of one group only.
     """
     usable, left_out = _usable(scores)
-    descriptors = {name: e.value for name, e in usable.items() if SCORES[of_level(name)[0]].kind == "descriptor"}
+    descriptors = {name: e for name, e in usable.items() if SCORES[of_level(name)[0]].kind == "descriptor"}
     if descriptors:
-        usable = {"departure": Estimate.of(departure(descriptors, reference, groups), n=len(descriptors)), **usable}
+        usable = {"departure": _departure(descriptors, reference, groups), **usable}
     if not usable:
         reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
         raise InputError(f"a score that is a number expected, got none: {reasons or 'nothing was measured'}")
     truth = [int(not known) for known in reference.tolist()] if labels is None else labels
     table, why = _evaluated(usable, truth, groups)
     return Novelty(usable, left_out, reference, tuple(groups), level, table, why)
+
+
+def _departure(descriptors: Mapping[str, Estimate], reference: Tensor, groups: Sequence[Hashable]) -> Estimate:
+    """`departure` with the error of its descriptors: how far it moves when they are moved by errors like their own."""
+    value = departure({name: each.value for name, each in descriptors.items()}, reference, groups)
+    noise, moved = torch.Generator().manual_seed(0), []
+    if any(bool((each.stderr > 0).any()) for each in descriptors.values()):
+        for _ in range(_MOVES):
+            draws = {name: torch.randn(each.shape, generator=noise) for name, each in descriptors.items()}
+            again = {
+                name: each.value + draws[name].to(each.value) * each.stderr.nan_to_num(posinf=0.0)
+                for name, each in descriptors.items()
+            }
+            moved.append(departure(again, reference, groups) - value)
+    if not moved:
+        return Estimate.of(value, n=len(descriptors))
+    stderr = torch.stack(moved).square().mean(0).sqrt() * (student_quantile(_MOVES) / 1.96)
+    # an extreme that no move brought back is not known exactly for that: it has the least error of the others
+    least = stderr[stderr > 0].amin() if bool((stderr > 0).any()) else 0.0
+    return Estimate.of(value, stderr.clamp_min(float(least)), n=len(descriptors))
 
 
 def _usable(scores: Mapping[str, Estimate]) -> tuple[dict[str, Estimate], dict[str, str]]:

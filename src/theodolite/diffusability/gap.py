@@ -178,9 +178,9 @@ def _with_difference(first: Tensor, second: Tensor, resamples: Resamples) -> lis
 def _difference(first: Tensor, second: Tensor, resamples: Resamples) -> Estimate:
     """Second less first, paired; what is not nothing has the rounding of float32 losses in its error."""
     paired = resamples.estimate(second - first, _PAIRED)
-    return replace(
-        paired, stderr=paired.stderr.square().add(_ROUNDING**2).sqrt().where(paired.value != 0, paired.stderr)
-    )
+    rounding = torch.full_like(paired.stderr, _ROUNDING).where(paired.value != 0, 0.0)
+    ends = (paired.low - 1.96 * rounding, paired.high + 1.96 * rounding)
+    return replace(paired, stderr=torch.hypot(paired.stderr, rounding), ends=ends)
 
 
 def _in_range(replicates: Tensor, resamples: Resamples) -> Estimate:

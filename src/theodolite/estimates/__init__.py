@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from theodolite.estimates.bootstrap import Resamples, jackknife, paired_difference
     from theodolite.estimates.correlation import rank_correlation, ranks, spearman
     from theodolite.estimates.estimate import Estimate, joined
-    from theodolite.estimates.means import ENOUGH_FREEDOM, Mean, mean_over_latents
+    from theodolite.estimates.means import ENOUGH_FREEDOM, Mean, mean_estimate, mean_over_latents
     from theodolite.estimates.roc import Roc, share_estimate
     from theodolite.estimates.streams import Draws, Seeding, Seeds, normal_like, permutation_like, signs_like, stream_of
     from theodolite.estimates.student import student_cdf, student_mean, student_quantile
@@ -32,6 +32,7 @@ __all__ = [
     "is_number",
     "jackknife",
     "joined",
+    "mean_estimate",
     "mean_over_latents",
     "normal_like",
     "paired_difference",
@@ -67,6 +68,7 @@ _HOMES = {
     "means": (
         "ENOUGH_FREEDOM",
         "Mean",
+        "mean_estimate",
         "mean_over_latents",
     ),
     "roc": (

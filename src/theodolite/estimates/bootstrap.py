@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.estimates.estimate import Estimate
+from theodolite.estimates.means import FEW_SAMPLES, FEWEST, skewed_ends, small_sample_skewness
 from theodolite.estimates.student import student_cdf, student_quantile
 
 __all__ = ["Resamples", "jackknife", "paired_difference"]
@@ -33,7 +35,8 @@ class Resamples:
 
     The bootstrap's standard deviation over groups is `sqrt((G - 1) / G)` of the truth's for a mean, which is undone,
     and that of a few groups is itself uncertain, which Student's quantile with `G - 1` degrees of freedom allows for:
-    an interval from three photographs is wide even where these agree. `G` is the fewest groups that hold one stratum.
+    an interval from three photographs is wide even where these agree. `G` is what the groups of a stratum are worth,
+    `effective`: a few large groups among small ones decide a mean over samples. The fewest of all strata counts.
 
     Args:
         groups: the number of groups, each a sample; or the group of every sample.
@@ -46,6 +49,8 @@ class Resamples:
         of: the group of each sample, `(n,)`.
         strata: the different strata, in order of their first sample.
         independent: how many groups hold each of `strata`; one number without strata.
+        effective: groups of equal size that those of a stratum are worth, `(sum s)² / sum s²` of their sizes `s` (Kish
+            1965); the fewest of all strata.
         weights: of the groups, `(1 + count, names)`; rows sum to one.
 
     Raises:
@@ -80,6 +85,7 @@ class Resamples:
         self._member = torch.tensor([[kind == stratum for kind in kinds] for stratum in self.strata])
         holds = torch.stack([torch.bincount(self.of[own], minlength=self.names) > 0 for own in self._member])
         self.independent = tuple(int(own.sum()) for own in holds)
+        self.effective = min(_kish(torch.bincount(self.of[own], minlength=self.names)) for own in self._member)
         if strata is not None and self.groups < 2:
             raise InputError(
                 "at least two independent samples of each kind expected, got "
@@ -130,33 +136,62 @@ class Resamples:
             count = known.sum(0)
             centred = torch.where(known, rest - rest.where(known, torch.nan).nanmean(0), 0.0)
             spread = torch.where(count > 1, (centred.square().sum(0) / (count - 1).clamp_min(1)).sqrt(), torch.nan)
-        return spread * (self.groups / (self.groups - 1)) ** 0.5 if self.groups > 1 else spread * torch.nan
+        return spread * (self.effective / (self.effective - 1)) ** 0.5 if self.groups > 1 else spread * torch.nan
 
     def estimate(self, replicates: Tensor, method: str = "bootstrap over groups") -> Estimate:
-        """Value and standard error; `value ± 1.96 stderr` is Student's 95 % interval.
+        """Value and standard error; the 95 % interval is Student's, with the skew of the replicates (`skewed_ends`).
 
-        Entries have the shape of one replicate, a scalar that of one entry. A single group tells no error: status
-        ``undetermined``.
+        Entries have the shape of one replicate, a scalar that of one entry. Status ``few-samples`` below `FEWEST`
+        groups; a single one tells no error: ``undetermined``.
         """
-        value = torch.atleast_1d(replicates[0])
+        value, freedom = torch.atleast_1d(replicates[0]), self.effective - 1
         if self.groups < 2:
             return Estimate(value, value * torch.nan, 0, 1, "undetermined", _ONE_GROUP, method)
-        widened = torch.atleast_1d(self.stderr(replicates)) * (student_quantile(self.groups - 1) / 1.96)
-        return Estimate(value, widened, 0, self.groups, method=method)
+        stderr = torch.atleast_1d(self.stderr(replicates))
+        ends = skewed_ends(value, stderr, torch.atleast_1d(self.skewness(replicates)), freedom)
+        widened = stderr * (student_quantile(freedom) / 1.96)
+        return Estimate(value, widened, 0, self.groups, *self.doubt(), method, ends=ends)
+
+    def skewness(self, replicates: Tensor) -> Tensor:
+        """The skewness of what `replicates` gave, corrected for few groups, as `skewed_ends` takes it: `(...)`.
+
+        Of a mean it is that of its samples over the root of their number. It is moved towards zero by its standard
+        error over so many replicates, so that another seed makes no other interval where there is no skew. Replicates
+        without a number are left out.
+        """
+        rest = replicates[1:].where(replicates[1:].isfinite(), torch.nan)
+        centred = rest - rest.nanmean(0)
+        variance = centred.square().nanmean(0).clamp_min(torch.finfo(rest.dtype).tiny)
+        skewness = (centred / variance.sqrt()).pow(3).nanmean(0)
+        known = (skewness.abs() - (6 / len(rest)) ** 0.5).clamp_min(0)
+        return skewness.sign() * known * small_sample_skewness(self.groups)
+
+    def doubt(self, fewest: int = FEWEST) -> tuple[str, str]:
+        """Status and message of an interval over so many groups."""
+        return ("few-samples", FEW_SAMPLES) if self.effective < fewest - _ROUNDING else ("ok", "")
 
     def percentiles(self, replicates: Tensor, method: str = "expanded percentiles") -> Estimate:
         """A scalar with an interval that need not be symmetric, from replicates `(1 + count,)`.
 
         Its ends are the quantiles at the normal probabilities of `±t sqrt(G / (G - 1))` with Student's quantile `t`:
-        plain percentiles of few groups are too narrow. Resamples without a number are left out.
+        plain percentiles of few groups are too narrow. On the side of the longer tail the interval that allows for skew
+        joins them (`skewed_ends`). Resamples without a number are left out.
         """
         rest = replicates[1:][replicates[1:].isfinite()].double()
-        value, G = float(replicates[0]), self.groups
-        if not len(rest) or G < 2:
-            return Estimate.of(value, math.nan, n=G, statuses="undetermined", message=_ONE_GROUP, method=method)
+        value, G = float(replicates[0]), self.effective
+        if not len(rest) or self.groups < 2:
+            return Estimate.of(
+                value, math.nan, n=self.groups, statuses="undetermined", message=_ONE_GROUP, method=method
+            )
         tail = 0.5 * math.erfc(student_quantile(G - 1) * (G / (G - 1)) ** 0.5 / 2**0.5)
         low, high = torch.quantile(rest, torch.tensor([tail, 1 - tail], dtype=rest.dtype)).tolist()
-        return Estimate.between(value, low, high, n=G, method=method)
+        skew = self.skewness(replicates[:, None])
+        beyond = skewed_ends(replicates[:1].double(), self.stderr(replicates[:, None]).double(), skew.double(), G - 1)
+        low = min(low, float(beyond[0])) if float(skew) < 0 else low
+        high = max(high, float(beyond[1])) if float(skew) > 0 else high
+        status, message = self.doubt()
+        interval = Estimate.between(value, min(low, value), max(high, value), n=self.groups, method=method)
+        return interval if status == "ok" else replace(interval, statuses=(status,), message=message)
 
     def below(self, first: Tensor, second: Tensor) -> float:
         """The probability that the first of two numbers is the smaller one, from paired replicates `(1 + count,)`.
@@ -167,7 +202,7 @@ class Resamples:
         error = float(self.stderr(difference))
         if error <= _TIE * float(first[0].abs() + second[0].abs()):
             return 0.5 + 0.5 * float(difference[0].sign()) * float(difference[0].abs() > _TIE)
-        return student_cdf(float(difference[0]) / error, self.groups - 1)
+        return student_cdf(float(difference[0]) / error, self.effective - 1)
 
 
 def paired_difference(
@@ -199,8 +234,10 @@ def paired_difference(
     draws, columns = Resamples(groups, resamples, seed), torch.stack([first, second, second - first], 1)
     paired = draws.estimate(draws.mean(columns), "paired bootstrap over groups")
     size = float(torch.maximum(first.abs(), second.abs()).mean()) if bool((first != second).any()) else 0.0
-    errors = [*paired.stderr[:2].tolist(), math.hypot(float(paired.stderr[2]), _ROUNDING * size)]
-    return [Estimate.of(v, e, n=paired.n, method=paired.method) for v, e in zip(paired.value.tolist(), errors)]
+    rounding = torch.tensor([0.0, 0.0, _ROUNDING * size]).to(paired.stderr)
+    ends = (paired.low - 1.96 * rounding, paired.high + 1.96 * rounding)
+    whole = replace(paired, stderr=torch.hypot(paired.stderr, rounding), ends=ends)
+    return [whole[place] for place in range(3)]
 
 
 def jackknife(left: Tensor) -> Tensor:
@@ -216,6 +253,10 @@ def jackknife(left: Tensor) -> Tensor:
     """
     G = len(left)
     return ((G - 1) / G * (left - left.mean(0)).square().sum(0)).sqrt()
+
+
+def _kish(sizes: Tensor) -> float:
+    return float(sizes.sum() ** 2 / sizes.square().sum())
 
 
 def _drawn(holds: Tensor, count: int, seed: int) -> Tensor:

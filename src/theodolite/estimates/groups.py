@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from theodolite.estimates.estimate import Estimate
+from theodolite.estimates.means import mean_estimate
 from theodolite.estimates.statuses import worse, worst
-from theodolite.estimates.student import student_mean
 
 __all__ = ["LEAST_SHARE", "difference", "group_mean", "group_spread"]
 
@@ -30,7 +30,7 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
 
 
 def group_mean(samples: Estimate, groups: Sequence[Hashable], variance: float = 0.0) -> Estimate:
-    """Mean over groups of the mean of each, with Student's standard error of `G - 1` degrees of freedom.
+    """Mean over groups of the mean of each (`mean_estimate`), with Student's law of `G - 1` degrees of freedom.
 
     Args:
         samples: `(n,)`; those without a number are left out.
@@ -38,17 +38,15 @@ def group_mean(samples: Estimate, groups: Sequence[Hashable], variance: float = 
         variance: of one group at least, where values of few digits may agree by chance.
 
     Returns:
-        One value; `n` is the number of groups. ``undetermined`` with fewer than two groups or where a tenth of the
-        samples has no number, ``undefined`` where none has.
+        One value; `n` is the number of groups. ``few-samples`` below twenty groups, ``undetermined`` with fewer than
+        two or where a tenth of the samples has no number, ``undefined`` where none has.
     """
     kept, means = samples.is_number(), _group_means(samples, groups)
     if len(means) < 2 or int(kept.sum()) < LEAST_SHARE * len(kept):
         status, nothing = "undetermined" if bool(kept.any()) else "undefined", torch.full((1,), math.nan).double()
         return Estimate(nothing, nothing, samples.passes, len(means), (status,))
-    mean, error = student_mean(means)
-    error = (error.square() + variance / len(means)).sqrt()
     status = reduce(worse, (status for status, is_kept in zip(samples.statuses, kept.tolist()) if is_kept), "ok")
-    return Estimate(mean.reshape(1), error.reshape(1), samples.passes, len(means), (status,))
+    return mean_estimate(means, status, passes=samples.passes, variance=variance)
 
 
 def group_spread(samples: Estimate, groups: Sequence[Hashable]) -> tuple[float, int]:

@@ -1,4 +1,4 @@
-"""Means over latents whose contributions have long tails, and how far their errors can be trusted."""
+"""Means of samples that are not normal: skewed ones, and latents whose contributions have long tails."""
 
 from __future__ import annotations
 
@@ -7,9 +7,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from theodolite.estimates.estimate import Estimate
+from theodolite.estimates.statuses import BOUNDS, worse
 from theodolite.estimates.student import student_mean, student_quantile
 
-__all__ = ["ENOUGH_FREEDOM", "Mean", "mean_over_latents"]
+__all__ = ["ENOUGH_FREEDOM", "FEWEST", "Mean", "mean_estimate", "mean_over_latents", "skewed_ends"]
+
+FEWEST = 20
+"""Independent samples below which an interval holds for samples near a normal law only. Of 12 log-normal ones with a
+spread of one it holds the mean in 0.91, of 20 in 0.93; of 5 from two modes in 0.84."""
+
+FEW_SAMPLES = f"fewer than {FEWEST} independent samples: the interval holds only if they scatter as normal ones do"
+_ALL_ALIKE = "all samples are the same whole number, and their scatter tells no error"
+_FLAT = 1e-7
+"""Skewness of a mean below which its interval is Student's to seven digits; the formula divides by it."""
 
 ENOUGH_FREEDOM = 10.0
 """Degrees of freedom below which a few latents decide the standard error, which then says little."""
@@ -30,6 +41,92 @@ class Mean:
     freedom: Tensor
 
 
+def mean_estimate(samples: Tensor, statuses: str = "ok", *, passes: int = 0, variance: float = 0.0) -> Estimate:
+    """The mean of independent samples `(n,)` of any law, n at least 2, with a 95 % interval; one entry.
+
+    The interval is Student's joined with that of `skewed_ends`. Measured coverage from 20 samples on: 0.95 to 0.97 of
+    normal and exponential ones, 0.93 and more of log-normal ones with a spread of one. Status
+    ``few-samples`` below `FEWEST`; ``undetermined`` where all are the same whole number, as counts and flags may be.
+    No interval holds for every law (Bahadur and Savage 1956): of a part that no sample shows nothing can be said.
+
+    Args:
+        samples: independent numbers.
+        statuses: what the samples themselves claim; a bound stays one.
+        passes: model passes of one sample.
+        variance: of one sample at least, where values of few digits may agree by chance.
+
+    Example:
+        >>> mean = mean_estimate(torch.tensor([1.0, 1.0, 2.0, 2.0, 2.0, 3.0, 3.0, 14.0]))
+        >>> mean.item(), round(float(mean.value - mean.low), 2), round(float(mean.high - mean.value), 2)
+        (3.5, 3.6, 10.27)
+    """
+    samples, n = samples.double(), len(samples)
+    mean, error = student_mean(samples)
+    error = (error.square() + variance / n).sqrt()
+    ends = skewed_ends(mean, error * 1.96 / student_quantile(n - 1), skewness_of_mean(samples), n - 1)
+    alike = not variance and bool((samples == samples[0]).all()) and float(samples[0]).is_integer()
+    status = "undetermined" if alike else "few-samples" if n < FEWEST else "ok"
+    message = {"undetermined": _ALL_ALIKE, "few-samples": FEW_SAMPLES}.get(status, "")
+    return Estimate(
+        mean.reshape(1),
+        error.reshape(1),
+        passes,
+        n,
+        with_doubt(statuses, status),
+        message,
+        "mean over samples",
+        ends=(ends[0].reshape(1), ends[1].reshape(1)),
+    )
+
+
+def skewed_ends(value: Tensor, stderr: Tensor, skewness: Tensor, freedom: float) -> tuple[Tensor, Tensor]:
+    """Both ends of a 95 % interval that allows for skew: Student's, joined with that of Hall's transformation.
+
+    The error `T = (value - truth) / stderr` of a mean with skewness `k` is skewed the other way, as samples without
+    the long tail have a small mean and a small error. `h(T) = T + k T² / 3 + k² T³ / 27 + k / 6` takes that out to the
+    second order, and `|h(T)| <= q`, with Student's quantile `q`, is an interval: `T` up to
+    `3 / k ((1 + k (q - k / 6))^(1/3) - 1)`. Where Student's end is farther out it stays, since a skewness of few
+    samples is uncertain itself.
+
+    Args:
+        value: the mean.
+        stderr: its standard error, not widened.
+        skewness: of the mean, i.e. of the samples over the root of their number (`skewness_of_mean`).
+        freedom: degrees of freedom of the standard error.
+
+    Source: Hall 1992, J. R. Stat. Soc. B 54, 221; joined with Student's interval, here.
+    """
+    q = torch.full_like(value, student_quantile(freedom))
+    k = torch.where(skewness.isfinite() & (skewness.abs() > _FLAT), skewness, _FLAT)
+
+    def reach(side: int) -> Tensor:
+        inside = 1 + k * (side * q - k / 6)
+        return 3 / k * (inside.sign() * inside.abs() ** (1 / 3) - 1)
+
+    return value - torch.maximum(q, reach(1)) * stderr, value + torch.maximum(q, -reach(-1)) * stderr
+
+
+def skewness_of_mean(samples: Tensor) -> Tensor:
+    """The skewness of the mean of `samples: (n, ...)` over the first axis, corrected for its bias in few samples.
+
+    `G / sqrt(n)` with `G = sqrt(n (n - 1)) / (n - 2) m₃ / m₂^(3/2)` (Joanes and Gill 1998); 0 below three samples.
+    """
+    n = len(samples)
+    centred = samples - samples.mean(0)
+    variance = centred.square().mean(0).clamp_min(torch.finfo(samples.dtype).tiny)
+    return centred.pow(3).mean(0) / variance**1.5 * (small_sample_skewness(n) / n**0.5)
+
+
+def small_sample_skewness(n: int) -> float:
+    """What the skewness of `n` samples is multiplied by against its bias; 0 below three samples."""
+    return (n * (n - 1)) ** 0.5 / (n - 2) if n > 2 else 0.0
+
+
+def with_doubt(status: str, doubt: str) -> str:
+    """A status of samples with what is doubtful of their mean; a bound stays one where its samples are few."""
+    return status if status in BOUNDS and doubt == "few-samples" else worse(status, doubt)
+
+
 def mean_over_latents(samples: Tensor, *, skewed: bool = False) -> Mean:
     """Mean of `samples: (T, n)` over latents, with the degrees of freedom that long tails leave to its error.
 
@@ -37,19 +134,22 @@ def mean_over_latents(samples: Tensor, *, skewed: bool = False) -> Mean:
     1946): where posteriors switch rarely, a handful of latents holds all the variance, and the number is small.
 
     Positive contributions with a long upper tail make the standardised error `-skew / (2 sqrt(n))` on average; the mean
-    is then moved up by that many standard errors (Johnson 1978), a small fraction of one.
+    is then moved up by that many standard errors (Johnson 1978), a small fraction of one. The standard error reaches
+    the farther end of the interval that allows for skew (`skewed_ends`).
 
     Args:
         samples: contributions, float64.
         skewed: they are positive with a long upper tail.
     """
     n = samples.shape[1]
-    value, stderr = student_mean(samples.T)
-    centred = samples - value[:, None]
+    mean, stderr = student_mean(samples.T)
+    plain = stderr * 1.96 / student_quantile(n - 1)
+    centred = samples - mean[:, None]
     variance = centred.square().mean(1).clamp_min(torch.finfo(samples.dtype).tiny)
     kurtosis = centred.pow(4).mean(1) / variance.square().clamp_min(torch.finfo(samples.dtype).tiny)
-    if skewed:
-        value = value + centred.pow(3).mean(1) / (2 * n * variance)
+    value = mean + centred.pow(3).mean(1) / (2 * n * variance) if skewed else mean
     freedom = torch.where(stderr > 0, 2 * n / (kurtosis - 1).clamp_min(1), float(n)).clamp(1, n)
     widening = [student_quantile(own) / student_quantile(n - 1) for own in freedom.tolist()]
-    return Mean(value, stderr * torch.tensor(widening).to(stderr).clamp_min(1), freedom)
+    stderr = stderr * torch.tensor(widening).to(stderr).clamp_min(1)
+    low, high = skewed_ends(mean, plain, skewness_of_mean(samples.T), n - 1)
+    return Mean(value, torch.maximum(stderr, torch.maximum(high - value, value - low) / 1.96), freedom)

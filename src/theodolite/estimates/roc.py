@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from theodolite.estimates.bootstrap import Resamples
 from theodolite.estimates.estimate import Estimate
+from theodolite.estimates.means import skewed_ends
+from theodolite.estimates.statuses import BOUNDS
 from theodolite.estimates.student import student_quantile
 
-__all__ = ["FALSE_POSITIVES", "Roc", "share_estimate"]
+__all__ = ["FALSE_POSITIVES", "Roc", "rate_at_few_alarms", "share_estimate"]
 
 FALSE_POSITIVES = 0.05
 """The false-positive rate at which the true-positive rate is read."""
+
+NORMAL_GROUPS = 72
+"""Independent normal samples from which the quantile that one in twenty reaches has two ends: `1 - 0.95^72` is .975."""
 
 _ROUNDING = 1e-9
 """Sums of weights that should reach a rate may miss it by so much."""
@@ -20,6 +27,18 @@ _ROUNDING = 1e-9
 _AT_END = 1e-12
 """Shares so near 0 or 1 are these, but for rounding."""
 
+_ENOUGH_LOGIT = 0.25
+"""Skewness of a share's replicates up to which the logit, which has a skew of its own, holds without more; from twice
+that on all of it counts."""
+
+_FEWEST = 8
+"""Groups of a label from which intervals of shares hold: a share has no tails."""
+
+_MISTAKES = 0.5
+"""Groups' worth of a share's smaller side below which its size is not known: an AUROC of 0.98 from ten unusual samples
+is a fifth of one of them."""
+
+_RARE = "less than half a sample's worth of mistakes was seen, whose true number may be larger than the interval says"
 _TAIL = 0.025
 """Probability on one side of a 95 % interval."""
 
@@ -64,17 +83,47 @@ class Roc:
 def share_estimate(replicates: Tensor, resamples: Resamples, method: str = "stratified bootstrap") -> Estimate:
     """Shares in [0, 1] from replicates `(1 + B, k)`: Student's interval on the logit, so that it stays inside.
 
+    On the side of the longer tail of the replicates it is joined with the interval that allows for skew
+    (`skewed_ends`): where a share is near 0 or 1, a few samples decide it. Status ``few-samples`` below eight groups,
+    and where a share is nearer to 0 or 1 than half of one group is among `G`.
+
     A share of 0 or 1, where no resample differs, is a bound: the far end of its interval is `0.025 ** (1 / G)` from
     the near one, what `G` groups without an exception say.
     """
-    value, G = replicates[0].clamp(0, 1), resamples.groups
+    value, G, freedom = replicates[0].clamp(0, 1), resamples.groups, resamples.effective - 1
     top, bottom = value >= 1 - _AT_END, value <= _AT_END
-    stderr = resamples.stderr(replicates) * student_quantile(G - 1) / 1.96
+    plain = resamples.stderr(replicates)
+    stderr = plain * student_quantile(freedom) / 1.96
+    skewness = resamples.skewness(replicates)
+    skewness = skewness * ((skewness.abs() - _ENOUGH_LOGIT) / _ENOUGH_LOGIT).clamp(0, 1)
+    skewed = skewed_ends(value, plain, skewness, freedom)
     stderr = torch.where(top | bottom, torch.full_like(stderr, (1 - _TAIL ** (1 / G)) / 1.96), stderr)
-    sides = zip(top.tolist(), bottom.tolist())
-    statuses = tuple("upper-bound" if high else "lower-bound" if low else "ok" for high, low in sides)
-    message = _PERFECT if any(status != "ok" for status in statuses) else ""
-    return Estimate(value, stderr, 0, G, statuses, message, method, ends=_logit_ends(value, stderr, top, bottom, G))
+    inner, doubt = resamples.doubt(_FEWEST)
+    rare = (G * torch.minimum(value, 1 - value) < _MISTAKES).tolist()
+    sides = zip(top.tolist(), bottom.tolist(), rare)
+    statuses = tuple(
+        "upper-bound" if high else "lower-bound" if low else "few-samples" if few else inner for high, low, few in sides
+    )
+    message = _PERFECT if any(status in BOUNDS for status in statuses) else doubt or (_RARE if any(rare) else "")
+    ends = _logit_ends(value, stderr, top, bottom, G)
+    low = torch.minimum(ends[0], skewed[0].clamp(0, 1)).where(skewness < 0, ends[0])
+    high = torch.maximum(ends[1], skewed[1].clamp(0, 1)).where(skewness > 0, ends[1])
+    return Estimate(value, stderr, 0, G, statuses, message, method, ends=(low, high))
+
+
+def rate_at_few_alarms(replicates: Tensor, resamples: Resamples, normal_groups: int) -> Estimate:
+    """True-positive rates at `FALSE_POSITIVES` from replicates `(1 + B, k)`: `share_estimate`, with percentiles.
+
+    The interval holds the middle 95 % of the replicates too: with ties the rate jumps from one level to the next,
+    where a normal sample more or less decides. Status ``undetermined`` of fewer than `NORMAL_GROUPS` independent normal
+    samples, of which the threshold that one in twenty reaches has no upper end.
+    """
+    rate = share_estimate(replicates, resamples)
+    if normal_groups < NORMAL_GROUPS:
+        doubt = f"{normal_groups} independent normal samples do not tell what one in twenty reaches: {NORMAL_GROUPS} do"
+        return replace(rate, statuses=("undetermined",) * len(rate.statuses), message=doubt)
+    low, high = torch.quantile(replicates[1:].double(), torch.tensor([_TAIL, 1 - _TAIL], dtype=torch.float64), dim=0)
+    return replace(rate, ends=(torch.minimum(rate.low, low), torch.maximum(rate.high, high)))
 
 
 def _logit_ends(value: Tensor, stderr: Tensor, top: Tensor, bottom: Tensor, groups: int) -> tuple[Tensor, Tensor]:

@@ -50,6 +50,10 @@ STATUS_TABLE = (
         "it rests on trained networks; the standard error holds how they differ, not what they have in common",
     ),
     Status(
+        "few-samples",
+        "fewer independent samples than an interval for any law needs; it holds if they scatter as normal ones do",
+    ),
+    Status(
         "outside-data",
         "a sampler's result left the range of the data; the number is the map's, not that of a sample of the data",
     ),

@@ -12,6 +12,7 @@ import torch
 
 from theodolite.errors import InputError
 from theodolite.estimates import NOT_NUMBERS, Estimate, paired_difference, worse
+from theodolite.estimates.means import with_doubt
 from theodolite.estimates.statuses import BOUNDS, STATUSES
 from theodolite.runs.piece import Row, number
 
@@ -89,7 +90,10 @@ def _of_difference(first: str, second: str) -> str:
 
 def _shifted(estimate: Estimate, shift: float, status: str) -> Estimate:
     """The mean with the errors that averaging does not lessen, and the worst status of what it is made of."""
-    return replace(estimate, stderr=estimate.stderr + shift, statuses=(worse(estimate.statuses[0], status),))
+    ends = (estimate.low - 1.96 * shift, estimate.high + 1.96 * shift)
+    return replace(
+        estimate, stderr=estimate.stderr + shift, statuses=(with_doubt(status, estimate.statuses[0]),), ends=ends
+    )
 
 
 def paired_numbers(first: Run, second: Run) -> list[tuple[str, tuple[Row, Row]]]:

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, jackknife
+from theodolite.estimates import Estimate, mean_estimate, mean_over_latents, worse
 
 __all__ = ["diversity", "frechet_distance"]
+
+_FEWEST_A_DIMENSION = 3
+"""Samples a dimension below which a covariance is mostly noise, and what is left of its bias exceeds the error."""
+
+_FEW = f"fewer than {_FEWEST_A_DIMENSION} samples a dimension: the noise of the covariance is most of the distance"
+_FEWEST_FREEDOM = 4.0
+"""Degrees of freedom below which a few samples decide the error: squares of normal features leave more from ten on."""
+
+_TAILS = "a few samples decide the error, which then says little: draw more"
 
 
 def frechet_distance(features: Tensor, reference: Tensor) -> Estimate:
     """`|m - m'|² + tr(S + S' - 2 (S^½ S' S^½)^½)` of means and covariances: W2² of two Gaussians.
 
-    It is biased upwards by the noise of both covariances, of order (dimension / n): compare only at equal `n`. The
-    standard error is the jackknife's over `features`; the reference is taken as it is. Source: Dowson and Landau 1982;
-    of network features, Heusel et al. 2017 (arXiv 1706.08500).
+    It is biased upwards by the noise of the covariance, of order (dimension / n): compare only at equal `n`. The
+    interval reaches from the value to where the jackknife finds the distance without that bias, and the standard error
+    of the jackknife beyond; the reference is taken as it is. Status ``truncated`` where the bias is larger than that
+    error, ``undetermined`` where a few samples decide the covariance, and ``upper-bound`` of fewer than three samples a
+    dimension. Source: Dowson and Landau 1982; of network features, Heusel et al. 2017 (arXiv 1706.08500).
 
     Args:
         features: `(n, d)`, n at least 3.
@@ -39,11 +51,16 @@ def frechet_distance(features: Tensor, reference: Tensor) -> Estimate:
         )
     _check_count(len(features), 3)
     mean, covariance = _moments(reference.double())
-    return _jackknifed(features.double(), lambda some: _between(*_moments(some), mean, covariance), "gaussian")
+    found = _jackknifed(features.double(), lambda some: _between(*_moments(some), mean, covariance), "gaussian")
+    few = len(features) < _FEWEST_A_DIMENSION * features.shape[1]
+    if not few:
+        return found
+    ends = (torch.zeros_like(found.value), found.value)
+    return replace(found, stderr=found.value / 1.96, statuses=("upper-bound",), message=_FEW, ends=ends)
 
 
 def diversity(features: Tensor, groups: Tensor | None = None) -> Estimate:
-    """Mean Euclidean distance of pairs of samples of one group; unbiased, standard error by the jackknife.
+    """Mean Euclidean distance of pairs of samples of one group; unbiased, with the interval of the jackknife.
 
     Args:
         features: `(n, d)`.
@@ -77,7 +94,20 @@ def _jackknifed(samples: Tensor, statistic: Callable[[Tensor], Tensor], method: 
 
 
 def _from_left_out(value: Tensor, left: Tensor, method: str) -> Estimate:
-    return Estimate.of(value.reshape(1), jackknife(left), n=len(left), method=method)
+    """A statistic of at least zero with the interval of its pseudo-values (Quenouille 1956), which holds the value too.
+
+    The pseudo-values scatter as samples do, their mean has no bias of order `1 / n`, and their kurtosis tells where a
+    few samples decide the error.
+    """
+    n = len(left)
+    pseudo = n * value - (n - 1) * left
+    mean, tails = mean_estimate(pseudo), mean_over_latents(pseudo[None])
+    stderr, bias = torch.maximum(mean.stderr, tails.stderr), (value - mean.value).abs()
+    few = float(tails.freedom) < _FEWEST_FREEDOM
+    status = "undetermined" if few else worse(mean.status, "truncated" if float(bias) > float(stderr) else "ok")
+    ends = (torch.minimum(mean.low, value).clamp_min(0), torch.maximum(mean.high, value))
+    message = _TAILS if few else mean.message
+    return Estimate(value.reshape(1), torch.hypot(stderr, bias), 0, n, (status,), message, method, ends=ends)
 
 
 def _moments(X: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from theodolite.descriptors import local_scaling
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, is_number, student_mean, worse
+from theodolite.estimates import Estimate, is_number, mean_estimate, worse
 from theodolite.estimates.quantity import Quantity
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.samplers import Method, sampler_map
@@ -253,12 +253,14 @@ def rises_at_every_step(steps: Sequence[Estimate]) -> bool:
 
 
 def _less(values: tuple[Tensor, str], others: tuple[Tensor, str]) -> Estimate:
-    """The mean difference between two runs from the same noise."""
+    """The mean difference between two runs from the same noise; of equal ones, as of a run to itself, it is nothing."""
+    if torch.equal(values[0], others[0]):
+        return Estimate(
+            torch.zeros(1).double(), torch.zeros(1).double(), 0, len(values[0]), (worse(values[1], others[1]),)
+        )
     return mean_over_samples(values[0] - others[0], worse(values[1], others[1]))
 
 
 def mean_over_samples(values: Tensor, status: str = "ok") -> Estimate:
-    """The mean of `(n,)` with the worst status of the samples, ``undefined`` where one of them is no number."""
-    mean, stderr = student_mean(values.double())
-    status = status if bool(values.isfinite().all()) else worse(status, "undefined")
-    return Estimate(mean.reshape(1), stderr.reshape(1), 0, len(values), (status,), method="mean over samples")
+    """`mean_estimate` of `(n,)` with the worst status of the samples, ``undefined`` where one of them is no number."""
+    return mean_estimate(values, status if bool(values.isfinite().all()) else worse(status, "undefined"))

@@ -46,7 +46,7 @@ class Judgement:
         ends = {key: end if math.isfinite(end := quantile[key]) else None for key in ("stderr", "low", "high")}
         return [
             *({"quantity": rate, "score": name, "passes": 0, **entry} for rate, entry in rates.items()),
-            number("threshold", Estimate.of(limit.value, n=limit.n), score=name),
+            number("threshold", limit["sample"], score=name),
             {**quantile, **ends},
         ]
 

@@ -38,9 +38,12 @@ SHARES = (
 )
 """Every share of `theodolite.detection.hotspots`, in the order of tables."""
 
+_OF_MAPS = "Of the maps as they were measured: the error is over images, not over other subspaces or neighbours."
 _THRESHOLDS = (
-    Quantity("curvature_threshold", "Threshold of curvature", "", "95 % quantile over the reference's cells", ""),
-    Quantity("detail_threshold", "Threshold of detail", "", "median over the reference's cells", ""),
+    Quantity(
+        "curvature_threshold", "Threshold of curvature", "", "95 % quantile over the reference's cells", "", _OF_MAPS
+    ),
+    Quantity("detail_threshold", "Threshold of detail", "", "median over the reference's cells", "", _OF_MAPS),
 )
 QUANTITIES = {quantity.name: quantity for quantity in (*SHARES, *_THRESHOLDS)}
 
