@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from theodolite.diffusability.gap import DEVIATIONS, compared, few_groups, gap
-from theodolite.diffusability.space import Space
+from theodolite.diffusability.space import Space, learned
 from theodolite.estimates import Estimate, Resamples, student_cdf
 
 __all__ = ["SURE", "Ranked", "Ranking"]
@@ -90,13 +90,15 @@ class Ranking:
         difference = self.replicates[second] - self.replicates[first]
         stderr = float(resamples.stderr(difference))
         x, relative = float(difference[0]) / stderr if stderr else 0.0, (2 * (len(difference) - 2)) ** -0.5
-        low, high = (student_cdf(x * (1 + sign * relative), resamples.groups - 1) for sign in (-1, 1))
-        error = P.new_tensor([abs(high - low) / 2])
-        return Estimate(P, error, 0, resamples.groups, method="Student's law, paired bootstrap over groups")
+        low, high = sorted(student_cdf(x * (1 + 1.96 * sign * relative), resamples.groups - 1) for sign in (-1, 1))
+        ends = P.new_tensor([low]), P.new_tensor([high])
+        error = (ends[1] - ends[0]) / (2 * 1.96)
+        return Estimate(P, error, 0, resamples.groups, method="Student's law, paired bootstrap over groups", ends=ends)
 
     def differences(self, first: int, second: int) -> Estimate:
         """The gap of the second model less that of the first, with its paired error."""
-        return self.resamples.estimate(self.replicates[second] - self.replicates[first], "paired bootstrap over groups")
+        difference = self.replicates[second] - self.replicates[first]
+        return learned(self.resamples.estimate(difference, "paired bootstrap over groups"))
 
     @property
     def ranks(self) -> list[str]:

@@ -23,6 +23,10 @@ __all__ = ["check_metric", "curve_length", "extended", "geodesic", "lattice_path
 _TOLERANCE = 1e-8
 """Relative decrease of the energy that one more step promises, below which a curve is done."""
 
+_MANY = 32
+"""Segments from which the error falls as `1 / n²`. With a third of the change, intervals of lengths of waves through 3,
+4 and 9 segments held 63, 86 and 85 times in 100; with 32 segments 95."""
+
 _POINTS = 4
 """Gauss points at which the metric is seen on a segment."""
 
@@ -105,7 +109,8 @@ def curve_length(metric: Metric | MetricSource, curves: Tensor, *, box: Paramete
 
     Cubics put points four times denser on them first, kept in the box where there is one. Compare curves under a second
     metric with it. The error holds the discretisation, a third of what the length changes by from half the points to
-    all of them (Richardson; it falls as `1 / n²`), and the spread over replicates of a fitted metric.
+    all of them (Richardson; it falls as `1 / n²`), all of it below 32 segments, and the spread over replicates of a
+    fitted metric.
     """
     field, replicates, box = opened(metric, box)
     fine = _subdivided(curves, box)
@@ -124,13 +129,11 @@ def curve_length(metric: Metric | MetricSource, curves: Tensor, *, box: Paramete
 def _discretisation(metric: Metric, curves: Tensor, length: Tensor, box: ParameterGrid | None) -> Tensor:
     """The error of `length` from its change to half the points, `(m,)`.
 
-    An odd number of segments cannot be halved: points twice as dense then stand for four times, with a factor of two
-    for the error of the cubics, which they share.
+    An odd number of segments cannot be halved: the polygon through the points stands for half of them.
     """
     n = curves.shape[1] - 1
-    if n % 2 or n < 4:
-        return 2 / 3 * (length - _length(metric, denser(curves) if box is None else box.clamped(denser(curves)))).abs()
-    return (length - _length(metric, _subdivided(curves[:, ::2], box))).abs() / 3
+    coarse = curves if n % 2 or n < 4 else _subdivided(curves[:, ::2], box)
+    return (length - _length(metric, coarse)).abs() * (1 / 3 if n >= _MANY else 1)
 
 
 def _length(metric: Metric, curves: Tensor) -> Tensor:

@@ -57,12 +57,14 @@ def information(
     - `fi` is E2 plus `E<s, e>`, which is zero for a calibrated score: a ``lower-bound`` where nothing contradicts it;
     - `fir` and `rate` are squares of the given score's Jacobian and bound nothing: ``learned``, as is `norm`.
 
-    Bounds are moved out by 1.96 standard errors and have twice these as width. Of a Gaussian with the covariance of the
-    latents `fi` is the floor `tr (S + t)⁻¹`, however far from Gaussian they are.
+    Bounds are moved out to the end of their interval and have its length as width. Of a Gaussian with the covariance of
+    the latents `fi` is the floor `tr (S + t)⁻¹`, however far from Gaussian they are.
 
-    Standard errors are over latents, widened where few of them carry the variance (``undetermined`` below ten degrees
-    of freedom); means of squares with long tails are moved up by the fraction of a standard error that centres them, and
-    intervals reach farther on the side of a tail (`mean_over_latents`).
+    Standard errors are over latents, widened where few of them carry the variance (``undetermined`` below four degrees
+    of freedom, or half as many as latents); means of squares with long tails are moved up by the fraction of a standard
+    error that centres them, and intervals reach farther on the side of a tail (`mean_over_latents`).
+    What no latent shows is in no error: of a part of the law with probability `p` there is none among `n` latents with
+    probability `(1 - p)^n`.
 
     Two remarks on redundancy: with Rademacher probes R1 and R2 are the same number, since they differ by `(m - |v|²) /
     t²`, so R2 checks rounding only (what checks R1 is R3, with `differences`); and since `self_check` is zero for any

@@ -1,8 +1,8 @@
 """Closed forms of Fisher information beside sums that are written anew here, and channels beside their own formulas.
 
 Truths, all in float64: the textbook formula for Gaussians; a trapezoid rule with a spacing far below the narrowest
-width for mixtures; Gauss quadrature over the radius for spheres, with Bessel functions of SciPy; a sum of wrapped normal
-laws over the points of a period for the ripple.
+width for mixtures; Gauss quadrature over the radius for spheres, with Bessel functions of SciPy; a sum of wrapped
+normal laws over the points of a period for the ripple.
 """
 
 from __future__ import annotations
