@@ -106,8 +106,9 @@ def diffusability(
     Returns:
         `Estimate` with one entry; its error is over groups, and does not hold what the denoisers lack: the status is
         ``learned``. It is ``undetermined`` for two groups, and where so few differ so much that the interval is as wide
-        as [0, 1]; the message says how many are needed. Parts: `shift` (decades), `gaussian` (the same for the Gaussian denoiser on both sides), `fi_deviation`, `fi_deviation_raw`,
-        `fir_deviation` and `fir_deviation_raw` (relative, with and without the missing dimensions) and the curves of
+        as [0, 1]; the message says how many are needed. Parts: `shift` (decades), `gaussian` (the same for the Gaussian
+        denoiser on both sides), `fi_deviation`, `fi_deviation_raw`, `fir_deviation` and `fir_deviation_raw` (relative,
+        with and without the missing dimensions) and the curves of
         `CURVES` as `latents/NAME`, `images/NAME`.
 
     Raises:

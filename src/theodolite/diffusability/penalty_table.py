@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, student_quantile
+from theodolite.estimates import Estimate
+from theodolite.estimates.agreement import binomial_tail
 from theodolite.estimates.means import Mean, mean_over_latents
 
 __all__ = ["FEWEST", "Penalties", "Pool", "ThreePenalties", "bundled", "filled_dimension"]
@@ -73,7 +74,7 @@ class Penalties:
 
     @property
     def bound(self) -> Estimate:
-        """`L_E`: the 0.95 quantile over images of `max |Hess E(u, u)|`, latent / image²; at most the largest."""
+        """`L_E`: the 0.95 quantile over images of `max |Hess E(u, u)|`, latent / image²; a lower bound."""
         return self.encoder_curvature["bound"]
 
     @property
@@ -138,6 +139,12 @@ def bundled(pool: Pool, images: Tensor, latents: Tensor) -> Penalties:
         pool.samples,
     )
 
+
+_OUTSIDE = 0.025
+"""Probability on each side of an interval."""
+
+_FEWEST_IMAGES = 3
+"""Images below which a mean has no error: two that agree by chance, as those of a wave do, say nothing of it."""
 
 _COVERED = 0.98
 """Share of tangent dimensions below which what least squares missed decides the numbers."""
@@ -215,13 +222,27 @@ class Pool:
         return self._jackknife(share, "stretch_square", "stretch", "rank", parts=parts)
 
     def quantile(self, name: str, q: float) -> Estimate:
-        """A quantile over images with the interval of order statistics; a lower bound as each value is one."""
-        x = self.samples[name].sort().values
-        width = student_quantile(self.n - 1) * (self.n * q * (1 - q)) ** 0.5
-        low, high = (x[min(max(round(self.n * q + side * width) - 1, 0), self.n - 1)] for side in (-1, 1))
-        error = ((high - low) / (2 * 1.96)).reshape(1)
+        """A lower bound of a quantile over images, and where its interval of order statistics ends.
+
+        The `k`-th smallest of `n` is at or below the quantile where at least `k` of them are, and at or above it where
+        fewer are, with probabilities of a binomial law. With fewer than 72 images none is surely above the 0.95
+        quantile, and the width is infinite.
+        """
+        x, n = self.samples[name].sort().values, self.n
+        below = [k for k in range(1, n + 1) if 1 - binomial_tail(k, n, q) <= _OUTSIDE]
+        above = [k for k in range(1, n + 1) if binomial_tail(k, n, q) <= _OUTSIDE]
+        low, high = x[max(below, default=1) - 1], x[above[0] - 1] if above else torch.tensor(torch.inf).to(x)
         message = "each image gives a local maximum, and more images may lie higher"
-        return Estimate(x.quantile(q).reshape(1), error, self.passes, self.n, ("lower-bound",), message, self.method)
+        return Estimate(
+            low.reshape(1),
+            ((high - low) / 1.96).reshape(1),
+            self.passes,
+            n,
+            ("lower-bound",),
+            message,
+            self.method,
+            ends=(low.reshape(1), high.reshape(1)),
+        )
 
     def smallest(self, name: str) -> Estimate:
         """The smallest over images; an upper bound whose width is the gap to the next image."""
@@ -247,6 +268,8 @@ class Pool:
             status, message = "approximate", _MESSAGES["approximate"]
         if bool(mean.few):
             status, message = "undetermined", _MESSAGES["undetermined"]
+        if self.n < _FEWEST_IMAGES:
+            status, message = "undetermined", "two images tell no error: give three or more"
         if self.uncovered:
             status, message = "undetermined", self.uncovered
         return Estimate(

@@ -49,6 +49,15 @@ class DirectMetric:
     resolution: Tensor | None = None
     widening: Tensor | None = None
 
+    def extrapolates(self, points: Tensor) -> Tensor:
+        """Beyond the centres of the outermost cells: `(n, 2)` to `(n,)`.
+
+        Two in three 95 % intervals held the exact metric of TASEP and Ising on the very edge of the box.
+        """
+        low, high = self.grid.corners.to(points)
+        half = self.grid.spacing.to(points) * (1 - 1e-9) / 2
+        return ((points < low + half) | (points > high - half)).any(-1)
+
     def metric(self, theta: Tensor) -> Tensor:
         """The metric of one sample at `theta: (..., 2)`: `(..., 2, 2)`; differentiable in `theta`."""
         return blended(self.grid, self._positive, checked_points(theta, self.grid)).reshape(*theta.shape, 2)
@@ -147,9 +156,9 @@ def _student_widening(logs: Tensor, whole: Tensor, posterior: Posterior, width: 
     """What the bootstrap lacks in each cell, where few of the bundles `(m, cells)` decide its metric: `(cells,)`.
 
     With weights `w` the sample is one of `k = 1 / sum w²`: its bootstrap variance is `1 - 1/k` of the true one, and is
-    itself known with `k - 1` degrees of freedom only. With what each bundle moves an entry by, `u = w (I - g)`, the tilt
-    `sum u³ / (sum u²)^(3/2)` says how far an interval reaches on the side of a tail (Hall 1992): the farther side counts,
-    of the entry that asks for most.
+    itself known with `k - 1` degrees of freedom only. With what each bundle moves an entry by, `u = w (I - g)`, the
+    tilt `sum u³ / (sum u²)^(3/2)` says how far an interval reaches on the side of a tail (Hall 1992): the farther side
+    counts, of the entry that asks for most.
     """
     shares = logs.softmax(0)
     freedom = (1 / shares.square().sum(0) - 1).clamp_min(_LEAST_FREEDOM)

@@ -196,13 +196,12 @@ def bent_sheet(options: dict[str, int | bool], n: int, seed: int) -> Answers:
     """
     draws, d = stream(seed), 12
     a, c = (torch.rand(2, generator=draws, dtype=torch.float64) + 0.2).tolist()
+    c = c / d  # so that images stay in [-1, 1]
 
     def decoder(z: Tensor) -> Tensor:
         y = torch.asinh(a * z) / a
-        return torch.cat([y, c / 2 * y.square().sum(1, keepdim=True) / d], 1)
+        return torch.cat([y, c / 2 * y.square().sum(1, keepdim=True)], 1)
 
-    # the last channel is a d-th, so that images stay in [-1, 1]
-    c = c / d
     pair = made(lambda x: torch.sinh(a * x[:, :d]) / a, decoder, d, d + 1)
     y = uniform(n, d, draws)
     points = torch.cat([y, c / 2 * y.square().sum(1, keepdim=True)], 1)
