@@ -378,3 +378,11 @@ def test_the_error_of_a_rate_is_twice_that_of_its_information(eight):
     share = (curve.fi["score_error"].value / curve.fi_samples.mean()).item()
     assert share > 0.05
     assert (curve.fir["score_error"].value / curve.fir_samples.mean()).item() == pytest.approx(2 * share, rel=1e-6)
+
+
+def test_the_error_of_a_score_is_known_to_about_itself(eight):
+    """A contradiction of estimators can be chance, so that nought is inside."""
+    off = FunctionScore(lambda x, t: 1.2 * eight.score(x, t), (8,), symmetric=True)
+    error = information(eight.sample(2000, torch.Generator().manual_seed(0)), [1.0], off, generator=0).fi["score_error"]
+    assert error.value.item() > 0
+    assert error.low.item() < 0

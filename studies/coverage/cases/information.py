@@ -196,7 +196,7 @@ def cells() -> Iterator[Cell]:
         ("mixture with a rare component", 1, (50, 1000)),
         ("mixture with a rare component", 16, (200,)),
         ("sphere", 3, (8, 50, 300)),
-        ("ripple", 1, (8, 50, 300)),
+        ("ripple", 1, (50,)),
     ):
         for n in sizes:
             draw = partial(own_score, law, D, n)
