@@ -19,6 +19,7 @@ from theodolite.families import (
     noise_free_posterior,
 )
 from theodolite.families.metric import Metric
+from theodolite.geodesics import curve_length
 from theodolite.zoo import TASEP, Ising
 
 D = torch.float64
@@ -229,6 +230,11 @@ def test_beyond_the_outermost_centres_a_direct_metric_is_no_number(direct: Direc
     assert found.largest_eigenvalue.statuses[2] != "undetermined"
     assert "extrapolated" in found.largest_eigenvalue.message
     assert "undetermined" not in metric_map(direct).largest_eigenvalue.statuses
+    inside, out = (
+        curve_length(direct, torch.stack([GRID.points[0], end, GRID.points[-1]])[None])
+        for end in (GRID.points[200], edge[0])
+    )
+    assert (inside.status, out.status) == ("ok", "undetermined")
 
 
 def test_few_bundles_widen_the_errors():

@@ -13,7 +13,16 @@ from theodolite.errors import InputError
 from theodolite.estimates import STATUSES, Estimate
 from theodolite.families.grid import ParameterGrid
 
-__all__ = ["SINGULAR", "Metric", "MetricMap", "MetricSource", "codazzi_residual", "metric_errors", "metric_map"]
+__all__ = [
+    "BEYOND",
+    "SINGULAR",
+    "Metric",
+    "MetricMap",
+    "MetricSource",
+    "codazzi_residual",
+    "metric_errors",
+    "metric_map",
+]
 
 Metric = Callable[[Tensor], Tensor]
 """A metric in closed form: `(n, d)` to `(n, d, d)`, symmetric, differentiable in the points."""
@@ -36,7 +45,9 @@ _SMALL = 0.01
 """Of the median norm of an exact metric: what its norm counts as at least, where errors are relative to it; a metric
 that is nearly nought somewhere would make them large there, however small they are."""
 
-_BEYOND = "beyond the centres of the outermost cells the metric is extrapolated; take a larger box"
+BEYOND = "beyond the centres of the outermost cells the metric is extrapolated; take a larger box"
+"""Why there is no number there."""
+
 _THIN = "next to no bundle had its posterior here; spread the parameters over the box"
 
 
@@ -123,7 +134,7 @@ def metric_map(source: MetricSource, points: Tensor | None = None) -> MetricMap:
         "rank-deficient" if flat and status in ("ok", "truncated") else status
         for flat, status in zip(singular, statuses)
     )
-    message = _BEYOND if bool(outside.any()) and not bool(thin.any()) else _message(statuses)
+    message = BEYOND if bool(outside.any()) and not bool(thin.any()) else _message(statuses)
     n = len(replicates)
 
     def estimate(value: Tensor, each: Tensor, chance: Tensor, statuses: tuple[str, ...]) -> Estimate:

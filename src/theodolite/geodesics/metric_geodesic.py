@@ -14,7 +14,7 @@ from theodolite.derivatives.scalars import values_and_gradients
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 from theodolite.families.grid import ParameterGrid
-from theodolite.families.metric import SINGULAR, Metric, MetricSource
+from theodolite.families.metric import BEYOND, SINGULAR, Metric, MetricSource
 from theodolite.geodesics.curves import COARSE, Geodesic, denser, resampled, speed_variation, straight_lines
 from theodolite.geodesics.relaxation import relaxed
 
@@ -113,7 +113,8 @@ def curve_length(metric: Metric | MetricSource, curves: Tensor, *, box: Paramete
     Cubics put points four times denser on them first, kept in the box where there is one. Compare curves under a second
     metric with it. The error holds the discretisation, a third of what the length changes by from half the points to
     all of them (Richardson; it falls as `1 / n²`), all of it below 32 segments and twice as much below four, and the
-    spread over replicates of a fitted metric.
+    spread over replicates of a fitted metric; a length is ``undetermined`` where the curve goes beyond the centres of
+    the outermost cells of a direct metric.
     """
     field, replicates, box = opened(metric, box)
     fine = _subdivided(curves, box)
@@ -124,9 +125,13 @@ def curve_length(metric: Metric | MetricSource, curves: Tensor, *, box: Paramete
     delta, middles = fine.diff(dim=1), (fine[:, 1:] + fine[:, :-1]) / 2
     g = replicates(middles.flatten(0, 1)).unflatten(1, middles.shape[:2])
     each = torch.einsum("msi,rmsij,msj->rms", delta, g, delta).clamp_min(0).sqrt().sum(-1)
-    statuses = ("learned",) * len(value) if getattr(metric, "learned", False) else ()
     error = torch.hypot(each.std(0), discretised)
-    return Estimate(value, error, 0, len(g), statuses, method="midpoint rule, bootstrap")
+    assert not callable(metric)  # a function has no replicates
+    beyond = metric.extrapolates(middles.flatten(0, 1)).unflatten(0, middles.shape[:2]).any(1).tolist()
+    sound = "learned" if metric.learned else "ok"
+    statuses = tuple("undetermined" if out else sound for out in beyond)
+    message = BEYOND if any(beyond) else ""
+    return Estimate(value, error, 0, len(g), statuses, message, "midpoint rule, bootstrap")
 
 
 def _discretisation(metric: Metric, curves: Tensor, length: Tensor, box: ParameterGrid | None) -> Tensor:

@@ -100,9 +100,7 @@ class InformationCurve:
         pseudo, left = self.floor.pseudo_values(self.t, power, name)
         mean = mean_over_latents(samples.double() - pseudo)
         own = mean_over_latents(samples.double(), skewed=power == 2).stderr
-        bound = torch.tensor([status == "lower-bound" for status in whole.statuses], device=own.device)
-        # The error of a bound is its width, twice the sampling error: nothing of it is systematic.
-        systematic = (whole.stderr.double().square() - own.square()).clamp_min(0).masked_fill(bound, 0.0)
+        systematic = (whole.stderr.double().square() - own.square()).clamp_min(0)
         status = ["truncated" if over else "ok" for over in (left > mean.stderr).tolist()]
         message = whole.message or (_FEW if "truncated" in status else "")
         statuses = worst(status, whole.statuses)
@@ -110,18 +108,7 @@ class InformationCurve:
         sampled = Estimate(
             value, stderr, whole.passes, whole.n, statuses, message, "jackknife", ends=(ends[0], ends[1])
         )
-        return as_bound(sampled.widened((left.square() + systematic).sqrt().to(value)))
-
-
-def as_bound(estimate: Estimate) -> Estimate:
-    """Sampled bounds moved out to the end of their interval, so that they bound 97.5 times in 100; intervals stay."""
-    assert estimate.ends is not None
-    low, high = estimate.ends
-    sides = {"lower-bound": -1.0, "upper-bound": 1.0}
-    side = torch.tensor([sides.get(status, 0.0) for status in estimate.statuses]).to(estimate.value)
-    value = torch.where(side < 0, low, torch.where(side > 0, high, estimate.value))
-    stderr = torch.where(side != 0, (high - low) / 1.96, estimate.stderr)
-    return replace(estimate, value=value, stderr=stderr, ends=(low, high))
+        return sampled.widened((left.square() + systematic).sqrt().to(value))
 
 
 def warn_few(n: int, dimension: int) -> None:
