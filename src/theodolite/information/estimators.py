@@ -171,8 +171,8 @@ class _Reader:
         lower = d.lower(self.t)
         again = (d.rate - d.dimension + 2 * t * d.divergence) / t.square()
         first = {
-            "norm": self.read(d.norm, "fi", claim="learned"),
-            "denoising": self.read(lower, "fi", claim="lower-bound"),
+            "norm": self.read(d.norm, "fi", bias=2 * self.bias["fi"], claim="learned"),
+            "denoising": self.read(lower, "fi", bias=self.bias["mmse"] / self.t.square(), claim="lower-bound"),
             "self_check": self.read(d.divergence - (d.norm + lower) / 2, "fi"),
             "calibration": self.read(d.norm - lower, "fi"),
             "above_bound": self.read(d.divergence - lower, "fi"),
@@ -180,7 +180,7 @@ class _Reader:
             **self.support(),
         }
         second = {
-            "denoising": self.read(again, "fir", skewed=True, claim="learned"),
+            "denoising": self.read(again, "fir", bias=self.bias["fir"], skewed=True, claim="learned"),
             "asymmetry": self.read(d.skew, "fir"),
             "score_error": self.score_error("fir"),
         }
@@ -220,12 +220,12 @@ class _Reader:
     ) -> Estimate:
         """The mean over latents of `samples: (T, n)`; NaN where the score refuses `quantity`.
 
-        `claim` is the status that it has for a score which is not exact. An upper bound holds for any score, so that a
+        `claim` is the status that it has for a score which is not exact. A bound holds for any score, so that a
         contradiction between estimators says nothing against it.
         """
         claim = "ok" if self.score.exact else claim
         mean = mean_over_latents(samples, skewed=skewed)
-        bias = torch.zeros_like(mean.value) if bias is None or claim == "upper-bound" else bias
+        bias = torch.zeros_like(mean.value) if bias is None or claim.endswith("bound") else bias
         refused = self.refused(quantity)
         statuses = tuple(
             "undetermined" if no or rare else "miscalibrated" if biased else claim
