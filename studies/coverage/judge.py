@@ -30,6 +30,7 @@ PROMISES = {
     "lower-bound": "bounds",
     "upper-bound": "bounds",
     "learned": "none",
+    "outside-data": "covers",
     "approximate": "none",
     "undetermined": "no number",
     "undefined": "no number",

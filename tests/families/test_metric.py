@@ -143,7 +143,7 @@ def test_the_residual_of_a_fitted_metric_tells_the_families_apart(direct: Direct
     exact = codazzi_residual(MODEL.fisher, INNER)
     found = codazzi_residual(direct, INNER)
     assert codazzi_residual(direct).value > 0.1
-    assert found.value > 5 * found.stderr
+    assert found.value > 3 * found.stderr
     assert abs(found.value - exact.value) < 0.2 * exact.value
     grid = ParameterGrid((0.05, -0.3), (0.5, 0.3), (24, 24))
     some = noise_free_posterior(Ising(3), ParameterGrid(grid.low, grid.high, (5, 5)).points, grid, 4)
@@ -230,9 +230,9 @@ def test_beyond_the_outermost_centres_a_direct_metric_is_no_number(direct: Direc
     assert found.largest_eigenvalue.statuses[2] != "undetermined"
     assert "extrapolated" in found.largest_eigenvalue.message
     assert "undetermined" not in metric_map(direct).largest_eigenvalue.statuses
+    ends = torch.tensor([[0.3, 0.3], [0.7, 0.7]], dtype=D)
     inside, out = (
-        curve_length(direct, torch.stack([GRID.points[0], end, GRID.points[-1]])[None])
-        for end in (GRID.points[200], edge[0])
+        curve_length(direct, torch.stack([ends[0], middle, ends[1]])[None]) for middle in (ends.mean(0), edge[0])
     )
     assert (inside.status, out.status) == ("ok", "undetermined")
 
