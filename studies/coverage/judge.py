@@ -30,6 +30,7 @@ PROMISES = {
     "lower-bound": "bounds",
     "upper-bound": "bounds",
     "learned": "none",
+    "outside-data": "covers",
     "approximate": "none",
     "few-samples": "none",
     "undetermined": "no number",
@@ -97,7 +98,8 @@ def _of_quantity(rows: Sequence[Mapping[str, Any]]) -> list[Verdict]:
 
 def _promise(row: Mapping[str, Any]) -> str:
     promise = PROMISES[row["status"]]
-    return "exact" if promise == "covers" and row["low"] == row["high"] else promise
+    is_exact = row["stderr"] == 0 and row["low"] == row["high"]  # the table rounds ends that nearly meet
+    return "exact" if promise == "covers" and is_exact else promise
 
 
 def _verdict(promise: str, rows: Sequence[Mapping[str, Any]], statuses: Mapping[str, float]) -> Verdict:

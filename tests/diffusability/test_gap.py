@@ -274,3 +274,10 @@ def test_more_noise_hides_no_less():
     space = Space("one", (1,), 1.0, ("a",), (1,), tau, ("Gaussian",), loss, nothing, nothing, spread)
     hidden = space.unresolved(torch.ones(1, 1, dtype=torch.float64))
     torch.testing.assert_close(hidden, torch.tensor([[0.01, 0.05, 0.05]], dtype=torch.float64))
+
+
+def test_what_rests_on_fitted_denoisers_says_so():
+    x = cloud([1.0, 0.5, 0.2], 60)
+    whole = diffusability(x[:, :2], x, labels(60, 20), budget="quick")
+    assert whole.status == "learned"
+    assert {part.status for part in whole.parts.values()} <= {"learned", "undetermined"}

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from theodolite.diffusability import models, rank_models
-from theodolite.diffusability.quality import PENALTIES
+from theodolite.diffusability.quality import PENALTIES, reconstruction
 from theodolite.diffusability.quantities import CURVES, QUANTITIES
 from theodolite.diffusability.space import CURVES as MEASURED
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 from theodolite.estimates.bootstrap import student_cdf
+from theodolite.maps import Autoencoder
 
 sys.path.insert(0, str(Path(__file__).parent))
 linear = importlib.import_module("linear")
@@ -115,3 +116,18 @@ def test_every_number_has_words():
     assert {*PENALTIES, *MEASURED} <= {*QUANTITIES}
     assert {*MEASURED} <= {item.name for item in CURVES}
     assert len(set(MEASURED)) == len(MEASURED)
+
+
+@pytest.mark.parametrize(("groups", "status"), [(2, "undetermined"), (3, "ok")])
+def test_two_sources_tell_no_error_of_quality(groups, status):
+    pair = Autoencoder(lambda x: x, lambda z: z, name="same", latent_shape=(1, 8, 8), image_channels=1)
+    images = torch.rand(groups, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    quality = reconstruction(pair, images, images + 0.1, list(range(groups)))
+    assert {estimate.status for estimate in quality.values()} == {status}
+
+
+def test_the_interval_of_a_probability_is_one_of_probabilities(four):
+    order = four.order(0, len(four.models) - 1)
+    low, high = (end.item() for end in order.interval())
+    assert 0 <= low <= order.value.item() <= high <= 1
+    assert high > low

@@ -12,6 +12,7 @@ from PIL import Image
 
 import theodolite
 from theodolite.diffusability import penalties
+from theodolite.diffusability.penalty_table import Pool
 from theodolite.errors import InputError
 from theodolite.information import gaussian_information
 from theodolite.zoo import bundled_images
@@ -111,3 +112,35 @@ def test_a_trained_autoencoder(name):
     assert (s["mean_curvature"] <= 8 * s["data"] * (1 + 1e-5)).all()
     assert (s["within"] > 0).all()
     assert 0 < found.reach.value.item() <= (1 / s["data"].max().sqrt() * 8**0.5).item()
+
+
+def pool(**samples):
+    """What images contribute under each name."""
+    n = len(next(iter(samples.values())))
+    return Pool({"rank": torch.ones(n, dtype=D), **samples}, passes=1, method="dense")
+
+
+def test_a_quantile_is_bounded_by_order_statistics():
+    """Of 200 uniform numbers: below the 0.95 quantile with its lower end, above with its upper one."""
+    x = torch.rand(400, 200, generator=torch.Generator().manual_seed(0), dtype=D)
+    bounds = [pool(x=row).quantile("x", 0.95) for row in x]
+    low, high = (torch.cat([getattr(bound, end) for bound in bounds]) for end in ("low", "high"))
+    assert (low > 0.95).double().mean() < 0.04
+    assert (high < 0.95).double().mean() < 0.04
+    assert bounds[0].status == "lower-bound"
+    assert (high - low).mean() < 0.08
+
+
+@pytest.mark.parametrize(("n", "is_open"), [(71, True), (72, False)])
+def test_few_images_bound_a_quantile_on_one_side_only(n, is_open):
+    bound = pool(x=torch.arange(float(n), dtype=D)).quantile("x", 0.95)
+    assert math.isinf(bound.high.item()) is is_open
+    assert bound.status == "lower-bound"
+    assert bound.value.isfinite().all()
+
+
+def test_two_images_tell_no_error():
+    found = penalties(linear_pair(torch.tensor([[1.0, 0.5]], dtype=D)), images(drawn(2, 2, half_side=0.5)))
+    assert {found.distortion.status, found.encoder_curvature.status} == {"undetermined"}
+    assert "three or more" in found.distortion.message
+    assert found.compression.status == "ok"

@@ -138,3 +138,12 @@ def test_reach_sees_what_comes_near_without_bending():
     close(found.data_curvature, 0)
     close(found.reach, 0.1)
     close(penalties(pair, pair.decode(z), dense=False, depth=1).reach, 0.1)
+
+
+def test_points_near_each_other_do_not_bring_the_reach_below_that_of_their_circle():
+    """Chords of 1e-6 have a distance from the tangent of 1e-13, which is rounding."""
+    u = torch.cat([torch.linspace(0, 6, 40, dtype=D), torch.linspace(0, 6, 40, dtype=D) + 1e-6])
+    pair = toy(lambda x: x, lambda z: torch.nn.functional.normalize(z, dim=1), 2, 2)
+    found = penalties(pair, images(torch.stack([u.cos(), u.sin()], 1)))
+    close(found.reach, 1)
+    assert found.reach.value.item() >= 1 - 1e-12

@@ -167,3 +167,20 @@ def test_groups_of_latents_are_joined_in_order():
     assert both["half"].value.tolist() == [5, 10, 1, 2]
     with pytest.raises(ValueError, match="at least one"):
         joined([])
+
+
+def test_a_negative_factor_turns_the_interval():
+    skewed = estimate(ends=(ONE - 0.1, ONE + 0.4), parts={"half": estimate()})
+    turned = skewed.scaled(torch.tensor([-2.0, 3.0], dtype=ONE.dtype))
+    assert turned.value.tolist() == (torch.tensor([-2.0, 3.0], dtype=ONE.dtype) * skewed.value).tolist()
+    assert (turned.stderr >= 0).all()
+    torch.testing.assert_close(turned.low, torch.stack([-2 * skewed.high[0], 3 * skewed.low[1]]))
+    torch.testing.assert_close(turned.high, torch.stack([-2 * skewed.low[0], 3 * skewed.high[1]]))
+    assert turned.parts == {}
+
+
+def test_an_error_joins_both_ends_in_quadrature():
+    wider = Estimate.of(0.0, 1.0, ends=(-3.0, 4.0)).widened(4.0 / 1.96)
+    assert wider.low.item() == pytest.approx(-5.0)
+    assert wider.high.item() == pytest.approx(32**0.5)
+    assert wider.stderr.item() == pytest.approx((1 + (4 / 1.96) ** 2) ** 0.5)

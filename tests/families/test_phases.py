@@ -136,3 +136,15 @@ def test_a_jump_has_no_slope():
 def test_bad_input_is_refused_in_one_line(call, message: str):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize("levels", [2, 12])
+def test_the_steepest_chord_is_a_bound_down_to_rounding(levels: int):
+    """A sine has its steepest slope at one point, around which chords are as steep but for rounding."""
+    for shift in (0.1, 0.37, 0.62, 0.9):
+        found = steepness(
+            lambda z, at=shift: (7 * (z - at)).sin(), torch.zeros(1, dtype=D), torch.ones(1, dtype=D), levels=levels
+        )
+        low, high = (end.item() for end in found.constant.interval())
+        assert low <= 7 <= high
+        assert low > 6.5

@@ -94,10 +94,8 @@ def test_it_denoises_as_well_as_a_patch_allows():
     for index, level in enumerate(t):
         error = S - S @ torch.linalg.solve(S + level * torch.eye(8, dtype=D), S)
         at_a_corner = error.diagonal().mean()
-        sampling = curve.mmse.stderr[index] / 2  # a bound, moved up by 1.96 of them
-        z = (curve.mmse.value[index] - 1.96 * sampling - 84 * at_a_corner) / sampling
-        assert abs(z) < 4
-        assert sampling < 0.03 * curve.mmse.value[index]
+        above = curve.mmse.value[index] / (84 * at_a_corner)  # a bound, moved up by 1.96 sampling errors of 1 to 3 %
+        assert 0.97 < above < 1.12
     assert (curve.fi.parts["calibration"].value.abs() < 0.02 * curve.fi.value).all()
 
 

@@ -15,7 +15,7 @@ from theodolite.diffusability.cross_fitting import (
     noise_grid,
     without_networks,
 )
-from theodolite.diffusability.space import Space
+from theodolite.diffusability.space import Space, learned
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Resamples, student_quantile, worst
 from theodolite.scores.clouds import checked_cloud
@@ -104,10 +104,11 @@ def diffusability(
         name: of the latents.
 
     Returns:
-        `Estimate` with one entry; its error is over groups. It is ``undetermined`` for two groups, and where so few
-        differ so much that the interval is as wide as [0, 1]; the message says how many are needed. Parts: `shift`
-        (decades), `gaussian` (the same for the Gaussian denoiser on both sides), `fi_deviation`, `fi_deviation_raw`,
-        `fir_deviation` and `fir_deviation_raw` (relative, with and without the missing dimensions) and the curves of
+        `Estimate` with one entry; its error is over groups, and does not hold what the denoisers lack: the status is
+        ``learned``. It is ``undetermined`` for two groups, and where so few differ so much that the interval is as wide
+        as [0, 1]; the message says how many are needed. Parts: `shift` (decades), `gaussian` (the same for the Gaussian
+        denoiser on both sides), `fi_deviation`, `fi_deviation_raw`, `fir_deviation` and `fir_deviation_raw` (relative,
+        with and without the missing dimensions) and the curves of
         `CURVES` as `latents/NAME`, `images/NAME`.
 
     Raises:
@@ -139,13 +140,13 @@ def diffusability(
 def compared(space: Space, images: Space, resamples: Resamples) -> Estimate:
     """The scalar of a space against its images, with its parts."""
     parts = {
-        "shift": resamples.estimate(shift(space, images, resamples.weights)),
+        "shift": learned(resamples.estimate(shift(space, images, resamples.weights))),
         "gaussian": _in_range(gap(space.gaussian, images.gaussian, resamples.weights), resamples),
     }
     for side, cloud in (("latents", space), ("images", images)):
         parts |= {f"{side}/{name}": curve for name, curve in cloud.curves(resamples).items()}
     differing = deviations(space, images, resamples.weights)
-    parts |= {name: resamples.estimate(values) for name, values in differing.items()}
+    parts |= {name: learned(resamples.estimate(values)) for name, values in differing.items()}
     whole = _in_range(gap(space, images, resamples.weights), resamples)
     return replace(whole, message=whole.message or few_groups(resamples.groups), parts=parts)
 
@@ -172,7 +173,8 @@ def contrasted(first: Space, second: Space, images: Space, resamples: Resamples)
 
 
 def _with_difference(first: Tensor, second: Tensor, resamples: Resamples) -> list[Estimate]:
-    return [resamples.estimate(first), resamples.estimate(second), _difference(first, second, resamples)]
+    both = [learned(resamples.estimate(part)) for part in (first, second)]
+    return [*both, _difference(first, second, resamples)]
 
 
 def _difference(first: Tensor, second: Tensor, resamples: Resamples) -> Estimate:
@@ -180,7 +182,7 @@ def _difference(first: Tensor, second: Tensor, resamples: Resamples) -> Estimate
     paired = resamples.estimate(second - first, _PAIRED)
     rounding = torch.full_like(paired.stderr, _ROUNDING).where(paired.value != 0, 0.0)
     ends = (paired.low - 1.96 * rounding, paired.high + 1.96 * rounding)
-    return replace(paired, stderr=torch.hypot(paired.stderr, rounding), ends=ends)
+    return learned(replace(paired, stderr=torch.hypot(paired.stderr, rounding), ends=ends))
 
 
 def _in_range(replicates: Tensor, resamples: Resamples) -> Estimate:
@@ -188,7 +190,7 @@ def _in_range(replicates: Tensor, resamples: Resamples) -> Estimate:
 
     Of two sources each denoises the other, and one difference is all that is known of their spread: no number either.
     """
-    whole = resamples.estimate(replicates)
+    whole = learned(resamples.estimate(replicates))
     if resamples.groups > 2 and 1.96 * float(whole.stderr) < _WIDEST:
         return whole
     needed = max(_ENOUGH_SOURCES, _sources_needed(float(resamples.stderr(replicates)), resamples.groups))

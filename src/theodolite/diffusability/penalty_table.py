@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, student_quantile
-from theodolite.estimates.means import ENOUGH_FREEDOM, mean_over_latents
+from theodolite.estimates import Estimate
+from theodolite.estimates.agreement import binomial_tail
+from theodolite.estimates.means import Mean, mean_over_latents
 
 __all__ = ["FEWEST", "Penalties", "Pool", "ThreePenalties", "bundled", "filled_dimension"]
 
@@ -73,7 +74,7 @@ class Penalties:
 
     @property
     def bound(self) -> Estimate:
-        """`L_E`: the 0.95 quantile over images of `max |Hess E(u, u)|`, latent / image²; at most the largest."""
+        """`L_E`: the 0.95 quantile over images of `max |Hess E(u, u)|`, latent / image²; a lower bound."""
         return self.encoder_curvature["bound"]
 
     @property
@@ -89,9 +90,7 @@ class Penalties:
         if not t > 0:
             raise InputError(f"a positive noise variance `t` expected, got {t}")
         whole = self.data_curvature
-        return Estimate(
-            whole.value / t, whole.stderr / t, whole.passes, whole.n, whole.statuses, whole.message, whole.method
-        )
+        return whole.scaled(1 / t)
 
 
 def bundled(pool: Pool, images: Tensor, latents: Tensor) -> Penalties:
@@ -140,6 +139,12 @@ def bundled(pool: Pool, images: Tensor, latents: Tensor) -> Penalties:
         pool.samples,
     )
 
+
+_OUTSIDE = 0.025
+"""Probability on each side of an interval."""
+
+_FEWEST_IMAGES = 3
+"""Images below which a mean has no error: two that agree by chance, as those of a wave do, say nothing of it."""
 
 _COVERED = 0.98
 """Share of tangent dimensions below which what least squares missed decides the numbers."""
@@ -198,8 +203,7 @@ class Pool:
     def mean(self, name: str, parts: Mapping[str, Estimate] | None = None, note: str = "") -> Estimate:
         """The mean over images; its error holds that of the probes."""
         mean = mean_over_latents(self.samples[name][None], skewed=self.sampled)
-        few = float(mean.freedom) < min(ENOUGH_FREEDOM, self.n - 1)
-        return self._estimate(mean.value, mean.stderr, few, parts, note)
+        return self._estimate(mean, parts, note)
 
     def ratio(self, name: str, other: str) -> Estimate:
         """The ratio of two means, by the jackknife."""
@@ -218,13 +222,27 @@ class Pool:
         return self._jackknife(share, "stretch_square", "stretch", "rank", parts=parts)
 
     def quantile(self, name: str, q: float) -> Estimate:
-        """A quantile over images with the interval of order statistics; a lower bound as each value is one."""
-        x = self.samples[name].sort().values
-        width = student_quantile(self.n - 1) * (self.n * q * (1 - q)) ** 0.5
-        low, high = (x[min(max(round(self.n * q + side * width) - 1, 0), self.n - 1)] for side in (-1, 1))
-        error = ((high - low) / (2 * 1.96)).reshape(1)
+        """A lower bound of a quantile over images, and where its interval of order statistics ends.
+
+        The `k`-th smallest of `n` is at or below the quantile where at least `k` of them are, and at or above it where
+        fewer are, with probabilities of a binomial law. With fewer than 72 images none is surely above the 0.95
+        quantile, and the width is infinite.
+        """
+        x, n = self.samples[name].sort().values, self.n
+        below = [k for k in range(1, n + 1) if 1 - binomial_tail(k, n, q) <= _OUTSIDE]
+        above = [k for k in range(1, n + 1) if binomial_tail(k, n, q) <= _OUTSIDE]
+        low, high = x[max(below, default=1) - 1], x[above[0] - 1] if above else torch.tensor(torch.inf).to(x)
         message = "each image gives a local maximum, and more images may lie higher"
-        return Estimate(x.quantile(q).reshape(1), error, self.passes, self.n, ("lower-bound",), message, self.method)
+        return Estimate(
+            low.reshape(1),
+            ((high - low) / 1.96).reshape(1),
+            self.passes,
+            n,
+            ("lower-bound",),
+            message,
+            self.method,
+            ends=(low.reshape(1), high.reshape(1)),
+        )
 
     def smallest(self, name: str) -> Estimate:
         """The smallest over images; an upper bound whose width is the gap to the next image."""
@@ -242,20 +260,29 @@ class Pool:
         left = function((total - rows) / (n - 1))
         pseudo = n * function(total / n) - (n - 1) * left
         mean = mean_over_latents(pseudo[None], skewed=self.sampled)
-        few = float(mean.freedom) < min(ENOUGH_FREEDOM, n - 1)
-        return self._estimate(mean.value, mean.stderr, few, parts)
+        return self._estimate(mean, parts)
 
-    def _estimate(
-        self, value: Tensor, stderr: Tensor, few: bool, parts: Mapping[str, Estimate] | None, message: str = ""
-    ) -> Estimate:
+    def _estimate(self, mean: Mean, parts: Mapping[str, Estimate] | None, message: str = "") -> Estimate:
         status = "ok"
         if self.approximate:
             status, message = "approximate", _MESSAGES["approximate"]
-        if few:
+        if bool(mean.few):
             status, message = "undetermined", _MESSAGES["undetermined"]
+        if self.n < _FEWEST_IMAGES:
+            status, message = "undetermined", "two images tell no error: give three or more"
         if self.uncovered:
             status, message = "undetermined", self.uncovered
-        return Estimate(value, stderr, self.passes, self.n, (status,), message, self.method, parts or {})
+        return Estimate(
+            mean.value,
+            mean.stderr,
+            self.passes,
+            self.n,
+            (status,),
+            message,
+            self.method,
+            parts or {},
+            ends=mean.ends,
+        )
 
     def _one(self, value: float) -> Tensor:
         return torch.tensor([float(value)], dtype=torch.float64, device=self.samples["rank"].device)
@@ -290,7 +317,7 @@ def filled_dimension(cloud: Tensor) -> Estimate:
     block = torch.arange(n, device=X.device) % blocks
     left = torch.stack([_ratio(_without(gram, block != index)) for index in range(blocks)])
     mean = mean_over_latents((blocks * _ratio(gram) - (blocks - 1) * left)[None])
-    return Estimate(mean.value, mean.stderr, 0, n, method="jackknife")
+    return Estimate(mean.value, mean.stderr, 0, n, method="jackknife", ends=mean.ends)
 
 
 def _without(gram: Tensor, rows: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from theodolite.diffusability.penalties import penalties
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, student_mean
+from theodolite.estimates import Estimate, mean_over_latents
 
 if TYPE_CHECKING:
     from theodolite.maps import Autoencoder
@@ -39,6 +39,9 @@ _SSIM_WINDOW = 7
 
 _LEAST = 1e-12
 """Mean squared error that counts as none: float32 images of [-1, 1] differ by rounding."""
+
+_FEWEST_GROUPS = 3
+"""Sources below which a mean has no error: two that agree by chance, as SSIM near its end does, say nothing."""
 
 _BATCH = 8
 """Images decoded at a time."""
@@ -90,7 +93,10 @@ def reconstruction_error(images: Tensor, reconstructed: Tensor) -> dict[str, Est
 def _over_groups(values: Sequence[float], groups: Sequence[int]) -> Estimate:
     members = [[x for x, own in zip(values, groups) if own == group] for group in range(max(groups) + 1)]
     means = torch.tensor([sum(own) / len(own) for own in members], dtype=torch.float64)[:, None]
-    return Estimate(*student_mean(means), passes=2, n=len(means), method="mean over groups")
+    mean = mean_over_latents(means.T)
+    status = "ok" if len(means) >= _FEWEST_GROUPS else "undetermined"
+    message = "" if len(means) >= _FEWEST_GROUPS else "one difference is all that two sources tell of their spread"
+    return Estimate(mean.value, mean.stderr, 2, len(means), status, message, "mean over groups", ends=mean.ends)
 
 
 def one_a_source(groups: Sequence[int], most: int) -> list[int]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from theodolite.diffusability.gap import DEVIATIONS, compared, few_groups, gap
-from theodolite.diffusability.space import Space
+from theodolite.diffusability.space import Space, learned
 from theodolite.estimates import Estimate, Resamples, student_cdf
 
 __all__ = ["SURE", "Ranked", "Ranking"]
@@ -83,20 +83,26 @@ class Ranking:
     def order(self, first: int, second: int) -> Estimate:
         """The probability that the first model has the smaller gap; its error is that of finitely many resamples.
 
-        `x`, the difference over its error, has the relative error of a standard deviation from `B` draws,
-        `1 / sqrt(2 (B - 1))`.
+        `x`, the difference over its error, has the relative error of a standard deviation from `B` draws of kurtosis
+        `k`, `sqrt((k - 1) / (4 (B - 1)))`.
         """
         P, resamples = self.probability[first, second].reshape(1), self.resamples
         difference = self.replicates[second] - self.replicates[first]
         stderr = float(resamples.stderr(difference))
-        x, relative = float(difference[0]) / stderr if stderr else 0.0, (2 * (len(difference) - 2)) ** -0.5
-        low, high = (student_cdf(x * (1 + sign * relative), resamples.groups - 1) for sign in (-1, 1))
-        error = P.new_tensor([abs(high - low) / 2])
-        return Estimate(P, error, 0, resamples.groups, method="Student's law, paired bootstrap over groups")
+        centred = difference[1:] - difference[1:].mean()
+        kurtosis = float(centred.pow(4).mean() / centred.square().mean().square()) if stderr else 3.0
+        # never less than of a normal law: a few draws show less kurtosis than they have
+        x, spread = float(difference[0]) / stderr if stderr else 0.0, max(kurtosis, 3.0) - 1
+        relative = (spread / (4 * (len(difference) - 2))) ** 0.5
+        low, high = sorted(student_cdf(x * (1 + 1.96 * sign * relative), resamples.groups - 1) for sign in (-1, 1))
+        ends = P.new_tensor([low]), P.new_tensor([high])
+        error = (ends[1] - ends[0]) / (2 * 1.96)
+        return Estimate(P, error, 0, resamples.groups, method="Student's law, paired bootstrap over groups", ends=ends)
 
     def differences(self, first: int, second: int) -> Estimate:
         """The gap of the second model less that of the first, with its paired error."""
-        return self.resamples.estimate(self.replicates[second] - self.replicates[first], "paired bootstrap over groups")
+        difference = self.replicates[second] - self.replicates[first]
+        return learned(self.resamples.estimate(difference, "paired bootstrap over groups"))
 
     @property
     def ranks(self) -> list[str]:

@@ -23,6 +23,9 @@ _MOST_PAIRS = 66
 _NEAREST = 8
 """Points compared with each one for the reach, where every comparison costs a least-squares solve."""
 
+_UNCERTAIN = 16.0
+"""Units of rounding of the largest point, in the distance of a point from a tangent space: a sum of a few products."""
+
 _BLOCK = 64
 """Points compared at once."""
 
@@ -160,8 +163,8 @@ def _reach(sheet: Sheet, points: Tensor, bend: Tensor) -> Tensor:
     """The smallest of `1 / bend` and of `|y - x|² / (2 dist(y - x, T_x))` over the other points `y`, `(n,)`.
 
     Infinite where it exceeds the extent of the points by more than one over the square root of rounding: what bends
-    less cannot be told from flat. Points nearer than the square root of rounding times the extent are the same point.
-    Source: Federer 1959.
+    less cannot be told from flat. What rounding may add to the distance from a tangent space is taken off, so that the
+    reach stays an upper bound where points are near each other. Source: Federer 1959.
     """
     x = sheet.decoder.outputs.flatten(1)
     if not isinstance(sheet, DenseSheet) and len(points) > _NEAREST + 1:
@@ -171,10 +174,11 @@ def _reach(sheet: Sheet, points: Tensor, bend: Tensor) -> Tensor:
         blocks = [part[:, None] for part in points.split(_BLOCK)]
     smallest, rounding = 1 / bend, torch.finfo(x.dtype).eps
     extent = _squared(points - points.mean(0)).amax()
+    uncertain = _UNCERTAIN * rounding * _squared(points).amax().sqrt()
     for y in blocks:
         apart = y - x
         length, off = _squared(apart), _squared(sheet.normal(apart)).sqrt()
-        ratio = torch.where(length > rounding * extent, length / (2 * off), torch.inf)
+        ratio = torch.where(off > uncertain, length / (2 * (off - uncertain)), torch.inf)
         smallest = torch.minimum(smallest, ratio.amin(0))
     return torch.where(smallest < (extent / rounding).sqrt(), smallest, torch.inf)
 

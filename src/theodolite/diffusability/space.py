@@ -9,9 +9,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from theodolite.estimates import Estimate, Resamples
+from theodolite.estimates import Estimate, Resamples, worst
 
-__all__ = ["CURVES", "Space"]
+__all__ = ["CURVES", "Space", "learned"]
 
 _TINY = 1e-30
 
@@ -128,9 +128,18 @@ class Space:
         }
 
     def curves(self, resamples: Resamples) -> dict[str, Estimate]:
-        """The curves with their errors over groups, by name."""
+        """The curves with their errors over groups, by name; ``learned``, as they are those of fitted denoisers."""
         curves = self.curve(resamples.weights) | self._checks(resamples.weights)
-        return {name: resamples.estimate(values, ", ".join(self.candidates)) for name, values in curves.items()}
+        method = ", ".join(self.candidates)
+        return {name: learned(resamples.estimate(values, method)) for name, values in curves.items()}
+
+
+def learned(estimate: Estimate) -> Estimate:
+    """The estimate with the status of what rests on denoisers made of other samples.
+
+    They answer worse than the best denoiser, by an amount that no resampling of the samples shows.
+    """
+    return replace(estimate, statuses=worst(estimate.statuses, ("learned",) * len(estimate.statuses)))
 
 
 def _slopes(x: Tensor, y: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from theodolite.estimates.estimate import Estimate
 from theodolite.estimates.statuses import BOUNDS, worse
 from theodolite.estimates.student import student_mean, student_quantile
 
-__all__ = ["ENOUGH_FREEDOM", "FEWEST", "Mean", "mean_estimate", "mean_over_latents", "skewed_ends"]
+__all__ = ["ENOUGH_FREEDOM", "FEWEST", "Mean", "mean_estimate", "mean_over_latents", "skew_reach", "skewed_ends"]
 
 FEWEST = 20
 """Independent samples below which an interval holds for samples near a normal law only. Of 12 log-normal ones with a
@@ -19,11 +19,18 @@ spread of one it holds the mean in 0.91, of 20 in 0.93; of 5 from two modes in 0
 
 FEW_SAMPLES = f"fewer than {FEWEST} independent samples: the interval holds only if they scatter as normal ones do"
 _ALL_ALIKE = "all samples are the same whole number, and their scatter tells no error"
-_FLAT = 1e-7
-"""Skewness of a mean below which its interval is Student's to seven digits; the formula divides by it."""
 
-ENOUGH_FREEDOM = 10.0
-"""Degrees of freedom below which a few latents decide the standard error, which then says little."""
+ENOUGH_FREEDOM = 4.0
+"""Degrees of freedom below which one or two latents (an outlier has two) decide the standard error, which then says
+little. More would refuse the samples that show a tail, whose wide intervals hold, and keep those that hide it: at ten,
+intervals of what was left held the mean of 12 squares of a normal number 84 times in 100."""
+
+_ENOUGH_SHARE = 0.5
+"""The same for few latents, as a share of their number."""
+
+
+_STRAIGHT = 1e-5
+"""Skewness over the root of the number of draws, below which Hall's interval is Student's but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +41,15 @@ class Mean:
         value: the mean.
         stderr: its standard error, widened by Student's quantile for `freedom`.
         freedom: degrees of freedom of the standard error.
+        ends: of the 95 % interval, which reaches farther on the side of a long tail.
+        few: whether a few of the draws decide the error, so that it says little.
     """
 
     value: Tensor
     stderr: Tensor
     freedom: Tensor
+    ends: tuple[Tensor, Tensor]
+    few: Tensor
 
 
 def mean_estimate(samples: Tensor, statuses: str = "ok", *, passes: int = 0, variance: float = 0.0) -> Estimate:
@@ -97,13 +108,27 @@ def skewed_ends(value: Tensor, stderr: Tensor, skewness: Tensor, freedom: float)
     Source: Hall 1992, J. R. Stat. Soc. B 54, 221; joined with Student's interval, here.
     """
     q = torch.full_like(value, student_quantile(freedom))
-    k = torch.where(skewness.isfinite() & (skewness.abs() > _FLAT), skewness, _FLAT)
 
-    def reach(side: int) -> Tensor:
-        inside = 1 + k * (side * q - k / 6)
-        return 3 / k * (inside.sign() * inside.abs() ** (1 / 3) - 1)
+    below, above = skew_reach(skewness.where(skewness.isfinite(), 0.0), q)
+    return value - torch.maximum(q, below) * stderr, value + torch.maximum(q, above) * stderr
 
-    return value - torch.maximum(q, reach(1)) * stderr, value + torch.maximum(q, -reach(-1)) * stderr
+
+def skew_reach(skewness: Tensor, quantile: float | Tensor) -> tuple[Tensor, Tensor]:
+    """How far Hall's interval reaches below and above a mean, in standard errors; `quantile` both where none is skewed.
+
+    Args:
+        skewness: of the mean, `k`.
+        quantile: of Student's law.
+
+    Source: Hall 1992.
+    """
+    straight = skewness.abs() < _STRAIGHT
+    reach = []
+    for y in (quantile, -quantile):
+        inside = 1 + skewness * (y - skewness / 6)
+        bent = 3 * (inside.sign() * inside.abs().pow(1 / 3) - 1) / torch.where(straight, 1.0, skewness)
+        reach.append(torch.where(straight, y, bent))
+    return reach[0], -reach[1]
 
 
 def skewness_of_mean(samples: Tensor) -> Tensor:
@@ -134,8 +159,12 @@ def mean_over_latents(samples: Tensor, *, skewed: bool = False) -> Mean:
     1946): where posteriors switch rarely, a handful of latents holds all the variance, and the number is small.
 
     Positive contributions with a long upper tail make the standardised error `-skew / (2 sqrt(n))` on average; the mean
-    is then moved up by that many standard errors (Johnson 1978), a small fraction of one. The standard error reaches
-    the farther end of the interval that allows for skew (`skewed_ends`).
+    is then moved up by that many standard errors (Johnson 1978), a small fraction of one.
+
+    The interval is the hull of Student's and of Hall's (1992), which makes Student's statistic symmetric by a cubic of
+    the sample's skewness: a few draws of a law with a long tail show little of it, and Student's upper end is too low.
+    Of 8, 20 and 50 squares of a normal number Student's holds the mean 86, 90 and 93 times in 100, the hull 95, 96 and
+    96 (30,000 draws each); of normal numbers themselves 95 and 96 to 97.
 
     Args:
         samples: contributions, float64.
@@ -152,4 +181,5 @@ def mean_over_latents(samples: Tensor, *, skewed: bool = False) -> Mean:
     widening = [student_quantile(own) / student_quantile(n - 1) for own in freedom.tolist()]
     stderr = stderr * torch.tensor(widening).to(stderr).clamp_min(1)
     low, high = skewed_ends(mean, plain, skewness_of_mean(samples.T), n - 1)
-    return Mean(value, torch.maximum(stderr, torch.maximum(high - value, value - low) / 1.96), freedom)
+    ends = torch.minimum(low, value - 1.96 * stderr), torch.maximum(high, value + 1.96 * stderr)
+    return Mean(value, stderr, freedom, ends, freedom < min(ENOUGH_FREEDOM, _ENOUGH_SHARE * n))

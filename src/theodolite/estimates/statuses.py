@@ -47,7 +47,8 @@ STATUS_TABLE = (
     Status("approximate", "the derivative came from finite differences"),
     Status(
         "learned",
-        "it rests on trained networks; the standard error holds how they differ, not what they have in common",
+        "it rests on networks or denoisers that were trained; the standard error holds how they differ, not what they "
+        "have in common",
     ),
     Status(
         "few-samples",

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates import Resamples, Seeding, Seeds
+from theodolite.estimates import Resamples, Seeding, Seeds, student_quantile
+from theodolite.estimates.means import skew_reach
 from theodolite.families.grid import ParameterGrid, checked_points
 from theodolite.families.matrices import around, between, blended, interpolating, widened
 from theodolite.families.posterior import Posterior
@@ -37,6 +38,7 @@ class DirectMetric:
         learned: whether a learned likelihood stands behind it.
         resolution: a standard error for what the grid does not resolve at the centres, `(cells, 2, 2)`, to which that
             of the splines is added; none where it is not known.
+        widening: by what the spread of replicates is too small in each cell, `(cells,)`; none where it is not.
     """
 
     grid: ParameterGrid
@@ -45,6 +47,16 @@ class DirectMetric:
     support: Tensor
     learned: bool = False
     resolution: Tensor | None = None
+    widening: Tensor | None = None
+
+    def extrapolates(self, points: Tensor) -> Tensor:
+        """Beyond the centres of the outermost cells: `(n, 2)` to `(n,)`.
+
+        Two in three 95 % intervals held the exact metric of TASEP and Ising on the very edge of the box.
+        """
+        low, high = self.grid.corners.to(points)
+        half = self.grid.spacing.to(points) * (1 - 1e-9) / 2
+        return ((points < low + half) | (points > high - half)).any(-1)
 
     def metric(self, theta: Tensor) -> Tensor:
         """The metric of one sample at `theta: (..., 2)`: `(..., 2, 2)`; differentiable in `theta`."""
@@ -58,7 +70,15 @@ class DirectMetric:
     def sampling_replicates(self, theta: Tensor) -> Tensor:
         """The same without the error of resolution."""
         flat = checked_points(theta, self.grid)
-        return blended(self.grid, interpolating(self.grid, self.replicates), flat).reshape(-1, *theta.shape, 2)
+        return blended(self.grid, interpolating(self.grid, self._spread), flat).reshape(-1, *theta.shape, 2)
+
+    @functools.cached_property
+    def _spread(self) -> Tensor:
+        """The replicates, as far from their mean as intervals that hold ask for."""
+        if self.widening is None:
+            return self.replicates
+        mean = self.replicates.mean(0)
+        return mean + self.widening[:, None, None] * (self.replicates - mean)
 
     @functools.cached_property
     def _positive(self) -> Tensor:
@@ -67,10 +87,10 @@ class DirectMetric:
     @functools.cached_property
     def _widened(self) -> Tensor:
         if self.resolution is None:
-            return interpolating(self.grid, self.replicates)
+            return interpolating(self.grid, self._spread)
         missed = blended(self.grid, self._positive, self.grid.points) - self.matrices
         total = torch.stack([self.resolution, missed, between(self.grid, self.matrices)]).square().sum(0).sqrt()
-        return interpolating(self.grid, widened(self.replicates, total, self.grid.shape))
+        return interpolating(self.grid, widened(self._spread, total, self.grid.shape))
 
 
 def direct_metric(posterior: Posterior, *, replicates: int = 30, generator: Seeding = None) -> DirectMetric:
@@ -80,7 +100,8 @@ def direct_metric(posterior: Posterior, *, replicates: int = 30, generator: Seed
     evenly over the box stand for those of `t` with weights `P_x(t)` (importance sampling). It is the Fisher metric of
     any smooth family in any parameters; for an exponential family in natural parameters it has no sampling error.
     Differences are taken over seven cells, shifted inwards at the edges, with a bias of the order `h⁶`; what they
-    differ by from those over five, in the mean square over a cell and its neighbours, is the error of resolution.
+    differ by from those over five, in the mean square over a cell and its neighbours, is the error of resolution. Where
+    few bundles have their posterior in a cell, the spread of resamples is widened by Student's quantile.
 
     Posteriors from features of the squared kernel know more: the metric is then the pullback `JᵀJ` of the regressed
     features (see `feature_posterior`), the limit of the above for many samples. The expected information would add the
@@ -88,7 +109,7 @@ def direct_metric(posterior: Posterior, *, replicates: int = 30, generator: Seed
 
     Indefinite matrices lose their negative part.
 
-    Measured on TASEP(8), 20 x 20 cells, 1000 bundles of four (`benchmarks/coverage.py`): relative error 0.013 in the
+    Measured on TASEP(8), 20 x 20 cells, 1000 bundles of four: relative error 0.013 in the
     median, 96 % of entries within 1.96 standard errors.
 
     Args:
@@ -120,7 +141,36 @@ def direct_metric(posterior: Posterior, *, replicates: int = 30, generator: Seed
     for k, own in enumerate(members):
         again[k :: len(members)] = _weighed(own, shares[k :: len(members)], posterior, widest)
     resolution = around((whole - coarse).square(), posterior.grid.shape)
-    return DirectMetric(posterior.grid, _positive(whole), again, support, posterior.learned, resolution)
+    widening = _student_widening(logs, whole, posterior, widest)
+    return DirectMetric(posterior.grid, _positive(whole), again, support, posterior.learned, resolution, widening)
+
+
+_LEAST_FREEDOM = 1.0
+"""Degrees of freedom that Student's law is asked for at least: with one its quantile is 12.7, and says enough."""
+
+_ROUNDING = 1e-9
+"""Share of the largest entry of a metric below which an error of sampling is rounding, which has no law."""
+
+
+def _student_widening(logs: Tensor, whole: Tensor, posterior: Posterior, width: int) -> Tensor:
+    """What the bootstrap lacks in each cell, where few of the bundles `(m, cells)` decide its metric: `(cells,)`.
+
+    With weights `w` the sample is one of `k = 1 / sum w²`: its bootstrap variance is `1 - 1/k` of the true one, and is
+    itself known with `k - 1` degrees of freedom only. With what each bundle moves an entry by, `u = w (I - g)`, the
+    tilt `sum u³ / (sum u²)^(3/2)` says how far an interval reaches on the side of a tail (Hall 1992): the farther side
+    counts, of the entry that asks for most.
+    """
+    shares = logs.softmax(0)
+    freedom = (1 / shares.square().sum(0) - 1).clamp_min(_LEAST_FREEDOM)
+    quantiles = torch.tensor([student_quantile(round(own, 1)) for own in freedom.tolist()]).to(shares)
+    farthest, least = quantiles, (_ROUNDING * whole.abs().amax((1, 2))).square()
+    for entry, own in zip(_information(logs, posterior.grid, width), ((0, 0), (0, 1), (1, 1))):
+        moves = shares * (entry / posterior.samples - whole[:, own[0], own[1]])
+        variance = moves.square().sum(0)
+        is_chance = variance > least
+        tilt = torch.where(is_chance, moves.pow(3).sum(0) / torch.where(is_chance, variance, 1.0).pow(1.5), 0.0)
+        farthest = torch.maximum(farthest, torch.maximum(*skew_reach(tilt, quantiles)))
+    return farthest / 1.96 * ((freedom + 1) / freedom).sqrt()
 
 
 def _weighed(logs: Tensor, shares: Tensor, posterior: Posterior, width: int) -> Tensor:

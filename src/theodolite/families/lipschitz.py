@@ -13,6 +13,9 @@ from theodolite.estimates import Estimate
 
 __all__ = ["Steepness", "steepness"]
 
+_BLUR = 4.0
+"""Units in the last place by which two ends of a step may be off: a few operations each."""
+
 _ROUNDING = 1024.0
 """Units in the last place that a step must exceed, so that rounding changes its slope by a thousandth at most."""
 
@@ -24,8 +27,8 @@ class Steepness:
     Attributes:
         scales: distances between neighbouring latents at each level, `(levels,)`.
         slopes: largest `|D(a) - D(b)| / |a - b|` of neighbours, `(levels,)`.
-        constant: the steepest slope seen above rounding; a lower bound of the Lipschitz constant, its width the change
-            over the last level.
+        constant: the steepest slope seen, less its rounding; a lower bound of the Lipschitz constant, its width the
+            change over the level before and rounding.
         exponent: `- d log slope / d log scale` over the last levels above rounding: 0 for a map that is smooth at the
             scale reached, 1 for a jump.
         at: where, `(*latent)`.
@@ -63,6 +66,7 @@ def steepness(
         raise InputError("two different latents, at least 8 points and 2 levels expected; give a segment to look along")
     scales: list[Tensor] = []
     slopes: list[Tensor] = []
+    errors: list[Tensor] = []
     middles: list[Tensor] = []
     for _ in range(levels):
         s = torch.linspace(0, 1, points).to(start).reshape(-1, *[1] * start.ndim)
@@ -79,18 +83,25 @@ def steepness(
         cancelled = _ROUNDING * torch.finfo(latents.dtype).eps * latents.abs().max()
         if scales and (float(steps[best]) <= float(rounding) or float(spacing) <= float(cancelled)):
             break
+        blur = _BLUR * torch.finfo(outputs.dtype).eps * outputs.abs().max()
+        blur = blur + _BLUR * torch.finfo(latents.dtype).eps * latents.abs().max() * slope[best]
+        errors.append(blur / distance[best])
         scales.append(spacing)
         slopes.append(slope[best])
         middles.append((latents[best] + latents[best + 1]) / 2)
         start, end = latents[max(0, best - 1)], latents[min(points - 1, best + 2)]
     at_slopes, at_scales = torch.stack(slopes), torch.stack(scales)
     top = int(at_slopes.argmax())
-    return Steepness(at_scales, at_slopes, _constant(at_slopes), _exponent(at_scales, at_slopes), middles[top])
+    constant = _constant(at_slopes, torch.stack(errors))
+    return Steepness(at_scales, at_slopes, constant, _exponent(at_scales, at_slopes), middles[top])
 
 
-def _constant(slopes: Tensor) -> Estimate:
-    value = slopes.max()
-    width = (slopes[-1] - slopes[-2]).abs() if len(slopes) > 1 else value
+def _constant(slopes: Tensor, errors: Tensor) -> Estimate:
+    """The steepest chord less what rounding may add to it; its width is the last change and twice that rounding."""
+    top = int((slopes - errors).argmax())
+    value = slopes[top] - errors[top]
+    change = (slopes[max(top, 1)] - slopes[max(top, 1) - 1]).abs() if len(slopes) > 1 else value
+    width = change + 2 * errors[top]
     return Estimate(value[None], width[None], len(slopes), 1, ("lower-bound",), "the steepest chord", "zoom")
 
 

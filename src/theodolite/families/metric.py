@@ -13,7 +13,16 @@ from theodolite.errors import InputError
 from theodolite.estimates import STATUSES, Estimate
 from theodolite.families.grid import ParameterGrid
 
-__all__ = ["SINGULAR", "Metric", "MetricMap", "MetricSource", "codazzi_residual", "metric_errors", "metric_map"]
+__all__ = [
+    "BEYOND",
+    "SINGULAR",
+    "Metric",
+    "MetricMap",
+    "MetricSource",
+    "codazzi_residual",
+    "metric_errors",
+    "metric_map",
+]
 
 Metric = Callable[[Tensor], Tensor]
 """A metric in closed form: `(n, d)` to `(n, d, d)`, symmetric, differentiable in the points."""
@@ -36,6 +45,9 @@ _SMALL = 0.01
 """Of the median norm of an exact metric: what its norm counts as at least, where errors are relative to it; a metric
 that is nearly nought somewhere would make them large there, however small they are."""
 
+BEYOND = "beyond the centres of the outermost cells the metric is extrapolated; take a larger box"
+"""Why there is no number there."""
+
 _THIN = "next to no bundle had its posterior here; spread the parameters over the box"
 
 
@@ -53,6 +65,9 @@ class MetricSource(Protocol):
     @property
     def learned(self) -> bool:
         """Whether a learned likelihood stands behind it, of whose error replicates hold a part only."""
+
+    def extrapolates(self, points: Tensor) -> Tensor:
+        """Where of `(n, 2)` it is only known from what lies farther inside, `(n,)`."""
 
     def metric(self, theta: Tensor) -> Tensor:
         """`(..., 2)` to `(..., 2, 2)`."""
@@ -92,7 +107,8 @@ def metric_map(source: MetricSource, points: Tensor | None = None) -> MetricMap:
 
     Returns:
         A `MetricMap`, errors of sampling and of resolution in quadrature; its two numbers have the part ``sampling``.
-        Status ``undetermined`` where next to no bundle had its posterior, else ``learned`` where the likelihood was
+        Status ``undetermined`` where next to no bundle had its posterior, and beyond the outermost centres of a direct
+        metric, else ``learned`` where the likelihood was
         (the error is then a lower bound of the true one), else ``truncated`` where resolution exceeds sampling. The
         log-determinant is ``rank-deficient`` where the matrix is singular and nothing worse, and is then that of the
         matrix with its least eigenvalue raised to 1e-10 of the largest.
@@ -109,16 +125,16 @@ def metric_map(source: MetricSource, points: Tensor | None = None) -> MetricMap:
     floored = floored.clamp_min(_NOUGHT)
     shifts, along = _shifts(replicates, vectors, floored)
     sampled = [part.std(0) for part in _shifts(source.sampling_replicates(points).detach(), vectors, floored)]
-    thin = _support(source, points) < _SUPPORTED
+    thin, outside = _support(source, points) < _SUPPORTED, source.extrapolates(points)
     singular = (values[:, 0] <= floored[:, 0] * (1 - 1e-9)).tolist()
     coarse = along.var(0) > 2 * sampled[1].square() + (_ROUNDING * values[:, -1]).square()
     sound = ["learned" if source.learned else "truncated" if rough else "ok" for rough in coarse.tolist()]
-    statuses = tuple("undetermined" if bad else word for bad, word in zip(thin.tolist(), sound))
+    statuses = tuple("undetermined" if bad else word for bad, word in zip((thin | outside).tolist(), sound))
     determinant_statuses = tuple(
         "rank-deficient" if flat and status in ("ok", "truncated") else status
         for flat, status in zip(singular, statuses)
     )
-    message = _message(statuses)
+    message = BEYOND if bool(outside.any()) and not bool(thin.any()) else _message(statuses)
     n = len(replicates)
 
     def estimate(value: Tensor, each: Tensor, chance: Tensor, statuses: tuple[str, ...]) -> Estimate:
@@ -185,7 +201,7 @@ def codazzi_residual(
 
     Returns:
         One value; its error is the root mean square by which replicates with the error of resolution differ from it,
-        0 for a metric in closed form.
+        and what half the step changes (Richardson).
 
     Raises:
         InputError: points of another shape, or outside the box after a step.
@@ -197,9 +213,11 @@ def codazzi_residual(
         raise InputError(f"points (n, 2) expected, got {None if points is None else tuple(points.shape)}")
     if callable(source):
         steps = torch.full((2,), step or 1e-4, dtype=torch.float64)
-        squares = _squares(_slopes(source, points, steps), source(points).mean(0))
-        ratio = squares[0].mean() / squares[1].mean()
-        return Estimate(ratio.sqrt()[None], torch.zeros_like(ratio)[None], 0, 1, method="central differences")
+        mean = source(points).mean(0)
+        ratio, finer = (
+            _ratio(torch.stack(_squares(_slopes(source, points, own), mean)).mean(-1)) for own in (steps, steps / 2)
+        )
+        return Estimate(ratio[None], _of_step(ratio, finer)[None], 0, 1, method="central differences")
     steps = source.grid.spacing if step is None else torch.full((2,), step, dtype=torch.float64)
     mean = source.metric(points).mean(0)
     value, sampled, whole = (
@@ -208,9 +226,15 @@ def codazzi_residual(
     )
     noise = (sampled.mean(-1) - value).clamp_min(0)
     ratio, ratios = _ratio(value - noise), _ratio(whole - 2 * noise[:, None])
-    error = (ratios - ratio).square().mean().sqrt()
+    finer = _ratio(torch.stack(_squares(_slopes(source.metric, points, steps / 2), mean)).mean(-1) - noise)
+    error = torch.hypot((ratios - ratio).square().mean().sqrt(), _of_step(ratio, finer))
     statuses = ("learned",) if source.learned else ()
     return Estimate(ratio[None], error[None], 0, whole.shape[-1], statuses, method="bootstrap")
+
+
+def _of_step(ratio: Tensor, finer: Tensor) -> Tensor:
+    """The error of a step of central differences, which falls as its square, from the result of half the step."""
+    return 4 / 3 * (ratio - finer).abs()
 
 
 def _ratio(squares: Tensor) -> Tensor:

@@ -70,6 +70,10 @@ class Potential:
         """`∇ψ`, up to a constant the mean statistics: `(..., 2)`."""
         return self.surface.gradient(self._flat(theta)).reshape(theta.shape)
 
+    def extrapolates(self, points: Tensor) -> Tensor:
+        """Nowhere: posteriors over the whole grid decide the surface up to the edges of the box."""
+        return torch.zeros_like(points[:, 0], dtype=torch.bool)
+
     def metric(self, theta: Tensor) -> Tensor:
         """`∇²ψ`, the Fisher metric of one sample, positive definite: `(..., 2, 2)`."""
         return self.surface.hessian(self._flat(theta)).reshape(*theta.shape, 2)

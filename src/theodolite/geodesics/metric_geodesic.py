@@ -14,7 +14,7 @@ from theodolite.derivatives.scalars import values_and_gradients
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 from theodolite.families.grid import ParameterGrid
-from theodolite.families.metric import SINGULAR, Metric, MetricSource
+from theodolite.families.metric import BEYOND, SINGULAR, Metric, MetricSource
 from theodolite.geodesics.curves import COARSE, Geodesic, denser, resampled, speed_variation, straight_lines
 from theodolite.geodesics.relaxation import relaxed
 
@@ -22,6 +22,13 @@ __all__ = ["check_metric", "curve_length", "extended", "geodesic", "lattice_path
 
 _TOLERANCE = 1e-8
 """Relative decrease of the energy that one more step promises, below which a curve is done."""
+
+_SOME = 4
+"""Segments below which what lies between two points can only be guessed: the error is then twice the change."""
+
+_MANY = 32
+"""Segments from which the error falls as `1 / n²`. With a third of the change, intervals of lengths of waves through 3,
+4 and 9 segments held 63, 86 and 85 times in 100; with 32 segments 95."""
 
 _POINTS = 4
 """Gauss points at which the metric is seen on a segment."""
@@ -105,7 +112,9 @@ def curve_length(metric: Metric | MetricSource, curves: Tensor, *, box: Paramete
 
     Cubics put points four times denser on them first, kept in the box where there is one. Compare curves under a second
     metric with it. The error holds the discretisation, a third of what the length changes by from half the points to
-    all of them (Richardson; it falls as `1 / n²`), and the spread over replicates of a fitted metric.
+    all of them (Richardson; it falls as `1 / n²`), all of it below 32 segments and twice as much below four, and the
+    spread over replicates of a fitted metric; a length is ``undetermined`` where the curve goes beyond the centres of
+    the outermost cells of a direct metric.
     """
     field, replicates, box = opened(metric, box)
     fine = _subdivided(curves, box)
@@ -116,21 +125,23 @@ def curve_length(metric: Metric | MetricSource, curves: Tensor, *, box: Paramete
     delta, middles = fine.diff(dim=1), (fine[:, 1:] + fine[:, :-1]) / 2
     g = replicates(middles.flatten(0, 1)).unflatten(1, middles.shape[:2])
     each = torch.einsum("msi,rmsij,msj->rms", delta, g, delta).clamp_min(0).sqrt().sum(-1)
-    statuses = ("learned",) * len(value) if getattr(metric, "learned", False) else ()
     error = torch.hypot(each.std(0), discretised)
-    return Estimate(value, error, 0, len(g), statuses, method="midpoint rule, bootstrap")
+    assert not callable(metric)  # a function has no replicates
+    beyond = metric.extrapolates(middles.flatten(0, 1)).unflatten(0, middles.shape[:2]).any(1).tolist()
+    sound = "learned" if metric.learned else "ok"
+    statuses = tuple("undetermined" if out else sound for out in beyond)
+    message = BEYOND if any(beyond) else ""
+    return Estimate(value, error, 0, len(g), statuses, message, "midpoint rule, bootstrap")
 
 
 def _discretisation(metric: Metric, curves: Tensor, length: Tensor, box: ParameterGrid | None) -> Tensor:
     """The error of `length` from its change to half the points, `(m,)`.
 
-    An odd number of segments cannot be halved: points twice as dense then stand for four times, with a factor of two
-    for the error of the cubics, which they share.
+    An odd number of segments cannot be halved: the polygon through the points stands for half of them.
     """
     n = curves.shape[1] - 1
-    if n % 2 or n < 4:
-        return 2 / 3 * (length - _length(metric, denser(curves) if box is None else box.clamped(denser(curves)))).abs()
-    return (length - _length(metric, _subdivided(curves[:, ::2], box))).abs() / 3
+    coarse = curves if n % 2 or n < 4 else _subdivided(curves[:, ::2], box)
+    return (length - _length(metric, coarse)).abs() * (1 / 3 if n >= _MANY else 1 if n >= _SOME else 2)
 
 
 def _length(metric: Metric, curves: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
-from theodolite.information.curve import InformationCurve, scaled
+from theodolite.information.curve import InformationCurve
 
 __all__ = ["Channel", "ChannelCurve", "flow_matching", "variance_exploding", "variance_preserving"]
 
@@ -75,12 +75,8 @@ class Channel:
                 f"a curve at the variances of the channel expected, {self.t.tolist()}, got {t.tolist()}; "
                 "measure it at `channel.t`"
             )
-        size = scaled(curve.rate, self.speed.abs().to(t))
-        rate = Estimate(
-            size.value * self.speed.sign().to(size.value), size.stderr, size.passes, size.n, size.statuses, size.message
-        )
-        fi, fir = scaled(curve.fi, self.alpha.pow(-2)), scaled(curve.fir, self.alpha.pow(-4))
-        return ChannelCurve(self.tau, scaled(curve.mmse, torch.ones_like(t)), fi, fir, rate)
+        fi, fir = curve.fi.scaled(self.alpha.pow(-2)), curve.fir.scaled(self.alpha.pow(-4))
+        return ChannelCurve(self.tau, curve.mmse.scaled(1.0), fi, fir, curve.rate.scaled(self.speed))
 
 
 def variance_exploding(sigma: _Times) -> Channel:

@@ -50,17 +50,17 @@ class InformationCurve:
     @property
     def a(self) -> Estimate:
         """`MMSE / (m t) = 1 - t J / m`, between 0 and 1: the share of directions that noise of this level hides."""
-        return scaled(self.mmse, 1 / (self.dimension * self.t))
+        return self.mmse.scaled(1 / (self.dimension * self.t))
 
     @property
     def b(self) -> Estimate:
         """`t² F / m`, not negative; above 1 only where the density is far from Gaussian (two points at small `t`)."""
-        return scaled(self.fir, self.t.square() / self.dimension)
+        return self.fir.scaled(self.t.square() / self.dimension)
 
     @property
     def r(self) -> Estimate:
         """`(dMMSE/dt) / m = 1 - 2 t J / m + t² F / m`, not negative: growth of the error per dimension."""
-        return scaled(self.rate, torch.full_like(self.t, 1 / self.dimension))
+        return self.rate.scaled(1 / self.dimension)
 
     @property
     def local_dimension(self) -> Estimate:
@@ -69,7 +69,7 @@ class InformationCurve:
         On a manifold of dimension `d` without boundary it is `d - t (J_M + C_M) + O(t²)`, and `rate` reads the same
         dimension with twice the slope (derived from the small-noise expansion of the Fisher information).
         """
-        return scaled(self.mmse, 1 / self.t)
+        return self.mmse.scaled(1 / self.t)
 
     @property
     def excess_fi(self) -> Estimate:
@@ -100,32 +100,15 @@ class InformationCurve:
         pseudo, left = self.floor.pseudo_values(self.t, power, name)
         mean = mean_over_latents(samples.double() - pseudo)
         own = mean_over_latents(samples.double(), skewed=power == 2).stderr
-        bound = torch.tensor([status == "lower-bound" for status in whole.statuses], device=own.device)
-        # The error of a bound is its width, twice the sampling error: nothing of it is systematic.
-        systematic = (whole.stderr.double().square() - own.square()).clamp_min(0).masked_fill(bound, 0.0)
-        error = (mean.stderr.square() + left.square() + systematic).sqrt()
+        systematic = (whole.stderr.double().square() - own.square()).clamp_min(0)
         status = ["truncated" if over else "ok" for over in (left > mean.stderr).tolist()]
         message = whole.message or (_FEW if "truncated" in status else "")
         statuses = worst(status, whole.statuses)
-        value, stderr = mean.value.to(whole.value), error.to(whole.value)
-        return as_bound(Estimate(value, stderr, whole.passes, whole.n, statuses, message, "jackknife"))
-
-
-def as_bound(estimate: Estimate) -> Estimate:
-    """Sampled bounds moved out by 1.96 standard errors, so that they bound 97.5 times in 100; intervals stay."""
-    sides = {"lower-bound": -1.0, "upper-bound": 1.0}
-    side = torch.tensor([sides.get(status, 0.0) for status in estimate.statuses]).to(estimate.value)
-    return replace(
-        estimate,
-        value=estimate.value + 1.96 * side * estimate.stderr,
-        stderr=estimate.stderr * (1 + side.abs()),
-    )
-
-
-def scaled(estimate: Estimate, factor: Tensor) -> Estimate:
-    """The estimate times an exact positive factor a level; its parts are left behind."""
-    factor = factor.to(estimate.value)
-    return replace(estimate, value=factor * estimate.value, stderr=factor * estimate.stderr, parts={})
+        value, stderr, *ends = (part.to(whole.value) for part in (mean.value, mean.stderr, *mean.ends))
+        sampled = Estimate(
+            value, stderr, whole.passes, whole.n, statuses, message, "jackknife", ends=(ends[0], ends[1])
+        )
+        return sampled.widened((left.square() + systematic).sqrt().to(value))
 
 
 def warn_few(n: int, dimension: int) -> None:
