@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ def _paper(seed: int) -> Answers:
 def _deep(n: int, seed: int) -> Answers:
     draws = torch.Generator().manual_seed(seed)
     widths = (n, *(whole(draws, 20, 60) for _ in range(3)))
-    layers = [_layer(first, draws, second) for first, second in zip(widths, widths[1:])]
+    layers = [_layer(first, draws, second) for first, second in pairwise(widths)]
     latent = normal(n, draws)[None]
     map = LatentMap(nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU()))), (n,))
     found = local_complexity(map, latent, radius=0.1, generator=seed, effort=EFFORTS["quick"])

@@ -72,7 +72,7 @@ def _spectrum(regime: str, seed: int) -> Spectrum:
 
 
 def _truths(case: Case, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Variance of the Laplacian of the largest singular value times its left vector, and its energy by that vector's."""
+    """Variance of the Laplacian of `sigma_1 u_1`, and the squared length of that of `u_1`."""
     unit = torch.nn.functional.one_hot(case.values.argmax(), case.rows).double()
     leading = reflected(unit, case.left)
     rough = _laplacian(leading.reshape(shape))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +70,7 @@ def _decoder(seed: int) -> Answers:
 
 
 def _mlp(widths: tuple[int, ...], activation: type[nn.Module], draws: torch.Generator) -> nn.Sequential:
-    layers = [nn.Linear(first, second) for first, second in zip(widths, widths[1:])]
+    layers = [nn.Linear(first, second) for first, second in pairwise(widths)]
     parts = [part for layer in layers for part in (layer, activation())]
     return _drawn(nn.Sequential(*parts[:-1]), draws)
 

@@ -32,7 +32,7 @@ BLOCK = 25
 FLOOR = 1e-4
 """Of the floored volume, in the largest singular value."""
 
-_BOUND = "where few probes cannot tell truncation from small values, or bound the leading value, the error is a bound in part"
+_BOUND = "what truncation leaves open, and how far a leading value may be from convergence, are bounds"
 
 
 def uniform(draws: torch.Generator, low: float, high: float, *shape: int) -> Tensor:
@@ -345,6 +345,8 @@ def cells() -> Iterator[Cell]:
             yield Cell(ROOM, f"any spectrum, {shape}, dense", n, "budget=standard", draw)
     for regime, spectrum in SPECTRA.items():
         for budget, n in (("quick", 20), ("quick", 120), ("quick", 500), ("standard", 320), ("standard", 1000)):
+            if (regime, n) == ("Gaussian matrix", 1000):
+                continue  # the singular values of each of its draws would take a second
             draw = partial(_drawn, spectrum, n, 1.0, budget)
             yield Cell(ROOM, regime, n, f"budget={budget}, drawn", draw, _BOUND)
     for regime in ("log-normal spectrum", "hard edge", "outliers", "rare small values", "many small values"):

@@ -18,6 +18,8 @@ def cells() -> Iterator[Cell]:
     """Loose to tight requests, at two sizes."""
     for regime, spectrum in SPECTRA.items():
         for n, rtol in ((320, 0.1), (320, 0.03), (1000, 0.03)):
+            if (regime, n) == ("Gaussian matrix", 1000):
+                continue
             yield Cell("spectrum", regime, n, f"rtol={rtol}", partial(_within, spectrum, n, rtol), _STOPS)
     for regime in ("log-normal spectrum", "hard edge", "rare small values", "null space"):
         yield Cell("spectrum", regime, 1000, "rtol=0.01", partial(_within, SPECTRA[regime], 1000, 0.01), _STOPS)
