@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -99,6 +101,15 @@ def test_a_null_space_that_is_not_reached_is_allowed_for_and_not_claimed():
         truth = quantity(exact).value
         assert ((low <= truth) & (truth <= high)).double().mean() > 0.95
         assert set(quantity(measure).statuses) == {"truncated"}
+
+
+@pytest.mark.parametrize(("highest", "value", "has_error"), [(0.06, 0.0, False), (0.3, 1.5, True)])
+def test_less_than_one_null_direction_is_none(highest, value, has_error):
+    measure = dense_measure(torch.diag(torch.arange(1.0, 11)).double()[None])
+    shares = (torch.zeros(1, dtype=torch.float64), torch.full((1,), highest, dtype=torch.float64))
+    null = null_dimension(replace(measure, null_share=shares, open_weights=measure.weights))
+    assert null.item() == pytest.approx(value)
+    assert (null.stderr.item() > 0) == has_error
 
 
 def test_where_truncation_dominates_the_status_says_so_and_the_interval_covers():

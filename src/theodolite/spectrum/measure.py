@@ -53,6 +53,13 @@ of its end, to one that no depth in use tells from exact."""
 _HALVINGS = 40
 """Halvings of that range: to the eleventh digit of the exponent, at no cost."""
 
+_MET = 1e-12
+"""Weight of a node that stands for a singular value; where a Krylov space is exhausted the others have none."""
+
+_UNSEEN = 1e-3
+"""A weight in the mean weight of half a direction below which nothing is hidden: one direction leaves two probes so
+little once in a thousand times, and more probes more rarely."""
+
 OPEN = 0.15
 """A share of the dimensions above which a possible null space is allowed for even where no node sinks towards it. At 24
 steps linear, log-uniform and log-normal spectra and square Gaussian matrices leave at most 0.13 open, and three values
@@ -78,6 +85,7 @@ class SpectralMeasure:
             one depth may be small singular values at a larger one. The lowest is above zero only where there certainly
             is a null space.
         open_weights: the part of each of `weights` that may as well be null as small.
+        possible_weights: the part that may be null although nothing speaks for it, to one standard error.
         known: which nodes of the deepest rule are singular values of known multiplicity, put in exactly.
         known_count: number of singular values behind them, `(n,)`.
     """
@@ -89,6 +97,7 @@ class SpectralMeasure:
     tolerance: float
     null_share: tuple[Tensor, Tensor]
     open_weights: Tensor
+    possible_weights: Tensor
     known: Tensor
     known_count: Tensor
 
@@ -193,7 +202,10 @@ def dense_measure(J: Tensor, in_double: Callable[[Tensor], Tensor | None] | None
     share = (null.double().mean(-1), (null | doubtful).double().mean(-1))
     d, known = nodes.shape[-1], torch.ones_like(doubtful)
     rules = {d: (nodes.unsqueeze(1), torch.full_like(nodes, 1 / d).unsqueeze(1))}
-    return SpectralMeasure(rules, d, True, passes, tolerance, share, doubtful / d, known.unsqueeze(1), known.sum(-1))
+    open_weights = doubtful / d
+    return SpectralMeasure(
+        *(rules, d, True, passes, tolerance, share, open_weights, open_weights, known.unsqueeze(1), known.sum(-1))
+    )
 
 
 def _singular_values(J: Tensor) -> Tensor:
@@ -221,14 +233,15 @@ def bidiagonalise(operator: LinearOperator, probes: int, depth: int, seeds: Seed
 def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> SpectralMeasure:
     """The quadrature rules of a bidiagonalisation at its full depth and at fractions of it, for the truncation error.
 
-    Isolated values at the ends that every probe has found are put in exactly (`isolated_ends`). Where the operator
-    certainly has a null space, the rules carry a node at zero (Gauss-Radau); elsewhere they are Gauss rules.
+    Isolated values at the ends that every probe has found are put in exactly (`isolated_ends`), and all of them where
+    the run went through the whole space and none is multiple. Where the operator certainly has a null space, the rules
+    carry a node at zero (Gauss-Radau); elsewhere they are Gauss rules.
     """
     m, d, tolerance = run.depth, operator.dimension, NULL_SHARE[operator.dtype]
     depths = sorted({*_thirds(m), *_quarters(m), *_halves(m)})
     gauss, radau = ({depth: rule(depth) for depth in depths} for rule in (run.gauss, run.radau))
     ends = isolated_ends(run, tolerance)
-    low, high, open_share = _null_share(
+    low, high, possible, open_share = _null_share(
         {depth: _null_weight(*rule, tolerance) for depth, rule in radau.items()},
         {depth: _lowest(*rule) for depth, rule in gauss.items()},
         tolerance,
@@ -241,7 +254,12 @@ def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> Spectr
     above = replace(ends, low=ends.low.masked_fill(is_radau[:, None], 0))
     rules = {depth: _rule(gauss[depth], radau[depth], is_radau, above, d) for depth in depths}
     nodes, weights, known = rules[m]
-    open_share = open_share.masked_fill(null > 0, 0)
+    simple = _is_simple(run, d)
+    inside = (torch.arange(m + 1, device=nodes.device) < m) & simple[:, None, None]
+    nodes = torch.where(inside, torch.nn.functional.pad(gauss[m][0].mean(0), (0, 1)).unsqueeze(1), nodes)
+    weights, known = torch.where(simple[:, None, None], inside.to(nodes) / d, weights), known | inside
+    rules[m] = nodes, weights, known
+    flat = nodes.flatten(1), weights.flatten(1) / len(run.alpha)
     return SpectralMeasure(
         {depth: (nodes, weights) for depth, (nodes, weights, _) in rules.items()},
         d,
@@ -249,10 +267,20 @@ def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> Spectr
         2 * m * len(run.alpha),
         tolerance,
         (low, high),
-        _lowest_weights(nodes.flatten(1), weights.flatten(1) / len(run.alpha), open_share),
+        *(_lowest_weights(*flat, share.masked_fill(null > 0, 0)) for share in (open_share, possible)),
         known,
-        above.count,
+        torch.where(simple, d, above.count),
     )
+
+
+def _is_simple(run: Bidiagonalisation, dimension: int) -> Tensor:
+    """Where every probe went through the whole space and met every singular value, so that each is simple, `(n,)`.
+
+    Only in float64: rounding makes directions of its own after a Krylov space is exhausted, which float32 cannot tell.
+    """
+    _, weights = run.gauss()
+    whole = run.depth == dimension and run.V.dtype is torch.float64
+    return (weights > _MET).all(-1).all(0) & whole
 
 
 def _rule(
@@ -342,7 +370,7 @@ def _lowest_weights(nodes: Tensor, weights: Tensor, share: Tensor) -> Tensor:
 
 def _lowest(nodes: Tensor, weights: Tensor) -> Tensor:
     """Logarithm of the smallest node that carries weight beside the largest, `(probes, n)`."""
-    share = torch.where(weights > 1e-12, nodes, torch.inf).amin(-1) / nodes.amax(-1)
+    share = torch.where(weights > _MET, nodes, torch.inf).amin(-1) / nodes.amax(-1)
     return share.nan_to_num().clamp_min(torch.finfo(share.dtype).tiny).log()
 
 
@@ -350,7 +378,7 @@ def _counted_null(ends: Ends, gauss: tuple[Tensor, Tensor], tolerance: float) ->
     """Dimension of a null space whose every direction is among the known values, `(n,)`; else zero."""
     nodes, weights = gauss
     null = ends.low_values <= tolerance * nodes.amax((0, -1)).unsqueeze(-1)
-    nodes_below = (_is_null(nodes, tolerance) & (weights > 1e-12)).sum(-1).amax(0)
+    nodes_below = (_is_null(nodes, tolerance) & (weights > _MET)).sum(-1).amax(0)
     count = (ends.low * null).sum(-1)
     return torch.where(((ends.low > 0) & null).sum(-1) == nodes_below, count, 0)
 
@@ -366,30 +394,44 @@ def _sinks(lowest: dict[int, Tensor]) -> Tensor:
     return two_thirds - last > _SINKS * (third - two_thirds)
 
 
+def _most(weight: Tensor, dimension: int, probes: int, z: float = 1.96) -> Tensor:
+    """The largest share of null directions whose weight in random probes would be so little, `z` standard errors low.
+
+    `k` probes give `r` directions of `d` the mean weight `W` with `k d W / 2` of the gamma law of shape `k r / 2`, which
+    is below `y` as often as a Poisson count of mean `y` reaches that shape: the quantile of that law, to second order.
+    """
+    y = probes * dimension * weight.clamp_min(0) / 2
+    spread = (y * (1 - weight)).clamp_min(0).sqrt()
+    count = torch.where(y > _UNSEEN, y + z * spread + (z * z - 1) / 6, 0.0)
+    return (2 * count / (probes * dimension)).clamp_max(1)
+
+
 def _null_share(
     weight: dict[int, Tensor], lowest: dict[int, Tensor], tolerance: float, dimension: int, probes: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The bracket of the null space's share, and the share that is open, from the weight of the null nodes by depth.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The bracket of the null space's share, the possible and the open share, from the weight of null nodes by depth.
 
     A null space is certain only where every probe has a node below the cut. Until then zeros and small singular values
-    look the same: where the smallest node sinks and a weight stays behind by either extrapolation, the weight is an
-    upper bound, to which two of its own standard errors are added. A weight that falls towards zero is small singular
-    values that come out with the depth; while it leaves much open it is allowed for as well.
+    look the same, and the weight bounds the null space from above (`_most`). Where the smallest node sinks, all of it
+    is open, and one direction at least, whatever the extrapolations say: of few directions the weight is too small for
+    them. Where it rests, a weight that falls towards zero is small singular values that come out with the depth; while
+    it leaves much open it is allowed for as well.
     """
     m = max(weight)
     third, two_thirds, full = (weight[depth] for depth in _thirds(m))
     if m >= dimension:
-        return full, full, torch.zeros_like(full)
+        return full, full, torch.zeros_like(full), torch.zeros_like(full)
     certain = (lowest[m] <= math.log(tolerance)).all(0)
     geometric, power = left_over(weight)
     settles = (two_thirds - full < _STEADY * (third - two_thirds)) | (two_thirds == full)
     high = torch.where(settles, full - geometric, full).clamp_min(0)
     low = torch.minimum(full - power, high)
-    above = full + 2 * (2 * full * (1 - full) / ((dimension + 2) * probes)).clamp_min(0).sqrt()
-    is_open = ((_sinks(lowest) & (low > 0)) | (high >= OPEN)) & ~certain
-    high = torch.where(is_open, above.clamp_max(1), high)
+    above = _most(full, dimension, probes)
+    is_open = ((_sinks(lowest) & (above > 0)) | (high >= OPEN)) & ~certain
+    high = torch.where(is_open, above.clamp_min(1 / dimension), torch.where(certain, high, above))
     # A null node that every probe has is at least one direction.
     bracket = tuple(
         torch.where(certain, share.clamp_min(1 / dimension), other) for share, other in ((low, 0 * low), (high, high))
     )
-    return bracket[0], bracket[1], torch.where(is_open, high, 0.0)
+    possible = torch.where(certain, 0.0, _most(full, dimension, probes, z=1.0))
+    return bracket[0], bracket[1], possible, torch.where(is_open, high, 0.0)

@@ -16,8 +16,8 @@ __all__ = ["density", "effective_rank", "gain", "log_volume", "log_volume_errors
 
 _Influence = Callable[[Tensor], Tensor]
 
-_Reading = tuple[Tensor, Tensor, Tensor]
-"""A value, its sampling error and the largest bias of its truncation, `(n,)` each."""
+_Reading = tuple[Tensor, Tensor, Tensor, Tensor]
+"""A value, its sampling error, the largest bias of its truncation, and that of what may be a null space, `(n,)` each."""
 
 _QUANTILE = 1.96
 """A bias of at most so many standard errors lies inside the 95 % interval."""
@@ -55,8 +55,8 @@ def log_volume(measure: SpectralMeasure, *, floor: float | None = None) -> Estim
 
 def log_volume_errors(measure: SpectralMeasure) -> tuple[Tensor, Tensor]:
     """The two parts of the standard error of `log_volume`, `(n,)` each in nats: of the probes, and of the depth."""
-    _, sampling, bias = _read_log(measure, None)
-    return sampling, bias / _QUANTILE
+    _, sampling, bias, doubt = _read_log(measure, None)
+    return sampling, torch.maximum(bias, doubt) / _QUANTILE
 
 
 def _read_log(measure: SpectralMeasure, floor: float | None) -> _Reading:
@@ -69,12 +69,12 @@ def _read_log(measure: SpectralMeasure, floor: float | None) -> _Reading:
         return torch.where(null, 1.0, nodes).log() * ~null
 
     d = measure.dimension
-    return _read(
-        measure,
-        lambda depth: d * measure.expect(logarithm, depth),
-        lambda s: d * logarithm(s),
-        _doubt(measure, logarithm),
-    )
+    value, sampling, bias = _read(measure, lambda depth: d * measure.expect(logarithm, depth), lambda s: d * logarithm(s))
+    doubt = _doubt(measure, logarithm, measure.open_weights)
+    if floors is not None:
+        # A floor makes the difference of a null direction and a small value small enough to allow for it always.
+        bias = torch.maximum(bias, _doubt(measure, logarithm, measure.possible_weights))
+    return value, sampling, bias, doubt
 
 
 def effective_rank(measure: SpectralMeasure, p: float = 1.0) -> Estimate:
@@ -158,6 +158,7 @@ def null_dimension(measure: SpectralMeasure) -> Estimate:
 
     At a finite depth a null space looks like small singular values that are not resolved yet: the error covers what the
     fall of their weight with the depth leaves open, from none to all of it while the smallest node is above the cut.
+    Where that is less than one direction, there is none.
     """
 
     def null(nodes: Tensor) -> Tensor:
@@ -167,8 +168,10 @@ def null_dimension(measure: SpectralMeasure) -> Estimate:
     low, high = measure.null_share
     share = torch.where((low > 0) | (measure.open_weights > 0).any(-1), (low + high) / 2, share)
     bias = d * torch.maximum(share - low, high - share)
-    bias = torch.where(bias < 0.5, 0.0, bias)
-    return _with_errors(measure, d * share, d * measure.variance_of_mean(null).sqrt(), bias)
+    is_none = (low == 0) & (d * high < 1)
+    value, sampling = d * share, d * measure.variance_of_mean(null).sqrt()
+    value, sampling, bias = (torch.where(is_none, 0.0, part) for part in (value, sampling, bias))
+    return _with_errors(measure, value, sampling, bias)
 
 
 def density(measure: SpectralMeasure, grid: Tensor, width: float = 0.1) -> Tensor:
@@ -179,32 +182,31 @@ def density(measure: SpectralMeasure, grid: Tensor, width: float = 0.1) -> Tenso
 
 
 def _read(
-    measure: SpectralMeasure,
-    value: Callable[[int], Tensor],
-    influence: _Influence,
-    doubt: Tensor | None = None,
-) -> _Reading:
-    """A functional of the spectrum, its sampling error (through its influence function) and its truncation bias.
-
-    `doubt` is how far beyond the plain value of the deepest rule the truth may lie for another reason.
-    """
+    measure: SpectralMeasure, value: Callable[[int], Tensor], influence: _Influence
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A functional of the spectrum, its sampling error (through its influence function) and its truncation bias."""
     low, high = _truncation(measure, value)
     shift = low.sign() * (low * high).abs().sqrt()
     # The geometric mean lies nearer to the lower end: the interval reaches to the farther one.
     bias = torch.maximum((high - shift).abs(), (shift - low).abs())
-    if doubt is not None:
-        bias = torch.where(doubt > 0, torch.maximum(bias, doubt + shift.abs()), bias)
     return value(measure.depth) - shift, measure.variance_of_mean(influence).sqrt(), bias
 
 
-def _with_errors(measure: SpectralMeasure, value: Tensor, sampling: Tensor, bias: Tensor) -> Estimate:
-    """An estimate whose 95 % interval holds a sampling error and a bias of at most the given size."""
+def _with_errors(
+    measure: SpectralMeasure, value: Tensor, sampling: Tensor, bias: Tensor, doubt: Tensor | None = None
+) -> Estimate:
+    """An estimate whose 95 % interval holds a sampling error, a bias of at most the given size, and a doubt.
+
+    A bias anywhere in its bracket adds in quadrature. Of a doubt the truth lies at one end or the other: it adds as it
+    is, because at an end quadrature would hold the truth 80 times in 100 only.
+    """
     # The ends of a bracket lie inside the interval, whatever the last digit of a product.
-    spread = bias / _QUANTILE * (1 + 1e-9)
-    statuses = tuple("truncated" if b > s else "ok" for b, s in zip(spread.tolist(), sampling.tolist()))
+    spread, distance = (part / _QUANTILE * (1 + 1e-9) for part in (bias, 0 * bias if doubt is None else doubt))
+    truncation = torch.maximum(spread, distance)
+    statuses = tuple("truncated" if b > s else "ok" for b, s in zip(truncation.tolist(), sampling.tolist()))
     return Estimate(
         value,
-        (sampling.square() + spread.square()).sqrt(),
+        torch.maximum((sampling.square() + spread.square()).sqrt(), sampling + distance),
         passes=measure.passes,
         n=1 if measure.exact else measure.probes,
         statuses=statuses,
@@ -222,14 +224,14 @@ def _truncation(measure: SpectralMeasure, value: Callable[[int], Tensor]) -> tup
     return torch.where(geometric.sign() == power.sign(), geometric, 0.0), power
 
 
-def _doubt(measure: SpectralMeasure, f: Callable[[Tensor], Tensor]) -> Tensor:
-    """How far `dimension * E f` moves if the share of the spectrum that may be null is null, or just above, `(n,)`."""
+def _doubt(measure: SpectralMeasure, f: Callable[[Tensor], Tensor], weights: Tensor) -> Tensor:
+    """How far `dimension * E f` moves if the part `weights` of the spectrum is null, or just above the cut, `(n,)`."""
     nodes = measure.nodes
     largest = measure.largest().unsqueeze(-1)
     ends = (torch.zeros_like(nodes), (1.001 * measure.tolerance * largest).expand_as(nodes))
     # The largest node stays in each row, because it decides which of the others are null.
     moved = (f(torch.cat([end, largest], -1))[..., :-1] for end in ends)
-    shifts = ((measure.open_weights * (f(nodes) - there)).sum(-1).abs() for there in moved)
+    shifts = ((weights * (f(nodes) - there)).sum(-1).abs() for there in moved)
     return measure.dimension * torch.maximum(*shifts)
 
 

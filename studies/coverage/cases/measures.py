@@ -22,6 +22,11 @@ from theodolite.spectrum import (
 
 _POWERS = (0.5, 4.0)
 
+_REGIMES = (
+    *("log-normal spectrum", "hard edge", "log-uniform", "outliers", "gap", "rare small values"),
+    *("many small values", "null space", "one to three null"),
+)
+
 _FLOORED = 0.03
 """Of the largest value: a floor within the bulk of most spectra."""
 
@@ -30,7 +35,7 @@ _BOUND = "the error of truncation is a bound"
 
 def cells() -> Iterator[Cell]:
     """Powers and floors, few probes and many, and float32."""
-    for regime in SPECTRA:
+    for regime in _REGIMES:
         for probes, depth in ((1, 32), (8, 16)):
             draw = partial(_of_seed, regime, 250, probes, depth, torch.float64)
             yield Cell("spectrum", regime, 250, f"{probes} probes, {depth} steps", draw, _BOUND)
