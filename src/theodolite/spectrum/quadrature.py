@@ -10,17 +10,21 @@ import torch
 from torch import Tensor
 
 from theodolite.estimates import Estimate, worse
-from theodolite.spectrum.measure import SpectralMeasure, left_over
+from theodolite.spectrum.extrapolation import left_over
+from theodolite.spectrum.measure import SpectralMeasure
 
-__all__ = ["density", "effective_rank", "gain", "log_volume", "log_volume_errors", "null_dimension"]
+__all__ = ["ONE_SIDED", "density", "effective_rank", "gain", "log_volume", "log_volume_errors", "null_dimension"]
 
 _Influence = Callable[[Tensor], Tensor]
 
-_Reading = tuple[Tensor, Tensor, Tensor, Tensor]
-"""A value, its sampling error, the largest bias of its truncation, and that of what may be a null space, `(n,)` each."""
+_Reading = tuple[Tensor, Tensor, Tensor]
+"""A value, its sampling error and the largest bias of its truncation, `(n,)` each."""
 
 _QUANTILE = 1.96
 """A bias of at most so many standard errors lies inside the 95 % interval."""
+
+ONE_SIDED = 1.645 / 1.96
+"""Standard errors, in those of a two-sided interval, beyond which a draw lies on one given side five times in 100."""
 
 _DEPTH = "increase `depth`: truncation of the quadrature dominates the error"
 
@@ -55,8 +59,8 @@ def log_volume(measure: SpectralMeasure, *, floor: float | None = None) -> Estim
 
 def log_volume_errors(measure: SpectralMeasure) -> tuple[Tensor, Tensor]:
     """The two parts of the standard error of `log_volume`, `(n,)` each in nats: of the probes, and of the depth."""
-    _, sampling, bias, doubt = _read_log(measure, None)
-    return sampling, torch.maximum(bias, doubt) / _QUANTILE
+    _, sampling, bias = _read_log(measure, None)
+    return sampling, bias / _QUANTILE
 
 
 def _read_log(measure: SpectralMeasure, floor: float | None) -> _Reading:
@@ -69,12 +73,17 @@ def _read_log(measure: SpectralMeasure, floor: float | None) -> _Reading:
         return torch.where(null, 1.0, nodes).log() * ~null
 
     d = measure.dimension
-    value, sampling, bias = _read(measure, lambda depth: d * measure.expect(logarithm, depth), lambda s: d * logarithm(s))
-    doubt = _doubt(measure, logarithm, measure.open_weights)
+    value, sampling, bias = _read(
+        measure, lambda depth: d * measure.expect(logarithm, depth), lambda s: d * logarithm(s)
+    )
+    # What no node has resolved is a few single values: the sum of their logarithms scatters about its mean, each by one
+    # where singular values are even down to zero.
+    grain = _QUANTILE * (d * measure.possible_weights.sum(-1)).sqrt()
+    bias = torch.maximum((bias.square() + grain.square()).sqrt(), _doubt(measure, logarithm, measure.open_weights))
     if floors is not None:
         # A floor makes the difference of a null direction and a small value small enough to allow for it always.
         bias = torch.maximum(bias, _doubt(measure, logarithm, measure.possible_weights))
-    return value, sampling, bias, doubt
+    return value, sampling, bias
 
 
 def effective_rank(measure: SpectralMeasure, p: float = 1.0) -> Estimate:
@@ -117,7 +126,7 @@ def _from_logarithm(measure: SpectralMeasure, H: Tensor, sampling: Tensor, bias:
     value = H.exp().clamp(1.0, float(d))
     estimate = _with_errors(measure, value, value * sampling, value * bias)
     # The interval of H, carried over, is longer above than below; a rank cannot leave [1, d].
-    half = _QUANTILE * (sampling.square() + (bias / _QUANTILE).square()).sqrt()
+    half = _QUANTILE * _together(sampling, bias / _QUANTILE)
     reach = torch.maximum((value * half.exp()).clamp_max(d) - value, value - (value * (-half).exp()).clamp_min(1))
     reach = torch.where(loose, torch.maximum(d - value, value - 1), reach)
     return _loosened(replace(estimate, stderr=reach / _QUANTILE), loose)
@@ -181,9 +190,7 @@ def density(measure: SpectralMeasure, grid: Tensor, width: float = 0.1) -> Tenso
     return (measure.weights.unsqueeze(-1) * kernel).sum(1)
 
 
-def _read(
-    measure: SpectralMeasure, value: Callable[[int], Tensor], influence: _Influence
-) -> tuple[Tensor, Tensor, Tensor]:
+def _read(measure: SpectralMeasure, value: Callable[[int], Tensor], influence: _Influence) -> _Reading:
     """A functional of the spectrum, its sampling error (through its influence function) and its truncation bias."""
     low, high = _truncation(measure, value)
     shift = low.sign() * (low * high).abs().sqrt()
@@ -192,21 +199,18 @@ def _read(
     return value(measure.depth) - shift, measure.variance_of_mean(influence).sqrt(), bias
 
 
-def _with_errors(
-    measure: SpectralMeasure, value: Tensor, sampling: Tensor, bias: Tensor, doubt: Tensor | None = None
-) -> Estimate:
-    """An estimate whose 95 % interval holds a sampling error, a bias of at most the given size, and a doubt.
+def _with_errors(measure: SpectralMeasure, value: Tensor, sampling: Tensor, bias: Tensor) -> Estimate:
+    """An estimate whose 95 % interval holds a sampling error and a bias of at most the given size.
 
-    A bias anywhere in its bracket adds in quadrature. Of a doubt the truth lies at one end or the other: it adds as it
-    is, because at an end quadrature would hold the truth 80 times in 100 only.
+    A small bias adds in quadrature. A larger one adds as it is to the error of one side: were the truth at the end of
+    the bracket, quadrature would hold it 80 times in 100 only (Armstrong and Kolesár 2018, arXiv 1606.01200).
     """
     # The ends of a bracket lie inside the interval, whatever the last digit of a product.
-    spread, distance = (part / _QUANTILE * (1 + 1e-9) for part in (bias, 0 * bias if doubt is None else doubt))
-    truncation = torch.maximum(spread, distance)
-    statuses = tuple("truncated" if b > s else "ok" for b, s in zip(truncation.tolist(), sampling.tolist()))
+    spread = bias / _QUANTILE * (1 + 1e-9)
+    statuses = tuple("truncated" if b > s else "ok" for b, s in zip(spread.tolist(), sampling.tolist()))
     return Estimate(
         value,
-        torch.maximum((sampling.square() + spread.square()).sqrt(), sampling + distance),
+        _together(sampling, spread),
         passes=measure.passes,
         n=1 if measure.exact else measure.probes,
         statuses=statuses,
@@ -215,13 +219,23 @@ def _with_errors(
     )
 
 
+def _together(sampling: Tensor, spread: Tensor) -> Tensor:
+    """The standard error of a sampling error and a bias of at most `1.96 spread` on either side."""
+    return torch.maximum((sampling.square() + spread.square()).sqrt(), ONE_SIDED * sampling + spread)
+
+
 def _truncation(measure: SpectralMeasure, value: Callable[[int], Tensor]) -> tuple[Tensor, Tensor]:
-    """The bracket of the bias left at the full depth (`left_over`); zeros where the rules are exact."""
+    """The bracket of the bias left at the full depth (`left_over`); zeros where the rules are exact.
+
+    Where the smallest nodes still sink the fall has no law: it ends at once or goes on to the cut, and its lower end is
+    none.
+    """
     if measure.exact or measure.depth >= measure.dimension:
         nothing = torch.zeros_like(value(measure.depth))
         return nothing, nothing
     geometric, power = left_over({depth: value(depth) for depth in measure.rules})
-    return torch.where(geometric.sign() == power.sign(), geometric, 0.0), power
+    has_law = (geometric.sign() == power.sign()) & (measure.open_weights == 0).all(-1)
+    return torch.where(has_law, geometric, 0.0), power
 
 
 def _doubt(measure: SpectralMeasure, f: Callable[[Tensor], Tensor], weights: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ _BOUND = "the error of truncation is a bound"
 def cells() -> Iterator[Cell]:
     """Powers and floors, few probes and many, and float32."""
     for regime in _REGIMES:
-        for probes, depth in ((1, 32), (8, 16)):
+        for probes, depth in ((2, 32), (8, 24)):
             draw = partial(_of_seed, regime, 250, probes, depth, torch.float64)
             yield Cell("spectrum", regime, 250, f"{probes} probes, {depth} steps", draw, _BOUND)
         draw = partial(_of_seed, regime, 250, 3, 32, torch.float32)
