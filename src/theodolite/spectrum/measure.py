@@ -20,6 +20,7 @@ from theodolite.spectrum.null_space import (
     is_null,
     lowest_nodes,
     lowest_weights,
+    met_null,
     null_share,
     null_weight,
 )
@@ -227,6 +228,8 @@ def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> Spectr
         d,
         len(run.alpha),
     )
+    if m == d:
+        low, high = met_null(*gauss[m], tolerance)
     null = counted_null(ends, gauss[m], tolerance)
     is_radau = (low > 0) & (null == 0)
     low, high = (torch.where(null > 0, null / d, share) for share in (low, high))

@@ -10,7 +10,7 @@ from torch import Tensor
 from theodolite.spectrum.deflation import Ends
 from theodolite.spectrum.extrapolation import STEADY, left_over, thirds
 
-__all__ = ["MET", "counted_null", "is_null", "lowest_nodes", "lowest_weights", "null_share", "null_weight"]
+__all__ = ["MET", "counted_null", "is_null", "lowest_nodes", "lowest_weights", "met_null", "null_share", "null_weight"]
 
 _POWER_LAW = math.log(3 / 2) / math.log(2)
 """What a fall like a power of the depth leaves of the fall over the second third of the depth for the last third."""
@@ -54,6 +54,19 @@ def lowest_nodes(nodes: Tensor, weights: Tensor) -> Tensor:
     """Logarithm of the smallest node that carries weight beside the largest, `(probes, n)`."""
     share = torch.where(weights > MET, nodes, torch.inf).amin(-1) / nodes.amax(-1)
     return share.nan_to_num().clamp_min(torch.finfo(share.dtype).tiny).log()
+
+
+def met_null(nodes: Tensor, weights: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+    """The bracket of the null space's share from rules `(k, n, d)` of the whole space, which met every singular value.
+
+    A null node is one direction at least, and all that no other value needs at most.
+    """
+    met = weights > MET
+    null = is_null(nodes, tolerance) & met
+    others = (met & ~null).sum(-1).amax(0)
+    found = null.any(-1).any(0)
+    d = nodes.shape[-1]
+    return found.double() / d, torch.where(found, (d - others).double() / d, 0.0)
 
 
 def counted_null(ends: Ends, gauss: tuple[Tensor, Tensor], tolerance: float) -> Tensor:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from studies.coverage.cases.spectra import ROOM, beside, normal, of_spectrum, whole
+from studies.coverage.cases.spectra import BLOCK, ROOM, beside, normal, of_spectrum, whole
 from studies.coverage.cells import Answers, Cell
 from theodolite import LatentMap, local_scaling
 from theodolite.descriptors import EFFORTS, Chart
+from theodolite.estimates import Estimate
 
 _BOUND = "the error of a leading value, and that of truncation, are bounds"
 
@@ -37,11 +38,20 @@ def cells() -> Iterator[Cell]:
 
 
 def _smooth(n: int, budget: str, seed: int) -> Answers:
-    draws = torch.Generator().manual_seed(seed)
-    network = _mlp((n, 96, 120), nn.SiLU, draws)
-    latent = normal(n, draws)[None]
-    chart = Chart(LatentMap(network, (n,)), latent, generator=seed, effort=EFFORTS[budget], dense=False)
-    return beside(of_spectrum(chart), _values(network, latent))
+    place, first = seed % BLOCK, seed - seed % BLOCK
+    values, estimates = _smooth_block(n, budget, first)
+    return beside({name: each[place : place + 1] for name, each in estimates.items()}, values[place])
+
+
+@lru_cache(maxsize=1)
+def _smooth_block(n: int, budget: str, first: int) -> tuple[Tensor, dict[str, Estimate]]:
+    """One network at `BLOCK` latents, each with draws of its own."""
+    draws = torch.Generator().manual_seed(first)
+    network, seeds = _mlp((n, 96, 120), nn.SiLU, draws), range(first, first + BLOCK)
+    latents = normal(BLOCK * n, draws).reshape(BLOCK, n)
+    chart = Chart(LatentMap(network, (n,)), latents, generator=seeds, effort=EFFORTS[budget], dense=False)
+    values = torch.stack([_values(network, latent[None]) for latent in latents])
+    return values, of_spectrum(chart)
 
 
 def _generator(n: int, width: int, outputs: int, dense: bool | None, seed: int) -> Answers:
