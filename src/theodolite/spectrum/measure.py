@@ -183,9 +183,8 @@ def dense_measure(J: Tensor, in_double: Callable[[Tensor], Tensor | None] | None
     d, known = nodes.shape[-1], torch.ones_like(doubtful)
     rules = {d: (nodes.unsqueeze(1), torch.full_like(nodes, 1 / d).unsqueeze(1))}
     open_weights = doubtful / d
-    return SpectralMeasure(
-        *(rules, d, True, passes, tolerance, share, open_weights, open_weights, known.unsqueeze(1), known.sum(-1))
-    )
+    known, count = known.unsqueeze(1), known.sum(-1)
+    return SpectralMeasure(rules, d, True, passes, tolerance, share, open_weights, open_weights, known, count)
 
 
 def _singular_values(J: Tensor) -> Tensor:
@@ -245,7 +244,8 @@ def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> Spectr
         2 * m * len(run.alpha),
         tolerance,
         (low, high),
-        *(lowest_weights(*flat, share.masked_fill(null > 0, 0)) for share in (open_share, possible)),
+        lowest_weights(*flat, open_share.masked_fill(null > 0, 0)),
+        lowest_weights(*flat, possible.masked_fill(null > 0, 0)),
         known,
         torch.where(simple, d, above.count),
     )
