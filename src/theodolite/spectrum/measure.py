@@ -231,7 +231,7 @@ def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> Spectr
         low, high = met_null(*gauss[m], tolerance)
     null = counted_null(ends, gauss[m], tolerance)
     is_radau = (low > 0) & (null == 0)
-    low, high = (torch.where(null > 0, null / d, share) for share in (low, high))
+    low, high = (torch.where(null > 0, null.double() / d, share) for share in (low, high))
     above = replace(ends, low=ends.low.masked_fill(is_radau[:, None], 0))
     rules = {depth: _rule(gauss[depth], radau[depth], is_radau, above, d) for depth in depths}
     simple = _is_simple(run, d)
