@@ -36,6 +36,16 @@ def test_the_leading_value_is_a_lower_bound_with_its_width(top, depth):
         assert ((triplet.right * exact.right).sum(-1).abs() > 1 - 1e-6).all()
 
 
+def test_probes_that_nearly_agree_within_a_tie_still_show_it():
+    s = torch.linspace(0.1, 1, 60, dtype=torch.float64)
+    s[:2] = 1.5
+    start = Seeds(0, 1).frame("spectrum", 2, 60)
+    start[1, 0, :2] = start[0, 0, :2] + torch.tensor([0, 1e-3], dtype=torch.float64) * start[0, 0, 0]
+    operator = LinearOperator(1, 60, 60, lambda V: V * s, lambda U: U * s, torch.float64, s.device)
+    triplet = ritz_triplet(operator, golub_kahan(operator, start, 24))
+    assert triplet.gap.item() < 1e-6
+
+
 def drawn_edges(seed):
     """One leading value, a bulk that begins from 0.5 to 0.99 of it, drawn sizes and shapes."""
     g = torch.Generator().manual_seed(seed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -101,6 +103,28 @@ def test_a_null_space_that_is_not_reached_is_allowed_for_and_not_claimed():
         assert set(quantity(measure).statuses) == {"truncated"}
 
 
+@pytest.mark.parametrize("budget", [{"probes": 2, "depth": 24}, {"probes": 3, "depth": 48}])
+def test_few_null_directions_are_in_the_error(budget):
+    """Their weight in few probes is small, and so is what an extrapolation leaves of it."""
+    s = torch.exp(0.5 * torch.randn(150, generator=torch.Generator().manual_seed(3), dtype=torch.float64))
+    s[:2] = 0
+    measure = singular_spectrum(repeated(rotated(s)), exact=False, generator=range(SEEDS), **budget)
+    exact = dense_measure(rotated(s)[None])
+    for quantity in (null_dimension, lambda measure: log_volume(measure, floor=1e-4)):
+        low, high = quantity(measure).interval()
+        truth = quantity(exact).value
+        assert ((low - 1e-9 <= truth) & (truth <= high + 1e-9)).double().mean() > 0.93
+
+
+@pytest.mark.parametrize(("highest", "value", "has_error"), [(0.06, 0.0, False), (0.3, 1.5, True)])
+def test_less_than_one_null_direction_is_none(highest, value, has_error):
+    measure = dense_measure(torch.diag(torch.arange(1.0, 11)).double()[None])
+    shares = (torch.zeros(1, dtype=torch.float64), torch.full((1,), highest, dtype=torch.float64))
+    null = null_dimension(replace(measure, null_share=shares, open_weights=measure.weights))
+    assert null.item() == pytest.approx(value)
+    assert (null.stderr.item() > 0) == has_error
+
+
 def test_where_truncation_dominates_the_status_says_so_and_the_interval_covers():
     A = rotated(torch.logspace(-4, 0, 400, dtype=torch.float64))
     measure = singular_spectrum(repeated(A), depth=12, exact=False, generator=range(SEEDS))
@@ -110,9 +134,13 @@ def test_where_truncation_dominates_the_status_says_so_and_the_interval_covers()
     assert ((low < truth) & (truth < high)).double().mean() > 0.9
 
 
-def test_exact_at_full_depth():
-    A = rotated(spectra(64)["log-normal"])[None]
-    measure = singular_spectrum(LinearOperator.from_matrices(A), probes=64, depth=64, exact=False, generator=0)
+@pytest.mark.parametrize(("is_double", "probes"), [(False, 1), (True, 64)])
+def test_exact_at_full_depth(is_double, probes):
+    """One probe meets every simple value; of a double one all probes together know the weight."""
+    s = spectra(64)["log-normal"]
+    s[1] = s[0] if is_double else s[1]
+    A = rotated(s)[None]
+    measure = singular_spectrum(LinearOperator.from_matrices(A), probes=probes, depth=64, exact=False, generator=0)
     exact = dense_measure(A)
     for quantity in QUANTITIES.values():
         torch.testing.assert_close(quantity(measure).value, quantity(exact).value, rtol=1e-8, atol=1e-8)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,13 +13,23 @@ from theodolite.errors import InputError
 from theodolite.estimates import Seeding, Seeds
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, golub_kahan
 from theodolite.spectrum.deflation import Ends, counted, isolated_ends
+from theodolite.spectrum.extrapolation import halves, quarters, thirds
+from theodolite.spectrum.null_space import (
+    MET,
+    counted_null,
+    is_null,
+    lowest_nodes,
+    lowest_weights,
+    met_null,
+    null_share,
+    null_weight,
+)
 
 __all__ = [
     "NULL_SHARE",
     "SpectralMeasure",
     "bidiagonalise",
     "dense_measure",
-    "left_over",
     "singular_spectrum",
     "spectral_measure",
 ]
@@ -35,28 +44,6 @@ anything up to the cut of float32, which is where its values become reliable."""
 
 _SHALLOWEST = 4
 """Three rules at a quarter, a half and the whole of the depth need it: fewer leave nothing to judge a truncation by."""
-
-_POWER_LAW = math.log(3 / 2) / math.log(2)
-"""What a fall like a power of the depth leaves of the fall over the second third of the depth for the last third."""
-
-_SINKS = (_POWER_LAW + 1) / 2
-"""Half way from a power of the depth to equal steps: the ratios of either scatter by a fifth from draw to draw."""
-
-_STEADY = 0.9
-"""Ratio of successive falls from which on a geometric fall is not looked for: what is left of it would be nine times
-the last fall, which is a guess and no measurement."""
-
-_POWERS = (0.2, 64.0)
-"""Exponents between which a fall like a power of the depth is looked for: from one so slow that nothing could be said
-of its end, to one that no depth in use tells from exact."""
-
-_HALVINGS = 40
-"""Halvings of that range: to the eleventh digit of the exponent, at no cost."""
-
-OPEN = 0.15
-"""A share of the dimensions above which a possible null space is allowed for even where no node sinks towards it. At 24
-steps linear, log-uniform and log-normal spectra and square Gaussian matrices leave at most 0.13 open, and three values
-in ten far below the others 0.32 to 0.48 (`d` of 320 and 1,500)."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +65,7 @@ class SpectralMeasure:
             one depth may be small singular values at a larger one. The lowest is above zero only where there certainly
             is a null space.
         open_weights: the part of each of `weights` that may as well be null as small.
+        possible_weights: the part that may be null although nothing speaks for it, to one standard error.
         known: which nodes of the deepest rule are singular values of known multiplicity, put in exactly.
         known_count: number of singular values behind them, `(n,)`.
     """
@@ -89,6 +77,7 @@ class SpectralMeasure:
     tolerance: float
     null_share: tuple[Tensor, Tensor]
     open_weights: Tensor
+    possible_weights: Tensor
     known: Tensor
     known_count: Tensor
 
@@ -143,7 +132,7 @@ class SpectralMeasure:
 
     def is_null(self, nodes: Tensor) -> Tensor:
         """Which of `(n, count)` nodes belong to the null space."""
-        return _is_null(nodes, self.tolerance)
+        return is_null(nodes, self.tolerance)
 
 
 def singular_spectrum(
@@ -189,11 +178,13 @@ def dense_measure(J: Tensor, in_double: Callable[[Tensor], Tensor | None] | None
     if again is not None:
         nodes[where], doubtful, passes = _singular_values(again), torch.zeros_like(doubtful), 2 * passes
     tolerance = NULL_SHARE[torch.float64]
-    null = _is_null(nodes, tolerance) & ~doubtful
+    null = is_null(nodes, tolerance) & ~doubtful
     share = (null.double().mean(-1), (null | doubtful).double().mean(-1))
     d, known = nodes.shape[-1], torch.ones_like(doubtful)
     rules = {d: (nodes.unsqueeze(1), torch.full_like(nodes, 1 / d).unsqueeze(1))}
-    return SpectralMeasure(rules, d, True, passes, tolerance, share, doubtful / d, known.unsqueeze(1), known.sum(-1))
+    open_weights = doubtful / d
+    known, count = known.unsqueeze(1), known.sum(-1)
+    return SpectralMeasure(rules, d, True, passes, tolerance, share, open_weights, open_weights, known, count)
 
 
 def _singular_values(J: Tensor) -> Tensor:
@@ -221,27 +212,31 @@ def bidiagonalise(operator: LinearOperator, probes: int, depth: int, seeds: Seed
 def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> SpectralMeasure:
     """The quadrature rules of a bidiagonalisation at its full depth and at fractions of it, for the truncation error.
 
-    Isolated values at the ends that every probe has found are put in exactly (`isolated_ends`). Where the operator
-    certainly has a null space, the rules carry a node at zero (Gauss-Radau); elsewhere they are Gauss rules.
+    Isolated values at the ends that every probe has found are put in exactly (`isolated_ends`), and all of them where
+    the run went through the whole space and none is multiple. Where the operator certainly has a null space, the rules
+    carry a node at zero (Gauss-Radau); elsewhere they are Gauss rules.
     """
     m, d, tolerance = run.depth, operator.dimension, NULL_SHARE[operator.dtype]
-    depths = sorted({*_thirds(m), *_quarters(m), *_halves(m)})
+    depths = sorted({*thirds(m), *quarters(m), *halves(m)})
     gauss, radau = ({depth: rule(depth) for depth in depths} for rule in (run.gauss, run.radau))
     ends = isolated_ends(run, tolerance)
-    low, high, open_share = _null_share(
-        {depth: _null_weight(*rule, tolerance) for depth, rule in radau.items()},
-        {depth: _lowest(*rule) for depth, rule in gauss.items()},
+    low, high, possible, open_share = null_share(
+        {depth: null_weight(*rule, tolerance) for depth, rule in radau.items()},
+        {depth: lowest_nodes(*rule) for depth, rule in gauss.items()},
         tolerance,
         d,
         len(run.alpha),
     )
-    null = _counted_null(ends, gauss[m], tolerance)
+    if m == d:
+        low, high = met_null(*gauss[m], tolerance)
+    null = counted_null(ends, gauss[m], tolerance)
     is_radau = (low > 0) & (null == 0)
-    low, high = (torch.where(null > 0, null / d, share) for share in (low, high))
+    low, high = (torch.where(null > 0, null.double() / d, share) for share in (low, high))
     above = replace(ends, low=ends.low.masked_fill(is_radau[:, None], 0))
     rules = {depth: _rule(gauss[depth], radau[depth], is_radau, above, d) for depth in depths}
-    nodes, weights, known = rules[m]
-    open_share = open_share.masked_fill(null > 0, 0)
+    simple = _is_simple(run, d)
+    nodes, weights, known = rules[m] = _each_once(rules[m], gauss[m][0].mean(0), simple)
+    flat = nodes.flatten(1), weights.flatten(1) / len(run.alpha)
     return SpectralMeasure(
         {depth: (nodes, weights) for depth, (nodes, weights, _) in rules.items()},
         d,
@@ -249,10 +244,30 @@ def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> Spectr
         2 * m * len(run.alpha),
         tolerance,
         (low, high),
-        _lowest_weights(nodes.flatten(1), weights.flatten(1) / len(run.alpha), open_share),
+        lowest_weights(*flat, open_share.masked_fill(null > 0, 0)),
+        lowest_weights(*flat, possible.masked_fill(null > 0, 0)),
         known,
-        above.count,
+        torch.where(simple, d, above.count),
     )
+
+
+def _is_simple(run: Bidiagonalisation, dimension: int) -> Tensor:
+    """Where every probe went through the whole space and met every singular value, so that each is simple, `(n,)`.
+
+    Only in float64: rounding makes directions of its own after a Krylov space is exhausted, which float32 cannot tell.
+    """
+    _, weights = run.gauss()
+    whole = run.depth == dimension and run.V.dtype is torch.float64
+    return (weights > MET).all(-1).all(0) & whole
+
+
+def _each_once(rule: tuple[Tensor, Tensor, Tensor], values: Tensor, simple: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The rule with the singular values `(n, depth)` as its nodes, known and of equal weight, where they are simple."""
+    nodes, weights, known = rule
+    depth = values.shape[-1]
+    inside = (torch.arange(depth + 1, device=nodes.device) < depth) & simple[:, None, None]
+    nodes = torch.where(inside, torch.nn.functional.pad(values, (0, 1)).unsqueeze(1), nodes)
+    return nodes, torch.where(simple[:, None, None], inside.to(nodes) / depth, weights), known | inside
 
 
 def _rule(
@@ -263,133 +278,3 @@ def _rule(
     chosen = (torch.where(is_radau[:, None], zero, plain) for zero, plain in zip(radau, padded))
     nodes, weights = (part.transpose(0, 1) for part in chosen)
     return counted(nodes, weights, ends, dimension)
-
-
-def left_over(values: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
-    """Two estimates of what is still to come off a quantity known by depth, which bracket it in practice.
-
-    As if it settled geometrically (Aitken), and as if like a power of the depth; each from values far apart and from
-    values of the last half of the depth, the smaller of the two. The far ones keep a fall that has hardly begun from
-    looking endless; the near ones see the rate of the end. Derived here; on linear, log-uniform and log-normal spectra
-    and on real decoders, with and without a preconditioner, the first was 0.2 to 1.2 of the truth and the second 1.2 to
-    5 times it, where the truth was more than rounding.
-    """
-    depth = max(values)
-    geometric = _smaller(_geometric(values, _thirds(depth)), _geometric(values, _quarters(depth)))
-    return geometric, _smaller(_power(values, _halves(depth)), _power(values, _quarters(depth)))
-
-
-def _smaller(first: Tensor, second: Tensor) -> Tensor:
-    return torch.where(first.abs() < second.abs(), first, second)
-
-
-def _geometric(values: Mapping[int, Tensor], depths: Sequence[int]) -> Tensor:
-    """Return what is left of a geometric fall through three depths."""
-    first, second, last = (values[depth] for depth in depths)
-    ratio = _safe_ratio(second - last, first - second).clamp(0, _STEADY)
-    return (second - last) * ratio / (1 - ratio)
-
-
-def _power(values: Mapping[int, Tensor], depths: Sequence[int]) -> Tensor:
-    """Return what is left of `c depth^-p` when `c` and `p` are taken from three depths; `p` by bisection."""
-    early, late, full = depths
-    first, second, last = (values[depth] for depth in depths)
-    wanted = _safe_ratio(first - last, second - last)
-    low, high = (torch.full_like(wanted, bound) for bound in _POWERS)
-    for _ in range(_HALVINGS):
-        p = (low + high) / 2
-        is_below = ((full / early) ** p - 1) / ((full / late) ** p - 1) < wanted
-        low, high = torch.where(is_below, p, low), torch.where(is_below, high, p)
-    return (second - last) / ((full / late) ** low - 1)
-
-
-def _safe_ratio(a: Tensor, b: Tensor) -> Tensor:
-    return torch.where(b == 0, 0.0, a / torch.where(b == 0, 1.0, b))
-
-
-def _thirds(depth: int) -> tuple[int, int, int]:
-    """Three depths at equal steps of a third of the depth."""
-    return depth - 2 * (depth // 3), depth - depth // 3, depth
-
-
-def _quarters(depth: int) -> tuple[int, int, int]:
-    """Three depths at equal steps of a quarter of the depth."""
-    return depth - 2 * (depth // 4), depth - depth // 4, depth
-
-
-def _halves(depth: int) -> tuple[int, int, int]:
-    """Three depths, each half of the next."""
-    return depth // 4, depth // 2, depth
-
-
-def _is_null(nodes: Tensor, tolerance: float) -> Tensor:
-    return nodes <= tolerance * nodes.amax(-1, keepdim=True)
-
-
-def _null_weight(nodes: Tensor, weights: Tensor, tolerance: float) -> Tensor:
-    """Weight of the null nodes of rules `(k, n, count)`, mean over the probes: it falls with the depth to the truth."""
-    return (weights * _is_null(nodes, tolerance)).sum(-1).mean(0)
-
-
-def _lowest_weights(nodes: Tensor, weights: Tensor, share: Tensor) -> Tensor:
-    """The weights `(n, count)` of the smallest nodes up to a total of `share`, `(n,)`."""
-    order = nodes.argsort(-1)
-    ascending = weights.gather(-1, order)
-    before = ascending.cumsum(-1) - ascending
-    part = torch.minimum((share.unsqueeze(-1) - before).clamp_min(0), ascending)
-    return torch.zeros_like(weights).scatter(-1, order, part)
-
-
-def _lowest(nodes: Tensor, weights: Tensor) -> Tensor:
-    """Logarithm of the smallest node that carries weight beside the largest, `(probes, n)`."""
-    share = torch.where(weights > 1e-12, nodes, torch.inf).amin(-1) / nodes.amax(-1)
-    return share.nan_to_num().clamp_min(torch.finfo(share.dtype).tiny).log()
-
-
-def _counted_null(ends: Ends, gauss: tuple[Tensor, Tensor], tolerance: float) -> Tensor:
-    """Dimension of a null space whose every direction is among the known values, `(n,)`; else zero."""
-    nodes, weights = gauss
-    null = ends.low_values <= tolerance * nodes.amax((0, -1)).unsqueeze(-1)
-    nodes_below = (_is_null(nodes, tolerance) & (weights > 1e-12)).sum(-1).amax(0)
-    count = (ends.low * null).sum(-1)
-    return torch.where(((ends.low > 0) & null).sum(-1) == nodes_below, count, 0)
-
-
-def _sinks(lowest: dict[int, Tensor]) -> Tensor:
-    """Tell where the smallest Gauss node falls faster than any power of the depth, `(n,)`.
-
-    Towards the edge of a continuous spectrum it falls like a power, `log sigma = -p log m`, whatever `p`: over the last
-    third of the depth `log(3 / 2) / log(2)` of the fall over the third before. Towards a null space, and towards values
-    far below all others, `log sigma` falls in equal steps; at small values that it has reached it rests.
-    """
-    third, two_thirds, last = (lowest[depth].mean(0) for depth in _thirds(max(lowest)))
-    return two_thirds - last > _SINKS * (third - two_thirds)
-
-
-def _null_share(
-    weight: dict[int, Tensor], lowest: dict[int, Tensor], tolerance: float, dimension: int, probes: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The bracket of the null space's share, and the share that is open, from the weight of the null nodes by depth.
-
-    A null space is certain only where every probe has a node below the cut. Until then zeros and small singular values
-    look the same: where the smallest node sinks and a weight stays behind by either extrapolation, the weight is an
-    upper bound, to which two of its own standard errors are added. A weight that falls towards zero is small singular
-    values that come out with the depth; while it leaves much open it is allowed for as well.
-    """
-    m = max(weight)
-    third, two_thirds, full = (weight[depth] for depth in _thirds(m))
-    if m >= dimension:
-        return full, full, torch.zeros_like(full)
-    certain = (lowest[m] <= math.log(tolerance)).all(0)
-    geometric, power = left_over(weight)
-    settles = (two_thirds - full < _STEADY * (third - two_thirds)) | (two_thirds == full)
-    high = torch.where(settles, full - geometric, full).clamp_min(0)
-    low = torch.minimum(full - power, high)
-    above = full + 2 * (2 * full * (1 - full) / ((dimension + 2) * probes)).clamp_min(0).sqrt()
-    is_open = ((_sinks(lowest) & (low > 0)) | (high >= OPEN)) & ~certain
-    high = torch.where(is_open, above.clamp_max(1), high)
-    # A null node that every probe has is at least one direction.
-    bracket = tuple(
-        torch.where(certain, share.clamp_min(1 / dimension), other) for share, other in ((low, 0 * low), (high, high))
-    )
-    return bracket[0], bracket[1], torch.where(is_open, high, 0.0)

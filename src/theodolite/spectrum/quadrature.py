@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from theodolite.estimates import Estimate, worse
-from theodolite.spectrum.measure import SpectralMeasure, left_over
+from theodolite.spectrum.extrapolation import left_over
+from theodolite.spectrum.measure import SpectralMeasure
 
-__all__ = ["density", "effective_rank", "gain", "log_volume", "log_volume_errors", "null_dimension"]
+__all__ = ["ONE_SIDED", "density", "effective_rank", "gain", "log_volume", "log_volume_errors", "null_dimension"]
 
 _Influence = Callable[[Tensor], Tensor]
 
@@ -21,6 +22,17 @@ _Reading = tuple[Tensor, Tensor, Tensor]
 
 _QUANTILE = 1.96
 """A bias of at most so many standard errors lies inside the 95 % interval."""
+
+_FEW = 3
+"""Null directions up to which the smallest nodes may not have begun to sink at 24 steps, in one draw of ten; of more
+the nodes tell."""
+
+_HIDDEN = 0.03
+"""Standard deviation of a count of null directions that is one once in a thousand times, as often as random probes miss
+a direction whose weight would have been noticed (`theodolite.spectrum.null_space`)."""
+
+ONE_SIDED = 1.645 / 1.96
+"""Standard errors, in those of a two-sided interval, beyond which a draw lies on one given side five times in 100."""
 
 _DEPTH = "increase `depth`: truncation of the quadrature dominates the error"
 
@@ -69,12 +81,18 @@ def _read_log(measure: SpectralMeasure, floor: float | None) -> _Reading:
         return torch.where(null, 1.0, nodes).log() * ~null
 
     d = measure.dimension
-    return _read(
-        measure,
-        lambda depth: d * measure.expect(logarithm, depth),
-        lambda s: d * logarithm(s),
-        _doubt(measure, logarithm),
+    value, sampling, bias = _read(
+        measure, lambda depth: d * measure.expect(logarithm, depth), lambda s: d * logarithm(s)
     )
+    # What no node has resolved is a few single values: the sum of their logarithms scatters about its mean, each by one
+    # where singular values are even down to zero.
+    grain = _QUANTILE * (d * measure.possible_weights.sum(-1)).sqrt()
+    bias = torch.maximum((bias.square() + grain.square()).sqrt(), _doubt(measure, logarithm, measure.open_weights))
+    if floors is not None:
+        # A floor makes the difference of a null direction and a small value small enough to allow for a few always.
+        few = (_FEW / d / measure.possible_weights.sum(-1, keepdim=True).clamp_min(1e-300)).clamp_max(1)
+        bias = torch.maximum(bias, _doubt(measure, logarithm, few * measure.possible_weights))
+    return value, sampling, bias
 
 
 def effective_rank(measure: SpectralMeasure, p: float = 1.0) -> Estimate:
@@ -103,7 +121,12 @@ def effective_rank(measure: SpectralMeasure, p: float = 1.0) -> Estimate:
         return math.log(measure.dimension) + T.log() + S / T
 
     T, S = measure.expect(power).unsqueeze(-1), measure.expect(entropy_term).unsqueeze(-1)
-    H, sampling, bias = _read(measure, entropy, lambda s: power(s) / T * (1 - S / T) + entropy_term(s) / T)
+
+    def influence(nodes: Tensor) -> Tensor:
+        return power(nodes) / T * (1 - S / T) + entropy_term(nodes) / T
+
+    H, sampling, bias = _read(measure, entropy, influence)
+    bias = torch.maximum(bias, _doubt(measure, influence, measure.open_weights) / measure.dimension)
     curved = measure.variance_of_mean(lambda s: S / T * power(s) - entropy_term(s)) / T.squeeze(-1).square()
     # More than the first order's own error the second cannot move it: beyond, the expansion says nothing.
     H = H - torch.minimum(curved / 4, sampling)
@@ -117,7 +140,7 @@ def _from_logarithm(measure: SpectralMeasure, H: Tensor, sampling: Tensor, bias:
     value = H.exp().clamp(1.0, float(d))
     estimate = _with_errors(measure, value, value * sampling, value * bias)
     # The interval of H, carried over, is longer above than below; a rank cannot leave [1, d].
-    half = _QUANTILE * (sampling.square() + (bias / _QUANTILE).square()).sqrt()
+    half = _QUANTILE * _together(sampling, bias / _QUANTILE)
     reach = torch.maximum((value * half.exp()).clamp_max(d) - value, value - (value * (-half).exp()).clamp_min(1))
     reach = torch.where(loose, torch.maximum(d - value, value - 1), reach)
     return _loosened(replace(estimate, stderr=reach / _QUANTILE), loose)
@@ -158,6 +181,7 @@ def null_dimension(measure: SpectralMeasure) -> Estimate:
 
     At a finite depth a null space looks like small singular values that are not resolved yet: the error covers what the
     fall of their weight with the depth leaves open, from none to all of it while the smallest node is above the cut.
+    Where that is less than one direction, there is none.
     """
 
     def null(nodes: Tensor) -> Tensor:
@@ -167,8 +191,12 @@ def null_dimension(measure: SpectralMeasure) -> Estimate:
     low, high = measure.null_share
     share = torch.where((low > 0) | (measure.open_weights > 0).any(-1), (low + high) / 2, share)
     bias = d * torch.maximum(share - low, high - share)
-    bias = torch.where(bias < 0.5, 0.0, bias)
-    return _with_errors(measure, d * share, d * measure.variance_of_mean(null).sqrt(), bias)
+    is_none = (low == 0) & (d * high < 1)
+    value, sampling = d * share, d * measure.variance_of_mean(null).sqrt()
+    is_sure = measure.known_count == d
+    value, bias = (torch.where(is_none, 0.0, part) for part in (value, bias))
+    sampling = torch.where(is_none, torch.where(is_sure, 0.0, _HIDDEN), sampling)
+    return _with_errors(measure, value, sampling, bias)
 
 
 def density(measure: SpectralMeasure, grid: Tensor, width: float = 0.1) -> Tensor:
@@ -178,33 +206,27 @@ def density(measure: SpectralMeasure, grid: Tensor, width: float = 0.1) -> Tenso
     return (measure.weights.unsqueeze(-1) * kernel).sum(1)
 
 
-def _read(
-    measure: SpectralMeasure,
-    value: Callable[[int], Tensor],
-    influence: _Influence,
-    doubt: Tensor | None = None,
-) -> _Reading:
-    """A functional of the spectrum, its sampling error (through its influence function) and its truncation bias.
-
-    `doubt` is how far beyond the plain value of the deepest rule the truth may lie for another reason.
-    """
+def _read(measure: SpectralMeasure, value: Callable[[int], Tensor], influence: _Influence) -> _Reading:
+    """A functional of the spectrum, its sampling error (through its influence function) and its truncation bias."""
     low, high = _truncation(measure, value)
     shift = low.sign() * (low * high).abs().sqrt()
     # The geometric mean lies nearer to the lower end: the interval reaches to the farther one.
     bias = torch.maximum((high - shift).abs(), (shift - low).abs())
-    if doubt is not None:
-        bias = torch.where(doubt > 0, torch.maximum(bias, doubt + shift.abs()), bias)
     return value(measure.depth) - shift, measure.variance_of_mean(influence).sqrt(), bias
 
 
 def _with_errors(measure: SpectralMeasure, value: Tensor, sampling: Tensor, bias: Tensor) -> Estimate:
-    """An estimate whose 95 % interval holds a sampling error and a bias of at most the given size."""
+    """An estimate whose 95 % interval holds a sampling error and a bias of at most the given size.
+
+    A small bias adds in quadrature. A larger one adds as it is to the error of one side: were the truth at the end of
+    the bracket, quadrature would hold it 80 times in 100 only (Armstrong and Kolesár 2018, arXiv 1606.01200).
+    """
     # The ends of a bracket lie inside the interval, whatever the last digit of a product.
     spread = bias / _QUANTILE * (1 + 1e-9)
     statuses = tuple("truncated" if b > s else "ok" for b, s in zip(spread.tolist(), sampling.tolist()))
     return Estimate(
         value,
-        (sampling.square() + spread.square()).sqrt(),
+        _together(sampling, spread),
         passes=measure.passes,
         n=1 if measure.exact else measure.probes,
         statuses=statuses,
@@ -213,23 +235,33 @@ def _with_errors(measure: SpectralMeasure, value: Tensor, sampling: Tensor, bias
     )
 
 
+def _together(sampling: Tensor, spread: Tensor) -> Tensor:
+    """The standard error of a sampling error and a bias of at most `1.96 spread` on either side."""
+    return torch.maximum((sampling.square() + spread.square()).sqrt(), ONE_SIDED * sampling + spread)
+
+
 def _truncation(measure: SpectralMeasure, value: Callable[[int], Tensor]) -> tuple[Tensor, Tensor]:
-    """The bracket of the bias left at the full depth (`left_over`); zeros where the rules are exact."""
+    """The bracket of the bias left at the full depth (`left_over`); zeros where the rules are exact.
+
+    Where the smallest nodes still sink the fall has no law: it ends at once or goes on to the cut, and its lower end is
+    none.
+    """
     if measure.exact or measure.depth >= measure.dimension:
         nothing = torch.zeros_like(value(measure.depth))
         return nothing, nothing
     geometric, power = left_over({depth: value(depth) for depth in measure.rules})
-    return torch.where(geometric.sign() == power.sign(), geometric, 0.0), power
+    has_law = (geometric.sign() == power.sign()) & (measure.open_weights == 0).all(-1)
+    return torch.where(has_law, geometric, 0.0), power
 
 
-def _doubt(measure: SpectralMeasure, f: Callable[[Tensor], Tensor]) -> Tensor:
-    """How far `dimension * E f` moves if the share of the spectrum that may be null is null, or just above, `(n,)`."""
+def _doubt(measure: SpectralMeasure, f: Callable[[Tensor], Tensor], weights: Tensor) -> Tensor:
+    """How far `dimension * E f` moves if the part `weights` of the spectrum is null, or just above the cut, `(n,)`."""
     nodes = measure.nodes
     largest = measure.largest().unsqueeze(-1)
     ends = (torch.zeros_like(nodes), (1.001 * measure.tolerance * largest).expand_as(nodes))
     # The largest node stays in each row, because it decides which of the others are null.
     moved = (f(torch.cat([end, largest], -1))[..., :-1] for end in ends)
-    shifts = ((measure.open_weights * (f(nodes) - there)).sum(-1).abs() for there in moved)
+    shifts = ((weights * (f(nodes) - there)).sum(-1).abs() for there in moved)
     return measure.dimension * torch.maximum(*shifts)
 
 

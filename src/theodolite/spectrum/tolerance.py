@@ -15,7 +15,7 @@ from theodolite.estimates import Estimate, Seeding, Seeds
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, deepened, golub_kahan, side_by_side
 from theodolite.spectrum.measure import SpectralMeasure, bidiagonalise, dense_measure, spectral_measure
 from theodolite.spectrum.preconditioner import BlockPreconditioner
-from theodolite.spectrum.quadrature import log_volume, log_volume_errors, null_dimension
+from theodolite.spectrum.quadrature import ONE_SIDED, log_volume, log_volume_errors, null_dimension
 
 __all__ = ["PROBES", "Forecast", "bidiagonalise_within", "check_rtol", "falls_short", "forecast", "log_volume_within"]
 
@@ -34,17 +34,17 @@ _FIRST = 12
 multiple of three and four, so that the shallower rules lie at equal distances."""
 
 _WELL_WITHIN = 0.6
-"""The part of the request at which both errors together need no more depth. Truncation is at most that part of it then,
- `sqrt(1 - 0.8²)`, and were it to come out as large, sampling would still have four fifths of it."""
+"""The part of the request at which both errors together need no more depth: with truncation of at most that part, twice
+as much of it would still be within the request."""
 
 _WITHIN = "truncation of the quadrature dominates the error, which is the requested one"
 
 _ROOM = 0.3
 """The part of the free memory that dense matrices may take."""
 
-_SHARE = 0.35
-"""The part of the standard error that truncation may take: it leaves sampling `sqrt(1 - 0.35²) = 0.94` of it, so that
-no depth beyond could save more than an eighth of the probes."""
+_SHARE = 0.25
+"""The part of the standard error that truncation may take: it leaves sampling nine tenths of it, so that no depth
+beyond could save more than a fifth of the probes."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def bidiagonalise_within(
         run = deepened(A, run, _stride(run))
         measure = spectral_measure(run, operator)
     most = d // (2 * run.depth)
-    while math.hypot(*_errors(measure)) > rtol and measure.probes < most:
+    while _together(*_errors(measure)) > rtol and measure.probes < most:
         sampling, truncation = _errors(measure)
         needed = _probes_needed(_variance(sampling, measure.probes, d), d, _left_for_sampling(rtol, truncation))
         if needed > most and _dense_fits(operator):
@@ -155,7 +155,7 @@ def bidiagonalise_within(
 
 def falls_short(measure: SpectralMeasure, operator: LinearOperator, rtol: float) -> bool:
     """Tell whether `bidiagonalise_within` missed the request, and the dense matrix is the way to it."""
-    return math.hypot(*_errors(measure)) > rtol and _dense_fits(operator)
+    return _together(*_errors(measure)) > rtol and _dense_fits(operator)
 
 
 def _finished(estimate: Estimate, operator: LinearOperator, rtol: float, setup: int) -> Estimate:
@@ -184,12 +184,19 @@ def _errors(measure: SpectralMeasure) -> tuple[float, float]:
     return sampling, truncation
 
 
+def _together(sampling: float, truncation: float) -> float:
+    """The standard error that `log_volume` states of the two."""
+    return max(math.hypot(sampling, truncation), ONE_SIDED * sampling + truncation)
+
+
 def _deep_enough(sampling: float, truncation: float, rtol: float) -> bool:
-    return truncation <= _SHARE * rtol or math.hypot(sampling, truncation) <= _WELL_WITHIN * rtol
+    return truncation <= _SHARE * rtol or _together(sampling, truncation) <= _WELL_WITHIN * rtol
 
 
 def _left_for_sampling(rtol: float, truncation: float) -> float:
-    return math.sqrt(max(rtol**2 - truncation**2, (_SHARE * rtol) ** 2))
+    """The sampling error that makes `rtol` with that of truncation, and a share of it at least."""
+    within = min(math.sqrt(max(rtol**2 - truncation**2, 0.0)), (rtol - truncation) / ONE_SIDED)
+    return max(within, _SHARE * rtol)
 
 
 def _probes_needed(variance: float, d: int, error: float) -> int:
