@@ -93,7 +93,8 @@ def test_the_solve_brackets_the_dense_answer(effort):
         rounding = 1e-9 * exact[name].value
         assert (exact[name].value <= high + rounding).all()
         assert (exact[name].value >= low - rounding).double().mean() > 0.9
-    assert ((found.value - exact.value).abs() <= 1.96 * found.stderr).double().mean() > 0.95
+    together = (found.stderr.square() + exact.stderr.square()).sqrt()
+    assert ((found.value - exact.value).abs() <= 1.96 * together).double().mean() > 0.9
 
 
 def test_a_solve_cut_short_says_so():
@@ -187,7 +188,7 @@ def test_on_surfaces_the_mean_is_known_over_seeds(surface, point):
 
 
 @pytest.mark.parametrize("dim", [1, 3, 6, 8])
-def test_frames_are_honest_over_seeds(dim):
+def test_few_entries_are_honest_over_seeds(dim):
     map, z = LatentMap(smooth(dim, 20, seed=dim), (dim,)), draw(1, dim, seed=dim)
     stated = theodolite.curvature(map, z, generator=1, effort=Effort(directions=800)).value
     found = theodolite.curvature(map, z.expand(200, -1), generator=range(200))

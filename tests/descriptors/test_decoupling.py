@@ -12,11 +12,10 @@ from theodolite.derivatives import jacobian
 from theodolite.descriptors.decoupling import (
     MEANINGS,
     Decoupling,
-    applied_step,
     decoupling,
-    subspace_spectrum,
 )
 from theodolite.descriptors.detail import laplacian
+from theodolite.descriptors.subspaces import applied_step, subspace_spectrum
 from theodolite.estimates import Seeds, student_mean
 from theodolite.maps import LatentMap
 
@@ -232,6 +231,6 @@ def test_the_paper_keeps_turns_up_to_its_bound() -> None:
         for frequency in (20.0, 40.0):
             map, z = waves(frequency, seed), draw(1, *SHAPE, seed=seed)
             found.append(decoupling(map, z, **options).quantities["lc"])
-    assert {estimate.status for estimate in found} == {"ok"}
+    assert {estimate.status for estimate in found} == {"approximate"}
     assert sum(float(estimate.value) > 25 for estimate in found) == 2
     assert all(float(estimate.value) <= math.sqrt(2) / 0.02 for estimate in found)

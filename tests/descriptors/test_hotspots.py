@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from theodolite import InputError, denoiser_map, hotspot_maps, load, load_images, sampler_map
-from theodolite.descriptors.decoupling import decoupling
+from theodolite.descriptors.decoupling import Decoupling, decoupling
 from theodolite.descriptors.hotspots import mass_on_detail, overlap_of_maps
 from theodolite.detection import hotspots
+from theodolite.estimates import Estimate
 from theodolite.maps import LatentMap
 
 BENT, SMOOTH = [(0, 0), (0, 1), (6, 6)], [(0, 0), (0, 1)]
@@ -199,8 +200,9 @@ def test_one_subspace_has_no_error_and_is_no_number() -> None:
 
 def test_maps_of_one_order_overlap_wholly_and_a_constant_map_has_no_rank():
     detail = torch.rand(1, 10, 10, generator=torch.Generator().manual_seed(0))
-    maps = {"lc_map": torch.cat([detail, torch.ones(1, 10, 10)]), "phfe_map": detail.square().expand(2, -1, -1)}
-    overlap = overlap_of_maps(maps)
+    turning, rough = torch.cat([detail, torch.ones(1, 10, 10)]), detail.square().expand(2, -1, -1)
+    lc = Estimate(torch.ones(2), torch.zeros(2), 0, 2)
+    overlap = overlap_of_maps(Decoupling({"lc": lc}, {"phfe_map": rough}, rough, turning.expand(2, -1, -1, -1)))
     assert overlap["map_correlation"].value[0] == pytest.approx(1.0)
     assert overlap["map_correlation"].statuses == ("ok", "undefined")
     assert overlap["mass_on_detail"].value[0] > overlap["mass_on_detail"].value[1] == pytest.approx(0.1)

@@ -69,7 +69,7 @@ def test_directions_left_unconverged_are_in_the_error():
     stretch = torch.linspace(1, 0.9, 60, dtype=F64)
     map = LatentMap(lambda z: (stretch * z + 0.1 * torch.sin(z @ W)) @ A.T, (60,))
     z = draw(1, 60, seed=1)
-    short, long = (theodolite.axis_rotation(map, z, effort=Effort(axis_depth=depth)) for depth in (3, 40))
+    short, long = (theodolite.axis_rotation(map, z, effort=Effort(axis_depth=depth), dense=False) for depth in (3, 40))
     assert short.status in ("truncated", "undetermined")
     assert "depth" in short.message or "tied" in short.message
     assert (short.value - long.value).abs() <= 1.96 * short.stderr
@@ -87,7 +87,7 @@ def test_the_neighbours_are_paid_for():
 def test_the_angle_of_the_centre_is_in_the_error():
     """Where nothing else is left to err, the bound of the centre's own direction is half of the interval."""
     chart, angle = (
-        Chart(toys.linear(torch.diag(torch.tensor([4.0, 2, 1], dtype=F64))), torch.ones(1, 3, dtype=F64)),
+        Chart(toys.linear(torch.diag(torch.tensor([4.0, 2, 1], dtype=F64))), torch.ones(1, 3, dtype=F64), dense=False),
         5e-5,
     )
     chart.leading = replace(chart.leading, residual=angle * (chart.leading.sigma - chart.leading.second))

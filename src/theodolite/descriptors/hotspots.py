@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -13,9 +13,10 @@ from theodolite.derivatives import jacobian
 from theodolite.derivatives.memory import available_bytes
 from theodolite.descriptors.chart import TIE
 from theodolite.descriptors.colouring import has_locations
-from theodolite.descriptors.decoupling import Decoupling, decoupling, subspace_dimension
+from theodolite.descriptors.decoupling import Decoupling, decoupling
 from theodolite.descriptors.modes import SUBSPACE_STEP, Mode, flagged, is_paper
-from theodolite.descriptors.rotation import STEP
+from theodolite.descriptors.neighbours import STEP
+from theodolite.descriptors.subspaces import subspace_dimension
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Seeding, Seeds, joined, rank_correlation, student_mean, worst
 from theodolite.estimates.quantity import Quantity
@@ -38,6 +39,9 @@ _SHARE = 0.1
 """The part of the free memory that the products of one group of latents may fill."""
 
 _NEXT = 1_000_003
+_OF_FRAMES = ("ones_cosine",)
+"""What depends on the directions that span a subspace, and so scatters where that is the whole space."""
+
 _ONE_DRAW = "one random subspace was drawn, whose scatter is unknown: take two or more subspaces"
 
 
@@ -127,17 +131,42 @@ def hotspot_maps(
     return _joined(parts)
 
 
-def overlap_of_maps(maps: Mapping[str, Tensor]) -> dict[str, Estimate]:
+def overlap_of_maps(there: Decoupling) -> dict[str, Estimate]:
     """How the map of LC lies on that of PHFE: their rank correlation, and LC's mass on the top tenth of PHFE.
 
-    Args:
-        maps: `lc_map` and `phfe_map` of a `Decoupling`, `(n, *space)`.
+    Both are of the mean map over all neighbours; those that were drawn scatter, which blurs the map and lowers the
+    correlation. The jackknife over neighbours (Quenouille 1956, Tukey 1958) takes that bias away and gives the error.
+
+    Returns:
+        `map_correlation` and `mass_on_detail`, with the statuses of LC; ``undefined`` where nothing turns.
     """
-    rotation, detail = (maps[name].flatten(1).double().cpu() for name in ("lc_map", "phfe_map"))
+    turning, detail = (part.double().cpu() for part in (there.lc_maps, there.maps["phfe_map"]))
+    statuses = there.quantities["lc"].statuses
     return {
-        "map_correlation": Estimate.exact(rank_correlation(rotation, detail)),
-        "mass_on_detail": Estimate.exact(mass_on_detail(rotation, detail)),
+        "map_correlation": _jackknifed(rank_correlation, turning, detail, statuses, least=-1.0),
+        "mass_on_detail": _jackknifed(mass_on_detail, turning, detail, statuses, least=0.0),
     }
+
+
+def _jackknifed(
+    statistic: Callable[[Tensor, Tensor], Tensor],
+    turning: Tensor,
+    detail: Tensor,
+    statuses: Sequence[str],
+    *,
+    least: float,
+) -> Estimate:
+    """A statistic, between `least` and 1, of the mean over the first axis; of one map alone without an error."""
+    count, rough = len(turning), detail.flatten(1)
+    total = turning.sum(0)
+    value = whole = statistic((total / count).flatten(1), rough)
+    stderr = torch.zeros_like(whole)
+    if count > 1:
+        others = torch.stack([statistic(((total - own) / (count - 1)).flatten(1), rough) for own in turning])
+        value = (count * whole - (count - 1) * others.mean(0)).clamp(least, 1.0)
+        stderr = (count - 1) * student_mean(others)[1]
+    nothing = whole.isnan()
+    return flagged(Estimate(value, stderr, 0, count, statuses), nothing, "undefined", "the axis does not turn anywhere")
 
 
 def mass_on_detail(curvature: Tensor, detail: Tensor, share: float = 0.1) -> Tensor:
@@ -205,7 +234,9 @@ def _of_group(
     dim = latents[0].numel()
     is_whole = subspace_dimension(options["dimension"], dim) == dim  # type: ignore[arg-type]
     quantities = {
-        f"subspace_{name}": _over_subspaces([draw.quantities[name] for draw in draws], is_whole)
+        f"subspace_{name}": _over_subspaces(
+            [draw.quantities[name] for draw in draws], is_whole and name not in _OF_FRAMES
+        )
         for name in draws[0].quantities
     }
     return HotspotMaps(gain, curvature, detail, draws[0].outputs, quantities, statuses)
