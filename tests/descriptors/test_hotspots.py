@@ -206,3 +206,22 @@ def test_maps_of_one_order_overlap_wholly_and_a_constant_map_has_no_rank():
     assert overlap["map_correlation"].value[0] == pytest.approx(1.0)
     assert overlap["map_correlation"].statuses == ("ok", "undefined")
     assert overlap["mass_on_detail"].value[0] > overlap["mass_on_detail"].value[1] == pytest.approx(0.1)
+
+
+def test_the_overlap_of_few_neighbours_has_no_bias_and_an_error_that_holds():
+    W, V = draw(32, 8, seed=1), draw(32, 32, seed=2)
+    map, z = LatentMap(lambda z: ((z @ W.T).tanh() @ V.T).reshape(-1, 2, 4, 4), (8,)), draw(1, 8, seed=3)
+    options = {"dimension": 8}
+    many = overlap_of_maps(decoupling(map, z, neighbours=500, generator=10_000, **options))
+    few = overlap_of_maps(decoupling(map, z.expand(60, -1), neighbours=6, generator=range(60), **options))
+    for name, estimate in few.items():
+        scores = (estimate.value - many[name].value) / estimate.stderr
+        assert estimate.status == "ok"
+        assert scores.mean().abs() < 0.5, name
+        assert 0.4 < scores.square().mean().sqrt() < 1.4, name
+
+
+def test_the_overlap_of_one_neighbour_is_undetermined():
+    map, z = LatentMap(lambda z: z.square().reshape(-1, 2, 2, 2), (8,)), draw(1, 8)
+    overlap = overlap_of_maps(decoupling(map, z, neighbours=1, dimension=4))
+    assert {estimate.status for estimate in overlap.values()} == {"undetermined"}

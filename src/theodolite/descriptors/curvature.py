@@ -36,7 +36,8 @@ _ROUNDINGS = 4
 """Roundings of an output in a sum of three."""
 
 _FARTHER = 10
-"""How much farther a map is tried that is straight as far as the step."""
+"""How many times farther at least a map is tried that is straight as far as the step; its outputs there, and their
+rounding, are so many times larger at most."""
 
 _NEGLIGIBLE = 1e-3
 """A truncation bias below this share of the value is not worth a warning."""
@@ -83,7 +84,7 @@ def curvature(
     property of the image surface alone. Directions are drawn independently, in the plane by rules of 8 equal angles.
     On the dense path directions of little stretch, along which curvature is large, are drawn more often and weigh less:
     the mean is the same, its error smaller. A network of ReLU bends at kinks alone: where no direction meets one at the
-    scale, but one does at ten times the scale, the mean is ``undetermined``.
+    scale, but the map is not straight over the latent's norm, the mean is ``undetermined``.
 
     Args:
         map: the map.
@@ -162,16 +163,16 @@ def _mean(kappa: Tensor, groups: int) -> tuple[Tensor, Tensor]:
 
 
 def _is_blind(chart: Chart, V: Tensor, scale: float | None, still: Tensor) -> Tensor:
-    """Where nothing bends at the scale, along any direction drawn, and yet does over ten times the distance, `(n,)`.
+    """Where nothing bends at the scale, along any direction drawn, and yet does over the latent's norm, `(n,)`.
 
-    A network of ReLU bends at kinks alone, and directions that meet none say nothing of those that do. Three passes and
+    A network of ReLU bends at kinks alone, and directions that meet none say nothing of those that do. Two passes and
     the solve, only where nothing bends.
     """
     if scale is None or not still.any():
         return torch.zeros_like(still)
-    step = _FARTHER * scale * chart.rms
+    step = chart.rms * max(_FARTHER * scale, chart.operator.latent_dim**0.5)
     normal, bias = chart.normal_norm(second_difference(chart.operator, V, step).flatten(2))
-    return still & ((normal - bias)[0] > _ROUNDINGS * _rounding(chart) / step.square())
+    return still & ((normal - bias)[0] > _FARTHER * _rounding(chart) / step.square())
 
 
 def _directions(chart: Chart, isotropic: Isotropy) -> tuple[Tensor, Tensor]:

@@ -40,7 +40,10 @@ from theodolite.estimates import Estimate, Seeding, Seeds, student_mean
 from theodolite.estimates.quantity import Quantity
 from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["MEANINGS", "Decoupling", "decoupling"]
+__all__ = ["MEANINGS", "OF_NEIGHBOURS", "Decoupling", "decoupling", "in_subspace"]
+
+OF_NEIGHBOURS = ("lc", "axis_cosine")
+"""Quantities that are means over neighbours."""
 
 _FLOOR = 1e-12
 """Of singular values in the released recipe, which has outputs of order one; of all else relative to the largest."""
@@ -125,14 +128,35 @@ def decoupling(
         generator: a `torch.Generator`, a seed, or one seed a latent.
 
     Returns:
-        `Decoupling`. The standard error of LC is over neighbours; all else is deterministic, given `W`. Cost:
-        ``exact`` `k` products and, for a neighbour, three JVPs, two VJPs and a run; ``paper`` `2 (k + 1) + 2` runs.
+        `Decoupling`. Given `W`, the standard error of LC and of the cosine is over neighbours, which scatter: of one
+        alone they are ``undetermined``. All else is deterministic; its error is a bound of rounding. ``paper`` is
+        ``approximate``, with errors of rounding alone. Cost: ``exact`` `k` products and, for a neighbour, three JVPs,
+        two VJPs and a run; ``paper`` `2 (k + 1) + 2` runs.
 
     Raises:
         InputError: outputs without spatial axes, another mode, a dimension that is not between 1 and `D`.
 
     Source: Liang, Chen and Lai 2026 (arXiv 2604.18804); LS as a log volume after Humayun et al. 2025.
     """
+    recipe = {"dimension": dimension, "neighbours": neighbours, "mode": mode, "step": step, "generator": generator}
+    there = in_subspace(map, latents, **recipe)
+    if neighbours > 1 or is_paper(mode):
+        return there
+    alone = {name: _undetermined(there.quantities[name], _ONE_NEIGHBOUR) for name in OF_NEIGHBOURS}
+    return replace(there, quantities={**there.quantities, **alone})
+
+
+def in_subspace(
+    map: LatentMap,
+    latents: Tensor,
+    *,
+    dimension: int | None = None,
+    neighbours: int = 8,
+    mode: Mode = "exact",
+    step: float = SUBSPACE_STEP,
+    generator: Seeding = None,
+) -> Decoupling:
+    """`decoupling` for means over several subspaces, whose scatter holds that of neighbours: one of these is enough."""
     paper = is_paper(mode)
     operator = jacobian(map, latents)
     _check(operator, neighbours, step)
@@ -151,12 +175,10 @@ def decoupling(
         near = near_enough(partial(followed, operator, axes, inside), operator, here.gap)
     scalars = _scalars(here, pushed.reshape(operator.outputs.shape), paper) | _rotation(here, near, paper)
     if paper:
-        scalars = {name: _flagged_everywhere(part, "approximate", _DIFFERENCED) for name, part in scalars.items()}
+        scalars = {name: _approximate(part) for name, part in scalars.items()}
     else:
-        offset = torch.einsum("nk,knd->nd", inside[0], W)
-        blind = is_blind(operator, pushed, near, offset)
-        rotations = {name: flagged(scalars[name], blind, "undetermined", NOT_SEEN) for name in ("lc", "axis_cosine")}
-        scalars |= rotations
+        blind = is_blind(operator, pushed, near, torch.einsum("nk,knd->nd", inside[0], W))
+        scalars |= {name: flagged(scalars[name], blind, "undetermined", NOT_SEEN) for name in OF_NEIGHBOURS}
     counted = {
         name: finite(doubted(replace(estimate, passes=operator.passes), operator)) for name, estimate in scalars.items()
     }
@@ -242,8 +264,6 @@ def _rotation(here: SubspaceSpectrum, near: Turned, paper: bool) -> dict[str, Es
     followed = {name: flagged(estimate, lost, "undetermined", _LOST) for name, estimate in estimates.items()}
     if paper:
         return followed
-    alone = torch.full_like(lost, count == 1)
-    followed = {name: flagged(estimate, alone, "undetermined", _ONE_NEIGHBOUR) for name, estimate in followed.items()}
     is_extreme = out_of_range(here.singular_values[:, 0], here.jacobian.dtype)
     return {name: flagged(estimate, is_extreme, "undetermined", OVERFLOW) for name, estimate in followed.items()}
 
@@ -253,8 +273,12 @@ def _both(*errors: Tensor) -> Tensor:
     return torch.stack(errors).square().sum(0).sqrt()
 
 
-def _flagged_everywhere(estimate: Estimate, status: str, message: str) -> Estimate:
-    return flagged(estimate, torch.ones_like(estimate.value, dtype=torch.bool), status, message)
+def _undetermined(estimate: Estimate, message: str) -> Estimate:
+    return flagged(estimate, torch.ones_like(estimate.value, dtype=torch.bool), "undetermined", message)
+
+
+def _approximate(estimate: Estimate) -> Estimate:
+    return flagged(estimate, torch.ones_like(estimate.value, dtype=torch.bool), "approximate", _DIFFERENCED)
 
 
 def _maps(here: SubspaceSpectrum, pushed: Tensor, near: Turned, shape: torch.Size) -> tuple[Tensor, dict[str, Tensor]]:

@@ -166,9 +166,11 @@ def _paper(chart: Chart) -> Estimate:
 
 
 def _bundle(turn: Estimate, distance: Tensor, gap: Estimate, lost: Tensor) -> Estimate:
-    """The rotation from the mean turn; `|<v, v'>| = 1 - ||v - v'||² / 2` goes with it."""
+    """The rotation from the mean turn; `|<v, v'>| = 1 - ||v - v'||² / 2` goes with it, and so do its ends."""
     turn = flagged(turn, lost, "undetermined", _LOST)
-    cosine = replace(turn, value=1 - turn.value.square() / 2, stderr=turn.value * turn.stderr)
+    low, high = turn.interval()
+    ends = 1 - high.square() / 2, 1 - low.clamp_min(0).square() / 2
+    cosine = replace(turn, value=1 - turn.value.square() / 2, stderr=turn.value * turn.stderr, ends=ends)
     rotation = replace(turn, value=turn.value / distance, stderr=turn.stderr / distance)
     return replace(rotation, parts={"axis_cosine": cosine, "axis_gap": gap})
 
