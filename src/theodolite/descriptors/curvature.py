@@ -82,9 +82,10 @@ def curvature(
     changes under a linear change of latent coordinates (.35 became .20 at a point of a torus). With
     ``isotropic="tangent"`` the images of the directions are isotropic in the tangent space: in the limit that mean is a
     property of the image surface alone. Directions are drawn independently, in the plane by rules of 8 equal angles.
-    On the dense path directions of little stretch, along which curvature is large, are drawn more often and weigh less:
-    the mean is the same, its error smaller. A network of ReLU bends at kinks alone: where no direction meets one at the
-    scale, but the map is not straight over the latent's norm, the mean is ``undetermined``.
+    Up to 8 entries, where the Jacobian is there, directions of little stretch, along which curvature is large, are
+    drawn more often and weigh less: the mean is the same, its error smaller. A network of ReLU bends at kinks alone:
+    where no direction meets one at the scale, but the map is not straight over the latent's norm, the mean is
+    ``undetermined``.
 
     Args:
         map: the map.
@@ -179,14 +180,15 @@ def _directions(chart: Chart, isotropic: Isotropy) -> tuple[Tensor, Tensor]:
     """Unit vectors, the last the leading one, `(count + 1, n, *latent)`, and their weights in a mean, `(count + 1, n)`.
 
     Curvature along directions of little stretch is large, and so rare that few isotropic draws miss it. Where the
-    singular values `S` are known, `v = S^-a u / |S^-a u|` is drawn, `a = 2 / d`, whose density is
-    `|S^a v|^-d / det S^a` times that of isotropic directions. Weighted by its inverse, `1 / ||J v||²` grows no more:
-    `|S^a v|^d <= |S v|²` by Jensen's inequality. `a = 1` makes tangent directions isotropic (Tyler 1987).
+    singular values `S` are known and few (of many the weights would scatter more than the stretch), the direction
+    `v = S^-a u / |S^-a u|` is drawn, `a = 2 / d`, whose density is `|S^a v|^-d det S^a` times that of isotropic ones.
+    Weighted by its inverse, `1 / ||J v||²` grows no more: `|S^a v|^d <= |S v|²` by Jensen's inequality.
+    With `a = 1` tangent directions are isotropic (Tyler 1987).
     """
     dim, count = chart.operator.latent_dim, chart.effort.directions
     units = _units(chart.seeds, count, dim).to(chart.rms)
     weights = torch.ones(len(units) + 1, chart.n, dtype=torch.float64, device=chart.rms.device)
-    if isotropic == "tangent" or (chart.is_dense and dim > 1):
+    if isotropic == "tangent" or (chart.is_dense and 1 < dim <= _FEW):
         sigma, rows = chart.right
         null = sigma <= torch.finfo(chart.latents.dtype).eps * max(chart.jacobians.shape[1:]) * sigma[:, :1]
         power = 1.0 if isotropic == "tangent" else 2 / dim

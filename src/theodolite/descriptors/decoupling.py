@@ -138,8 +138,9 @@ def decoupling(
 
     Source: Liang, Chen and Lai 2026 (arXiv 2604.18804); LS as a log volume after Humayun et al. 2025.
     """
-    recipe = {"dimension": dimension, "neighbours": neighbours, "mode": mode, "step": step, "generator": generator}
-    there = in_subspace(map, latents, **recipe)
+    there = in_subspace(
+        map, latents, dimension=dimension, neighbours=neighbours, mode=mode, step=step, generator=generator
+    )
     if neighbours > 1 or is_paper(mode):
         return there
     alone = {name: _undetermined(there.quantities[name], _ONE_NEIGHBOUR) for name in OF_NEIGHBOURS}

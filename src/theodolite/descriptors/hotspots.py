@@ -157,16 +157,22 @@ def overlap_of_maps(there: Decoupling) -> dict[str, Estimate]:
     """
     turning, detail = (part.double().cpu() for part in (there.lc_maps, there.maps["phfe_map"]))
     statuses = there.quantities["lc"].statuses
+    # Two neighbouring ranks that change places change the correlation by this much: less is not seen in few cells.
+    least = 4 / detail[0].numel() ** 2
     return {
-        "map_correlation": _of_mean_map(rank_correlation, turning, detail, statuses),
-        "mass_on_detail": _of_mean_map(mass_on_detail, turning, detail, statuses),
+        "map_correlation": _of_mean_map(rank_correlation, turning, detail, statuses, least),
+        "mass_on_detail": _of_mean_map(mass_on_detail, turning, detail, statuses, 0.0),
     }
 
 
 def _of_mean_map(
-    statistic: Callable[[Tensor, Tensor], Tensor], turning: Tensor, detail: Tensor, statuses: Sequence[str]
+    statistic: Callable[[Tensor, Tensor], Tensor],
+    turning: Tensor,
+    detail: Tensor,
+    statuses: Sequence[str],
+    least: float,
 ) -> Estimate:
-    """A statistic of the mean over the first axis, with its error; of one map alone without one."""
+    """A statistic of the mean over the first axis, with its error of at least `least`; of one map alone without one."""
     count, rough = len(turning), detail.flatten(1)
     value = statistic(turning.mean(0).flatten(1), rough)
     stderr = torch.zeros_like(value)
@@ -174,7 +180,8 @@ def _of_mean_map(
         halves = _half_samples(count)
         others = torch.stack([statistic(turning[half].mean(0).flatten(1), rough) for half in halves])
         share = len(halves[0]) / (count - len(halves[0]))
-        stderr = (share * others.var(0, correction=0)).sqrt() * (student_quantile(count - 1) / 1.96)
+        scatter = (share * others.var(0, correction=0)).sqrt().clamp_min(least)
+        stderr = scatter * (student_quantile(count - 1) / 1.96)
     estimate = Estimate(value, stderr, 0, count, statuses)
     return flagged(estimate, value.isnan(), "undefined", "the axis does not turn anywhere")
 

@@ -115,4 +115,4 @@ def tortuosity_by_twos(map: LatentMap, latents: Tensor) -> dict[str, Estimate]:
         for name, estimate in path.named("tortuosity").items():
             both[name][:, 0 : 2 * count : 2] = torch.stack([estimate.value, estimate.stderr]).cpu()
             statuses[name][0 : 2 * count : 2] = estimate.statuses
-    return {name: Estimate(*both[name], 0, 1, statuses[name]) for name in both}
+    return {name: Estimate(value, stderr, 0, 1, statuses[name]) for name, (value, stderr) in both.items()}
