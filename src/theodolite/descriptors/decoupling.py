@@ -31,6 +31,7 @@ from theodolite.descriptors.neighbours import (
     Turned,
     followed,
     is_blind,
+    mean_turn,
     near_enough,
     rounding_of_axis,
 )
@@ -254,7 +255,7 @@ def _rotation(here: SubspaceSpectrum, near: Turned, paper: bool) -> dict[str, Es
     The released recipe keeps every turn, up to `sqrt(2) / step = 70.7`: the paper's claims are about the extremes.
     """
     turn, count = near.lengths, len(near.turns)
-    mean, spread = student_mean(turn, skewed=True) if count > 1 else (turn[0], torch.zeros_like(turn[0]))
+    mean, spread = mean_turn(turn) if count > 1 else (turn[0], torch.zeros_like(turn[0]))
     squares, scatter = student_mean(turn.square(), skewed=True) if count > 1 else (turn[0].square(), spread)
     left = near.left.mean(0)
     estimates = {

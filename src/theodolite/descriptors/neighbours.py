@@ -12,6 +12,7 @@ from torch import Tensor
 
 from theodolite.derivatives import JacobianOperator, jacobian
 from theodolite.descriptors.chart import TIE
+from theodolite.estimates import student_mean, student_quantile
 
 __all__ = [
     "NOT_SEEN",
@@ -22,6 +23,7 @@ __all__ = [
     "Turned",
     "followed",
     "is_blind",
+    "mean_turn",
     "near_enough",
     "rounding_of_axis",
 ]
@@ -54,6 +56,9 @@ ROUNDINGS = 4
 
 _LINEAR = 1e3
 """Roundings of a sum of outputs below which a map counts as linear: ten times what deep linear networks show."""
+
+_LONG_TAIL = 0.7
+"""Degrees of freedom that a neighbour adds to the error of a mean turn."""
 
 _TINY = torch.finfo(torch.float64).tiny
 
@@ -119,6 +124,19 @@ class Turned(NamedTuple):
     def lengths(self) -> Tensor:
         """`||v_1' - v_1||`, `(count, n)`."""
         return self.turns.norm(dim=-1)
+
+
+def mean_turn(lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of the turns `(count, n)` over two neighbours or more, and its standard error.
+
+    A turn is the length of a linear image of an isotropic direction, as long-tailed as `|x|` of a normal `x` where one
+    direction alone turns the axis. Its kurtosis of 3.87 leaves 0.7 of the degrees of freedom to the sample variance
+    (`2 / (kurtosis - 1)`, Satterthwaite 1946): with all of them 8 neighbours covered .93 and z spread by 1.3.
+    """
+    mean, spread = student_mean(lengths, skewed=True)
+    count = len(lengths)
+    freedom = max(1.0, _LONG_TAIL * (count - 1))
+    return mean, spread * (student_quantile(freedom) / student_quantile(count - 1))
 
 
 def near_enough(follow: Callable[[Tensor], Turned], operator: JacobianOperator, gap: Tensor) -> Turned:

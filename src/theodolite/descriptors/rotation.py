@@ -35,9 +35,10 @@ from theodolite.descriptors.neighbours import (
     Turned,
     followed,
     is_blind,
+    mean_turn,
     near_enough,
 )
-from theodolite.estimates import Estimate, Seeding, student_mean
+from theodolite.estimates import Estimate, Seeding
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import LeadingTriplet, converge, refine
 
@@ -110,7 +111,7 @@ def _exact(chart: Chart) -> Estimate:
         near = near_enough(partial(followed, chart.operator, axes, u), chart.operator, centre.gap)
     else:
         near = near_enough(partial(_refined, chart, centre, u), chart.operator, centre.gap)
-    turn, spread = student_mean(near.lengths, skewed=True)
+    turn, spread = mean_turn(near.lengths)
     blur = near.left.mean(0) / 1.96
     passes = centre.passes + chart.operator.passes - before
     mean = Estimate(turn, (spread.square() + blur.square()).sqrt(), passes, len(u))
