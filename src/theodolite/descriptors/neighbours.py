@@ -129,9 +129,10 @@ class Turned(NamedTuple):
 def mean_turn(lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Mean of the turns `(count, n)` over two neighbours or more, and its standard error.
 
-    A turn is the length of a linear image of an isotropic direction, as long-tailed as `|x|` of a normal `x` where one
-    direction alone turns the axis. Its kurtosis of 3.87 leaves 0.7 of the degrees of freedom to the sample variance
-    (`2 / (kurtosis - 1)`, Satterthwaite 1946): with all of them 8 neighbours covered .93 and z spread by 1.3.
+    A turn is the length of a linear image of an isotropic direction: `|x|` of a normal `x` where one direction alone
+    turns the axis. Its kurtosis of 3.87 leaves 0.7 of the degrees of freedom to the sample variance (`2 / (kurtosis -
+    1)`, Satterthwaite 1946). Where others turn it by little, too, the tail is longer: of a network of 64 entries, with
+    a kurtosis of 5.1, intervals from 8 neighbours held the truth 89 times in 100.
     """
     mean, spread = student_mean(lengths, skewed=True)
     count = len(lengths)
