@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from theodolite import LatentMap
+from theodolite.estimates import Estimate
 
 
 class Profile(NamedTuple):
@@ -108,3 +109,9 @@ def graph(latents: int, codimension: int, draws: torch.Generator) -> Ridge:
 
 def _normal(draws: torch.Generator, *shape: int) -> Tensor:
     return torch.randn(shape, generator=draws, dtype=torch.float64)
+
+
+def one_less(cosine: Estimate) -> Estimate:
+    """`1 - cosine`: of cosines that differ from one by 1e-8 the table of draws, in float32, would keep no interval."""
+    low, high = cosine.interval()
+    return replace(cosine, value=1 - cosine.value, ends=(1 - high, 1 - low))

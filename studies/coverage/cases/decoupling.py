@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from studies.coverage.cells import Answer, Answers, Cell
-from studies.coverage.ridges import Ridge, network
+from studies.coverage.ridges import Ridge, network, one_less
 from studies.coverage.subspaces import Frames
 from theodolite.descriptors.decoupling import decoupling
 from theodolite.descriptors.hotspots import overlap_of_maps
@@ -77,8 +77,9 @@ def _draw(
     u = torch.nn.functional.normalize(torch.randn(1, _DIRECTIONS, k, generator=draws, dtype=torch.float64), dim=-1)
     rates = frames.rotations(u)
     turns = rates * 1e-3 * z.norm()
-    truths = {**frames.overlap(u), "lc": rates.mean(1), "axis_cosine": 1 - turns.square().mean(1) / 2}
+    truths = {**frames.overlap(u), "lc": rates.mean(1), "axis_cosine": turns.square().mean(1) / 2}
     estimates = {**there.quantities, **overlap_of_maps(there)}
+    estimates["axis_cosine"] = one_less(estimates["axis_cosine"])
     return {name: Answer(estimates[name], truth) for name, truth in truths.items()}
 
 

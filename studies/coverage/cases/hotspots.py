@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from studies.coverage.cases.decoupling import _network as spatial_network
 from studies.coverage.cells import Answer, Answers, Cell
+from studies.coverage.ridges import one_less
 from studies.coverage.subspaces import Frames
 from theodolite.descriptors.hotspots import hotspot_maps
 from theodolite.descriptors.subspaces import subspace_dimension
@@ -42,6 +43,7 @@ def _draw(ridge: Any, n: int, options: dict[str, int], seed: int) -> Answers:
     z = torch.randn(n, generator=draws, dtype=torch.float64)
     drawn = ridge(z, draws)
     estimates = hotspot_maps(drawn.map(), z[None], generator=seed, **options).quantities
+    estimates = {**estimates, "subspace_axis_cosine": one_less(estimates["subspace_axis_cosine"])}
     k = subspace_dimension(options.get("dimension"), n)
     W = torch.linalg.qr(torch.randn(_SUBSPACES, n, k, generator=draws, dtype=torch.float64)).Q.mT
     W = W * torch.randn(_SUBSPACES, k, 1, generator=draws, dtype=torch.float64).sign()
@@ -49,7 +51,7 @@ def _draw(ridge: Any, n: int, options: dict[str, int], seed: int) -> Answers:
     u = F.normalize(torch.randn(_SUBSPACES, _NEIGHBOURS, k, generator=draws, dtype=torch.float64), dim=-1)
     rates = frames.rotations(u)
     turns = rates * 1e-3 * z.norm()
-    truths = {**frames.scalars, "lc": rates, "axis_cosine": 1 - turns.square() / 2}
+    truths = {**frames.scalars, "lc": rates, "axis_cosine": turns.square() / 2}
     scales = {"ls_log": float(k), "gap": 1.0, "ones_cosine": 1.0}
     return {
         f"subspace_{name}": Answer(estimates[f"subspace_{name}"], truth.mean().item(), scales.get(name, 0.0))

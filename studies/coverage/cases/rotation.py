@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from studies.coverage.cells import Answer, Answers, Cell
-from studies.coverage.ridges import PROFILES, Ridge, graph, network
+from studies.coverage.ridges import PROFILES, Ridge, graph, network, one_less
 from theodolite import axis_rotation
 from theodolite.descriptors import EFFORTS
 
@@ -65,7 +65,7 @@ def _draw(ridge: _Ridges, n: int, budget: str, options: dict[str, Any], seed: in
     sigma = F.pad(torch.linalg.svdvals(drawn.jacobian(z[None])[0]), (0, 1))
     return {
         "axis_rotation": Answer(estimate.named("axis_rotation")["axis_rotation"], rate),
-        "axis_cosine": Answer(estimate["axis_cosine"], 1 - (rate * _STEP * z.norm().item()) ** 2 / 2),
+        "axis_cosine": Answer(one_less(estimate["axis_cosine"]), (rate * _STEP * z.norm().item()) ** 2 / 2),
         "axis_gap": Answer(estimate["axis_gap"], 1 - (sigma[1] / sigma[0]).item(), scale=1.0),
     }
 
