@@ -23,7 +23,7 @@ from torch import Tensor
 
 import theodolite
 from theodolite.derivatives.precision import HalfWatch
-from theodolite.descriptors.decoupling import SubspaceSpectrum, applied_step, subspace_spectrum
+from theodolite.descriptors.subspaces import SubspaceSpectrum, applied_step, subspace_spectrum
 from theodolite.estimates import Seeds
 from theodolite.maps import LatentMap
 from theodolite.zoo import conditional_diffusion

@@ -206,7 +206,7 @@ MUTANTS = (
     ),
     Mutant(
         "descriptors: the axis of the centre known exactly", "descriptors/rotation.py",
-        ".mean(0) + centre.angle) / 1.96", ".mean(0)) / 1.96",
+        "near.angle.reshape(count, n)) + centre.angle", "near.angle.reshape(count, n))",
         "descriptors/test_rotation.py::test_the_angle_of_the_centre_is_in_the_error",
     ),
     Mutant(

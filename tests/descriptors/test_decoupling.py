@@ -12,11 +12,10 @@ from theodolite.derivatives import jacobian
 from theodolite.descriptors.decoupling import (
     MEANINGS,
     Decoupling,
-    applied_step,
     decoupling,
-    subspace_spectrum,
 )
 from theodolite.descriptors.detail import laplacian
+from theodolite.descriptors.subspaces import applied_step, subspace_spectrum
 from theodolite.estimates import Seeds, student_mean
 from theodolite.maps import LatentMap
 
@@ -37,8 +36,8 @@ def quadratic(bend: float = 3.0, seed: int = 1) -> tuple[LatentMap, torch.Tensor
     B = (B + B.mT) / 2
 
     def function(z: torch.Tensor) -> torch.Tensor:
-        flat = z.flatten(1)
-        return (flat @ M.T + torch.einsum("mij,ni,nj->nm", B, flat, flat) / 2).reshape(-1, *SHAPE)
+        flat, m, b = z.flatten(1), M.to(z), B.to(z)
+        return (flat @ m.T + torch.einsum("mij,ni,nj->nm", b, flat, flat) / 2).reshape(-1, *SHAPE)
 
     return LatentMap(function, SHAPE), M, B
 
@@ -232,6 +231,34 @@ def test_the_paper_keeps_turns_up_to_its_bound() -> None:
         for frequency in (20.0, 40.0):
             map, z = waves(frequency, seed), draw(1, *SHAPE, seed=seed)
             found.append(decoupling(map, z, **options).quantities["lc"])
-    assert {estimate.status for estimate in found} == {"ok"}
+    assert {estimate.status for estimate in found} == {"approximate"}
     assert sum(float(estimate.value) > 25 for estimate in found) == 2
     assert all(float(estimate.value) <= math.sqrt(2) / 0.02 for estimate in found)
+
+
+def test_one_neighbour_says_nothing_of_the_others() -> None:
+    map, *_ = quadratic()
+    z = draw(1, *SHAPE)
+    alone, two = (decoupling(map, z, neighbours=count).quantities for count in (1, 2))
+    for name in ("lc", "axis_cosine"):
+        assert alone[name].status == "undetermined"
+        assert "neighbour" in alone[name].message
+        assert two[name].status == "ok"
+    assert alone["ls_max"].status == "ok"
+
+
+def test_small_singular_values_are_not_lost_in_squares() -> None:
+    left, right = (torch.linalg.qr(draw(D, D, seed=seed)).Q for seed in (1, 2))
+    sigma = torch.logspace(0, -9, D, dtype=torch.float64)
+    found = decoupling(linear(left * sigma @ right.T), draw(1, *SHAPE), dimension=D)
+    assert float(value(found, "ls_log")) == pytest.approx(float(sigma.log().sum()), abs=1e-5)
+    assert abs(float(value(found, "ls_log") - sigma.log().sum())) <= float(1.96 * found.quantities["ls_log"].stderr)
+
+
+def test_rounding_of_float32_is_inside_the_errors() -> None:
+    map, *_ = quadratic()
+    z = draw(20, *SHAPE, seed=3).float()
+    single, double = (decoupling(map, each, neighbours=2) for each in (z, z.double()))
+    for name in set(MEANINGS) - {"linearity"}:
+        error = 1.96 * single.quantities[name].stderr
+        assert ((value(single, name) - value(double, name)).abs() <= error).double().mean() >= 0.95, name

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from theodolite import InputError, denoiser_map, hotspot_maps, load, load_images, sampler_map
-from theodolite.descriptors.decoupling import decoupling
+from theodolite.descriptors.decoupling import Decoupling, decoupling
 from theodolite.descriptors.hotspots import mass_on_detail, overlap_of_maps
 from theodolite.detection import hotspots
+from theodolite.estimates import Estimate
 from theodolite.maps import LatentMap
 
 BENT, SMOOTH = [(0, 0), (0, 1), (6, 6)], [(0, 0), (0, 1)]
@@ -191,7 +192,7 @@ def test_one_subspace_has_no_error_and_is_no_number() -> None:
     map, z = tall(0), draw(2, 30, seed=1)
     one = hotspot_maps(map, z, dimension=7).quantities
     assert {estimate.status for estimate in one.values()} == {"undetermined"}
-    assert "two or more subspaces" in one["subspace_ls_max"].message
+    assert "take two or more" in one["subspace_ls_max"].message
     whole = hotspot_maps(map, z, dimension=30).quantities["subspace_ls_max"]
     torch.testing.assert_close(whole.value, torch.linalg.matrix_norm(draw(48, 30), 2).expand(2))
     assert whole.status == "ok"
@@ -199,8 +200,28 @@ def test_one_subspace_has_no_error_and_is_no_number() -> None:
 
 def test_maps_of_one_order_overlap_wholly_and_a_constant_map_has_no_rank():
     detail = torch.rand(1, 10, 10, generator=torch.Generator().manual_seed(0))
-    maps = {"lc_map": torch.cat([detail, torch.ones(1, 10, 10)]), "phfe_map": detail.square().expand(2, -1, -1)}
-    overlap = overlap_of_maps(maps)
+    turning, rough = torch.cat([detail, torch.ones(1, 10, 10)]), detail.square().expand(2, -1, -1)
+    lc = Estimate(torch.ones(2), torch.zeros(2), 0, 2)
+    overlap = overlap_of_maps(Decoupling({"lc": lc}, {"phfe_map": rough}, rough, turning.expand(2, -1, -1, -1)))
     assert overlap["map_correlation"].value[0] == pytest.approx(1.0)
     assert overlap["map_correlation"].statuses == ("ok", "undefined")
     assert overlap["mass_on_detail"].value[0] > overlap["mass_on_detail"].value[1] == pytest.approx(0.1)
+
+
+def test_the_overlap_of_few_neighbours_has_no_bias_and_an_error_that_holds():
+    W, V = draw(32, 8, seed=1), draw(32, 32, seed=2)
+    map, z = LatentMap(lambda z: ((z @ W.T).tanh() @ V.T).reshape(-1, 2, 4, 4), (8,)), draw(1, 8, seed=3)
+    options = {"dimension": 8}
+    many = overlap_of_maps(decoupling(map, z, neighbours=500, generator=10_000, **options))
+    few = overlap_of_maps(decoupling(map, z.expand(60, -1), neighbours=6, generator=range(60), **options))
+    for name, estimate in few.items():
+        scores = (estimate.value - many[name].value) / estimate.stderr
+        assert estimate.status == "ok"
+        assert scores.mean().abs() < 0.5, name
+        assert 0.4 < scores.square().mean().sqrt() < 1.4, name
+
+
+def test_the_overlap_of_one_neighbour_is_undetermined():
+    map, z = LatentMap(lambda z: z.square().reshape(-1, 2, 2, 2), (8,)), draw(1, 8)
+    overlap = overlap_of_maps(decoupling(map, z, neighbours=1, dimension=4))
+    assert {estimate.status for estimate in overlap.values()} == {"undetermined"}

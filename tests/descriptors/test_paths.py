@@ -51,3 +51,13 @@ def test_every_two_latents_are_the_ends_of_one_path() -> None:
         assert by_twos["tortuosity"].value[place] == alone.value
         assert by_twos["jump"].value[place] == alone["jump"].value
     assert by_twos["tortuosity"].statuses == ("ok", "undefined", "ok", "undefined", "undefined")
+
+
+def test_rounding_of_images_far_from_the_origin_is_in_the_errors() -> None:
+    ends = torch.randn(2, 40, 2, generator=torch.Generator().manual_seed(0))
+    far = LatentMap(lambda z: z.square() + 1e4, (2,))
+    single, double = (tortuosity(far, *ends.to(dtype)) for dtype in (torch.float32, torch.float64))
+    for name, estimate in single.named("tortuosity").items():
+        change = (estimate.value - double.named("tortuosity")[name].value).abs()
+        assert change.max() > 1e-4
+        assert (change <= 1.96 * estimate.stderr).all()

@@ -69,7 +69,7 @@ def test_directions_left_unconverged_are_in_the_error():
     stretch = torch.linspace(1, 0.9, 60, dtype=F64)
     map = LatentMap(lambda z: (stretch * z + 0.1 * torch.sin(z @ W)) @ A.T, (60,))
     z = draw(1, 60, seed=1)
-    short, long = (theodolite.axis_rotation(map, z, effort=Effort(axis_depth=depth)) for depth in (3, 40))
+    short, long = (theodolite.axis_rotation(map, z, effort=Effort(axis_depth=depth), dense=False) for depth in (3, 40))
     assert short.status in ("truncated", "undetermined")
     assert "depth" in short.message or "tied" in short.message
     assert (short.value - long.value).abs() <= 1.96 * short.stderr
@@ -87,9 +87,54 @@ def test_the_neighbours_are_paid_for():
 def test_the_angle_of_the_centre_is_in_the_error():
     """Where nothing else is left to err, the bound of the centre's own direction is half of the interval."""
     chart, angle = (
-        Chart(toys.linear(torch.diag(torch.tensor([4.0, 2, 1], dtype=F64))), torch.ones(1, 3, dtype=F64)),
+        Chart(toys.linear(torch.diag(torch.tensor([4.0, 2, 1], dtype=F64))), torch.ones(1, 3, dtype=F64), dense=False),
         5e-5,
     )
     chart.leading = replace(chart.leading, residual=angle * (chart.leading.sigma - chart.leading.second))
     found = theodolite.axis_rotation(chart.map, chart.latents, chart=chart)
     assert (1.96 * found.stderr * 1e-3 * 3**0.5).item() == pytest.approx(angle, rel=1e-3)
+
+
+def nearly_tied(gap: float) -> tuple[LatentMap, Tensor, Tensor]:
+    """`M z + zᵀ B z / 2` at the ones, where the first two singular values differ by `gap`; with `J` there and `B`."""
+    B, basis = draw(6, 4, 4, seed=1), torch.linalg.qr(draw(6, 4, seed=2)).Q
+    B, z = (B + B.mT) / 2, torch.ones(1, 4, dtype=F64)
+    J = basis * torch.tensor([1.0, 1 - gap, 0.5, 0.25], dtype=F64) @ torch.linalg.qr(draw(4, 4, seed=3)).Q
+    M = J - torch.einsum("mij,j->mi", B, z[0])
+    return LatentMap(lambda z: z @ M.T + torch.einsum("mij,ni,nj->nm", B, z, z) / 2, (4,)), J, B
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_an_axis_that_turns_fast_is_followed_nearer_by(dense):
+    """`v_1'(u) = sum_j v_j (v_j . dA[u] v_1) / (l_1 - l_j)`; at the nominal distance the axis turns by 0.5 and more."""
+    map, J, B = nearly_tied(1.2e-3)
+    values, vectors = torch.linalg.eigh(J.T @ J)
+    change = torch.einsum("miu,mj,j->iu", B, J, vectors[:, -1]) + torch.einsum("mi,mju,j->iu", J, B, vectors[:, -1])
+    others = vectors[:, :-1]
+    T = others @ (others.T @ change / (values[-1] - values[:-1])[:, None])
+    u = torch.nn.functional.normalize(draw(20_000, 4, seed=4), dim=1)
+    rate = (u @ T.T).norm(dim=1).mean()
+    effort = Effort(neighbours=40, axis_depth=4)
+    found = theodolite.axis_rotation(map, torch.ones(1, 4, dtype=F64), effort=effort, dense=dense)
+    assert rate * 2e-3 > 0.5
+    assert found.status == "ok"
+    assert (found.value - rate).abs() < 4 * found.stderr < rate
+    assert found["axis_cosine"].status == "undetermined"
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_a_network_of_relu_whose_kinks_no_neighbour_meets_does_not_count_as_linear(dense):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 12)).double()
+    found = theodolite.axis_rotation(LatentMap(net, (4,)), draw(1, 4), dense=dense)
+    assert found.value < 1e-9
+    assert found.status == found["axis_cosine"].status == "undetermined"
+    assert "kinks" in found.message
+    assert found["axis_gap"].status == "ok"
+
+
+def test_the_dense_way_and_the_other_agree():
+    map, z = LatentMap(smooth(), (6,)), draw(3, 6)
+    dense, other = (theodolite.axis_rotation(map, z, effort=Effort(axis_depth=6), dense=way) for way in (True, False))
+    torch.testing.assert_close(dense.value, other.value, rtol=1e-4, atol=0)
+    torch.testing.assert_close(dense.stderr, other.stderr, rtol=1e-3, atol=0)

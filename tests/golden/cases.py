@@ -31,7 +31,7 @@ RUNS = {
     "detect": "detect zoo:patches-kl --reference {photos} --test {odd} --limit 3 --size 16",
     "detect-denoiser": "detect zoo:coloured-pixels --reference {photos} --test {odd} --limit 3 --sigma 0.4,1.6"
     " --scores local_scaling,score_norm,pixel_energy",
-    "decouple": "decouple zoo:coloured-latent --pairs 4 --steps 1 --neighbours 1 --dimension 3"
+    "decouple": "decouple zoo:coloured-latent --pairs 4 --steps 1 --neighbours 2 --dimension 3"
     " --conditions 3-red/3-yellow",
     "hotspots": "hotspots zoo:patches-kl --data {photos} --limit 4 --size 16 --dimension 3 --neighbours 1",
     "traverse-plane": f"traverse plane zoo:digits {_ANCHORS} --grid 2",

@@ -43,11 +43,6 @@ LOOSE_PRINTS = 0.1
 _TOKEN = re.compile(r"(?<![\w.])[-−+]?\d+(?:\.\d+)?(?:e[-−+]?\d+)?(?![\w])")
 
 
-# Float64 finds errors that these state too small: the error of LC at one neighbour counts as none, and ranks of the
-# cells of its map, and shares of them, state none; float32 decides their last digits.
-TOO_SURE = {"decouple": {"lc", "map_correlation", "mass_on_detail"}}
-
-
 @functools.cache
 def record(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
@@ -129,7 +124,7 @@ class TestRuns:
         verified = record(name)["verified"]
         assert [*verified.failed] == []
         assert verified.checks
-        assert {check.quantity for check in verified.checks if not check.holds} <= TOO_SURE.get(name, set())
+        assert not [check.quantity for check in verified.checks if not check.holds]
 
     def test_page(self, name):
         new, old = record(name)["page"], stored(name)["page"]

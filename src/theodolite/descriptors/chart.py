@@ -119,6 +119,12 @@ class Chart:
         return self.operator.dense()
 
     @cached_property
+    def right(self) -> tuple[Tensor, Tensor]:
+        """Singular values of the Jacobians, `(n, r)` float64, and their right vectors as rows, `(n, r, columns)`."""
+        _, sigma, rows = torch.linalg.svd(torch.linalg.qr(self.jacobians.double(), mode="r").R, full_matrices=False)
+        return sigma, rows
+
+    @cached_property
     def spectrum(self) -> SpectralMeasure:
         """The singular values as nodes and weights."""
         return dense_measure(self.jacobians, self._in_double) if self.is_dense else self._sampled[1]

@@ -93,11 +93,21 @@ def standard_errors(
 
 
 def _units(blocks: Tensor, contested: Tensor, floor: float) -> dict[str, Tensor]:
-    """The root of the share of energy that is contested, in the unit of each quantity: errors are cross products."""
-    values, doubts = measured(blocks), slopes(blocks, contested)
-    of_gain = (doubts["gain"] / values["gain"] + floor).sqrt()
-    of_shape = (2 * doubts["scaling"] / blocks.shape[-1] + floor).sqrt()
-    return {"gain": values["gain"] * of_gain, "scaling": of_shape, "rank": values["rank"] * of_shape}
+    """What errs by one unit everywhere: each eigenvalue by the root of its product with its contested part.
+
+    Errors are cross products of a location's response with what leaks into it. Rank does not change to first order
+    where all eigenvalues are alike; what then remains is its curvature, `rank * mean(share) / 8` for relative errors of
+    that squared size.
+    """
+    values, vectors = torch.linalg.eigh(blocks)
+    doubts = torch.einsum("...ci,...cd,...di->...i", vectors, contested, vectors).clamp_min(0)
+    shares = doubts / values + floor
+    units = {
+        name: (slope(values) * values * shares.sqrt()).square().sum(-1).sqrt()
+        for name, (_, slope) in QUANTITIES.items()
+    }
+    units["rank"] = torch.hypot(units["rank"], _rank(values) * shares.mean(-1) / 8)
+    return units
 
 
 def _pushed(

@@ -25,16 +25,28 @@ __all__ = ["DESCRIPTOR", "Isotropy", "curvature"]
 Isotropy = Literal["latent", "tangent"]
 
 _FEW = 8
-"""Entries of a latent up to which whole frames are drawn: single draws are too few where curvature has two values."""
+"""Entries of a latent up to which as many directions are drawn for one: a few are too few where curvature has two
+values. They are independent: means of whole frames agree by chance where the second form is nearly definite."""
 
 _ANGLES = 8
 """Angles of one rule in the plane. The rule is exact for the first 7 harmonics of curvature, and rules turned against
 each other by parts of its step are exact for more, so that their scatter bounds the error of their mean."""
 
+_ROUNDINGS = 4
+"""Roundings of an output in a sum of three."""
+
+_FARTHER = 10
+"""How many times farther at least a map is tried that is straight as far as the step; its outputs there, and their
+rounding, are so many times larger at most."""
+
 _NEGLIGIBLE = 1e-3
 """A truncation bias below this share of the value is not worth a warning."""
 
 _STILL = "the map does not move along some direction to first order: curvature has no unit of length there"
+_NOT_SEEN = (
+    "the map is straight along all drawn directions, but bends farther off: at kinks that so few do not meet; take "
+    "more, in Python Effort(directions=...), or a larger scale"
+)
 _DIFFERENCED = "the infinitesimal part came from finite differences"
 _TRUNCATED = (
     "what the least-squares solve left, or the leading direction, is the main error: take a larger budget, in Python "
@@ -69,8 +81,11 @@ def curvature(
     The mean is over directions that are isotropic in *latent* space: it belongs to the latents as they are scaled, and
     changes under a linear change of latent coordinates (.35 became .20 at a point of a torus). With
     ``isotropic="tangent"`` the images of the directions are isotropic in the tangent space: in the limit that mean is a
-    property of the image surface alone. Up to 8 entries a latent the directions are whole orthonormal frames, in the
-    plane rules of 8 equal angles; beyond, independent draws.
+    property of the image surface alone. Directions are drawn independently, in the plane by rules of 8 equal angles.
+    Up to 8 entries, where the Jacobian is there, directions of little stretch, along which curvature is large, are
+    drawn more often and weigh less: the mean is the same, its error smaller. A network of ReLU bends at kinks alone:
+    where no direction meets one at the scale, but the map is not straight over the latent's norm, the mean is
+    ``undetermined``.
 
     Args:
         map: the map.
@@ -85,7 +100,7 @@ def curvature(
         holds the spread over directions, what the least-squares solve left, how well the leading direction is known,
         and rounding.
         Cost: `(directions + 1) (3 + 2 tangent_depth)` passes a scale; without the solve on the dense path. For
-        latents of 2 to 8 entries `directions` counts rules of 8 angles, or frames of as many directions as entries.
+        latents of 2 to 8 entries `directions` counts rules of 8 angles, or sets of as many directions as entries.
 
     Raises:
         InputError: ``mode="paper"``, a scale that is not positive, another word for `isotropic`, or ``tangent`` without
@@ -114,22 +129,24 @@ def curvature(
 
 def _at_scale(chart: Chart, scale: float | None, isotropic: Isotropy) -> tuple[Estimate, Estimate]:
     """Mean over directions, and the value along the leading one; `scale` None is the limit."""
-    V, before = _directions(chart, isotropic), chart.operator.passes
+    (V, weights), before = _directions(chart, isotropic), chart.operator.passes
     second, noise, differenced = _second(chart, V, scale)
     normal, bias = chart.normal_norm(second)
     length = chart.flat.matvec(V.flatten(2)).norm(dim=-1).double().square()
     is_still = length <= torch.finfo(torch.float64).tiny
-    length = torch.where(is_still, 1.0, length)
-    kappa, drift, noise = (normal - bias).clamp_min(0) / length, bias / length / 1.96, noise / length
-    drift[-1] += chart.leading.angle * (normal[-1] * normal[:-1].mean(0)).sqrt() / length[-1]
+    share = weights / torch.where(is_still, 1.0, length)
+    kappa, drift, noise = (normal - bias).clamp_min(0) * share, bias * share / 1.96, noise * share
+    drift[-1] += chart.leading.angle * (normal[-1] * normal[:-1].mean(0)).sqrt() * share[-1]
+    blind = _is_blind(chart, V[:1], scale, (kappa <= _ROUNDINGS * noise)[:-1].all(0))
     passes = chart.operator.passes - before
-    mean, spread = _mean(kappa[:-1], chart.effort.directions)
+    mean, spread = _mean(kappa[:-1], chart.effort.directions if chart.operator.latent_dim == 2 else len(V) - 1)
     average = Estimate(mean, _both(spread, drift[:-1].mean(0), noise[:-1].mean(0)), passes, len(V) - 1)
     leading = Estimate(kappa[-1], _both(drift[-1], noise[-1]), passes, 1)
     average = flagged(average, drift[:-1].mean(0) > spread + _NEGLIGIBLE * mean, "truncated", _TRUNCATED)
     leading = flagged(leading, drift[-1] > noise[-1] + _NEGLIGIBLE * kappa[-1], "truncated", _TRUNCATED)
     average, leading = (flagged(part, differenced, "approximate", _DIFFERENCED) for part in (average, leading))
     leading = flagged(leading, chart.tied, "undetermined", TIED)
+    average = flagged(average, blind, "undetermined", _NOT_SEEN)
     average = flagged(average, is_still[:-1].any(0), "undefined", _STILL)
     return average, flagged(leading, is_still[-1], "undefined", _STILL)
 
@@ -146,16 +163,51 @@ def _mean(kappa: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     return student_mean(kappa.reshape(groups, -1, kappa.shape[1]).mean(1), skewed=True)
 
 
-def _directions(chart: Chart, isotropic: Isotropy) -> Tensor:
-    """Unit vectors in groups that each stand for all directions, and the leading one, `(count + 1, n, *latent)`."""
-    units = _units(chart.seeds, chart.effort.directions, chart.operator.latent_dim).to(chart.latents)
-    if isotropic == "tangent":
-        units = F.normalize(torch.einsum("nij,knj->kni", _whitening(chart.jacobians).to(units), units), dim=-1)
-    return torch.cat([units, chart.leading.right.to(units)[None]]).reshape(-1, *chart.latents.shape)
+def _is_blind(chart: Chart, V: Tensor, scale: float | None, still: Tensor) -> Tensor:
+    """Where nothing bends at the scale, along any direction drawn, and yet does over the latent's norm, `(n,)`.
+
+    A network of ReLU bends at kinks alone, and directions that meet none say nothing of those that do. Two passes and
+    the solve, only where nothing bends.
+    """
+    if scale is None or not still.any():
+        return torch.zeros_like(still)
+    step = chart.rms * max(_FARTHER * scale, chart.operator.latent_dim**0.5)
+    normal, bias = chart.normal_norm(second_difference(chart.operator, V, step).flatten(2))
+    return still & ((normal - bias)[0] > _FARTHER * _rounding(chart) / step.square())
+
+
+def _directions(chart: Chart, isotropic: Isotropy) -> tuple[Tensor, Tensor]:
+    """Unit vectors, the last the leading one, `(count + 1, n, *latent)`, and their weights in a mean, `(count + 1, n)`.
+
+    Curvature along directions of little stretch is large, and so rare that few isotropic draws miss it. Where the
+    singular values `S` are known and few (of many the weights would scatter more than the stretch), the direction
+    `v = S^-a u / |S^-a u|` is drawn, `a = 2 / d`, whose density is `|S^a v|^-d det S^a` times that of isotropic ones.
+    Weighted by its inverse, `1 / ||J v||²` grows no more: `|S^a v|^d <= |S v|²` by Jensen's inequality.
+    With `a = 1` tangent directions are isotropic (Tyler 1987).
+    """
+    dim, count = chart.operator.latent_dim, chart.effort.directions
+    units = _units(chart.seeds, count, dim).to(chart.rms)
+    weights = torch.ones(len(units) + 1, chart.n, dtype=torch.float64, device=chart.rms.device)
+    if isotropic == "tangent" or (chart.is_dense and 1 < dim <= _FEW):
+        sigma, rows = chart.right
+        null = sigma <= torch.finfo(chart.latents.dtype).eps * max(chart.jacobians.shape[1:]) * sigma[:, :1]
+        power = 1.0 if isotropic == "tangent" else 2 / dim
+        inverse = torch.where(null, 0.0, sigma.clamp_min(torch.finfo(sigma.dtype).tiny).pow(-power))
+        drawn = torch.einsum("nri,nr,nrj,knj->kni", rows, inverse, rows, units)
+        if isotropic == "tangent":
+            units = F.normalize(drawn, dim=-1)
+        else:
+            whole = ~null.any(1) & (sigma.shape[1] == dim)
+            length = drawn.norm(dim=-1)
+            logarithm = inverse.clamp_min(torch.finfo(sigma.dtype).tiny).log().sum(-1) - dim * length.log()
+            weights[:-1] = torch.where(whole, logarithm.exp(), 1.0)
+            units = torch.where(whole[:, None], drawn / length[..., None], units)
+    V = torch.cat([units, chart.leading.right.to(units)[None]]).to(chart.latents)
+    return V.reshape(-1, *chart.latents.shape), weights
 
 
 def _units(seeds: Seeds, groups: int, dim: int) -> Tensor:
-    """`(count, n, dim)`: one direction, turned rules of equal angles, orthonormal frames, or independent draws."""
+    """`(count, n, dim)`: one direction, turned rules of equal angles, or independent draws."""
     if dim == 1:
         return seeds.unit("curvature", 1, 1)
     if dim == 2:
@@ -163,24 +215,13 @@ def _units(seeds: Seeds, groups: int, dim: int) -> Tensor:
         shifts = torch.arange(groups)[:, None] / groups + torch.arange(_ANGLES)
         angles = (shifts.flatten().double() * torch.pi / _ANGLES)[:, None] + start
         return torch.stack([angles.cos(), angles.sin()], -1)
-    if dim <= _FEW:
-        frames = torch.linalg.qr(seeds.normal("curvature", groups, dim, dim)).Q
-        return frames.permute(1, 3, 0, 2).reshape(groups * dim, -1, dim)
-    return seeds.unit("curvature", groups, dim)
-
-
-def _whitening(J: Tensor) -> Tensor:
-    """`(JᵀJ)^(-1/2)` on the complement of the null space, `(n, latent_dim, latent_dim)`."""
-    _, sigma, Vh = torch.linalg.svd(J.double(), full_matrices=False)
-    null = sigma <= torch.finfo(J.dtype).eps * max(J.shape[1:]) * sigma[:, :1]
-    inverse = torch.where(null, 0.0, 1 / sigma.clamp_min(torch.finfo(sigma.dtype).tiny))
-    return torch.einsum("nri,nr,nrj->nij", Vh, inverse, Vh)
+    return seeds.unit("curvature", groups * (dim if dim <= _FEW else 1), dim)
 
 
 def _second(chart: Chart, V: Tensor, scale: float | None) -> tuple[Tensor, Tensor, Tensor]:
     """Flat second derivatives along `V`, the length that rounding alone would give, and where they are differences."""
     eps, flat = torch.finfo(V.dtype).eps, (*V.shape[:2], -1)
-    rounding = (4 * eps * chart.outputs.reshape(chart.n, -1).norm(dim=-1).double()).expand(len(V), -1)
+    rounding = _rounding(chart).expand(len(V), -1)
     exact = torch.zeros(chart.n, dtype=torch.bool, device=V.device)
     if scale is not None:
         step = scale * chart.rms
@@ -188,8 +229,13 @@ def _second(chart: Chart, V: Tensor, scale: float | None) -> tuple[Tensor, Tenso
     second, way = second_derivative(chart.operator, V, exact=chart.exact_second)
     second = second.reshape(flat)
     if way == "taylor":
-        return second, 4 * eps * second.norm(dim=-1).double(), exact
+        return second, _ROUNDINGS * eps * second.norm(dim=-1).double(), exact
     return second, rounding / eps**0.5, ~exact
+
+
+def _rounding(chart: Chart) -> Tensor:
+    """What rounding leaves of the sum of three outputs, `(n,)`."""
+    return _ROUNDINGS * torch.finfo(chart.latents.dtype).eps * chart.outputs.flatten(1).norm(dim=-1).double()
 
 
 def _passes(effort: Effort, dense: bool) -> int:

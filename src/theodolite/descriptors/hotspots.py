@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Literal, get_args
 
 import torch
@@ -13,11 +14,21 @@ from theodolite.derivatives import jacobian
 from theodolite.derivatives.memory import available_bytes
 from theodolite.descriptors.chart import TIE
 from theodolite.descriptors.colouring import has_locations
-from theodolite.descriptors.decoupling import Decoupling, decoupling, subspace_dimension
+from theodolite.descriptors.decoupling import OF_NEIGHBOURS, Decoupling, in_subspace
 from theodolite.descriptors.modes import SUBSPACE_STEP, Mode, flagged, is_paper
-from theodolite.descriptors.rotation import STEP
+from theodolite.descriptors.neighbours import STEP
+from theodolite.descriptors.subspaces import subspace_dimension
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, Seeding, Seeds, joined, rank_correlation, student_mean, worst
+from theodolite.estimates import (
+    Estimate,
+    Seeding,
+    Seeds,
+    joined,
+    rank_correlation,
+    student_mean,
+    student_quantile,
+    worst,
+)
 from theodolite.estimates.quantity import Quantity
 from theodolite.maps.latent_map import LatentMap
 
@@ -37,8 +48,15 @@ _ROUNDING, _ROUNDING_OF_DIFFERENCES = 4, 32
 _SHARE = 0.1
 """The part of the free memory that the products of one group of latents may fill."""
 
+_HALVES, _LISTED = 24, 12
+"""Half samples that are measured: the error of a standard error from 24 is a seventh, that of eight neighbours a
+quarter. Of up to 12 neighbours all halves are listed."""
+
 _NEXT = 1_000_003
-_ONE_DRAW = "one random subspace was drawn, whose scatter is unknown: take two or more subspaces"
+_OF_FRAMES = ("ones_cosine",)
+"""What depends on the directions that span a subspace, and so scatters where that is the whole space."""
+
+_ONE_DRAW = "one random subspace or neighbour was drawn, whose scatter is unknown: take two or more"
 
 
 @dataclass(frozen=True)
@@ -53,7 +71,8 @@ class HotspotMaps:
         quantities: the scalars of `decoupling`, named `subspace_<name>`: means over random subspaces of `k` directions,
             which are not those of the whole latent space (`subspace_ls_max` lies below the largest singular value).
             The error is the scatter over subspaces; ``undetermined`` where there was one only, of fewer than `D`.
-        statuses: one word a latent: ``undetermined`` where the leading direction is not, in any subspace.
+        statuses: one word a latent: ``undetermined`` where the leading direction is not, in any subspace, or where a
+            map that bends at kinks meets none.
     """
 
     gain: Tensor
@@ -127,17 +146,53 @@ def hotspot_maps(
     return _joined(parts)
 
 
-def overlap_of_maps(maps: Mapping[str, Tensor]) -> dict[str, Estimate]:
+def overlap_of_maps(there: Decoupling) -> dict[str, Estimate]:
     """How the map of LC lies on that of PHFE: their rank correlation, and LC's mass on the top tenth of PHFE.
 
-    Args:
-        maps: `lc_map` and `phfe_map` of a `Decoupling`, `(n, *space)`.
+    Both are of the mean map over neighbours. Their error is what means over half of the neighbours scatter
+    (`_half_samples`): ranks change in steps, to which leaving out one neighbour is blind (Shao and Wu 1989).
+
+    Returns:
+        `map_correlation` and `mass_on_detail`, with the statuses of LC; ``undefined`` where nothing turns.
     """
-    rotation, detail = (maps[name].flatten(1).double().cpu() for name in ("lc_map", "phfe_map"))
+    turning, detail = (part.double().cpu() for part in (there.lc_maps, there.maps["phfe_map"]))
+    statuses = there.quantities["lc"].statuses
+    # Two neighbouring ranks that change places change the correlation by this much: less is not seen in few cells.
+    least = 4 / detail[0].numel() ** 2
     return {
-        "map_correlation": Estimate.exact(rank_correlation(rotation, detail)),
-        "mass_on_detail": Estimate.exact(mass_on_detail(rotation, detail)),
+        "map_correlation": _of_mean_map(rank_correlation, turning, detail, statuses, least),
+        "mass_on_detail": _of_mean_map(mass_on_detail, turning, detail, statuses, 0.0),
     }
+
+
+def _of_mean_map(
+    statistic: Callable[[Tensor, Tensor], Tensor],
+    turning: Tensor,
+    detail: Tensor,
+    statuses: Sequence[str],
+    least: float,
+) -> Estimate:
+    """A statistic of the mean over the first axis, with its error of at least `least`; of one map alone without one."""
+    count, rough = len(turning), detail.flatten(1)
+    value = statistic(turning.mean(0).flatten(1), rough)
+    stderr = torch.zeros_like(value)
+    if count > 1:
+        halves = _half_samples(count)
+        others = torch.stack([statistic(turning[half].mean(0).flatten(1), rough) for half in halves])
+        share = len(halves[0]) / (count - len(halves[0]))
+        scatter = (share * others.var(0, correction=0)).sqrt().clamp_min(least)
+        stderr = scatter * (student_quantile(count - 1) / 1.96)
+    estimate = Estimate(value, stderr, 0, count, statuses)
+    return flagged(estimate, value.isnan(), "undefined", "the axis does not turn anywhere")
+
+
+def _half_samples(count: int) -> list[list[int]]:
+    """Halves of `count` things: all of them, or `_HALVES` evenly among all in their order."""
+    halves = [[*half] for half in combinations(range(count), count // 2)] if count <= _LISTED else []
+    if halves:
+        return [halves[place * len(halves) // _HALVES] for place in range(_HALVES)] if len(halves) > _HALVES else halves
+    stream = torch.Generator().manual_seed(0)
+    return [torch.randperm(count, generator=stream)[: count // 2].tolist() for _ in range(_HALVES)]
 
 
 def mass_on_detail(curvature: Tensor, detail: Tensor, share: float = 0.1) -> Tensor:
@@ -195,7 +250,7 @@ def _of_group(
     draws = []
     for index in range(subspaces):
         own = [seed + index * _NEXT for seed in seeds]
-        draws.append(decoupling(map, latents, generator=own, **options))  # type: ignore[arg-type]
+        draws.append(in_subspace(map, latents, generator=own, **options))  # type: ignore[arg-type]
     still = [_rounding(draw, latents, options["mode"]) for draw in draws]
     bends = [_cut(draw.maps["lc_map"], floor) for draw, floor in zip(draws, still)]
     maps = [torch.stack([draw.maps["ls_map"] for draw in draws]), torch.stack(bends)]
@@ -204,8 +259,9 @@ def _of_group(
     statuses = worst(*(draw.quantities["lc"].statuses for draw in draws))
     dim = latents[0].numel()
     is_whole = subspace_dimension(options["dimension"], dim) == dim  # type: ignore[arg-type]
+    drawn = (*_OF_FRAMES, *(OF_NEIGHBOURS if options["neighbours"] == 1 else ()))
     quantities = {
-        f"subspace_{name}": _over_subspaces([draw.quantities[name] for draw in draws], is_whole)
+        f"subspace_{name}": _over_subspaces([draw.quantities[name] for draw in draws], is_whole and name not in drawn)
         for name in draws[0].quantities
     }
     return HotspotMaps(gain, curvature, detail, draws[0].outputs, quantities, statuses)

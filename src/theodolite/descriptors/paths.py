@@ -16,6 +16,9 @@ __all__ = ["WORDS", "slerp", "tortuosity", "tortuosity_by_twos"]
 
 _ARC = "length of the images of a great-circle path between two noises over the distance of its ends"
 _CHOSEN = "chosen here; the paper's is not published"
+_ROUNDINGS = 8
+"""Roundings of the largest image by which a step may be wrong: two ends, and the points of the path themselves."""
+
 WORDS = (
     Quantity("tortuosity", "Tortuosity", "", "Σ ‖xᵢ₊₁ − xᵢ‖ / ‖x₃₂ − x₀‖", _CHOSEN, _ARC),
     Quantity("jump", "Jump score", meaning="largest over median step of that path"),
@@ -72,8 +75,10 @@ def tortuosity(map: LatentMap, first: Tensor, second: Tensor, *, segments: int =
         segments: `S`; the sum grows with it until the path is resolved.
 
     Returns:
-        `Estimate`, one entry a path, at least 1, with part `jump`: the largest step over the median one. Deterministic;
-        ``undefined`` where both ends have one image. Cost: `S + 1` runs.
+        `Estimate`, one entry a path, at least 1, with part `jump`: the largest step over the median one. Nothing is
+        drawn: the error is a bound of what the rounding of the images does to their differences, which counts where
+        images lie far from the origin or steps are small. ``undefined`` where both ends have one image. Cost: `S + 1`
+        runs.
 
     Raises:
         InputError: latents that do not fit the map or each other, no segment.
@@ -88,9 +93,12 @@ def tortuosity(map: LatentMap, first: Tensor, second: Tensor, *, segments: int =
     steps = (images[1:] - images[:-1]).norm(dim=-1)
     chord = (images[-1] - images[0]).norm(dim=-1)
     tiny = torch.finfo(chord.dtype).tiny
-    still = torch.zeros_like(chord)
-    jump = Estimate(steps.amax(0) / steps.median(0).values.clamp_min(tiny), still, len(points), 1)
-    whole = Estimate(steps.sum(0) / chord.clamp_min(tiny), still, len(points), 1, parts={"jump": jump})
+    slip = _ROUNDINGS * torch.finfo(first.dtype).eps * images.norm(dim=-1).amax(0)
+    median = steps.median(0).values.clamp_min(tiny)
+    largest, ratio = steps.amax(0) / median, steps.sum(0) / chord.clamp_min(tiny)
+    jump = Estimate(largest, slip * (1 + largest) / median / 1.96, len(points), 1)
+    error = slip * (segments + ratio) / chord.clamp_min(tiny) / 1.96
+    whole = Estimate(ratio, error, len(points), 1, parts={"jump": jump})
     return finite(flagged(whole, chord == 0, "undefined", "both ends of the path have one image"))
 
 
@@ -100,8 +108,11 @@ def tortuosity_by_twos(map: LatentMap, latents: Tensor) -> dict[str, Estimate]:
     They stand at the first of the two; at the second, and at a last one alone, they are ``undefined``.
     """
     count = len(latents) // 2
-    values = torch.full((2, len(latents)), torch.nan, dtype=torch.float64)
+    both = {name: torch.full((2, len(latents)), torch.nan, dtype=torch.float64) for name in ("tortuosity", "jump")}
+    statuses = {name: ["undefined"] * len(latents) for name in both}
     if count:
         path = tortuosity(map, latents[0 : 2 * count : 2], latents[1 : 2 * count : 2])
-        values[:, 0 : 2 * count : 2] = torch.stack([path.value, path["jump"].value]).cpu()
-    return {"tortuosity": Estimate.exact(values[0]), "jump": Estimate.exact(values[1])}
+        for name, estimate in path.named("tortuosity").items():
+            both[name][:, 0 : 2 * count : 2] = torch.stack([estimate.value, estimate.stderr]).cpu()
+            statuses[name][0 : 2 * count : 2] = estimate.statuses
+    return {name: Estimate(value, stderr, 0, 1, statuses[name]) for name, (value, stderr) in both.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -26,21 +27,30 @@ from theodolite.descriptors.modes import (
     out_of_range,
     subspace,
 )
-from theodolite.estimates import Estimate, Seeding, student_mean
+from theodolite.descriptors.neighbours import (
+    NOT_SEEN,
+    STEP,
+    TOO_FAR,
+    Axes,
+    Turned,
+    followed,
+    is_blind,
+    mean_turn,
+    near_enough,
+)
+from theodolite.estimates import Estimate, Seeding
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import LeadingTriplet, converge, refine
 
 __all__ = ["DESCRIPTOR", "axis_rotation"]
-
-STEP = 1e-3
-"""Distance of the neighbours as a fraction of the latent's norm."""
-
-_TOO_FAR = 0.5
-"""A larger turn between neighbours is no rate any more: the axis has been lost."""
+_NEWTON = 6
+"""Passes of `followed` for a neighbour: a value, three products and two with the transpose."""
 
 _STILL = 0.01 * STEP
 """An angle below this is no turn: it would take more than a hundred times the latent's norm to turn the axis by one."""
 
+_DIFFERENCED = "the released recipe: forward differences, and one neighbour"
+_NEARER = "the axis turns too far at the distance of the cosine: the rotation is that of neighbours nearer by"
 _LOST = f"{TIED}, or it turns too far or too little to be followed"
 _TRUNCATED = (
     "what the iteration left of the directions dominates the error: take a larger budget, in Python "
@@ -67,9 +77,11 @@ def axis_rotation(
     (Davis-Kahan), which is therefore reported, and where the gap closes the number is ``undetermined``.
 
     The mean is over `effort.neighbours` points at distance `1e-3 ||z||` in random directions of the whole latent
-    space. ``mode="paper"`` is the released recipe: one neighbour at distance 0.02 inside a random 64-dimensional
+    space, nearer by tens where the axis turns by more than 0.5 (`axis_cosine` is then ``undetermined``). A network of
+    ReLU turns at kinks alone: where no neighbour meets one, and the map is not linear, the number is ``undetermined``
+    too. ``mode="paper"`` is the released recipe: one neighbour at distance 0.02 inside a random 64-dimensional
     subspace, forward differences; its values are kept up to their bound, `sqrt(2) / 0.02 = 70.7`, where the axis is
-    another one.
+    another one, and are ``approximate``.
 
     Args:
         map: the map.
@@ -78,9 +90,9 @@ def axis_rotation(
 
     Returns:
         `Estimate` in inverse latent units with parts `axis_cosine` (`|<v_1, v_1'>|` at the mean turn) and `axis_gap`
-        (relative spectral gap at the latent). The error holds the spread over neighbours and what the iteration left of
-        the directions.
-        Cost: `neighbours * (2 * axis_depth + 3)` passes beside the leading triplet.
+        (relative spectral gap at the latent). The error holds the spread over neighbours, and what the iteration and
+        rounding left of the directions.
+        Cost: 6 passes a neighbour where the Jacobian is there, else `2 * axis_depth + 3`, beside the leading triplet.
 
     Raises:
         InputError: latents that do not fit the map.
@@ -91,60 +103,81 @@ def axis_rotation(
 
 def _exact(chart: Chart) -> Estimate:
     centre = converge(chart.flat, chart.leading, angle=1e-4, depth=chart.effort.axis_depth, rounds=3)
-    near, distance = _neighbours(chart, centre)
-    count, n = chart.effort.neighbours, chart.n
-    turn, spread = student_mean(_turn(near.right.reshape(count, n, -1).double(), centre.right.double()), skewed=True)
-    blur = (near.angle.reshape(count, n).mean(0) + centre.angle) / 1.96
-    gaps = near.gap.reshape(count, n)
-    mean = Estimate(turn, (spread.square() + blur.square()).sqrt(), centre.passes + count * (near.passes + 1), count)
+    u = chart.seeds.unit("axis_rotation", chart.effort.neighbours, chart.operator.latent_dim).to(chart.rms)
+    before = chart.operator.passes
+    if chart.is_dense:
+        sigma, rows = chart.right
+        axes = Axes(None, sigma.square(), rows.mT)
+        near = near_enough(partial(followed, chart.operator, axes, u), chart.operator, centre.gap)
+    else:
+        near = near_enough(partial(_refined, chart, centre, u), chart.operator, centre.gap)
+    turn, spread = mean_turn(near.lengths)
+    blur = near.left.mean(0) / 1.96
+    passes = centre.passes + chart.operator.passes - before
+    mean = Estimate(turn, (spread.square() + blur.square()).sqrt(), passes, len(u))
     mean = flagged(mean, blur > spread.clamp_min(_STILL), "truncated", _TRUNCATED)
-    tied = torch.minimum(gaps.amin(0), centre.gap) < TIE
-    lost = tied | (blur > turn.clamp_min(_STILL)) | (turn > _TOO_FAR)
-    rotation = _bundle(mean, distance, spectral_gap(centre), lost)
+    lost = (centre.gap < TIE) | (blur > turn.clamp_min(_STILL)) | (near.lengths.amax(0) > TOO_FAR)
+    blind = is_blind(chart.operator, _image(centre), near, u[0].to(chart.latents))
     is_extreme = out_of_range(centre.sigma, chart.latents.dtype)
-    parts = {name: flagged(part, is_extreme, "undetermined", OVERFLOW) for name, part in rotation.parts.items()}
-    return replace(flagged(rotation, is_extreme, "undetermined", OVERFLOW), parts=parts)
+    rotation = _bundle(mean, near.distance, spectral_gap(centre), lost)
+    for where, message in ((blind, NOT_SEEN), (is_extreme, OVERFLOW)):
+        rotation = _undetermined(rotation, where, message)
+    is_nearer = near.distance < 0.99 * STEP * chart.latents.flatten(1).norm(dim=1).double()
+    cosine = flagged(rotation["axis_cosine"], is_nearer, "undetermined", _NEARER)
+    return replace(rotation, parts={**rotation.parts, "axis_cosine": cosine})
 
 
-def _turn(axes: Tensor, axis: Tensor) -> Tensor:
-    """`||v' - v||` of unit vectors, the sign of `v'` chosen so that it is smallest."""
-    cosine = (axes * axis).sum(-1, keepdim=True)
-    return (axes * torch.where(cosine < 0, -1.0, 1.0) - axis).norm(dim=-1)
+def _undetermined(rotation: Estimate, where: Tensor, message: str) -> Estimate:
+    """Rotation and cosine without a number at some latents; the gap is that of the latent itself, and stays."""
+    cosine = flagged(rotation["axis_cosine"], where, "undetermined", message)
+    return replace(flagged(rotation, where, "undetermined", message), parts={**rotation.parts, "axis_cosine": cosine})
 
 
-def _neighbours(chart: Chart, centre: LeadingTriplet) -> tuple[LeadingTriplet, Tensor]:
-    """The leading triplets at all neighbours, `(count * n)` rows, and each latent's distance to its own, `(n,)`."""
-    count, shape = chart.effort.neighbours, chart.latents.shape
-    distance = STEP * chart.rms * chart.operator.latent_dim**0.5
-    offsets = distance.unsqueeze(-1) * chart.seeds.unit("axis_rotation", count, chart.operator.latent_dim).to(chart.rms)
-    points = (chart.latents.flatten(1) + offsets.to(chart.latents)).reshape(-1, *shape[1:])
-    start = centre.right.expand(count, -1, -1).reshape(len(points), -1)
-    operator = jacobian(chart.map, points)
-    triplet = refine(operator.flat, start, chart.effort.axis_depth)
+def _image(centre: LeadingTriplet) -> Tensor:
+    """`J v_1`."""
+    return centre.sigma.to(centre.left)[:, None] * centre.left
+
+
+def _refined(chart: Chart, centre: LeadingTriplet, u: Tensor, distance: Tensor) -> Turned:
+    """The neighbours by a short Krylov space each, from the axis of the latent."""
+    count, n, shape = len(u), chart.n, chart.latents.shape
+    points = chart.latents.flatten(1) + (distance[:, None] * u).to(chart.latents)
+    operator = jacobian(chart.map, points.reshape(-1, *shape[1:]))
+    start = centre.right.expand(count, -1, -1).reshape(count * n, -1)
+    near = refine(operator.flat, start, chart.effort.axis_depth)
     chart.operator.passes += count * operator.passes
     # A short Krylov space from the leading axis hardly sees the next one; the latent itself has it close enough.
-    return replace(triplet, second=torch.maximum(triplet.second, centre.second.repeat(count))), distance
+    near = replace(near, second=torch.maximum(near.second, centre.second.repeat(count)))
+    sign = torch.where((near.right * start).sum(-1, keepdim=True) < 0, -1.0, 1.0)
+    turns = (sign * near.right - start).double().reshape(count, n, -1)
+    closed = (near.gap < TIE).reshape(count, n)
+    left = torch.where(closed, 1.0, near.angle.reshape(count, n)) + centre.angle
+    return Turned(turns, (sign * _image(near)).reshape(count, n, -1), left, distance)
 
 
 def _paper(chart: Chart) -> Estimate:
     here = subspace(chart)
     inside = chart.seeds.unit("axis_rotation_paper", 1, len(here.frame))[0].to(here.frame)
     offset = SUBSPACE_STEP * torch.einsum("nk,knd->nd", inside, here.frame)
-    turn = _turn(subspace(chart, offset, here.frame).leading, here.leading)
-    gap = Estimate(here.gap, torch.zeros_like(turn), 2 * here.passes, 1)
+    there = subspace(chart, offset, here.frame).leading
+    sign = torch.where((there * here.leading).sum(-1, keepdim=True) < 0, -1.0, 1.0)
+    turn = (sign * there - here.leading).norm(dim=-1)
+    gap = Estimate(here.gap, torch.zeros_like(turn), 2 * here.passes, 1, "approximate", _DIFFERENCED)
     return _bundle(replace(gap, value=turn), torch.full_like(turn, SUBSPACE_STEP), gap, here.gap < TIE)
 
 
 def _bundle(turn: Estimate, distance: Tensor, gap: Estimate, lost: Tensor) -> Estimate:
-    """The rotation from the mean turn; `|<v, v'>| = 1 - ||v - v'||² / 2` goes with it."""
+    """The rotation from the mean turn; `|<v, v'>| = 1 - ||v - v'||² / 2` goes with it, and so do its ends."""
     turn = flagged(turn, lost, "undetermined", _LOST)
-    cosine = replace(turn, value=1 - turn.value.square() / 2, stderr=turn.value * turn.stderr)
+    low, high = turn.interval()
+    ends = 1 - high.square() / 2, 1 - low.clamp_min(0).square() / 2
+    cosine = replace(turn, value=1 - turn.value.square() / 2, stderr=turn.value * turn.stderr, ends=ends)
     rotation = replace(turn, value=turn.value / distance, stderr=turn.stderr / distance)
     return replace(rotation, parts={"axis_cosine": cosine, "axis_gap": gap})
 
 
 def _passes(effort: Effort, dense: bool) -> int:
-    return effort.neighbours * (2 * effort.axis_depth + 3)
+    return effort.neighbours * (_NEWTON if dense else 2 * effort.axis_depth + 3)
 
 
 DESCRIPTOR = Descriptor(

@@ -34,6 +34,7 @@ _OF_PAIRS, _OF_CLAIMS = ("condition", "prompt"), ("claim", "beside", "part", "pa
 _RATIOS, _CHECKS = ("ls_max", "lc", "phfe"), ("ones_cosine", "linearity")
 _KIND = "A conditional diffusion model: of the zoo, e.g. zoo:coloured-latent, a diffusers folder, a hub id"
 _PAIRS = "Seeds, each used under both conditions; 200 for a verdict on the first claim."
+_NEIGHBOURS = "Of LC, whose scatter is its error; the paper's recipe has one, without an error."
 _DIMENSION = "Of the random subspace; the smaller of 64 and a quarter of the latent by default."
 
 
@@ -67,7 +68,7 @@ class Decouple(Experiment):
         Setting(name="guidance", help="Of both conditions; 1 for none.", default=2.0, kind=float),
         Setting(name="method", help="Of the sampler.", default="ddim", choices=("ddim", "euler", "heun")),
         Setting(name="dimension", help=_DIMENSION, kind=int, least=1, metavar="K"),
-        Setting(name="neighbours", help="Of LC; the paper's recipe has one.", default=8, kind=int, least=1),
+        Setting(name="neighbours", help=_NEIGHBOURS, default=8, kind=int, least=2),
         Setting(name="paper", help="Forward differences of 0.02, as released, with checks.", default=False, kind=bool),
         Setting(name="null", help="Measure without a condition too.", default=True, kind=bool),
         SEED,
@@ -92,7 +93,7 @@ class Decouple(Experiment):
         import torch
 
         from theodolite.data.conditions import loaded_diffusion, prompts_of, text_of
-        from theodolite.descriptors.decoupling import subspace_dimension
+        from theodolite.descriptors.subspaces import subspace_dimension
         from theodolite.estimates import Seeds
 
         self.model = loaded_diffusion(self.given["model"], **self.loading())
@@ -169,7 +170,7 @@ class Decouple(Experiment):
             sampler = self._sampler(condition)
             with torch.no_grad():
                 there = self._decoupling(sampler, batch, **recipe)
-                more = {**overlap_of_maps(there.maps), **tortuosity_by_twos(sampler, z)}
+                more = {**overlap_of_maps(there), **tortuosity_by_twos(sampler, z)}
                 if recognised is not None and condition is not None:
                     more["recognised"] = Estimate.exact(recognised(there.outputs, condition).double().cpu())
                 pictures = pictures_of(self.model, there.outputs)

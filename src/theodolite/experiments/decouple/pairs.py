@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from theodolite.descriptors.decoupling import subspace_dimension
+from theodolite.descriptors.subspaces import subspace_dimension
 from theodolite.detection import Hotspots
 from theodolite.detection.claim_columns import Columns
 from theodolite.detection.claims import Claim, claims

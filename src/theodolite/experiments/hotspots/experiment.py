@@ -97,7 +97,7 @@ class HotspotsExperiment(ImageExperiment):
 
     def open(self) -> None:
         """The model, its images, and whether there are locations and a subspace as they are wanted."""
-        from theodolite.descriptors.decoupling import subspace_dimension
+        from theodolite.descriptors.subspaces import subspace_dimension
 
         super().open()
         if self.given["grid"] == "latent" and len(self.model.latent_shape) != 3:
