@@ -22,8 +22,8 @@ _SCHEMA = pa.schema(
         *((name, pa.dictionary(pa.int32(), pa.string())) for name in ("cell", "room", "regime", "setting", "quantity")),
         *((name, pa.dictionary(pa.int32(), pa.string())) for name in ("conservative", "status", "code")),
         *((name, pa.int32()) for name in ("n", "seed", "draws", "passes")),
-        *((name, pa.float64()) for name in ("value", "truth")),
-        *((name, pa.float32()) for name in ("stderr", "low", "high", "seconds")),
+        *((name, pa.float64()) for name in ("value", "stderr", "low", "high", "truth")),
+        ("seconds", pa.float32()),
         ("is_inside", pa.bool_()),
     ]
 )
