@@ -62,7 +62,7 @@ def _collect(cells: Sequence[Cell], options: argparse.Namespace) -> None:
         sys.exit("collect takes all cells: leave out --only")
     rows: list[dict[str, Any]] = store.collected(cell.name for cell in cells)
     store.write(rows, store.TABLE)
-    page.write(rows)
+    page.write(rows, len(cells))
     print(f"{len(rows)} rows in {store.TABLE.name}, {page.PAGE.name} written")
 
 

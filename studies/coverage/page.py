@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from studies.coverage.judge import LEAST, MOST, Verdict, verdicts
+from studies.coverage.known import KNOWN
 from studies.coverage.store import FOLDER
 from theodolite.files import replacing
 
@@ -23,7 +24,7 @@ cases are drawn and judged.
 
 {cells} cells, {rows} draws of {quantities} quantities, {when}, code {code}. Where the status is `ok`, coverage must lie
 in [{least}, {most}] within its binomial interval; a test holds the table to it. **{breaches} of {judged} rows lie
-outside.**
+outside**; the list below says why, and the test allows no other. {undrawn} cells have not been drawn yet.
 
 - **coverage**: share of the draws with this promise whose interval holds the truth, with its 95 % binomial interval
   (Clopper and Pearson).
@@ -36,14 +37,14 @@ outside.**
 """
 
 
-def write(rows: Sequence[Mapping[str, Any]]) -> None:
+def write(rows: Sequence[Mapping[str, Any]], cells: int) -> None:
     """Write the page, whole or not at all."""
     with replacing(PAGE) as unfinished:
-        unfinished.write_text(text_of(rows, date.today().isoformat()), encoding="utf-8")
+        unfinished.write_text(text_of(rows, date.today().isoformat(), cells), encoding="utf-8")
 
 
-def text_of(rows: Sequence[Mapping[str, Any]], when: str) -> str:
-    """The page as Markdown."""
+def text_of(rows: Sequence[Mapping[str, Any]], when: str, cells: int = 0) -> str:
+    """The page as Markdown; `cells` is how many there are in all."""
     judged = verdicts(rows)
     head = _HEAD.format(
         seeds=max((row["seed"] for row in rows), default=-1) + 1,
@@ -54,11 +55,23 @@ def text_of(rows: Sequence[Mapping[str, Any]], when: str) -> str:
         code=", ".join(sorted({row["code"] for row in rows})),
         least=LEAST,
         most=MOST,
+        undrawn=max(cells - len({row["cell"] for row in rows}), 0),
         breaches=sum(bool(each.breach) for each in judged),
         judged=len(judged),
     )
+    known = ["## Known to be broken", "", *_known(judged), ""]
     rooms = [_room(name, [*own]) for name, own in groupby(judged, key=lambda each: each.room)]
-    return "\n".join([head, *rooms])
+    return "\n".join([head, *known, *rooms])
+
+
+def _known(judged: Sequence[Verdict]) -> Iterable[str]:
+    broken = [each for each in judged if each.breach]
+    if not broken:
+        yield "No promise is."
+    for entry in KNOWN:
+        names = ", ".join(f"`{quantity}`" for quantity in entry.quantities)
+        worst = min((each.coverage for each in broken if entry.covers(each)), default=math.nan)
+        yield f"- {names}, in *{entry.where or 'all cells'}*: {entry.why} Worst coverage: {worst:.2f}."
 
 
 def _room(name: str, judged: Sequence[Verdict]) -> str:
