@@ -16,6 +16,14 @@ def test_two_sentences_carry_the_numbers_of_the_run(make_run):
     assert "well-separated samples differ" in second
 
 
+def test_a_factor_with_a_large_error_is_not_stated(make_run):
+    content = survey_listing(make_run(samples=16))
+    quantity = content.quantity("local_scaling_per_dimension")
+    object.__setattr__(quantity, "summary", {**quantity.summary, "median": -6.0, "median_stderr": 4.0})
+    first, _ = reading(content)
+    assert "changes lengths by a factor that this budget does not tell (1e-06 to 6e+00)" in first
+
+
 @pytest.mark.parametrize(("high", "words"), [(1.15, "their order is uncertain"), (1.3, "close samples cannot be put")])
 def test_a_spread_within_the_errors_is_called_uncertain(make_run, high, words):
     content = survey_listing(make_run(samples=9, quantities=("axis_rotation", "leading_singular_value"), flagged=False))

@@ -42,6 +42,11 @@ def brittle_definition(listing: Listing) -> str:
     )
 
 
+_KNOWN = 0.5
+"""Standard error of a mean log stretch, in nats, beyond which its factor is not stated: the interval spans a factor of
+seven and more."""
+
+
 def _first(listing: Listing) -> str:
     if not listing.count:
         return "No sample has been measured yet."
@@ -55,6 +60,10 @@ def _stretch(listing: Listing) -> str:
     if quantity is None or not math.isfinite(quantity.summary["median"]):
         return ""
     summary = quantity.summary
+    if _error(quantity) > _KNOWN:
+        who, reach = f"the {listing.run.info.get('map', 'decoder')} of {_name(listing)}", 1.96 * _error(quantity)
+        ends = [math.exp(max(min(summary["median"] + end, 700.0), -700.0)) for end in (-reach, reach)]
+        return f"{who} changes lengths by a factor that this budget does not tell ({ends[0]:.0e} to {ends[1]:.0e})"
     factors = [math.exp(min(summary[key], 700.0)) for key in ("median", "low", "high")]
     (median, low, high), _, power = rounded(factors, _error(quantity) * factors[0], most=_DIGITS)
     power = f" {power}" if power else ""
