@@ -65,7 +65,8 @@ def test_the_gain_is_the_frobenius_norm(seed):
     assert (dense.stderr == 0).all()
     many = z[:1].expand(300, -1)
     low, high = theodolite.local_scaling(map, many, dense=False, generator=range(300))["gain"].interval()
-    assert ((low <= s.norm()) & (s.norm() <= high)).double().mean() >= 0.9
+    rounding = 1e-12 * s.norm()  # a whole Krylov space is exact
+    assert ((low - rounding <= s.norm()) & (s.norm() <= high + rounding)).double().mean() >= 0.9
 
 
 def test_a_rank_deficient_volume_says_what_compares():

@@ -255,7 +255,7 @@ def test_too_few_sources_give_no_number(sources: int, seed: int):
     """A number in [0, 1] whose interval is that range is none, and two sources say nothing of their spread."""
     images = cloud((4.0, 2.0, 1.0, 0.5), 40, seed, groups=sources)
     found = diffusability(images[:, :2].pow(3), images, labels(40, sources), budget="quick")
-    wide = 1.96 * float(found.stderr) >= 0.5
+    wide = float((found.high - found.low).clamp_min(3.92 * found.stderr)) >= 1
     assert (found.status == "undetermined") == (sources == 2 or wide)
     if found.status == "undetermined":
         needed = int(re.search(r"at least (\d+) are needed", found.message).group(1))

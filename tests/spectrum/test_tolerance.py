@@ -111,12 +111,12 @@ def test_blocks_of_locations_save_passes(decoder_like):
     A, blocks = decoder_like
     operator = LinearOperator.from_matrices(A)
     P = BlockPreconditioner(blocks[None], passes=16)
-    plain, helped = (log_volume_within(operator, 0.01, preconditioner=given) for given in (None, P))
+    plain, helped = (log_volume_within(operator, 0.02, preconditioner=given) for given in (None, P))
     truth = torch.linalg.svdvals(A[0]).log().sum()
     assert helped.method == "golub-kahan, block preconditioner"
     assert helped.passes < 0.75 * plain.passes
     assert (helped.value - truth).abs() < 3 * helped.stderr
-    assert helped.stderr <= 0.01 * 1024
+    assert helped.stderr <= 0.02 * 1024
 
 
 def test_a_preconditioner_is_set_aside_where_there_is_a_null_space(decoder_like):

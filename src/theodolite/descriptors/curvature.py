@@ -235,7 +235,11 @@ def _second(chart: Chart, V: Tensor, scale: float | None) -> tuple[Tensor, Tenso
 
 def _rounding(chart: Chart) -> Tensor:
     """What rounding leaves of the sum of three outputs, `(n,)`."""
-    return _ROUNDINGS * torch.finfo(chart.latents.dtype).eps * chart.outputs.flatten(1).norm(dim=-1).double()
+    return (
+        _ROUNDINGS
+        * torch.finfo(chart.latents.dtype).eps
+        * chart.outputs.reshape(len(chart.outputs), -1).norm(dim=-1).double()
+    )
 
 
 def _passes(effort: Effort, dense: bool) -> int:

@@ -191,7 +191,8 @@ def _in_range(replicates: Tensor, resamples: Resamples) -> Estimate:
     Of two sources each denoises the other, and one difference is all that is known of their spread: no number either.
     """
     whole = learned(resamples.estimate(replicates))
-    if resamples.groups > 2 and 1.96 * float(whole.stderr) < _WIDEST:
+    reach = float((whole.high - whole.low).clamp_min(2 * 1.96 * whole.stderr)) / 2
+    if resamples.groups > 2 and reach < _WIDEST:
         return whole
     needed = max(_ENOUGH_SOURCES, _sources_needed(float(resamples.stderr(replicates)), resamples.groups))
     message = (

@@ -91,7 +91,10 @@ def confirmed(denoiser: Any, points: Tensor, *, seed: int = 0) -> Any:
     found = readings(denoiser, points[:_IMAGES], seed=seed)
     channel = denoiser.channel
     declared = next(each for each in found if (each.predicts, each.time) == (channel.predicts, channel.time))
-    best = min((each for each in found if each.fits), key=lambda each: each.error, default=declared)
+    fitting = [each for each in found if each.fits]
+    lowest = min((each.error for each in fitting), default=math.inf)
+    close = [each for each in fitting if each.error <= lowest + _FITS]  # the nearest to what was declared, of equals
+    best = min(close, key=lambda each: (_changes(declared, each), each.error), default=declared)
     worse = declared.errors - best.errors
     if best is not declared and _is_above(worse, _APART):
         raise InputError(
@@ -103,6 +106,11 @@ def confirmed(denoiser: Any, points: Tensor, *, seed: int = 0) -> Any:
     verdict = "confirmed" if declared.fits else f"not confirmed, since {reason}"
     note = f"convention {declared} tested on {len(worse)} noised points of the data: {verdict}"
     return denoiser.named(notes=(*denoiser.notes, note))
+
+
+def _changes(declared: Reading, other: Reading) -> int:
+    """In how many of its parts a convention is another than the declared one."""
+    return (declared.predicts != other.predicts) + (declared.time != other.time) + other.is_flow
 
 
 @torch.no_grad()

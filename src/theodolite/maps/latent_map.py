@@ -210,8 +210,10 @@ def _inside_routine(routine: Any) -> Iterator[Any]:
 def _attributes(item: Any) -> Iterator[Any]:
     """Public attributes and their names; a module's weights are not among them (they are in its state)."""
     for name, value in sorted(getattr(item, "__dict__", {}).items()):
-        # A model may remember the size of what it last saw: that is no setting, and None is what it held before.
-        if not (name.startswith("_") or value is None or isinstance(value, torch.Size)):
+        # A model may remember the size of what it last saw: that is no setting, and None is what it held before. What
+        # a cached property keeps follows from the rest, and is there or not as it happens to have been asked for.
+        cached = isinstance(getattr(type(item), name, None), functools.cached_property)
+        if not (cached or name.startswith("_") or value is None or isinstance(value, torch.Size)):
             yield from (name, value)
 
 

@@ -42,9 +42,9 @@ _WITHIN = "truncation of the quadrature dominates the error, which is the reques
 _ROOM = 0.3
 """The part of the free memory that dense matrices may take."""
 
-_SHARE = 0.25
-"""The part of the standard error that truncation may take: it leaves sampling nine tenths of it, so that no depth
-beyond could save more than a fifth of the probes."""
+_SHARE = 0.35
+"""The part of the standard error that truncation may take. Of .25, .3 and .35 it took the fewest passes on a
+decoder-like map of 1,024 entries at 0.02 (304 with a preconditioner, 496 at .25)."""
 
 
 @dataclass(frozen=True)

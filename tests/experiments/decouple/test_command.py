@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from theodolite.cli.main import main
 
-SMALL = ("--pairs", "2", "--steps", "1", "--neighbours", "1", "--dimension", "3", "--no-null")
+SMALL = ("--pairs", "2", "--steps", "1", "--neighbours", "2", "--dimension", "3", "--no-null")
 
 
 def test_claims_report_and_show_come_from_one_folder(tmp_path: Path) -> None:

@@ -211,7 +211,8 @@ def test_wrong_derivatives_are_said_and_settle_nothing(invoke, quick, reward, tm
     assert not shown["self_check"]["first_order_holds"]
     rows = read_run(out).table.to_pylist()
     statuses = {(row["quantity"].startswith("local_scaling"), row["status"]) for row in rows}
-    assert statuses == {(True, "undetermined"), (False, "ok")}
+    assert {status for of_scaling, status in statuses if of_scaling} == {"undetermined"}
+    assert (False, "few-samples") in statuses  # what needs no derivative stands
     assert "wrong by 1" in (out / "report.html").read_text()
 
 
