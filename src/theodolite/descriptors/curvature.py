@@ -172,7 +172,8 @@ def _is_blind(chart: Chart, V: Tensor, scale: float | None, still: Tensor) -> Te
     if scale is None or not still.any():
         return torch.zeros_like(still)
     step = chart.rms * max(_FARTHER * scale, chart.operator.latent_dim**0.5)
-    normal, bias = chart.normal_norm(second_difference(chart.operator, V, step).flatten(2))
+    second = second_difference(chart.operator, V, step)
+    normal, bias = chart.normal_norm(second.reshape(*second.shape[:2], -1))
     return still & ((normal - bias)[0] > _FARTHER * _rounding(chart) / step.square())
 
 
