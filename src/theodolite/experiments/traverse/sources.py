@@ -29,7 +29,6 @@ from theodolite.experiments.images import ImageExperiment, usual_size
 from theodolite.experiments.points import Points
 from theodolite.experiments.traverse.experiment import DESCRIPTORS, DESIGNS, Traverse
 from theodolite.maps.denoisers import denoiser_map
-from theodolite.maps.denoising import BaseDenoiser
 from theodolite.maps.samplers import way
 from theodolite.runs.experiment import Row, number
 from theodolite.runs.rows import grouped, shared
@@ -138,9 +137,7 @@ class AlongDenoising(Traverse):
                     yield Points(chart, DESCRIPTORS if plain else DESCRIPTORS[:2], [at], plain, pictures)
                     plain = {}
 
-    def _norms(
-        self, denoiser: BaseDenoiser, seed: int, side: str | None, level: float, x: Tensor
-    ) -> dict[str, Estimate]:
+    def _norms(self, denoiser: Any, seed: int, side: str | None, level: float, x: Tensor) -> dict[str, Estimate]:
         """What geometry has to beat: `||D - x|| / sigma²`, and `||c - u|| / sigma` of both predictions."""
         with torch.no_grad():
             norms = {"score_norm": replace(score_norm((denoiser(x, level) - x) / level**2), passes=1)}
