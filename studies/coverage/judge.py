@@ -56,6 +56,8 @@ class Verdict:
         conservative: why more than 97 % is right.
         seconds: processor time of a draw, all quantities of the cell together.
         breach: how the promise was broken; empty where it was kept.
+        seeds: draws of the quantity in the cell, whatever they promise.
+        code: the commit that drew them.
     """
 
     cell: str
@@ -77,6 +79,8 @@ class Verdict:
     conservative: str
     seconds: float
     breach: str
+    seeds: int
+    code: str
 
 
 def verdicts(rows: Iterable[Mapping[str, Any]]) -> list[Verdict]:
@@ -93,7 +97,7 @@ def _of_quantity(rows: Sequence[Mapping[str, Any]]) -> list[Verdict]:
     by_promise: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_promise.setdefault(_promise(row), []).append(row)
-    return [_verdict(promise, own, statuses) for promise, own in by_promise.items()]
+    return [_verdict(promise, own, statuses, len(rows)) for promise, own in by_promise.items()]
 
 
 def _promise(row: Mapping[str, Any]) -> str:
@@ -102,7 +106,7 @@ def _promise(row: Mapping[str, Any]) -> str:
     return "exact" if promise == "covers" and is_exact else promise
 
 
-def _verdict(promise: str, rows: Sequence[Mapping[str, Any]], statuses: Mapping[str, float]) -> Verdict:
+def _verdict(promise: str, rows: Sequence[Mapping[str, Any]], statuses: Mapping[str, float], seeds: int) -> Verdict:
     first, inside = rows[0], sum(row["is_inside"] for row in rows)
     low, high = binomial_interval(inside, len(rows))
     z = [(row["value"] - row["truth"]) / row["stderr"] for row in rows if 0 < row["stderr"] < math.inf]
@@ -122,6 +126,8 @@ def _verdict(promise: str, rows: Sequence[Mapping[str, Any]], statuses: Mapping[
         size=median([_relative(row["stderr"], row["truth"]) for row in claims] or [math.nan]),
         seconds=fmean(row["seconds"] for row in rows),
         breach=_breach(promise, inside, len(rows), bool(first["conservative"])),
+        seeds=seeds,
+        code=str(first.get("code", "")),
     )
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from itertools import groupby
-from typing import Any
 
-from studies.coverage.judge import LEAST, MOST, Verdict, verdicts
+from studies.coverage.judge import FEWEST, LEAST, MOST, Verdict
 from studies.coverage.known import KNOWN
 from studies.coverage.store import FOLDER
 from theodolite.files import replacing
+
+_PROMISING = ("covers", "covers at least", "bounds", "exact")
 
 PAGE = FOLDER.parents[1] / "docs" / "coverage.md"
 
@@ -26,42 +27,78 @@ cases are drawn and judged.
 in [{least}, {most}] within its binomial interval; a test holds the table to it. **{breaches} of {judged} rows lie
 outside**; the list below says why, and the test allows no other. {undrawn} cells have not been drawn yet.
 
-- **coverage**: share of the draws with this promise whose interval holds the truth, with its 95 % binomial interval
-  (Clopper and Pearson).
-- **z**: mean and root mean square of (value - truth) / stderr: about 0 and 1 for sampling errors of many draws.
-- **worst**: the largest error relative to the truth. **stderr**: its median relative to the truth.
-- **status**: shares among all draws of the cell, where not all are `ok`. Draws that claim no number (`undetermined`,
-  `undefined`) have no coverage.
-- A promise of *at least* 95 % is that of a status whose error holds a bias, or of an error that is a bound: the reason
-  stands below the table. *Exact* numbers state no error: all of them must be right but for rounding.
+Below stands each quantity over all its cells; every row, with its regime, size, setting, coverage, z, worst error and
+statuses, is printed by `python -m studies.coverage show --only TEXT`.
+
+- **coverage, least**: the smallest share, over cells, of draws whose interval holds the truth, with its 95 % binomial
+  interval (Clopper and Pearson), and the cell it is from. Statuses that promise no coverage are left out.
+- **z**: root mean square of (value - truth) / stderr, least and most over cells of `ok`: about 1 for sampling errors of
+  many draws, far below where an error is a bound.
+- **no number**: share of draws that are `undetermined` or `undefined`.
 """
 
 
-def write(rows: Sequence[Mapping[str, Any]], cells: int) -> None:
+def write(judged: Sequence[Verdict], cells: int) -> None:
     """Write the page, whole or not at all."""
     with replacing(PAGE) as unfinished:
-        unfinished.write_text(text_of(rows, date.today().isoformat(), cells), encoding="utf-8")
+        unfinished.write_text(text_of(judged, date.today().isoformat(), cells), encoding="utf-8")
 
 
-def text_of(rows: Sequence[Mapping[str, Any]], when: str, cells: int = 0) -> str:
+def text_of(judged: Sequence[Verdict], when: str, cells: int = 0) -> str:
     """The page as Markdown; `cells` is how many there are in all."""
-    judged = verdicts(rows)
+    drawn = {each.cell for each in judged}
     head = _HEAD.format(
-        seeds=max((row["seed"] for row in rows), default=-1) + 1,
-        cells=len({row["cell"] for row in rows}),
-        rows=len(rows),
-        quantities=len({row["quantity"] for row in rows}),
+        seeds=max((each.seeds for each in judged), default=0),
+        cells=len(drawn),
+        rows=sum(each.draws for each in judged),
+        quantities=len({each.quantity for each in judged}),
         when=when,
-        code=", ".join(sorted({row["code"] for row in rows})),
+        code=", ".join(sorted({each.code for each in judged})),
         least=LEAST,
         most=MOST,
-        undrawn=max(cells - len({row["cell"] for row in rows}), 0),
+        undrawn=max(cells - len(drawn), 0),
         breaches=sum(bool(each.breach) for each in judged),
         judged=len(judged),
     )
-    known = ["## Known to be broken", "", *_known(judged), ""]
-    rooms = [_room(name, [*own]) for name, own in groupby(judged, key=lambda each: each.room)]
-    return "\n".join([head, *known, *rooms])
+    ordered = sorted(judged, key=lambda each: (each.room, each.quantity))
+    rooms = [_room(name, [*own]) for name, own in groupby(ordered, key=lambda each: each.room)]
+    broken = [each for each in judged if each.breach]
+    parts = [head, "## Known to be broken", "", *_known(judged), "", table_of(broken) if broken else "", *rooms]
+    return "\n".join(parts)
+
+
+def _room(name: str, judged: Sequence[Verdict]) -> str:
+    lines = [
+        f"## {name}",
+        "",
+        "| quantity | cells | draws | n | coverage, least | there | z | no number | other than ok |",
+    ]
+    lines += ["|---" * 9 + "|"]
+    lines += [_summary(quantity, [*own]) for quantity, own in groupby(judged, key=lambda each: each.quantity)]
+    return "\n".join([*lines, ""])
+
+
+def _summary(quantity: str, own: Sequence[Verdict]) -> str:
+    """A quantity over all its cells; its least coverage is of the rows that promise any."""
+    promised = [each for each in own if each.promise in _PROMISING and each.draws >= FEWEST]
+    worst = min(promised, key=lambda each: (each.coverage, each.cell), default=None)
+    total = sum(each.draws for each in own)
+    numbers = sorted({each.n for each in own})
+    sizes = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
+    z = [each for each in promised if each.promise == "covers" and not math.isnan(each.spread)]
+    spread = f"{min(each.spread for each in z):.2f} to {max(each.spread for each in z):.2f}" if z else ""
+    none = sum(each.draws for each in own if each.promise == "no number") / total
+    other = sum(each.draws * (1 - each.statuses.get("ok", 0.0)) for each in own) / total
+    least = "" if worst is None else f"{worst.coverage:.3f} ({worst.low:.2f} to {worst.high:.2f})"
+    there = "" if worst is None else f"{worst.regime}, n={worst.n}, {worst.setting}"
+    fields = (f"`{quantity}`", len({each.cell for each in own}), total, sizes, least, there, spread)
+    return "| " + " | ".join(map(str, (*fields, f"{none:.0%}", f"{other:.0%}"))) + " |"
+
+
+def table_of(judged: Sequence[Verdict]) -> str:
+    """Every row, as a table in Markdown."""
+    head = "| quantity | regime | n | setting | promise | coverage | z | worst | stderr | status |"
+    return "\n".join([head, "|---" * 10 + "|", *map(_line, judged), ""])
 
 
 def _known(judged: Sequence[Verdict]) -> Iterable[str]:
@@ -72,24 +109,6 @@ def _known(judged: Sequence[Verdict]) -> Iterable[str]:
         names = ", ".join(f"`{quantity}`" for quantity in entry.quantities)
         worst = min((each.coverage for each in broken if entry.covers(each)), default=math.nan)
         yield f"- {names}, in *{entry.where or 'all cells'}*: {entry.why} Worst coverage: {worst:.2f}."
-
-
-def _room(name: str, judged: Sequence[Verdict]) -> str:
-    lines = [f"## {name}", "", "| quantity | regime | n | setting | promise | coverage | z | worst | stderr | status |"]
-    lines += ["|---" * 10 + "|", *map(_line, judged), ""]
-    reasons = {(each.setting, each.regime): each.conservative for each in judged if each.conservative}
-    lines += _reasons(reasons)
-    return "\n".join(lines)
-
-
-def _reasons(reasons: Mapping[tuple[str, str], str]) -> Iterable[str]:
-    by_text: dict[str, list[str]] = {}
-    for (setting, regime), text in reasons.items():
-        by_text.setdefault(text, []).append(f"{regime} ({setting})")
-    for text, where in by_text.items():
-        yield f"- At least 95 %: {text} Cells: {', '.join(where)}."
-    if by_text:
-        yield ""
 
 
 def _line(each: Verdict) -> str:
