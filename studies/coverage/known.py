@@ -45,6 +45,11 @@ KNOWN = (
         "the axis turns at kinks alone, and eight neighbours may meet none of them or one.",
     ),
     Known(
+        ("axis_gap",),
+        "axis rotation, network of tanh | n=8 | budget=quick, dense=False",
+        "too wide: the bound of the second value is that of a Krylov space, and of eight entries the space is whole.",
+    ),
+    Known(
         ("axis_cosine",),
         "decoupling, nearly tied",
         "where the two largest singular values nearly tie, turns have a long tail; its allowance is not yet enough.",
