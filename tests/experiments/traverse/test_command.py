@@ -97,7 +97,6 @@ def test_an_interrupt_is_told_and_keeps_what_is_finished(invoke, monkeypatch, tm
     ("words", "message"),
     [
         (("plane", "zoo:digits", "--anchor", "seed:1"), "three anchors expected, got 1"),
-        (("plane", "zoo:coloured-latent", *ANCHORS), "zoo:coloured-latent"),
         (("plane", "zoo:nothing", *ANCHORS), "got 'nothing'"),
         (("denoising", "zoo:digits"), "a conditional diffusion model expected"),
         (("denoising", "zoo:coloured-latent", "--output", "x1"), "`output` expected to be one of"),
