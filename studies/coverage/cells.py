@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -81,8 +82,7 @@ def all_cells() -> list[Cell]:
     package = importlib.import_module(f"{__package__}.cases")
     modules = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
     cells = [cell for name in modules for cell in importlib.import_module(f"{package.__name__}.{name}").cells()]
-    names = [cell.name for cell in cells]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(cell.name for cell in cells).items() if count > 1)
     if twice:
         raise ValueError(f"cells expected to have names of their own, got two of {twice}")
     return cells

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -61,12 +62,21 @@ class LatentSet:
         number = int(sample.rpartition("-")[2])
         if self.seeds:
             return subject.draw(number, subject.shape(size))[None]
-        path = Path(self.spec)
-        if _hash(path) != self.sha256:
-            raise InputError(f"{path} is another file than when the run began; start a run of its own")
-        latent = _tensor(path)[number][None]
+        latent = self._tensor[number][None]
         subject.map.check(latent)
         return subject.placed(latent)
+
+    @cached_property
+    def _tensor(self) -> Tensor:
+        """All latents of the file, read once and hashed as read: a file that changes later changes no number.
+
+        Raises:
+            InputError: it changed since it was named.
+        """
+        latents, sha256 = _tensor_of(Path(self.spec))
+        if sha256 != self.sha256:
+            raise InputError(f"{self.spec} is another file than when the run began; start a run of its own")
+        return latents
 
 
 def find_latents(spec: str, limit: int | None = None) -> LatentSet:
@@ -92,12 +102,12 @@ def find_latents(spec: str, limit: int | None = None) -> LatentSet:
     path = path_of(spec, "latents")
     if path.suffix != ".safetensors" or not path.is_file():
         raise InputError(f"{_SETS} expected, got {spec!r}; check the path")
-    tensor = _tensor(path)
+    tensor, sha256 = _tensor_of(path)
     if tensor.ndim < 2 or not len(tensor):
         raise InputError(f"latents (n, *latent) expected in {path}, got shape {tuple(tensor.shape)}")
     count = len(tensor) if limit is None else min(limit, len(tensor))
     stem = re.sub(r"[^\w]", "_", path.stem, flags=re.ASCII)[:_LONGEST] or "latent"
-    return LatentSet(spec, tuple(f"{stem}-{number}" for number in range(count)), sha256=_hash(path))
+    return LatentSet(spec, tuple(f"{stem}-{number}" for number in range(count)), sha256=sha256)
 
 
 class End(NamedTuple):
@@ -183,22 +193,23 @@ def _read(spec: str, subject: Subject, size: int | None) -> Tensor:
 
 
 def _stored(path: Path) -> Tensor:
-    latent = _tensor(path)
+    latent, _ = _tensor_of(path)
     return latent[0] if latent.ndim > 1 and len(latent) == 1 else latent
 
 
-def _tensor(path: Path) -> Tensor:
-    """The only tensor of a safetensors file."""
-    from safetensors.torch import load_file
+def _tensor_of(path: Path) -> tuple[Tensor, str]:
+    """The only tensor of a safetensors file, and the hash of the bytes that it was read from."""
+    from safetensors.torch import load
 
     try:
-        tensors = load_file(path)
-    except Exception as error:  # the format's own error type
+        content = path.read_bytes()
+        tensors = load(content)
+    except Exception as error:  # the system's, or the format's own error type
         raise InputError(f"a safetensors file expected in {path}, got: {error}") from error
     if len(tensors) != 1:
         raise InputError(f"one tensor expected in {path}, got {len(tensors)}; save one to a file")
     (latents,) = tensors.values()
-    return latents
+    return latents, hashlib.sha256(content).hexdigest()
 
 
 def _hash(path: Path) -> str:

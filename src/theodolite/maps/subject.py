@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -75,13 +76,28 @@ class Subject:
             InputError: the map is not measured at images.
         """
         if self.kind == "denoiser":
-            return self.autoencoder or _pixels(self.map, self.name)
+            return self.autoencoder or self._pixels
         if self.autoencoder is None or self.kind == "sampler":
             raise InputError(
                 f"{self.name} makes images and takes none: a {self.kind} is measured at latents; give seeds "
                 "(seed:0..15) or a .safetensors file instead of images"
             )
         return self.autoencoder
+
+    @cached_property
+    def _pixels(self) -> Autoencoder:
+        """What reads images of a denoiser of pixels: they are its points, as they are.
+
+        Raises:
+            InputError: its points are no images.
+        """
+        shape, name = self.map.latent_shape, self.name
+        if len(shape) != 3 or shape[0] not in (1, 3):
+            raise InputError(f"a denoiser of images (1 or 3 channels, height, width) expected, {name} denoises {shape}")
+        height, width = shape[1:]
+        size = None if height is None or width is None else (height, width)
+        same = torch.nn.Identity().eval()
+        return Autoencoder(same, same, name=name, latent_shape=shape, image_channels=int(shape[0]), image_size=size)
 
     def points(self, images: Tensor, seed: int = 0) -> Tensor:
         """Where the map is measured for images `(n, channels, height, width)`.
@@ -167,8 +183,9 @@ class Subject:
 
     def fingerprint(self) -> str:
         """Of weights, code and settings of the model."""
-        plain = self.autoencoder is None or self.denoiser is not None
-        return self.map.fingerprint() if plain or self.autoencoder is None else self.autoencoder.fingerprint()
+        if self.autoencoder is None or self.denoiser is not None:
+            return self.map.fingerprint()
+        return self.autoencoder.fingerprint()
 
 
 def subject_of(
@@ -252,18 +269,3 @@ def _is_conditioned(model: Denoiser) -> bool:
 
 def _has_no(name: str, kind: str, known: list[str]) -> InputError:
     return InputError(f"{name} has no {kind}: it has {' and '.join(known)}; give --map {known[0]}")
-
-
-def _pixels(map: LatentMap, name: str) -> Autoencoder:
-    """What reads images of a denoiser of pixels: they are its points, as they are.
-
-    Raises:
-        InputError: its points are no images.
-    """
-    shape = map.latent_shape
-    if len(shape) != 3 or shape[0] not in (1, 3):
-        raise InputError(f"a denoiser of images (1 or 3 channels, height, width) expected, {name} denoises {shape}")
-    height, width = shape[1:]
-    size = None if height is None or width is None else (height, width)
-    same = torch.nn.Identity().eval()
-    return Autoencoder(same, same, name=name, latent_shape=shape, image_channels=int(shape[0]), image_size=size)
