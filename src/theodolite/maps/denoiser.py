@@ -15,12 +15,13 @@ from theodolite.maps.channels import Channel, Flow, Predicts, Time, channel_of
 from theodolite.maps.clipping import Clip, clip_from, clip_of
 from theodolite.maps.conventions import confirmed
 from theodolite.maps.denoising import BaseDenoiser, same_shape
+from theodolite.maps.network_classes import places_of, time_of, time_scale_of
 from theodolite.maps.networks import (
+    check_takes_step,
     conditions_of,
     is_network,
     name_of,
     null_of,
-    places_of,
     prediction_in,
     rows_of,
     shape_of,
@@ -95,7 +96,7 @@ class Denoiser(BaseDenoiser):
             `(1, tokens, width)`, or a dictionary of its arguments; tensors have one row, which holds for every point.
         null: stand for the condition of nothing in particular where none is given: the last class of a DiT.
         shape: of one point; by default what the network says.
-        time_scale: factor on the time, e.g. 1000.
+        time_scale: factor on the time, e.g. 1000; by default that of the configuration (Sana), else 1.
         autoencoder: of a latent model.
         name: what reports call it.
         source: where it came from.
@@ -125,7 +126,7 @@ class Denoiser(BaseDenoiser):
         *,
         null: bool = False,
         shape: tuple[int | None, ...] | None = None,
-        time_scale: float = 1.0,
+        time_scale: float | None = None,
         autoencoder: Autoencoder | None = None,
         name: str | None = None,
         source: str = "",
@@ -138,15 +139,17 @@ class Denoiser(BaseDenoiser):
                 f"a denoiser expected, got {type(net).__name__}: a callable model(x, sigma, condition), something with "
                 "score(x, t), or a diffusers network with its scheduler"
             )
+        check_takes_step(net)
         self.is_named = takes(net, "timestep")  # not the second argument of every class
         if isinstance(net, nn.Module) and self.is_named and net.training:
             raise InputError(f"{type(net).__name__} expected in eval mode, got training mode; call `model.eval()`")
         if is_network(net) and schedule is None:
             raise InputError(f"the scheduler of {type(net).__name__} expected; give `scheduler`, or `schedule`")
         self.shape: tuple[int | None, ...] = shape_of(net) if shape is None else tuple(shape)
-        self._schedule, self._time_scale = schedule, time_scale
+        self._schedule = schedule
+        self._time_scale = time_scale_of(net) if time_scale is None else time_scale
         self.net, self.clip, self._rows = net, clip_from(clip), True if self.is_named else None
-        self._channel = channel_of(schedule, predicts, time or self._usual_time(schedule, predicts), time_scale)
+        self._channel = channel_of(schedule, predicts, time or self._usual_time(schedule, predicts), self._time_scale)
         self.settings = self._channel  # part of the fingerprint
         self._range = data_range
         self._about = _About(autoencoder, name or name_of(net), source, tuple(notes))
@@ -329,7 +332,10 @@ class Denoiser(BaseDenoiser):
     def _usual_time(self, schedule: Any, predicts: str | None) -> str:
         if schedule is None and predicts != "flow":
             return "sigma"
-        if schedule is None or isinstance(schedule, str) or takes(self.net, "img_ids"):  # pipelines of Flux divide it
+        own = time_of(self.net)
+        if own is not None:
+            return own
+        if schedule is None or isinstance(schedule, str):
             return "u"
         if self.is_named or (not hasattr(schedule, "alphas_cumprod") and not isinstance(schedule, Tensor)):
             return "step"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,11 +12,11 @@ from torch import Tensor, nn
 from theodolite.errors import InputError, in_one_line
 
 __all__ = [
+    "check_takes_step",
     "conditions_of",
     "is_network",
     "name_of",
     "null_of",
-    "places_of",
     "prediction_in",
     "rows_of",
     "shape_of",
@@ -31,6 +30,17 @@ __all__ = [
 def is_network(model: Any) -> bool:
     """Whether `model` is a diffusers network that denoises."""
     return isinstance(model, nn.Module) and hasattr(model, "config") and takes(model, "timestep")
+
+
+def check_takes_step(model: Any) -> None:
+    """Raise `InputError` for a diffusers network that is told something else than a step, e.g. a share of time."""
+    if not isinstance(model, nn.Module) or not hasattr(model, "config_name") or takes(model, "timestep"):
+        return
+    taken = [name for name in inspect.signature(model.forward).parameters if name != "return_dict"]
+    raise InputError(
+        f"a network expected that takes a `timestep`, {type(model).__name__} takes {', '.join(taken[:4])}; wrap it as "
+        "a function of the point and the noise level, theodolite.Denoiser(function, shape=...)"
+    )
 
 
 def takes(model: Any, argument: str) -> bool:
@@ -143,33 +153,14 @@ def null_of(model: Any) -> dict[str, Any]:
 
 def rows_of(name: str, value: Any, x: Tensor) -> Any:
     """One row of a condition for every point; coordinates of tokens (`img_ids`, `txt_ids`) hold for all as they are."""
+    if isinstance(value, list | tuple) and value and all(isinstance(part, Tensor) for part in value):
+        return type(value)(rows_of(name, part, x) for part in value)  # of layers, as of Bria Fibo's text encoder
     if not isinstance(value, Tensor):
         return value
     there = value.to(x) if value.is_floating_point() else value.to(x.device)
-    return there if name.endswith("_ids") else there.expand(len(x), *value.shape[1:])
-
-
-def places_of(model: Any, given: Mapping[str, Any], x: Tensor) -> dict[str, Tensor]:
-    """Coordinates of the tokens of images and texts, where a network takes them and they are not given.
-
-    As the pipelines of Flux make them: row and column in a square grid for the tokens of an image, zeros for those of
-    a text.
-
-    Raises:
-        InputError: tokens that make no square.
-    """
-    if not takes(model, "img_ids"):
-        return {}
-    made = {}
-    if "img_ids" not in given:
-        side = math.isqrt(x.shape[1])
-        if side**2 != x.shape[1]:
-            raise InputError(f"tokens of a square expected, got {x.shape[1]}; give `img_ids` in the condition")
-        grid = torch.cartesian_prod(*(torch.arange(side, device=x.device, dtype=x.dtype),) * 2)
-        made["img_ids"] = torch.nn.functional.pad(grid, (1, 0))
-    if "txt_ids" not in given and "encoder_hidden_states" in given:
-        made["txt_ids"] = x.new_zeros(given["encoder_hidden_states"].shape[1], 3)
-    return made
+    if name.endswith("_ids"):
+        return there
+    return there.expand(len(x), *value.shape[1:]).contiguous()  # HunyuanDiT takes views of it
 
 
 def prediction_in(output: Any, x: Tensor) -> Any:
@@ -191,15 +182,25 @@ def shape_of(model: Any) -> tuple[int | None, ...]:
         return tuple(own)
     config = getattr(model, "config", {})
     channels, size = config.get("in_channels"), config.get("sample_size")
-    if channels is not None and size is None and takes(model, "img_ids"):  # tokens of any number, as of Flux
-        return None, int(channels)
+    if channels is not None and size is None:
+        if takes(model, "img_ids") or takes(model, "img_shapes"):  # tokens of any number, as of Flux
+            return None, int(channels)
+        if is_network(model) and not _has_frames(model):
+            return int(channels), None, None
     if channels is None or size is None:
         what = "latent" if is_network(model) else "point"
+        example = "(channels, frames, height, width)" if _has_frames(model) else "(channels, height, width)"
         raise InputError(
             f"the shape of one {what} expected for {name_of(model)}, which does not say it; give `shape`, e.g. "
-            "shape=(channels, height, width)"
+            f"shape={example}"
         )
     return (int(channels), *(int(side) for side in (size if isinstance(size, list | tuple) else (size, size))))
+
+
+def _has_frames(model: Any) -> bool:
+    """Whether a diffusers network denoises videos, as its class or the axes of its patches say."""
+    patch = getattr(model, "config", {}).get("patch_size")
+    return "3D" in type(model).__name__ or (isinstance(patch, list | tuple) and len(patch) == 3)
 
 
 def name_of(model: Any) -> str:

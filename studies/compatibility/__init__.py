@@ -1,0 +1,1 @@
+"""Which classes of diffusers open, and what every verb makes of them."""
