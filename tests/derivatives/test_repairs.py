@@ -233,6 +233,29 @@ def test_a_map_in_float32_may_cast_to_float32():
     assert operator.dense().dtype is torch.float32
 
 
+class RotaryDecoder(nn.Module):
+    """Attention with positions that are computed in float64 and cast to the type of the queries, as of Flux."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Linear(4, 12)
+
+    def forward(self, z):
+        queries, keys, values = self.mix(z).chunk(3, -1)
+        angle = torch.arange(3, dtype=torch.float64)[:, None] * torch.ones(4, dtype=torch.float64)
+        turned = [(part.float() * angle.cos().float()).to(part.dtype) for part in (queries, keys)]
+        return F.scaled_dot_product_attention(*turned, values)
+
+
+def test_positions_in_float64_are_cast_in_a_float32_map_and_stay_in_a_float64_one():
+    narrow = LatentMap(RotaryDecoder(), (3, 4))
+    z = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
+    single = theodolite.jacobian(narrow, z).dense()
+    double = theodolite.jacobian(narrow.to(dtype=torch.float64), z.double()).dense()
+    assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
+    torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=1e-6)
+
+
 def test_determinants_keep_their_signs_and_singular_matrices():
     negative = torch.diag(torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64))
     singular = torch.diag(torch.tensor([1.0, 0.0, 3.0], dtype=torch.float64))

@@ -5,8 +5,9 @@ normalisation, `linalg.solve` and determinants, and raises through GLU, hard sig
 and Mish; group normalisation has no forward mode on non-contiguous input, `cdist` none at all and a wrong batched
 reverse mode; `cholesky_inverse` is wrong at first order; pooling to one cell changes its strides in place, which no
 transform follows. The user's model is not touched: a function mode replaces the operation by its formula. Models that
-cast to float32 inside stay in float64 when they were given float64, and autocast that a model opens is closed again:
-half precision inside would be the largest error of every number, and is none of the function that a model stands for.
+cast to float32 inside stay in float64 when they were given float64, and only then. Autocast that a model opens is
+closed again: half precision inside would be the largest error of every number, and is none of the function that a model
+stands for.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import debug_unwrap
 from torch.overrides import TorchFunctionMode
+
+from theodolite.maps.latent_map import given_dtype
 
 __all__ = ["hardsigmoid", "mish", "repaired", "silu"]
 
@@ -208,11 +211,11 @@ def _cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
 
 
 def _float(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    return x if x.dtype is torch.float64 else x.float(*args, **kwargs)
+    return x if _stays_double(x) else x.float(*args, **kwargs)
 
 
 def _to(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    if x.dtype is torch.float64:
+    if _stays_double(x):
         args = tuple(torch.float64 if arg is torch.float32 else arg for arg in args)
     return x.to(*args, **kwargs)
 
@@ -279,7 +282,7 @@ class _Repairs(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func is torch.Tensor.add_ and _is_counter(args[0]):
             return self._count(*args, **kwargs)
-        if kwargs.get("dtype") is torch.float32 and args and _is_double(args[0]):
+        if kwargs.get("dtype") is torch.float32 and args and _stays_double(args[0]):
             kwargs["dtype"] = torch.float64
         return _REPAIRED.get(func, func)(*args, **kwargs)
 
@@ -310,5 +313,10 @@ def _is_counter(item: Tensor) -> bool:
     return item.ndim == 0 and item.dtype is torch.int64 and debug_unwrap(item) is item
 
 
-def _is_double(item: Any) -> bool:
-    return isinstance(item, Tensor) and item.dtype is torch.float64
+def _stays_double(item: Any) -> bool:
+    """Whether a cast to float32 is left out: of float64, unless the map was given float32.
+
+    Such a map computes rotary positions in float64 and means the cast: without it queries and values differ in type.
+    """
+    is_double = isinstance(item, Tensor) and item.dtype is torch.float64
+    return is_double and given_dtype() in (None, torch.float64)

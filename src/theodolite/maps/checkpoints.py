@@ -242,20 +242,35 @@ def _read(kind: type[Any], place: Path, variant: str | None, files: list[Path]) 
     """The model with all its weights, and notes; every failure in one line."""
     try:
         with quiet():
-            model, info = kind.from_pretrained(
-                place,
-                variant=variant,
-                use_safetensors=True,
-                low_cpu_mem_usage=False,
-                local_files_only=True,
-                output_loading_info=True,
-            )
+            model, info = _from_pretrained(kind, place, variant, files)
     except Exception as error:  # from_pretrained raises many types for bad files
         raise InputError(f"{kind.__name__} could not be read from {place}: {_reason(place, error)}") from error
     missing, unused = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
     notes = fill(model, missing, unused, lambda: stored_tensors(files), str(place))
     check_finite(model, str(place))
     return model, notes
+
+
+def _from_pretrained(
+    kind: type[Any], place: Path, variant: str | None, files: list[Path]
+) -> tuple[nn.Module, dict[str, list[str]]]:
+    """The model as diffusers reads it, and which weights are missing or left over.
+
+    Diffusers reads classes with parts that it keeps in float32 through accelerate alone. They are filled here: every
+    weight is read in the type that its file has anyway.
+    """
+    if getattr(kind, "_keep_in_fp32_modules", None) is None:
+        return kind.from_pretrained(  # type: ignore[no-any-return]
+            place,
+            variant=variant,
+            use_safetensors=True,
+            low_cpu_mem_usage=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    model = kind.from_config(kind.load_config(place, local_files_only=True))
+    missing, unexpected = model.load_state_dict(stored_tensors(files), strict=False)
+    return model, {"missing_keys": missing, "unexpected_keys": unexpected}
 
 
 def _reason(place: Path, error: Exception) -> str:

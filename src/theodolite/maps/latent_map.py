@@ -10,6 +10,7 @@ import json
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,16 @@ from torch import Tensor, nn
 from theodolite.errors import InputError
 from theodolite.maps.copying import copied
 
-__all__ = ["LatentMap"]
+__all__ = ["LatentMap", "given_dtype"]
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
+
+_GIVEN: ContextVar[torch.dtype | None] = ContextVar("the type of the latents of the map that is being evaluated")
+
+
+def given_dtype() -> torch.dtype | None:
+    """The type of the latents of the map that is being evaluated; None outside of every map."""
+    return _GIVEN.get(None)
 
 
 class LatentMap:
@@ -73,7 +81,11 @@ class LatentMap:
 
         The function gets a copy: one that writes to its input harms nobody.
         """
-        return self.function(latents.clone())
+        token = _GIVEN.set(latents.dtype)
+        try:
+            return self.function(latents.clone())
+        finally:
+            _GIVEN.reset(token)
 
     def check(self, latents: Tensor) -> None:
         """Raise `InputError` unless `latents` is a finite floating-point batch of this map's latent shape."""

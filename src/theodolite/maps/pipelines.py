@@ -42,7 +42,7 @@ def diffusion_folder(folder: Path, subfolder: str | None = None) -> Path | None:
 def is_denoiser(config: dict[str, Any]) -> bool:
     """Whether a configuration is that of a denoising network, by its class."""
     name = str(config.get("_class_name", ""))
-    return name.startswith("UNet") or "Transformer" in name
+    return any(text in name for text in ("UNet", "Transformer", "DiT2D", "DiTModel"))
 
 
 def diffusion_from_folder(place: Path) -> Denoiser:
