@@ -19,8 +19,9 @@ Every public autoencoder, denoising network and scheduler of diffusers, built as
 saved, opened from its folder, and measured. Made by `python -m studies.compatibility collect` from
 `studies/compatibility/outcomes.json`: {versions}, {dates}, two CPU cores.
 
-**{tried} classes were tried: {whole} went through every step, {refused} were refused with a sentence at some step,
-{faulty} ended with a fault.** {untried} were not tried; the last list says why. Random weights say that the doors are
+**{tried} classes were tried: {whole} went through every step (schedulers that draw noise with that noise held fixed),
+{refused} were refused with a sentence at some step, {faulty} ended with a fault; {unbuilt} could not be built, since
+they want arguments or packages of their own.** {untried} were not tried; the last list says why. Random weights say that the doors are
 open and the derivatives right; they say nothing about the numbers of a trained model.
 """
 
@@ -57,14 +58,16 @@ def write(known: Sequence[Class], outcomes: Mapping[str, Outcome]) -> None:
 def page(known: Sequence[Class], outcomes: Mapping[str, Outcome]) -> str:
     """The page as Markdown."""
     tried = [outcomes[each.name] for each in known if each.name in outcomes]
-    whole = [each for each in tried if all(trial.result == "yes" for trial in each.trials)]
+    whole = [each for each in tried if each.is_whole]
+    unbuilt = [each for each in tried if each.trials[-1].result == "not built"]
     faulty = [each for each in tried if each.has_fault]
     head = _HEAD.format(
         versions=" and ".join(sorted({f"diffusers {each.diffusers} with torch {each.torch}" for each in tried})),
         dates=" to ".join(sorted({min(each.date for each in tried), max(each.date for each in tried)})),
         tried=len(tried),
         whole=len(whole),
-        refused=len(tried) - len(whole) - len(faulty),
+        refused=len(tried) - len(whole) - len(faulty) - len(unbuilt),
+        unbuilt=len(unbuilt),
         faulty=len(faulty),
         untried=len(known) - len(tried),
     )

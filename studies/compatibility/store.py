@@ -34,6 +34,12 @@ class Outcome:
     trials: Sequence[Trial]
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it went through every step; a scheduler that draws noise through the last one."""
+        results = [trial.result for trial in self.trials]
+        return results[-1] == "yes" if self.kind == "scheduler" else all(result == "yes" for result in results)
+
+    @property
     def has_fault(self) -> bool:
         """Whether a step ended with something else than a number or a sentence."""
         return any(trial.result == "fault" for trial in self.trials)

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ class Trial:
 
     Attributes:
         step: its name.
-        result: ``yes``, ``refused`` (an `InputError`: a sentence), ``fault`` (any other exception, or wrong products).
+        result: ``yes``, ``refused`` (an `InputError`: a sentence), ``fault`` (any other exception, or wrong products),
+            ``not built`` where diffusers wants arguments or packages of its own.
         said: what was said, in one line; of products the largest distance.
         seconds: how long it took.
     """
@@ -67,7 +69,7 @@ def _run(step: str, function: Callable[[], Any]) -> tuple[Trial, Any]:
     except InputError as error:
         result, said = "refused", in_one_line(error)
     except Exception as error:
-        result, said = "fault", f"{type(error).__name__}: {in_one_line(error)}"
+        result, said = "not built" if step == "build" else "fault", f"{type(error).__name__}: {in_one_line(error)}"
     return Trial(step, result, said, round(time.monotonic() - start, 2)), value
 
 
@@ -102,15 +104,12 @@ def _denoiser(name: str, folder: Path) -> Iterator[Trial]:
         return
     model = model.with_condition(network.condition())
     point = normal(1, *network.shape)
-    map_ = lambda: theodolite.denoiser_map(model, SIGMA)  # noqa: E731
-    yield _run("products", lambda: _products(map_(), point))[0]
+    yield _run("products", lambda: _products(theodolite.denoiser_map(model, SIGMA), point))[0]
     latents = folder / "latents.safetensors"
     _write(latents, {"latents": point})
     options = {"latents": latents, "budget": "quick", "progress": None}
     for kind, setting in (("denoiser", {"sigma": SIGMA}), ("sampler", {"steps": STEPS})):
-        survey = lambda kind=kind, setting=setting: theodolite.survey(  # noqa: E731
-            model, None, folder / kind, map=kind, **setting, **options
-        )
+        survey = partial(theodolite.survey, model, None, folder / kind, map=kind, **setting, **options)
         yield _run(kind, lambda survey=survey: _whole(survey()))[0]
 
 
@@ -119,14 +118,17 @@ def _scheduler(name: str, folder: Path) -> Iterator[Trial]:
     yield trial
     if scheduler is None:
         return
-    network = theodolite.Denoiser(_smooth, schedule=scheduler, shape=(3, 4, 4))
     for step, options in (("sampler", {}), ("with fixed noise", {"noise": 0})):
-        trial, _ = _run(
-            step, lambda options=options: theodolite.sampler_map(network, STEPS, **options)(normal(1, 3, 4, 4))
-        )
+        trial, _ = _run(step, partial(_drawn, scheduler, **options))
         yield trial
         if trial.result == "yes":
             return
+
+
+def _drawn(scheduler: Any, **options: Any) -> None:
+    """Draw with the scheduler's loop as a map."""
+    network = theodolite.Denoiser(_smooth, schedule=scheduler, shape=(3, 4, 4))
+    theodolite.sampler_map(network, STEPS, **options)(normal(1, 3, 4, 4))
 
 
 def _smooth(y: Tensor, timestep: Any) -> Tensor:

@@ -8,7 +8,7 @@ from torch import nn
 
 from theodolite import Denoiser, InputError
 from theodolite.maps.network_classes import places_of
-from theodolite.maps.networks import rows_of
+from theodolite.maps.networks import null_of, rows_of
 
 diffusers = pytest.importorskip("diffusers")
 D = torch.float64
@@ -130,3 +130,24 @@ def test_a_network_of_videos_needs_the_shape_of_a_point():
     model = of_class("WanTransformer3DModel", lambda time: time, 1, sample_size=None)
     with pytest.raises(InputError, match="frames"):
         Denoiser(model, schedule=diffusers.FlowMatchEulerDiscreteScheduler())
+
+
+@pytest.mark.parametrize(
+    ("config", "given"),
+    [({"num_class_embeds": None}, {}), ({}, {}), ({"num_embeds_ada_norm": 10}, {"class_labels": torch.tensor([10])})],
+)
+def test_a_network_that_is_told_nothing_needs_no_condition_of_nothing(config, given):
+    class Labelled(Exact):
+        def forward(self, hidden_states, timestep, class_labels=None):
+            return super().forward(hidden_states, timestep)
+
+    model = Labelled(lambda time: time, 1, **config).eval()
+    assert null_of(model) == given
+    assert Denoiser(model, schedule=diffusers.DDIMScheduler(), null=True).given == given
+
+
+@pytest.mark.parametrize("name", ["encoder_hidden_states", "class_labels"])
+def test_a_network_that_is_told_something_names_it(name):
+    model = tokens("Told", num_class_embeds=5) if name == "class_labels" else tokens("Told")
+    with pytest.raises(InputError, match="a condition of Told expected, got none"):
+        null_of(model)

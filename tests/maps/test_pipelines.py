@@ -240,7 +240,7 @@ def test_bad_folders_are_one_clear_error(tmp_path):
         denoiser_map(model, 1.0, condition=TEXT["condition"])
     with pytest.raises(InputError, match="with one row"):
         denoiser_map(model, 1.0, condition=torch.tensor([1, 2]))
-    with pytest.raises(InputError, match="the condition of nothing in particular"):
+    with pytest.raises(InputError, match="takes no class"):
         denoiser_map(model, 1.0, condition=2, guidance=2.0)
     with pytest.raises(InputError, match=r"sigma between 0\.01 and 157\.4"):
         denoiser_map(model, 1000.0)

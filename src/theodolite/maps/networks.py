@@ -26,6 +26,11 @@ __all__ = [
     "times_of",
 ]
 
+_CONDITIONS = ("encoder_hidden_states", "pooled_projections", "added_cond_kwargs", "text_bth", "clip_text_pooled")
+"""Arguments of networks that are told something beside point and time."""
+_CLASSES = ("num_class_embeds", "class_embed_type")
+"""Entries of configurations of networks that are told a class."""
+
 
 def is_network(model: Any) -> bool:
     """Whether `model` is a diffusers network that denoises."""
@@ -133,22 +138,30 @@ def conditions_of(model: Any, condition: Any) -> dict[str, Any]:
             )
         if isinstance(model, nn.Module) and not takes(model, name):
             raise InputError(f"{type(model).__name__} takes no condition {name!r}; give a dictionary of its arguments")
+    config = getattr(model, "config", {})
+    if "class_labels" in named and "num_class_embeds" in config and all(config.get(name) is None for name in _CLASSES):
+        raise InputError(f"{type(model).__name__} takes no class: it was made without any; leave the condition out")
     return named
 
 
 def null_of(model: Any) -> dict[str, Any]:
-    """The condition of nothing in particular: class `num_embeds_ada_norm` of a DiT.
+    """The condition of nothing in particular: class `num_embeds_ada_norm` of a DiT, none of a network without any.
 
     Raises:
-        InputError: the network has none.
+        InputError: it is not known, as of texts.
     """
-    classes = getattr(model, "config", {}).get("num_embeds_ada_norm")
-    if classes is None or not takes(model, "class_labels"):
+    config = getattr(model, "config", {})
+    classes = config.get("num_embeds_ada_norm")
+    if classes is not None and takes(model, "class_labels"):
+        return {"class_labels": torch.tensor([classes])}
+    asks = [name for name in _CONDITIONS if takes(model, name)]
+    if asks or any(config.get(name) is not None for name in _CLASSES):
         raise InputError(
-            f"guidance of {type(model).__name__} needs the condition of nothing in particular, e.g. the embeddings of "
-            "the empty prompt; give `unconditional`"
+            f"a condition of {type(model).__name__} expected, got none: it takes {', '.join(asks) or 'class_labels'}; "
+            "give a class, or a .safetensors file with embeddings, e.g. of the empty prompt, as `condition` (and "
+            "`unconditional` for guidance)"
         )
-    return {"class_labels": torch.tensor([classes])}
+    return {}
 
 
 def rows_of(name: str, value: Any, x: Tensor) -> Any:
