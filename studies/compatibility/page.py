@@ -21,8 +21,8 @@ saved, opened from its folder, and measured. Made by `python -m studies.compatib
 
 **{tried} classes were tried: {whole} went through every step (schedulers that draw noise with that noise held fixed),
 {refused} were refused with a sentence at some step, {faulty} ended with a fault; {unbuilt} could not be built, since
-they want arguments or packages of their own.** {untried} were not tried; the last list says why. Random weights say that the doors are
-open and the derivatives right; they say nothing about the numbers of a trained model.
+they want arguments or packages of their own.** {untried} were not tried; the last list says why. Random weights say
+that the doors are open and the derivatives right; they say nothing about the numbers of a trained model.
 """
 
 _TITLES = {
