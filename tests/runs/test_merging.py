@@ -34,7 +34,7 @@ def test_merged_parts_are_the_run_of_all_units(tallied, contents, tmp_path):
     for name in ("run.json", "quantities.parquet"):  # both hold times
         del a[name], b[name]
     assert a == b
-    assert merged.table.equals(whole.table)
+    assert str(merged.table.to_pylist()) == str(whole.table.to_pylist())  # NaN is not equal to itself
     same = ("configuration", "settings", "content", "units", "quantities", "messages", "failed")
     assert {name: whole.info[name] for name in same} == {name: merged.info[name] for name in same}
     assert "shard" not in merged.info
@@ -51,7 +51,7 @@ def test_a_part_that_is_missing_leaves_a_run_that_goes_on(tallied, tally, tmp_pa
     tally.measured.clear()
     finished = tallied("merged")
     assert tally.measured == ["u1"]
-    assert finished.table.equals(whole.table)
+    assert str(finished.table.to_pylist()) == str(whole.table.to_pylist())
 
 
 def test_a_part_is_resumed_and_repeated_as_a_run_is(tallied, tally, contents, tmp_path):
