@@ -26,7 +26,7 @@ from theodolite.runs.settings import Setting
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 START, END = "<!-- quantities: written by scripts/reference.py -->", "<!-- end of the written part -->"
-COMMON = ("--out", "--dry-run", "--json", "--quiet", "--no-report")
+COMMON = ("--out", "--workers", "--shard", "--dry-run", "--json", "--quiet", "--no-report")
 
 
 def main() -> int:
@@ -59,7 +59,7 @@ def command_line() -> str:
         "## Options of every experiment",
         table(("option", "what it is"), _common()),
         *(_verb(experiment_of(kind)) for kind in SUMMARIES),
-        *(_plain(name) for name in ("show", "report", "verify", "demo")),
+        *(_plain(name) for name in ("merge", "show", "report", "verify", "demo")),
     ]
     return "\n\n".join(parts) + "\n"
 

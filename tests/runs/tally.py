@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -48,6 +48,8 @@ class Tally(Experiment):
     """What units raise."""
     doubt: ClassVar[bool] = False
     """Whether derivatives are to be found wrong."""
+    builds: ClassVar[bool] = True
+    """Whether the others build on the first unit."""
     length: ClassVar[str] = ""
     """Content beside the settings."""
 
@@ -59,6 +61,9 @@ class Tally(Experiment):
     def open(self) -> None:
         known = [f"u{place}" for place in range(self.given["units"])]
         self.units = [unit for unit in known if unit in (self.given["only"] or known)]
+
+    def needs(self, unit: str) -> Sequence[str]:
+        return ["u0"] if self.builds and unit != "u0" and "u0" in self.units else []
 
     def record(self) -> dict[str, Any]:
         return {"thing": {"name": self.given["thing"]}, "nowhere": math.nan}
@@ -82,7 +87,7 @@ class Tally(Experiment):
         count = Estimate(torch.tensor([float(n)]), torch.zeros(1), 0, n)
         nothing = Estimate(torch.tensor([math.nan]), torch.tensor([math.nan]), 0, n)
         rows = [number("mean", mean, side="left", level=0.5), number("count", count), number("hole", nothing, step=1)]
-        if unit != "u0" and "u0" in self.units:
+        if self.needs(unit):
             first = sitting.piece("u0").arrays["draws"]
             rows.append(number("sum", Estimate((first + draws).sum()[None], torch.zeros(1), 1, n)))
         pictures = {"": Image.new("RGB", (4, 4)), "back": Image.new("L", (2, 2))}

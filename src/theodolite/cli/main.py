@@ -9,6 +9,7 @@ import click
 import theodolite
 from theodolite.cli import terminal
 from theodolite.cli.demo import demo
+from theodolite.cli.merge import merge
 from theodolite.cli.models import models
 from theodolite.cli.report import report
 from theodolite.cli.show import show
@@ -83,6 +84,7 @@ def main() -> None:
       theodolite path ./my-vae cat.png dog.png --out runs/cat-dog
       theodolite guide zoo:coloured-latent --rho -0.4,-0.2,0.2,0.4 --out runs/guided
       theodolite traverse plane ./my-vae --anchor a.png,b.png,c.png --out runs/plane
+      theodolite survey ./my-vae --data photos --out runs/second --workers 4
       theodolite models ./my-vae
       theodolite show runs/first
       theodolite verify runs/first
@@ -92,5 +94,5 @@ def main() -> None:
     """  # noqa: D301
 
 
-for verb in (demo, models, report, show, verify):
+for verb in (demo, merge, models, report, show, verify):
     main.add_command(verb)

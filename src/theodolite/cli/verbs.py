@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["conclude", "option_of", "verb_of"]
 
 _OUT = click.option("--out", metavar="FOLDER", help="Run folder: new, or one to go on with; needed unless --dry-run.")
+_HOW = (
+    click.option("--workers", metavar="N", help="Processes that measure, one thread and one model each. [default: 1]"),
+    click.option("--shard", metavar="I/N", help="Measure every N-th unit, from the I-th; see `theodolite merge`."),
+)
 _ANSWER = (
     click.option("--dry-run", is_flag=True, help="Print what it would cost, and measure nothing."),
     click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, nothing else."),
@@ -60,7 +64,15 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
     shown = experiment.demonstration()
 
     def run(
-        out: str | None, dry_run: bool, as_json: bool, quiet: bool, no_report: bool, demo: bool = False, **given: Any
+        out: str | None,
+        workers: str | None,
+        shard: str | None,
+        dry_run: bool,
+        as_json: bool,
+        quiet: bool,
+        no_report: bool,
+        demo: bool = False,
+        **given: Any,
     ) -> None:
         if demo:
             given, out = _demonstrated(experiment, given), out or f"runs/{experiment.kind}-demo"
@@ -72,10 +84,11 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
             return
         if out is None:
             raise click.UsageError("--out FOLDER expected, got none: where the run goes; or give --dry-run")
-        conduct(experiment, arguments, out, settings, as_json=as_json, quiet=quiet, report=not no_report)
+        how = {name: value for name, value in (("workers", workers), ("shard", shard)) if value is not None}
+        conduct(experiment, arguments, out, settings | how, as_json=as_json, quiet=quiet, report=not no_report)
 
     decorated = run
-    for option in reversed((*(option_of(setting) for setting in experiment.settings), _OUT, *_ANSWER)):
+    for option in reversed((*(option_of(setting) for setting in experiment.settings), _OUT, *_HOW, *_ANSWER)):
         decorated = option(decorated)
     if shown:
         decorated = click.option("--demo", is_flag=True, help="Measure what ships with the package.")(decorated)
@@ -170,7 +183,28 @@ def conduct(
         raise click.exceptions.Exit(130) from None
     if not told and not quiet:
         terminal.notice(f"{out} is complete already: nothing was measured")
+    if settings.get("shard"):
+        _part(out, as_json)
+        return
     conclude(out, changed=bool(told), **answer)
+
+
+def _part(out: str, as_json: bool) -> None:
+    """Say what a part of a run came to: its numbers follow from the merged run."""
+    from theodolite.runs.registry import read_run
+
+    run = read_run(out)
+    terminal.caveats(run.info)
+    part, units = run.info["shard"], len(run.units)
+    if as_json:
+        terminal.say(
+            json.dumps({"path": str(run.path), "kind": run.kind, "status": run.status, "units": units, **part})
+        )
+        return
+    terminal.say(
+        f"part {part['index']} of {part['of']}: {units} of {len(part['units'])} units are in {run.path}\n"
+        f"merge it with the others: theodolite merge {run.path} ... --out FOLDER"
+    )
 
 
 def conclude(

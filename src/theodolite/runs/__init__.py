@@ -10,6 +10,7 @@ from theodolite.runs.registry import read_run, register_experiment
 from theodolite.runs.settings import Argument, Setting
 
 if TYPE_CHECKING:
+    from theodolite.runs.merging import merge
     from theodolite.runs.run import Run
     from theodolite.runs.verification import Verification, verify
 
@@ -22,6 +23,7 @@ __all__ = [
     "Setting",
     "Sitting",
     "Verification",
+    "merge",
     "number",
     "numbers",
     "read_run",
@@ -32,7 +34,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Names that cost an import of tables are loaded on first use, so that experiments can be declared for nothing."""
-    homes = {"Run": "run", "Verification": "verification", "verify": "verification"}
+    homes = {"Run": "run", "merge": "merging", "Verification": "verification", "verify": "verification"}
     if name not in homes:
         raise AttributeError(f"module 'theodolite.runs' has no attribute {name!r}")
     return getattr(import_module(f"theodolite.runs.{homes[name]}"), name)

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import theodolite
-from theodolite.errors import DiskError, InputError, in_one_line, path_of, refusing
-from theodolite.estimates.quantity import described
+from theodolite.errors import DiskError, InputError, path_of, refusing
 from theodolite.runs.experiment import Experiment, Sitting
+from theodolite.runs.finishing import finished
 from theodolite.runs.folder import RunFolder, read_rows
-from theodolite.runs.piece import Piece, doubted, without_numbers
-from theodolite.runs.record import FORMAT, differences, fingerprint, machine, now, plain, read_record, versions
+from theodolite.runs.measuring import (
+    Progress,
+    argument_words,
+    configuration_of,
+    family_of_kind,
+    opened,
+    prepared,
+    reason_of,
+    stamp_of,
+    store_unit,
+    teller,
+    word_of,
+)
+from theodolite.runs.piece import Piece
+from theodolite.runs.record import FORMAT, differences, machine, now, plain, read_record, versions
 from theodolite.runs.registry import experiment_of, read_run
 from theodolite.runs.run import Run, schema_of
-from theodolite.runs.settings import checked_settings
+from theodolite.runs.sharding import Shard
+from theodolite.runs.workers import answers, check_workers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,10 +40,7 @@ if TYPE_CHECKING:
     from theodolite.derivatives import SelfCheck
     from theodolite.maps import LatentMap
 
-__all__ = ["Progress", "conduct", "forecast", "measured", "opened", "prepared", "self_checked", "stamp_of", "teller"]
-
-Progress = Callable[[int, int, str], None]
-"""Called with (units done, units in all, what is under way); with an empty word at the start."""
+__all__ = ["conduct", "forecast", "self_checked"]
 
 _NOT_DIFFERENTIABLE = (
     "cannot be differentiated",
@@ -38,7 +49,14 @@ _NOT_DIFFERENTIABLE = (
 
 
 def conduct(
-    experiment: type[Experiment], arguments: Sequence[Any], out: Any, *, progress: Progress | None = None, **given: Any
+    experiment: type[Experiment],
+    arguments: Sequence[Any],
+    out: Any,
+    *,
+    progress: Progress | None = None,
+    workers: int = 1,
+    shard: Any = None,
+    **given: Any,
 ) -> Run:
     """Measure every unit of an experiment and store it as it is made.
 
@@ -50,6 +68,9 @@ def conduct(
         arguments: what it is about, in the order of `Experiment.arguments`.
         out: the run folder: new, empty, or one of the same configuration.
         progress: called at the start, and as units are finished.
+        workers: processes that measure units, one thread and one model each; the numbers do not depend on it. 1 is this
+            process itself, with its own threads. More need a model that is named, not given as an object.
+        shard: ``I/N`` for every N-th unit alone, from the I-th; `theodolite.runs.merge` makes one run of the parts.
         given: settings by name.
 
     Raises:
@@ -61,8 +82,12 @@ def conduct(
     work = prepared(experiment, arguments, given)
     folder = RunFolder(path_of(out, "the run folder"), schema_of(experiment))
     folder.check()
+    part = None if shard is None else Shard.of_text(shard)
+    count = check_workers(workers)
+    if count > 1:
+        _check_named(work)
     with folder.held():
-        return _Conducted(work, folder, progress or (lambda done, total, what: None)).run()
+        return _Conducted(work, folder, progress or (lambda done, total, what: None), count, part).run()
 
 
 def forecast(experiment: type[Experiment], arguments: Sequence[Any], **given: Any) -> Mapping[str, Any]:
@@ -78,6 +103,20 @@ def forecast(experiment: type[Experiment], arguments: Sequence[Any], **given: An
             f"the cost of `theodolite {experiment.kind}` cannot be told before it runs; leave out --dry-run"
         )
     return told
+
+
+def _check_named(work: Experiment) -> None:
+    """Raise `InputError` where another process cannot be told what to open."""
+    names = [given.name for given in work.arguments] + [setting.name for setting in work.settings]
+    for name in names:
+        value = work.given[name]
+        parts = value if isinstance(value, list | tuple) else [value]
+        unnamed = [part for part in parts if not isinstance(part, str | os.PathLike | int | float | None)]
+        if unnamed:
+            raise InputError(
+                f"--workers above 1 opens `{name}` in every process and expects its name, e.g. a folder or "
+                f"package.module:factory, got {type(unnamed[0]).__name__}; give its name, or leave workers out"
+            )
 
 
 def self_checked(map: LatentMap, points: Tensor, name: str) -> SelfCheck:
@@ -103,75 +142,14 @@ def self_checked(map: LatentMap, points: Tensor, name: str) -> SelfCheck:
     return check
 
 
-def prepared(experiment: type[Experiment], arguments: Sequence[Any], given: Mapping[str, Any]) -> Experiment:
-    """An experiment with what it is about and its settings, checked as far as that needs no model.
-
-    Raises:
-        InputError: something cannot be used.
-    """
-    named = dict(zip((argument.name for argument in experiment.arguments), arguments, strict=True))
-    settings = checked_settings(experiment.settings, given, f"`theodolite {experiment.kind}`")
-    return experiment({**named, **settings})
-
-
-def opened(work: Experiment) -> Experiment:
-    """The same experiment with its model loaded.
-
-    Raises:
-        InputError: whatever the model raises, in one line.
-    """
-    with refusing(_name(work), "could not be opened", "mend the model or what it needs"):
-        work.open()
-    return work
-
-
-def measured(work: Experiment, unit: str, sitting: Sitting) -> Piece:
-    """One unit as it is stored: no NaN is ``ok``, nor what rests on derivatives that were found wrong."""
-    piece = work.measure(unit, sitting)
-    rows = without_numbers(piece.rows)
-    return replace(piece, rows=rows if sitting.first_order_holds else doubted(rows, work.without_derivatives))
-
-
-def teller(progress: Progress, done: int, total: int, unit: str) -> Callable[[str], None]:
-    """Says what is under way in a unit, see `Sitting.tell`."""
-    return lambda what: progress(done, total, f"{unit}: {what}" if what else unit)
-
-
-def stamp_of(work: Experiment, unit: str, configuration: str) -> str:
-    """What a finished unit is known by: it is measured again where this is another one."""
-    return fingerprint([configuration, unit, plain(work.identity(unit))])
-
-
-def _name(work: Experiment) -> str:
-    """What a user calls the subject: the model where there is an argument of that name, otherwise the first one."""
-    if any(argument.name == "model" for argument in work.arguments):
-        return _word(work.given["model"])
-    words = _argument_words(work)
-    return words[0] if words else work.kind
-
-
-def _family(experiment: type[Experiment]) -> str:
-    return experiment.family or experiment.kind
-
-
-def _argument_words(work: Experiment) -> list[str]:
-    """The arguments as the command line has them; a model that was given as an object by its name."""
-    values = [work.given[argument.name] for argument in work.arguments]
-    flat = [item for value in values for item in (value if isinstance(value, list | tuple) else [value])]
-    return [_word(value) for value in flat]
-
-
-def _word(value: Any) -> str:
-    from os import PathLike, fspath
-
-    return fspath(value) if isinstance(value, str | PathLike) else str(getattr(value, "name", type(value).__name__))
-
-
 class _Conducted:
     """An experiment in a folder that is held."""
 
-    def __init__(self, work: Experiment, folder: RunFolder, progress: Progress) -> None:
+    def __init__(
+        self, work: Experiment, folder: RunFolder, progress: Progress, workers: int = 1, shard: Shard | None = None
+    ) -> None:
         self.work, self.folder, self.progress = work, folder, progress
+        self.workers, self.shard = workers, shard
         self.kind = type(work)
         self.failed: list[dict[str, Any]] = []
         self.last_error: BaseException | None = None
@@ -179,13 +157,15 @@ class _Conducted:
     def run(self) -> Run:
         """Compare with what is there, measure what is missing, and finish."""
         there = read_record(self.folder.path) if (self.folder.path / "run.json").exists() else None
-        if there is not None and _family(experiment_of(there["kind"])) != _family(self.kind):
+        if there is not None and family_of_kind(experiment_of(there["kind"])) != family_of_kind(self.kind):
             raise InputError(
                 f"{self.folder.path} holds a run of `theodolite {there['kind']}`, not of `theodolite "
                 f"{self.work.kind}`; give another --out"
             )
         opened(self.work)
         record = self._record()
+        if self.shard is not None:
+            record |= self._part()
         if there is not None:
             self._refuse_another(there, record)
         pending = self._pending(record["configuration"])
@@ -199,7 +179,7 @@ class _Conducted:
         if "self_check" not in record and (subject := self.work.checked_map()) is not None:
             record["self_check"] = self_checked(*subject).as_dict()
         sitting: dict[str, Any] = {"started": now(), "theodolite": theodolite.__version__, "versions": versions()}
-        sitting |= {"machine": machine(self.work.device), "units": 0, "seconds": 0.0}
+        sitting |= {"machine": machine(self.work.device), "workers": self.workers, "units": 0, "seconds": 0.0}
         record["sittings"] = [*(old.get("sittings") or []), sitting]
         self.folder.forget(pending)
         self.folder.write_record({**record, "status": "running", "finished": None})
@@ -220,12 +200,10 @@ class _Conducted:
     def _record(self) -> dict[str, Any]:
         settings = {setting.name: self.work.given[setting.name] for setting in self.work.settings}
         arguments = [
-            _word(value) if not isinstance(value, list | tuple) else [_word(item) for item in value]
+            word_of(value) if not isinstance(value, list | tuple) else [word_of(item) for item in value]
             for value in (self.work.given[argument.name] for argument in self.work.arguments)
         ]
         content = plain(self.work.content())
-        measuring = {s.name: settings[s.name] for s in self.work.settings if s.role == "measures"}
-        decisive = {"kind": _family(self.kind), "theodolite": theodolite.__version__, "settings": measuring}
         return plain(
             {
                 "format": FORMAT,
@@ -235,7 +213,7 @@ class _Conducted:
                 "created": now(),
                 "arguments": dict(zip((argument.name for argument in self.work.arguments), arguments)),
                 "settings": settings,
-                "configuration": fingerprint({**decisive, "content": content}),
+                "configuration": configuration_of(self.work, content),
                 "content": content,
                 **self.work.record(),
                 "units": list(self.work.units),
@@ -245,12 +223,26 @@ class _Conducted:
             }
         )
 
+    def _part(self) -> dict[str, Any]:
+        """What the record of a part says: its units, and all of them for the merge."""
+        assert self.shard is not None
+        whole = [*self.work.units]
+        dependent = next((unit for unit in whole if self.work.needs(unit)), None)
+        if dependent is not None:
+            raise InputError(
+                f"--shard cannot part a run of `theodolite {self.work.kind}`: {dependent} builds on "
+                f"{self.work.needs(dependent)[0]}; leave it out"
+            )
+        self.work.units = self.shard.units(whole)
+        return {"units": [*self.work.units], "shard": {"index": self.shard.index, "of": self.shard.of, "units": whole}}
+
     def command(self, settings: Mapping[str, Any]) -> str:
         """The command line that repeats, and so resumes, this run."""
-        words = ["theodolite", self.work.kind, *_argument_words(self.work)]
+        words = ["theodolite", self.work.kind, *argument_words(self.work)]
         for setting in self.work.settings:
             words += setting.as_words(settings[setting.name])
-        return shlex.join([*words, "--out", str(self.folder.path)])
+        part = [] if self.shard is None else ["--shard", str(self.shard)]
+        return shlex.join([*words, *part, "--out", str(self.folder.path)])
 
     def _refuse_another(self, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
         if there["configuration"] != here["configuration"]:
@@ -258,6 +250,11 @@ class _Conducted:
             raise InputError(
                 f"{self.folder.path} holds a run of another configuration ({phrases}); give another --out, or repeat "
                 f"the command of that run to go on with it: {there['command']}"
+            )
+        if there.get("shard") != here.get("shard"):
+            raise InputError(
+                f"{self.folder.path} holds another part of this run; give every --shard an --out of its own, and merge "
+                "them with `theodolite merge`"
             )
 
     def _pending(self, configuration: str) -> list[str]:
@@ -283,71 +280,59 @@ class _Conducted:
         same = same and all(there.get(name) == record[name] for name in self.work.judging)
         return same and there["status"] == "complete" and there["units"] == record["units"]
 
-    def _measure(self, record: Mapping[str, Any], pending: Sequence[str]) -> None:
-        total = len(self.work.units)
-        self.progress(total - len(pending), total, "")
-        for done, unit in enumerate(pending, start=total - len(pending)):
-            self._measure_unit(unit, record, done, total)
-            self.progress(done + 1, total, unit)
+    def _measure(self, record: dict[str, Any], pending: Sequence[str]) -> None:
+        total, done = len(self.work.units), len(self.work.units) - len(pending)
+        self.progress(done, total, "")
+        if self.workers > 1 and len(pending) > 1:
+            self._measure_in_workers(record, pending, done, total)
+            return
+        for place, unit in enumerate(pending, start=done):
+            self._measure_unit(unit, record, place, total)
+            self.progress(place + 1, total, unit)
 
-    def _measure_unit(self, unit: str, record: Mapping[str, Any], done: int, total: int) -> None:
-        started = time.monotonic()
+    def _measure_unit(self, unit: str, record: dict[str, Any], done: int, total: int) -> None:
         tell = teller(self.progress, done, total, unit)
         sitting = Sitting(tell, self._piece, record.get("self_check") or {})
         try:
-            piece = measured(self.work, unit, sitting)
+            store_unit(self.work, self.folder, unit, record["configuration"], sitting)
         except DiskError:
             raise
         except (Exception, SystemExit) as error:  # the failure of one unit must not cost the others their run
-            reason = str(error) if isinstance(error, InputError) else in_one_line(error)
-            self.failed.append({"unit": unit, "what": None, "reason": reason})
-            self.last_error = error
-            return
-        notes = {
+            self._fail(unit, reason_of(error), error)
+        else:
+            record["sittings"][-1]["units"] += 1
+
+    def _measure_in_workers(self, record: dict[str, Any], pending: Sequence[str], done: int, total: int) -> None:
+        task = {
+            "kind": self.work.kind,
+            "arguments": plain([self.work.given[argument.name] for argument in self.work.arguments]),
+            "settings": record["settings"],
+            "folder": os.fspath(self.folder.path),
             "configuration": record["configuration"],
-            "stamp": stamp_of(self.work, unit, record["configuration"]),
-            "seconds": round(time.monotonic() - started, 3),
-            "about": plain(piece.about),
-            "failed": [dict(entry) for entry in piece.failed],
-            "messages": dict(piece.messages),
+            "check": record.get("self_check") or {},
+            "threads": 1,
         }
-        self.folder.write_unit(unit, piece.rows, piece.arrays, piece.pictures, notes)
-        record["sittings"][-1]["units"] += 1
+        with closing(answers(task, pending, self.work.needs, min(self.workers, len(pending)))) as told:
+            for answer in told:
+                if answer.what:
+                    teller(self.progress, done, total, answer.unit)(answer.what)
+                    continue
+                done += 1
+                if answer.reason:
+                    kind = InputError if answer.is_input else RuntimeError
+                    self._fail(answer.unit, answer.reason, kind(answer.reason))
+                else:
+                    record["sittings"][-1]["units"] += 1
+                self.progress(done, total, answer.unit)
+        order = {unit: place for place, unit in enumerate(pending)}
+        self.failed.sort(key=lambda entry: order[entry["unit"]])
+
+    def _fail(self, unit: str, reason: str, error: BaseException) -> None:
+        self.failed.append({"unit": unit, "what": None, "reason": reason})
+        self.last_error = error
 
     def _piece(self, unit: str) -> Piece:
         return read_run(self.folder.path).piece(unit)
 
     def _finish(self, record: dict[str, Any], status: str) -> Run:
-        """Merge, say how far the run is, and derive what follows from it."""
-        self.folder.merge(self.work.units)
-        table, notes = read_rows(self.folder.path, self.folder.schema)
-        mine = {unit: notes[unit] for unit in self.work.units if unit in notes}
-        failed = [{"unit": unit, **entry} for unit, note in mine.items() for entry in note["failed"]]
-        messages = {name: text for note in reversed(mine.values()) for name, text in note["messages"].items()}
-        done = {**record, "status": status, "finished": now(), "failed": [*self.failed, *failed], "messages": messages}
-        done["quantities"] = self._described(table["quantity"].unique().to_pylist())
-        # Not complete until what follows from the units is stored too: a repetition must not take it for done.
-        self.folder.write_record({**done, "status": "running"})
-        return self._derived(done)
-
-    def _derived(self, record: dict[str, Any]) -> Run:
-        """Write what follows from the finished units; too few of an interrupted run are no error."""
-        try:
-            derived = self.kind.derive(read_run(self.folder.path).without_derived())
-        except BaseException as error:
-            self.folder.write_record({**record, "status": "interrupted"})
-            if record["status"] == "complete" or not isinstance(error, InputError):
-                raise
-            return read_run(self.folder.path)
-        self.folder.write_derived(without_numbers(derived.rows), derived.tables, derived.pictures)
-        words = self._described(row["quantity"] for row in derived.rows)
-        messages = {**record["messages"], **derived.messages}
-        added: dict[str, Any] = {"quantities": {**record["quantities"], **words}, "messages": messages}
-        if derived.left_out:
-            added["left_out"] = [*(record.get("left_out") or []), *map(dict, derived.left_out)]
-        self.folder.write_record({**record, **added})
-        return read_run(self.folder.path)
-
-    def _described(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
-        words = described(self.kind.quantities(), dict.fromkeys(names))
-        return {name: {k: v for k, v in asdict(own).items() if k != "name"} for name, own in words.items()}
+        return finished(self.kind, self.folder, record, status, self.failed)

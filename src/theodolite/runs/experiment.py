@@ -101,6 +101,10 @@ class Experiment(ABC):
         """What decides the numbers of one unit beside settings and content, JSON-able; a run may grow by others."""
         return None
 
+    def needs(self, unit: str) -> Sequence[str]:
+        """Units that must be stored before this one is measured; see `Sitting.piece`."""
+        return ()
+
     def probe_seed(self, unit: str | None = None) -> int:
         """The seed of what estimators draw: probes, directions, noise that is averaged over, weights of networks.
 

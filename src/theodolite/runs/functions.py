@@ -39,8 +39,7 @@ def function_of(kind: str) -> Callable[..., Run]:
 
         given = signature.bind(*args, **kwargs).arguments
         arguments = [given.pop(argument.name) for argument in experiment.arguments]
-        out, progress = given.pop("out", None), given.pop("progress", None)
-        return conduct(experiment, arguments, out, progress=progress, **given)
+        return conduct(experiment, arguments, given.pop("out", None), **given)
 
     run.__name__ = run.__qualname__ = kind
     run.__doc__ = _docstring(experiment)
@@ -61,7 +60,8 @@ def _signature(experiment: type[Experiment]) -> inspect.Signature:
     parameters = [parameter(argument.name) for argument in experiment.arguments]
     parameters += [parameter(name, default=default) for name in names]
     parameters += [parameter(setting.name, by_name=True, default=setting.default) for setting in others]
-    return inspect.Signature([*parameters, parameter("progress", by_name=True, default=None)])
+    how = {"workers": 1, "shard": None, "progress": None}
+    return inspect.Signature([*parameters, *(parameter(name, by_name=True, default=how[name]) for name in how)])
 
 
 def _docstring(experiment: type[Experiment]) -> str:
@@ -70,6 +70,10 @@ def _docstring(experiment: type[Experiment]) -> str:
     lines += [f"    {setting.name}: {setting.help}" for setting in experiment.settings if setting.required]
     lines.append("    out: the run folder: new, empty, or one of the same configuration.")
     lines += [f"    {setting.name}: {setting.help}" for setting in experiment.settings if not setting.required]
+    lines.append("    workers: processes that measure units, one thread each; more than 1 need a model that is named.")
+    lines.append(
+        "    shard: ``I/N`` for every N-th unit alone, from the I-th; `theodolite.runs.merge` joins the parts."
+    )
     lines.append("    progress: called with (units done, units in all, what is under way).")
     head, _, examples = text.partition("\nExamples:")
     return "\n".join([head.rstrip(), "", "Args:", *lines, _RAISES]) + (f"\nExamples:{examples}\n" if examples else "")

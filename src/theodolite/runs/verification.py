@@ -12,8 +12,8 @@ from typing import Any
 import theodolite
 from theodolite.errors import InputError, in_one_line
 from theodolite.runs.comparison import Check, Comparison
-from theodolite.runs.conduct import Progress, measured, opened, prepared, stamp_of, teller
 from theodolite.runs.experiment import Experiment, Sitting
+from theodolite.runs.measuring import Progress, measured, opened, prepared, reason_of, stamp_of, teller
 from theodolite.runs.piece import Piece
 from theodolite.runs.record import differences, plain
 from theodolite.runs.registry import experiment_of, read_run
@@ -197,9 +197,7 @@ class _Bench:
             try:
                 pieces[unit] = self._measured(unit, sitting)
             except (Exception, SystemExit) as error:  # whatever a model raises is what is to be told of the run
-                failed.append(
-                    {"unit": unit, "reason": str(error) if isinstance(error, InputError) else in_one_line(error)}
-                )
+                failed.append({"unit": unit, "reason": reason_of(error)})
             progress(done + 1, len(units), unit)
         return pieces, failed
 

@@ -182,6 +182,10 @@ class Phases(Experiment):
         """Of the smaller box, by how much it is smaller."""
         return self.given["zoom"] if unit == "level-1" else None
 
+    def needs(self, unit: str) -> Sequence[str]:
+        """The smaller box lies around the steepest cell of the first level."""
+        return ["level-0"] if unit == "level-1" else []
+
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """Map one level: draws, metric, potential, phases, geodesics, then pictures."""
         from theodolite.families import map_family

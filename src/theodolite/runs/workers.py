@@ -1,0 +1,236 @@
+"""Units of a run measured by several processes of this machine; each opens the model for itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO, Any
+
+from theodolite.errors import DiskError, InputError
+
+__all__ = ["Answer", "answers", "check_workers"]
+
+_TRIES = 2
+"""Processes that may die over one unit: a second one tells a machine that was short of memory once from a unit that
+always needs too much."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a unit.
+
+    Attributes:
+        unit: its id.
+        what: what is under way in it; empty where it is done.
+        reason: why it failed; empty where it is stored.
+        is_input: whether the failure is an `InputError`.
+    """
+
+    unit: str
+    what: str = ""
+    reason: str = ""
+    is_input: bool = False
+
+
+def check_workers(count: Any) -> int:
+    """How many processes.
+
+    Raises:
+        InputError: no whole number from 1 on.
+    """
+    try:
+        number = int(str(count))
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise InputError(f"--workers expected a whole number, 1 or more, got {count!r}; e.g. 2")
+    return number
+
+
+def answers(
+    task: Mapping[str, Any], units: Sequence[str], needs: Callable[[str], Sequence[str]], count: int
+) -> Generator[Answer]:
+    """Have units measured; yields as they begin parts, are stored or fail, in no order.
+
+    A process that dies costs its unit one try, and another takes its place. Leaving the iteration, by an interrupt or
+    otherwise, ends every process.
+
+    Args:
+        task: what each process is told, see `theodolite.runs.worker`; ``device`` among the settings may be ``cuda``,
+            which is then dealt out over the devices there are.
+        units: in their order.
+        needs: units that must be stored before one.
+        count: processes.
+
+    Raises:
+        DiskError: the disk is full or refuses.
+        InputError: a process cannot open the experiment.
+    """
+    pool = _Pool(units, needs)
+    threads = [threading.Thread(target=pool.serve, args=(_task_of(task, k),), daemon=True) for k in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(len(threads)):
+            while (said := pool.said.get()) is not None:
+                if isinstance(said, BaseException):
+                    raise said
+                yield said
+    finally:
+        pool.stop()
+        for thread in threads:
+            thread.join()
+
+
+def _task_of(task: Mapping[str, Any], place: int) -> Mapping[str, Any]:
+    """The task of one process: of several CUDA devices its own."""
+    if task["settings"].get("device") != "cuda":
+        return task
+    import torch
+
+    return {**task, "settings": {**task["settings"], "device": f"cuda:{place % torch.cuda.device_count()}"}}
+
+
+class _Pool:
+    """Units that are dealt out, and what is said of them."""
+
+    def __init__(self, units: Sequence[str], needs: Callable[[str], Sequence[str]]) -> None:
+        self.waiting, self.needs = list(units), needs
+        self.running: set[str] = set()
+        self.tries: dict[str, int] = {}
+        self.said: queue.SimpleQueue[Answer | BaseException | None] = queue.SimpleQueue()
+        self.changed = threading.Condition()
+        self.stopped = False
+        self.processes: set[_Process] = set()
+
+    def serve(self, task: Mapping[str, Any]) -> None:
+        """Have one process after another measure units until none is left."""
+        process: _Process | None = None
+        try:
+            while (unit := self._next()) is not None:
+                process = process or self._started(task)
+                answer = self._measured(process, unit)
+                if answer is None:
+                    process = None
+                else:
+                    self.said.put(answer)
+        except BaseException as error:
+            self.said.put(error)
+        finally:
+            if process is not None:
+                process.end()
+                self.processes.discard(process)
+            self.said.put(None)
+
+    def stop(self) -> None:
+        """End every process."""
+        with self.changed:
+            self.stopped, self.waiting = True, []
+            processes = [*self.processes]
+            self.changed.notify_all()
+        for process in processes:
+            process.end()
+
+    def _next(self) -> str | None:
+        """The first unit that needs none which is not stored yet."""
+        with self.changed:
+            while True:
+                unstored = {*self.waiting, *self.running}
+                ready = next((unit for unit in self.waiting if not unstored & {*self.needs(unit)}), None)
+                if ready is not None:
+                    self.waiting.remove(ready)
+                    self.running.add(ready)
+                    return ready
+                if not self.waiting or (not self.running and self.waiting):
+                    return None
+                self.changed.wait()
+
+    def _started(self, task: Mapping[str, Any]) -> _Process:
+        process = _Process(task)
+        with self.changed:
+            self.processes.add(process)
+            if self.stopped:
+                process.end()
+        opened = process.hear()
+        if opened is None and not self.stopped:
+            raise InputError(f"a worker ended while it opened the model: {process.last_words()}; use fewer --workers")
+        if opened is not None and "refused" in opened:
+            raise InputError(opened["refused"])
+        return process
+
+    def _measured(self, process: _Process, unit: str) -> Answer | None:
+        """What came of a unit; None where the process died and another is to try."""
+        process.tell({"unit": unit})
+        while (told := process.hear()) is not None and "what" in told:
+            self.said.put(Answer(unit, what=told["what"]))
+        with self.changed:
+            self.running.discard(unit)
+            if told is None:
+                self.processes.discard(process)
+                self.tries[unit] = self.tries.get(unit, 0) + 1
+                if self.tries[unit] < _TRIES and not self.stopped:
+                    self.waiting.insert(0, unit)
+                    self.changed.notify_all()
+                    process.end()
+                    return None
+            self.changed.notify_all()
+        if told is None:
+            process.end()
+            return Answer(unit, reason=f"the process that measured it ended {_TRIES} times: {process.last_words()}")
+        if "disk" in told:
+            raise DiskError(told["disk"])
+        return Answer(unit, reason=told["reason"] or "", is_input=bool(told.get("is_input")))
+
+
+class _Process:
+    """One worker process, and the lines between it and this one."""
+
+    def __init__(self, task: Mapping[str, Any]) -> None:
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (open while the process is)
+        paths = os.pathsep.join(path for path in sys.path if path)
+        threads = {name: str(task["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "theodolite.runs.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**os.environ, **threads, "PYTHONPATH": paths},
+            start_new_session=True,  # Ctrl-C goes to the conducting process, which ends this one
+        )
+        self.tell(task)
+
+    def tell(self, line: Mapping[str, Any]) -> None:
+        """Send a line; a process that is gone is found when it is heard."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError, ValueError):
+            self._process.stdin.write(json.dumps(line).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def hear(self) -> dict[str, Any] | None:
+        """The next line; None where the process has ended."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        return json.loads(line) if line.endswith(b"\n") else None
+
+    def end(self) -> None:
+        """Kill it, and wait for its end."""
+        self._process.kill()
+        self._process.wait()
+
+    def last_words(self) -> str:
+        """Why it ended: the signal, or the last line that it wrote."""
+        code = self._process.wait()
+        self._errors.seek(0)
+        written = self._errors.read().decode(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(written) if line.strip()), "")
+        if code == -9:
+            return "it was killed (signal 9), as the system does where memory runs out"
+        return f"signal {-code}" if code < 0 else f"exit code {code}{f', {last[:200]}' if last else ''}"
