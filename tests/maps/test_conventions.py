@@ -7,7 +7,7 @@ import torch
 from exact_networks import ABAR, CASES, VARIANCES, D, exploding, points, preserving
 
 from theodolite import Denoiser, InputError, zoo
-from theodolite.data.denoisers import denoiser_at
+from theodolite.maps.adapters import subject_of
 
 TIMES = {"step": "index"}  # of a schedule's whole steps the two are one
 DATA = points(8, seed=3, size=48) * torch.linspace(0.1, 2.0, 6, dtype=D).repeat(8).sqrt()
@@ -77,6 +77,5 @@ def test_the_caller_has_the_same_network_and_the_same_map():
 def test_a_model_of_the_zoo_is_confirmed_on_its_digits():
     model = zoo.pixel_diffusion()
     images = zoo.coloured_digits(torch.tensor([[digit, 1] for digit in range(8)]), side=16, generator=0)[0]
-    subject = denoiser_at(model, (0.1, 0.4), "eps", None).confirmed(images)
-    assert subject.view.notes[-1].endswith("confirmed")
-    assert subject.view.describe()["notes"] == [*subject.view.notes]
+    subject = subject_of(model, sigma=0.1, output="eps").confirmed(images)
+    assert subject.describe()["notes"][-1].endswith("confirmed")

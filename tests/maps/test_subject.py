@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from theodolite import Autoencoder, Denoiser, InputError, LatentMap
+from theodolite.maps.adapters import map_at, subject_of
 from theodolite.maps.generators import is_plain_generator, plain_generator_map
 from theodolite.maps.samplers import sampler_map
-from theodolite.maps.subject import subject_of
 
 CODER = Autoencoder(
     lambda x: x[:, :, ::2, ::2] / 2,
@@ -126,11 +126,13 @@ class TestDenoiser:
             subject.points(IMAGE)
 
     def test_settings_of_another_map_are_refused(self):
-        with pytest.raises(InputError, match="--steps does not belong to a denoiser"):
+        with pytest.raises(
+            InputError, match="--steps belongs to a sampler, and normal is measured as a denoiser"
+        ):
             subject_of(self.MODEL, sigma=0.5, steps=3)
         with pytest.raises(InputError, match="give --sigma"):
             subject_of(self.MODEL, "denoiser")
-        with pytest.raises(InputError, match="--sigma belongs to a diffusion model"):
+        with pytest.raises(InputError, match="--sigma belongs to a denoiser, and coder is measured as a decoder"):
             subject_of(CODER, sigma=0.5)
         with pytest.raises(InputError, match="normal has no decoder: it has sampler and denoiser"):
             subject_of(self.MODEL, "decoder")
@@ -142,3 +144,45 @@ class TestDenoiser:
         ones = torch.ones(1, 1, 4, 4)
         assert subject_of(model, sigma=1.0).outputs(ones).mean() == 2
         assert subject_of(model, sigma=1.0, condition=3.0).outputs(ones).mean() == 3
+
+    def test_its_noise_is_its_own_at_every_level_and_a_denoised_point_that_of_either_output(self):
+        x0, eps = (subject_of(self.MODEL, sigma=0.5, output=output) for output in ("x0", "eps"))
+        images = torch.linspace(-1, 1, 16).reshape(1, 1, 4, 4)
+        points = eps.points(images, seed=3)
+        torch.testing.assert_close(eps.denoised(points, eps.outputs(points)), x0.outputs(points))
+        other = eps.at(2.0)
+        torch.testing.assert_close((other.points(images, seed=3) - images) / 2.0, (points - images) / 0.5)
+        torch.testing.assert_close(other.outputs(points), points * 2.0 / 5.0)
+
+    def test_guidance_needs_the_condition_that_it_is_about(self):
+        model = Denoiser(lambda x, sigma, c: (c or 0.0) * x, shape=(1, 4, 4))
+        ones = torch.ones(1, 1, 4, 4)
+        guided = subject_of(model, sigma=1.0, condition=2.0, guidance=3.0)
+        assert guided.outputs(ones).mean() == 6
+        assert guided.at(0.5).outputs(ones).mean() == 6
+        with pytest.raises(InputError, match="a condition expected with guidance"):
+            subject_of(model, sigma=1.0, guidance=3.0)
+
+    def test_the_map_of_images_is_the_denoiser_and_that_of_latents_the_sampler(self):
+        assert map_at(self.MODEL, None, images=True) == "denoiser"
+        assert map_at(self.MODEL, None, images=False) == "sampler"
+        assert map_at(CODER, None, images=False) == "decoder"
+
+    def test_a_latent_model_takes_images_of_the_size_of_its_latents(self):
+        latent = Denoiser(lambda x, sigma: x, shape=(3, 4, 4), autoencoder=CODER, name="latent")
+        reader = subject_of(latent, sigma=0.5).reader()
+        assert reader.image_size == (8, 8)
+        images = torch.linspace(-1, 1, 192).reshape(1, 3, 8, 8)
+        torch.testing.assert_close(reader.encode(images), CODER.encode(images))
+        for model, message in (
+            (Denoiser(self.MODEL.net, shape=(4, 4, 4), name="four"), "images of 1 or 3 channels expected, four"),
+            (Denoiser(self.MODEL.net, shape=(2, 4, 4), autoencoder=CODER), "latents of 2 channels expected"),
+            (Denoiser(self.MODEL.net, shape=(16, 4)), "a denoiser of images .channels, height, width. expected"),
+        ):
+            with pytest.raises(InputError, match=message):
+                subject_of(model, sigma=0.5).reader()
+
+    def test_tokens_of_any_number_are_those_of_a_size(self):
+        model = Denoiser(lambda x, sigma: x, shape=(None, 4), name="tokens")
+        model.net.levels = lambda steps: [1.0, 0.0]
+        assert subject_of(model, steps=1, size=3).shape() == (9, 4)

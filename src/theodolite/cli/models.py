@@ -54,7 +54,7 @@ def _shipped() -> dict[str, str]:
 def _described(model: str, **options: Any) -> dict[str, Any]:
     """What a model is, ready for JSON."""
     from theodolite.data.models import opened_map
-    from theodolite.maps.subject import maps_of
+    from theodolite.maps.adapters import maps_of
 
     subject = opened_map(model, **options)
     described = subject.describe()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ __all__ = [
     "SIDES",
     "Prompted",
     "condition_of",
-    "loaded_diffusion",
     "pictures_of",
     "prompts_of",
     "read_condition",
@@ -108,23 +106,6 @@ def text_of(prompts: Sequence[tuple[Any, Any]]) -> str:
     return ",".join("/".join(word_of(side) for side in pair) for pair in prompts)
 
 
-def loaded_diffusion(model: Any, **options: Any) -> Any:
-    """A diffusion model that is named, with `options` of `theodolite.load`, or the one that was given.
-
-    Raises:
-        InputError: an autoencoder.
-    """
-    from theodolite.maps import Autoencoder, load
-
-    loaded = load(model, **options) if isinstance(model, str | os.PathLike) else model
-    if isinstance(loaded, Autoencoder):
-        raise InputError(
-            f"a conditional diffusion model expected, got the autoencoder {loaded.name}; e.g. {MODEL}, or name the "
-            "network's folder with subfolder="
-        )
-    return loaded
-
-
 class Prompted:
     """A diffusion model under pairs of conditions, which seeds take in turn.
 
@@ -132,6 +113,7 @@ class Prompted:
         model: named, or loaded.
         conditions: as for `prompts_of`.
         bare: take a model that names no conditions without any.
+        verb: that asks, for its refusals.
         options: of `theodolite.load`.
 
     Attributes:
@@ -140,11 +122,15 @@ class Prompted:
         pairs: of a normal and an unusual condition; none of a bare model.
 
     Raises:
-        InputError: as for `loaded_diffusion` and `prompts_of`.
+        InputError: as for `opened_denoiser` and `prompts_of`.
     """
 
-    def __init__(self, model: Any, conditions: Any, *, bare: bool = False, **options: Any) -> None:
-        self.model = loaded_diffusion(model, **options)
+    def __init__(
+        self, model: Any, conditions: Any, *, bare: bool = False, verb: str = "traverse denoising", **options: Any
+    ) -> None:
+        from theodolite.data.models import opened_denoiser
+
+        self.model = opened_denoiser(model, verb, **options)
         self.name = str(getattr(self.model, "name", type(self.model).__name__))
         is_bare = bare and conditions is None and not getattr(self.model, "held_out", ())
         self.pairs = [] if is_bare else prompts_of(self.model, conditions)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from theodolite.maps import Autoencoder
     from theodolite.maps.subject import Subject
 
-__all__ = ["check_model", "opened_autoencoder", "opened_map"]
+__all__ = ["check_model", "opened_autoencoder", "opened_denoiser", "opened_map", "opened_model"]
 
 
 def check_model(model: Any, **options: Any) -> None:
@@ -31,8 +31,8 @@ def check_model(model: Any, **options: Any) -> None:
         raise InputError(f"{given[0]}= belongs to a model that is loaded here, got it with {type(model).__name__}")
 
 
-def opened_autoencoder(model: Any, *, size: int | tuple[int, int] | None = None, **options: Any) -> Autoencoder:
-    """The autoencoder that is named, with `options` of `theodolite.load`, or the one that was given.
+def opened_model(model: Any, *, size: int | tuple[int, int] | None = None, **options: Any) -> Any:
+    """The model that is named, with `options` of `theodolite.load`, or the one that was given.
 
     Args:
         model: its name, or itself.
@@ -40,51 +40,84 @@ def opened_autoencoder(model: Any, *, size: int | tuple[int, int] | None = None,
         options: how one that is named is loaded.
 
     Raises:
-        InputError: something else is named, or has no encoder and decoder.
+        InputError: it cannot be loaded, or options come with a model that is loaded already.
     """
-    from theodolite.maps import Autoencoder
-    from theodolite.maps.loading import load_autoencoder
+    from theodolite.maps import load
 
     if isinstance(model, str | os.PathLike):
         with refusing(os.fspath(model), "could not be loaded", "mend the model or what it needs"):
-            return load_autoencoder(model, size=size, **options)
+            return load(model, size=size, **options)
     check_model(model, **options)
-    if not isinstance(model, Autoencoder):
-        raise InputError(f"an autoencoder expected, got {type(model).__name__}; see theodolite.Autoencoder")
     return model
+
+
+def opened_autoencoder(model: Any, verb: str, **options: Any) -> Autoencoder:
+    """The autoencoder that is named or given, for a verb that measures nothing else; as for `opened_model`.
+
+    Raises:
+        InputError: it is another model.
+    """
+    from theodolite.maps.adapters import maps_of
+
+    opened = opened_model(model, **options)
+    if "decoder" not in (known := maps_of(opened)):
+        raise InputError(
+            f"`{verb}` measures images and latents of autoencoders, and {opened.name} has neither encoder nor decoder "
+            f"but {' and '.join(known)}; give an autoencoder (of a pipeline's folder with --subfolder vae)"
+        )
+    autoencoder: Autoencoder = opened
+    return autoencoder
+
+
+def opened_denoiser(model: Any, verb: str, **options: Any) -> Any:
+    """The diffusion model that is named or given, for a verb that measures nothing else; as for `opened_model`.
+
+    A callable that `theodolite.denoiser_map` takes stays as it is.
+
+    Raises:
+        InputError: it is an autoencoder or a generator.
+    """
+    from theodolite.maps.adapters import is_model, maps_of
+
+    opened = opened_model(model, **options)
+    if is_model(opened) and "denoiser" not in (known := maps_of(opened)):
+        raise InputError(
+            f"`{verb}` measures diffusion models, and {opened.name} has no denoiser but {' and '.join(known)}; give "
+            "zoo:coloured-latent, or a pipeline's folder (with --subfolder unet where it has an autoencoder)"
+        )
+    return opened
 
 
 def opened_map(
     model: Any,
     kind: str | None = None,
     *,
+    images: bool = False,
     settings: Mapping[str, Any] = {},
     size: int | tuple[int, int] | None = None,
     **options: Any,
 ) -> Subject:
-    """One map of the model that is named, with `options` of `theodolite.load`, or of the one that was given.
+    """One map of the model that is named or given, as for `opened_model`.
 
     Args:
         model: what names a model, an `Autoencoder`, a `LatentMap` or a `Denoiser`.
-        kind: of `theodolite.maps.subject.KINDS`; the first that the model has when None.
-        settings: `sigma`, `steps`, `guidance` and `condition` of a denoiser or sampler, the last as text: a class, or
-            a file that `read_condition` reads.
-        size: of the images that are to be measured, for a model that does not say which it takes.
-        options: of `theodolite.load`.
+        kind: of `theodolite.maps.subject.KINDS`; the first that the model has at images, or at latents, when None.
+        images: whether points come from images.
+        settings: of the map, by the names of `theodolite.maps.adapters.subject_of`; `condition` also as text: a class,
+            or a file that `read_condition` reads.
+        size: of the images that are measured, or that a sampler of any size makes.
+        options: of `opened_model`.
 
     Raises:
         InputError: something else is named, or the model has no such map.
     """
     from theodolite.data.conditions import read_condition
-    from theodolite.maps import load
-    from theodolite.maps.subject import subject_of
+    from theodolite.maps.adapters import SETTINGS, subject_of
 
-    given = {name: settings[name] for name in ("sigma", "steps", "guidance", "condition") if name in settings}
+    names = {name for known in SETTINGS.values() for name in known}
+    given = {name: value for name, value in settings.items() if name in names}
     if isinstance(given.get("condition"), str):
         given["condition"] = read_condition(given["condition"])
-    if isinstance(model, str | os.PathLike):
-        with refusing(os.fspath(model), "could not be loaded", "mend the model or what it needs"):
-            model = load(model, size=size, **options)
-    else:
-        check_model(model, **options)
-    return subject_of(model, kind, **given)
+    if not images and isinstance(size, int):
+        given["size"] = size
+    return subject_of(opened_model(model, size=size, **options), kind, images=images, **given)

@@ -257,7 +257,7 @@ DESCRIPTOR = Descriptor(
             unit="1 / output",
             formula="‖P_N Δ_h²x‖ / ‖J v‖², mean over v, h = 0.1 RMS(z)",
             source="derived here",
-            meaning="How strongly a straight line in latent space bends in image space over a tenth of its RMS.",
+            meaning="How strongly a straight line of points bends among outputs over a tenth of its RMS.",
         ),
         Quantity(
             name="curvature_leading",
@@ -273,7 +273,7 @@ DESCRIPTOR = Descriptor(
             unit="1 / output",
             formula="‖P_N D²x[v, v]‖ / ‖J v‖², mean over v",
             source="derived here",
-            meaning="Bending in the limit of a small step; zero for a ReLU decoder, which bends only at its kinks.",
+            meaning="Bending in the limit of a small step; zero for a ReLU network, which bends only at its kinks.",
         ),
         Quantity(
             name="curvature_infinitesimal_leading",

@@ -108,7 +108,7 @@ DESCRIPTOR = Descriptor(
             unit="(output / latent)²",
             formula="Var(L J v₁)",
             source="Liang, Chen and Lai 2026 (arXiv 2604.18804)",
-            meaning="High-frequency energy of what changes most in the image; contains σ₁².",
+            meaning="High-frequency energy of what changes most in the output; contains σ₁².",
         ),
         Quantity(
             name="detail_q",

@@ -64,7 +64,7 @@ DESCRIPTOR = Descriptor(
             "dimensions",
             "exp(−Σ α log α), α_i = σ_i / Σσ",
             "Humayun et al. 2025 (arXiv 2408.08307)",
-            "How many latent directions the decoder really uses here.",
+            "How many latent directions the map really uses here.",
         ),
         Quantity(
             "local_rank_p2",

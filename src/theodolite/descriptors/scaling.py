@@ -130,7 +130,7 @@ DESCRIPTOR = Descriptor(
             "nats",
             "sum_i log σ_i, σ_i > 0",
             "Humayun et al. 2025 (arXiv 2408.08307)",
-            "Log of the factor by which the decoder changes volume; for an injective map, higher means less likely.",
+            "Log of the factor by which the map changes volume; for an injective map, higher means less likely.",
         ),
         Quantity(
             "local_scaling_per_dimension",
@@ -154,7 +154,7 @@ DESCRIPTOR = Descriptor(
             "output / latent",
             "sqrt(sum_i σ_i²) = ‖J‖_F",
             "Frobenius norm of J; as a baseline derived here",
-            "How far the image moves for a random small step; compares between samples whatever their null space.",
+            "How far the output moves for a random small step; compares between samples whatever their null space.",
         ),
         Quantity(
             "null_dimension",

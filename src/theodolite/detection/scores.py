@@ -47,7 +47,7 @@ LEVEL_FREE = ("nearest_neighbour", "pixel_energy")
 """Scores of a denoiser that do not depend on the noise level."""
 
 _DEAR = ("curvature",)
-"""Not measured of a decoder unless it is asked for: it costs as much as all others together."""
+"""Not measured unless it is asked for: it costs as much as all others together."""
 
 _OF_DENOISERS = (
     "local_scaling",
@@ -60,8 +60,17 @@ _OF_DENOISERS = (
 )
 """Scores of a denoiser by default: what one spectrum gives at every noise level, and baselines."""
 
-_FOREIGN = {"denoiser": ("negative_log_likelihood", "reconstruction_error"), "decoder": ("denoising_error",)}
-"""Scores that such a model does not have."""
+_OF_PRIOR = ("negative_log_likelihood", "prior_nll", "score_norm")
+"""Scores of points with a standard normal law."""
+
+_FOREIGN = {
+    "decoder": ("denoising_error",),
+    "encoder": ("denoising_error", *_OF_PRIOR),
+    "generator": ("denoising_error", "reconstruction_error"),
+    "denoiser": ("negative_log_likelihood", "reconstruction_error"),
+    "sampler": ("denoising_error", "reconstruction_error"),
+}
+"""Scores that such a map does not have."""
 
 _HUMAYUN = "Humayun et al. 2025 (arXiv 2408.08307)"
 _LIANG = "Liang, Chen and Lai 2026 (arXiv 2604.18804)"
@@ -218,17 +227,17 @@ def at_levels(names: Iterable[str], sigmas: Iterable[float]) -> list[str]:
 
 
 def scores_of(kind: str, names: Iterable[str] | None = None) -> list[str]:
-    """The scores of a ``decoder`` or of a ``denoiser``, in the order of the registry.
+    """The scores of a map, in the order of the registry.
 
     Args:
-        kind: of the model.
-        names: only these; by default all of a decoder but curvature, and of a denoiser those that one spectrum gives.
+        kind: of the map, of `theodolite.maps.subject.KINDS`.
+        names: only these; by default all but curvature, and of a denoiser those that one spectrum gives.
 
     Raises:
-        InputError: a name that is none, or a score that such a model does not have.
+        InputError: a name that is none, or a score that such a map does not have.
     """
-    cheap = [name for name in SCORES if name not in (*_DEAR, *_FOREIGN["decoder"])]
-    wanted = checked_scores(names or {"decoder": cheap, "denoiser": _OF_DENOISERS}[kind])
+    cheap = [name for name in SCORES if name not in (*_DEAR, *_FOREIGN[kind])]
+    wanted = checked_scores(names or (_OF_DENOISERS if kind == "denoiser" else cheap))
     foreign = [name for name in wanted if name in _FOREIGN[kind]]
     if foreign:
         raise InputError(f"scores of a {kind} expected, got {foreign[0]}, which it does not have; leave it out")

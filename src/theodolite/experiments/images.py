@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from theodolite.maps import Autoencoder
     from theodolite.runs.run import Run
 
-__all__ = ["ImageExperiment", "RunImage", "different_folders", "fitting", "in_one", "run_images", "usual_size"]
+__all__ = [
+    "ImageExperiment",
+    "RunImage",
+    "different_folders",
+    "fitting",
+    "in_one",
+    "run_images",
+    "sources_in",
+    "usual_size",
+]
 
 _SMALLEST = 32
 """Side of the images of a model that takes any: the least at which photographs still show something."""
@@ -61,7 +70,7 @@ class ImageExperiment(Experiment):
         """Load the model, and keep the images that it can take."""
         from theodolite.data.models import opened_autoencoder
 
-        self.model = opened_autoencoder(self.given["model"], **self.loading(), size=self.wanted_size())
+        self.model = opened_autoencoder(self.given["model"], self.kind, **self.loading(), size=self.wanted_size())
         self.device = self.model.device
         self.accept(self.model)
 
@@ -103,20 +112,27 @@ class ImageExperiment(Experiment):
 
     def record(self) -> dict[str, Any]:
         """Model and images."""
-        files = [self._entry(image) for image in self.images.files]
+        return {"model": self.model.describe(), "data": self.data()}
+
+    def data(self) -> dict[str, Any]:
+        """What a run records of its images."""
+        files = [self.entry(image.sample, image.file) for image in self.images.files]
         skipped = [asdict(image) for image in self.images.skipped]
         folder = str(self.images.folder)
-        data = {"folder": folder, "files": files, "skipped": skipped, "notes": [*self.images.notes]}
-        return {"model": self.model.describe(), "data": data}
+        return {"folder": folder, "files": files, "skipped": skipped, "notes": [*self.images.notes]}
 
-    def _entry(self, image: ImageFile) -> dict[str, str]:
-        entry = {"sample": image.sample, "file": image.file}
-        return {**entry, "role": self.roles[image.sample]} if self.roles else entry
+    def entry(self, sample: str, file: str) -> dict[str, str]:
+        """What a run records of one sample."""
+        entry = {"sample": sample, "file": file}
+        return {**entry, "role": self.roles[sample]} if self.roles else entry
+
+    def identities(self) -> dict[str, str]:
+        """The hash of every image; names of samples begin with their roles."""
+        return {image.sample: image.sha256 for image in self.images.files}
 
     def content(self) -> dict[str, Any]:
         """The model's fingerprint, and the images by hash."""
-        hashes = {image.sample: image.sha256 for image in self.images.files}
-        return {"model": self.model.fingerprint(), "images": hashes}  # names of samples begin with their roles
+        return {"model": self.model.fingerprint(), "images": self.identities()}
 
 
 def fitting(model: Autoencoder, images: ImageSet, size: int | None) -> ImageSet:
@@ -178,7 +194,7 @@ def different_folders(first: Any, second: Any, words: tuple[str, str], fix: str)
 
 @dataclass(frozen=True)
 class RunImage:
-    """A finished image of a run: its file, the role of its folder, and the photograph that it was cut from."""
+    """A finished sample of a run: its file, or latent, its role, and the photograph that it was cut from."""
 
     sample: str
     file: str
@@ -187,10 +203,17 @@ class RunImage:
 
 
 def run_images(run: Run) -> list[RunImage]:
-    """The finished images of a run whose folders have roles, in the order of their units."""
-    from theodolite.data.sources import sources_of
-
+    """The finished images, or latents, of a run whose samples have roles, in the order of their units."""
     done = set(run.units)
     files = [file for file in run.info["data"]["files"] if file["sample"] in done]
-    sources = sources_of([file["file"] for file in files], run.settings["group"])
+    sources = sources_in(run, [file["file"] for file in files])
     return [RunImage(file["sample"], file["file"], file["role"], own) for file, own in zip(files, sources)]
+
+
+def sources_in(run: Run, files: Sequence[str]) -> list[str]:
+    """The source of each of these files of a run; a latent is its own, unless a pattern says what belongs together."""
+    from theodolite.data.sources import sources_of
+
+    if run.info["data"].get("latents") and not run.settings["group"]:
+        return [*files]
+    return sources_of(files, run.settings["group"])

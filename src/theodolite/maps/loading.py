@@ -26,7 +26,7 @@ from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.pipelines import autoencoder_folder, diffusion_folder, diffusion_from_folder
 from theodolite.maps.probing import probe
 
-__all__ = ["check_spec", "load", "load_autoencoder"]
+__all__ = ["check_spec", "load"]
 
 _FORMS = "a folder, a hub id 'owner/name', 'package.module:factory' or 'zoo:name'"
 _MEND = "the factory must initialise or load every weight"
@@ -102,21 +102,6 @@ def load(
 
     hint = f"did you mean 'zoo:{text}'?" if text in AUTOENCODERS else "check the path"
     raise InputError(f"no model {text!r}: no such folder; {_FORMS} expected; {hint}")
-
-
-def load_autoencoder(spec: str | os.PathLike[str], **options: Any) -> Autoencoder:
-    """`load`, where only an autoencoder will do.
-
-    Raises:
-        InputError: another model; as for `load`.
-    """
-    loaded = load(spec, **options)
-    if not isinstance(loaded, Autoencoder):
-        raise InputError(
-            f"an autoencoder expected, {os.fspath(spec)} is a {type(loaded).__name__}; measure it in Python "
-            "(`theodolite.local_scaling`, ...)"
-        )
-    return loaded
 
 
 def check_spec(spec: Any) -> str:

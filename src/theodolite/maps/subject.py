@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,17 +12,13 @@ from torch import Tensor
 from theodolite.errors import InputError
 from theodolite.maps.autoencoders import Autoencoder
 from theodolite.maps.denoiser import Denoiser
-from theodolite.maps.denoisers import denoiser_map
+from theodolite.maps.denoisers import Output, denoiser_map
 from theodolite.maps.latent_map import LatentMap
-from theodolite.maps.samplers import sampler_map
 
-__all__ = ["KINDS", "STEPS", "Subject", "maps_of", "subject_of"]
+__all__ = ["KINDS", "Subject"]
 
 KINDS = ("decoder", "encoder", "generator", "denoiser", "sampler")
 """The maps that a model may have, by the name that users give them."""
-
-STEPS = 10
-"""Steps of a sampler by default: the fewest at which deterministic samplers of images are in common use."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class Subject:
     | decoder | latents of images, or standard normal draws | images |
     | encoder | images | latents |
     | generator | standard normal draws | images, or vectors |
-    | denoiser | `x_0 + sigma eps` of images (of their latents, where there is an autoencoder) | `E[x_0 | x]` |
+    | denoiser | `x_0 + sigma eps` of images (of their latents, where there is an autoencoder) | as `output` says |
     | sampler | standard normal draws | samples, decoded |
 
     Attributes:
@@ -47,6 +43,9 @@ class Subject:
         autoencoder: which takes images; None of a model of pixels, or of one that only makes images.
         denoiser: of a denoiser or sampler.
         sigma: noise level of a denoiser.
+        output: what the map of a denoiser returns, of `theodolite.denoiser_map`.
+        guidance: of a denoiser.
+        condition: of a denoiser, as it was given.
     """
 
     kind: str
@@ -55,6 +54,9 @@ class Subject:
     autoencoder: Autoencoder | None = None
     denoiser: Denoiser | None = None
     sigma: float = 0.0
+    output: Output = "x0"
+    guidance: float = 1.0
+    condition: Any = None
 
     @property
     def device(self) -> torch.device:
@@ -76,7 +78,7 @@ class Subject:
             InputError: the map is not measured at images.
         """
         if self.kind == "denoiser":
-            return self.autoencoder or self._pixels
+            return self._denoised_reader
         if self.autoencoder is None or self.kind == "sampler":
             raise InputError(
                 f"{self.name} makes images and takes none: a {self.kind} is measured at latents; give seeds "
@@ -85,35 +87,89 @@ class Subject:
         return self.autoencoder
 
     @cached_property
-    def _pixels(self) -> Autoencoder:
-        """What reads images of a denoiser of pixels: they are its points, as they are.
+    def _denoised_reader(self) -> Autoencoder:
+        """What reads images for a denoiser: its autoencoder, at the one size that it takes, or pixels as they are.
 
         Raises:
-            InputError: its points are no images.
+            InputError: its points are neither images nor latents of its autoencoder.
         """
-        shape, name = self.map.latent_shape, self.name
-        if len(shape) != 3 or shape[0] not in (1, 3):
-            raise InputError(f"a denoiser of images (1 or 3 channels, height, width) expected, {name} denoises {shape}")
+        shape, model = self.map.latent_shape, self.autoencoder
+        if len(shape) != 3:
+            raise InputError(
+                f"a denoiser of images (channels, height, width) expected, {self.name} denoises {shape}; give noisy "
+                "points of that shape as --latents FILE.safetensors, or measure its sampler with --latents seed:0..15"
+            )
+        if model is None and shape[0] not in (1, 3):
+            raise InputError(
+                f"images of 1 or 3 channels expected, {self.name} denoises {shape} and has no autoencoder; load it "
+                "with its autoencoder beside it"
+            )
+        if model is not None and model.latent_shape[0] != shape[0]:
+            raise InputError(
+                f"latents of {shape[0]} channels expected by the denoiser of {self.name}, its autoencoder has "
+                f"{model.latent_shape[0]}"
+            )
         height, width = shape[1:]
-        size = None if height is None or width is None else (height, width)
+        down = 1 if model is None else model.downsampling
+        size = None if height is None or width is None else (down * height, down * width)
+        if model is not None and size is None:
+            return model
         same = torch.nn.Identity().eval()
-        return Autoencoder(same, same, name=name, latent_shape=shape, image_channels=int(shape[0]), image_size=size)
+        return Autoencoder(
+            same if model is None else model.encoder.function,
+            same if model is None else model.decoder.function,
+            name=self.name,
+            latent_shape=shape,
+            image_channels=int(shape[0] or 0) if model is None else model.image_channels,
+            downsampling=down,
+            image_size=size,
+            output_range=self.output_range,
+        )
+
+    def encoded(self, images: Tensor) -> Tensor:
+        """What images `(n, channels, height, width)` in [-1, 1] are to the map, without noise."""
+        reader = self.reader()
+        if self.kind == "encoder":
+            reader.check_images(images)
+            return self.placed(images)
+        return reader.encode(images)
 
     def points(self, images: Tensor, seed: int = 0) -> Tensor:
         """Where the map is measured for images `(n, channels, height, width)`.
 
         Args:
             images: in [-1, 1].
-            seed: of the noise of a denoiser's points, the same for all images.
+            seed: of the noise of a denoiser's points, the same for all images and at every level.
         """
-        reader = self.reader()
-        if self.kind == "encoder":
-            reader.check_images(images)
-            return self.placed(images)
-        points = reader.encode(images)
+        points = self.encoded(images)
         if self.kind != "denoiser":
             return points
         return points + self.sigma * self._normal(seed, tuple(points.shape[1:])).to(points)
+
+    def at(self, sigma: float) -> Subject:
+        """The same denoiser at another noise level.
+
+        Raises:
+            InputError: a level that the model does not know.
+        """
+        map = denoiser_map(self.denoiser, sigma, self.output, self.condition, self.guidance)
+        return replace(self, map=map, sigma=float(sigma))
+
+    def denoised(self, points: Tensor, outputs: Tensor) -> Tensor:
+        """The denoised points `E[x_0 | x]` that the outputs of a denoiser stand for."""
+        if self.output == "x0":
+            return outputs
+        return points - self.sigma * outputs  # of eps, the other output that subjects have
+
+    def confirmed(self, images: Tensor) -> Subject:
+        """The same denoiser with a note that its convention holds on images of the data; eight are enough.
+
+        Raises:
+            InputError: the network denoises them under another convention, which the message names.
+        """
+        assert self.denoiser is not None
+        notes = self.denoiser.confirmed(self.encoded(images)).notes
+        return replace(self, denoiser=self.denoiser.named(notes=notes))
 
     def outputs(self, points: Tensor) -> Tensor:
         """What the map gives at points, without a gradient; one pass."""
@@ -122,7 +178,7 @@ class Subject:
             return self.map(self.placed(points))
 
     def images(self, outputs: Tensor) -> Tensor | None:
-        """Outputs as images `(n, channels, height, width)`; None where they are none."""
+        """Outputs (of a denoiser: denoised points) as images `(n, channels, height, width)`; None of vectors."""
         if self.kind in ("encoder", "denoiser") and self.autoencoder is not None:
             outputs = self.autoencoder.decode(outputs)
         return outputs if outputs.ndim == 4 and outputs.shape[1] in (1, 3) else None
@@ -151,7 +207,10 @@ class Subject:
             InputError: of an encoder or a denoiser, whose points come from images.
         """
         if self.kind in ("encoder", "denoiser"):
-            raise InputError(f"the {self.kind} of {self.name} is measured at images: give --data FOLDER, not seeds")
+            points = " or a file of noisy points" if self.kind == "denoiser" else ""
+            raise InputError(
+                f"the {self.kind} of {self.name} is measured at images: give --data FOLDER{points}, not seeds"
+            )
         return self._normal(seed, shape)
 
     def _normal(self, seed: int, shape: tuple[int, ...]) -> Tensor:
@@ -186,86 +245,3 @@ class Subject:
         if self.autoencoder is None or self.denoiser is not None:
             return self.map.fingerprint()
         return self.autoencoder.fingerprint()
-
-
-def subject_of(
-    model: Any,
-    kind: str | None = None,
-    *,
-    sigma: float | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
-    condition: Any = None,
-) -> Subject:
-    """The map of a model that is asked for; its first where none is.
-
-    Args:
-        model: an `Autoencoder` (``decoder``, ``encoder``), a `LatentMap` (``generator``) or a `Denoiser` (``sampler``;
-            ``denoiser``, first where `sigma` is given).
-        kind: of `KINDS`.
-        sigma: noise level of a denoiser.
-        steps: of a sampler.
-        guidance: of a denoiser or sampler, as for `theodolite.denoiser_map`.
-        condition: of a denoiser or sampler; that of nothing in particular when None.
-
-    Raises:
-        InputError: another model, a map that it has not, or settings of another map.
-    """
-    given = {"sigma": sigma, "steps": steps, "guidance": guidance, "condition": condition}
-    if isinstance(model, Denoiser):
-        return _of_denoiser(model, kind or ("sampler" if sigma is None else "denoiser"), given)
-    for name in (name for name, value in given.items() if value is not None):
-        raise InputError(f"--{name} belongs to a diffusion model, got it with {model!r}; leave it out")
-    known, name = maps_of(model), str(model.name)
-    chosen = kind or known[0]
-    if chosen not in known:
-        raise _has_no(name, chosen, known)
-    if isinstance(model, LatentMap):
-        return Subject(chosen, model, name)
-    return Subject(chosen, model.encoder if chosen == "encoder" else model.decoder, name, model)
-
-
-def maps_of(model: Any) -> list[str]:
-    """The maps of a model, of `KINDS`; the first is measured where none is asked for.
-
-    Raises:
-        InputError: it is no model that verbs can measure.
-    """
-    for known, maps in (
-        (Autoencoder, ["decoder", "encoder"]),
-        (LatentMap, ["generator"]),
-        (Denoiser, ["sampler", "denoiser"]),
-    ):
-        if isinstance(model, known):
-            return maps
-    raise InputError(
-        f"an autoencoder, a generator or a denoiser expected, got {type(model).__name__}; see "
-        "theodolite.Autoencoder, theodolite.LatentMap and theodolite.Denoiser"
-    )
-
-
-def _of_denoiser(model: Denoiser, kind: str, given: dict[str, Any]) -> Subject:
-    if kind not in maps_of(model):
-        raise _has_no(model.name, kind, maps_of(model))
-    other = "steps" if kind == "denoiser" else "sigma"
-    if given[other] is not None:
-        raise InputError(f"--{other} does not belong to a {kind}; leave it out, or give another --map")
-    bound = model.with_condition(given["condition"], null=given["condition"] is None and not _is_conditioned(model))
-    guided = {} if given["guidance"] is None else {"guidance": given["guidance"]}
-    if kind == "sampler":
-        map = sampler_map(bound, given["steps"] or STEPS, decode=model.autoencoder, noise=None, **guided)
-        return Subject(kind, map, model.name, model.autoencoder, model)
-    if given["sigma"] is None:
-        raise InputError(f"the denoiser of {model.name} is measured at a noise level: give --sigma, e.g. 0.4")
-    map = denoiser_map(bound, given["sigma"], "x0", **guided)
-    return Subject(kind, map, model.name, model.autoencoder, model, float(given["sigma"]))
-
-
-def _is_conditioned(model: Denoiser) -> bool:
-    """Whether the model holds a condition of its own, which stays where no other is given."""
-    values = model.given.values() if isinstance(model.given, dict) else model.given
-    return any(value is not None for value in values)
-
-
-def _has_no(name: str, kind: str, known: list[str]) -> InputError:
-    return InputError(f"{name} has no {kind}: it has {' and '.join(known)}; give --map {known[0]}")

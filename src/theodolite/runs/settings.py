@@ -26,6 +26,7 @@ __all__ = [
     "LOADING",
     "MAP",
     "MODEL",
+    "OF_MAPS",
     "REVISION",
     "SEED",
     "SIGMA",
@@ -302,6 +303,8 @@ CONDITION = Setting(
     "by default.",
     metavar="CLASS|FILE",
 )
+OF_MAPS = (MAP, SIGMA, STEPS, GUIDANCE, CONDITION)
+"""Which map of a model is measured, and what it is told."""
 LIMIT = Setting(
     name="limit",
     help="Images of each folder, drawn at random by the seed, from its sources and sub-folders in turn; 0 for all.",

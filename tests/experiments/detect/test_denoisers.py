@@ -12,8 +12,9 @@ from torch import nn
 from theodolite import Denoiser, LatentMap, detect, read_run
 from theodolite.detection import of_level
 from theodolite.errors import InputError
-from theodolite.estimates import Seeds
 from theodolite.estimates.streams import seed_of
+from theodolite.experiments.detect.experiment import SIGMAS as DEFAULT
+from theodolite.experiments.detect.experiment import checked_levels
 from theodolite.experiments.detect.judgement import judgement_of
 from theodolite.zoo import ConditionalDiffusion
 
@@ -33,12 +34,18 @@ class Standard(nn.Module):
         return x / (1 + sigma**2) + (condition or 0)
 
 
+def test_levels_rise_and_are_those_by_default():
+    assert checked_levels(None) == DEFAULT
+    assert checked_levels([2, 0.5]) == (0.5, 2.0)
+
+
 def model(shape=(3, 4, 4), autoencoder=None):
     return ConditionalDiffusion("standard", Standard(shape).eval(), autoencoder)
 
 
 def draw_of(sample, shape):
-    return Seeds(seed_of(0, sample), 1).normal("detection", *shape)[0].double()
+    draws = torch.Generator().manual_seed(seed_of(0, sample))
+    return torch.randn(shape, generator=draws, dtype=torch.float64).float().double()
 
 
 @pytest.mark.parametrize(
@@ -100,7 +107,7 @@ def test_images_of_a_latent_model_are_encoded_first(tiny, pair, tmp_path):
 @pytest.mark.parametrize(
     ("made", "option", "message"),
     [
-        ("autoencoder", {"sigma": SIGMAS}, "belongs to a denoiser, and tiny is an autoencoder"),
+        ("autoencoder", {"sigma": SIGMAS}, "belongs to a denoiser, and tiny is measured as a decoder"),
         ("autoencoder", {"output": "eps"}, "--output belongs to a denoiser"),
         ("autoencoder", {"scores": "local_rank,denoising_error"}, "scores of a decoder"),
         (model, {"sigma": [0.4]}, "two or more different noise levels"),
@@ -118,8 +125,8 @@ def test_images_of_a_latent_model_are_encoded_first(tiny, pair, tmp_path):
         (lambda: model((8,)), {}, "images .channels, height, width. expected"),
         (
             lambda: LatentMap(lambda z: z, (3, 4, 4)),
-            {},
-            "an autoencoder or a diffusion model expected|a model expected",
+            {"sigma": None},
+            "makes images and takes none",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from theodolite.errors import InputError
 from theodolite.experiments.phases.level import Level
 from theodolite.families import ParameterGrid, PhaseMap, map_family, spread_parameters
 from theodolite.maps import Autoencoder
-from theodolite.maps.subject import subject_of
+from theodolite.maps.adapters import subject_of
 from theodolite.runs import read_run
 from theodolite.runs.functions import function_of
 from theodolite.zoo.phase_families import IsingFamily, MixtureFamily

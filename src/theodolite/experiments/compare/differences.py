@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from theodolite.data.sources import sources_of
 from theodolite.diffusability.affine import unexplained
+from theodolite.experiments.images import sources_in
 from theodolite.runs.experiment import Row, number
 from theodolite.runs.pairs import differences, paired_numbers
 
@@ -24,10 +24,11 @@ _NUMBER = ("value", "stderr", "low", "high", "n", "passes", "status")
 def derived_rows(run: Run) -> list[Row]:
     """Every difference of a comparison, and of models what a map between the latents leaves."""
     files = {file["sample"]: file["file"] for file in run.info["data"]["files"]}
-    sources = dict(zip(files, sources_of([*files.values()], run.settings["group"]))) if files else {}
+    sources = dict(zip(files, sources_in(run, [*files.values()]))) if files else {}
     rows = differences([row for row in run.rows() if row["unit"] is not None and row["side"]], sources, _PLACE)
     samples = [unit for unit in run.units if unit in files]
-    return rows if run.info["of_runs"] or not samples else [*rows, *_latents(run, samples, sources)]
+    alone = run.info["of_runs"] or run.info.get("map") or not samples  # maps at the same points share their latents
+    return rows if alone else [*rows, *_latents(run, samples, sources)]
 
 
 def _latents(run: Run, samples: Sequence[str], sources: Mapping[str, str]) -> list[Row]:

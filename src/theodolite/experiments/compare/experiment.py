@@ -1,4 +1,4 @@
-"""`compare`: every image through both models, and paired differences over sources; or two runs, number by number."""
+"""`compare`: every image or latent through both models, and paired differences; or two runs, number by number."""
 
 from __future__ import annotations
 
@@ -9,24 +9,37 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from theodolite.data.models import check_model
 from theodolite.errors import InputError, path_of
 from theodolite.experiments import SUMMARIES
-from theodolite.experiments.images import ImageExperiment, usual_size
-from theodolite.experiments.survey.experiment import DESCRIPTORS, known_descriptors, spectrum_of
+from theodolite.experiments.compare.maps import SIDES, Design, PairOfMaps, geometry, pair_of
+from theodolite.experiments.images import usual_size
+from theodolite.experiments.subjects import SubjectExperiment, drawn_in_roles
+from theodolite.experiments.survey.experiment import DESCRIPTORS, known_descriptors
 from theodolite.runs.experiment import Derived, Piece, Row, Sitting, number, numbers
 from theodolite.runs.record import is_run
-from theodolite.runs.settings import BUDGET, DATA, DEVICE, DTYPE, GROUP, LIMIT, SEED, SIZE, Argument, Setting
+from theodolite.runs.settings import (
+    BUDGET,
+    DATA,
+    DEVICE,
+    DTYPE,
+    GROUP,
+    LATENTS,
+    LIMIT,
+    OF_MAPS,
+    SEED,
+    SIZE,
+    Argument,
+    Setting,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from theodolite.data.images import ImageSet
-    from theodolite.descriptors.together import Measurements
+    from theodolite.data.latents import LatentSet
     from theodolite.estimates.quantity import Quantity
     from theodolite.maps import Autoencoder, LatentMap
     from theodolite.runs.run import Run
 
 __all__ = ["EXPERIMENT", "SIDES", "SPACES", "Compare"]
-
-SIDES = ("first", "second")
 
 SPACES = "+diffusability"
 """The unit of both latent spaces as a whole; no image has such a name, in which only letters, digits, - and _ stand."""
@@ -43,14 +56,17 @@ _DEFAULT = ("local_scaling", "local_rank", "leading_singular_value", "curvature"
 _KIND = "A model as `theodolite survey` takes it, or a run folder."
 
 
-class Compare(ImageExperiment):
-    """What differs between two autoencoders of one kind on the same images, and how surely?
+class Compare(SubjectExperiment):
+    """What differs between two models of one kind at the same images or latents, and how surely?
 
     FIRST and SECOND are two checkpoints, decoders or normalisations. Every image goes through both: latents (what the
     best map between them leaves, in all and by channel), reconstructions (also each decoder on the other's latents, so
     that a moved latent space is told from a changed decoder), the geometry of both decoders, and how both spaces give
     way to noise (gap, shift, and the curve of resolved variance, as `theodolite rank --budget quick`). Differences are
     second less first, paired by image, with 95 % intervals over source photographs. Cost: two surveys of the images.
+
+    Two generators, samplers or decoders are compared at the same --latents, two denoisers at the same noised images
+    (--sigma), two encoders at the same images (--map encoder): their outputs and the geometry of both maps.
 
     "Same or better reconstruction, worse generation: what differs?" "I fine-tuned the decoder: did the latent space
     move?" Finished images are kept: after Ctrl-C the same command goes on.
@@ -62,6 +78,7 @@ class Compare(ImageExperiment):
       theodolite compare ./vae-epoch-10 ./vae-epoch-20 --data photos --out runs/epochs
       theodolite compare ./vae ./vae-finetuned --data photos --size 128 --budget standard --out runs/finetuned
       theodolite compare zoo:patches-plain zoo:patches-kl --data photos --size 32 --out runs/kl
+      theodolite compare my_package.models:gan my_package.models:gan_of_epoch_9 --latents seed:0..31 --out runs/gans
       theodolite compare runs/survey-a runs/survey-b --out runs/difference
     """
 
@@ -70,10 +87,12 @@ class Compare(ImageExperiment):
     arguments = (Argument("first", _KIND), Argument("second", _KIND))
     settings: ClassVar[Sequence[Setting]] = (
         replace(DATA, required=False, help="Folder of images; not with two runs."),
+        LATENTS,
+        *OF_MAPS,
         LIMIT,
         SIZE,
         replace(BUDGET, default="quick"),
-        replace(DESCRIPTORS, help=f"Of both decoders; by default {', '.join(_DEFAULT)}."),
+        replace(DESCRIPTORS, help=f"Of both maps; by default {', '.join(_DEFAULT)}."),
         GROUP,
         SEED,
         DEVICE,
@@ -100,6 +119,7 @@ class Compare(ImageExperiment):
         if any(is_run(given[side]) for side in SIDES) and not self.is_of_runs:
             raise InputError("two models or two run folders expected, got one of each; compare like with like")
         self.effort = EFFORTS[given["budget"]]
+        self.maps: PairOfMaps | None = None
         if self.is_of_runs:
             self._of_runs(given)
         else:
@@ -111,8 +131,8 @@ class Compare(ImageExperiment):
         from theodolite.runs.registry import read_run
 
         self.given = dict(given)
-        if given["data"] is not None:
-            raise InputError("--data belongs to two models, got it with two runs, which hold their numbers already")
+        if taken := next((name for name in ("data", "latents") if given[name] is not None), None):
+            raise InputError(f"--{taken} belongs to two models, got it with two runs, which hold their numbers already")
         self.runs = [read_run(given[side]) for side in SIDES]
         first, second = self.runs
         if first.kind != second.kind:
@@ -125,12 +145,15 @@ class Compare(ImageExperiment):
         ]
 
     def _of_models(self, given: Mapping[str, Any]) -> None:
-        if given["data"] is None:
-            raise InputError("--data FOLDER expected with two models, got none: the images that go through both")
+        if (given["data"] is None) == (given["latents"] is None):
+            number = "neither" if given["data"] is None else "both"
+            raise InputError(
+                f"--data FOLDER or --latents SEEDS expected with two models, got {number}: what goes through both"
+            )
         check_model(given["second"], device=given["device"], dtype=given["dtype"])
         super().__init__({**given, "model": given["first"]})
 
-    def find(self) -> ImageSet:
+    def find_images(self) -> ImageSet:
         """The images, from their sources in turn."""
         from theodolite.data.images import sourced_images
 
@@ -141,31 +164,73 @@ class Compare(ImageExperiment):
         """Pixels that images are resized to: what both models take."""
         return max(usual_size(model, self.given["size"]) for model in self.models)
 
+    def find_drawn(self) -> Mapping[str, tuple[LatentSet, str]]:
+        """The latents."""
+        return drawn_in_roles({"latent": self.given["latents"]}, "")[0]
+
     def open(self) -> None:
-        """Both models, on images that both take; or nothing for two runs."""
-        from theodolite.data.models import opened_autoencoder
-        from theodolite.descriptors.together import applicable
+        """Both models, at points that both take; or nothing for two runs."""
+        from theodolite.data.models import opened_model
 
         if self.is_of_runs:
             return
-        options = {name: self.given[name] for name in ("device", "dtype", "size")}
-        self.models: list[Autoencoder] = [opened_autoencoder(self.given[side], **options) for side in SIDES]
-        first, second = self.models
-        self.device = first.device
+        size = self.given["size"] or (None if self.drawn else self.images.common_size)
+        options = {"device": self.given["device"], "dtype": self.given["dtype"], "size": size}
+        models = [opened_model(self.given[side], **options) for side in SIDES]
+        self.maps = pair_of(models, not self.drawn, self.given)
+        self.models = models if self.maps is None else []
+        if not self.drawn:
+            self._read_by([*models] if self.maps is None else [subject.reader() for subject in self.maps.subjects])
+        if self.maps is None:
+            self._open_autoencoders()
+        else:
+            self._open_maps(self.maps)
+
+    def _read_by(self, models: list[Autoencoder]) -> None:
+        """Keep the images that both models take."""
+        self.models = models
+        first, second = models
         if first.image_channels != second.image_channels:
             raise InputError(
                 f"two models of one kind of image expected, {first.name} has {first.image_channels} channels and "
                 f"{second.name} {second.image_channels}"
             )
-        for model in self.models:
+        for model in models:
             self.accept(model)
-        self.shapes = [self._latent_shape(model) for model in (second, first)][::-1]
-        names = [name for name in known_descriptors() if name in (self.given["descriptors"] or _DEFAULT)]
-        self.descriptors, self.left_out = applicable(names, tuple(self.picture_of(self.units[0]).shape[1:]))
+        self.model = first
+
+    def _open_autoencoders(self) -> None:
+        from theodolite.descriptors.together import applicable
+
+        self.device = self.models[0].device
+        self.shapes = [self._latent_shape(model) for model in (self.models[1], self.models[0])][::-1]
+        self.descriptors, self.left_out = applicable(self._chosen, tuple(self.picture_of(self.units[0]).shape[1:]))
         if not self.are_alike:
             reason = f"latents have shapes {self.shapes[0]} and {self.shapes[1]}"
             self.left_out = [*self.left_out, {"what": "decoders on the other's latents", "reason": reason}]
         self._add_spaces()
+
+    def _open_maps(self, maps: PairOfMaps) -> None:
+        from theodolite.descriptors.together import applicable
+
+        if not self.drawn and maps.word == "denoiser":
+            first, second = (self.confirmed(subject) for subject in maps.subjects)
+            self.maps = maps = maps._replace(subjects=(first, second))
+        self.device = maps.subjects[0].device
+        points = self._points(self.units[0])
+        self.shapes = [tuple(point.shape[1:]) for point in points]
+        self.descriptors, self.left_out = applicable(self._chosen, maps.check(points))
+        reason = f"they belong to two autoencoders on images, and here two {maps.word}s are compared"
+        self.left_out = [*self.left_out, {"what": "reconstructions, latents and diffusability", "reason": reason}]
+
+    @property
+    def _chosen(self) -> list[str]:
+        return [name for name in known_descriptors() if name in (self.given["descriptors"] or _DEFAULT)]
+
+    def _points(self, unit: str) -> list[Tensor]:
+        """Where both maps are measured."""
+        assert self.maps is not None
+        return [self.point_of(unit, subject)[0] for subject in self.maps.subjects]
 
     def _add_spaces(self) -> None:
         """Both latent spaces are a unit too, where there are sources enough."""
@@ -203,11 +268,13 @@ class Compare(ImageExperiment):
             models = [{"name": str(run.path), "kind": run.kind} for run in self.runs]
             paired = {row["sample"] for row in self.numbers}
             data = {"files": [file for file in images_of(self.runs[0]) if file["sample"] in paired]}
+            data |= {"latents": drawn} if (drawn := (self.runs[0].info.get("data") or {}).get("latents")) else {}
             return {"models": models, "data": data, "of_runs": True, "left_out": self.left_out}
-        data = super().record()["data"]
         shapes = [[*shape] for shape in self.shapes]
-        models = [model.describe() for model in self.models]
-        return {"models": models, "data": data, "of_runs": False, "latent_shapes": shapes, "left_out": self.left_out}
+        models = [model.describe() for model in (self.models if self.maps is None else self.maps.subjects)]
+        about: dict[str, Any] = {} if self.maps is None else {"map": self.maps.word}
+        about |= {"of_runs": False, "latent_shapes": shapes, "left_out": self.left_out}
+        return {"models": models, "data": self.data(), **about}
 
     def identity(self, unit: str) -> Any:
         """Of the spaces, which photograph each image is from: denoisers never saw a sample's source."""
@@ -217,20 +284,24 @@ class Compare(ImageExperiment):
         """Fingerprints of models and hashes of images; of runs, their configurations and tables."""
         if self.is_of_runs:
             return {"runs": [[run.info["configuration"], run.units] for run in self.runs]}
-        hashes = {image.sample: image.sha256 for image in self.images.files}
-        return {"models": [m.fingerprint() for m in self.models], "images": hashes, "descriptors": self.descriptors}
+        models = self.models if self.maps is None else self.maps.subjects
+        prints = [model.fingerprint() for model in models]
+        return {"models": prints, "images": self.identities(), "descriptors": self.descriptors}
 
     def checked_map(self) -> tuple[LatentMap, Tensor, str] | None:
-        """The decoder whose derivatives are found wrong at the first latent, or else the first one."""
+        """The map whose derivatives are found wrong at the first point, or else the first one."""
         if self.is_of_runs:
             return None
         import torch
 
         from theodolite.runs.conduct import self_checked
 
-        image = self.picture_of(self.units[0])
-        with torch.no_grad():
-            subjects = [(m.decoder, m.encode(image), m.name) for m in self.models]
+        if self.maps is not None:
+            subjects = [(s.map, z, s.name) for s, z in zip(self.maps.subjects, self._points(self.units[0]))]
+        else:
+            image = self.picture_of(self.units[0])
+            with torch.no_grad():
+                subjects = [(m.decoder, m.encode(image), m.name) for m in self.models]
         check = self_checked(*subjects[1])
         return subjects[0] if check.first_order_holds and check.second_order_holds else subjects[1]
 
@@ -238,6 +309,9 @@ class Compare(ImageExperiment):
         """One image through both models, or both latent spaces; or all numbers of both runs."""
         if self.is_of_runs:
             return Piece(self.numbers)
+        if self.maps is not None:
+            image = None if self.drawn else self.picture_of(unit)
+            return self.maps.measure(unit, self._points(unit), image, self._design(unit, sitting))
         return self._spaces(sitting) if unit == SPACES else self._image(unit, sitting)
 
     def _spaces(self, sitting: Sitting) -> Piece:
@@ -285,7 +359,7 @@ class Compare(ImageExperiment):
                 backs += [back[0]] if of == side else []
             pictures[side] = picture(backs[-1], model.output_range)
             sitting.tell(f"{side} decoder")
-            measured = self._geometry(side, model, latents[side], unit, sitting, arrays)
+            measured = geometry(model.decoder, latents[side], side, self._design(unit, sitting), arrays)
             rows += numbers(measured.estimates, side=side, sample=unit, map="decoder")
             failed += [{**entry, "what": f"{side} decoder, {entry['what']}"} for entry in measured.failed]
             messages |= measured.messages
@@ -295,17 +369,8 @@ class Compare(ImageExperiment):
         rows.append(number("moved", moved, sample=unit, map="autoencoder"))
         return Piece(rows, arrays, pictures, {}, failed, messages)
 
-    def _geometry(
-        self, side: str, model: Autoencoder, z: Tensor, unit: str, sitting: Sitting, arrays: dict[str, Tensor]
-    ) -> Measurements:
-        from theodolite.descriptors.chart import Chart
-        from theodolite.descriptors.together import measured_at
-
-        seed = self.probe_seed(unit)
-        chart = Chart(model.decoder, z, effort=self.effort, generator=seed, exact_second=sitting.second_order_holds)
-        measured = measured_at(chart, self.descriptors, seed)
-        arrays |= spectrum_of(chart, f"spectrum/{side}")
-        return measured
+    def _design(self, unit: str, sitting: Sitting) -> Design:
+        return Design(self.descriptors, self.effort, self.probe_seed(unit), sitting)
 
     @classmethod
     def derive(cls, run: Run) -> Derived:

@@ -47,12 +47,17 @@ def page(run: Run) -> kit.Page:
         facts |= {"Runs of": run.info["models"][0]["kind"]}
     else:
         samples = [file["sample"] for file in run.info["data"]["files"] if file["sample"] in run.units]
-        facts |= {"Images": len(samples)}
+        facts |= {"Map": run.info.get("map", ""), _noun(run).capitalize(): len(samples)}
         sections += [_latents(run), _noise(run), _spectra(run, samples), _images(run, samples)]
     described = [kit.Facts(f"The {side} one", model) for side, model in zip(_COLOURS, run.info["models"])]
     terms = kit.terms_of(words.values())
     shown = [section for section in sections if section.blocks]
     return kit.Page("What differs?", facts, _readings(run, rows, words), shown, described, terms)
+
+
+def _noun(run: Run) -> str:
+    """What samples are."""
+    return "latents" if run.info["data"].get("latents") else "images"
 
 
 def _words(run: Run) -> Words:
@@ -113,7 +118,7 @@ def _table(rows: Sequence[Mapping[str, Row]], names: Sequence[str], words: Words
     if any(row["difference"]["latents"] == "other" for row in rows):
         text += ["A decoder on the other's latents tells a moved latent space from a changed decoder."]
     caption = (
-        "Means over images with intervals over their sources (n), differences paired by image; numbers of no image "
+        "Means over samples with intervals over their sources (n), differences paired by sample; numbers of no sample "
         "with their own errors."
     )
     named = [(words[parts["difference"]["quantity"]], _place(parts["difference"]), parts) for parts in rows]
@@ -177,13 +182,15 @@ def _noise(run: Run) -> kit.Section:
 
 
 def _spectra(run: Run, samples: Sequence[str]) -> kit.Section:
+    word = run.info.get("map", "decoder")
+    where = "the same points" if "map" in run.info else "their own latents"
     text = (
-        "Density of singular values of both decoders at their own latents, averaged over images with its 95 % band. "
-        "To the right a decoder stretches more; a wide curve stretches directions unequally.",
+        f"Density of singular values of both {word}s at {where}, averaged over samples with its 95 % band. "
+        "To the right a map stretches more; a wide curve stretches directions unequally.",
     )
     has = any("spectrum/first/nodes" in run.arrays(sample) for sample in samples[:1])
     draw = partial(_densities, run, samples)
-    figure = kit.Figure("spectra", "Density of singular values of both decoders", draw, size="tall")
+    figure = kit.Figure("spectra", f"Density of singular values of both {word}s", draw, size="tall")
     marks = [(colour, "solid", side) for side, colour in _COLOURS.items()]
     return kit.Section("spectra", "Spectra", text, [kit.Legend(marks), figure] if has else [])
 
@@ -205,24 +212,28 @@ def _images(run: Run, samples: Sequence[str]) -> kit.Section:
     order = sorted(moved, key=lambda sample: -float(moved[sample]["value"]))
     rows = run.rows("rmse") if samples else []
     errors = {(row["sample"], row["side"]): row for row in rows if row["latents"] == "own" and row["sample"]}
+    errors_of = [name for name in _COLOURS if any(own == name for _, own in errors)]
     side = largest_side(_CARDS)
     cards = []
     for sample in order[:_CARDS]:
         texts = {"": "as both saw it", **{s: f"from the {s}" for s in _COLOURS}, "difference": "second less first"}
         pictures = stored_pictures(run, [(sample, name, f"{files[sample]} {t}") for name, t in texts.items()], side)
         facts = [("Moved (RMS)", kit.number_cell(moved[sample]))]
-        facts += [(f"Error of the {name}", kit.number_cell(errors.get((sample, name)))) for name in _COLOURS]
+        facts += [(f"Error of the {name}", kit.number_cell(errors.get((sample, name)))) for name in errors_of]
         cards.append(kit.Card(files[sample], pictures, facts))
     body = [
         [
             kit.Cell(files[s], s),
             kit.number_cell(moved[s]),
-            *(kit.number_cell(errors.get((s, name))) for name in _COLOURS),
+            *(kit.number_cell(errors.get((s, name))) for name in errors_of),
         ]
         for s in order
     ]
     columns: list[str | kit.Column] = ["sample", kit.Column("moved", "moved (RMS)")]
-    columns += [kit.Column(name, f"error of the {name}") for name in _COLOURS]
-    table = kit.Table("images", "images that moved most", columns, body, top=8, folded=True, sortable=True)
+    columns += [kit.Column(name, f"error of the {name}") for name in errors_of]
+    title = f"{_noun(run)} that moved most"
+    table = kit.Table("images", title, columns, body, top=8, folded=True, sortable=True)
     text = "How far the reconstruction moves: the image, both reconstructions, and their difference (grey: none)."
-    return kit.Section("images", "Images that moved most", [text], [kit.Cards(cards), table] if cards else [])
+    if not errors_of:
+        text = f"How far the output moves: both {run.info['map']}s' outputs, and their difference (grey: none)."
+    return kit.Section("images", title.capitalize(), [text], [kit.Cards(cards), table] if cards else [])

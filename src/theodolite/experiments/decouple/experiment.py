@@ -92,11 +92,12 @@ class Decouple(Experiment):
         """Load the model, and sample it once under every condition."""
         import torch
 
-        from theodolite.data.conditions import loaded_diffusion, prompts_of, text_of
+        from theodolite.data.conditions import prompts_of, text_of
+        from theodolite.data.models import opened_denoiser
         from theodolite.descriptors.subspaces import subspace_dimension
         from theodolite.estimates import Seeds
 
-        self.model = loaded_diffusion(self.given["model"], **self.loading())
+        self.model = opened_denoiser(self.given["model"], self.kind, **self.loading())
         self.name = str(getattr(self.model, "name", type(self.model).__name__))
         self.prompts = prompts_of(self.model, self.given["conditions"])
         self.given["conditions"] = text_of(self.prompts)

@@ -1,4 +1,4 @@
-"""`detect`: images of two folders, measured as a survey measures them, and judged by those of the first."""
+"""`detect`: images of two folders, or two sets of latents, measured as in a survey and judged by the first."""
 
 from __future__ import annotations
 
@@ -6,31 +6,47 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from theodolite.data.denoisers import checked_levels
 from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.images import different_folders, in_one, usual_size
+from theodolite.experiments.subjects import drawn_in_roles
 from theodolite.experiments.survey.experiment import Survey
 from theodolite.runs.experiment import Derived, Piece, Sitting, number, numbers
-from theodolite.runs.settings import BUDGET, GROUP, LIMIT, LOADING, MODEL, SEED, SIZE, Setting
+from theodolite.runs.settings import (
+    BUDGET,
+    CONDITION,
+    GROUP,
+    GUIDANCE,
+    LATENTS,
+    LIMIT,
+    LOADING,
+    MAP,
+    MODEL,
+    SEED,
+    SIZE,
+    STEPS,
+    Setting,
+)
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from theodolite.data.denoisers import NoisedDenoiser
     from theodolite.data.images import ImageSet
+    from theodolite.data.latents import LatentSet
     from theodolite.estimates.quantity import Quantity
-    from theodolite.maps import LatentMap
     from theodolite.runs.run import Run
 
-__all__ = ["EXPERIMENT", "HEADLINE", "Detect"]
+__all__ = ["EXPERIMENT", "HEADLINE", "SIGMAS", "Detect", "checked_levels"]
 
 HEADLINE = "departure"
 """The score that orders the images when none is chosen."""
 
-_LABELS = "CSV file with columns file,label of test images: 0 or normal, 1 or unusual."
+SIGMAS = (0.1, 0.4, 1.6)
+"""Noise levels by default, in the units of the points: images in [-1, 1], or latents of a deviation near one."""
+
+_REFERENCE = "Folder of normal images; with --latents normal latents: seed:0..63, or a .safetensors file."
+_TEST = "Folder of images to judge."
+_LABELS = "CSV file with columns file,label of test images (of latents seed-3): 0 or normal, 1 or unusual."
 _SIGMA = "Noise levels of a denoiser, two or more, in units of its points; by default 0.1,0.4,1.6."
-_SCORES = "By default all of a decoder but curvature, and of a denoiser those that one spectrum gives."
+_SCORES = "By default all but curvature, and of a denoiser those that one spectrum gives."
 _SCORE = "The one that orders the images; of a denoiser with its level."
 _LEVEL = "Share of the reference below a threshold."
 
@@ -47,19 +63,36 @@ def _below_one(level: float) -> float:
     return level
 
 
+def checked_levels(sigmas: Sequence[float] | None) -> tuple[float, ...]:
+    """Noise levels, rising; those by default when None.
+
+    Raises:
+        InputError: fewer than two different ones, or one that is no positive number.
+    """
+    levels = SIGMAS if sigmas is None else tuple(sigmas)
+    if len({f"{sigma:g}" for sigma in levels}) < max(2, len(levels)):
+        raise InputError(
+            f"two or more different noise levels expected, since one level can show anything, got "
+            f"{', '.join(f'{sigma:g}' for sigma in levels)}; e.g. --sigma 0.1,0.4"
+        )
+    return tuple(sorted(float(sigma) for sigma in levels))
+
+
 class Detect(Survey):
-    """Which images of the test folder are unlike the reference, by the local geometry of MODEL?
+    """Which test samples are unlike the reference, by the local geometry of MODEL?
 
-    Of an autoencoder that is the geometry of its decoder at every image's latent; of a diffusion model that of its
-    denoiser at every image (of a latent one: its latent) with noise of several levels, one draw an image, and scores
-    carry their level: local_scaling@0.4. Cost: a survey of both folders, about 170 decoder passes an image (quick, 32
-    pixels); of a denoiser some 140 passes an image and level.
+    Samples are images of two folders, or latents (--latents, with --reference seeds or a file). Of an autoencoder the
+    decoder is measured at every image's latent, or the encoder at the image; of a diffusion model the denoiser at
+    every image (of a latent one: its latent) with noise of several levels, one draw an image, and scores carry their
+    level: local_scaling@0.4. At latents it is the decoder, a generator, or a sampler. Cost: a survey of both sets,
+    about 170 passes a sample (quick, 32 pixels); of a denoiser some 140 passes an image and level.
 
-    Every score comes with the baselines it has to beat, a threshold set on the reference images alone, a conformal
-    p-value for each image, and its AUROC with an interval over source photographs: of test against reference, or of
-    --labels. The headline is departure: how far out an image lies in all descriptors, on either side.
+    Every score comes with the baselines it has to beat, a threshold set on the reference alone, a conformal p-value for
+    each sample, and its AUROC with an interval over source photographs: of test against reference, or of --labels. The
+    headline is departure: how far out a sample lies in all descriptors, on either side. A latent that is drawn has no
+    label: what is flagged is unusual among the reference's latents, not wrong.
 
-    Finished images are kept: after Ctrl-C the same command goes on. On a complete run --labels, --group, --level and
+    Finished samples are kept: after Ctrl-C the same command goes on. On a complete run --labels, --group, --level and
     --score may be changed without measuring again. MODEL is what `theodolite survey` takes, or zoo:coloured-pixels,
     zoo:coloured-latent, the folder of a diffusers pixel pipeline, or of a latent one with --subfolder unet.
 
@@ -68,6 +101,7 @@ class Detect(Survey):
       theodolite detect ./my-vae --reference photos --test mixed --labels labels.csv --out runs/labelled --limit 0
       theodolite detect ./my-vae --reference photos --test others --out runs/odd --score lc_over_phfe --level 0.9
       theodolite detect zoo:coloured-pixels --reference digits --test odd --out runs/noise --sigma 0.1,0.4
+      theodolite detect my_package.models:gan --reference seed:0..63 --latents mine.safetensors --out runs/gan
       theodolite detect ./my-vae --reference photos --test others --out runs/large --size 128 --budget standard --json
     """
 
@@ -75,13 +109,14 @@ class Detect(Survey):
     summary = SUMMARIES["detect"]
     arguments = (MODEL,)
     settings: ClassVar[Sequence[Setting]] = (
-        Setting(name="reference", help="Folder of normal images.", required=True, metavar="FOLDER", role="places"),
-        Setting(name="test", help="Folder of images to judge.", required=True, metavar="FOLDER", role="places"),
+        Setting(name="reference", help=_REFERENCE, required=True, metavar="FOLDER|SEEDS|FILE", role="places"),
+        Setting(name="test", help=_TEST, required=True, instead="latents", metavar="FOLDER", role="places"),
+        replace(LATENTS, help=LATENTS.help.replace("--data", "--test")),
         Setting(name="labels", help=_LABELS, metavar="FILE.csv", role="judges"),
+        MAP,
         Setting(name="sigma", help=_SIGMA, kind=float, above=0.0, many=True, check=lambda s: [*checked_levels(s)]),
         Setting(name="output", help="Which map of a denoiser; eps by default.", choices=("eps", "x0")),
-        Setting(name="condition", help="Of a denoiser: 3-red, or a class; by default nothing in particular."),
-        LIMIT,
+        *(STEPS, GUIDANCE, CONDITION, LIMIT),
         replace(SIZE, help="Centre square, resized to so many pixels; by default four latents a side, at least 32."),
         replace(BUDGET, default="quick"),
         Setting(name="scores", help=_SCORES, many=True, choices=_scores),
@@ -97,7 +132,7 @@ class Detect(Survey):
         self.sigmas = checked_levels(given["sigma"])
         super().__init__({**given, "descriptors": None, "rtol": None})
 
-    def find(self) -> ImageSet:
+    def find_images(self) -> ImageSet:
         """The images of both folders as one set, from their sources in turn; labels are read on the way."""
         from theodolite.data import sourced_images, sources_of
         from theodolite.data.images import readable_images
@@ -119,51 +154,53 @@ class Detect(Survey):
         images, self.roles = in_one([reference, test], {"reference": reference.files, "test": test.files})
         return images
 
-    def side(self) -> int:
+    def find_drawn(self) -> Mapping[str, tuple[LatentSet, str]]:
+        """The latents of both roles; labels name them as the table of images does, ``seed-3``."""
+        from theodolite.data.labels import labels_among, read_labels
+
+        specs = {"reference": str(self.given["reference"]), "test": self.given["latents"]}
+        drawn, self.roles = drawn_in_roles(specs, "give other latents to judge")
+        names = [sample for unit, (_, sample) in drawn.items() if self.roles[unit] == "test"]
+        self.labelled = labels_among(read_labels(self.given["labels"], names), names, self.given["labels"])
+        if len(drawn) - len(names) < 2:
+            raise InputError(f"two reference latents or more expected, got {specs['reference']}; e.g. seed:0..63")
+        return drawn
+
+    def side(self) -> int | None:
         """Pixels that images are resized to."""
-        return usual_size(self.model, self.given["size"])
+        return self.given["size"] if self.drawn else usual_size(self.model, self.given["size"])
 
     def open(self) -> None:
-        """The decoder or the denoiser, its scores, and the descriptors that these need."""
-        import torch
-
-        from theodolite.data.denoisers import denoiser_at, opened_subject, refuse_levels
-        from theodolite.descriptors.together import applicable
+        """The map, at every noise level of a denoiser, its scores, and the descriptors that these need."""
+        from theodolite.data.models import opened_model
         from theodolite.detection.scores import at_levels, descriptors_for, scores_of
-        from theodolite.maps import Autoencoder
-        from theodolite.maps.subject import subject_of
+        from theodolite.maps.adapters import map_at
 
-        subject = opened_subject(self.given["model"], **self.loading(), size=self.given["size"])
-        self.noised: NoisedDenoiser | None = None
-        if isinstance(subject, Autoencoder):
-            refuse_levels(subject, {name: self.given[name] for name in ("sigma", "output", "condition")})
-            self.model = subject
-        else:
-            output = self.given["output"] or "eps"
-            self.noised = denoiser_at(subject, self.sigmas, output, self.given["condition"])
-            self.model = self.noised.view
-        self.subject = subject_of(self.model)
-        self.device = self.model.device
-        self.scores = scores_of("denoiser" if self.noised else "decoder", self.given["scores"])
-        known = at_levels(self.scores, self.sigmas if self.noised else ())
+        size = self.given["size"] if self.drawn else self.wanted_size()
+        model = opened_model(self.given["model"], size=size, **self.loading())
+        told = {"model": model, **dict.fromkeys(self.loading())}
+        if map_at(model, self.given["map"], not self.drawn) == "denoiser":
+            told |= {"sigma": self.sigmas[0], "output": self.given["output"] or "eps"}
+        self.open_subject(**told)
+        self.levels = [self.subject.at(sigma) for sigma in self.sigmas] if self.is_denoiser else []
+        self.scores = scores_of(self.subject.kind, self.given["scores"])
+        known = at_levels(self.scores, self.sigmas if self.levels else ())
         if self.given["score"] not in (HEADLINE, *known):
             expected = f"{HEADLINE} or one of {', '.join(known)}"
             raise InputError(f"`score` expected to be {expected}, got {self.given['score']!r}")
-        self.accept(self.model)
-        if self.noised is not None:
-            images = torch.cat([self.picture_of(unit) for unit in self.units[:8]])
-            self.noised = self.noised.confirmed(images)
-            self.model = self.noised.view
-        self.latents, output_image = self.first_pass()
-        self.output_shape = tuple(output_image.shape[1:])
-        self.descriptors, self.left_out = applicable(descriptors_for(self.scores), self.output_shape)
-        if not self.descriptors:
+        if not (descriptors := descriptors_for(self.scores)):
             names = ", ".join(self.scores)
             raise InputError(f"a score of the model's geometry expected among scores, got only {names}")
+        self.choose(descriptors)
+
+    @property
+    def is_denoiser(self) -> bool:
+        """Whether the map is measured at noise levels."""
+        return self.subject.kind == "denoiser"
 
     def record(self) -> dict[str, Any]:
         """That of a survey, the scores, the size, and of a denoiser its levels."""
-        levels = {"sigmas": [*self.sigmas], "output": self.noised.output} if self.noised else {}
+        levels = {"sigmas": [*self.sigmas], "output": self.subject.output} if self.levels else {}
         judged = {"scores": self.scores, "labelled": self.labelled, "size": self.side()}
         return {**super().record(), **judged, "denoiser": levels or None}
 
@@ -171,15 +208,9 @@ class Detect(Survey):
         """That of a survey, and what is measured."""
         return {**super().content(), "scores": self.scores, "side": self.side()}
 
-    def checked_map(self) -> tuple[LatentMap, Tensor, str]:
-        """The decoder, or the denoiser at its lowest level, at the first image."""
-        if self.noised is None:
-            return super().checked_map()
-        return self.noised.map(self.noised.sigmas[0]), self.latents, self.model.name
-
     def forecast(self) -> Mapping[str, Any]:
         """That of a survey; of a denoiser at all its levels."""
-        told, levels = super().forecast(), len(self.sigmas) if self.noised else 1
+        told, levels = super().forecast(), len(self.levels) or 1
         passes = {name: levels * count for name, count in told["passes"].items()}
         scaled = {name: levels * told[name] for name in ("passes_a_sample", "seconds")}
         return {**told, "passes": passes, **scaled}
@@ -188,17 +219,17 @@ class Detect(Survey):
         """The descriptors' numbers, and those of the baselines that need the image."""
         from theodolite.detection import pixel_energy, reconstruction_error
 
-        if self.noised is not None:
-            return self._noised(self.noised, unit, sitting)
+        if self.levels:
+            return self._noised(unit, sitting)
         piece = super().measure(unit, sitting)
-        image = self.picture_of(unit)
-        where: dict[str, Any] = {"model": self.model.name, "sample": unit, "map": "decoder", "sigma": None}
-        rows = [*piece.rows, number("pixel_energy", pixel_energy(image), **where)]
-        if "reconstruction" in piece.pictures:
-            rows.append(number("reconstruction_error", reconstruction_error(self.model, image), **where))
-        return replace(piece, rows=rows)
+        points, image = self.point_of(unit, self.subject)
+        shown = self.subject.images(self.subject.outputs(points)) if image is None else image
+        beside = {} if shown is None else {"pixel_energy": pixel_energy(shown)}
+        if image is not None and "reconstruction" in piece.pictures:
+            beside["reconstruction_error"] = reconstruction_error(self.model, image)
+        return replace(piece, rows=[*piece.rows, *numbers(beside, **self.where(unit))])
 
-    def _noised(self, subject: NoisedDenoiser, unit: str, sitting: Sitting) -> Piece:
+    def _noised(self, unit: str, sitting: Sitting) -> Piece:
         """Every descriptor at one image, noised at every level by the same draw."""
         import torch
 
@@ -206,35 +237,35 @@ class Detect(Survey):
         from theodolite.descriptors.chart import Chart
         from theodolite.detection import pixel_energy
         from theodolite.detection.measuring import denoiser_quantities
-        from theodolite.estimates import Seeds
-        from theodolite.estimates.streams import seed_of
 
-        image = self.picture_of(unit)
+        image, seed = self.picture_of(unit), self.probe_seed(unit)
         with torch.no_grad():
-            points = self.model.encode(image)
-        seed = self.probe_seed(unit)
-        e = Seeds(seed_of(self.given["seed"], unit), 1).normal("detection", *points.shape[1:]).to(points)
-        where: dict[str, Any] = {"model": self.model.name, "sample": unit, "map": subject.output}
-        rows = [number("pixel_energy", pixel_energy(image), sigma=None, **where)]
+            clean = self.subject.encoded(image)
+        where: dict[str, Any] = {**self.where(unit), "map": self.subject.output}
+        rows = [number("pixel_energy", pixel_energy(image), **{**where, "sigma": None})]
         exact = {"exact_second": sitting.second_order_holds}
         failed: list[Mapping[str, str]] = []
         messages: dict[str, str] = {}
-        operators, denoised = [], {}
-        for sigma in subject.sigmas:
-            chart = Chart(subject.map(sigma), points + sigma * e, effort=self.effort, generator=seed, **exact)
+        operators, shown = [], []
+        for level in self.levels:
             with torch.no_grad():
-                denoised[sigma] = subject.map(sigma, "x0")(chart.latents)
-            measured = denoiser_quantities(chart, self.descriptors, denoised[sigma], points, sigma, seed)
-            rows += numbers(measured.estimates, sigma=sigma, **where)
-            failed += [{**entry, "reason": f"at sigma {sigma:g}: {entry['reason']}"} for entry in measured.failed]
+                points = level.points(image, self.noise_seed(unit))
+            chart = Chart(level.map, points, effort=self.effort, generator=seed, **exact)
+            denoised = level.denoised(points, level.outputs(points))
+            measured = denoiser_quantities(chart, self.descriptors, denoised, clean, level.sigma, seed)
+            rows += numbers(measured.estimates, **{**where, "sigma": level.sigma})
+            failed += [{**entry, "reason": f"at sigma {level.sigma:g}: {entry['reason']}"} for entry in measured.failed]
             messages |= measured.messages
             operators.append(chart.operator)
+            shown.append(denoised)
         with torch.no_grad():
-            back = subject.decode(denoised[subject.sigmas[len(subject.sigmas) // 2]])
-        pictures = {"": picture(image[0]), "reconstruction": picture(back[0])}
+            back = self.subject.images(shown[len(shown) // 2])
+        pictures = {"": picture(image[0])}
+        if back is not None:
+            pictures["reconstruction"] = picture(back[0], self.subject.output_range)
         passes = sum(operator.passes for operator in operators)
         about = {"way": operators[0].way, "status": operators[0].status, "passes": passes}
-        return Piece(rows, {"latent": points[0]}, pictures, about, failed, messages)
+        return Piece(rows, {"latent": clean[0]}, pictures, about, failed, messages)
 
     @classmethod
     def derive(cls, run: Run) -> Derived:

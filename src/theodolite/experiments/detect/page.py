@@ -47,6 +47,16 @@ class _View:
         self.labels = {image.sample: known[image.file] for image in self.of_role("test") if image.file in known}
 
     @property
+    def is_drawn(self) -> bool:
+        """Whether samples are latents."""
+        return bool(self.run.info["data"].get("latents"))
+
+    @property
+    def noun(self) -> str:
+        """What samples are."""
+        return "latents" if self.is_drawn else "images"
+
+    @property
     def has_rates(self) -> bool:
         """Whether there is an AUROC of every score."""
         return self.row("auroc", self.headline) is not None
@@ -91,16 +101,22 @@ def page(run: Run) -> kit.Page:
     levels = ", ".join(f"{sigma:g}" for sigma in denoiser["sigmas"]) if denoiser else ""
     facts = {
         "Model": run.info["model"]["name"],
-        **{role.capitalize(): f"{len(it.of_role(role))} images of {_sources(it, role)} sources" for role in _ROLES},
+        "Map": "" if denoiser else run.info["map"],
+        **{role.capitalize(): _counted(it, role) for role in _ROLES},
         "Denoiser": f"{denoiser['output']}-map at σ = {levels}" if denoiser else "",
-        "Size": f"{run.info['size']} pixels",
+        "Size": f"{run.info['size']} pixels" if run.info["size"] else "",
         "Budget": run.settings["budget"],
     }
     sections = [_suspicious(it), *_levels(it), _scores(it), _distributions(it), _images(it)]
     terms = kit.terms_of(QUANTITIES.values())
     terms += [kit.Term(s.label, f"A score ({s.kind}).", "", s.formula, s.source, s.name) for s in it.scores]
-    title, lead = "Which images are unlike the reference?", [_strip(it, it.headline, 190)]
+    title, lead = f"Which {it.noun} are unlike the reference?", [_strip(it, it.headline, 190)]
     return kit.Page(title, facts, [*_readings(it)], sections, [], terms, lead, [*_warnings(it)])
+
+
+def _counted(it: _View, role: str) -> str:
+    of_sources = "" if it.is_drawn else f" of {_sources(it, role)} sources"
+    return f"{len(it.of_role(role))} {it.noun}{of_sources}"
 
 
 def _sources(it: _View, role: str) -> int:
@@ -111,17 +127,34 @@ def _warnings(it: _View) -> Iterator[str]:
     if it.repeated:
         what = ("image is", "a reference image") if len(it.repeated) == 1 else ("images are", "reference images")
         yield f"{len(it.repeated)} test {what[0]} byte for byte {what[1]}, e.g. {it.repeated[0]}."
+    if it.is_drawn:
+        yield _of_drawn(it)
     if why := it.run.info["messages"].get("auroc"):
         yield f"No AUROC: {why}."
+
+
+def _of_drawn(it: _View) -> str:
+    """What it means that a latent is flagged."""
+    specs = [str(it.run.settings[name]) for name in ("reference", "latents")]
+    if all(spec.startswith("seed:") for spec in specs) and not it.labels:
+        return (
+            "Reference and test are draws of one law: a share of 1 − level is above a threshold by construction, and "
+            "an AUROC away from 0.5 is chance. Only the order of samples says something; to test a score, give labels "
+            "of what is wrong with them."
+        )
+    return (
+        "A flagged latent is one where the map is unlike it is at the reference's latents: it says nothing of whether "
+        "the output is wrong. Labels of what is wrong would test that."
+    )
 
 
 def _readings(it: _View) -> Iterator[str]:
     """The result in sentences, and no more than it says."""
     above, level = len(it.above(it.headline)), f"{100 * it.level:g} %"
-    first = f"By {it.headline.label}, {above} of {len(it.suspects)} test images lie above what {level} of the"
-    yield f"{first} reference images stay below."
+    first = f"By {it.headline.label}, {above} of {len(it.suspects)} test {it.noun} lie above what {level} of the"
+    yield f"{first} reference {it.noun} stay below."
     if rate := it.row("auroc", it.headline):
-        what = "unusual against normal labels" if it.labels else "test against reference images"
+        what = "unusual against normal labels" if it.labels else f"test against reference {it.noun}"
         value, low, high = (rate[name] for name in ("value", "low", "high"))
         side = "chance, 0.5, is inside" if low <= 0.5 <= high else f"{'higher' if low > 0.5 else 'lower'} than chance"
         yield f"AUROC of {what}: {value:.2f} (95 % interval {low:.2f} to {high:.2f}); {side}."
@@ -138,7 +171,7 @@ def _strip(it: _View, score: Score, height: int | str = "small") -> kit.Figure:
         return strips(groups, it.limit(score), large=is_headline)
 
     is_headline = score == it.headline
-    text = f"{score.label} of every reference and test image, with the threshold"
+    text = f"{score.label} of every reference and test sample, with the threshold"
     caption = f"{score.formula}. Line: the threshold." if is_headline else ""
     return kit.Figure(f"strip-{score.name}", text, draw, score.label, caption=caption, size=height)
 
@@ -146,9 +179,11 @@ def _strip(it: _View, score: Score, height: int | str = "small") -> kit.Figure:
 def _suspicious(it: _View) -> kit.Section:
     middle = "as the denoiser gave them back from noise of the middle level"
     back, label = middle if it.run.info["denoiser"] else "as they came back", it.headline.label
+    shown = f"what the {it.run.info['map']} makes of them" if it.is_drawn else f"as the model saw them, and {back}"
+    by_source = "" if it.is_drawn else "; by source, with each photograph counted once"
     text = (
-        f"The test images that score highest in {label}: as the model saw them, and {back}.",
-        "p is the share of reference images that score as high; by source, with each photograph counted once.",
+        f"The test {it.noun} that score highest in {label}: {shown}.",
+        f"p is the share of reference {it.noun} that score as high{by_source}.",
     )
     flagged = {score.label: it.above(score) for score in it.scores}
     names = {image: [name for name in flagged if image in flagged[name]] for image in it.suspects[:_CARDS]}
@@ -164,7 +199,8 @@ def _card(it: _View, image: RunImage, above: list[str]) -> kit.Card:
         ("p by source", _p(it, "p_value_by_source", image)),
         *([("Label", _LABELS[it.labels[image.sample]])] if image.sample in it.labels else []),
     ]
-    texts = {"": f"{image.file} as the model saw it", "reconstruction": f"{image.file}, reconstructed"}
+    first = "output" if it.is_drawn else "as the model saw it"
+    texts = {"": f"{image.file}, {first}", "reconstruction": f"{image.file}, reconstructed"}
     pair = stored_pictures(it.run, [(image.sample, name, text) for name, text in texts.items()], side)
     note = f"Above {len(above)} of {len(it.scores)} thresholds{': ' + '; '.join(above) if above else ''}."
     return kit.Card(image.file, pair, facts, palette.MODELS[1] if label in above else _PLAIN, note)
@@ -228,7 +264,7 @@ def _scores(it: _View) -> kit.Section:
         blocks += [kit.Legend([(colour, "square", kind) for kind, colour in palette.KINDS.items() if kind in kinds])]
         about = "AUROC of every score with its 95 % interval"
         blocks += [points_of("aurocs", about, "AUROC", series, lambda s: it.row("auroc", score_of(s.key)), **options)]
-    labelled, roles = ("an image labelled unusual", "one labelled normal"), ("a test image", "a reference image")
+    labelled, roles = ("a sample labelled unusual", "one labelled normal"), ("a test sample", "a reference sample")
     positive, normal = labelled if it.labels else roles
     text = (
         f"AUROC: the probability that {positive} scores higher than {normal}. 0.5 is chance; below, the score is lower "
@@ -247,10 +283,10 @@ def _score_table(it: _View) -> kit.Table:
         limits = [kit.number_cell(it.row(limit, score)) for limit in ("threshold", "quantile")]
         above = len(it.above(score))
         rows.append([first, *rates, *limits, kit.Cell(f"{above} of {tests}", above)])
-    title = f"{it.run.info['model']['name']}, {known} reference and {tests} test images"
+    title = f"{it.run.info['model']['name']}, {known} reference and {tests} test {it.noun}"
     caption = (
-        f"With 95 % intervals over sources. Threshold: what {100 * it.level:g} % of the reference images stay "
-        "below, and as a quantile of all such images; above: test images that do not."
+        f"With 95 % intervals over sources. Threshold: what {100 * it.level:g} % of the reference {it.noun} stay "
+        f"below, and as a quantile of all such {it.noun}; above: test {it.noun} that do not."
     )
     columns = [kit.Column("score"), kit.Column("auroc", "AUROC"), kit.Column("average_precision", spare=True)]
     columns += [kit.Column("tpr", "found at 5 % false alarms", spare=True)]
@@ -259,7 +295,7 @@ def _score_table(it: _View) -> kit.Table:
 
 
 def _distributions(it: _View) -> kit.Section:
-    text = "Every image a point, the reference below, the test images above; orange above the threshold, the line."
+    text = f"Every sample a point, reference below, test {it.noun} above; orange above the threshold, the line."
     figures = [_strip(it, score) for score in it.scores if score != it.headline]
     return kit.Section("distributions", "Distributions", [text], [kit.Figures(figures, small=True)] if figures else [])
 
@@ -279,6 +315,7 @@ def _images(it: _View) -> kit.Section:
     columns += [*([kit.Column("label")] if it.labels else []), kit.Column("source", spare=True)]
     columns += [kit.Column(score.name, score.label, variant=True) for score in others]
     by_source = "by source: with every photograph counted once. Any score can be sorted by."
-    caption = f"p: conformal, by {first} among the reference images; {by_source}"
-    table = kit.Table("images", "test images", columns, rows, caption, top=10, sortable=True)
-    return kit.Section("images", "All images", ["Every test image, the most suspicious first."], [table])
+    caption = f"p: conformal, by {first} among the reference {it.noun}; {by_source}"
+    table = kit.Table("images", f"test {it.noun}", columns, rows, caption, top=10, sortable=True)
+    text = f"Every one of the test {it.noun}, the most suspicious first."
+    return kit.Section("images", f"All {it.noun}", [text], [table])

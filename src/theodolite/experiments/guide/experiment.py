@@ -113,14 +113,10 @@ class Guide(Experiment):
 
     def open(self) -> None:
         """Load the model, and see that a reward that was given fits it."""
-        import os
-
-        from theodolite.maps import load
+        from theodolite.data.models import opened_denoiser
         from theodolite.steering.subject import subject_of
 
-        model = self.given["model"]
-        if isinstance(model, str | os.PathLike):
-            model = load(model, **self.loading())
+        model = opened_denoiser(self.given["model"], self.kind, **self.loading())
         self.subject: Subject = subject_of(model, self.given["level"])
         self.device: torch.device = self.subject.device
         if self.given_reward is not None and self.given_reward.shape != self.subject.shape:

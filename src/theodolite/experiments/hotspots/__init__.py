@@ -1,1 +1,1 @@
-"""`hotspots`: where a decoder bends most, and how much of that lies off the detail."""
+"""`hotspots`: where a map bends most, and how much of that lies off the detail."""

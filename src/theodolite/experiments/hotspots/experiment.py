@@ -1,4 +1,4 @@
-"""`hotspots`: maps of gain, curvature and detail at every image, and the shares that follow from them."""
+"""`hotspots`: maps of gain, curvature and detail of every output, and the shares that follow from them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from theodolite.errors import InputError, path_of, refusing
 from theodolite.experiments import SUMMARIES
-from theodolite.experiments.images import ImageExperiment, different_folders, in_one
+from theodolite.experiments.images import different_folders, in_one
+from theodolite.experiments.subjects import SubjectExperiment, drawn_in_roles
 from theodolite.runs.experiment import Derived, Piece, Sitting, numbers
-from theodolite.runs.settings import DATA, GROUP, LIMIT, LOADING, MODEL, SEED, SIZE, Setting
+from theodolite.runs.settings import DATA, GROUP, LATENTS, LIMIT, LOADING, MODEL, OF_MAPS, SEED, SIZE, Setting
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from theodolite.data.images import ImageSet
+    from theodolite.data.latents import LatentSet
     from theodolite.estimates.quantity import Quantity
-    from theodolite.maps import LatentMap
     from theodolite.runs.run import Run
 
 __all__ = ["EXPERIMENT", "HotspotsExperiment"]
@@ -27,19 +26,22 @@ _LIANG = "Liang, Chen and Lai 2026"
 _OF_MAPS = ("grid", "dimension", "neighbours", "subspaces")
 
 
-class HotspotsExperiment(ImageExperiment):
-    """Where does the decoder of MODEL bend most, and does it bend there to make detail?
+class HotspotsExperiment(SubjectExperiment):
+    """Where does a map of MODEL bend most, and does it bend there to make detail?
 
-    A hotspot is a cell that bends more than 95 % of all cells of the reference; it is wasted where its detail is at or
-    below the reference's median. Shares come with 95 % intervals over source photographs, beside what chance would
-    give, and every image with its hotspots drawn over it. Maps are those of `theodolite.hotspot_maps`, in a random
-    subspace of latent directions. Cost: subspaces (k + 6 neighbours + 1) decoder passes an image, 89 by default.
+    The map is the decoder of an autoencoder (or its encoder), the denoiser of a diffusion model at --sigma, a sampler
+    or a generator at --latents. A hotspot is a cell of its output that bends more than 95 % of all cells of the
+    reference; it is wasted where its detail is at or below the reference's median. Shares come with 95 % intervals over
+    source photographs (over latents), beside what chance would give, and every output with its hotspots drawn over it.
+    Maps are those of `theodolite.hotspot_maps`, in a random subspace of latent directions. Cost: subspaces (k +
+    6 neighbours + 1) passes a sample, 89 by default.
 
-    Finished images are kept: after Ctrl-C the same command goes on. MODEL is what `theodolite survey` takes.
+    Finished samples are kept: after Ctrl-C the same command goes on. MODEL is what `theodolite survey` takes.
 
     Examples:
       theodolite hotspots ./my-vae --data photos --out runs/hotspots
       theodolite hotspots ./my-vae --data odd --reference photos --size 64 --out runs/odd
+      theodolite hotspots my_package.models:gan --latents seed:0..15 --out runs/gan
       theodolite hotspots zoo:patches-kl --data photos --size 32 --grid latent --subspaces 4 --out runs/kl
     """
 
@@ -47,13 +49,16 @@ class HotspotsExperiment(ImageExperiment):
     summary = SUMMARIES["hotspots"]
     arguments = (MODEL,)
     settings = (
-        DATA,
+        replace(DATA, instead="latents"),
+        LATENTS,
         Setting(
             name="reference",
-            help="Folder of images that thresholds come from; by default those of --data themselves.",
-            metavar="FOLDER",
+            help="Folder of images that thresholds come from, or latents with --latents; by default those that are "
+            "measured themselves.",
+            metavar="FOLDER|SEEDS|FILE",
             role="places",
         ),
+        *OF_MAPS,
         LIMIT,
         replace(SIZE, help="Centre square, resized to so many pixels; by default cut to what the model can take."),
         Setting(
@@ -73,7 +78,7 @@ class HotspotsExperiment(ImageExperiment):
     )
     coordinates: ClassVar = {"model": str, "sample": str, "map": str, "part": str}
 
-    def find(self) -> ImageSet:
+    def find_images(self) -> ImageSet:
         """The images of both folders as one set, from their sources in turn."""
         from theodolite.data.images import sourced_images
         from theodolite.data.sources import several_sources
@@ -89,6 +94,15 @@ class HotspotsExperiment(ImageExperiment):
         images, self.roles = in_one(sets, {"image": sets[0].files, "reference": sets[1].files})
         return images
 
+    def find_drawn(self) -> Mapping[str, tuple[LatentSet, str]]:
+        """The latents, and those of the reference."""
+        latents, reference = self.given["latents"], self.given["reference"]
+        specs = {"image": latents} if reference is None else {"image": latents, "reference": str(reference)}
+        drawn, self.roles = drawn_in_roles(specs, "leave out the reference")
+        if [*self.roles.values()].count([*specs][-1]) < 2:  # thresholds come from the last of them
+            raise InputError(f"thresholds of two latents or more expected, got {reference or latents}; e.g. seed:0..15")
+        return drawn
+
     def _folders(self) -> Sequence[Path]:
         data, reference = self.given["data"], self.given["reference"]
         if reference is None:
@@ -96,30 +110,25 @@ class HotspotsExperiment(ImageExperiment):
         return different_folders(data, reference, ("data", "reference"), "leave out the reference")
 
     def open(self) -> None:
-        """The model, its images, and whether there are locations and a subspace as they are wanted."""
+        """The map, its points, and whether there are locations and a subspace as they are wanted."""
         from theodolite.descriptors.subspaces import subspace_dimension
 
-        super().open()
-        if self.given["grid"] == "latent" and len(self.model.latent_shape) != 3:
+        self.open_subject()
+        if self.given["grid"] == "latent" and self.latents.ndim != 4:
             raise InputError(
-                f"latents (channels, height, width) expected for the grid of latents, {self.model.name} has "
-                f"{self.model.latent_shape}; give --grid output"
+                f"latents (channels, height, width) expected for the grid of latents, {self.subject.name} has "
+                f"{tuple(self.latents.shape[1:])}; give --grid output"
             )
-        self.latents, output = self.first_pass()
-        if output.ndim < 3:
+        if len(self.output_shape) < 2:
             raise InputError(
-                f"outputs with spatial axes, (channels, *space), expected of {self.model.name}, got vectors of shape "
-                f"{tuple(output.shape[1:])}; hotspots are places of an image"
+                f"outputs with spatial axes, (channels, *space), expected of {self.subject.name}, got vectors of shape "
+                f"{self.output_shape}; hotspots are places of an image"
             )
         self.dimension = subspace_dimension(self.given["dimension"], self.latents[0].numel())
 
     def record(self) -> dict[str, Any]:
-        """Model, images, and the shape of latents."""
+        """Model, samples, and the shape of latents."""
         return {**super().record(), "latent_shape": [*self.latents.shape[1:]]}
-
-    def checked_map(self) -> tuple[LatentMap, Tensor, str]:
-        """The decoder at the first latent."""
-        return self.model.decoder, self.latents, self.model.name
 
     def forecast(self) -> Mapping[str, Any]:
         """Passes of an image, and seconds, from a pass that is timed."""
@@ -127,34 +136,30 @@ class HotspotsExperiment(ImageExperiment):
         from theodolite.descriptors.forecast import forecast_of
 
         passes = self.given["subspaces"] * (self.dimension + 6 * self.given["neighbours"] + 1)
-        with refusing(self.model.name, "cannot be differentiated", "its decoder must run in torch operations only"):
-            pace = forecast_of((), EFFORTS["quick"], self.model.decoder, self.latents, len(self.units)).seconds_a_pass
+        with refusing(self.subject.name, "cannot be differentiated", "it must run in torch operations only"):
+            pace = forecast_of((), EFFORTS["quick"], self.subject.map, self.latents, len(self.units)).seconds_a_pass
         told = {"samples": len(self.units), "dimension": self.dimension, "passes_a_sample": passes}
         return {**told, "seconds_a_pass": pace, "seconds": round(len(self.units) * passes * pace, 3)}
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
-        """Maps of one image, and the scalars beside them."""
+        """Maps of one sample, and the scalars beside them."""
         import torch
 
-        from theodolite.data.pixels import picture
         from theodolite.descriptors.hotspots import hotspot_maps
 
-        image, model = self.picture_of(unit), self.model
         options = {name: self.given[name] for name in _OF_MAPS}
+        points, image = self.point_of(unit, self.subject)
         with torch.no_grad():
-            latents = model.encode(image)
-            maps = hotspot_maps(model.decoder, latents, generator=self.probe_seed(unit), **options)
-        rows = numbers(maps.quantities, model=model.name, sample=unit, map="decoder", part=None)
+            maps = hotspot_maps(self.subject.map, points, generator=self.probe_seed(unit), **options)
+            pictures = self.pictures(image, maps.outputs)
+        rows = numbers(maps.quantities, **self.where(unit), part=None)
         arrays = {name: getattr(maps, name)[0].float() for name in ("gain", "curvature", "detail")}
-        pictures = {"": picture(image[0])}
-        if maps.outputs.ndim == 4 and maps.outputs.shape[1] in (1, 3):
-            pictures["reconstruction"] = picture(maps.outputs[0], model.output_range)
         about = {
             "passes": maps.passes * options["subspaces"],
             "leading": maps.statuses[0],
             "holds": sitting.first_order_holds,
         }
-        return Piece(rows, {"latent": latents[0], **arrays}, pictures, about)
+        return Piece(rows, {"latent": points[0], **arrays}, pictures, about)
 
     @classmethod
     def derive(cls, run: Run) -> Derived:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from theodolite.data.overlays import HOT, WASTED
 from theodolite.estimates import NOT_NUMBERS
-from theodolite.experiments.hotspots.shares import QUANTITIES, SHARES, with_direction
+from theodolite.experiments.hotspots.shares import QUANTITIES, SHARES, output_of, with_direction
 from theodolite.report import page as kit
 from theodolite.report.pictures import heat_uri, largest_side, stored_pictures
 from theodolite.runs.experiment import Row
@@ -32,10 +32,13 @@ def page(run: Run) -> kit.Page:
     """The report of hotspots; its tables are the terminal's too."""
     usable, lost = with_direction(run)
     rows, images, is_own = run.derived_rows, usable["image"], run.settings["reference"] is None
-    reference = f"{len(usable['reference'])} reference images"
+    word = "latents" if run.info["data"].get("latents") else "images"
+    reference = f"{len(usable['reference'])} reference {word}"
+    sources = len({image.source for image in images})
     facts = {
-        "Images": f"{len(images)} from {len({image.source for image in images})} photographs",
-        "Thresholds from": "the same images" if is_own else reference,
+        "Map": run.info["map"],
+        word.capitalize(): len(images) if word == "latents" else f"{len(images)} from {sources} photographs",
+        "Thresholds from": f"the same {word}" if is_own else reference,
         "Grid": run.settings["grid"],
         "Subspaces": run.settings["subspaces"],
     }
@@ -53,7 +56,7 @@ def page(run: Run) -> kit.Page:
     of_images = crossed((row for row in rows if row["sample"]), "sample", "quantity")
     glossary = [kit.Term(q.label, q.formula, q.unit, "", q.source, q.name) for q in SHARES if q.name in shares]
     title = f"Where does {run.info['model']['name']} bend?"
-    counted = f"{len(images)} images, thresholds from {'them' if is_own else reference}"
+    counted = f"{len(images)} {word}, thresholds from {'them' if is_own else reference}"
     sections = [_shares(run, shares, counted, is_own), _images(run, images, of_images)]
     return kit.Page(title, facts, _readings(run, shares), sections, method, glossary, (), warnings)
 
@@ -120,10 +123,10 @@ def _shares(run: Run, shares: _Shares, counted: str, is_own: bool) -> kit.Sectio
         f"{run.info['model']['name']}, {counted}",
         "By chance: curvature and detail independent within each image.",
     )
-    text = "How much of the curvature, and of the hotspots, lies on cells of little detail, with 95 % intervals over "
-    return kit.Section(
-        "shares", "Shares", [f"{text}photographs."], [kit.Table("shares", title, columns, rows, caption)]
-    )
+    over = "latents" if run.info["data"].get("latents") else "photographs"
+    what = "How much of the curvature, and of the hotspots, lies on cells of little detail"
+    text = f"{what}, with 95 % intervals over {over}."
+    return kit.Section("shares", "Shares", [text], [kit.Table("shares", title, columns, rows, caption)])
 
 
 def shares_by_condition(rows: Sequence[Row]) -> kit.Table:
@@ -161,7 +164,8 @@ def _images(run: Run, images: Sequence[RunImage], shares: _Shares) -> kit.Sectio
     caption = "The largest share of wasted hotspots first."
     table = kit.Table("images", "Shares of every image", columns, rows, caption, top=8, folded=True)
     text = (
-        "The largest share of wasted hotspots first: the decoder's image, and the same with its hotspots.",
+        f"The largest share of wasted hotspots first: the output of the {run.info['map']}, and the same with its "
+        "hotspots.",
         "Below, the three maps, dark where they are large, each from its 1st to its 99th percentile.",
     )
     side = largest_side(len(images))
@@ -172,7 +176,7 @@ def _images(run: Run, images: Sequence[RunImage], shares: _Shares) -> kit.Sectio
 def _card(run: Run, image: RunImage, shares: Mapping[str, Row], side: int) -> kit.Card:
     sample, arrays = image.sample, run.arrays(image.sample)
     names = [
-        (sample, "reconstruction", f"{image.file}, decoded"),
+        (sample, output_of(run, sample), f"{image.file}, the output"),
         (sample, "overlay", f"{image.file} with its hotspots"),
     ]
     maps = [(heat_uri(arrays[name]), name) for name in _MAPS] if arrays["gain"].ndim == 2 else []

@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from theodolite.estimates import Estimate
     from theodolite.runs.run import Run
 
-__all__ = ["QUANTITIES", "SHARES", "HotspotRun", "hotspots_of", "overlaid", "share_rows", "with_direction"]
+__all__ = [
+    "QUANTITIES",
+    "SHARES",
+    "HotspotRun",
+    "hotspots_of",
+    "output_of",
+    "overlaid",
+    "share_rows",
+    "with_direction",
+]
 
 SHARES = (
     Quantity("area", "Hotspots", "% of cells", "curvature > 95 % quantile", "Liang, Chen and Lai 2026; derived here"),
@@ -82,10 +91,15 @@ class HotspotRun:
     def overlays(self) -> dict[str, Image]:
         """Every image with its hotspots drawn over it, where the grid is a plane."""
         drawn = (
-            (sample, overlaid(self.run, sample, "reconstruction", self.hotspots, n))
+            (sample, overlaid(self.run, sample, output_of(self.run, sample), self.hotspots, n))
             for n, sample in enumerate(self.samples)
         )
         return {f"{sample}.overlay": picture for sample, picture in drawn if picture is not None}
+
+
+def output_of(run: Run, sample: str) -> str:
+    """The name of the picture of an output: the only one of a sample that was drawn."""
+    return "" if run.picture(sample, "reconstruction") is None else "reconstruction"
 
 
 def share_rows(hot: Hotspots, **coordinates: Any) -> list[Row]:

@@ -115,7 +115,7 @@ class Rank(Experiment):
         from theodolite.diffusability.models import Comparison, check_alike, labels_of, latents_of
 
         options = {"device": self.given["device"], "size": self.given["size"] or self.images.common_size}
-        self.models: list[Autoencoder] = [opened_autoencoder(model, **options) for model in self.named]
+        self.models: list[Autoencoder] = [opened_autoencoder(model, self.kind, **options) for model in self.named]
         check_alike(self.models)
         self.device = self.models[0].device
         (first,) = self._read(1)

@@ -1,1 +1,1 @@
-"""`survey`: the local geometry of a decoder at the latent of every image of a folder."""
+"""`survey`: the local geometry of a map at the point of every image of a folder, or at drawn latents."""

@@ -104,7 +104,7 @@ def _plane(run: Run, rows: Sequence[Row]) -> _Parts:
     for key, line in reversed([*grouped(cells.get(DESCRIPTORS[0], ()), "unit")]):
         names = [(key["unit"], f"{n:03d}", f"a = {at['a']:.3g}, b = {at['b']:.3g}") for n, at in enumerate(line)]
         decoded.append((f"b = {line[0]['b']:.2g}".replace("-", "−"), names))
-    about = ["What the decoder makes of cells, b upwards and a to the right."]
+    about = ["What the map makes of cells, b upwards and a to the right."]
     maps = Section("maps", "Maps", text, [Figures([field_of(q, own, "a", "b", anchors) for q, own in of.items()])])
     sections = [maps, _pictured("pictures", "Decoded", about, run, decoded)]
     facts = {"Anchors": ", ".join(anchors), "Cells": f"{run.settings['grid']} × {run.settings['grid']}"}
