@@ -1,9 +1,7 @@
-"""What tests of maps share: `exact_networks`."""
+"""What tests of maps share: `exact_networks`, and `live_bytes` of the stand-ins."""
 
 import pathlib
 import sys
 
-sys.path[:0] = [
-    str(pathlib.Path(__file__).parent),
-    str(pathlib.Path(__file__).resolve().parents[2]),
-]  # helpers, studies
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "stand_ins"), str(HERE.parents[1])]  # helpers, stand-ins, studies

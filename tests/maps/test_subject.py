@@ -126,9 +126,7 @@ class TestDenoiser:
             subject.points(IMAGE)
 
     def test_settings_of_another_map_are_refused(self):
-        with pytest.raises(
-            InputError, match="--steps belongs to a sampler, and normal is measured as a denoiser"
-        ):
+        with pytest.raises(InputError, match="--steps belongs to a sampler, and normal is measured as a denoiser"):
             subject_of(self.MODEL, sigma=0.5, steps=3)
         with pytest.raises(InputError, match="give --sigma"):
             subject_of(self.MODEL, "denoiser")

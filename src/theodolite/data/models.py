@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["check_model", "opened_autoencoder", "opened_denoiser", "opened_map", "opened_model"]
 
 
+_OF_SAMPLERS = {"steps": "sampler-steps", "guidance": "scale"}
+"""Options of `theodolite.runs.settings.OF_SAMPLERS` by the names that maps have for them."""
+
+
 def check_model(model: Any, **options: Any) -> None:
     """Refuse what can be seen to be no model before anything is loaded.
 
@@ -116,6 +120,8 @@ def opened_map(
 
     names = {name for known in SETTINGS.values() for name in known}
     given = {name: value for name, value in settings.items() if name in names}
+    if "sampler_steps" in settings:  # of a verb with other steps, and with several scales in another design
+        given |= {"steps": settings["sampler_steps"], "guidance": settings["scale"], "named": _OF_SAMPLERS}
     if isinstance(given.get("condition"), str):
         given["condition"] = read_condition(given["condition"])
     if not images and isinstance(size, int):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +42,7 @@ from theodolite.estimates import Estimate, Seeding, Seeds, student_mean
 from theodolite.estimates.quantity import Quantity
 from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["MEANINGS", "OF_NEIGHBOURS", "Decoupling", "decoupling", "in_subspace"]
+__all__ = ["MEANINGS", "OF_NEIGHBOURS", "Decoupling", "Recipe", "decoupling", "in_subspace"]
 
 OF_NEIGHBOURS = ("lc", "axis_cosine")
 """Quantities that are means over neighbours."""
@@ -139,26 +140,25 @@ def decoupling(
 
     Source: Liang, Chen and Lai 2026 (arXiv 2604.18804); LS as a log volume after Humayun et al. 2025.
     """
-    there = in_subspace(
-        map, latents, dimension=dimension, neighbours=neighbours, mode=mode, step=step, generator=generator
-    )
+    there = in_subspace(map, latents, Recipe(dimension, neighbours, mode, step), generator)
     if neighbours > 1 or is_paper(mode):
         return there
     alone = {name: _undetermined(there.quantities[name], _ONE_NEIGHBOUR) for name in OF_NEIGHBOURS}
     return replace(there, quantities={**there.quantities, **alone})
 
 
-def in_subspace(
-    map: LatentMap,
-    latents: Tensor,
-    *,
-    dimension: int | None = None,
-    neighbours: int = 8,
-    mode: Mode = "exact",
-    step: float = SUBSPACE_STEP,
-    generator: Seeding = None,
-) -> Decoupling:
+class Recipe(NamedTuple):
+    """How `decoupling` measures: its arguments of the same names."""
+
+    dimension: int | None
+    neighbours: int
+    mode: Mode
+    step: float = SUBSPACE_STEP
+
+
+def in_subspace(map: LatentMap, latents: Tensor, recipe: Recipe, generator: Seeding) -> Decoupling:
     """`decoupling` for means over several subspaces, whose scatter holds that of neighbours: one of these is enough."""
+    dimension, neighbours, mode, step = recipe
     paper = is_paper(mode)
     operator = jacobian(map, latents)
     _check(operator, neighbours, step)

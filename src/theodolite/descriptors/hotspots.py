@@ -14,7 +14,7 @@ from theodolite.derivatives import jacobian
 from theodolite.derivatives.memory import available_bytes
 from theodolite.descriptors.chart import TIE
 from theodolite.descriptors.colouring import has_locations
-from theodolite.descriptors.decoupling import OF_NEIGHBOURS, Decoupling, in_subspace
+from theodolite.descriptors.decoupling import OF_NEIGHBOURS, Decoupling, Recipe, in_subspace
 from theodolite.descriptors.modes import SUBSPACE_STEP, Mode, flagged, is_paper
 from theodolite.descriptors.neighbours import STEP
 from theodolite.descriptors.subspaces import subspace_dimension
@@ -138,9 +138,9 @@ def hotspot_maps(
     _check(map, latents, grid)
     seeds = Seeds(generator, len(latents)).base
     size = _group_size(map, latents, dimension)
-    options = {"dimension": dimension, "neighbours": neighbours, "mode": mode}
+    recipe = Recipe(dimension, neighbours, mode)
     parts = [
-        _of_group(map, latents[start : start + size], seeds[start : start + size], grid, subspaces, **options)
+        _of_group(map, latents[start : start + size], seeds[start : start + size], grid, subspaces, recipe)
         for start in range(0, len(latents), size)
     ]
     return _joined(parts)
@@ -245,21 +245,21 @@ def _group_size(map: LatentMap, latents: Tensor, dimension: int | None) -> int:
 
 
 def _of_group(
-    map: LatentMap, latents: Tensor, seeds: Sequence[int], grid: Grid, subspaces: int, **options: object
+    map: LatentMap, latents: Tensor, seeds: Sequence[int], grid: Grid, subspaces: int, recipe: Recipe
 ) -> HotspotMaps:
     draws = []
     for index in range(subspaces):
         own = [seed + index * _NEXT for seed in seeds]
-        draws.append(in_subspace(map, latents, generator=own, **options))  # type: ignore[arg-type]
-    still = [_rounding(draw, latents, options["mode"]) for draw in draws]
+        draws.append(in_subspace(map, latents, recipe, own))
+    still = [_rounding(draw, latents, recipe.mode) for draw in draws]
     bends = [_cut(draw.maps["lc_map"], floor) for draw, floor in zip(draws, still)]
     maps = [torch.stack([draw.maps["ls_map"] for draw in draws]), torch.stack(bends)]
     maps.append(torch.stack([draw.maps["phfe_map"] for draw in draws]))
     gain, curvature, detail = (_on_grid(each.mean(0), grid, latents.shape[2:]) for each in maps)
     statuses = worst(*(draw.quantities["lc"].statuses for draw in draws))
     dim = latents[0].numel()
-    is_whole = subspace_dimension(options["dimension"], dim) == dim  # type: ignore[arg-type]
-    drawn = (*_OF_FRAMES, *(OF_NEIGHBOURS if options["neighbours"] == 1 else ()))
+    is_whole = subspace_dimension(recipe.dimension, dim) == dim
+    drawn = (*_OF_FRAMES, *(OF_NEIGHBOURS if recipe.neighbours == 1 else ()))
     quantities = {
         f"subspace_{name}": _over_subspaces([draw.quantities[name] for draw in draws], is_whole and name not in drawn)
         for name in draws[0].quantities

@@ -40,9 +40,11 @@ class ImageExperiment(Experiment):
         model: the autoencoder.
         images: those that are measured; their samples are the units.
         roles: of each sample, where folders have roles.
+        verb: what refusals of a model call the experiment, where that is not its kind.
     """
 
     requires: ClassVar[Mapping[str, type]] = {"model": dict, "data.files": list, "data.skipped": list}
+    verb: ClassVar[str] = ""
     model: Autoencoder
     images: ImageSet
 
@@ -70,7 +72,9 @@ class ImageExperiment(Experiment):
         """Load the model, and keep the images that it can take."""
         from theodolite.data.models import opened_autoencoder
 
-        self.model = opened_autoencoder(self.given["model"], self.kind, **self.loading(), size=self.wanted_size())
+        self.model = opened_autoencoder(
+            self.given["model"], self.verb or self.kind, **self.loading(), size=self.wanted_size()
+        )
         self.device = self.model.device
         self.accept(self.model)
 

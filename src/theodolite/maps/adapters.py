@@ -42,6 +42,7 @@ def subject_of(
     condition: Any = None,
     output: str | None = None,
     size: int | None = None,
+    named: Mapping[str, str] = {},
 ) -> Subject:
     """The map of a model that is asked for; its first where none is.
 
@@ -57,6 +58,7 @@ def subject_of(
         output: of a denoiser, ``x0`` (the default) or ``eps``.
         size: side in pixels of what a sampler of any size makes; of tokens, where there is no autoencoder, the side of
             their square.
+        named: what messages call a setting, where that is another name.
 
     Raises:
         InputError: another model, a map that it has not, or settings of another map.
@@ -64,17 +66,17 @@ def subject_of(
     given = {"sigma": sigma, "steps": steps, "guidance": guidance, "condition": condition, "output": output}
     chosen = map_at(model, kind, images or sigma is not None)
     for name in (name for name, value in given.items() if value is not None and name not in SETTINGS[chosen]):
-        raise _foreign(name, model, chosen)
+        raise _foreign(name, named.get(name, name), model, chosen)
     return _adapter(model).subject(model, chosen, {**given, "size": size})
 
 
-def _foreign(setting: str, model: Any, chosen: str) -> InputError:
+def _foreign(setting: str, called: str, model: Any, chosen: str) -> InputError:
     """A setting of another map than the one that is measured."""
     owners = [kind for kind, names in SETTINGS.items() if setting in names]
     other = next((kind for kind in owners if kind in maps_of(model)), None)
     fix = f"give --map {other}" if other else "give a diffusion model (of a pipeline's folder with --subfolder unet)"
     return InputError(
-        f"--{setting} belongs to a {' or a '.join(owners)}, and {model.name} is measured as a {chosen}; leave it out, "
+        f"--{called} belongs to a {' or a '.join(owners)}, and {model.name} is measured as a {chosen}; leave it out, "
         f"or {fix}"
     )
 
@@ -127,7 +129,7 @@ def _of_generator(model: LatentMap, kind: str, given: Mapping[str, Any]) -> Subj
 
 def _of_denoiser(model: Denoiser, kind: str, given: Mapping[str, Any]) -> Subject:
     condition, guidance = given["condition"], 1.0 if given["guidance"] is None else float(given["guidance"])
-    bound = model.with_condition(condition, null=condition is None and not _is_conditioned(model))
+    bound = _bound(model, condition)
     if kind == "sampler":
         shape = _shape_of(model, given["size"])
         decode = model.autoencoder if len(shape) == 3 else None  # samples of packed tokens stay as they are
@@ -141,6 +143,19 @@ def _of_denoiser(model: Denoiser, kind: str, given: Mapping[str, Any]) -> Subjec
     map = denoiser_map(bound, given["sigma"], output, condition, guidance)
     level = float(given["sigma"])
     return Subject(kind, map, model.name, model.autoencoder, bound, level, output, guidance, condition)
+
+
+def _bound(model: Denoiser, condition: Any) -> Denoiser:
+    """The model with a condition: the one that is given, its own, or that of nothing in particular."""
+    if condition is not None or _is_conditioned(model):
+        return model.with_condition(condition)
+    try:
+        return model.with_condition(None, null=True)
+    except InputError as error:
+        raise InputError(
+            f"{model.name} needs a condition: give --condition CLASS, or a .safetensors file of embeddings by the "
+            "names of the network's arguments (that of the empty prompt for nothing in particular)"
+        ) from error
 
 
 def _shape_of(model: Denoiser, size: int | None) -> tuple[int | None, ...]:

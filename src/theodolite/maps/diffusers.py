@@ -8,6 +8,7 @@ how it decodes.
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ _SIDES = (32, 64, 128, 256, 512)
 _CLAMPED = ("AutoencoderKLWan", "AutoencoderKLQwenImage", "AutoencoderKLQwenImage21")
 
 
-class _Adapter(nn.Module):
+class _Adapter(nn.Module, ABC):
     """One direction of a diffusers model on images: a video of one frame, another range of pixels, a fourth channel."""
 
     def __init__(self, model: nn.Module, by_row: bool = False) -> None:
@@ -58,8 +59,9 @@ class _Adapter(nn.Module):
         rows = [self._run(batch[i : i + 1]) for i in range(len(batch))]
         return torch.cat(rows) if isinstance(rows[0], Tensor) else tuple(torch.cat(column) for column in zip(*rows))
 
+    @abstractmethod
     def _run(self, batch: Tensor) -> Any:
-        raise NotImplementedError
+        """Run a batch in one call of the model."""
 
 
 class DiffusersEncoder(_Adapter):

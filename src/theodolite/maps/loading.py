@@ -23,6 +23,7 @@ from theodolite.maps.families import family_of
 from theodolite.maps.generators import generator_map, is_generator, is_plain_generator, plain_generator_map
 from theodolite.maps.hub import Fetched, fetch
 from theodolite.maps.latent_map import LatentMap
+from theodolite.maps.networks import is_plain_denoiser
 from theodolite.maps.pipelines import autoencoder_folder, diffusion_folder, diffusion_from_folder
 from theodolite.maps.probing import probe
 
@@ -31,6 +32,7 @@ __all__ = ["check_spec", "load"]
 _FORMS = "a folder, a hub id 'owner/name', 'package.module:factory' or 'zoo:name'"
 _MEND = "the factory must initialise or load every weight"
 _RAW_LATENTS = "latents as the model gives them: return an Autoencoder with a Normalisation to change that"
+_READ_AS_CLEAN = "read as D(x, sigma), the denoised point: return a theodolite.Denoiser for another convention"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FACTORY = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.]*)")
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -60,7 +62,7 @@ def load(
               returns an `Autoencoder`, an `nn.Module` with `encode` and `decode`, or a pair of functions
               `(encode, decode)`; shapes that are not given are found by running them on noise. One that returns a
               `LatentMap`, or a generator (a module z -> x, or one with `mapping`, `synthesis` and `z_dim`), gives a
-              `LatentMap`;
+              `LatentMap`; a module `D(x, sigma)` that says its `shape` gives a `Denoiser`;
             - ``zoo:name``, a model that ships with the package, among them the diffusion models of
               `theodolite.zoo.DIFFUSIONS`;
             - what a registered `ModelFamily` matches.
@@ -255,9 +257,12 @@ def _from_factory(
         check_finite(made, spec, _MEND)
         prepared = _prepared(made, device, dtype or (torch.float32 if _half_notes([made]) else None))
         return plain_generator_map(prepared, spec)
+    if is_plain_denoiser(made):
+        return _denoiser(Denoiser(made, name=spec, notes=[_READ_AS_CLEAN]), spec, device, dtype)
     raise InputError(
         f"factory {spec} expected to return an Autoencoder, a module with encode and decode, or (encode, decode), "
-        f"or a LatentMap or a generator (a module z -> x), got {kind_of(made)}"
+        f"a LatentMap or a generator (a module z -> x), a Denoiser or a module D(x, sigma) with its `shape`, got "
+        f"{kind_of(made)}"
     )
 
 

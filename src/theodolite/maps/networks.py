@@ -15,6 +15,7 @@ __all__ = [
     "check_takes_step",
     "conditions_of",
     "is_network",
+    "is_plain_denoiser",
     "name_of",
     "null_of",
     "prediction_in",
@@ -46,6 +47,17 @@ def check_takes_step(model: Any) -> None:
         f"a network expected that takes a `timestep`, {type(model).__name__} takes {', '.join(taken[:4])}; wrap it as "
         "a function of the point and the noise level, theodolite.Denoiser(function, shape=...)"
     )
+
+
+def is_plain_denoiser(model: Any) -> bool:
+    """Whether `model` is a callable `D(x, sigma)`, with or without a condition, that says the `shape` of a point."""
+    if not callable(model) or not isinstance(getattr(model, "shape", None), tuple | list) or is_network(model):
+        return False
+    try:
+        signature = inspect.signature(_called(model))
+    except ValueError:  # a callable without a signature
+        return False
+    return _binds(signature, None, 1.0) and not _binds(signature, None)
 
 
 def takes(model: Any, argument: str) -> bool:

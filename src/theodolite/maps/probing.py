@@ -22,8 +22,11 @@ SIDES = (32, 28, 16, 8, 64, 128, 224, 256, 512)
 """Sides in pixels that are tried: the usual one, those that cost less, then upwards."""
 
 _CHEAP = 64
-"""Side up to which a pass of any model costs little: a wanted size is then tried first of all, and twice the side to
-see whether a model takes several."""
+"""Side up to which a pass of any model costs little: a wanted size is then tried first of all."""
+
+_ROOM = 2.5
+"""Of the memory of a pass at the size that was found, what one at another size may take: opening a model is to stay
+within three such passes, weights beside."""
 
 _MOST = 2**30
 """Bytes of the largest tensor that a trial at a size nobody asked for may come to. Attention over positions holds a few
@@ -110,8 +113,8 @@ def probe(
 ) -> Shapes:
     """Find shapes by encoding and decoding noise of growing size until it comes back in its own.
 
-    Two passes of each part at that size. Whether the model takes several sizes is seen at half the size, or above it
-    where half is too small. A size at which a tensor of more than a gigabyte is to be expected is left out unless it
+    Two passes of each part at that size. Whether the model takes several sizes is seen at half the size, or a little
+    above it where half is too small. A size at which a tensor of more than a gigabyte is to be expected is left out unless it
     is `size`.
 
     Args:
@@ -141,7 +144,7 @@ def probe(
             images = _noise(count, trial_size).to(device=device, dtype=dtype)
             try:
                 with meter:
-                    return _shapes(encoder, decoder, images, normalisation, name)
+                    return _shapes(encoder, decoder, images, normalisation, name, size)
             except _Trial as trial:
                 trials.append(trial)
         largest, last = meter.bytes, trial_size
@@ -172,6 +175,7 @@ def _shapes(
     images: Tensor,
     normalisation: Normalisation,
     name: str,
+    wanted: tuple[int, int] | None,
 ) -> Shapes:
     # Each pass gets a copy: a model may write to its input.
     with _trying(images, 0):
@@ -186,7 +190,7 @@ def _shapes(
     if not _repeats(decoded, read_images(decoder(raw.clone()))):
         raise InputError(f"a deterministic decoder expected, {name} draws noise: its derivative is not defined")
     height, width = images.shape[2:]
-    free = _free_axes(encoder, decoder, images, raw)
+    free = _free_axes(encoder, decoder, images, raw, wanted)
     latent = tuple(normalisation.apply(raw).shape[1:])
     notes = (_UNIT_RANGE,) if _stays_in_unit_range(decoder, raw, decoded) else ()
     downsampling = height // latent[1] if len(latent) == 3 and height % latent[1] == 0 else 1
@@ -205,15 +209,19 @@ class _Free:
 
 
 def _free_axes(
-    encoder: Callable[[Tensor], Any], decoder: Callable[[Tensor], Any], images: Tensor, raw: Tensor
+    encoder: Callable[[Tensor], Any],
+    decoder: Callable[[Tensor], Any],
+    images: Tensor,
+    raw: Tensor,
+    wanted: tuple[int, int] | None,
 ) -> _Free | None:
     """How latents follow the size of the image; None where the model takes one size only.
 
     Half the size costs less than the pass that was made. A decoder that gives the full size back from the latents of
-    half of it takes no other; for any other outcome half may only be too small, and a size above is tried.
+    half of it takes no other; for any other outcome half may only be too small, and sizes a little above are tried,
+    and the one that is to be measured.
     """
-    for ratio in (0.5, 2.0 if min(images.shape[2:]) <= _CHEAP else 1.5):
-        size = [round(side * ratio) for side in images.shape[2:]]
+    for size in _other_sizes(images, raw, wanted):
         other = torch.nn.functional.interpolate(images, size=size, mode="nearest")
         try:
             latents = mean_of(encoder(other.clone()))
@@ -222,22 +230,38 @@ def _free_axes(
             continue
         if decoded.shape == images.shape and latents.shape != raw.shape:
             return None
-        if decoded.shape == other.shape and (free := _grown(raw, latents, images, ratio)) is not None:
+        if decoded.shape == other.shape and (free := _grown(raw, latents, images, size)) is not None:
             return free
     return None
 
 
-def _grown(raw: Tensor, other: Tensor, images: Tensor, ratio: float) -> _Free | None:
+def _other_sizes(images: Tensor, raw: Tensor, wanted: tuple[int, int] | None) -> list[tuple[int, int]]:
+    """Half the size, one latent more along one side, or along both, and the size that is wanted.
+
+    Attention over pixels grows with the square of their number: a size above is tried where that makes less than three
+    times the memory of the pass that was made.
+    """
+    height, width = images.shape[2:]
+    count = raw.shape[2] if raw.ndim == 4 else math.isqrt(raw.shape[1])
+    step = height // count if count and height % count == 0 else height // 2
+    sizes = [(height // 2, width // 2)]
+    sizes += [(height + step, width)] if (1 + step / height) ** 2 <= _ROOM else []
+    sizes += [(height + step, width + step)] if (1 + step / height) ** 2 * (1 + step / width) ** 2 <= _ROOM else []
+    return sizes if wanted is None or math.prod(wanted) <= height * width else [*sizes, wanted]
+
+
+def _grown(raw: Tensor, other: Tensor, images: Tensor, size: tuple[int, int]) -> _Free | None:
     """The axes along which latents of another size differ, where they do so as axes of space or of tokens do."""
     shape, changed = raw.shape[1:], other.shape[1:]
+    ratios = [new / old for new, old in zip(size, images.shape[2:])]
     if len(shape) == 3:
-        grows = shape[0] == changed[0] and tuple(changed[1:]) == tuple(side * ratio for side in shape[1:])
+        grows = shape[0] == changed[0] and all(c == s * r for c, s, r in zip(changed[1:], shape[1:], ratios))
         return _Free((1, 2), 0) if grows else None
     axes = [axis for axis, (one, two) in enumerate(zip(shape, changed)) if one != two]
     if len(shape) != len(changed) or len(axes) != 1:
         return None
-    # A token for each patch, beside any number (of a class, registers) that stays: n = side² / patch² + rest.
-    tokens = (shape[axes[0]] - changed[axes[0]]) / (1 - ratio**2)
+    # A token for each patch, beside any number (of a class, registers) that stays: n = area / patch² + rest.
+    tokens = (shape[axes[0]] - changed[axes[0]]) / (1 - math.prod(ratios))
     patch = math.sqrt(math.prod(images.shape[2:]) / tokens) if tokens > 0 else 0.0
     return _Free((axes[0],), round(patch)) if patch >= 1 and patch == round(patch) else None
 

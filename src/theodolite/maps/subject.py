@@ -194,10 +194,13 @@ class Subject:
             return tuple(axis for axis in shape if axis is not None)
         if size is None:
             raise InputError(f"{self.name} takes latents of any size: give --size PIXELS with seeds")
-        down = 1
-        if self.autoencoder is not None:
-            self.autoencoder.check_size(size, size)
-            down = 1 if self.kind == "encoder" else self.autoencoder.downsampling
+        down, model = 1, self.autoencoder
+        if model is not None:
+            model.check_size(size, size)
+            down = 1 if self.kind == "encoder" else model.downsampling
+            if shape.count(None) == 1:  # of tokens, whose number an image tells: some stand for no part of it
+                with torch.no_grad():
+                    return tuple(model.encode(torch.zeros(1, model.image_channels, size, size)).shape[1:])
         return tuple(size // down if axis is None else axis for axis in shape)
 
     def draw(self, seed: int, shape: tuple[int, ...]) -> Tensor:

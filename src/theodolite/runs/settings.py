@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ __all__ = [
     "MAP",
     "MODEL",
     "OF_MAPS",
+    "OF_SAMPLERS",
     "REVISION",
     "SEED",
     "SIGMA",
@@ -305,6 +306,12 @@ CONDITION = Setting(
 )
 OF_MAPS = (MAP, SIGMA, STEPS, GUIDANCE, CONDITION)
 """Which map of a model is measured, and what it is told."""
+SCALE = Setting(
+    name="scale", help="Guidance of a sampler: 1 is the conditional network alone, the default.", kind=float
+)
+SAMPLER_STEPS = Setting(name="sampler_steps", help="Of a sampler; 10 by default.", kind=int, least=1)
+OF_SAMPLERS = (replace(CONDITION, help=CONDITION.help.replace("denoiser or sampler", "sampler")), SCALE, SAMPLER_STEPS)
+"""What a sampler is told by verbs that have other steps, or several scales of guidance."""
 LIMIT = Setting(
     name="limit",
     help="Images of each folder, drawn at random by the seed, from its sources and sub-folders in turn; 0 for all.",

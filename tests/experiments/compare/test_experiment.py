@@ -191,7 +191,7 @@ class TestRefusals:
             compare("plain", "to_vectors", tmp_path / "run")
 
     def test_two_models_without_images(self, compare, tmp_path):
-        with pytest.raises(InputError, match="--data FOLDER expected with two models, got none"):
+        with pytest.raises(InputError, match="--data FOLDER or --latents SEEDS expected with two models, got neither"):
             compare("plain", "turned", tmp_path / "run", data=None)
 
     def test_a_folder_of_another_run(self, compare, compared, surveys, tmp_path):

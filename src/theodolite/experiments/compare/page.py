@@ -208,9 +208,9 @@ def _densities(run: Run, samples: Sequence[str]) -> Plot | None:
 
 def _images(run: Run, samples: Sequence[str]) -> kit.Section:
     files = {file["sample"]: file["file"] for file in run.info["data"]["files"]}
-    moved = {row["sample"]: row for row in run.rows("moved")} if samples else {}
+    moved = {row["sample"]: row for row in run.rows("moved")} if "moved" in run.quantities else {}
     order = sorted(moved, key=lambda sample: -float(moved[sample]["value"]))
-    rows = run.rows("rmse") if samples else []
+    rows = run.rows("rmse") if "rmse" in run.quantities else []
     errors = {(row["sample"], row["side"]): row for row in rows if row["latents"] == "own" and row["sample"]}
     errors_of = [name for name in _COLOURS if any(own == name for _, own in errors)]
     side = largest_side(_CARDS)

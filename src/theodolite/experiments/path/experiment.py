@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
 from theodolite.runs.experiment import Experiment, Piece, Sitting, number, numbers
-from theodolite.runs.settings import DEVICE, MODEL, SIZE, Argument, Setting
+from theodolite.runs.settings import DEVICE, MODEL, OF_SAMPLERS, SIZE, Argument, Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,6 +49,7 @@ class Path(Experiment):
             role="places",  # every route is a unit of its own: asking for another one adds it
         ),
         Setting(name="steps", default=12, kind=int, least=4, help="From one end to the other."),
+        *OF_SAMPLERS,
         SIZE,
         DEVICE,
     )
@@ -67,7 +68,8 @@ class Path(Experiment):
         from theodolite.data.latents import read_ends
         from theodolite.data.models import opened_map
 
-        self.model = opened_map(self.given["model"], device=self.given["device"], size=self.given["size"])
+        options = {"device": self.given["device"], "size": self.given["size"]}
+        self.model = opened_map(self.given["model"], settings=self.given, **options)
         self.device = self.model.device
         self.ends = read_ends([self.given["first"], self.given["second"]], self.model, self.given["size"])
         self._check()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
 from theodolite.runs.experiment import Derived, Experiment, Piece, Sitting, numbers
-from theodolite.runs.settings import DEVICE, SEED, SIZE, Argument, Setting
+from theodolite.runs.settings import DEVICE, OF_SAMPLERS, SEED, SIZE, Argument, Setting
 from theodolite.zoo import FAMILIES
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXPERIMENT"]
 
-_OF_GENERATORS = ("anchor", "embedding", "size", "noise", "device")
+_OF_GENERATORS = ("anchor", "embedding", "size", "noise", "device", *(setting.name for setting in OF_SAMPLERS))
 """Settings that belong to a generator; those of the families of the zoo stand with these."""
 
 _PICTURES = 8
@@ -76,6 +76,7 @@ class Phases(Experiment):
             help="Of a generator's images: pixels, patches (mean and spread of each 8 x 8) or package.module:factory.",
         ),
         SIZE,
+        *OF_SAMPLERS,
         Setting(
             name="noise", default=0.05, kind=float, check=_part, help="Of latents, as a part of the anchors' size."
         ),
@@ -159,7 +160,8 @@ class Phases(Experiment):
         if self.known is not None:
             self.source: Family = self.known
             return
-        self.model = opened_map(self.given["source"], device=self.given["device"], size=self.given["size"])
+        options = {"device": self.given["device"], "size": self.given["size"]}
+        self.model = opened_map(self.given["source"], settings=self.given, **options)
         self.device = self.model.device
         self.source = PlaneFamily(self.model, *(self.given[name] for name in ("anchor", "embedding", "size", "noise")))
 

@@ -11,7 +11,20 @@ from theodolite.experiments import SUMMARIES
 from theodolite.experiments.conditions import CONDITIONS
 from theodolite.experiments.points import PointExperiment
 from theodolite.runs.experiment import Derived, Row
-from theodolite.runs.settings import BUDGET, DATA, GROUP, LIMIT, LOADING, MODEL, SEED, SIZE, Argument, Setting, closest
+from theodolite.runs.settings import (
+    BUDGET,
+    DATA,
+    GROUP,
+    LIMIT,
+    LOADING,
+    MODEL,
+    OF_SAMPLERS,
+    SEED,
+    SIZE,
+    Argument,
+    Setting,
+    closest,
+)
 
 if TYPE_CHECKING:
     from theodolite.descriptors import Effort
@@ -40,6 +53,7 @@ DESIGNS: Mapping[str, tuple[Setting, ...]] = {
         Setting(name="anchor", help=f"{_ANCHOR}(1, 0), (0, 1).", many=True, metavar="LATENT", role="places"),
         Setting(name="grid", help=_GRID, default=13, kind=int, least=2),
         Setting(name="margin", help=_MARGIN, default=0.25, kind=float, least=0),
+        *OF_SAMPLERS,
         *(_SIZE, replace(BUDGET, default="quick"), *_COMMON),
     ),
     "denoising": (
@@ -76,8 +90,9 @@ def _of_all() -> tuple[Setting, ...]:
 class Traverse(PointExperiment):
     """Follow local scaling (psi), rank (nu) and complexity (delta) over a plane, along denoising, or over corruptions.
 
-    `plane`: of the decoder of MODEL at `z = z0 + a (z1 - z0) + b (z2 - z0)`, `a` and `b` at `grid` places each. All
-    points share their random draws, so that differences over the plane are known better than the error of a cell says.
+    `plane`: of the decoder, generator or sampler of MODEL at `z = z0 + a (z1 - z0) + b (z2 - z0)`, `a` and `b` at
+    `grid` places each. All points share their random draws, so that differences over the plane are known better than
+    the error of a cell says.
 
     `denoising`: of the guided denoiser `x -> output of u + g (c - u)` of MODEL at every level of its deterministic
     sampler (DDIM), each noise under a normal and an unusual condition; guidance 0 has none. Singular values of eps are

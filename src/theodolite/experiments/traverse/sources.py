@@ -52,7 +52,8 @@ class OverPlane(Traverse):
 
     def open(self) -> None:
         """Load the model and read the anchors."""
-        self.model = opened_map(self.given["model"], size=self.given["size"], **self.loading())
+        options = {**self.loading(), "size": self.given["size"]}
+        self.model = opened_map(self.given["model"], settings=self.given, **options)
         self.device = self.model.device
         self.plane = Plane(self.model, self.given["anchor"], self.given["size"])
         low, high = -self.given["margin"], 1 + self.given["margin"]
@@ -170,6 +171,7 @@ class OverCorruptions(Traverse, ImageExperiment):
     """Latents of images that are clean, and worse and worse; units are images."""
 
     settings = DESIGNS["corruptions"]
+    verb = "traverse corruptions"
 
     def find(self) -> ImageSet:
         """Images of several photographs, each in turn; one alone, over which there is no error, is refused."""
