@@ -103,7 +103,7 @@ def test_from_one_command(invoke, tiny, saved, tmp_path, model, verb):
         ("path {flow} seed:1 seed:2", "needs a condition: give --condition CLASS, or a .safetensors file"),
         (
             "path kinds:gan seed:1 seed:2 --scale 2",
-            "--scale belongs to a denoiser or a sampler, and kinds:gan is measured as a generator",
+            "--scale belongs to a denoiser or a sampler",
         ),
         (
             "hotspots {flux} --condition {prompt} --data {photos} --sigma 1",

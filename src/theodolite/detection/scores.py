@@ -60,7 +60,7 @@ _OF_DENOISERS = (
 )
 """Scores of a denoiser by default: what one spectrum gives at every noise level, and baselines."""
 
-_OF_PRIOR = ("negative_log_likelihood", "prior_nll", "score_norm")
+_OF_PRIOR = ("negative_log_likelihood", "score_norm")
 """Scores of points with a standard normal law."""
 
 _FOREIGN = {

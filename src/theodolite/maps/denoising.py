@@ -68,7 +68,10 @@ class BaseDenoiser(nn.Module, ABC):
         """
         if self.inner is not None:
             return self.inner.levels(steps, mu)
-        raise InputError(f"noise levels expected, got {steps} steps of a model without a schedule; give `sigmas`")
+        raise InputError(
+            f"noise levels expected, got {steps} steps of a model without a schedule; give `sigmas`, or the network a "
+            "method `levels(steps)`"
+        )
 
     @property
     def channel(self) -> Channel | None:

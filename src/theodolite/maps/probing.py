@@ -114,8 +114,8 @@ def probe(
     """Find shapes by encoding and decoding noise of growing size until it comes back in its own.
 
     Two passes of each part at that size. Whether the model takes several sizes is seen at half the size, or a little
-    above it where half is too small. A size at which a tensor of more than a gigabyte is to be expected is left out unless it
-    is `size`.
+    above it where half is too small. A size at which a tensor of more than a gigabyte is to be expected is left out
+    unless it is `size`.
 
     Args:
         encoder: images to latents or a posterior.

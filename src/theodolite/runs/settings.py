@@ -285,7 +285,8 @@ LATENTS = Setting(
 )
 MAP = Setting(
     name="map",
-    help="Which of the model's maps; by default the decoder, the generator, or the sampler, the denoiser with --sigma.",
+    help="Which of the model's maps; by default its decoder or generator, its denoiser at images, its sampler at "
+    "latents.",
     choices=("decoder", "encoder", "generator", "denoiser", "sampler"),
 )
 SIGMA = Setting(

@@ -48,7 +48,7 @@ def test_a_run_has_a_table_pictures_and_the_reward(invoke, refused, quick, rewar
     report.unlink()
     assert invoke("report", out).exit_code == 0
     assert report.is_file()
-    refused("a diffusion model expected", "guide", "zoo:digits", "--out", tmp_path / "other")
+    refused("`guide` measures diffusion models", "guide", "zoo:digits", "--out", tmp_path / "other")
 
 
 def test_controls_are_the_properties_of_images_and_a_random_direction():
@@ -194,7 +194,7 @@ def test_a_model_is_opened_where_its_options_say(invoke, quick, reward, tmp_path
     words = ("--reward", reward, *WORDS, "--no-report", "--subfolder", "unet", "--revision", "v2")
     result = invoke("guide", "owner/pipe", "--rho", 0.3, *words, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
-    assert wanted == [("owner/pipe", {"subfolder": "unet", "revision": "v2", "device": None})]
+    assert wanted == [("owner/pipe", {"size": None, "subfolder": "unet", "revision": "v2", "device": None})]
     assert "--subfolder unet --revision v2" in json.loads((tmp_path / "run" / "run.json").read_text())["command"]
     assert not (tmp_path / "run" / "report.html").exists()
 

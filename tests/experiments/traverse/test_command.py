@@ -98,7 +98,7 @@ def test_an_interrupt_is_told_and_keeps_what_is_finished(invoke, monkeypatch, tm
     [
         (("plane", "zoo:digits", "--anchor", "seed:1"), "three anchors expected, got 1"),
         (("plane", "zoo:nothing", *ANCHORS), "got 'nothing'"),
-        (("denoising", "zoo:digits"), "a conditional diffusion model expected"),
+        (("denoising", "zoo:digits"), "`traverse denoising` measures diffusion models"),
         (("denoising", "zoo:coloured-latent", "--output", "x1"), "`output` expected to be one of"),
         (("denoising", "zoo:coloured-latent", "--output", "x0,x1"), "x1"),
         (("denoising", "zoo:coloured-latent", "--conditions", "3-mauve/3-red"), "mauve"),

@@ -356,7 +356,7 @@ def test_anchors_on_a_line_are_refused(anchors, tmp_path):
         ({"output": ["x0", "x0"]}, "`output` expected one or more different"),
         ({"conditions": "red"}, "a condition expected"),
         ({"seeds": 1}, "`seeds` expected"),
-        ({"model": "zoo:digits"}, "a conditional diffusion model expected"),
+        ({"model": "zoo:digits"}, "`traverse denoising` measures diffusion models"),
     ],
 )
 def test_denoising_refuses_before_anything_is_written(tmp_path, settings, message):
