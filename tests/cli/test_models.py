@@ -14,6 +14,14 @@ from torch import nn
 
 def generator():
     return nn.Sequential(nn.Linear(3, 5), nn.Tanh())
+
+def denoiser(x, sigma):
+    return x / (1 + sigma**2)
+
+denoiser.shape = (2, 4, 4)
+
+def clean():
+    return denoiser
 """
 
 
@@ -41,6 +49,15 @@ def test_a_model_says_its_maps_and_shapes(tmp_path, monkeypatch, spec, maps, sha
     told = json.loads(run(spec, "--json").output)
     assert (told["maps"], told["latent_shape"]) == (maps, shape)
     assert maps in run(spec).output
+
+
+def test_a_denoiser_without_levels_says_what_it_has_not(tmp_path, monkeypatch):
+    (tmp_path / "tiny_models.py").write_text(CODE)
+    monkeypatch.chdir(tmp_path)
+    told = json.loads(run("tiny_models:clean", "--json").output)
+    assert (told["maps"], told["latent_shape"]) == ("sampler, denoiser", [2, 4, 4])
+    assert told["notes"][0].startswith("read as D(x, sigma), the denoised point")
+    assert "a model without a schedule" in told["notes"][1]
 
 
 def test_what_is_no_model_is_one_line():

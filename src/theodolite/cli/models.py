@@ -53,13 +53,16 @@ def _shipped() -> dict[str, str]:
 
 def _described(model: str, **options: Any) -> dict[str, Any]:
     """What a model is, ready for JSON."""
-    from theodolite.data.models import opened_map
-    from theodolite.maps.adapters import maps_of
+    from theodolite.data.models import opened_model
+    from theodolite.errors import InputError
+    from theodolite.maps.adapters import maps_of, subject_of
 
-    subject = opened_map(model, **options)
-    described = subject.describe()
-    maps = maps_of(subject.denoiser or subject.autoencoder or subject.map)
-    return {"name": described["name"], "maps": ", ".join(maps), **described}
+    opened = opened_model(model, **options)
+    try:
+        described = subject_of(opened).describe()
+    except InputError as reason:  # of a diffusion model whose sampler needs a condition, which only a verb is given
+        described = {"name": opened.name, "latent_shape": [*opened.shape], "notes": [*opened.notes, str(reason)]}
+    return {"name": described["name"], "maps": ", ".join(maps_of(opened)), **described}
 
 
 def _text(value: Any) -> str:

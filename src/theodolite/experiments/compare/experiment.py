@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from theodolite.data.models import check_model
 from theodolite.errors import InputError, path_of
 from theodolite.experiments import SUMMARIES
-from theodolite.experiments.compare.maps import SIDES, Design, PairOfMaps, geometry, pair_of
+from theodolite.experiments.compare.autoencoders import spaces_of, through_both
+from theodolite.experiments.compare.maps import SIDES, Design, PairOfMaps, pair_of
 from theodolite.experiments.images import usual_size
 from theodolite.experiments.subjects import SubjectExperiment, drawn_in_roles
 from theodolite.experiments.survey.experiment import DESCRIPTORS, known_descriptors
-from theodolite.runs.experiment import Derived, Piece, Row, Sitting, number, numbers
+from theodolite.runs.experiment import Derived, Piece, Sitting
 from theodolite.runs.record import is_run
 from theodolite.runs.settings import (
     BUDGET,
@@ -43,9 +44,6 @@ __all__ = ["EXPERIMENT", "SIDES", "SPACES", "Compare"]
 
 SPACES = "+diffusability"
 """The unit of both latent spaces as a whole; no image has such a name, in which only letters, digits, - and _ stand."""
-
-_BUDGET = "quick"
-"""Of the denoisers, whatever the decoders' budget: networks that differ by their training would blur what differs."""
 
 _FEWEST = 3
 """Sources below which a gap is no number, see `theodolite.diffusability`."""
@@ -312,62 +310,16 @@ class Compare(SubjectExperiment):
         if self.maps is not None:
             image = None if self.drawn else self.picture_of(unit)
             return self.maps.measure(unit, self._points(unit), image, self._design(unit, sitting))
-        return self._spaces(sitting) if unit == SPACES else self._image(unit, sitting)
+        if unit == SPACES:
+            return self._spaces(sitting)
+        image = self.picture_of(unit)
+        return through_both(self.models, unit, image, self._design(unit, sitting), crossed=self.are_alike)
 
     def _spaces(self, sitting: Sitting) -> Piece:
-        """How both spaces give way to noise, beside the images."""
         import torch
-
-        from theodolite.diffusability.models import contrast_models
-        from theodolite.runs.pairs import PARTS
 
         images = torch.cat([self.picture_of(sample) for sample in self.by_sample])
-        first, second = self.models
-        options: dict[str, Any] = {"budget": _BUDGET, "seed": self.probe_seed(), "tell": sitting.tell}
-        tau, contrasts = contrast_models(first, second, images, self.sources, **options)
-        rows: list[Row] = []
-        for quantity, estimates in contrasts.items():
-            levels = tau.tolist() if quantity == "resolved" else [None]
-            for part, estimate in zip(PARTS, estimates):
-                coordinates = {"part": part, "map": "encoder"}
-                rows += [number(quantity, estimate, n, tau=level, **coordinates) for n, level in enumerate(levels)]
-        message = contrasts["gap"][0].message
-        return Piece(rows, messages={"gap": message} if message else {})
-
-    def _image(self, unit: str, sitting: Sitting) -> Piece:
-        import torch
-
-        from theodolite.data.pixels import picture
-        from theodolite.diffusability.quality import reconstruction_error
-        from theodolite.estimates import Estimate
-
-        image = self.picture_of(unit)
-        with torch.no_grad():
-            latents = dict(zip(SIDES, [model.encode(image) for model in self.models]))
-        rows: list[Row] = []
-        arrays = {f"latent/{side}": z[0] for side, z in latents.items()}
-        pictures, backs = {"": picture(image[0])}, []
-        failed: list[dict[str, str]] = []
-        messages: dict[str, str] = {}
-        for side, model in zip(SIDES, self.models):
-            for of, z in latents.items() if self.are_alike else [(side, latents[side])]:
-                with torch.no_grad():
-                    back = model.decode(z).float().cpu()
-                own = "own" if of == side else "other"
-                errors = reconstruction_error(image, back)
-                rows += numbers(errors, side=side, sample=unit, map="autoencoder", latents=own)
-                backs += [back[0]] if of == side else []
-            pictures[side] = picture(backs[-1], model.output_range)
-            sitting.tell(f"{side} decoder")
-            measured = geometry(model.decoder, latents[side], side, self._design(unit, sitting), arrays)
-            rows += numbers(measured.estimates, side=side, sample=unit, map="decoder")
-            failed += [{**entry, "what": f"{side} decoder, {entry['what']}"} for entry in measured.failed]
-            messages |= measured.messages
-        change = backs[1] - backs[0]
-        pictures["difference"] = picture(change, (-0.5, 0.5))
-        moved = Estimate.of(float(change.double().square().mean().sqrt()))
-        rows.append(number("moved", moved, sample=unit, map="autoencoder"))
-        return Piece(rows, arrays, pictures, {}, failed, messages)
+        return spaces_of(self.models, images, self.sources, self.probe_seed(), sitting)
 
     def _design(self, unit: str, sitting: Sitting) -> Design:
         return Design(self.descriptors, self.effort, self.probe_seed(unit), sitting)
