@@ -184,3 +184,17 @@ class TestDenoiser:
         model = Denoiser(lambda x, sigma: x, shape=(None, 4), name="tokens")
         model.net.levels = lambda steps: [1.0, 0.0]
         assert subject_of(model, steps=1, size=3).shape() == (9, 4)
+
+    def test_noise_that_a_scheduler_adds_is_fixed_by_a_seed(self):
+        diffusers = pytest.importorskip("diffusers")
+        scheduler = diffusers.DDPMScheduler(clip_sample=False)
+        model = Denoiser(lambda y, index: 0.5 * y, "eps", "index", scheduler, shape=(1, 4, 4), name="noisy")
+        z = torch.ones(1, 1, 4, 4)
+        first, same, other = (subject_of(model, steps=3, draws=draws).outputs(z) for draws in (None, 0, 1))
+        torch.testing.assert_close(first, sampler_map(model, 3, noise=0)(z))
+        assert torch.equal(first, same)
+        assert not torch.allclose(first, other)
+        levels = Denoiser(lambda x, sigma: x, shape=(1, 4, 4))
+        levels.net.levels = lambda steps: [1.0, 0.0]
+        with pytest.raises(InputError, match="`eta` belongs to method 'scheduler'"):
+            subject_of(levels, eta=1.0)

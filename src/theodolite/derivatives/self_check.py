@@ -28,7 +28,7 @@ _CUT = (
     "or .data from the decoder"
 )
 _LOOKS_UP = (
-    "looks up a codebook, or rounds: it is constant in pieces and has no derivative to measure; give the decoder "
+    "looks up a codebook, or rounds: it is constant in pieces and has no derivative to measure; give the model "
     "without its quantiser, on the continuous latents that come after it"
 )
 

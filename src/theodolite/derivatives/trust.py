@@ -47,7 +47,7 @@ _CUT = (
 _DIFFERS = "its recording differs from forward mode, which its differences confirm"
 _QUANTISED = (
     "the map jumps: a quantiser inside it (nearest code, rounding, argmax) makes it constant in pieces, and its "
-    "derivative is no slope; measure the decoder without the quantiser, on the continuous latents that come after it"
+    "derivative is no slope; measure the model without the quantiser, on the continuous latents that come after it"
 )
 _Kind = tuple[object, ...]
 _messages: WeakKeyDictionary[LatentMap, dict[_Kind, str]] = WeakKeyDictionary()

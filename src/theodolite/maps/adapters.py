@@ -23,7 +23,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "encoder": (),
     "generator": (),
     "denoiser": ("sigma", "guidance", "condition", "output"),
-    "sampler": ("steps", "guidance", "condition"),
+    "sampler": ("steps", "guidance", "condition", "eta", "draws"),
 }
 """What each map can be told."""
 
@@ -41,6 +41,8 @@ def subject_of(
     guidance: float | None = None,
     condition: Any = None,
     output: str | None = None,
+    eta: float | None = None,
+    draws: int | None = None,
     size: int | None = None,
     named: Mapping[str, str] = {},
 ) -> Subject:
@@ -56,6 +58,8 @@ def subject_of(
         guidance: of a denoiser or sampler, as for `theodolite.denoiser_map`.
         condition: of a denoiser or sampler; that of nothing in particular when None.
         output: of a denoiser, ``x0`` (the default) or ``eps``.
+        eta: of a sampler, as for `theodolite.sampler_map`.
+        draws: seed of the noise that a scheduler adds on its way, the same for every latent; 0 by default.
         size: side in pixels of what a sampler of any size makes; of tokens, where there is no autoencoder, the side of
             their square.
         named: what messages call a setting, where that is another name.
@@ -64,6 +68,7 @@ def subject_of(
         InputError: another model, a map that it has not, or settings of another map.
     """
     given = {"sigma": sigma, "steps": steps, "guidance": guidance, "condition": condition, "output": output}
+    given |= {"eta": eta, "draws": draws}
     chosen = map_at(model, kind, images or sigma is not None)
     for name in (name for name, value in given.items() if value is not None and name not in SETTINGS[chosen]):
         raise _foreign(name, named.get(name, name), model, chosen)
@@ -133,7 +138,9 @@ def _of_denoiser(model: Denoiser, kind: str, given: Mapping[str, Any]) -> Subjec
     if kind == "sampler":
         shape = _shape_of(model, given["size"])
         decode = model.autoencoder if len(shape) == 3 else None  # samples of packed tokens stay as they are
+        draws = 0 if given["draws"] is None and model.scheduler is not None else given["draws"]
         options = {"decode": decode, "condition": condition, "guidance": guidance, "shape": shape}
+        options |= {"eta": given["eta"], "noise": draws}
         return Subject(kind, sampler_map(bound, given["steps"] or STEPS, **options), model.name, decode, bound)
     if given["sigma"] is None:
         raise InputError(f"the denoiser of {model.name} is measured at a noise level: give --sigma, e.g. 0.4")

@@ -18,7 +18,9 @@ __all__ = [
     "CONDITION",
     "DATA",
     "DEVICE",
+    "DRAWS",
     "DTYPE",
+    "ETA",
     "GROUP",
     "GUIDANCE",
     "LATENTS",
@@ -305,13 +307,27 @@ CONDITION = Setting(
     "by default.",
     metavar="CLASS|FILE",
 )
-OF_MAPS = (MAP, SIGMA, STEPS, GUIDANCE, CONDITION)
+ETA = Setting(
+    name="eta", help="Of a DDIM sampler, the share of DDPM's noise; what its scheduler does by default.", kind=float
+)
+DRAWS = Setting(
+    name="draws",
+    help="Seed of the noise that a sampler's scheduler adds on its way, the same for every latent; 0 by default.",
+    kind=int,
+)
+OF_MAPS = (MAP, SIGMA, STEPS, GUIDANCE, CONDITION, ETA, DRAWS)
 """Which map of a model is measured, and what it is told."""
 SCALE = Setting(
     name="scale", help="Guidance of a sampler: 1 is the conditional network alone, the default.", kind=float
 )
 SAMPLER_STEPS = Setting(name="sampler_steps", help="Of a sampler; 10 by default.", kind=int, least=1)
-OF_SAMPLERS = (replace(CONDITION, help=CONDITION.help.replace("denoiser or sampler", "sampler")), SCALE, SAMPLER_STEPS)
+OF_SAMPLERS = (
+    replace(CONDITION, help=CONDITION.help.replace("denoiser or sampler", "sampler")),
+    SCALE,
+    SAMPLER_STEPS,
+    ETA,
+    DRAWS,
+)
 """What a sampler is told by verbs that have other steps, or several scales of guidance."""
 LIMIT = Setting(
     name="limit",
