@@ -49,7 +49,9 @@ def _checked(path: str, rows: Sequence[tuple[str | None, str | None]], files: se
     labels: dict[str, int] = {}
     for file, label in rows:
         if file not in files:
-            raise InputError(f"{path} names {file!r}, which is no image of the test folder; give paths inside it")
+            raise InputError(
+                f"{path} names {file!r}, which is no test sample; give paths inside the folder, or of latents seed-3"
+            )
         if label is None or label.strip().lower() not in _LABELS:
             raise InputError(f"{path} expected 0 (normal) or 1 (unusual) for {file}, got {label!r}")
         if file in labels:

@@ -88,7 +88,7 @@ class SubjectExperiment(ImageExperiment):
         """The same, with a denoiser's convention held against a few of the images."""
         import torch
 
-        if subject.kind != "denoiser":
+        if subject.kind != "denoiser" or len(self.units) < 2:  # one image has no scatter to tell conventions apart by
             return subject
         with refusing(subject.name, "failed on noised images", "see that its shape is that of the data"):
             return subject.confirmed(torch.cat([self.picture_of(unit) for unit in self.units[:_CONFIRMED_ON]]))
