@@ -110,27 +110,21 @@ class Prompted:
     """A diffusion model under pairs of conditions, which seeds take in turn.
 
     Args:
-        model: named, or loaded.
+        model: loaded, as `theodolite.data.models.opened_denoiser` gives it.
         conditions: as for `prompts_of`.
         bare: take a model that names no conditions without any.
-        verb: that asks, for its refusals.
-        options: of `theodolite.load`.
 
     Attributes:
-        model: loaded.
+        model: the model.
         name: what reports call it.
         pairs: of a normal and an unusual condition; none of a bare model.
 
     Raises:
-        InputError: as for `opened_denoiser` and `prompts_of`.
+        InputError: as for `prompts_of`.
     """
 
-    def __init__(
-        self, model: Any, conditions: Any, *, bare: bool = False, verb: str = "traverse denoising", **options: Any
-    ) -> None:
-        from theodolite.data.models import opened_denoiser
-
-        self.model = opened_denoiser(model, verb, **options)
+    def __init__(self, model: Any, conditions: Any, *, bare: bool = False) -> None:
+        self.model = model
         self.name = str(getattr(self.model, "name", type(self.model).__name__))
         is_bare = bare and conditions is None and not getattr(self.model, "held_out", ())
         self.pairs = [] if is_bare else prompts_of(self.model, conditions)

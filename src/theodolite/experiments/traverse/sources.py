@@ -13,7 +13,7 @@ from torch import Tensor
 
 from theodolite.data.conditions import SIDES, Prompted, pictures_of, text_of, word_of
 from theodolite.data.images import ImageSet, sourced_images
-from theodolite.data.models import opened_map
+from theodolite.data.models import opened_denoiser, opened_map
 from theodolite.data.pixels import picture
 from theodolite.data.plane import CORNERS, Plane, check_anchors
 from theodolite.data.sources import several_sources
@@ -94,7 +94,8 @@ class AlongDenoising(Traverse):
     def open(self) -> None:
         """Load the model, and run it once under every condition."""
         given, bare = self.given, self.given["guidance"] == [1.0]
-        self.model = Prompted(given["model"], given["conditions"], bare=bare, **self.loading())
+        opened = opened_denoiser(given["model"], "traverse denoising", **self.loading())
+        self.model = Prompted(opened, given["conditions"], bare=bare)
         given["conditions"] = text_of(self.model.pairs) or None
         self.seeds = Seeds(given["seed"], given["seeds"]).base
         self.probes = Seeds(self.probe_seed(), given["seeds"]).base
