@@ -1,0 +1,192 @@
+"""Samples of a model: each from its noise, under its condition, as an image in [-1, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from theodolite.data.conditions import read_condition, word_of
+from theodolite.data.models import opened_map
+from theodolite.descriptors.chart import Chart
+from theodolite.descriptors.effort import Effort
+from theodolite.descriptors.together import measured_at
+from theodolite.detection import denoising_error
+from theodolite.errors import InputError, refusing
+from theodolite.estimates import Estimate, normal_like
+from theodolite.estimates.streams import seed_of
+from theodolite.experiments.sample.scores import LEVEL
+from theodolite.maps.subject import Subject, subject_of
+
+if TYPE_CHECKING:
+    from theodolite.data.latents import LatentSet
+
+__all__ = ["Draw", "Draws"]
+
+_DRAWS = 4
+"""Noises of the denoising error, the same for all samples: enough that their scatter is below that between samples."""
+
+_RANGE_DRAWS = 8
+"""Samples by which a generator that names no range is found to draw in [0, 1]."""
+
+
+class Draw(NamedTuple):
+    """One sample.
+
+    Attributes:
+        subject: its map.
+        latent: the noise, `(1, *latent)`.
+        condition: as text; None without.
+        output: of the map.
+        image: what would be saved of that, `(1, channels, height, width)`, clamped to [-1, 1].
+    """
+
+    subject: Subject
+    latent: Tensor
+    condition: str | None
+    output: Tensor
+    image: Tensor
+
+    @property
+    def class_asked(self) -> Any:
+        """The condition as models take it."""
+        return None if self.condition is None else read_condition(self.condition)
+
+
+class Draws:
+    """The samples of a model.
+
+    Args:
+        given: settings of the experiment.
+        latents: the noise.
+        loading: options of `theodolite.load`.
+
+    Attributes:
+        subject: the model's map.
+        conditions: as text, of which every sample draws one; empty of a model without.
+        notes: how outputs were read.
+
+    Raises:
+        InputError: the model has no such map, draws no images, or settings that do not belong to it.
+    """
+
+    def __init__(self, given: Mapping[str, Any], latents: LatentSet, loading: Mapping[str, Any]) -> None:
+        self.given, self.latents = given, latents
+        named: Sequence[str] = given["condition"] or ()
+        guidance = {"guidance": given["guidance"]} if named else {}  # without any it may still be drawn
+        settings = {"steps": given["steps"], "condition": named[0] if named else None, **guidance}
+        self.subject = opened_map(given["model"], given["map"], settings=settings, size=given["size"], **loading)
+        denoiser = self.subject.denoiser
+        self.conditions = [*named] or [word_of(own) for own in getattr(denoiser, "conditions", ())]
+        if given["guidance"] is not None and not self.conditions:
+            raise InputError(f"--guidance needs conditions, and {self.subject.name} names none; give --condition")
+        self.notes: list[str] = []
+        self._subjects: dict[str | None, Subject] = {}
+        self._range = self._found_range()
+
+    def draw(self, unit: str) -> Draw:
+        """One sample.
+
+        Raises:
+            InputError: the model fails on its noise, or draws no image.
+        """
+        condition, latent = self.condition(unit), self.latents.latent(unit, self.subject, self.given["size"])
+        subject = self.under(condition)
+        fix = "see that it takes such noise; a LatentMap says what shape it has"
+        with refusing(subject.name, f"failed on noise of shape {tuple(latent.shape)}", fix):
+            output = subject.outputs(latent)
+        images = subject.images(output)
+        if images is None:
+            raise InputError(
+                f"a model that draws images (1 or 3 channels, height, width) expected, {subject.name} draws "
+                f"{tuple(output.shape[1:])}; return images from its factory"
+            )
+        low, high = self._range
+        image = (2 * (images - low) / (high - low) - 1).float().cpu().clamp(-1, 1)
+        return Draw(subject, latent, condition, output, image)
+
+    def condition(self, unit: str) -> str | None:
+        """The condition of a sample as text: the only one, or one that its own stream draws; None without any."""
+        if not self.conditions:
+            return None
+        return self.conditions[seed_of(int(self.given["seed"]), f"condition of {unit}") % len(self.conditions)]
+
+    def under(self, condition: str | None) -> Subject:
+        """The map under a condition; that of nothing in particular for None."""
+        if self.subject.denoiser is None:
+            return self.subject
+        if condition not in self._subjects:
+            options: dict[str, Any] = {"steps": self.given["steps"]}
+            if condition is not None:
+                options |= {"condition": read_condition(condition), "guidance": self.given["guidance"]}
+            self._subjects[condition] = subject_of(self.subject.denoiser, "sampler", **options)
+        return self._subjects[condition]
+
+    def denoising(self, draw: Draw) -> dict[str, Estimate]:
+        """How well the denoiser gives a sample back from noise; nothing where the model has none, or not this level."""
+        denoiser, autoencoder = draw.subject.denoiser, draw.subject.autoencoder
+        if denoiser is None:
+            return {}
+        try:
+            map = subject_of(denoiser, "denoiser", sigma=LEVEL, condition=draw.class_asked).map
+        except InputError:  # it does not know this level
+            return {}
+        with torch.no_grad():
+            # of a latent model the image that is seen, whose latent may differ from the one it was decoded from
+            clean = draw.output if autoencoder is None else autoencoder.encode(draw.subject.placed(draw.image))
+            clean = draw.subject.placed(clean).expand(_DRAWS, *clean.shape[1:])
+            stream = torch.Generator().manual_seed(seed_of(int(self.given["seed"]), "noise of the denoising error"))
+            errors = denoising_error(map(clean + LEVEL * normal_like(clean, clean.shape, stream)), clean)
+        return {"denoising_error": Estimate.of(errors.value.mean().reshape(1), passes=_DRAWS)}
+
+    def shifts(
+        self, draw: Draw, wanted: Sequence[str], volume: Estimate | None, effort: Effort, seed: int
+    ) -> dict[str, Estimate]:
+        """What the condition changes at the same noise: the sample, and the floored log-volume.
+
+        Args:
+            draw: of a conditional model.
+            wanted: of `OF_CONDITIONS`.
+            volume: under the condition, where it is known.
+            effort: of the log-volume.
+            seed: of its probes, the same under both.
+        """
+        if draw.condition is None or not wanted:
+            return {}
+        bare, shifts = self.under(None), {}
+        if "condition_shift" in wanted:
+            change = (draw.output - bare.outputs(draw.latent)).double().flatten(1)
+            shifts["condition_shift"] = Estimate.of(change.square().mean(-1).sqrt().cpu(), passes=2)
+        if "condition_volume" in wanted:
+            here = volume or _volume(draw.subject, draw.latent, effort, seed)
+            shifts["condition_volume"] = _less(here, _volume(bare, draw.latent, effort, seed))
+        return shifts
+
+    def _found_range(self) -> tuple[float, float]:
+        """Least and largest value of an image: what the model says, or [0, 1] where a generator stays in it."""
+        subject = self.subject
+        if subject.kind != "generator" or subject.map.output_range is not None:
+            return subject.output_range
+        units = self.latents.samples[:_RANGE_DRAWS]
+        latents = torch.cat([self.latents.latent(unit, subject, self.given["size"]) for unit in units])
+        with refusing(subject.name, "failed on the first noises", "see that it takes several at once"):
+            outputs = subject.outputs(latents)
+        if not bool(((outputs >= 0) & (outputs <= 1)).all()):
+            return subject.output_range
+        self.notes.append("its samples stay in [0, 1], and are read so; a LatentMap with output_range says what holds")
+        return (0.0, 1.0)
+
+
+def _volume(subject: Subject, latent: Tensor, effort: Effort, seed: int) -> Estimate:
+    chart = Chart(subject.map, latent, effort=effort, generator=seed)
+    return measured_at(chart, ["local_scaling"], seed).estimates["local_scaling_floored"]
+
+
+def _less(first: Estimate, second: Estimate) -> Estimate:
+    """The first less the second; their errors as if independent, though probes are shared, which widens them."""
+    change, passes = first.widened(second.stderr), first.passes + second.passes
+    worst = first.status if first.status != "ok" else second.status
+    return replace(change, value=first.value - second.value, passes=passes, statuses=(worst,), parts={}, ends=None)
