@@ -67,9 +67,9 @@ def test_other_answers_are_refused(answer):
 def test_what_is_no_judge_is_refused():
     with pytest.raises(InputError, match="got NaN or infinity"):
         answering(torch.tensor([[0.0, float("nan")], [0.0, 1.0]])).verdict(IMAGES)
-    with pytest.raises(InputError, match="failed on \\(2, 1, 4, 4\\)"):
+    with pytest.raises(InputError, match=r"failed on \(2, 1, 4, 4\)"):
         Judge(lambda images: images @ images.new_zeros(3, 3), "mine").verdict(IMAGES)
-    with pytest.raises(InputError, match="package.module:factory expected"):
+    with pytest.raises(InputError, match=r"package\.module:factory expected"):
         judge_of("nothing")
     with pytest.raises(InputError, match="eval mode"):
         judge_of(nn.Linear(2, 2))

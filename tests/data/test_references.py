@@ -1,4 +1,4 @@
-"""Real images beside drawn ones: nearest neighbours against a search by hand, and plain numbers in closed form."""
+"""Real images beside drawn ones: nearest neighbours against a search by hand, and classes from folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 from theodolite.data.images import find_images
 from theodolite.data.plane_family import embedding_of
-from theodolite.data.references import plain_numbers, read_references
+from theodolite.data.references import read_references
 from theodolite.errors import InputError
 
 
@@ -62,9 +62,3 @@ def test_images_are_resized_to_drawn_ones_and_refused_where_that_is_no_square(fo
     Image.new("L", (4, 4)).save(folder / "one" / "a.png")
     with pytest.raises(InputError, match="two real images or more expected"):
         references(folder / "one")
-
-
-def test_plain_numbers_of_stripes():
-    stripes = torch.tensor([-1.0, 1.0]).repeat(2).expand(1, 1, 4, 4)  # changes along rows, never along columns
-    numbers = {name: estimate.item() for name, estimate in plain_numbers(stripes).items()}
-    assert numbers == pytest.approx({"brightness": 0.0, "contrast": 16 / 15, "total_variation": 1.0})

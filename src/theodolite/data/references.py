@@ -1,8 +1,8 @@
-"""Real images beside drawn ones: the nearest of them, what a distance says, and plain numbers of images."""
+"""Real images beside drawn ones: the nearest of them, and what a distance says."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,15 +11,13 @@ import torch
 from torch import Tensor
 
 from theodolite.data.judges import Verdict
-from theodolite.detection import pixel_energy
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate
 
 if TYPE_CHECKING:
     from theodolite.data.images import ImageSet
     from theodolite.data.plane_family import Embedding
 
-__all__ = ["Nearest", "References", "plain_numbers", "read_references"]
+__all__ = ["Nearest", "References", "read_references"]
 
 _ROWS = 256
 """Images compared at once: their distances to 60,000 real ones take 120 MB in float64."""
@@ -115,21 +113,6 @@ def read_references(images: ImageSet, shape: Sequence[int], embed: Embedding) ->
             )
     folders = tuple(file.file.rpartition("/")[0] for file in images.files)
     return References(torch.cat(tensors), tuple(file.sample for file in images.files), folders, embed)
-
-
-def plain_numbers(images: Tensor) -> Mapping[str, Estimate]:
-    """Brightness, contrast and total variation of images `(n, channels, height, width)` in [-1, 1]: exact.
-
-    `brightness` is the mean of entries, `contrast` their variance, and `total_variation` the mean absolute difference
-    of neighbours along rows and columns.
-    """
-    pixels = images.double().cpu()
-    steps = [pixels.diff(dim=axis).abs().flatten(1) for axis in (-2, -1)]
-    return {
-        "brightness": Estimate.exact(pixels.flatten(1).mean(-1)),
-        "contrast": pixel_energy(pixels),
-        "total_variation": Estimate.exact(torch.cat(steps, 1).mean(-1)),
-    }
 
 
 def _flat(values: Tensor) -> Tensor:

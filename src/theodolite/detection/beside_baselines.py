@@ -21,6 +21,9 @@ _MOST_EMPTY = 0.05
 """Resamples without a pair of one class beyond this share leave the AUROC within classes undetermined: the others would
 be a selection that no longer has 95 % in its interval."""
 
+_MOST_GAIN = 0.5
+"""Separations lie between a half and one."""
+
 _ROUNDING = 1e-12
 
 
@@ -187,4 +190,5 @@ def _gain(score: Tensor, baseline: Tensor, draws: Resamples) -> Estimate:
     if float((score - score[0]).abs().amax() + (baseline - baseline[0]).abs().amax()) < _ROUNDING:
         message = "neither AUROC differs in any resample, so that these tell no error of their difference"
         return replace(gain, statuses=("undetermined",), message=message)
-    return gain
+    low, high = (end.clamp(-_MOST_GAIN, _MOST_GAIN) for end in gain.interval())
+    return replace(gain, ends=(low, high))

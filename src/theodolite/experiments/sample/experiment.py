@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from theodolite.errors import InputError, path_of, refusing
 from theodolite.experiments import SUMMARIES
-from theodolite.experiments.sample.scores import DEAR, DESCRIPTORS, OF_CONDITIONS, QUANTITIES
+from theodolite.experiments.sample.scores import DEAR, DESCRIPTORS, LEVEL, OF_CONDITIONS, QUANTITIES
 from theodolite.runs.experiment import Derived, Experiment, Piece, Row, Sitting, number, numbers
 from theodolite.runs.settings import (
     BUDGET,
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from theodolite.data.images import ImageSet
     from theodolite.data.judges import Judge, Verdict
+    from theodolite.data.samples import Draw
     from theodolite.estimates import Estimate
     from theodolite.estimates.quantity import Quantity
-    from theodolite.experiments.sample.draws import Draw
     from theodolite.maps import LatentMap
     from theodolite.runs.run import Run
 
@@ -45,6 +45,14 @@ _REAL = "real"
 _OWN_DISTANCE = "distance to the nearest real image"
 
 
+class _Judge(Setting):
+    """A factory's name, or in Python a callable on images; what it is stands in the content of a run."""
+
+    def checked(self, value: Any) -> Any:
+        """As it is: `theodolite.data.judges.judge_of` reads it."""
+        return value
+
+
 def _share(value: float) -> float:
     if not value < 1:
         raise InputError(f"`worst` expected between 0 and 1, got {value!r}; 0.1 calls one sample in ten bad")
@@ -52,7 +60,7 @@ def _share(value: float) -> float:
 
 
 class Sample(Experiment):
-    """Draw samples of MODEL, judge them, and ask whether geometry at their noise tells the bad ones.
+    """Are the bad samples of MODEL told by its geometry at their noise, better than by numbers that cost little?
 
     Every sample is drawn from its own standard normal noise (and, of a conditional model, under a class that is given
     or drawn). A judge says how good it is: a classifier of yours (--judge my_module:factory, a function without
@@ -95,9 +103,9 @@ class Sample(Experiment):
             many=True,
             help="Of a sampler: one condition, a class (207, 3-red) or a .safetensors file, or several, of which every "
             "sample draws one; by default drawn from those that the model names.",
-            metavar="CLASS|FILE,...",
+            metavar="CLASS|FILE",
         ),
-        Setting(name="judge", metavar="MODULE:FACTORY", help="What judges the samples; see above."),
+        _Judge(name="judge", metavar="MODULE:FACTORY", help="What judges the samples; see above.", role="places"),
         Setting(
             name="embedding",
             default="patches",
@@ -129,6 +137,7 @@ class Sample(Experiment):
     )  # fmt: skip
     coordinates: ClassVar = {
         "model": str, "sample": str, "side": str, "map": str, "condition": str, "mode": str, "score": str,
+        "beside": str,
     }  # fmt: skip
     requires: ClassVar[Mapping[str, type]] = {"model": dict, "data.files": list, "judge": dict}
     without_derivatives = frozenset(
@@ -160,8 +169,8 @@ class Sample(Experiment):
         """The model, its conditions, the judge, the real images, and what can be measured."""
         from theodolite.data.judges import Judge
         from theodolite.data.references import read_references
+        from theodolite.data.samples import Draws
         from theodolite.descriptors.together import applicable
-        from theodolite.experiments.sample.draws import Draws
 
         self.draws = Draws(self.given, self.noise, self.loading())
         self.subject = self.draws.subject
@@ -243,7 +252,7 @@ class Sample(Experiment):
 
     def _real(self) -> Piece:
         """The plain numbers of every real image, what the judge says, and the nearest other one."""
-        from theodolite.data.references import plain_numbers
+        from theodolite.detection.sample_baselines import plain_numbers
 
         pixels, features = self.real.others()
         said = self.real.verdict(features) if self.judge is None else self.judge.verdict(self.real.images)
@@ -257,10 +266,10 @@ class Sample(Experiment):
     def _sample(self, unit: str, sitting: Sitting) -> Piece:
         """The sample, its nearest real images, what the judge says, baselines, and the descriptors at its noise."""
         from theodolite.data.pixels import picture
-        from theodolite.data.references import plain_numbers
         from theodolite.descriptors.chart import Chart
         from theodolite.descriptors.together import measured_at
         from theodolite.detection import score_norm
+        from theodolite.detection.sample_baselines import plain_numbers
 
         draw, seed = self.draws.draw(unit), self.probe_seed(unit)
         pixels, features = self.real.nearest_pixels(draw.image), self.real.nearest_features(draw.image)
@@ -268,13 +277,12 @@ class Sample(Experiment):
             **plain_numbers(draw.image),
             **_distances(pixels.distance, features.distance),
             "noise_norm": score_norm(draw.latent.cpu()),
-            **self.draws.denoising(draw),
+            **self._denoising(draw),
         }
         exact = {"exact_second": sitting.second_order_holds}
         chart = Chart(draw.subject.map, draw.latent, effort=self.effort, generator=seed, **exact)
         measured = measured_at(chart, self.geometry, seed)
-        volume = measured.estimates.get("local_scaling_floored")
-        shifts = self.draws.shifts(draw, self.of_conditions, volume, self.effort, seed)
+        shifts = self._shifts(draw, measured.estimates.get("local_scaling_floored"), seed)
         where: dict[str, Any] = {"model": self.subject.name, "sample": unit, "side": "drawn", "map": self.subject.kind}
         where["condition"] = draw.condition
         rows = numbers({**measured.estimates, **shifts, **plain}, **where)
@@ -286,10 +294,30 @@ class Sample(Experiment):
         about = {"nearest": nearest, "way": chart.operator.way, "passes": chart.operator.passes}
         return Piece(rows, {"latent": draw.latent[0]}, pictures, about, measured.failed, measured.messages)
 
+    def _denoising(self, draw: Draw) -> dict[str, Estimate]:
+        """How well the denoiser gives a sample back from noise; nothing where the model has none."""
+        from theodolite.detection.sample_baselines import denoising_loss
+        from theodolite.estimates.streams import seed_of
+
+        denoise, seed = self.draws.denoiser(draw, LEVEL), seed_of(int(self.given["seed"]), "denoising")
+        return (
+            {} if denoise is None else {"denoising_error": denoising_loss(denoise, self.draws.clean(draw), LEVEL, seed)}
+        )
+
+    def _shifts(self, draw: Draw, volume: Estimate | None, seed: int) -> dict[str, Estimate]:
+        """What the condition of a sample changes."""
+        from theodolite.detection.sample_baselines import condition_shifts
+
+        if draw.condition is None or not self.of_conditions:
+            return {}
+        maps = draw.subject.map, self.draws.under(None).map
+        options: dict[str, Any] = {"effort": self.effort, "seed": seed, "volume": volume}
+        return condition_shifts(*maps, draw.latent, self.of_conditions, **options)
+
     def _verdict(self, draw: Draw) -> Verdict:
         if self.judge is None:
             return self.real.verdict(self.real.nearest_features(draw.image))
-        return self.judge.verdict(draw.image, draw.class_asked)
+        return self.judge.verdict(draw.image, draw.asked)
 
     @classmethod
     def derive(cls, run: Run) -> Derived:

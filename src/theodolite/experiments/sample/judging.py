@@ -59,9 +59,11 @@ class Judging:
 
     @property
     def classes(self) -> list[str] | None:
-        """What samples are compared within: their conditions, otherwise the classes that the judge sees."""
-        words = [self.conditions[unit] or self.modes[unit] for unit in self.samples]
-        return [str(word) for word in words] if len(set(words)) > 1 and None not in words else None
+        """What samples are compared within: their conditions, of one condition the classes that the judge sees."""
+        for words in ([*self.conditions.values()], [*self.modes.values()]):
+            if len(set(words)) > 1 and None not in words:
+                return [str(word) for word in words]
+        return None
 
     @cached_property
     def beside(self) -> tuple[BesideBaselines | None, str]:
@@ -92,9 +94,20 @@ class Judging:
             )
         table, why = self.beside
         limit = number("limit", Estimate.of(self.limit, n=len(self.samples)))
-        rows = [limit, *(_rows(table) if table else ()), *self._shares(), *self._drift()]
+        rows = [limit, *(_rows(table) if table else ()), *self._reliability(), *self._shares(), *self._drift()]
         left_out = [{"what": name, "reason": reason} for name, reason in (table.left_out if table else {}).items()]
         return Derived(rows, left_out=left_out, messages={"auroc": why} if why else {})
+
+    def _reliability(self) -> list[Row]:
+        """What errors leave of the differences between samples, of every score that has any."""
+        rows: list[Row] = []
+        for name, score in self._numbers(tuple(SCORES)).items():
+            known = score.is_number() & score.stderr.isfinite()
+            spread = score.value[known].var() if int(known.sum()) > 1 else torch.zeros(())
+            if float(spread) > 0:
+                share = (1 - score.stderr[known].square().mean() / spread).clamp_min(0)
+                rows.append(number("reliability", Estimate.of(share, n=int(known.sum())), score=name))
+        return rows
 
     def _shares(self) -> list[Row]:
         """Of every class the judge sees: its share among samples, among real images, and what they differ by."""
@@ -103,7 +116,7 @@ class Judging:
             return []
         counts = {side: Counter(own) for side, own in sides.items()}
         rows: list[Row] = []
-        for mode in sorted({*counts["drawn"], *counts[REAL]}, key=lambda word: (len(word), word)):
+        for mode in sorted({*counts["drawn"], *counts[REAL]}, key=_as_numbers):
             shares = {side: share_of(counts[side][mode], len(own)) for side, own in sides.items()}
             rows += [number("share", share, side=side, mode=mode) for side, share in shares.items()]
             rows.append(number("share_difference", shares_apart(shares["drawn"], shares[REAL]), mode=mode))
@@ -131,6 +144,11 @@ class Judging:
         return torch.tensor([row["value"] for row in self.run.rows(name, side=side)], dtype=torch.float64)
 
 
+def _as_numbers(word: str) -> tuple[int, str]:
+    """Classes that are numbers in their order, others by their words."""
+    return (int(word), "") if word.isdecimal() else (-1, word)
+
+
 def _rows(it: BesideBaselines) -> list[Row]:
     """AUROC of every score, within classes too, and what each adds to the best baseline."""
     rows: list[Row] = []
@@ -139,7 +157,7 @@ def _rows(it: BesideBaselines) -> list[Row]:
         if it.within is not None:
             rows.append(_with_numbers("auroc_within", it.within[name], name))
         if name in it.gains:
-            rows.append(number("advantage", it.gains[name], score=name, mode=it.baseline))
+            rows.append(number("advantage", it.gains[name], score=name, beside=it.baseline))
             rows.append(number("p_value", Estimate.of(it.p_values[name], n=len(it.used)), score=name))
     return rows
 

@@ -26,6 +26,8 @@ _CARDS = 8
 _ON_A_SHEET = 16
 """Samples of a sheet: what a row of a page shows large enough to be seen."""
 _SIDE = 96
+_RELIABLE = 0.5
+"""Share of the variance between samples that is not error, below which a score orders noise rather than samples."""
 _BY_CHANCE = 0.05
 """Probability below which a score is said to beat the baselines."""
 
@@ -52,7 +54,7 @@ class _View(Judging):
     @property
     def baseline(self) -> str | None:
         """The best baseline."""
-        return next((row["advantage"]["mode"] for row in self.by_score.values() if "advantage" in row), None)
+        return next((row["advantage"]["beside"] for row in self.by_score.values() if "advantage" in row), None)
 
     def label(self, name: str) -> str:
         """Of a quantity."""
@@ -95,6 +97,10 @@ def page(run: Run) -> kit.Page:
 def _warnings(it: _View) -> Iterator[str]:
     if why := it.run.info["messages"].get("auroc"):
         yield f"No AUROC: {why}."
+    unsure = [name for name, own in it.by_score.items() if own.get("reliability", {"value": 1.0})["value"] < _RELIABLE]
+    if unsure:
+        names = ", ".join(it.label(name) for name in unsure)
+        yield f"Errors are as large as the differences between samples in {names}: a larger --budget may tell more."
 
 
 def _method(it: _View) -> dict[str, Any]:
@@ -118,7 +124,7 @@ def _readings(it: _View) -> Iterator[str]:
     rows = where(it.run.derived_rows, quantity="share_difference")
     apart = [row for row in rows if row["low"] > 0 or row["high"] < 0]
     if apart:
-        words = ", ".join(f"{row['mode']} ({100 * row['value']:+.0f} %)" for row in apart)
+        words = ", ".join(f"{row['mode']} ({_percent(row)})" for row in apart)
         yield (
             f"Classes whose share among samples differs from that among real images: {words}; of {len(rows)} intervals "
             "one in twenty does so by chance."
@@ -147,6 +153,10 @@ def _verdict(it: _View) -> str:
         f"No descriptor is shown to beat the best baseline, {baseline}, on this model: the nearest to it is "
         f"{it.label(best)} (AUROC {_auroc(it, best)}), whose advantage is {_interval(gain)}."
     )
+
+
+def _percent(row: Row) -> str:
+    return typeset(f"{100 * row['value']:+.0f} %")
 
 
 def _advantage(it: _View, name: str) -> float:

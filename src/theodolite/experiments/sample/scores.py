@@ -67,6 +67,8 @@ _ALL = (
              "What a score separates more than the best baseline, paired."),
     Quantity("p_value", "p of an advantage", "", "2 m max_b P(S − S_b ≤ 0)", "Berger 1982; derived here",
              "Probability that one of all scores beats every baseline like this by chance."),
+    Quantity("reliability", "Reliability", "", "1 − mean stderr² / Var", "Spearman 1904",
+             "Share of the variance between samples that the errors of a score leave; near 0 it orders noise."),
     Quantity("share", "Share", source="Clopper and Pearson 1934", meaning="Of images whose class the judge sees so."),
     Quantity("share_difference", "Drawn − real", source="Newcombe 1998",
              meaning="Share of a class among samples less that among real images."),

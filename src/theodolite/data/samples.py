@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -11,23 +10,15 @@ from torch import Tensor
 
 from theodolite.data.conditions import read_condition, word_of
 from theodolite.data.models import opened_map
-from theodolite.descriptors.chart import Chart
-from theodolite.descriptors.effort import Effort
-from theodolite.descriptors.together import measured_at
-from theodolite.detection import denoising_error
 from theodolite.errors import InputError, refusing
-from theodolite.estimates import Estimate, normal_like
 from theodolite.estimates.streams import seed_of
-from theodolite.experiments.sample.scores import LEVEL
 from theodolite.maps.subject import Subject, subject_of
 
 if TYPE_CHECKING:
     from theodolite.data.latents import LatentSet
+    from theodolite.maps import LatentMap
 
 __all__ = ["Draw", "Draws"]
-
-_DRAWS = 4
-"""Noises of the denoising error, the same for all samples: enough that their scatter is below that between samples."""
 
 _RANGE_DRAWS = 8
 """Samples by which a generator that names no range is found to draw in [0, 1]."""
@@ -51,7 +42,7 @@ class Draw(NamedTuple):
     image: Tensor
 
     @property
-    def class_asked(self) -> Any:
+    def asked(self) -> Any:
         """The condition as models take it."""
         return None if self.condition is None else read_condition(self.condition)
 
@@ -125,45 +116,21 @@ class Draws:
             self._subjects[condition] = subject_of(self.subject.denoiser, "sampler", **options)
         return self._subjects[condition]
 
-    def denoising(self, draw: Draw) -> dict[str, Estimate]:
-        """How well the denoiser gives a sample back from noise; nothing where the model has none, or not this level."""
-        denoiser, autoencoder = draw.subject.denoiser, draw.subject.autoencoder
-        if denoiser is None:
-            return {}
+    def denoiser(self, draw: Draw, sigma: float) -> LatentMap | None:
+        """The denoiser under the condition of a sample at a noise level; None without one, or of another level."""
+        model = draw.subject.denoiser
         try:
-            map = subject_of(denoiser, "denoiser", sigma=LEVEL, condition=draw.class_asked).map
+            return None if model is None else subject_of(model, "denoiser", sigma=sigma, condition=draw.asked).map
         except InputError:  # it does not know this level
-            return {}
+            return None
+
+    def clean(self, draw: Draw) -> Tensor:
+        """The point that the denoiser of a model sees of a sample: of a latent one the latent of the image, clamped."""
+        subject = draw.subject
+        if subject.autoencoder is None:
+            return subject.placed(draw.output)
         with torch.no_grad():
-            # of a latent model the image that is seen, whose latent may differ from the one it was decoded from
-            clean = draw.output if autoencoder is None else autoencoder.encode(draw.subject.placed(draw.image))
-            clean = draw.subject.placed(clean).expand(_DRAWS, *clean.shape[1:])
-            stream = torch.Generator().manual_seed(seed_of(int(self.given["seed"]), "noise of the denoising error"))
-            errors = denoising_error(map(clean + LEVEL * normal_like(clean, clean.shape, stream)), clean)
-        return {"denoising_error": Estimate.of(errors.value.mean().reshape(1), passes=_DRAWS)}
-
-    def shifts(
-        self, draw: Draw, wanted: Sequence[str], volume: Estimate | None, effort: Effort, seed: int
-    ) -> dict[str, Estimate]:
-        """What the condition changes at the same noise: the sample, and the floored log-volume.
-
-        Args:
-            draw: of a conditional model.
-            wanted: of `OF_CONDITIONS`.
-            volume: under the condition, where it is known.
-            effort: of the log-volume.
-            seed: of its probes, the same under both.
-        """
-        if draw.condition is None or not wanted:
-            return {}
-        bare, shifts = self.under(None), {}
-        if "condition_shift" in wanted:
-            change = (draw.output - bare.outputs(draw.latent)).double().flatten(1)
-            shifts["condition_shift"] = Estimate.of(change.square().mean(-1).sqrt().cpu(), passes=2)
-        if "condition_volume" in wanted:
-            here = volume or _volume(draw.subject, draw.latent, effort, seed)
-            shifts["condition_volume"] = _less(here, _volume(bare, draw.latent, effort, seed))
-        return shifts
+            return subject.placed(subject.autoencoder.encode(subject.placed(draw.image)))
 
     def _found_range(self) -> tuple[float, float]:
         """Least and largest value of an image: what the model says, or [0, 1] where a generator stays in it."""
@@ -178,15 +145,3 @@ class Draws:
             return subject.output_range
         self.notes.append("its samples stay in [0, 1], and are read so; a LatentMap with output_range says what holds")
         return (0.0, 1.0)
-
-
-def _volume(subject: Subject, latent: Tensor, effort: Effort, seed: int) -> Estimate:
-    chart = Chart(subject.map, latent, effort=effort, generator=seed)
-    return measured_at(chart, ["local_scaling"], seed).estimates["local_scaling_floored"]
-
-
-def _less(first: Estimate, second: Estimate) -> Estimate:
-    """The first less the second; their errors as if independent, though probes are shared, which widens them."""
-    change, passes = first.widened(second.stderr), first.passes + second.passes
-    worst = first.status if first.status != "ok" else second.status
-    return replace(change, value=first.value - second.value, passes=passes, statuses=(worst,), parts={}, ends=None)
