@@ -57,7 +57,7 @@ def shares_apart(first: Estimate, second: Estimate) -> Estimate:
     Example:
         >>> apart = shares_apart(share_of(30, 100), share_of(10, 100))
         >>> round(apart.item(), 3), round(apart.low.item(), 3), round(apart.high.item(), 3)
-        (0.2, 0.082, 0.314)
+        (0.2, 0.084, 0.312)
     """
     (p, low, high), (q, other_low, other_high) = ((e.item(), float(e.low), float(e.high)) for e in (first, second))
     below = ((p - low) ** 2 + (other_high - q) ** 2) ** 0.5

@@ -23,9 +23,10 @@ _POINTS = 33
 """On a segment, at every level of the zoom: each level is then 32 / 3 times as fine."""
 
 SMALLEST = 1e-8
-"""Scale down to which a boundary is followed, in units of the parameters: the root of float64's rounding."""
+"""Scale down to which a boundary is followed, in units of the parameters: the root of float64's rounding, where an
+error that a sampler magnifies a million times is still a hundredth of a step."""
 
-SCALES = (0.5, 0.25, 0.125, 0.0625, 0.03125)
+SCALES = (0.5, 0.125, 0.03125)
 """Distances of pairs, in cells, over which the dimension is taken: below a cell, so that what the map of phases has
 found is surely inside the band around the boundary, and far above rounding."""
 
@@ -57,13 +58,13 @@ def crossings(phases: PhaseMap, most: int) -> list[Crossing]:
         for row, column in (labels.narrow(axis, 0, size - 1) != labels.narrow(axis, 1, size - 1)).nonzero().tolist():
             here, there = [row, column], [row, column]
             there[axis] += 1
-            pair = tuple(sorted((int(labels[tuple(here)]), int(labels[tuple(there)]))))
-            height = max(float(heights[tuple(here)]), float(heights[tuple(there)]))
-            if height > best.get(pair, (-math.inf,))[0]:  # type: ignore[call-overload]
+            first, second = sorted(int(labels[r, c]) for r, c in (here, there))
+            height = max(float(heights[r, c]) for r, c in (here, there))
+            if (first, second) not in best or height > best[first, second][0]:
                 here[axis] = max(0, here[axis] - _REACH)
                 there[axis] = min(size - 1, there[axis] + _REACH)
-                ends = [phases.grid.points[cell[0] * phases.grid.shape[1] + cell[1]] for cell in (here, there)]
-                best[pair] = (height, *ends)  # type: ignore[index]
+                start, end = (phases.grid.points[r * phases.grid.shape[1] + c] for r, c in (here, there))
+                best[first, second] = height, start, end
     return [Crossing(pair, *best[pair][1:]) for pair in sorted(best, key=lambda pair: (max(pair), min(pair)))[:most]]
 
 
@@ -81,7 +82,8 @@ def steepness_across(map: Callable[[Tensor], Tensor], crossing: Crossing) -> tup
         Steepness and exponent. Cost: 33 evaluations a level, about nine levels.
     """
     length = float((crossing.end - crossing.start).norm())
-    levels = 2 + math.ceil(math.log(max(length / SMALLEST, 1.0)) / math.log((_POINTS - 1) / 3))
+    zooms = math.log(max(length / (_POINTS - 1) / SMALLEST, 1.0)) / math.log((_POINTS - 1) / 3)
+    levels = 1 + math.floor(zooms)
     found = steepness(map, crossing.start.double(), crossing.end.double(), points=_POINTS, levels=max(4, levels))
     x, y = found.scales.log(), found.slopes.clamp_min(torch.finfo(torch.float64).tiny).log()
     local = -(y.diff() / x.diff())[-3:]
