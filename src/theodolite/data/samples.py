@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -12,13 +13,15 @@ from theodolite.data.conditions import read_condition, word_of
 from theodolite.data.models import opened_map
 from theodolite.errors import InputError, refusing
 from theodolite.estimates.streams import seed_of
-from theodolite.maps.subject import Subject, subject_of
+from theodolite.maps.samplers import sampler_map
+from theodolite.maps.sampling import Sampling
+from theodolite.maps.subject import STEPS, Subject, subject_of
 
 if TYPE_CHECKING:
     from theodolite.data.latents import LatentSet
     from theodolite.maps import LatentMap
 
-__all__ = ["Draw", "Draws"]
+__all__ = ["Draw", "Draws", "with_noise"]
 
 _RANGE_DRAWS = 8
 """Samples by which a generator that names no range is found to draw in [0, 1]."""
@@ -145,3 +148,23 @@ class Draws:
             return subject.output_range
         self.notes.append("its samples stay in [0, 1], and are read so; a LatentMap with output_range says what holds")
         return (0.0, 1.0)
+
+
+def with_noise(subject: Subject, eta: float, seed: int, steps: int | None = None) -> Subject:
+    """A sampler that draws noise on its way, the same for all its samples.
+
+    Args:
+        subject: a sampler of a model with a diffusers DDIM scheduler.
+        eta: the share of the noise of DDPM; 0 draws none.
+        seed: of the draws.
+        steps: of the sampler.
+
+    Raises:
+        InputError: another map, or a model without such a scheduler.
+    """
+    sampler = subject.map.function
+    if not isinstance(sampler, Sampling) or sampler.denoiser.scheduler is None:
+        got = f"the {subject.kind} of {subject.name}"
+        raise InputError(f"--eta belongs to a sampler with a diffusers scheduler, got {got}; leave it out")
+    map = sampler_map(sampler.denoiser, steps or STEPS, decode=subject.autoencoder, eta=eta, noise=seed)
+    return replace(subject, map=map)

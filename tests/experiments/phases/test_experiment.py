@@ -202,6 +202,25 @@ def test_none_are_followed_where_none_are_wanted_or_samples_scatter(step, run):
     assert not [table for table in run.experiment.page(run).tables if table.name == "boundaries"]
 
 
+def test_noise_on_the_way_is_held_fixed_and_refused_where_there_is_none():
+    diffusers = pytest.importorskip("diffusers")
+    from theodolite import Denoiser
+    from theodolite.data.samples import with_noise
+
+    scheduler = diffusers.DDIMScheduler(clip_sample=False)
+    model = Denoiser(lambda y, index: 0.1 * y, "eps", "index", scheduler, shape=(1, 2, 2), name="linear")
+    plain = subject_of(model, "sampler", steps=4)
+    z = torch.ones(2, 1, 2, 2, dtype=D)
+    still, noisy = (with_noise(plain, eta, 7, 4) for eta in (0.0, 1.0))
+    torch.testing.assert_close(still.outputs(z), plain.outputs(z))
+    outputs = noisy.outputs(z)
+    assert torch.equal(outputs[0], outputs[1])  # of one noise, which all samples share
+    assert float((outputs - plain.outputs(z)).abs().max()) > 0.1
+    assert not torch.equal(outputs, with_noise(plain, 1.0, 8, 4).outputs(z))
+    with pytest.raises(InputError, match="--eta belongs to a sampler with a diffusers scheduler"):
+        with_noise(subject_of(identity()), 1.0, 0)
+
+
 def test_an_embedding_ships_and_keeps_the_precision_of_images():
     from theodolite.data.plane_family import embedding_of
     from theodolite.zoo import coloured_digits
