@@ -13,9 +13,10 @@ from theodolite.data.conditions import read_condition, word_of
 from theodolite.data.models import opened_map
 from theodolite.errors import InputError, refusing
 from theodolite.estimates.streams import seed_of
+from theodolite.maps.denoisers import denoiser_map
 from theodolite.maps.samplers import sampler_map
 from theodolite.maps.sampling import Sampling
-from theodolite.maps.subject import STEPS, Subject, subject_of
+from theodolite.maps.subject import STEPS, Subject
 
 if TYPE_CHECKING:
     from theodolite.data.latents import LatentSet
@@ -69,17 +70,23 @@ class Draws:
 
     def __init__(self, given: Mapping[str, Any], latents: LatentSet, loading: Mapping[str, Any]) -> None:
         self.given, self.latents = given, latents
-        named: Sequence[str] = given["condition"] or ()
-        guidance = {"guidance": given["guidance"]} if named else {}  # without any it may still be drawn
-        settings = {"steps": given["steps"], "condition": named[0] if named else None, **guidance}
+        settings = {"steps": given["steps"]}  # conditions follow, so that its own map is that of nothing in particular
         self.subject = opened_map(given["model"], given["map"], settings=settings, size=given["size"], **loading)
-        denoiser = self.subject.denoiser
-        self.conditions = [*named] or [word_of(own) for own in getattr(denoiser, "conditions", ())]
-        if given["guidance"] is not None and not self.conditions:
-            raise InputError(f"--guidance needs conditions, and {self.subject.name} names none; give --condition")
+        named: Sequence[str] = given["condition"] or ()
+        self.conditions = [*named] or [word_of(own) for own in getattr(self.subject.denoiser, "conditions", ())]
+        self._check()
         self.notes: list[str] = []
-        self._subjects: dict[str | None, Subject] = {}
+        self._subjects: dict[str, Subject] = {}
         self._range = self._found_range()
+
+    def _check(self) -> None:
+        """Refuse settings of a conditional model with another one."""
+        name, is_diffusion = self.subject.name, self.subject.denoiser is not None
+        for setting in ("condition", "guidance", "steps"):
+            if self.given[setting] is not None and not is_diffusion:
+                raise InputError(f"--{setting} belongs to a diffusion model, got it with {name}; leave it out")
+        if self.given["guidance"] is not None and not self.conditions:
+            raise InputError(f"--guidance needs conditions, and {name} names none; give --condition")
 
     def draw(self, unit: str) -> Draw:
         """One sample.
@@ -110,20 +117,25 @@ class Draws:
 
     def under(self, condition: str | None) -> Subject:
         """The map under a condition; that of nothing in particular for None."""
-        if self.subject.denoiser is None:
+        if condition is None or self.subject.denoiser is None:
             return self.subject
         if condition not in self._subjects:
-            options: dict[str, Any] = {"steps": self.given["steps"]}
-            if condition is not None:
-                options |= {"condition": read_condition(condition), "guidance": self.given["guidance"]}
-            self._subjects[condition] = subject_of(self.subject.denoiser, "sampler", **options)
+            options: dict[str, Any] = {"condition": read_condition(condition), "decode": self.subject.autoencoder}
+            if self.given["guidance"] is not None:
+                options["guidance"] = self.given["guidance"]
+            map = sampler_map(self.subject.denoiser, self.given["steps"] or STEPS, **options)
+            self._subjects[condition] = replace(self.subject, map=map)
         return self._subjects[condition]
 
     def denoiser(self, draw: Draw, sigma: float) -> LatentMap | None:
         """The denoiser under the condition of a sample at a noise level; None without one, or of another level."""
-        model = draw.subject.denoiser
+        sampler = self.subject.map.function
+        if not isinstance(sampler, Sampling) or self.subject.denoiser is None:
+            return None
         try:
-            return None if model is None else subject_of(model, "denoiser", sigma=sigma, condition=draw.asked).map
+            if draw.condition is None:
+                return denoiser_map(sampler.denoiser, sigma)
+            return denoiser_map(self.subject.denoiser, sigma, condition=draw.asked)
         except InputError:  # it does not know this level
             return None
 
@@ -150,14 +162,13 @@ class Draws:
         return (0.0, 1.0)
 
 
-def with_noise(subject: Subject, eta: float, seed: int, steps: int | None = None) -> Subject:
+def with_noise(subject: Subject, eta: float, seed: int) -> Subject:
     """A sampler that draws noise on its way, the same for all its samples.
 
     Args:
         subject: a sampler of a model with a diffusers DDIM scheduler.
         eta: the share of the noise of DDPM; 0 draws none.
         seed: of the draws.
-        steps: of the sampler.
 
     Raises:
         InputError: another map, or a model without such a scheduler.
@@ -166,5 +177,5 @@ def with_noise(subject: Subject, eta: float, seed: int, steps: int | None = None
     if not isinstance(sampler, Sampling) or sampler.denoiser.scheduler is None:
         got = f"the {subject.kind} of {subject.name}"
         raise InputError(f"--eta belongs to a sampler with a diffusers scheduler, got {got}; leave it out")
-    map = sampler_map(sampler.denoiser, steps or STEPS, decode=subject.autoencoder, eta=eta, noise=seed)
+    map = sampler_map(sampler.denoiser, sampler.steps, decode=subject.autoencoder, eta=eta, noise=seed)
     return replace(subject, map=map)

@@ -211,12 +211,12 @@ def test_noise_on_the_way_is_held_fixed_and_refused_where_there_is_none():
     model = Denoiser(lambda y, index: 0.1 * y, "eps", "index", scheduler, shape=(1, 2, 2), name="linear")
     plain = subject_of(model, "sampler", steps=4)
     z = torch.ones(2, 1, 2, 2, dtype=D)
-    still, noisy = (with_noise(plain, eta, 7, 4) for eta in (0.0, 1.0))
+    still, noisy = (with_noise(plain, eta, 7) for eta in (0.0, 1.0))
     torch.testing.assert_close(still.outputs(z), plain.outputs(z))
     outputs = noisy.outputs(z)
     assert torch.equal(outputs[0], outputs[1])  # of one noise, which all samples share
     assert float((outputs - plain.outputs(z)).abs().max()) > 0.1
-    assert not torch.equal(outputs, with_noise(plain, 1.0, 8, 4).outputs(z))
+    assert not torch.equal(outputs, with_noise(plain, 1.0, 8).outputs(z))
     with pytest.raises(InputError, match="--eta belongs to a sampler with a diffusers scheduler"):
         with_noise(subject_of(identity()), 1.0, 0)
 

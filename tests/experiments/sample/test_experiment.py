@@ -158,6 +158,12 @@ class TestConditions:
         first = {row["sample"]: row["condition"] for row in rows}
         assert first.items() <= {row["sample"]: row["condition"] for row in longer.rows("judged", side="drawn")}.items()
 
+    def test_guidance_goes_beyond_what_the_condition_asks_for(self, model, real, tmp_path):
+        given = {"latents": "seed:0..1", "steps": 1, "condition": "0", "guidance": 0.5}
+        run = sample(model, real, tmp_path / "run", descriptors="condition_shift", **given)
+        # halfway between -1, of no class, and 0, of class 0
+        assert [*values(run, "brightness").values()] == pytest.approx([-0.5] * 2, rel=1e-5)
+
     def test_a_volume_that_no_condition_changes_has_no_shift(self, model, real, tmp_path):
         model.net.weight.data.fill_(0.5)
         given = {"latents": "seed:0..1", "steps": 1, "condition": "3", "descriptors": "condition_volume"}

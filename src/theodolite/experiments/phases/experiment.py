@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
 from theodolite.runs.experiment import Derived, Experiment, Piece, Sitting, numbers
-from theodolite.runs.settings import CONDITION, DEVICE, GUIDANCE, SEED, SIZE, STEPS, Argument, Setting
+from theodolite.runs.settings import DEVICE, SEED, SIZE, Argument, Setting
 from theodolite.zoo import FAMILIES
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXPERIMENT"]
 
-_OF_GENERATORS = ("anchor", "embedding", "size", "noise", "steps", "guidance", "condition", "eta", "device")
+_OF_GENERATORS = ("anchor", "embedding", "size", "noise", "eta", "device")
 """Settings that belong to a generator; those of the families of the zoo stand with these."""
 
 _PICTURES = 8
@@ -57,8 +57,7 @@ class Phases(Experiment):
       theodolite phases zoo:ising --out runs/ising
       theodolite phases zoo:mixture-diffusion --out runs/mixture --zoom 4
       theodolite phases ./my-vae --anchor a.png,b.png,c.png --size 64 --out runs/plane
-      theodolite phases zoo:coloured-latent --condition 3-red --anchor seed:1,seed:2,seed:3 --out runs/noises \
-        --embedding theodolite.zoo:digit_features
+      theodolite phases zoo:coloured-latent --anchor seed:1,seed:2,seed:3 --out runs/noises
     """
 
     kind = "phases"
@@ -81,9 +80,6 @@ class Phases(Experiment):
         Setting(
             name="noise", default=0.05, kind=float, check=_part, help="Of latents, as a part of the anchors' size."
         ),
-        STEPS,
-        GUIDANCE,
-        CONDITION,
         Setting(
             name="eta",
             kind=float,
@@ -180,9 +176,9 @@ class Phases(Experiment):
             self.source: Family = self.known
             return
         options = {"device": self.given["device"], "size": self.given["size"]}
-        self.model = opened_map(self.given["source"], settings=self.given, **options)
+        self.model = opened_map(self.given["source"], **options)
         if self.given["eta"] is not None:
-            self.model = with_noise(self.model, self.given["eta"], self.given["seed"], self.given["steps"])
+            self.model = with_noise(self.model, self.given["eta"], self.given["seed"])
         self.device = self.model.device
         self.source = PlaneFamily(self.model, *(self.given[name] for name in ("anchor", "embedding", "size", "noise")))
 
