@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     path: Callable[..., Run]
     phases: Callable[..., Run]
     rank: Callable[..., Run]
+    sample: Callable[..., Run]
     survey: Callable[..., Run]
     traverse: Callable[..., Run]
 
@@ -111,6 +112,7 @@ __all__ = [
     "rank",
     "read_run",
     "register",
+    "sample",
     "sampler_map",
     "singular_spectrum",
     "survey",

@@ -254,7 +254,7 @@ def test_a_map_in_float32_may_cast_to_float32():
     assert operator.dense().dtype is torch.float32
 
 
-class RotaryDecoder(nn.Module):
+class AttentiveDecoder(nn.Module):
     """Attention with positions that are computed in float64 and cast to the type of the queries, as of Flux."""
 
     def __init__(self):
@@ -269,7 +269,7 @@ class RotaryDecoder(nn.Module):
 
 
 def test_positions_in_float64_are_cast_in_a_float32_map_and_stay_in_a_float64_one():
-    narrow = LatentMap(RotaryDecoder(), (3, 4))
+    narrow = LatentMap(AttentiveDecoder(), (3, 4))
     z = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
     single = theodolite.jacobian(narrow, z).dense()
     double = theodolite.jacobian(narrow.to(dtype=torch.float64), z.double()).dense()

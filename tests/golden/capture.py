@@ -129,6 +129,7 @@ _KINDS: dict[str, Callable[[pathlib.Path], dict[str, Number]]] = {
     "compare": _kit,
     "detect": _table,
     "decouple": _decouple,
+    "sample": _table,
     "hotspots": _table,
     "traverse": _traverse,
     "phases": _phases,

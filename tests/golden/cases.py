@@ -33,6 +33,8 @@ RUNS = {
     " --scores local_scaling,score_norm,pixel_energy",
     "decouple": "decouple zoo:coloured-latent --pairs 4 --steps 1 --neighbours 2 --dimension 3"
     " --conditions 3-red/3-yellow",
+    "sample": "sample zoo:patches-kl --data {photos} --latents seed:0..8 --limit 8 --size 16 --worst 0.34"
+    " --descriptors local_scaling,local_complexity --judge theodolite.zoo:digit_classifier",
     "hotspots": "hotspots zoo:patches-kl --data {photos} --limit 4 --size 16 --dimension 3 --neighbours 1",
     "traverse-plane": f"traverse plane zoo:digits {_ANCHORS} --grid 2",
     "traverse-denoising": "traverse denoising zoo:coloured-latent --guidance 0,2 --steps 1 --seeds 2 --output x0",
@@ -98,6 +100,16 @@ REFUSALS = {
         "zoo:coloured-latent --method nothing",
         "zoo:coloured-latent --pairs 1",
         "zoo:coloured-latent --out {survey}",
+    ),
+    "sample": (
+        "zoo:patches-kl --data {nowhere}",
+        "zoo:patches-kl --data {photos} --latents seed:0",
+        "zoo:patches-kl --data {photos} --judge theodolite.zoo:nothing --size 16",
+        "zoo:patches-kl --data {photos} --worst 1",
+        "zoo:patches-kl --data {photos}",
+        "zoo:patches-kl --data {photos} --size 16 --condition 3",
+        "zoo:patches-kl --data {photos} --size 16 --map sampler",
+        "zoo:patches-kl --data {photos} --size 16 --out {survey}",
     ),
     "hotspots": (
         "zoo:patches-kl --data {nowhere}",

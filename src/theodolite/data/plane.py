@@ -62,10 +62,11 @@ class Plane:
         self.shape = tuple(self.origin.shape)
         self._check_triangle()
 
-    def latents(self, theta: Tensor) -> Tensor:
-        """Latents at `(n, 2)` of the plane, `(n, *latent)`."""
-        a, b = (part.to(self.origin).reshape(-1, *[1] * self.origin.ndim) for part in theta.unbind(-1))
-        return self.origin + a * self.sides[0] + b * self.sides[1]
+    def latents(self, theta: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Latents at `(n, 2)` of the plane, `(n, *latent)`, in another dtype than that of the anchors where given."""
+        origin, first, second = (part.to(dtype or part.dtype) for part in (self.origin, *self.sides))
+        a, b = (part.to(origin).reshape(-1, *[1] * origin.ndim) for part in theta.unbind(-1))
+        return origin + a * first + b * second
 
     def pictures(self, points: Tensor, longest: int = 160) -> list[Image]:
         """What is decoded at `(n, 2)`, at most `longest` pixels a side; nothing where outputs are no images."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,11 +14,13 @@ from theodolite.data.plane import Plane
 from theodolite.errors import InputError
 from theodolite.estimates import Seeds
 from theodolite.families.sampling import Tell, generated_posterior
+from theodolite.maps.factories import call_factory
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from theodolite.families import ParameterGrid, Posterior
+    from theodolite.maps import LatentMap
     from theodolite.maps.subject import Subject
 
 __all__ = ["EMBEDDINGS", "PlaneFamily", "embedding_of"]
@@ -84,6 +86,27 @@ class PlaneFamily:
         """Latents at `(n, 2)` of the plane, `(n, *latent)`."""
         return self.plane.latents(theta)
 
+    def outputs(self, theta: Tensor) -> Tensor:
+        """Features at `(n, 2)` of the plane without noise, in float64 where generator and embedding follow."""
+        return torch.cat([self._precise(part) for part in theta.double().split(16)])
+
+    def _precise(self, theta: Tensor) -> Tensor:
+        with torch.no_grad():
+            if self._double is not None:
+                return self._embedded(self._double(self.plane.latents(theta, torch.float64)))
+            return self._embedded(self.subject.map(self.latents(theta)))
+
+    @cached_property
+    def _double(self) -> LatentMap | None:
+        """The generator in float64; None where it or the embedding does not follow."""
+        try:
+            map = self.subject.map.to(dtype=torch.float64)
+            with torch.no_grad():
+                features = self._embedded(map(self.plane.origin[None].double()))
+        except Exception:  # whatever a map or an embedding raises in another precision
+            return None
+        return map if features.dtype == torch.float64 else None
+
     def pictures(self, points: Tensor, seed: int) -> list[Image]:
         """What is decoded without noise."""
         return self.plane.pictures(points)
@@ -108,11 +131,15 @@ class PlaneFamily:
 
     def _features(self, latents: Tensor) -> Tensor:
         with torch.no_grad():
-            embedded = self.embed(self.subject.map(latents))
-        if not isinstance(embedded, Tensor) or embedded.ndim < 2 or len(embedded) != len(latents):
+            return self._embedded(self.subject.map(latents)).double().cpu()
+
+    def _embedded(self, outputs: Tensor) -> Tensor:
+        """Features of outputs `(n, D)`, divided by the root of their number."""
+        embedded = self.embed(outputs)
+        if not isinstance(embedded, Tensor) or embedded.ndim < 2 or len(embedded) != len(outputs):
             got = tuple(embedded.shape) if isinstance(embedded, Tensor) else type(embedded).__name__
-            raise InputError(f"an embedding of {len(latents)} images expected as ({len(latents)}, D), got {got}")
-        flat = embedded.flatten(1).double().cpu()
+            raise InputError(f"an embedding of {len(outputs)} images expected as ({len(outputs)}, D), got {got}")
+        flat = embedded.flatten(1)
         return flat / flat.shape[1] ** 0.5
 
 
@@ -128,9 +155,9 @@ def embedding_of(name: str) -> Embedding:
     if not factory:
         raise InputError(f"embedding {', '.join(EMBEDDINGS)} or package.module:factory expected, got {name!r}")
     try:
-        embedding = getattr(importlib.import_module(module), factory)()
-    except Exception as error:  # whatever the user's module raises
-        raise InputError(f"embedding {name!r} could not be made: {type(error).__name__}: {error}") from error
+        embedding = call_factory(module, factory)
+    except InputError as error:
+        raise InputError(f"embedding {name!r} could not be made: {error}") from error
     if not callable(embedding):
         raise InputError(f"embedding {name!r} expected to return a callable on images, got {type(embedding).__name__}")
     return embedding  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ from theodolite.detection.baselines import (
     reconstruction_error,
     score_norm,
 )
+from theodolite.detection.beside_baselines import BesideBaselines, beside_baselines
 from theodolite.detection.calibration import conformal_p, departure, threshold
 from theodolite.detection.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from theodolite.detection.curves import DetectionCurves, curves
@@ -22,12 +23,14 @@ __all__ = [
     "CORRUPTIONS",
     "SCORES",
     "SEVERITIES",
+    "BesideBaselines",
     "DetectionCurves",
     "DetectionTable",
     "Hotspots",
     "Novelty",
     "Score",
     "at_level",
+    "beside_baselines",
     "computed",
     "conformal_p",
     "corrupt",

@@ -5,6 +5,7 @@ SUMMARIES: dict[str, str] = {
     "rank": "Rank autoencoders by how nearly noise hides their latents as it hides their images.",
     "diffusability": "How differently a model's latents and its images give way to noise.",
     "detect": "Score images of one folder, or latents, against a reference.",
+    "sample": "Draw samples, judge them, and ask whether geometry tells the bad ones.",
     "hotspots": "Find where a map bends most, and off the detail.",
     "compare": "Tell what differs between two models, or between two runs.",
     "decouple": "Test the decoupling claims on a conditional sampler.",

@@ -135,6 +135,10 @@ class MixtureFamily:
         J = torch.stack([(self.sampler(points + e) - self.sampler(points - e)) / 2e-4 for e in steps], -1)
         return J.mT @ J
 
+    def outputs(self, points: Tensor) -> Tensor:
+        """The sample of each point of the plane, in float64."""
+        return torch.cat([self.sampler(part.double()) for part in points.split(2048)])
+
     def pictures(self, points: Tensor, seed: int) -> list[Image]:
         """Data in grey, and the sample of each latent as a dot."""
         cloud = self.model.sample(400, seed)

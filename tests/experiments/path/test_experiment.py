@@ -68,6 +68,19 @@ def test_arcs_and_chords_have_their_lengths(found):
     assert abs(value(found, "geodesic", "tortuosity")["value"] - 1) < 1e-3
 
 
+def test_lengths_in_an_embedding_are_those_of_its_curve(model, ends, tmp_path):
+    """Pixels as features give the lengths of images again."""
+    run = path(model, *ends, out=tmp_path / "run", steps=16, via="linear", embedding="pixels")
+    for embedded, plain in (("embedded_length", "length"), ("embedded_chord", "chord")):
+        assert value(run, "linear", embedded)["value"] == pytest.approx(value(run, "linear", plain)["value"], rel=1e-6)
+    assert value(run, "linear", "embedded_length")["status"] == "lower-bound"
+    page = run.experiment.page(run)
+    assert "In the embedding the linear route is the straightest" in page.readings[-1]
+    assert any(column.name == "embedded_tortuosity" for column in page.tables[0].heads)
+    with pytest.raises(InputError, match="embedding pixels, patches"):
+        path(model, *ends, out=tmp_path / "other", embedding="nothing")
+
+
 def test_routes_begin_and_end_where_they_should(found):
     first = found.arrays("linear")["latents"]
     for route in found.units:

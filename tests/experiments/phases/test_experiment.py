@@ -161,6 +161,80 @@ def test_a_plane_of_a_linear_decoder_has_its_constant_metric(anchors, tmp_path):
     assert [end["name"] for end in run.info["family"]["anchors"]] == ["0", "1", "2"]
 
 
+@pytest.fixture(scope="module")
+def step(tmp_path_factory):
+    """A plane across which one pixel goes from -1 to 1 in a fortieth of its side."""
+    folder, files = tmp_path_factory.mktemp("step"), []
+    for place, latent in enumerate(([-0.5, 0.0], [0.5, 0.0], [-0.5, 1.0])):
+        files.append(str(folder / f"{place}.safetensors"))
+        save_file({"latent": torch.tensor(latent)}, files[-1])
+
+    def decode(z):
+        return torch.stack([torch.tanh(40 * (z[:, 0] - 0.013)), z[:, 1], 0 * z[:, 0]], 1)[:, None, None]
+
+    model = Autoencoder(lambda x: x.flatten(1)[:, :2], decode, name="step", latent_shape=(2,), image_channels=1)
+    settings = {"anchor": files, "embedding": "pixels", "noise": 0.0, "grid": 12, "samples": 600, "bundle": 20}
+    return phases(model, out=folder / "run", **settings)
+
+
+def test_a_boundary_is_followed_to_its_lipschitz_constant(step):
+    (constant,), (exponent,) = (step.rows(name, boundary=0) for name in ("boundary_constant", "boundary_exponent"))
+    assert constant["low"] <= 40 / 3**0.5 <= constant["high"]
+    assert constant["value"] == pytest.approx(40 / 3**0.5, rel=1e-3)
+    assert exponent["value"] == pytest.approx(0, abs=1e-3)
+    assert constant["kind"] == "0 | 1"
+    scales = [row["scale"] for row in step.rows("boundary_slope", boundary=0)]
+    assert scales == sorted(scales, reverse=True)
+    assert 1e-8 <= scales[-1] < 2e-7
+
+
+def test_the_boundary_of_a_plane_has_a_dimension_and_stands_on_the_page(step):
+    (dimension,) = step.rows("boundary_dimension")
+    assert dimension["low"] < 1 < dimension["high"]
+    assert dimension["high"] - dimension["low"] < 1
+    tables = {table.name: table for table in step.experiment.page(step).tables}
+    assert [str(row.cells[0]) for row in tables["boundaries"].body] == ["0 | 1"]
+    assert "dimension" in tables
+
+
+def test_none_are_followed_where_none_are_wanted_or_samples_scatter(step, run):
+    assert "boundary_constant" not in run.quantities
+    assert not [table for table in run.experiment.page(run).tables if table.name == "boundaries"]
+
+
+def test_noise_on_the_way_is_held_fixed_and_refused_where_there_is_none():
+    diffusers = pytest.importorskip("diffusers")
+    from theodolite import Denoiser
+
+    scheduler = diffusers.DDIMScheduler(clip_sample=False)
+    model = Denoiser(lambda y, index: 0.1 * y, "eps", "index", scheduler, shape=(1, 2, 2), name="linear")
+    plain, still, noisy, other = (
+        subject_of(model, "sampler", steps=4, eta=eta, draws=draws)
+        for eta, draws in ((None, None), (0.0, 7), (1.0, 7), (1.0, 8))
+    )
+    z = torch.ones(2, 1, 2, 2, dtype=D)
+    torch.testing.assert_close(still.outputs(z), plain.outputs(z))
+    outputs = noisy.outputs(z)
+    assert torch.equal(outputs[0], outputs[1])  # of one noise, which all samples share
+    assert float((outputs - plain.outputs(z)).abs().max()) > 0.1
+    assert not torch.equal(outputs, other.outputs(z))
+    with pytest.raises(InputError, match="--eta belongs to a sampler"):
+        subject_of(identity(), eta=1.0)
+
+
+def test_an_embedding_ships_and_keeps_the_precision_of_images():
+    from theodolite.data.plane_family import embedding_of
+    from theodolite.zoo import coloured_digits
+
+    embed = embedding_of("theodolite.zoo:digit_features")
+    images, labels = coloured_digits([(0, "green"), (1, "red")] * 8, held_out=True, generator=0)
+    features = embed(images.double())
+    assert (features.shape, features.dtype) == ((16, 48), D)
+    apart = torch.cdist(features, features)
+    same = labels[:, None, 0] == labels[None, :, 0]
+    assert float(apart[same].mean()) < 0.7 * float(apart[~same].mean())
+
+
 def test_parameters_are_spread_evenly_and_by_their_seed():
     grid = ParameterGrid((0.0, -1.0), (1.0, 1.0), (4, 4))
     theta = spread_parameters(grid, 64, 3)

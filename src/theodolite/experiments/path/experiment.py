@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
-from theodolite.runs.experiment import Experiment, Piece, Sitting, number, numbers
+from theodolite.runs.experiment import Experiment, Piece, Row, Sitting, number, numbers
 from theodolite.runs.settings import DEVICE, MODEL, OF_SAMPLERS, SIZE, Argument, Setting
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Path(Experiment):
 
     `linear` is the straight line of latents, `slerp` the arc that keeps angles (Shoemake 1985) with norms between those
     of the ends, `geodesic` the curve of least chord energy of images. Distances are root mean squares over pixels,
-    images as the model gives them (mostly in [-1, 1]).
+    images as the model gives them (mostly in [-1, 1]); with --embedding lengths between features too.
 
     Examples:
       theodolite path ./my-vae cat.png dog.png --size 64 --out runs/cat-dog
@@ -50,6 +50,11 @@ class Path(Experiment):
         ),
         Setting(name="steps", default=12, kind=int, least=4, help="From one end to the other."),
         *OF_SAMPLERS,
+        Setting(
+            name="embedding",
+            help="Also measure lengths between features: pixels, patches or package.module:factory, e.g. "
+            "theodolite.zoo:digit_features.",
+        ),
         SIZE,
         DEVICE,
     )
@@ -58,9 +63,11 @@ class Path(Experiment):
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         from theodolite.data.latents import check_ends
+        from theodolite.data.plane_family import embedding_of
 
         super().__init__(given)
         check_ends([given["first"], given["second"]])
+        self.embed = None if given["embedding"] is None else embedding_of(given["embedding"])
         self.units = ROUTES if given["via"] == "all" else (given["via"],)
 
     def open(self) -> None:
@@ -120,11 +127,40 @@ class Path(Experiment):
         flat = images.cpu().flatten(1).double() / images[0].numel() ** 0.5
         jumps, chord = flat.diff(dim=0).norm(dim=1), (flat[-1] - flat[0]).norm()
         rows = numbers(_numbers(jumps, chord, latents, own, straight), route=unit)
+        rows += self._embedded(unit, latents)
         rows += [number("jump", Estimate.of(jump), route=unit, step=n) for n, jump in enumerate(jumps, 1)]
         shown, pictures = self.model.images(images), {}
         if shown is not None:
             pictures["strip"] = side_by_side([picture(image, self.model.output_range, 160) for image in shown])
         return Piece(rows, {"latents": latents, "images": images}, pictures, {"curve": status})
+
+    def _embedded(self, unit: str, latents: Tensor) -> list[Row]:
+        """Length, chord and tortuosity of a route between features; none without an embedding."""
+        import torch
+
+        from theodolite.estimates import Estimate
+        from theodolite.geodesics import decoded_length
+
+        if self.embed is None:
+            return []
+        embed = self.embed
+
+        def features(points: Tensor) -> Tensor:
+            embedded = embed(self.model.map(points)).flatten(1)
+            return embedded / embedded.shape[1] ** 0.5
+
+        length = decoded_length(features, latents[None])
+        with torch.no_grad():
+            ends = features(latents[[0, -1]]).double()
+        chord = (ends[1] - ends[0]).norm().cpu()
+        own, width = length.value[0].double().cpu(), length.stderr[0].double().cpu()
+        over = 1 / chord.clamp_min(1e-300)
+        bounds = {"embedded_length": (own, width), "embedded_tortuosity": (own * over, width * over)}
+        rows = [
+            number(name, Estimate.of(value, error, statuses="lower-bound"), route=unit)
+            for name, (value, error) in bounds.items()
+        ]
+        return [*rows, number("embedded_chord", Estimate.of(chord), route=unit)]
 
     def _route(self, unit: str, decode: Any, line: Tensor, s: Tensor) -> tuple[Tensor, str]:
         from theodolite.geodesics import decoder_geodesic

@@ -40,6 +40,11 @@ _ALL = (
     Quantity("largest_jump", "largest jump", "RMS", meaning="largest change of the image in one step"),
     Quantity("jump_variation", "jump variation", meaning=_EVEN),
     Quantity("latent_length", "latent length", "RMS", meaning=_OF_LATENTS),
+    Quantity("embedded_length", "length in the embedding", "RMS", meaning="of the curve of features, by chords"),
+    Quantity("embedded_chord", "chord in the embedding", "RMS", meaning="distance of the features of both ends"),
+    Quantity(
+        "embedded_tortuosity", "tortuosity in the embedding", meaning="length over chord there: 1 is a straight line"
+    ),
     Quantity("jump", "jump", "RMS", meaning="change of the image in one step"),
 )
 QUANTITIES = {quantity.name: quantity for quantity in _ALL}
@@ -56,7 +61,7 @@ def page(run: Run) -> Page:
     """The report of a path; its table is the terminal's too."""
     model, ends = run.info["model"]["name"], " to ".join(str(end["name"]) for end in run.info["ends"])
     facts = {"Model": model, "Latent": " × ".join(map(str, run.info["latent_shape"])), "Steps": run.settings["steps"]}
-    numbers, quantities = crossed(run.rows(step=None), "route", "quantity"), _ALL[:-1]
+    numbers, quantities = crossed(run.rows(step=None), "route", "quantity"), _shown(run)
     lines = (([route], own) for route, own in numbers.items())
     rows = [[*line, run.about(line[0])["curve"]] for line in kit.numbers_by(lines, [q.name for q in quantities])]
     columns: list[str | kit.Column] = ["route", *kit.columns_of(quantities, _SPARE), "curve"]
@@ -72,6 +77,11 @@ def page(run: Run) -> Page:
     return Page(ends, facts, _readings(run, numbers), sections, method, kit.terms_of(_ALL))
 
 
+def _shown(run: Run) -> list[Quantity]:
+    """The numbers of a route, those of an embedding where there is one."""
+    return [quantity for quantity in _ALL[:-1] if not quantity.name.startswith("embedded") or run.settings["embedding"]]
+
+
 def _readings(run: Run, numbers: Mapping[str, Mapping[str, Row]]) -> list[str]:
     if "linear" not in numbers:
         route, own = next(iter(numbers.items()))
@@ -80,6 +90,10 @@ def _readings(run: Run, numbers: Mapping[str, Mapping[str, Row]]) -> list[str]:
     sentences = [f"On the straight line of latents the images travel {times} times the distance between the two."]
     if "geodesic" in numbers:
         sentences.append(_geodesic(numbers["geodesic"]["gap"], run.about("geodesic")["curve"]))
+    if "embedded_tortuosity" in numbers["linear"]:
+        straightest = min(numbers, key=lambda route: numbers[route]["embedded_tortuosity"]["value"])
+        tortuosity = kit.number_cell(numbers[straightest]["embedded_tortuosity"])
+        sentences.append(f"In the embedding the {straightest} route is the straightest: {tortuosity} times its chord.")
     return sentences
 
 

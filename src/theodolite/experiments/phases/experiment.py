@@ -57,6 +57,7 @@ class Phases(Experiment):
       theodolite phases zoo:ising --out runs/ising
       theodolite phases zoo:mixture-diffusion --out runs/mixture --zoom 4
       theodolite phases ./my-vae --anchor a.png,b.png,c.png --size 64 --out runs/plane
+      theodolite phases zoo:coloured-latent --anchor seed:1,seed:2,seed:3 --out runs/noises
     """
 
     kind = "phases"
@@ -104,10 +105,18 @@ class Phases(Experiment):
             metavar="A1,A2,B1,B2",
             help="More geodesics, each from (A1, A2) to (B1, B2).",
         ),
+        Setting(
+            name="boundaries",
+            default=3,
+            kind=int,
+            least=0,
+            help="Boundaries of the largest regions that are followed down to 1e-8, and their dimension; 0 for none. "
+            "Of generators and zoo:mixture-diffusion, whose samples do not scatter.",
+        ),
         SEED,
         DEVICE,
     )
-    coordinates: ClassVar = {"level": int, "curve": int, "kind": str}
+    coordinates: ClassVar = {"level": int, "curve": int, "kind": str, "boundary": int, "scale": float}
     requires: ClassVar = {"family": dict, "family.name": str, "family.parameters": list, "metric": str}
 
     def __init__(self, given: Mapping[str, Any]) -> None:
@@ -190,6 +199,7 @@ class Phases(Experiment):
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """Map one level: draws, metric, potential, phases, geodesics, then pictures."""
+        from theodolite.experiments.phases.boundaries import boundary_rows
         from theodolite.families import map_family
         from theodolite.families.fields import packed_map
         from theodolite.geodesics import phase_curves
@@ -204,6 +214,9 @@ class Phases(Experiment):
         rows = numbers(it.numbers, level=n)
         for number, curve in enumerate(curves):
             rows += numbers(curve.numbers, level=n, curve=number, kind=curve.kind)
+        if outputs := getattr(self.source, "outputs", None):
+            follow: dict[str, Any] = {"level": n, "seed": seed, "sitting": sitting}
+            rows += boundary_rows(outputs, it.phases, self.given["boundaries"], **follow)
         sitting.tell("pictures")
         pictured = [it.phases.climb(region, _PICTURES).tolist() for region in range(min(it.phases.count, MOST_REGIONS))]
         arrays, about = packed_map(it)
@@ -247,10 +260,11 @@ class Phases(Experiment):
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
         """What the numbers of a level and of a geodesic are called."""
+        from theodolite.experiments.phases.boundaries import QUANTITIES as OF_BOUNDARIES
         from theodolite.families.family_map import QUANTITIES as OF_MAPS
         from theodolite.geodesics.phase_curves import QUANTITIES as OF_CURVES
 
-        return {quantity.name: quantity for quantity in (*OF_MAPS, *OF_CURVES)}
+        return {quantity.name: quantity for quantity in (*OF_MAPS, *OF_CURVES, *OF_BOUNDARIES)}
 
 
 EXPERIMENT = Phases

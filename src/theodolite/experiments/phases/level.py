@@ -48,13 +48,22 @@ class Level(MapFields):
     @cached_property
     def numbers(self) -> dict[str, Row]:
         """Those of the level as a whole, by quantity."""
-        return {row["quantity"]: row for row in self.piece.rows if row["curve"] is None}
+        return {row["quantity"]: row for row in self.piece.rows if row["curve"] is None and row["boundary"] is None}
+
+    @cached_property
+    def boundaries(self) -> dict[int, list[Row]]:
+        """The numbers across every boundary that was followed."""
+        by_boundary: dict[int, list[Row]] = {}
+        for row in self.piece.rows:
+            if row["boundary"] is not None:
+                by_boundary.setdefault(row["boundary"], []).append(row)
+        return by_boundary
 
     @cached_property
     def curves(self) -> list[Curve]:
         """Its geodesics."""
         by_curve: dict[int, dict[str, Row]] = {}
-        for row in self.piece.rows:
+        for row in (row for row in self.piece.rows if row["boundary"] is None):
             by_curve.setdefault(row["curve"], {})[row["quantity"]] = row
         kinds = enumerate(self.about["curves"])
         return [Curve(kind, status, self.arrays[f"curve-{n}"], by_curve[n]) for n, (kind, status) in kinds]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from theodolite.data.plane import CORNERS
 from theodolite.errors import InputError
 from theodolite.estimates import NOT_NUMBERS
+from theodolite.experiments.phases.boundaries import QUANTITIES as OF_BOUNDARIES
 from theodolite.experiments.phases.level import COLOURS, Drawing, Level
 from theodolite.families.family_map import QUANTITIES as OF_MAPS
 from theodolite.families.family_map import method_of
@@ -16,6 +17,8 @@ from theodolite.geodesics.phase_curves import QUANTITIES as OF_CURVES
 from theodolite.report import page as kit
 from theodolite.report.pictures import data_uri
 from theodolite.report.rounding import typeset
+from theodolite.report.series import curves_of, legend_of, series_of
+from theodolite.runs.rows import where
 
 if TYPE_CHECKING:
     from theodolite.runs.run import Run
@@ -61,10 +64,12 @@ def page(run: Run) -> kit.Page:
     sections = [
         *_maps(run, drawings[0]),
         _geodesics(run, levels),
+        *_boundaries(levels),
         *(_zoom(run, drawing) for drawing in drawings[1:]),
         _numbers(levels, by_features=family.get("posterior") == "features"),
     ]
-    glossary, readings = [*_CONCEPTS, *kit.terms_of((*OF_MAPS, *OF_CURVES))], _readings(levels[0], family)
+    followed = OF_BOUNDARIES if levels[0].boundaries else ()
+    glossary, readings = [*_CONCEPTS, *kit.terms_of((*OF_MAPS, *OF_CURVES, *followed))], _readings(levels[0], family)
     return kit.Page(family["name"], facts, readings, sections, _method(family), glossary, kind="phase map")
 
 
@@ -199,6 +204,38 @@ def _geodesics(run: Run, levels: Sequence[Level]) -> kit.Section:
     caption = "Gap: how much shorter than the straight line; bend: largest distance from it, in sides of the box."
     table = kit.Table("geodesics", "geodesics", columns, rows, caption)
     return kit.Section("geodesics", "Geodesics", text, [table, kit.Pictures(strips, wide=True)] if rows else [])
+
+
+def _boundaries(levels: Sequence[Level]) -> list[kit.Section]:
+    """How steep the map is across boundaries at every scale, and their dimension; nothing where none was followed."""
+    followed = [(n, k, rows) for n, level in enumerate(levels) for k, rows in level.boundaries.items()]
+    if not followed:
+        return []
+    names = {
+        f"{n}-{k}": f"level {n}, {rows[0]['kind']}" if len(levels) > 1 else rows[0]["kind"] for n, k, rows in followed
+    }
+    series = series_of({label: key for key, label in names.items()})
+    of = {f"{n}-{k}": {row["quantity"]: row for row in rows} for n, k, rows in followed}
+    slopes = {f"{n}-{k}": where(rows, quantity="boundary_slope") for n, k, rows in followed}
+    options: dict[str, Any] = {"x": "scale", "across": "distance of neighbours", "up": "slope", "logarithmic": True}
+    figure = curves_of("boundaries", "Slope", series, lambda item: slopes[item.key], marked=True, **options)
+    shown = ("boundary_constant", "boundary_exponent")
+    rows = [[item.cell, *(of[item.key].get(name) for name in shown)] for item in series]
+    words = {quantity.name: quantity for quantity in OF_BOUNDARIES}
+    columns = [kit.Column("boundary"), *kit.columns_of(words[name] for name in shown)]
+    dimensions = [level.numbers.get("boundary_dimension") for level in levels]
+    told = ["boundaries of the level", *(kit.interval_cell(row) for row in dimensions)]
+    heads = [kit.Column("dimension"), *(kit.Column(f"level_{n}", f"level {n}") for n in range(len(levels)))]
+    text = (
+        "Where the map is steepest across the boundary of two regions, followed to smaller and smaller distances: the "
+        "slope of a smooth map settles at its Lipschitz constant, that of a jump grows as one over the distance.",
+        "The dimension is of all boundaries of a level: 1 for smooth curves. With intervals of 95 %.",
+    )
+    tables: list[kit.Block] = [
+        kit.Table("boundaries", "boundaries between regions", columns, rows),
+        kit.Table("dimension", "dimension of the boundaries", heads, [told]),
+    ]
+    return [kit.Section("boundaries", "Boundaries", text, [legend_of(series), figure, *tables])]
 
 
 def _zoom(run: Run, drawing: Drawing) -> kit.Section:

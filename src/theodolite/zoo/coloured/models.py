@@ -33,6 +33,7 @@ __all__ = [
     "ConditionalDiffusion",
     "conditional_diffusion",
     "digit_classifier",
+    "digit_features",
     "load_diffusion",
     "memorised_set",
     "pixel_diffusion",
@@ -223,6 +224,28 @@ def digit_classifier() -> DigitClassifier:
     """The classifier of digit and colour, trained on all combinations, held-out ones included."""
     classifier: DigitClassifier = _restored("classifier")[0]
     return classifier
+
+
+def digit_features() -> Callable[[Tensor], Tensor]:
+    """The last hidden layer of the classifier, `(n, 3, side, side)` in [-1, 1] to `(n, 48)`: an embedding of motifs.
+
+    Digits of one kind lie together in it whatever their place and slant, which pixels do not know; give it as
+    ``--embedding theodolite.zoo:digit_features``.
+    """
+    return _Features(digit_classifier()).eval()
+
+
+class _Features(nn.Module):
+    """The features of a classifier, computed in the dtype of the images."""
+
+    def __init__(self, classifier: DigitClassifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.dtype != next(self.classifier.parameters()).dtype:
+            self.classifier = self.classifier.to(images.dtype)
+        return self.classifier.features(images)
 
 
 def memorised_set() -> tuple[Tensor, Tensor, Tensor]:

@@ -137,6 +137,12 @@ class DigitClassifier(nn.Module):
         features: Tensor = self.layers(F.adaptive_avg_pool2d(images, 16))
         return features
 
+    @staticmethod
+    def classes_of(condition: object) -> list[int] | None:
+        """The digit and the place of the colour that a condition `(digit, colour)` asks for; None for any other."""
+        is_pair = isinstance(condition, tuple) and len(condition) == 2 and isinstance(condition[0], int)
+        return None if not is_pair else labels_of(condition)[0].tolist()  # type: ignore[arg-type]
+
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the digit `(n, 10)` and of the colour `(n, 4)`."""
         features = self.features(images)

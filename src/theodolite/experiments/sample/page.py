@@ -1,0 +1,318 @@
+"""The page of drawn samples: bad ones, what tells them, contact sheets by every score, classes, and drift."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from theodolite.experiments.sample.judging import REAL, Judging
+from theodolite.experiments.sample.scores import BASELINES, QUANTITIES, SCORES
+from theodolite.report import page as kit
+from theodolite.report import palette
+from theodolite.report.pictures import data_uri, stored_pictures
+from theodolite.report.rounding import typeset
+from theodolite.report.series import Series, points_of
+from theodolite.runs.rows import crossed, where
+
+if TYPE_CHECKING:
+    from theodolite.runs.experiment import Row
+    from theodolite.runs.run import Run
+
+__all__ = ["page"]
+
+_CARDS = 8
+_ON_A_SHEET = 16
+"""Samples of a sheet: what a row of a page shows large enough to be seen."""
+_SIDE = 96
+_RELIABLE = 0.5
+"""Share of the variance between samples that is not error, below which a score orders noise rather than samples."""
+_BY_CHANCE = 0.05
+"""Probability below which a score is said to beat the baselines."""
+
+
+class _View(Judging):
+    """The finished samples of a run with their stored numbers."""
+
+    @cached_property
+    def by_score(self) -> dict[str, dict[str, Row]]:
+        """The numbers of every score, by quantity."""
+        return crossed([row for row in self.run.derived_rows if row["score"]], "score", "quantity")
+
+    @cached_property
+    def values(self) -> dict[str, dict[str, Row]]:
+        """The numbers of every sample, by quantity."""
+        rows = self.run.rows(side="drawn")
+        return crossed(rows, "sample", "quantity")
+
+    @property
+    def tested(self) -> list[str]:
+        """Scores and baselines with an AUROC, in their order."""
+        return [name for name in (*SCORES, *BASELINES) if "auroc" in self.by_score.get(name, {})]
+
+    @property
+    def baseline(self) -> str | None:
+        """The best baseline."""
+        return next((row["advantage"]["beside"] for row in self.by_score.values() if "advantage" in row), None)
+
+    def label(self, name: str) -> str:
+        """Of a quantity."""
+        return self.run.words(name).label
+
+    def ordered(self, name: str) -> list[str]:
+        """Samples from the lowest to the highest value; those without a number are left out."""
+        from theodolite.estimates import NOT_NUMBERS
+
+        rows = {unit: self.values[unit].get(name) for unit in self.samples}
+        known = {unit: row["value"] for unit, row in rows.items() if row and row["status"] not in NOT_NUMBERS}
+        return sorted((unit for unit, value in known.items() if math.isfinite(value)), key=lambda unit: known[unit])
+
+
+def page(run: Run) -> kit.Page:
+    """The report of drawn samples; its tables are the terminal's too."""
+    it, judge = _View(run), run.info["judge"]
+    data = run.info["data"]
+    facts = {
+        "Model": run.info["model"].get("name"),
+        "Samples": f"{len(it.samples)} of the {run.info['map']}",
+        "Conditions": f"{len(run.info['conditions'])}, one drawn a sample" if len(run.info["conditions"]) > 1 else "",
+        "Real images": len(data["files"]),
+        "Judge": judge["name"],
+        "Budget": run.settings["budget"],
+    }
+    names = [name for name in run.quantities if name in {*SCORES, *QUANTITIES} and run.rows(name)]
+    sections = [_bad(it), _scores(it), _sheets(it), _classes(it), _drift(it), _samples(it)]
+    return kit.Page(
+        "Which samples are bad, and does geometry tell?",
+        {name: value for name, value in facts.items() if value},
+        [*_readings(it)],
+        [section for section in sections if section.blocks],
+        [kit.Facts("How it was judged", _method(it))],
+        kit.terms_of(run.words(name) for name in names),
+        warnings=[*_warnings(it)],
+    )
+
+
+def _warnings(it: _View) -> Iterator[str]:
+    if why := it.run.info["messages"].get("auroc"):
+        yield f"No AUROC: {why}."
+    unsure = [name for name, own in it.by_score.items() if own.get("reliability", {"value": 1.0})["value"] < _RELIABLE]
+    if unsure:
+        names = ", ".join(it.label(name) for name in unsure)
+        yield f"Errors are as large as the differences between samples in {names}: a larger --budget may tell more."
+
+
+def _method(it: _View) -> dict[str, Any]:
+    below, worst = it.run.settings["below"], it.run.settings["worst"]
+    rule = f"judged below {below:g}" if below is not None else f"the worst {100 * worst:g} % by the judge"
+    return {
+        "bad": f"{rule}: a score of at most {it.limit:.4g}",
+        "classes": "AUROC in class is among samples of one condition, or of one class that the judge sees",
+        "intervals": "95 %, over noise draws",
+    }
+
+
+def _readings(it: _View) -> Iterator[str]:
+    """Whether a score beats the best baseline, in one sentence; then classes, and nothing that is not shown."""
+    yield _verdict(it)
+    if it.run.info["judge"]["distance"]:
+        yield (
+            "The judge is a distance to real images, not a taste: it calls a sample good where it is like one of "
+            "these, so that other distances are strong baselines by themselves. Give --judge for another opinion."
+        )
+    rows = where(it.run.derived_rows, quantity="share_difference")
+    apart = [row for row in rows if row["low"] > 0 or row["high"] < 0]
+    if apart:
+        words = ", ".join(f"{row['mode']} ({_percent(row)})" for row in apart)
+        yield (
+            f"Classes whose share among samples differs from that among real images: {words}; of {len(rows)} intervals "
+            "one in twenty does so by chance."
+        )
+    elif rows:
+        yield f"No class of {len(rows)} has another share among samples than among real images, as far as these tell."
+
+
+def _verdict(it: _View) -> str:
+    scores = [name for name in SCORES if "p_value" in it.by_score.get(name, {})]
+    if not scores or it.baseline is None:
+        return "Whether any descriptor beats the baselines cannot be told from these samples."
+    best = min(scores, key=lambda name: (it.by_score[name]["p_value"]["value"], -_advantage(it, name)))
+    beats = [name for name in scores if it.by_score[name]["p_value"]["value"] < _BY_CHANCE]
+    gain, p = it.by_score[best]["advantage"], it.by_score[best]["p_value"]["value"]
+    baseline = f"{it.label(it.baseline)} (AUROC {_auroc(it, it.baseline)})"
+    if beats:
+        return (
+            f"{it.label(best)} (AUROC {_auroc(it, best)}) tells bad samples of this model better than the best "
+            f"baseline, {baseline}: its advantage is {_interval(gain)}. With all {len(scores)} scores looked at, "
+            f"beating every baseline has p = {p:.2g}."
+        )
+    best = max(scores, key=lambda name: _advantage(it, name))
+    gain = it.by_score[best]["advantage"]
+    return (
+        f"No descriptor is shown to beat the best baseline, {baseline}, on this model: the nearest to it is "
+        f"{it.label(best)} (AUROC {_auroc(it, best)}), whose advantage is {_interval(gain)}."
+    )
+
+
+def _percent(row: Row) -> str:
+    return typeset(f"{100 * row['value']:+.0f} %")
+
+
+def _advantage(it: _View, name: str) -> float:
+    return float(it.by_score[name]["advantage"]["value"])
+
+
+def _auroc(it: _View, name: str) -> str:
+    return f"{it.by_score[name]['auroc']['value']:.2f}"
+
+
+def _interval(row: Row) -> str:
+    if row["status"] == "undetermined" or row["low"] is None:
+        return typeset(f"{row['value']:.2f} (without an interval that can be told)")
+    return typeset(f"{row['value']:.2f} (95 % interval {row['low']:.2f} to {row['high']:.2f})")
+
+
+def _bad(it: _View) -> kit.Section:
+    ordered = sorted(it.samples, key=lambda unit: it.scores[unit])
+    count = min(_CARDS, len(ordered) // 2)
+    text = (
+        f"Bad is what the judge scores at most {it.limit:.4g}: {sum(it.bad.values())} of {len(it.samples)} samples.",
+        "Left the sample, then the nearest real image by pixels, and by features.",
+    )
+    blocks: list[kit.Block] = [
+        kit.Cards([_card(it, unit) for unit in ordered[:count]], "Worst by the judge"),
+        kit.Cards([_card(it, unit) for unit in ordered[::-1][:count]], "Best by the judge"),
+    ]
+    return kit.Section("bad", "Worst and best", text, blocks if count else [])
+
+
+def _card(it: _View, unit: str) -> kit.Card:
+    files = {row["sample"]: row["file"] for row in it.run.info["data"]["files"]}
+    nearest = it.run.about(unit)["nearest"]
+    near = {name: f"{files[sample]}, the nearest real image by {name}" for name, sample in nearest.items()}
+    names = [(unit, "", f"sample {unit}"), *((unit, f"nearest-{name}", text) for name, text in near.items())]
+    shown = ("judged", "nearest_pixels", *(name for name in SCORES if name in it.values[unit]))
+    facts: list[tuple[str, Any]] = [(it.label(name), it.values[unit].get(name)) for name in shown[:5]]
+    seen = f"seen as {it.modes[unit]}" if it.modes[unit] else None
+    title = " · ".join(word for word in (unit, it.conditions[unit], seen) if word)
+    return kit.Card(title, stored_pictures(it.run, names), facts, palette.MODELS[1] if it.bad[unit] else "")
+
+
+def _scores(it: _View) -> kit.Section:
+    if not it.tested:
+        return kit.Section("scores", "What tells bad samples")
+    kinds = {name: "descriptor" if name in SCORES else "baseline" for name in it.tested}
+    series = [Series(it.label(name), name, palette.KINDS[kinds[name]]) for name in it.tested]
+    options: dict[str, Any] = {"span": (-0.02, 1.02), "level": 0.5}
+    if any("auroc_within" in it.by_score[name] for name in it.tested):
+        options["beside"] = ("in class", lambda own: it.by_score[own.key].get("auroc_within"))
+    figure = points_of(
+        "aurocs", "AUROC of every score for bad samples, with its 95 % interval", "AUROC", series,
+        lambda own: it.by_score[own.key].get("auroc"), **options,
+    )  # fmt: skip
+    legend = kit.Legend([(palette.KINDS[kind], "square", kind) for kind in ("descriptor", "baseline")])
+    text = (
+        "AUROC: the probability that a bad sample has a higher value than a good one. 0.5 is chance; below, bad "
+        "samples have lower values. Hollow: among samples of one class.",
+        "A descriptor is worth its Jacobians where its advantage over the best baseline is above zero. Each counts "
+        "towards the side on which it is; p allows for having looked at all of them.",
+    )
+    return kit.Section("scores", "What tells bad samples", text, [legend, figure, _score_table(it)])
+
+
+def _score_table(it: _View) -> kit.Table:
+    rows = []
+    for name in it.tested:
+        own, kind = it.by_score[name], "descriptor" if name in SCORES else "baseline"
+        first = kit.Cell(it.label(name), name, below=it.run.words(name).formula, swatch=palette.KINDS[kind])
+        p = own.get("p_value")
+        chance = kit.Cell("–") if p is None else kit.Cell(f"{p['value']:.2g}", p["value"])
+        best = kit.Cell("best baseline", None) if name == it.baseline else kit.interval_cell(own.get("advantage"))
+        rows.append([first, kit.interval_cell(own["auroc"]), kit.interval_cell(own.get("auroc_within")), best, chance])
+    columns = [
+        kit.Column("score"),
+        kit.Column("auroc", "AUROC"),
+        kit.Column("auroc_within", "in class"),
+        kit.Column("advantage"),
+        kit.Column("p_value", "p"),
+    ]
+    bad = sum(it.bad.values())
+    title = f"{it.run.info['model'].get('name')}, {bad} bad and {len(it.samples) - bad} other samples"
+    than = it.label(it.baseline or "")
+    caption = f"With 95 % intervals over noise draws. Advantage: what is separated more than by {than}."
+    return kit.Table("scores", title, columns, rows, caption)
+
+
+def _sheets(it: _View) -> kit.Section:
+    sheets: list[tuple[str, list[tuple[str, str]]]] = []
+    for name in ("judged", *SCORES, *BASELINES):
+        ordered = it.ordered(name) if any(name in own for own in it.values.values()) else []
+        if len(ordered) < 2:
+            continue
+        count = min(_ON_A_SHEET, len(ordered))
+        chosen = [ordered[round(k * (len(ordered) - 1) / (count - 1))] for k in range(count)]
+        values = [it.values[unit][name]["value"] for unit in chosen]
+        pictures = [
+            (data_uri(it.run.picture(unit), _SIDE), f"{unit}: {it.label(name)} {value:.4g}")
+            for unit, value in zip(chosen, values)
+        ]
+        sheets.append((typeset(f"{it.label(name)}, {values[0]:.3g} to {values[-1]:.3g}"), pictures))
+    text = (
+        "Samples in the order of every score, from its lowest value on the left to its highest on the right, at even "
+        "steps of rank. Look for what changes along a row: content is no artefact."
+    )
+    return kit.Section("sheets", "Contact sheets", [text], [kit.Pictures(sheets)] if sheets else [])
+
+
+def _classes(it: _View) -> kit.Section:
+    rows = [row for row in it.run.derived_rows if row["quantity"] in ("share", "share_difference")]
+    if not rows:
+        return kit.Section("classes", "Classes")
+    lines = []
+    for mode in dict.fromkeys(row["mode"] for row in rows):
+        drawn, real = (where(rows, mode=mode, quantity="share", side=side)[0] for side in ("drawn", REAL))
+        (apart,) = where(rows, mode=mode, quantity="share_difference")
+        counts = [kit.Cell(str(n := round(row["value"] * row["n"])), n) for row in (drawn, real)]
+        lines.append([mode, *counts, *(kit.interval_cell(row) for row in (drawn, real, apart))])
+    columns = [
+        kit.Column("class"), kit.Column("drawn", spare=True), kit.Column("real", spare=True), kit.Column("share_drawn"),
+        kit.Column("share_real"), kit.Column("share_difference", "drawn − real"),
+    ]  # fmt: skip
+    text = (
+        "How often the judge sees each class among samples and among real images. Of a model under given conditions "
+        "the shares are those of the conditions, as far as it follows them."
+    )
+    table = kit.Table(
+        "classes", "classes that the judge sees", columns, lines, "With 95 % intervals, one class at a time."
+    )
+    return kit.Section("classes", "Classes", [text], [table])
+
+
+def _drift(it: _View) -> kit.Section:
+    rows = where(it.run.derived_rows, quantity="drift")
+    lines = [[kit.Cell(it.label(row["score"]), row["score"]), kit.interval_cell(row)] for row in rows]
+    text = (
+        "Means of samples less those of real images, in standard deviations of real ones. Intervals are over noise "
+        "draws and over source photographs."
+    )
+    table = kit.Table("drift", "drift from real images", ["number", "drift"], lines, brief=False)
+    return kit.Section("drift", "Drift", [text], [table] if rows else [])
+
+
+def _samples(it: _View) -> kit.Section:
+    names = [name for name in it.run.quantities if any(name in own for own in it.values.values())]
+    first = [name for name in ("judged", *SCORES, *BASELINES) if name in names]
+    files = {row["sample"]: row["file"] for row in it.run.info["data"]["files"]}
+    rows = []
+    for unit in it.samples:
+        own, nearest = it.values[unit], it.run.about(unit)["nearest"]["pixels"]
+        flag = "bad" if it.bad[unit] else ""
+        rows.append(
+            [unit, it.conditions[unit] or "", it.modes[unit] or "", flag, files[nearest], *(own.get(n) for n in first)]
+        )
+    columns = [kit.Column("sample"), kit.Column("condition"), kit.Column("class", "seen as"), kit.Column("bad")]
+    columns += [kit.Column("nearest", "nearest real image", spare=True)]
+    columns += [kit.Column(name, it.label(name), it.run.words(name).unit, about=name) for name in first]
+    table = kit.Table("samples", "samples", columns, rows, brief=False, folded=True, sortable=True)
+    return kit.Section("samples", "All samples", ["Every value with its standard error."], [table] if rows else [])
