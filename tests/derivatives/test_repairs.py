@@ -228,27 +228,6 @@ def test_a_map_that_casts_to_float32_stays_in_float64():
     torch.testing.assert_close(operator.second(V), second, rtol=1e-5, atol=1e-7)
 
 
-class RotaryDecoder(nn.Module):
-    """Positions as transformers rotate them: a table in float64, cast to float32 before it meets the points."""
-
-    def __init__(self):
-        super().__init__()
-        self.last = nn.Linear(3, 4)
-
-    def forward(self, z):
-        table = torch.arange(3, dtype=torch.float64).cos().float()
-        return self.last((z.float() * table).to(z.dtype))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_table_in_float64_that_is_cast_fits_the_weights(dtype):
-    torch.manual_seed(0)
-    decoder = RotaryDecoder().eval().to(dtype)
-    operator = theodolite.jacobian(LatentMap(decoder, (3,)), torch.ones(1, 3, dtype=dtype))
-    expected = decoder.last.weight.double() * torch.arange(3, dtype=torch.float64).cos()
-    torch.testing.assert_close(operator.dense()[0].double(), expected.detach(), rtol=1e-6, atol=1e-7)
-
-
 def test_a_map_in_float32_may_cast_to_float32():
     operator = theodolite.jacobian(LatentMap(CastingDecoder(), ROW), torch.randn(1, 6))
     assert operator.dense().dtype is torch.float32

@@ -25,7 +25,7 @@ _SECOND_TOLERANCE = 1e-2
 _TINY = 1e-300
 _CUT = (
     "the derivative is zero although the output moves: the gradient is cut off on the way; remove detach(), no_grad() "
-    "or .data from the decoder"
+    "or .data from the model"
 )
 _LOOKS_UP = (
     "looks up a codebook, or rounds: it is constant in pieces and has no derivative to measure; give the model "
