@@ -70,6 +70,7 @@ def _run(step: str, function: Callable[[], Any]) -> tuple[Trial, Any]:
         result, said = "refused", in_one_line(error)
     except Exception as error:
         result, said = "not built" if step == "build" else "fault", f"{type(error).__name__}: {in_one_line(error)}"
+    said = said.replace(f"{tempfile.gettempdir()}/", "")  # nothing of this machine belongs into the outcomes
     return Trial(step, result, said, round(time.monotonic() - start, 2)), value
 
 
