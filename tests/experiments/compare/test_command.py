@@ -55,7 +55,7 @@ def test_help_names_both_ways(invoke):
         (("{survey}", "{elsewhere}"), "two runs with numbers in common expected, got none"),
         (("{survey}", "{path}"), "two runs of one kind expected, got one of survey and one of path"),
         (("{survey}", "{other}", "--data", "{photos}"), "--data belongs to two models"),
-        (("pairs:plain", "pairs:turned"), "--data FOLDER expected with two models"),
+        (("pairs:plain", "pairs:turned"), "--data FOLDER or --latents SEEDS expected with two models"),
         (("pairs:plain", "zoo:nothing", "--data", "{photos}"), "nothing"),
         (("pairs:plain", "pairs:grey", "--data", "{photos}"), "one kind of image expected"),
     ],
