@@ -51,6 +51,11 @@ class Registry(Mapping[str, _Thing], Generic[_Thing]):
             raise InputError(f"another name than {name!r} expected: theodolite has a {self.kind.__name__} of that name")
         self._added[name], self._known = thing, None
 
+    def added(self) -> dict[str, _Thing]:
+        """Those that are not of this package."""
+        own = self._built_in()
+        return {name: thing for name, thing in self._all().items() if name not in own}
+
     def _all(self) -> dict[str, _Thing]:
         if self._known is None:
             own = self._built_in()

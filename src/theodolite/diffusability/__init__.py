@@ -4,7 +4,7 @@ from theodolite.diffusability.gap import diffusability
 from theodolite.diffusability.models import rank_models
 from theodolite.diffusability.penalties import penalties
 from theodolite.diffusability.penalty_table import Penalties, ThreePenalties
-from theodolite.diffusability.predictors import PREDICTORS, Predictor
+from theodolite.diffusability.predictors import PREDICTORS, Predictor, measure_predictors
 from theodolite.diffusability.ranking import Ranked, Ranking
 from theodolite.diffusability.space import Space
 
@@ -17,6 +17,7 @@ __all__ = [
     "Space",
     "ThreePenalties",
     "diffusability",
+    "measure_predictors",
     "penalties",
     "rank_models",
 ]

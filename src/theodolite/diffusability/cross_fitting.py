@@ -1,4 +1,4 @@
-"""How well latents are denoised by scores that never saw their source: losses of several candidates, by source."""
+"""Losses of denoisers that know the shape of latents and never saw their source: filters, patches and networks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from theodolite.diffusability.space import Space
 from theodolite.errors import InputError
 from theodolite.estimates import Seeds
 from theodolite.information.draws import draw
-from theodolite.scores.clouds import checked_cloud
-from theodolite.scores.mixture import MixtureScore
 from theodolite.scores.network import NetworkScore
 from theodolite.scores.patches import PatchMixtureScore
 from theodolite.scores.preconditioning import is_spatial
@@ -28,11 +25,8 @@ __all__ = [
     "CrossFit",
     "Effort",
     "checked_effort",
-    "checked_groups",
     "cross_fitted",
     "folds_of",
-    "measured_space",
-    "noise_grid",
     "without_networks",
 ]
 
@@ -100,7 +94,7 @@ class CrossFit:
     """What every sample contributes at every level, each from scores made of other groups only.
 
     Attributes:
-        candidates: the denoisers tried; the first is the Gaussian.
+        candidates: the denoisers tried; none for vectors without networks.
         loss: `|x_0 - D(x_t)|²`, `(c, T, n)` float64; infinite where a candidate was not asked.
         rate: `(|J v|² + Jᵀv·J v) / 2` for the denoiser's Jacobian `J`, `(c, T, n)`; NaN where it was not taken.
         calibration: `t² (|s|² - m / t) + loss`, zero in expectation for a score that no rescaling improves, the same.
@@ -135,8 +129,9 @@ def cross_fitted(
 ) -> CrossFit:
     """Denoise every sample with scores that were made without its group.
 
-    All are asked at the same noise. The Gaussian's loss has an exact expectation over it, which takes the place of what
-    was drawn; the other losses are moved by the same difference, a control variate with coefficient one.
+    All are asked at the same noise. The loss of the Wiener filter along cosines has an exact expectation over it, which
+    takes the place of what was drawn; the losses of patches are moved by the same difference, a control variate with
+    coefficient one. What inner products alone tell is in `shape_free`.
 
     Args:
         latents: `(n, *latent)`, entries of unit variance on average.
@@ -155,15 +150,18 @@ def cross_fitted(
         queries, own = latents[in_fold].flatten(1), [seeds[i] for i in in_fold.nonzero().flatten().tolist()]
         drift = torch.zeros(len(t), len(queries), dtype=torch.float64)
         for score in _candidates(latents[~in_fold], belongs[~in_fold], effort, seed + index, tell):
-            full = jacobians or not isinstance(score, TiledScore | NetworkScore)
-            rows = _evaluated(score, queries, own, t, full)
             if isinstance(score, WienerScore):
-                drift = score.expected_loss(queries, t).cpu() - rows[0]
-            rows[0] += drift
+                rows = _expected(score, queries, t)
+                drift = rows[0] - _losses(queries, t, score, own).cpu() if effort.patches else drift
+            else:
+                rows = _evaluated(score, queries, own, t, jacobians or not isinstance(score, TiledScore | NetworkScore))
+                rows[0] += drift
             table = by_candidate.setdefault(score.name, _nothing(len(t), len(latents)))
             table[:, :, in_fold] = rows
-    stacked = torch.stack(list(by_candidate.values()))
-    loss, rate, calibration = stacked.unbind(1)
+    if not by_candidate:
+        nothing = torch.zeros(0, len(t), len(latents), dtype=torch.float64)
+        return CrossFit((), nothing, nothing, nothing)
+    loss, rate, calibration = torch.stack(list(by_candidate.values())).unbind(1)
     return CrossFit(tuple(by_candidate), loss, rate, calibration)
 
 
@@ -174,11 +172,10 @@ def _nothing(levels: int, n: int) -> Tensor:
 def _candidates(
     latents: Tensor, groups: Tensor, effort: Effort, seed: int, tell: Callable[[str], None]
 ) -> Iterator[ScoreSource]:
-    """The denoisers worth trying, made of these latents only."""
-    tell("denoise")
-    yield WienerScore(latents)
-    yield MixtureScore(latents)
+    """The denoisers of their shape worth trying, made of these latents only."""
     spatial = is_spatial(latents.shape[1:])
+    if spatial:
+        yield WienerScore(latents)
     if effort.patches and spatial and latents[0].numel() <= _PATCH_ENTRIES and min(latents.shape[2:]) >= 3:
         tell("denoise by patches")
         yield PatchMixtureScore(latents, window=3)
@@ -244,6 +241,15 @@ def _judges(groups: Tensor) -> Tensor:
     return torch.isin(groups, torch.tensor(chosen, dtype=groups.dtype))
 
 
+def _expected(score: WienerScore, queries: Tensor, t: Tensor) -> Tensor:
+    """Loss, rate and calibration of the Wiener filter, expected over noise, `(3, T, n)`."""
+    loss = score.expected_loss(queries, t).cpu()
+    own = (score.scales.variances.flatten() * score.scales.scale**2).cpu()
+    passed = own / (own + t[:, None])
+    rate, trace = passed.square().sum(-1, keepdim=True), passed.sum(-1, keepdim=True)
+    return torch.stack([loss, rate.expand_as(loss), 2 * (loss - t[:, None] * trace)])
+
+
 def _evaluated(score: ScoreSource, queries: Tensor, seeds: list[int], t: Tensor, full: bool) -> Tensor:
     """Loss, rate and calibration of each query at each level, `(3, T, n)`."""
     inside = torch.ones(len(t), dtype=torch.bool)
@@ -272,96 +278,3 @@ def _losses(queries: Tensor, levels: Tensor, score: ScoreSource, seeds: list[int
         errors = [score.denoise(noised(clean, noise, level), level) - clean for level in levels.tolist()]
         parts.append(torch.stack([error.double().square().sum(-1) for error in errors]))
     return torch.cat(parts, -1)
-
-
-_PER_DECADE = 3
-
-_LOW = 1e-2
-"""The least noise, as a variance in units of that of an entry of the largest space."""
-
-_HIGH = 1e2
-"""The most noise, in units of the whole variance of a space."""
-
-_SMALL = 2**13
-"""Dimensions up to which Jacobians of a network's denoiser are taken."""
-
-
-def checked_groups(groups: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
-    """Names of the groups in order, and the index of each sample's.
-
-    Raises:
-        InputError: fewer than two groups, or two of which one has a single sample.
-    """
-    names = tuple(sorted(set(groups)))
-    if len(names) < 2:
-        raise InputError(
-            f"samples of two independent sources or more expected, got {len(groups)} of {', '.join(names) or 'none'}; "
-            "errors are taken over sources: give more photographs, or say with `group` which part of a file's name "
-            "tells its source"
-        )
-    if len(names) == 2 and 1 in (list(groups).count(name) for name in names):
-        raise InputError(
-            f"three sources, or several samples of each of two, expected, got {len(groups)} samples of {names[0]} and "
-            f"{names[1]}: what is made from one source alone must be a cloud; give more photographs"
-        )
-    index_of = {name: index for index, name in enumerate(names)}
-    return names, [index_of[group] for group in groups]
-
-
-def noise_grid(*dimensions: int) -> Tensor:
-    """Noise as a share of the whole variance, three levels a decade, for spaces of these dimensions: `(T,)` float64."""
-    low, high = math.log10(_LOW / max(dimensions)), math.log10(_HIGH)
-    return torch.logspace(low, high, math.ceil((high - low) * _PER_DECADE) + 1, dtype=torch.float64)
-
-
-def measured_space(
-    name: str,
-    samples: Tensor,
-    names: tuple[str, ...],
-    index: Sequence[int],
-    tau: Tensor,
-    effort: Effort,
-    seed: int,
-    tell: Callable[[str], None] = lambda stage: None,
-) -> Space:
-    """Denoise a cloud whose samples belong to groups, and keep what the groups contribute."""
-    flat = checked_cloud(samples, name)
-    member = torch.nn.functional.one_hot(torch.tensor(index, device=flat.device), len(names)).T.double()
-    member = member / member.sum(-1, keepdim=True)
-    spread = member @ _from_the_mean(flat, index, effort.folds)
-    m = flat.shape[1]
-    scale = float((m / spread.mean()).sqrt())
-    z = scale * (flat - member.mean(0).to(flat) @ flat)
-    fit = cross_fitted(z.reshape(samples.shape), index, tau * m, effort, seed, jacobians=m <= _SMALL, tell=tell)
-    share = member.cpu()
-    return Space(
-        name=name,
-        shape=tuple(samples.shape[1:]),
-        scale=scale,
-        groups=names,
-        counts=tuple(list(index).count(group) for group in range(len(names))),
-        tau=tau,
-        candidates=fit.candidates,
-        loss=_by_group(fit.loss, share),
-        rate=_by_group(fit.rate, share),
-        calibration=_by_group(fit.calibration, share),
-        spread=scale**2 * spread.cpu(),
-    )
-
-
-def _from_the_mean(flat: Tensor, index: Sequence[int], folds: int) -> Tensor:
-    """Squared distance of every sample from the mean of the other folds, `(n,)` float64."""
-    fold = torch.tensor(folds_of(list(index), folds))[torch.tensor(index)]
-    distances = torch.zeros(len(flat), dtype=torch.float64, device=flat.device)
-    for own in fold.unique():
-        inside = (fold == own).to(flat.device)
-        distances[inside] = (flat[inside].double() - flat[~inside].double().mean(0)).square().sum(-1)
-    return distances
-
-
-def _by_group(samples: Tensor, member: Tensor) -> Tensor:
-    """Means over groups of `(c, T, n)`; infinite where any sample is."""
-    finite = torch.einsum("ctn,gn->ctg", samples.nan_to_num(0.0, posinf=0.0), member)
-    missing = ~torch.isfinite(samples).all(-1, keepdim=True)
-    filler = torch.inf if bool(torch.isinf(samples).any()) else torch.nan
-    return finite.masked_fill(missing, filler)

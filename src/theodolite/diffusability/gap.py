@@ -8,19 +8,25 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from theodolite.diffusability.cross_fitting import (
-    checked_effort,
-    checked_groups,
-    measured_space,
-    noise_grid,
-    without_networks,
-)
+from theodolite.diffusability.cross_fitting import checked_effort, without_networks
+from theodolite.diffusability.measured import checked_groups, measured_space, noise_grid
 from theodolite.diffusability.space import Space, learned
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Resamples, student_quantile, worst
 from theodolite.scores.clouds import checked_cloud
 
-__all__ = ["DEVIATIONS", "compared", "contrasted", "deviations", "diffusability", "few_groups", "gap"]
+__all__ = [
+    "DEVIATIONS",
+    "ROUNDING",
+    "compared",
+    "contrasted",
+    "deviations",
+    "difference_of",
+    "diffusability",
+    "few_groups",
+    "gap",
+    "shift",
+]
 
 _ENOUGH_SOURCES = 10
 """Sources from which Student's quantile is within a fifth of the normal one."""
@@ -33,7 +39,7 @@ _USEFUL = 0.1
 
 _PAIRED = "paired bootstrap over groups"
 
-_ROUNDING = 2e-6
+ROUNDING = 2e-6
 """What a gap, a shift or a share of the MMSE moves by when latents are scaled: denoisers reckon in float32."""
 
 DEVIATIONS = ("fi_deviation", "fi_deviation_raw", "fir_deviation", "fir_deviation_raw")
@@ -43,9 +49,9 @@ DEVIATIONS = ("fi_deviation", "fi_deviation_raw", "fir_deviation", "fir_deviatio
 def gap(space: Space, images: Space, weights: Tensor) -> Tensor:
     """`1/2 sum_k |Δ_k Z - Δ_k X|`, with `Δ_k` the rise of `MMSE / V` over a step of noise: `(B,)`, in [0, 1].
 
-    See `diffusability`.
+    Both sides as the denoisers of `SHAPE_FREE` see them: isometric spaces have no gap. See `diffusability`.
     """
-    rises = [_rises(side.unresolved(weights)) for side in (space, images)]
+    rises = [_rises(side.shape_free.unresolved(weights)) for side in (space, images)]
     return (rises[0] - rises[1]).abs().sum(-1) / 2
 
 
@@ -54,7 +60,7 @@ def shift(space: Space, images: Space, weights: Tensor) -> Tensor:
 
     Negative where latents hide at a smaller share of noise, as when their variance is spread over many directions.
     """
-    difference = images.unresolved(weights) - space.unresolved(weights)
+    difference = images.shape_free.unresolved(weights) - space.shape_free.unresolved(weights)
     return torch.trapezoid(difference, space.tau.log10(), dim=-1)
 
 
@@ -63,7 +69,7 @@ def deviations(space: Space, images: Space, weights: Tensor) -> dict[str, Tensor
 
     For group weights `(B, G)`, `(B, T)` each; both spaces are taken at the scale where their variance is one.
     """
-    (fi, fir), (fi_x, fir_x) = (_information(side, weights) for side in (space, images))
+    (fi, fir), (fi_x, fir_x) = (_information(side.dimensional(), weights) for side in (space, images))
     lost = images.dimension - space.dimension
     return {
         "fi_deviation_raw": (fi - fi_x).abs() / fi_x,
@@ -139,9 +145,10 @@ def diffusability(
 
 def compared(space: Space, images: Space, resamples: Resamples) -> Estimate:
     """The scalar of a space against its images, with its parts."""
+    gaussians = space.shape_free.gaussian, images.shape_free.gaussian
     parts = {
         "shift": learned(resamples.estimate(shift(space, images, resamples.weights))),
-        "gaussian": _in_range(gap(space.gaussian, images.gaussian, resamples.weights), resamples),
+        "gaussian": _in_range(gap(*gaussians, resamples.weights), resamples),
     }
     for side, cloud in (("latents", space), ("images", images)):
         parts |= {f"{side}/{name}": curve for name, curve in cloud.curves(resamples).items()}
@@ -161,9 +168,9 @@ def contrasted(first: Space, second: Space, images: Space, resamples: Resamples)
     """
     weights, spaces = resamples.weights, (first, second)
     gaps, shifts = (tuple(measure(space, images, weights) for space in spaces) for measure in (gap, shift))
-    resolved = [1 - space.unresolved(weights) for space in spaces]
+    resolved = [1 - space.shape_free.unresolved(weights) for space in spaces]
     both = [_in_range(replicates, resamples) for replicates in gaps]
-    paired = _difference(gaps[0], gaps[1], resamples)
+    paired = difference_of(gaps[0], gaps[1], resamples)
     statuses = worst(*(estimate.statuses for estimate in (*both, paired)))
     return {
         "gap": [*both, replace(paired, statuses=statuses)],
@@ -174,13 +181,13 @@ def contrasted(first: Space, second: Space, images: Space, resamples: Resamples)
 
 def _with_difference(first: Tensor, second: Tensor, resamples: Resamples) -> list[Estimate]:
     both = [learned(resamples.estimate(part)) for part in (first, second)]
-    return [*both, _difference(first, second, resamples)]
+    return [*both, difference_of(first, second, resamples)]
 
 
-def _difference(first: Tensor, second: Tensor, resamples: Resamples) -> Estimate:
+def difference_of(first: Tensor, second: Tensor, resamples: Resamples) -> Estimate:
     """Second less first, paired; what is not nothing has the rounding of float32 losses in its error."""
     paired = resamples.estimate(second - first, _PAIRED)
-    rounding = torch.full_like(paired.stderr, _ROUNDING).where(paired.value != 0, 0.0)
+    rounding = torch.full_like(paired.stderr, ROUNDING).where(paired.value != 0, 0.0)
     ends = (paired.low - 1.96 * rounding, paired.high + 1.96 * rounding)
     return learned(replace(paired, stderr=torch.hypot(paired.stderr, rounding), ends=ends))
 

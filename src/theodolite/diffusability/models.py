@@ -10,15 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from theodolite.diffusability.cross_fitting import (
-    Effort,
-    checked_effort,
-    checked_groups,
-    measured_space,
-    noise_grid,
-    without_networks,
-)
+from theodolite.diffusability.cross_fitting import Effort, checked_effort, without_networks
 from theodolite.diffusability.gap import contrasted
+from theodolite.diffusability.measured import checked_groups, measured_space, noise_grid
 from theodolite.diffusability.quality import central_crop, crop_side, one_a_source, penalties_of, reconstruction
 from theodolite.diffusability.ranking import Ranked, Ranking
 from theodolite.diffusability.space import Space

@@ -21,6 +21,7 @@ __all__ = [
     "PENALTIES",
     "central_crop",
     "crop_side",
+    "image_scores",
     "one_a_source",
     "penalties_of",
     "reconstruction",
@@ -63,11 +64,12 @@ def reconstruction(
         groups: the source of each, from 0 on without gaps.
     """
     pairs = zip(images.split(_BATCH), latents.split(_BATCH))
-    scores = [_scores(part, autoencoder.decode(z).float().cpu().clamp(-1, 1)) for part, z in pairs]
+    scores = [image_scores(part, autoencoder.decode(z).float().cpu().clamp(-1, 1)) for part, z in pairs]
     return {name: _over_groups([x for batch in scores for x in batch[name]], groups) for name in scores[0]}
 
 
-def _scores(images: Tensor, reconstructed: Tensor) -> dict[str, list[float]]:
+def image_scores(images: Tensor, reconstructed: Tensor) -> dict[str, list[float]]:
+    """PSNR in dB and, with scikit-image, SSIM of each reconstruction in [-1, 1]."""
     error = (images - reconstructed).double().square().flatten(1).mean(1).clamp_min(_LEAST)
     scores = {"psnr": (10 * (4 / error).log10()).tolist()}
     if find_spec("skimage") is not None and min(images.shape[2:]) >= _SSIM_WINDOW:

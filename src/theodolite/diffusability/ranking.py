@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from theodolite.diffusability.gap import DEVIATIONS, compared, few_groups, gap
-from theodolite.diffusability.space import Space, learned
+from theodolite.diffusability.gap import DEVIATIONS, ROUNDING, compared, difference_of, few_groups, gap
+from theodolite.diffusability.space import Space
 from theodolite.estimates import Estimate, Resamples, student_cdf
 
 __all__ = ["SURE", "Ranked", "Ranking"]
@@ -75,10 +76,16 @@ class Ranking:
     def probability(self) -> Tensor:
         """Probability that the model of a row has a smaller gap than that of a column, `(k, k)`; 0.5 on the diagonal.
 
-        From Student's law of their paired difference over its error: both are resampled on the same groups.
+        From Student's law of their paired difference over its error, rounding included: both are resampled on the same
+        groups. It is the order of the gaps that the same denoisers see, not of what none of them sees.
         """
-        rows = [[self.resamples.below(row, column) for column in self.replicates] for row in self.replicates]
+        rows = [[self._below(row, column) for column in self.replicates] for row in self.replicates]
         return torch.tensor(rows, dtype=torch.float64)
+
+    def _below(self, first: Tensor, second: Tensor) -> float:
+        difference = second - first
+        error = math.hypot(float(self.resamples.stderr(difference)), ROUNDING)
+        return student_cdf(float(difference[0]) / error, self.resamples.groups - 1)
 
     def order(self, first: int, second: int) -> Estimate:
         """The probability that the first model has the smaller gap; its error is that of finitely many resamples.
@@ -88,12 +95,13 @@ class Ranking:
         """
         P, resamples = self.probability[first, second].reshape(1), self.resamples
         difference = self.replicates[second] - self.replicates[first]
-        stderr = float(resamples.stderr(difference))
+        spread_of = float(resamples.stderr(difference))
+        stderr = math.hypot(spread_of, ROUNDING)
         centred = difference[1:] - difference[1:].mean()
-        kurtosis = float(centred.pow(4).mean() / centred.square().mean().square()) if stderr else 3.0
+        kurtosis = float(centred.pow(4).mean() / centred.square().mean().square()) if spread_of else 3.0
         # never less than of a normal law: a few draws show less kurtosis than they have
-        x, spread = float(difference[0]) / stderr if stderr else 0.0, max(kurtosis, 3.0) - 1
-        relative = (spread / (4 * (len(difference) - 2))) ** 0.5
+        x, spread = float(difference[0]) / stderr, max(kurtosis, 3.0) - 1
+        relative = (spread / (4 * (len(difference) - 2))) ** 0.5 * (spread_of / stderr) ** 2
         low, high = sorted(student_cdf(x * (1 + 1.96 * sign * relative), resamples.groups - 1) for sign in (-1, 1))
         ends = P.new_tensor([low]), P.new_tensor([high])
         error = (ends[1] - ends[0]) / (2 * 1.96)
@@ -101,8 +109,7 @@ class Ranking:
 
     def differences(self, first: int, second: int) -> Estimate:
         """The gap of the second model less that of the first, with its paired error."""
-        difference = self.replicates[second] - self.replicates[first]
-        return learned(self.resamples.estimate(difference, "paired bootstrap over groups"))
+        return difference_of(self.replicates[first], self.replicates[second], self.resamples)
 
     @property
     def ranks(self) -> list[str]:

@@ -11,9 +11,12 @@ from torch import Tensor
 
 from theodolite.estimates import Estimate, Resamples, worst
 
-__all__ = ["CURVES", "Space", "learned"]
+__all__ = ["CURVES", "SHAPE_FREE", "Space", "learned"]
 
 _TINY = 1e-30
+
+SHAPE_FREE = ("Gaussian", "Mixture")
+"""Denoisers made of inner products alone, the first of every space."""
 
 CURVES = ("mmse", "a", "r", "b", "fi", "fir", "local_dimension", "resolved", "share", "r_jacobian", "calibration")
 """The curves of a space, see `Space.curves`."""
@@ -34,11 +37,16 @@ class Space:
         groups: names of the `G` sources that the samples come from.
         counts: samples of each.
         tau: `(T,)`.
-        candidates: the denoisers tried, the Gaussian first.
+        candidates: the denoisers tried, those of `SHAPE_FREE` first.
         loss: mean over each group of `|x_0 - D(x_t)|²`, `(c, T, G)`; infinite where a candidate was not asked.
         rate: the same of the denoisers' Jacobians; NaN where they were not taken.
         calibration: the same of `t² (|s|² - m / t) + loss`, zero for a calibrated score.
         spread: the loss of answering the mean, `(G,)`; its mean over groups is `m`.
+        free: the losses of `SHAPE_FREE` within the span of what they are made of, `(2, T, G)`: the same for isometric
+            embeddings. None for a space that is made by hand.
+        half: the same made of half as many samples; infinite where they were not asked.
+        lower: what each group contributes to a lower bound of the MMSE, `(T, G)`; none where it was not taken.
+        embedded: nothing may depend on the number of dimensions, see `shape_free`.
     """
 
     name: str
@@ -52,6 +60,10 @@ class Space:
     rate: Tensor
     calibration: Tensor
     spread: Tensor
+    free: Tensor | None = None
+    half: Tensor | None = None
+    lower: Tensor | None = None
+    embedded: bool = False
 
     @property
     def dimension(self) -> int:
@@ -66,8 +78,35 @@ class Space:
     @property
     def gaussian(self) -> Space:
         """The same space seen by the Gaussian denoiser alone: the floor."""
-        first = {name: getattr(self, name)[:1] for name in ("candidates", "loss", "rate", "calibration")}
-        return replace(self, **first)
+        return self._first(1)
+
+    @property
+    def shape_free(self) -> Space:
+        """The same space seen within the span of its samples: what differences between spaces are made of.
+
+        Isometric spaces have the same losses, whatever the shape of their tensors and however many empty dimensions
+        they have. What lies outside the span of the other samples counts as hidden at every noise.
+        """
+        return self if self.free is None else self._of(self.free, SHAPE_FREE)
+
+    @property
+    def halved(self) -> Space | None:
+        """`shape_free`, by denoisers made of half as many samples: shows how much more samples would change."""
+        known = self.half is not None and not bool(self.half[0].isinf().any())
+        return self._of(self.half, SHAPE_FREE) if self.half is not None and known else None
+
+    def dimensional(self) -> Space:
+        """The same space seen by the denoisers of `SHAPE_FREE` with all its dimensions."""
+        return self._first(len(SHAPE_FREE))
+
+    def _of(self, loss: Tensor, candidates: tuple[str, ...]) -> Space:
+        none = torch.full_like(loss, torch.nan)
+        seen = replace(self, candidates=candidates, loss=loss, rate=none, calibration=none)
+        return replace(seen, free=None, half=None, embedded=True)
+
+    def _first(self, count: int) -> Space:
+        first = {name: getattr(self, name)[:count] for name in ("candidates", "loss", "rate", "calibration")}
+        return replace(self, **first, free=None, half=None)
 
     @cached_property
     def winners(self) -> tuple[str, ...]:
@@ -83,12 +122,27 @@ class Space:
         """
         loss = torch.einsum("ctg,bg->bct", self.loss.nan_to_num(posinf=1e300), weights).amin(1).clamp_min(_TINY)
         V = weights @ self.spread
-        identity = self.dimension * self.t
-        bounded = torch.minimum(loss, identity).flip(-1).cummin(-1).values.flip(-1)
+        identity = torch.full_like(self.t, torch.inf) if self.embedded else self.dimension * self.t
+        bounded = _rising(torch.minimum(loss, identity))
         level, height = self.t.log(), bounded.log()
         wanted = self.tau.log() + V.log()[:, None]
         moved = _interpolated(wanted, level, height).exp() / V[:, None]
-        return torch.minimum(moved, self.dimension * self.tau).clamp_max(1)
+        return torch.minimum(moved, identity / self.dimension).clamp_max(1)
+
+    def bounds(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """A lower and an upper bound of the MMSE at each of `t`, in normalised units, `(B, T)` each.
+
+        For group weights `(B, G)`. Above, the lowest loss of any candidate, of answering the mean and of answering the
+        noised sample; below, the concave bound of `shape_free_losses`, zero where there is none. More noise hides no
+        less, so that the upper bound holds at less noise too, and the lower one at more.
+        """
+        loss = torch.einsum("ctg,bg->bct", self.loss.nan_to_num(posinf=1e300), weights).amin(1)
+        capped = torch.minimum(torch.minimum(loss, self.dimension * self.t), (weights @ self.spread)[:, None])
+        upper = _rising(capped.clamp_min(_TINY))
+        if self.lower is None:
+            return torch.zeros_like(upper), upper
+        lower = (weights @ self.lower.T).clamp_min(0).cummax(-1).values
+        return torch.minimum(lower, upper), upper
 
     def curve(self, weights: Tensor) -> dict[str, Tensor]:
         """The curves for group weights `(B, G)`, `(B, T)` each.
@@ -140,6 +194,11 @@ def learned(estimate: Estimate) -> Estimate:
     They answer worse than the best denoiser, by an amount that no resampling of the samples shows.
     """
     return replace(estimate, statuses=worst(estimate.statuses, ("learned",) * len(estimate.statuses)))
+
+
+def _rising(bounds: Tensor) -> Tensor:
+    """Upper bounds `(B, T)` at rising noise, each at most that of more noise, which hides no less."""
+    return bounds.flip(-1).cummin(-1).values.flip(-1)
 
 
 def _slopes(x: Tensor, y: Tensor) -> Tensor:

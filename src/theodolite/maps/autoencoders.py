@@ -118,6 +118,18 @@ class Autoencoder:
             raise InputError(f"{self.name} encodes to one latent and has no posterior to sample; leave out sample=True")
         return self.normalisation.apply(_draw(*posterior, generator))
 
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Mean and standard deviation of the posterior of images, raw latents as the encoder gives them.
+
+        None where it gives one latent an image; one pass of the encoder.
+
+        Raises:
+            InputError: images of another range, shape or size.
+        """
+        self.check_images(images)
+        posterior = read_posterior(self._parts[0](self._placed(images)))
+        return None if isinstance(posterior, Tensor) else posterior
+
     def decode(self, latents: Tensor) -> Tensor:
         """Normalised latents `(n, *latent_shape)` to images `(n, channels, height, width)`; one pass of the decoder."""
         self.decoder.check(latents)

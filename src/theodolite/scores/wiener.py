@@ -35,7 +35,7 @@ class WienerScore(ScoreSource):
         tensor([[-0.5000,  1.0000]])
     """
 
-    name = "Gaussian"
+    name = "Wiener"
 
     def __init__(self, latents: Tensor) -> None:
         checked_cloud(latents)

@@ -17,7 +17,7 @@ from studies.coverage.cases.information import stream
 from studies.coverage.cells import Answer, Answers, Cell
 from theodolite.diffusability import Ranked, Ranking, Space, diffusability
 from theodolite.diffusability.affine import unexplained
-from theodolite.diffusability.cross_fitting import noise_grid
+from theodolite.diffusability.measured import noise_grid
 from theodolite.diffusability.quality import reconstruction, reconstruction_error
 from theodolite.estimates import Resamples
 from theodolite.maps import Autoencoder

@@ -29,7 +29,7 @@ __all__ = ["EXPERIMENT", "IMAGES", "Rank", "ranking_of"]
 IMAGES = "images"
 """The unit, and the space, of the images themselves."""
 
-_TENSORS = ("tau", "loss", "rate", "calibration", "spread")
+_TENSORS = ("tau", "loss", "rate", "calibration", "spread", "free", "half", "lower")
 """Fields of a space that are stored as arrays of its unit; the others are told in `about`."""
 
 _MANY = Argument("models", "Each a folder, a hub id, zoo:NAME, or package.module:factory.", many=True)
@@ -95,7 +95,7 @@ class Rank(Experiment):
     def __init__(self, given: Mapping[str, Any]) -> None:
         from theodolite.data.images import sourced_images
         from theodolite.data.models import check_model
-        from theodolite.diffusability.cross_fitting import checked_groups
+        from theodolite.diffusability.measured import checked_groups
 
         super().__init__(given)
         self.named = self.named_models(given)
@@ -166,7 +166,7 @@ class Rank(Experiment):
 
         shared = self.common
         common: dict[str, Any] = {"effort": asdict(shared.effort), "note": shared.note, "penalty_side": shared.side}
-        common["predictors"] = [*PREDICTORS]
+        common["predictors"] = [*PREDICTORS.added()]
         return {"models": models, **common, "data": data}
 
     def content(self) -> dict[str, Any]:
@@ -203,14 +203,14 @@ class Rank(Experiment):
         return _piece(ranked.space, numbers({**estimates, **predicted}, space=label), failed, **messages)
 
     def _predicted(self, model: Autoencoder) -> tuple[dict[str, Estimate], list[dict[str, str]]]:
-        """The numbers of registered predictors, and those that failed."""
+        """The numbers of predictors that other packages register, and those that failed."""
         from theodolite.diffusability import PREDICTORS
         from theodolite.errors import in_one_line
 
         options = {"groups": self.sources, "generator": self.probe_seed()}
         estimates: dict[str, Estimate] = {}
         failed = []
-        for name, predictor in PREDICTORS.items():
+        for name, predictor in PREDICTORS.added().items():
             try:
                 estimates[name] = predictor.function(model, self._batch.to(model.device), **options)
             except Exception as error:  # another package's failure must not cost the model its place
@@ -228,7 +228,7 @@ class Rank(Experiment):
         from theodolite.diffusability import PREDICTORS
         from theodolite.diffusability.quantities import QUANTITIES
 
-        return {**QUANTITIES, **{name: predictor.quantity for name, predictor in PREDICTORS.items()}}
+        return {**QUANTITIES, **{name: predictor.quantity for name, predictor in PREDICTORS.added().items()}}
 
 
 def ranking_of(run: Run) -> Ranking:
