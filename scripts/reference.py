@@ -1,8 +1,8 @@
 """Write the generated references: `python scripts/reference.py`, or with `--check` only compare them.
 
 `docs/cli.md` has every verb of every experiment: summary, arguments and settings. `docs/quantities.md` has, between two
-markers, the quantities of every experiment. Both come from the declarations in `theodolite.experiments`, so that a
-setting or a quantity is described once.
+markers, the quantities of every experiment, and `docs/predictors.md` the predictors. They come from the declarations in
+`theodolite.experiments` and `theodolite.diffusability.predictors`, so that a setting or a quantity is described once.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def main() -> int:
 
 def references() -> dict[Path, str]:
     """The text of every generated file by its path."""
-    page = DOCS / "quantities.md"
-    return {DOCS / "cli.md": command_line(), page: with_tables(page.read_text())}
+    tables = {DOCS / "quantities.md": quantity_tables(), DOCS / "predictors.md": predictor_table()}
+    return {DOCS / "cli.md": command_line(), **{page: with_part(page.read_text(), own) for page, own in tables.items()}}
 
 
 def command_line() -> str:
@@ -64,11 +64,20 @@ def command_line() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def with_tables(page: str) -> str:
-    """The page of quantities with the part between the markers made anew."""
+def with_part(page: str, part: str) -> str:
+    """A page with what is between the markers made anew."""
     head, _, rest = page.partition(START)
     _, _, tail = rest.partition(END)
-    return f"{head}{START}\n\n{quantity_tables()}\n\n{END}{tail}"
+    return f"{head}{START}\n\n{part}\n\n{END}{tail}"
+
+
+def predictor_table() -> str:
+    """One row a predictor of this package."""
+    from theodolite.diffusability import PREDICTORS
+
+    added = PREDICTORS.added()
+    rows = [_quantity(own.quantity) for name, own in PREDICTORS.items() if name not in added]
+    return table(("quantity", "label", "unit", "formula", "meaning", "source"), rows)
 
 
 def quantity_tables() -> str:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     compare: Callable[..., Run]
     decouple: Callable[..., Run]
     detect: Callable[..., Run]
+    floor: Callable[..., Run]
     guide: Callable[..., Run]
     hotspots: Callable[..., Run]
     path: Callable[..., Run]
@@ -96,6 +97,7 @@ __all__ = [
     "denoiser_map",
     "detail_energy",
     "detect",
+    "floor",
     "guide",
     "hotspot_maps",
     "hotspots",

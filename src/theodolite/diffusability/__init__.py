@@ -1,6 +1,8 @@
 """What the curves of a latent space say of training diffusion in it: gaps, penalties, rankings."""
 
+from theodolite.diffusability.floors import loss_floor, mmse_bounds
 from theodolite.diffusability.gap import diffusability
+from theodolite.diffusability.measured import space_of
 from theodolite.diffusability.models import rank_models
 from theodolite.diffusability.penalties import penalties
 from theodolite.diffusability.penalty_table import Penalties, ThreePenalties
@@ -17,7 +19,10 @@ __all__ = [
     "Space",
     "ThreePenalties",
     "diffusability",
+    "loss_floor",
     "measure_predictors",
+    "mmse_bounds",
     "penalties",
     "rank_models",
+    "space_of",
 ]

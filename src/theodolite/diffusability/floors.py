@@ -13,7 +13,18 @@ from theodolite.diffusability.space import Space
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Resamples
 
-__all__ = ["LOSSES", "TIMES", "TimeSampling", "bounded", "floor_curves", "floor_values", "loss_weight", "time_sampling"]
+__all__ = [
+    "LOSSES",
+    "TIMES",
+    "TimeSampling",
+    "bounded",
+    "floor_curves",
+    "floor_values",
+    "loss_floor",
+    "loss_weight",
+    "mmse_bounds",
+    "time_sampling",
+]
 
 LOSSES = ("v", "eps", "x0", "edm")
 """What a network is trained for: the velocity, the noise, the clean latent, or the latent with the weight of EDM."""
@@ -171,6 +182,36 @@ def _between(y: Tensor, *, straight: bool = False) -> Tensor:
     s = torch.arange(_FINE, dtype=y.dtype, device=y.device) / _FINE
     cubic = b + s / 2 * (c - a + s * (2 * a - 5 * b + 4 * c - d + s * (3 * (b - c) + d - a)))
     return torch.cat([cubic.flatten(1), y[:, -1:]], 1)
+
+
+def mmse_bounds(space: Space, resamples: Resamples) -> Estimate:
+    """The MMSE at each level of a space, squared units of the latents: an upper bound with the band as its width."""
+    lower, upper = (bound / space.scale**2 for bound in space.bounds(resamples.weights))
+    return bounded(lower, upper, resamples, ", ".join(space.candidates))
+
+
+def loss_floor(space: Space, resamples: Resamples, loss: str = "v", time: str = "uniform") -> Estimate:
+    """The floor of a loss per entry: an upper bound, whose interval reaches down to the lower one.
+
+    Args:
+        space: latents as denoisers see them, see `space_of`.
+        resamples: over its groups.
+        loss: one of `LOSSES`.
+        time: see `time_sampling`.
+
+    Raises:
+        InputError: an unknown loss or time sampling.
+
+    Example:
+        >>> from theodolite.diffusability.measured import space_of
+        >>> z = torch.randn(2000, 1, generator=torch.Generator().manual_seed(0))
+        >>> floor = loss_floor(space_of(z), Resamples(2000, 100, 0))
+        >>> abs(float(floor["upper"].value) - math.pi / 2) < 0.1  # of a normal number
+        True
+    """
+    lower, upper = floor_values(space, loss, time_sampling(time), resamples.weights)
+    method = f"{loss}, {time} times; {', '.join(space.candidates)}"
+    return bounded(lower / space.dimension, upper / space.dimension, resamples, method)
 
 
 def bounded(lower: Tensor, upper: Tensor, resamples: Resamples, method: str = "") -> Estimate:

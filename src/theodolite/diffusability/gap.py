@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,6 +18,7 @@ from theodolite.scores.clouds import checked_cloud
 __all__ = [
     "DEVIATIONS",
     "ROUNDING",
+    "beyond",
     "compared",
     "contrasted",
     "deviations",
@@ -42,6 +43,8 @@ _PAIRED = "paired bootstrap over groups"
 ROUNDING = 2e-6
 """What a gap, a shift or a share of the MMSE moves by when latents are scaled: denoisers reckon in float32."""
 
+_Measure = Callable[[Space, Space, Tensor], Tensor]
+
 DEVIATIONS = ("fi_deviation", "fi_deviation_raw", "fir_deviation", "fir_deviation_raw")
 """How far Fisher information and its rate are from those of the images, see `deviations`."""
 
@@ -55,13 +58,24 @@ def gap(space: Space, images: Space, weights: Tensor) -> Tensor:
     return (rises[0] - rises[1]).abs().sum(-1) / 2
 
 
+def gaussian_gap(space: Space, images: Space, weights: Tensor) -> Tensor:
+    """The gap of Gaussian denoisers on both sides, `(B,)`: what spectra alone tell."""
+    return gap(space.shape_free.gaussian, images.shape_free.gaussian, weights)
+
+
 def shift(space: Space, images: Space, weights: Tensor) -> Tensor:
     """Mean over the variance of `log10 tau` at which it is hidden, latents less images, in decades: `(B,)`.
 
-    Negative where latents hide at a smaller share of noise, as when their variance is spread over many directions.
+    Negative where latents hide at a smaller share of noise, as when their variance is spread over many directions. What
+    is hidden at the least noise already, as outside the span of few samples, has no place on the scale and is left out.
     """
-    difference = images.shape_free.unresolved(weights) - space.shape_free.unresolved(weights)
-    return torch.trapezoid(difference, space.tau.log10(), dim=-1)
+    hidden, of_images = (_placed(side.shape_free.unresolved(weights)) for side in (space, images))
+    return torch.trapezoid(of_images - hidden, space.tau.log10(), dim=-1)
+
+
+def _placed(hidden: Tensor) -> Tensor:
+    """The share of the variance that is resolved at the least noise which each level hides."""
+    return (hidden - hidden[:, :1]) / (1 - hidden[:, :1]).clamp_min(1e-9)
 
 
 def deviations(space: Space, images: Space, weights: Tensor) -> dict[str, Tensor]:
@@ -145,16 +159,16 @@ def diffusability(
 
 def compared(space: Space, images: Space, resamples: Resamples) -> Estimate:
     """The scalar of a space against its images, with its parts."""
-    gaussians = space.shape_free.gaussian, images.shape_free.gaussian
     parts = {
-        "shift": learned(resamples.estimate(shift(space, images, resamples.weights))),
-        "gaussian": _in_range(gap(*gaussians, resamples.weights), resamples),
+        "shift": _with_more(shift, space, images, resamples),
+        "gaussian": _gap_of(space, images, resamples, gaussian_gap),
+        **_range(space, images, resamples),
     }
     for side, cloud in (("latents", space), ("images", images)):
         parts |= {f"{side}/{name}": curve for name, curve in cloud.curves(resamples).items()}
     differing = deviations(space, images, resamples.weights)
     parts |= {name: learned(resamples.estimate(values)) for name, values in differing.items()}
-    whole = _in_range(gap(space, images, resamples.weights), resamples)
+    whole = _gap_of(space, images, resamples)
     return replace(whole, message=whole.message or few_groups(resamples.groups), parts=parts)
 
 
@@ -169,7 +183,7 @@ def contrasted(first: Space, second: Space, images: Space, resamples: Resamples)
     weights, spaces = resamples.weights, (first, second)
     gaps, shifts = (tuple(measure(space, images, weights) for space in spaces) for measure in (gap, shift))
     resolved = [1 - space.shape_free.unresolved(weights) for space in spaces]
-    both = [_in_range(replicates, resamples) for replicates in gaps]
+    both = [_gap_of(space, images, resamples) for space in spaces]
     paired = difference_of(gaps[0], gaps[1], resamples)
     statuses = worst(*(estimate.statuses for estimate in (*both, paired)))
     return {
@@ -192,12 +206,71 @@ def difference_of(first: Tensor, second: Tensor, resamples: Resamples) -> Estima
     return learned(replace(paired, stderr=torch.hypot(paired.stderr, rounding), ends=ends))
 
 
-def _in_range(replicates: Tensor, resamples: Resamples) -> Estimate:
-    """The estimate of a number in [0, 1]: ``undetermined`` where its interval leaves nothing out of that range.
+def _gap_of(space: Space, images: Space, resamples: Resamples, measure: _Measure = gap) -> Estimate:
+    """A gap with its interval, widened by what denoisers of more samples would change and by rounding."""
+    whole = _with_more(measure, space, images, resamples).widened(ROUNDING)
+    return _in_range(whole, measure(space, images, resamples.weights), resamples)
+
+
+def beyond(measure: _Measure, space: Space, images: Space, weights: Tensor) -> Tensor:
+    """What a number of all samples is above that of infinitely many, as far as half of them tell, `(B,)`.
+
+    Denoisers of `n` samples are worse than the best of their kind by about a constant over `n`, so that those of half
+    as many are off by twice that. Zero where there were too few sources to halve.
+    """
+    half, half_of_images = space.halved, images.halved
+    if half is None or half_of_images is None:
+        return weights.new_zeros(len(weights))
+    return measure(half, half_of_images, weights) - measure(space, images, weights)
+
+
+def _with_more(measure: _Measure, space: Space, images: Space, resamples: Resamples) -> Estimate:
+    """A number, whose interval reaches to what it would be with more samples.
+
+    Noise alone makes a distance too large as well, which the mean of its replicates shows.
+    """
+    whole = measure(space, images, resamples.weights)
+    lean = whole[1:].mean() - whole[0]
+    more = resamples.estimate(whole - beyond(measure, space, images, resamples.weights) - lean)
+    estimate = learned(resamples.estimate(whole))
+    return replace(estimate, ends=(torch.minimum(estimate.low, more.low), torch.maximum(estimate.high, more.high)))
+
+
+def _range(space: Space, images: Space, resamples: Resamples) -> dict[str, Estimate]:
+    """The least and the most that the gap can be for MMSEs between their bounds, each with its sampling error.
+
+    The MMSEs as shares of the variance are distribution functions over noise, each in a tube. Their largest distance at
+    one level is at most the gap; and a rise over a step is at most from the lower end of one tube to the upper end of
+    the other.
+    """
+    (low, high), (low_x, high_x) = (_tube(side, resamples.weights) for side in (space, images))
+    least = torch.maximum(low - high_x, low_x - high).amax(-1).clamp_min(0)
+    tubes = ((low, high), (low_x, high_x))
+    rises = [(top[:, 1:] - base[:, :-1], (base[:, 1:] - top[:, :-1]).clamp_min(0)) for base, top in tubes]
+    (steepest, flattest), (steepest_x, flattest_x) = rises
+    most = (torch.maximum(steepest - flattest_x, steepest_x - flattest).sum(-1) / 2).clamp_max(1)
+    below, above = resamples.estimate(least), resamples.estimate(most)
+    ends = below.low.clamp(0, 1), above.high.clamp(0, 1)
+    wide = (ends[1] - ends[0]) / 1.96
+    return {
+        "least": Estimate(ends[0], wide, 0, below.n, "lower-bound", method="bounds of the MMSE", ends=ends),
+        "most": Estimate(ends[1], wide, 0, above.n, "upper-bound", method="bounds of the MMSE", ends=ends),
+    }
+
+
+def _tube(space: Space, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Lower and upper bounds of `MMSE / V`, with 0 and 1 at both ends of all noise, `(B, T + 2)` each."""
+    ends = weights.new_zeros(len(weights), 1)
+    shares = [bound / (weights @ space.spread)[:, None] for bound in space.bounds(weights)]
+    lower, upper = (torch.cat([ends, share.clamp_max(1), ends + 1], -1) for share in shares)
+    return lower, upper
+
+
+def _in_range(whole: Estimate, replicates: Tensor, resamples: Resamples) -> Estimate:
+    """A number in [0, 1]: ``undetermined`` where its interval leaves nothing out of that range.
 
     Of two sources each denoises the other, and one difference is all that is known of their spread: no number either.
     """
-    whole = learned(resamples.estimate(replicates))
     reach = float((whole.high - whole.low).clamp_min(2 * 1.96 * whole.stderr)) / 2
     if resamples.groups > 2 and reach < _WIDEST:
         return whole

@@ -22,6 +22,18 @@ SCALARS = (
         name="gap_gaussian", label="Gap, Gaussian", source=_HERE, meaning="the gap of Gaussian denoisers on both sides"
     ),
     Quantity(
+        name="gap_least",
+        label="Gap, at least",
+        source=_HERE,
+        meaning="whatever the law of latents and images: the least that fits the bounds of both MMSEs",
+    ),
+    Quantity(
+        name="gap_most",
+        label="Gap, at most",
+        source=_HERE,
+        meaning="whatever the law of latents and images: the most that fits the bounds of both MMSEs",
+    ),
+    Quantity(
         name="shift",
         label="Shift",
         unit="decades",

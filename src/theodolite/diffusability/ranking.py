@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from theodolite.diffusability.gap import DEVIATIONS, ROUNDING, compared, difference_of, few_groups, gap
+from theodolite.diffusability.gap import DEVIATIONS, ROUNDING, beyond, compared, difference_of, few_groups, gap
 from theodolite.diffusability.space import Space
 from theodolite.estimates import Estimate, Resamples, student_cdf
 
@@ -76,16 +76,28 @@ class Ranking:
     def probability(self) -> Tensor:
         """Probability that the model of a row has a smaller gap than that of a column, `(k, k)`; 0.5 on the diagonal.
 
-        From Student's law of their paired difference over its error, rounding included: both are resampled on the same
-        groups. It is the order of the gaps that the same denoisers see, not of what none of them sees.
+        From Student's law of their paired difference over its error, with rounding and what more samples would change:
+        both are resampled on the same groups. It is the order of gaps as the same denoisers see them; what none of them
+        sees is in `gap_least` and `gap_most` alone.
         """
-        rows = [[self._below(row, column) for column in self.replicates] for row in self.replicates]
+        places = range(len(self.models))
+        rows = [[self._below(first, second) for second in places] for first in places]
         return torch.tensor(rows, dtype=torch.float64)
 
-    def _below(self, first: Tensor, second: Tensor) -> float:
-        difference = second - first
-        error = math.hypot(float(self.resamples.stderr(difference)), ROUNDING)
+    @cached_property
+    def _beyond(self) -> list[float]:
+        """What more samples would take off each gap, see `gap.beyond`."""
+        data = self.resamples.weights[:1]
+        return [float(beyond(gap, model.space, self.images, data)) for model in self.models]
+
+    def _below(self, first: int, second: int) -> float:
+        difference = self.replicates[second] - self.replicates[first]
+        error = math.hypot(float(self.resamples.stderr(difference)), self._systematic(first, second))
         return student_cdf(float(difference[0]) / error, self.resamples.groups - 1)
+
+    def _systematic(self, first: int, second: int) -> float:
+        """What a difference may be off by beside sampling: rounding, and the number of samples."""
+        return math.hypot(ROUNDING, self._beyond[second] - self._beyond[first])
 
     def order(self, first: int, second: int) -> Estimate:
         """The probability that the first model has the smaller gap; its error is that of finitely many resamples.
@@ -96,7 +108,7 @@ class Ranking:
         P, resamples = self.probability[first, second].reshape(1), self.resamples
         difference = self.replicates[second] - self.replicates[first]
         spread_of = float(resamples.stderr(difference))
-        stderr = math.hypot(spread_of, ROUNDING)
+        stderr = math.hypot(spread_of, self._systematic(first, second))
         centred = difference[1:] - difference[1:].mean()
         kurtosis = float(centred.pow(4).mean() / centred.square().mean().square()) if spread_of else 3.0
         # never less than of a normal law: a few draws show less kurtosis than they have
@@ -109,7 +121,8 @@ class Ranking:
 
     def differences(self, first: int, second: int) -> Estimate:
         """The gap of the second model less that of the first, with its paired error."""
-        return difference_of(self.replicates[first], self.replicates[second], self.resamples)
+        paired = difference_of(self.replicates[first], self.replicates[second], self.resamples)
+        return paired.widened(abs(self._beyond[second] - self._beyond[first]))
 
     @property
     def ranks(self) -> list[str]:
@@ -147,6 +160,8 @@ class Ranking:
             for name, estimate in (("gap", own), ("gap_gaussian", own["gaussian"])):
                 yield name, estimate, 0, {"space": model.name, **_inside(estimate)}
             yield "shift", own["shift"], 0, {"space": model.name}
+            for name in ("least", "most"):
+                yield f"gap_{name}", own[name], 0, {"space": model.name, **_inside(own[name])}
         for i, j in permutations(range(len(self.models)), 2):
             pair, order = {"first": self.models[i].name, "second": self.models[j].name}, self.order(i, j)
             yield "order_probability", order, 0, {**pair, **_inside(order)}

@@ -181,6 +181,14 @@ class Space:
             "calibration": weights @ calibration.T / (self.dimension * self.t),
         }
 
+    def losses(self, resamples: Resamples) -> dict[str, Estimate]:
+        """The loss of every denoiser at each level, squared units of the latents, with errors over groups; by name.
+
+        Levels are `t / scale²`. Each bounds the MMSE from above; ``undetermined`` where a denoiser was not asked.
+        """
+        by_name = zip(self.candidates, torch.einsum("ctg,bg->cbt", self.loss, resamples.weights) / self.scale**2)
+        return {name: learned(resamples.estimate(replicates, name)) for name, replicates in by_name}
+
     def curves(self, resamples: Resamples) -> dict[str, Estimate]:
         """The curves with their errors over groups, by name; ``learned``, as they are those of fitted denoisers."""
         curves = self.curve(resamples.weights) | self._checks(resamples.weights)

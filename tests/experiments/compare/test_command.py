@@ -84,7 +84,7 @@ def paths(pairs, photos, tmp_path_factory):
 def rankings(tmp_path_factory):
     """Two rankings that share one model and the images."""
     folder = tmp_path_factory.mktemp("rankings")
-    options = {"limit": 5, "size": 16, "budget": "quick"}
+    options = {"limit": 12, "size": 16, "budget": "quick"}
     for name, others in (("first", ["plain", "kl"]), ("second", ["plain", "smooth"])):
         models = [f"zoo:patches-{other}" for other in others]
         function_of("rank")(models, data=bundled_images(), out=folder / name, **options)

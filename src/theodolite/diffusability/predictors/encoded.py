@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from theodolite.diffusability.cross_fitting import EFFORTS
-from theodolite.diffusability.measured import checked_groups, measured_space, noise_grid
+from theodolite.diffusability.measured import checked_groups, floor_grid, measured_space
 from theodolite.diffusability.predictors.features import FeatureMap, feature_map
 from theodolite.diffusability.space import Space
 from theodolite.errors import InputError, refusing
@@ -28,10 +28,6 @@ _ENTRIES = 2**25
 
 _RESAMPLES = 400
 """Of the bootstrap over sources: the standard error is then known to 4 %."""
-
-_BEYOND = 9
-"""Levels by which the noise of a floor reaches farther than that of a gap, three decades on either side: what lies
-beyond is a few thousandths of a floor at most."""
 
 _T = TypeVar("_T")
 
@@ -150,10 +146,8 @@ class Encoded:
 
     @cached_property
     def tau(self) -> Tensor:
-        """Noise as a share of the variance: the levels of gaps, with so many more on either side that a floor has."""
-        grid = noise_grid(self.dimension, self.images[0].numel()).log10()
-        step, beyond = (grid[-1] - grid[0]) / (len(grid) - 1), torch.arange(1, _BEYOND + 1)
-        return 10 ** torch.cat([grid[0] - step * beyond.flip(0), grid, grid[-1] + step * beyond])
+        """Noise as a share of the variance, at the levels of floors."""
+        return floor_grid(self.dimension, self.images[0].numel())
 
     @cached_property
     def space(self) -> Space:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from theodolite.errors import InputError, path_of
 from theodolite.experiments import SUMMARIES
-from theodolite.runs.experiment import Derived, Experiment, Piece, Row, Sitting, number, numbers
+from theodolite.experiments.spaces import space_piece, stored_space
+from theodolite.runs.experiment import Derived, Experiment, Piece, Sitting, number, numbers
 from theodolite.runs.settings import BUDGET, DATA, DEVICE, GROUP, LIMIT, SEED, SIZE, Argument
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from theodolite.diffusability import Ranking, Space
+    from theodolite.diffusability import Ranking
     from theodolite.estimates import Estimate
     from theodolite.estimates.quantity import Quantity
     from theodolite.maps import Autoencoder
@@ -28,9 +29,6 @@ __all__ = ["EXPERIMENT", "IMAGES", "Rank", "ranking_of"]
 
 IMAGES = "images"
 """The unit, and the space, of the images themselves."""
-
-_TENSORS = ("tau", "loss", "rate", "calibration", "spread", "free", "half", "lower")
-"""Fields of a space that are stored as arrays of its unit; the others are told in `about`."""
 
 _MANY = Argument("models", "Each a folder, a hub id, zoo:NAME, or package.module:factory.", many=True)
 
@@ -192,7 +190,7 @@ class Rank(Experiment):
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """One space: the losses of its denoisers; of a model its reconstructions and penalties too."""
         if unit == IMAGES:
-            return _piece(self.common.space(IMAGES, self._batch.to(self.device), sitting.tell))
+            return space_piece(self.common.space(IMAGES, self._batch.to(self.device), sitting.tell))
         label, model = self.of[unit]
         ranked = self.common.model(label, model, self._batch, sitting.tell)
         estimates = {**ranked.quality, **ranked.penalties}
@@ -200,7 +198,7 @@ class Rank(Experiment):
         messages = {name: estimate.message for name, estimate in estimates.items() if estimate.message}
         trouble = str(ranked.description["trouble"])
         failed = [*failures, *([{"what": "penalties", "reason": trouble}] if trouble else [])]
-        return _piece(ranked.space, numbers({**estimates, **predicted}, space=label), failed, **messages)
+        return space_piece(ranked.space, numbers({**estimates, **predicted}, space=label), failed, **messages)
 
     def _predicted(self, model: Autoencoder) -> tuple[dict[str, Estimate], list[dict[str, str]]]:
         """The numbers of predictors that other packages register, and those that failed."""
@@ -248,12 +246,12 @@ def ranking_of(run: Run) -> Ranking:
         raise InputError(
             f"{run.path} holds no finished {what} yet{reason}; run its command again: {run.info['command']}"
         )
-    images = _space(run, IMAGES, IMAGES)
+    images = stored_space(run, IMAGES, IMAGES)
     models = []
     for entry in entries:
         scalars = {row["quantity"]: estimate_of([row]) for row in run.rows(unit=entry["unit"])}
         quality = {name: scalars.pop(name) for name in ("psnr", "ssim") if name in scalars}
-        models.append(Ranked(entry["label"], _space(run, entry["unit"], entry["label"]), quality, scalars, entry))
+        models.append(Ranked(entry["label"], stored_space(run, entry["unit"], entry["label"]), quality, scalars, entry))
     resamples = Resamples(len(images.groups), run.info["effort"]["resamples"], run.settings["seed"])
     return Ranking.of(images, models, resamples)
 
@@ -266,20 +264,6 @@ def _ids(labels: Sequence[str], fingerprints: Sequence[str]) -> list[str]:
         name if name and taken.count(name.casefold()) == 1 else f"{name or 'model'}-{own[:8]}"
         for name, own in zip(plain, fingerprints)
     ]
-
-
-def _piece(space: Space, rows: Sequence[Row] = (), failed: Sequence[Mapping[str, str]] = (), **messages: str) -> Piece:
-    fields = {name: value for name, value in asdict(space).items() if name not in _TENSORS}
-    about = {"space": fields, "winners": list(space.winners), "messages": messages}
-    return Piece(rows, {name: getattr(space, name) for name in _TENSORS}, {}, about, failed)
-
-
-def _space(run: Run, unit: str, label: str) -> Space:
-    from theodolite.diffusability import Space
-
-    arrays, told = run.arrays(unit), run.about(unit)["space"]
-    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-    return Space(**{**fields, "name": label, **{name: arrays[name] for name in _TENSORS}})
 
 
 EXPERIMENT = Rank
