@@ -26,7 +26,6 @@ RUNS = {
     "survey": "survey zoo:patches-kl --data {photos} --limit 2 --size 16 --budget quick",
     "rank": "rank zoo:patches-plain zoo:patches-smooth --data {photos} --limit 6 --size 16 --budget quick",
     "diffusability": "diffusability zoo:patches-kl --data {photos} --limit 6 --size 16 --budget quick",
-    "floor": "floor zoo:patches-kl --data {photos} --limit 8 --size 16 --time logit-normal",
     "compare": "compare zoo:patches-plain zoo:patches-kl --data {photos} --limit 3 --size 16 --descriptors"
     " local_scaling,leading_singular_value",
     "detect": "detect zoo:patches-kl --reference {photos} --test {odd} --limit 3 --size 16",
