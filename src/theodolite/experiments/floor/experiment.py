@@ -118,7 +118,7 @@ class Floor(Experiment):
         from theodolite.data.models import opened_autoencoder
 
         size = self.given["size"] or self.images.common_size
-        self.model = opened_autoencoder(self.given["model"], device=self.given["device"], size=size)
+        self.model = opened_autoencoder(self.given["model"], self.kind, device=self.given["device"], size=size)
         self.device = self.model.device
         first = self._encoded(self._read(1))
         self.shape = tuple(first.shape[1:])
