@@ -1,0 +1,1 @@
+"""The prediction study: what forecasts how well diffusion trains in a latent space."""
