@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import torch
 
-from studies.prediction import truth
+from studies.prediction import page, truth
 from studies.prediction.autoencoders import KIND, Training, train_autoencoder, train_classifier
 from studies.prediction.designs import BLOCKS, Design, in_random_order
 from studies.prediction.measuring import GROUPS, Sizes, measure
@@ -28,7 +28,13 @@ def main(arguments: Sequence[str] | None = None, store: Store | None = None) -> 
     """Do what the command line says, in this process and on one thread."""
     options = _options(arguments)
     torch.set_num_threads(1)
-    verbs = {"list": _list, "autoencoders": _autoencoders, "truth": _truth, "predictors": _predictors}
+    verbs = {
+        "list": _list,
+        "autoencoders": _autoencoders,
+        "truth": _truth,
+        "predictors": _predictors,
+        "collect": _collect,
+    }
     verbs[options.verb](in_random_order(BLOCKS[options.block]), options, store or Store())
 
 
@@ -63,6 +69,11 @@ def _predictors(designs: Sequence[Design], options: argparse.Namespace, store: S
         _tell(f"{design.name}: {len(outcome['numbers'])} numbers")
 
 
+def _collect(designs: Sequence[Design], options: argparse.Namespace, store: Store) -> None:
+    page.collect(store, options.network)
+    _tell(f"{page.PAGE.name} written")
+
+
 def _trained(design: Design, store: Store) -> None:
     if store.weights(KIND, design.autoencoder).exists():
         return
@@ -79,7 +90,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m studies.prediction", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", choices=("list", "autoencoders", "truth", "predictors"))
+    parser.add_argument("verb", choices=("list", "autoencoders", "truth", "predictors", "collect"))
     parser.add_argument("--block", choices=tuple(BLOCKS), default="crossed", help="of designs")
     parser.add_argument("--network", choices=truth.NETWORKS, default="convolutional", help="of the truth")
     parser.add_argument("--seed", type=int, default=0, help="of the truth")
