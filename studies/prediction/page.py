@@ -128,8 +128,8 @@ def _verdict(judged: Sequence[Judged], table: Sequence[Row], last: int, steps: S
     yield ""
     yield (
         f"The largest correlation of the {len(tried)} numbers that were tried has {_name(best.name)}: "
-        f"{_interval(best.spearman)}, p = {best.p:.2g} for the best of so many; within shapes {_interval(best.within)}, "
-        f"regret {best.regret:.0%}."
+        f"{_interval(best.spearman)}, p = {best.p:.2g} for the best of so many; within shapes "
+        f"{_interval(best.within)}, regret {best.regret:.0%}."
     )
     sure = [row for row in table if row.p < 0.05]
     yield ""
