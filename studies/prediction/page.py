@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from studies.prediction import analysis
+from studies.prediction import analysis, truth
 from studies.prediction.analysis import AREA, EARLY, Judged, Row
 from studies.prediction.designs import BLOCKS
 from studies.prediction.figure import Dot, scatter
 from studies.prediction.forecasts import BASELINES, PRIMARY, SUMS
+from studies.prediction.measuring import KIND as PREDICTORS
 from studies.prediction.statistics import Interval
 from studies.prediction.store import FOLDER, Store
 from theodolite.files import replacing
@@ -91,6 +92,10 @@ def text_of(judged: Sequence[Judged], network: str, store: Store) -> tuple[str, 
         "## What the treatments do",
         "",
         *_effects(judged, last),
+        "",
+        "## What it costs",
+        "",
+        _cost(judged, network, store),
         "",
         "## Not in the correlations",
         "",
@@ -196,6 +201,21 @@ def _effects(judged: Sequence[Judged], last: int) -> Iterator[str]:
     yield "|---|---|---|---|"
     for effect in analysis.effects(judged, last):
         yield f"| {effect.treatment} | {effect.shapes} | {_interval(effect.gfd)} | {_interval(effect.rfd)} |"
+
+
+def _cost(judged: Sequence[Judged], network: str, store: Store) -> str:
+    """Processor seconds of predictors, a mean over designs by group, beside those of a training."""
+    groups = [store.read(PREDICTORS, each.design.name).get("groups", {}) for each in judged]
+    runs = [store.read(truth.KIND, truth.run_name(each.design, network, 0))["checkpoints"] for each in judged]
+    by_group = {name: [own[name]["cpu_seconds"] for own in groups if name in own] for own in groups for name in own}
+    parts = [f"{name} {sum(seconds) / len(seconds):.1f}" for name, seconds in by_group.items()]
+    seconds = [sum(entry.get("cpu_seconds", math.nan) for entry in run.values()) for run in runs]
+    training = sum(seconds) / len(seconds)
+    return (
+        f"Processor seconds a design: predictors {', '.join(parts)}; a training to the last checkpoint {training:.0f}. The "
+        "networks here are tiny and train for less than a minute. What predictors cost grows with decoder and images, not "
+        "with the training: beside one of hours they are a small part of a hundredth, but that is an extrapolation."
+    )
 
 
 def _apart(store: Store, network: str) -> Iterator[str]:
