@@ -25,8 +25,7 @@ AREA = 0
 """The budget that stands for the area under log gFD over log steps."""
 
 EARLY = "gFD at the first checkpoint"
-FEWEST = 10
-"""Designs below which no correlation is printed: its interval would be as wide as what it may be."""
+_MOST = 0.75
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,16 @@ def gathered(store: Store, network: str, block: str = "crossed") -> list[Judged]
         if parts and parts[0].design == design:
             judged.append(_averaged(parts))
     return judged
+
+
+def of_one_budget(judged: Sequence[Judged]) -> list[Judged]:
+    """The designs that reached the largest budget that most of them reached: three quarters, or else a smaller one.
+
+    Designs run in a random order, so that those that are left out are missing at random.
+    """
+    reached = [max(each.log_gfd) for each in judged if each.log_gfd]
+    enough = [step for step in reached if sum(other >= step for other in reached) >= _MOST * len(reached)]
+    return [each for each in judged if max(each.log_gfd, default=0) >= max(enough, default=0)]
 
 
 def _judged(design: Design, store: Store, network: str) -> Judged | None:

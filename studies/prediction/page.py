@@ -45,7 +45,7 @@ _WORDS = """
 
 def collect(store: Store, network: str, page: Path = PAGE) -> None:
     """Write the page and its figure, whole or not at all."""
-    judged = analysis.gathered(store, network)
+    judged = analysis.of_one_budget(analysis.gathered(store, network))
     text, figure = text_of(judged, network, store)
     for file, content in ((page, text), (page.parent / FIGURE, figure)):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -212,9 +212,9 @@ def _cost(judged: Sequence[Judged], network: str, store: Store) -> str:
     seconds = [sum(entry.get("cpu_seconds", math.nan) for entry in run.values()) for run in runs]
     training = sum(seconds) / len(seconds)
     return (
-        f"Processor seconds a design: predictors {', '.join(parts)}; a training to the last checkpoint {training:.0f}. The "
-        "networks here are tiny and train for less than a minute. What predictors cost grows with decoder and images, not "
-        "with the training: beside one of hours they are a small part of a hundredth, but that is an extrapolation."
+        f"Processor seconds a design: predictors {', '.join(parts)}; a training to the last checkpoint {training:.0f}. "
+        "The networks here are tiny and train for less than a minute. What predictors cost grows with decoder and "
+        "images, not with the training: beside one of hours they are a small part of a hundredth, but that is an extrapolation."
     )
 
 
