@@ -214,7 +214,8 @@ def _cost(judged: Sequence[Judged], network: str, store: Store) -> str:
     return (
         f"Processor seconds a design: predictors {', '.join(parts)}; a training to the last checkpoint {training:.0f}. "
         "The networks here are tiny and train for less than a minute. What predictors cost grows with decoder and "
-        "images, not with the training: beside one of hours they are a small part of a hundredth, but that is an extrapolation."
+        "images, not with the training: beside one of hours they are a small part of a hundredth. That is an "
+        "extrapolation."
     )
 
 
