@@ -259,6 +259,9 @@ def _deviation(values: Sequence[float]) -> float:
 
 
 def _interval(number: Interval) -> str:
+    """Value and interval; nothing where there is no number, as of what does not vary within a shape."""
+    if math.isnan(number.value):
+        return ""
     return f"{_signed(number.value)} [{_signed(number.low)}, {_signed(number.high)}]"
 
 

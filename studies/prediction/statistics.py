@@ -13,6 +13,9 @@ from theodolite.estimates.correlation import rank_correlation, ranks
 
 RESAMPLES = 2000
 
+_ROUNDING = 1e-9
+"""Variance of ranks, which is of the order of one and more, that counts as none."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -68,7 +71,8 @@ class Designs:
         product, *squares = (
             (self.weights * p * q).sum(1) for p, q in ((left[0], left[1]), *((each, each) for each in left))
         )
-        return product / (squares[0] * squares[1]).sqrt()
+        scale = (squares[0] * squares[1]).sqrt()
+        return torch.where(scale > _ROUNDING, product / scale, torch.nan)
 
     def _within(self, values: Tensor, groups: Tensor) -> Tensor:
         total = self.weights @ groups

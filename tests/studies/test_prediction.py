@@ -178,6 +178,8 @@ def test_what_shape_and_reconstruction_explain_is_taken_off():
     assert float(designs.spearman(x, y)[0]) > 0.8
     assert abs(float(designs.partial(x, y, given)[0])) < 0.35
     assert float(designs.partial(x, y + noise, given)[0]) > 0.4
+    assert math.isnan(designs.partial(shift, y, given)[0])  # nothing is left of what is one number a shape
+    assert page._interval(interval(designs.partial(shift, y, given))) == ""
 
 
 def test_a_lucky_predictor_among_many_pays_for_their_number():
