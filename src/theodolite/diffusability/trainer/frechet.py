@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from theodolite.diffusability.predictors.frechet import frechet_distance as distance
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 
@@ -48,10 +49,7 @@ def frechet_distance(first: Moments, second: Moments) -> float:
         >>> round(frechet_distance(Moments(eye[0], eye), Moments(eye[0] + 2, 9 * eye)), 6)  # 8 + 2 (3 - 1)²
         16.0
     """
-    root = _root(first.covariance)
-    cross = torch.linalg.eigvalsh(root @ second.covariance @ root).clamp_min(0).sqrt().sum()
-    distance = (first.mean - second.mean).square().sum() - 2 * cross
-    return float(distance + first.covariance.trace() + second.covariance.trace())
+    return float(distance((first.mean, first.covariance), (second.mean, second.covariance)))
 
 
 def frechet_estimate(features: Tensor, reference: Moments, *, resamples: int = 100, seed: int = 0) -> Estimate:
@@ -76,8 +74,3 @@ def frechet_estimate(features: Tensor, reference: Moments, *, resamples: int = 1
     logs = torch.tensor([frechet_distance(Moments.of(f[rows]), reference) for rows in draws]).double().log()
     method = "bootstrap over samples"
     return Estimate.of(torch.tensor(value).double().log(), float(logs.std()), n=len(features), method=method)
-
-
-def _root(matrix: Tensor) -> Tensor:
-    values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.clamp_min(0).sqrt()) @ vectors.mT
