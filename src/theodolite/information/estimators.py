@@ -12,6 +12,7 @@ from torch import Tensor
 
 from theodolite.errors import InputError, RefusalError
 from theodolite.estimates import Estimate, Seeding, mean_over_latents
+from theodolite.estimates.means import FEW_SAMPLES, with_doubt
 from theodolite.information.curve import GaussianFloor, InformationCurve, warn_few
 from theodolite.information.draws import Bias, Draws, Fall, draw, draw_with_fall, reference_bias, scale_bias
 from theodolite.scores.clouds import checked_cloud, checked_levels
@@ -26,6 +27,7 @@ _MESSAGES = {
     "lower-bound": "what the score lacks lowers this number, by an unknown amount; if it lacks nothing declare `exact`",
     "upper-bound": "what the score lacks raises this number, by an unknown amount; if it lacks nothing declare `exact`",
     "learned": "it is that of the given score, whose own error is not in the standard error",
+    "few-samples": FEW_SAMPLES,
 }
 
 
@@ -228,8 +230,8 @@ class _Reader:
         bias = torch.zeros_like(mean.value) if bias is None or claim.endswith("bound") else bias
         refused = self.refused(quantity)
         statuses = tuple(
-            "undetermined" if no or rare else "miscalibrated" if biased else claim
-            for no, rare, biased in zip(refused.tolist(), mean.few.tolist(), (bias > mean.stderr).tolist())
+            "undetermined" if no else with_doubt("miscalibrated" if biased else claim, own)
+            for no, own, biased in zip(refused.tolist(), mean.statuses, (bias > mean.stderr).tolist())
         )
         low, high, value, stderr = (
             part.masked_fill(refused, torch.nan).to(self.flat) for part in (*mean.ends, mean.value, mean.stderr)
