@@ -264,7 +264,9 @@ class Pool:
         return self._estimate(mean, parts)
 
     def _estimate(self, mean: Mean, parts: Mapping[str, Estimate] | None, message: str = "") -> Estimate:
-        doubts = [status for status in (mean.statuses[0], "approximate" if self.approximate else "ok") if status != "ok"]
+        doubts = [
+            status for status in (mean.statuses[0], "approximate" if self.approximate else "ok") if status != "ok"
+        ]
         status = reduce(worse, doubts, "ok")
         message = "; ".join(_MESSAGES[doubt] for doubt in doubts) or message
         if self.n < _FEWEST_IMAGES:
