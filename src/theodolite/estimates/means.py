@@ -168,9 +168,9 @@ def mean_over_latents(samples: Tensor, *, skewed: bool = False) -> Mean:
     The interval is the hull of Student's and of Hall's (1992), which makes Student's statistic symmetric by a cubic of
     the sample's skewness: a few draws of a law with a long tail show little of it, and Student's upper end is too low.
     Of 8, 20 and 50 squares of a normal number Student's holds the mean 86, 90 and 93 times in 100, the hull 95, 96 and
-    96 (30,000 draws each); of normal numbers themselves 95 and 96 to 97. Of a log-normal law or of two modes no few draws
-    tell the tail, and their mean is one of ``few-samples``. Numbers that come in steps may agree by chance, and then
-    state no error at all: `mean_estimate` is for those.
+    96 (30,000 draws each); of normal numbers themselves 95 and 96 to 97. Of a log-normal law or of two modes no few
+    draws tell the tail, and their mean is one of ``few-samples``. Numbers that come in steps may agree by chance, and
+    then state no error at all: `mean_estimate` is for those.
 
     Args:
         samples: contributions, float64.

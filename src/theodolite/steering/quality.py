@@ -39,8 +39,9 @@ def frechet_distance(features: Tensor, reference: Tensor) -> Estimate:
     It is biased upwards by the noise of the covariance, of order (dimension / n): compare only at equal `n`. The
     interval reaches from the value to where the jackknife finds the distance without that bias, and the standard error
     of the jackknife beyond; the reference is taken as it is. Status ``truncated`` where the bias is larger than that
-    error, ``undetermined`` where a few samples decide the covariance, ``few-samples`` where features have long tails, and
-    ``upper-bound`` of fewer than three samples a dimension: the upper end of the interval. Source: Dowson and Landau 1982; of network features, Heusel et al. 2017 (arXiv 1706.08500).
+    error, ``undetermined`` where a few samples decide the covariance, ``few-samples`` where features have long tails,
+    and ``upper-bound`` of fewer than three samples a dimension: the upper end of the interval. Source: Dowson and
+    Landau 1982; of network features, Heusel et al. 2017 (arXiv 1706.08500).
 
     Args:
         features: `(n, d)`, n at least 3.
