@@ -11,7 +11,17 @@ from theodolite.estimates.estimate import Estimate
 from theodolite.estimates.statuses import BOUNDS, worse
 from theodolite.estimates.student import student_mean, student_quantile
 
-__all__ = ["ENOUGH_FREEDOM", "FEWEST", "Mean", "mean_estimate", "mean_over_latents", "skew_reach", "skewed_ends"]
+__all__ = [
+    "ENOUGH_FREEDOM",
+    "FEWEST",
+    "MOST_KURTOSIS",
+    "Mean",
+    "kurtosis",
+    "mean_estimate",
+    "mean_over_latents",
+    "skew_reach",
+    "skewed_ends",
+]
 
 FEWEST = 20
 """Independent samples below which an interval holds for samples near a normal law only. Of 12 log-normal ones with a
@@ -28,6 +38,11 @@ intervals of what was left held the mean of 12 squares of a normal number 84 tim
 _ENOUGH_SHARE = 0.5
 """The same for few latents, as a share of their number."""
 
+
+MOST_KURTOSIS = 1.0
+"""Excess kurtosis of samples above which the error of their variance is in doubt: a law of long tails may hide most of
+it. Normal samples stay below in 98 of 100 sets of 40 in three dimensions, those of Student's law with three degrees of
+freedom in 7, and there an interval of the variance held 82 times in 100."""
 
 _ALIKE = 1e-6
 """Relative scatter below which samples are the same but for the rounding of float32 products: an error of nothing."""
@@ -92,6 +107,20 @@ def mean_estimate(samples: Tensor, statuses: str = "ok", *, passes: int = 0, var
         "mean over samples",
         ends=(ends[0].reshape(1), ends[1].reshape(1)),
     )
+
+
+def kurtosis(X: Tensor) -> float:
+    """Excess kurtosis of samples `(n, d)`, unbiased for normal ones, mean over dimensions that vary; 0 below four.
+
+    `G_2` of Joanes and Gill 1998.
+    """
+    n, centred = len(X), X - X.mean(0)
+    variance = centred.square().mean(0)
+    varies = variance > 0
+    if n < 4 or not bool(varies.any()):
+        return 0.0
+    plain = centred[:, varies].pow(4).mean(0) / variance[varies].square() - 3
+    return float(((n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * plain + 6)).mean())
 
 
 def skewed_ends(value: Tensor, stderr: Tensor, skewness: Tensor, freedom: float) -> tuple[Tensor, Tensor]:

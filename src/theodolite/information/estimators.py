@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError, RefusalError
-from theodolite.estimates import Estimate, Seeding, mean_over_latents
+from theodolite.estimates import Estimate, Seeding, mean_over_latents, worse
 from theodolite.estimates.means import FEW_SAMPLES, with_doubt
 from theodolite.information.curve import GaussianFloor, InformationCurve, warn_few
 from theodolite.information.draws import Bias, Draws, Fall, draw, draw_with_fall, reference_bias, scale_bias
@@ -230,7 +230,7 @@ class _Reader:
         bias = torch.zeros_like(mean.value) if bias is None or claim.endswith("bound") else bias
         refused = self.refused(quantity)
         statuses = tuple(
-            "undetermined" if no else with_doubt("miscalibrated" if biased else claim, own)
+            "undetermined" if no else with_doubt(worse("miscalibrated", claim) if biased else claim, own)
             for no, own, biased in zip(refused.tolist(), mean.statuses, (bias > mean.stderr).tolist())
         )
         low, high, value, stderr = (
