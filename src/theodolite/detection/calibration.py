@@ -194,7 +194,9 @@ def departure_ends(
     for each in quantities.values():
         values, reach = each.value.double().cpu(), _reach(each.stderr, each.stderr)
         logs = [_depth(values, others, side * reach).log() for side in (0, 1, -1)]
-        sides.append(torch.stack([logs[1] - logs[0], logs[0] - logs[2]]))
+        # as in `p_estimate`, one reference at least may be on the other side of an extreme
+        step = torch.log1p((2 / (1 + others.sum(-1))) / logs[0].exp()) * (reach > 0).any(-1)
+        sides.append(torch.stack([torch.maximum(logs[1], logs[0] + step).clamp_max(0) - logs[0], logs[0] - logs[2]]))
     low, high = torch.stack(sides).clamp_min(0).nanmean(0)
     return low, high
 
