@@ -36,14 +36,14 @@ KNOWN = (
     Known(
         ("location_scaling",),
         "location map, gains log-normal over locations",
-        "not verified, likely: what leaks from a location of large gain is little beside its own response and much beside that of a weak "
-        "neighbour: the error is measured at a few locations and carried to the others by their contested energy.",
+        "not verified, likely: what leaks from a location of large gain is little beside its own response and much "
+        "beside that of a weak neighbour, and the error is measured at a few locations and carried to the others.",
     ),
     Known(
         ("location_scaling", "location_rank"),
         "location map, no locality",
-        "not verified, likely: every location answers to all others alike, and the squared bias that the check measures holds what signs "
-        "average out besides.",
+        "not verified, likely: every location answers to all others alike, and the squared bias that the check "
+        "measures holds what signs average out besides.",
     ),
 )
 
