@@ -189,7 +189,8 @@ def _is_rare(chart: Chart, count: int) -> Tensor:
         return torch.zeros(chart.n, dtype=torch.bool, device=chart.rms.device)
     d, measure = chart.operator.latent_dim, chart.spectrum
     scale = measure.largest().clamp_min(torch.finfo(torch.float64).tiny)[:, None]
-    second, fourth = (chart.dimension * measure.expect(lambda s, p=p: (s / scale) ** p) for p in (2, 4))
+    second = chart.dimension * measure.expect(lambda s: (s / scale).square())
+    fourth = chart.dimension * measure.expect(lambda s: (s / scale).pow(4))
     variance = 2 / (d + 2) * (d * fourth / second.square() - 1)
     return variance > _UNEVEN**2
 
