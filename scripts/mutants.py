@@ -210,8 +210,8 @@ MUTANTS = (
         "descriptors/test_rotation.py::test_the_angle_of_the_centre_is_in_the_error",
     ),
     Mutant(
-        "descriptors: the scatter of a gain's square", "descriptors/rounding.py",
-        "energy / length", "energy",
+        "descriptors: the scatter of a gap in the unit of its values", "descriptors/rounding.py",
+        "change[1]) / sigma[0].clamp_min(_TINY)", "change[1])",
         "descriptors/test_scaling.py::test_the_scatter_has_the_units_of_its_quantities",
     ),
     Mutant(

@@ -33,11 +33,13 @@ class Answer:
         truth: in its shape, or one number for all entries.
         scale: of what the rounding of a value without error is a share, where that is not the truth itself: of a sum
             whose terms cancel, the size of the terms.
+        conservative: as that of a cell, of this quantity alone.
     """
 
     estimate: Estimate
     truth: Tensor | float
     scale: float = 0.0
+    conservative: str = ""
 
 
 Answers = Mapping[str, Answer]
@@ -98,11 +100,13 @@ def rows_of(cell: Cell, seed: int) -> Iterator[dict[str, Any]]:
     answers = cell.draw(seed)
     seconds = time.process_time() - start
     for quantity, answer in answers.items():
-        yield {**_head(cell), "quantity": quantity, "seed": seed, "seconds": seconds, **_entry(answer, seed)}
+        about = {"quantity": quantity, "seed": seed, "seconds": seconds}
+        why = {"conservative": answer.conservative or cell.conservative}
+        yield {**_head(cell), **why, **about, **_entry(answer, seed)}
 
 
 def _head(cell: Cell) -> dict[str, Any]:
-    fields = ("name", "room", "regime", "n", "setting", "conservative")
+    fields = ("name", "room", "regime", "n", "setting")
     return {("cell" if field == "name" else field): getattr(cell, field) for field in fields}
 
 

@@ -105,8 +105,9 @@ def test_the_scatter_holds_what_another_rounding_of_the_latent_changes(dense, ca
         here = torch.linalg.svdvals(Chart(map, z, dense=True).jacobians.double())
         errors = scatter(chart)
         hits.append((exact[:, 0] - here[:, 0]).abs() <= 3 * errors.sigma + 1e-6)
-        hits.append((exact.log().sum(-1) - here.log().sum(-1)).abs() <= 3 * errors.log_volume + 1e-4)
-        hits.append((exact.norm(dim=-1) - here.norm(dim=-1)).abs() <= 3 * errors.gain + 1e-6)
+        hits.append((exact.log().sum(-1) - here.log().sum(-1)).abs() <= 3 * errors.of_sum(torch.reciprocal) + 1e-4)
+        energy = errors.of_sum(lambda sigma: sigma) / here.norm(dim=-1)
+        hits.append((exact.norm(dim=-1) - here.norm(dim=-1)).abs() <= 3 * energy + 1e-6)
     assert torch.cat(hits).double().mean() >= 0.9
 
 
@@ -119,12 +120,39 @@ def test_a_latent_in_float64_has_no_scatter_and_pays_for_none():
 
 
 def test_the_scatter_has_the_units_of_its_quantities():
-    """Four times the output: four times the errors of the leading value and of the gain, and that of the volume."""
+    """Four times the output: four times the error of the leading value, and those of the volume and of the gap."""
     net, z = relu_generator(0, width=64).function, torch.randn(1, 16, generator=torch.Generator().manual_seed(0))
     plain, scaled = (scatter(Chart(LatentMap(lambda z, c=c: c * net(z), (16,)), z)) for c in (1, 4))
-    for name, factor in (("sigma", 4), ("gain", 4), ("log_volume", 1)):
-        assert getattr(plain, name).item() > 0
-        torch.testing.assert_close(getattr(scaled, name), factor * getattr(plain, name), rtol=1e-4, atol=0)
+    for error, factor in (
+        (lambda own: own.sigma, 4),
+        (lambda own: own.of_sum(lambda sigma: sigma), 16),
+        (lambda own: own.of_sum(torch.reciprocal), 1),
+        (lambda own: own.gap, 1),
+    ):
+        assert error(plain).item() > 0
+        torch.testing.assert_close(error(scaled), factor * error(plain), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(("dense", "passes"), [(True, 4), (False, 4)])
+def test_a_scatter_costs_a_value_and_a_product_a_move(dense, passes):
+    net = relu_generator(0, width=64).function
+    chart = Chart(LatentMap(net, (16,)), torch.ones(1, 16), dense=dense)
+    assert chart.once(scatter).passes == passes
+
+
+def test_the_rank_of_a_float32_network_states_its_rounding():
+    """A network of ReLU with a null space: what float32 makes of the zeros counts in a rank, and is in its error."""
+    held = []
+    for seed in range(12):
+        map, g = relu_generator(seed, width=64), torch.Generator().manual_seed(seed)
+        z = torch.randn(1, 16, generator=g)
+        found = theodolite.local_rank(map, z, generator=seed)
+        s = theodolite.descriptors.Chart(map.to(dtype=D), z.double(), dense=True).spectrum.nodes[0]
+        share = s / s.sum()
+        truth = torch.special.entr(share).sum().exp()
+        assert found.stderr.item() > 0
+        held.append(float(found.low) <= truth.item() <= float(found.high))
+    assert sum(held) >= 11
 
 
 def test_a_volume_per_dimension_is_over_the_dimensions_that_are_not_null():

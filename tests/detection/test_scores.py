@@ -236,3 +236,15 @@ def test_an_effort_is_taken():
     found = map_scores(image_map(), z, scores=["local_complexity"], effort=Effort(frames=2, axes=2))
     assert isinstance(found["local_complexity"], Estimate)
     assert found["local_complexity"].n == 2
+
+
+def test_a_null_direction_does_not_make_a_volume_larger():
+    """Half of a ReLU: log(1/2) a direction that is on; one that is off counts as the floor, and not as nothing."""
+    half = LatentMap(lambda z: 0.5 * z.relu(), (4,))
+    points = torch.tensor([[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, -1.0]], dtype=torch.float64)
+    scores = map_scores(half, points, scores=["local_scaling", "gain"])
+    whole, part = scores["local_scaling"].value.tolist()
+    assert whole == pytest.approx(4 * math.log(0.5))
+    assert part == pytest.approx(4 * math.log(0.5) + math.log(1e-4))
+    torch.testing.assert_close(scores["gain"].value, torch.tensor([1.0, 0.75**0.5], dtype=torch.float64))
+    assert SCORES["gain"].kind == "baseline"

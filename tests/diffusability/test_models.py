@@ -123,7 +123,7 @@ def test_every_number_has_words():
     assert len(set(MEASURED)) == len(MEASURED)
 
 
-@pytest.mark.parametrize(("groups", "status"), [(2, "undetermined"), (3, "ok")])
+@pytest.mark.parametrize(("groups", "status"), [(2, "undetermined"), (3, "few-samples"), (20, "ok")])
 def test_two_sources_tell_no_error_of_quality(groups, status):
     pair = Autoencoder(lambda x: x, lambda z: z, name="same", latent_shape=(1, 8, 8), image_channels=1)
     images = torch.rand(groups, 1, 8, 8, generator=torch.Generator().manual_seed(0))

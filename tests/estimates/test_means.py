@@ -70,11 +70,19 @@ def test_draws_without_a_tail_have_the_interval_of_student():
     torch.testing.assert_close(mean.ends[0], -mean.ends[1])
 
 
-@pytest.mark.parametrize(("outlier", "few"), [(1.0, False), (40.0, True)])
-def test_a_mean_that_rests_on_one_of_few_draws_says_so(outlier, few):
-    draws = normal(1, 10)
+@pytest.mark.parametrize(
+    ("count", "outlier", "status"),
+    [(10, 1.0, "few-samples"), (10, 40.0, "undetermined"), (20, 1.0, "ok"), (20, 200.0, "undetermined")],
+)
+def test_a_mean_of_few_draws_or_that_rests_on_one_says_so(count, outlier, status):
+    draws = normal(1, count)
     draws[0, 0] = outlier
-    assert mean_over_latents(draws).few.item() is few
+    assert mean_over_latents(draws).statuses == (status,)
+
+
+def test_few_draws_that_are_the_same_are_enough():
+    alike = torch.full((1, 3), 0.1, dtype=D) + torch.tensor([0.0, 1e-9, -1e-9])
+    assert mean_over_latents(alike).statuses == ("ok",)
 
 
 def test_equal_contributions_are_exact():

@@ -70,7 +70,7 @@ def linear(gain):
 
 
 def test_two_generators_are_compared_at_the_same_latents(tmp_path):
-    options = {"latents": "seed:0..3", "descriptors": ["leading_singular_value"]}
+    options = {"latents": "seed:0..3", "descriptors": ["leading_singular_value", "local_scaling"]}
     run = theodolite.compare(linear(0.1), linear(0.3), tmp_path / "run", **options)
     (gain,) = run.rows(quantity="leading_singular_value", part="difference")
     assert gain["value"] == pytest.approx(0.2, rel=1e-5)

@@ -126,6 +126,7 @@ _KINDS: dict[str, Callable[[pathlib.Path], dict[str, Number]]] = {
     "survey": _kit,
     "rank": _rank,
     "diffusability": _rank,
+    "floor": _kit,
     "compare": _kit,
     "detect": _table,
     "decouple": _decouple,

@@ -26,6 +26,7 @@ RUNS = {
     "survey": "survey zoo:patches-kl --data {photos} --limit 2 --size 16 --budget quick",
     "rank": "rank zoo:patches-plain zoo:patches-smooth --data {photos} --limit 6 --size 16 --budget quick",
     "diffusability": "diffusability zoo:patches-kl --data {photos} --limit 6 --size 16 --budget quick",
+    "floor": "floor zoo:patches-kl --data {photos} --limit 6 --size 16 --budget quick --loss eps --time cosine",
     "compare": "compare zoo:patches-plain zoo:patches-kl --data {photos} --limit 3 --size 16 --descriptors"
     " local_scaling,leading_singular_value",
     "detect": "detect zoo:patches-kl --reference {photos} --test {odd} --limit 3 --size 16",
@@ -66,6 +67,13 @@ REFUSALS = {
         "zoo:patches-kl zoo:patches-plain --data {photos} --group (",
         "zoo:patches-kl zoo:patches-plain",
         "zoo:patches-kl zoo:patches-plain --data {photos} --out {survey}",
+    ),
+    "floor": (
+        "zoo:nothing --data {photos}",
+        "zoo:patches-kl --data {photos} --loss huge",
+        "zoo:patches-kl --data {photos} --time never",
+        "zoo:patches-kl --data {photos} --log {nowhere}",
+        "zoo:patches-kl --data {photos} --out {survey}",
     ),
     "diffusability": (
         "zoo:nothing --data {photos}",

@@ -105,7 +105,8 @@ def test_the_identity_holds_for_any_smooth_field(three):
     exact = mixture_information(three, [0.3, 1.0])
     assert (curve.fi["denoising"].value < exact.fi.value).all()
     assert (curve.mmse.value > exact.mmse.value).all()
-    assert set(curve.fi.statuses) == {"miscalibrated"}
+    assert set(curve.fi.statuses) == {"learned"}
+    assert "the error of the score" in curve.fi.message
     assert (curve.fir["asymmetry"].value > 10 * curve.fir["asymmetry"].stderr).all()
 
 
@@ -128,7 +129,8 @@ def test_a_mis_scaled_score_is_caught_and_covered(eight, scale):
     exact = gaussian_information(eight.variances, [0.5, 2.0])
     off = FunctionScore(lambda x, t: scale * eight.score(x, t), (8,), symmetric=True)
     curve = information(eight.sample(4000, torch.Generator().manual_seed(0)), [0.5, 2.0], off, generator=0)
-    assert set(curve.fi.statuses) == set(curve.fir.statuses) == {"miscalibrated"}
+    assert set(curve.fi.statuses) == set(curve.fir.statuses) == {"learned"}
+    assert "the error of the score" in curve.fi.message
     for name in ("fi", "fir"):
         estimate = getattr(curve, name)
         assert ((estimate.value - getattr(exact, name).value).abs() < 2 * estimate.stderr).all()
@@ -143,7 +145,7 @@ def test_few_latents_on_the_wrong_side_of_the_denoising_bound_are_flagged():
     assert (curve.fi["denoising"].value < curve.fi.value - above.value).all()  # it is moved down to bound
     assert (above.value.abs() > 3 * above.stderr).all()
     assert (curve.fi["calibration"].value.abs() < 3 * curve.fi["calibration"].stderr).all()
-    assert set(curve.fi.statuses) == {"miscalibrated"}
+    assert set(curve.fi.statuses) == {"learned"}
     assert "the error of the score" in curve.fi.message
     assert (above.value.abs() <= curve.fi.stderr).all()
 

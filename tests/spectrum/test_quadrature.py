@@ -116,6 +116,16 @@ def test_few_null_directions_are_in_the_error(budget):
         assert ((low - 1e-9 <= truth) & (truth <= high + 1e-9)).double().mean() > 0.93
 
 
+def test_null_directions_at_the_end_of_a_tail_are_in_the_error_of_a_floored_volume():
+    """As networks of ReLU have them: values fall without a gap to nine that are zero, and no node sinks."""
+    s = torch.linspace(0, 1, 100, dtype=torch.float64) ** 2
+    s[:9] = 0
+    measure = singular_spectrum(repeated(rotated(s)), exact=False, generator=range(SEEDS), probes=2, depth=24)
+    low, high = log_volume(measure, floor=1e-4).interval()
+    truth = s.clamp_min(1e-4).log().sum()
+    assert ((low <= truth) & (truth <= high)).double().mean() > 0.93
+
+
 @pytest.mark.parametrize(("highest", "value", "has_error"), [(0.06, 0.0, False), (0.3, 1.5, True)])
 def test_less_than_one_null_direction_is_none(highest, value, has_error):
     measure = dense_measure(torch.diag(torch.arange(1.0, 11)).double()[None])
@@ -178,3 +188,31 @@ def test_the_error_of_a_gain_is_neither_too_narrow_nor_too_wide():
     z = (estimate.value - s.norm()) / estimate.stderr
     assert 0.8 < z.std() < 1.2
     assert z.mean().abs() < 0.25
+
+
+def test_an_outlier_in_float32_has_the_rounding_of_the_largest_in_every_error():
+    """Beside ten thousand times the bulk, the last digit of float32 is more than the probes leave open."""
+    g = torch.Generator().manual_seed(0)
+    hits = []
+    for seed in range(20):
+        s = 0.5 + 0.5 * torch.rand(60, generator=g)
+        s[:2] = 10 ** (3 + torch.rand(2, generator=g))
+        A = torch.linalg.qr(torch.randn(60, 60, generator=g, dtype=torch.float64)).Q.float() * s
+        exact = dense_measure(A.double()[None])
+        measure = singular_spectrum(
+            LinearOperator.from_matrices(A[None]), probes=3, depth=24, exact=False, generator=seed
+        )
+        for number in (gain, lambda m: effective_rank(m, 4.0), lambda m: log_volume(m, floor=0.03)):
+            low, high = number(measure).interval()
+            hits.append(bool((low <= number(exact).value) & (number(exact).value <= high)))
+    assert sum(hits) >= 0.9 * len(hits)
+
+
+@pytest.mark.parametrize(("p", "is_seen"), [(0.5, True), (1.0, False)])
+def test_null_directions_that_probes_may_have_missed_are_in_a_rank_of_small_power(p, is_seen):
+    """Of power one the error of the sampling holds them."""
+    s = torch.exp(0.6 * torch.randn(150, generator=torch.Generator().manual_seed(4), dtype=torch.float64))
+    measure = singular_spectrum(LinearOperator.from_matrices(rotated(s)[None]), exact=False, generator=0)
+    sure, unsure = (replace(measure, null_share=(torch.zeros(1), torch.full((1,), share))) for share in (0.0, 2 / 150))
+    before, after = (effective_rank(each, p) for each in (sure, unsure))
+    assert (after.stderr.item() > before.stderr.item()) == is_seen

@@ -102,3 +102,17 @@ def test_few_samples_a_dimension_bound_the_frechet_distance_from_above():
     assert found.status == "upper-bound"
     assert float(found.low) == 0
     assert float(found.high) == float(found.value)
+
+
+def test_the_bound_of_few_samples_is_one():
+    reference = normal(999, 4000, 3)
+    truth = 3.0  # normal features of deviation two against one
+    held = sum(frechet_distance(2 * normal(seed, 5, 3), reference).value.item() >= truth for seed in range(60))
+    assert held >= 50
+
+
+def test_features_with_long_tails_are_too_few_to_know_their_covariance():
+    reference = normal(999, 100, 3)
+    student = normal(0, 60, 3) / (normal(1, 3, 60, 3).square().sum(0) / 3).sqrt()
+    assert frechet_distance(student, reference).status in ("few-samples", "undetermined")
+    assert frechet_distance(1 + 2 * normal(0, 60, 3), reference).status == "ok"

@@ -25,6 +25,7 @@ from theodolite.descriptors.modes import (
     out_of_range,
 )
 from theodolite.descriptors.neighbours import (
+    AT_KINKS,
     NOT_SEEN,
     ROUNDINGS,
     TOO_FAR,
@@ -33,12 +34,13 @@ from theodolite.descriptors.neighbours import (
     followed,
     is_blind,
     mean_turn,
+    met_by_some,
     near_enough,
     rounding_of_axis,
 )
 from theodolite.descriptors.subspaces import SubspaceSpectrum, subspace_dimension, subspace_spectrum
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, Seeding, Seeds, student_mean
+from theodolite.estimates import Estimate, Seeding, Seeds, mean_over_latents
 from theodolite.estimates.quantity import Quantity
 from theodolite.maps.latent_map import LatentMap
 
@@ -180,6 +182,8 @@ def in_subspace(map: LatentMap, latents: Tensor, recipe: Recipe, generator: Seed
         scalars = {name: _approximate(part) for name, part in scalars.items()}
     else:
         blind = is_blind(operator, pushed, near, torch.einsum("nk,knd->nd", inside[0], W))
+        few = met_by_some(near)
+        scalars |= {name: flagged(scalars[name], few, "few-samples", AT_KINKS) for name in OF_NEIGHBOURS}
         scalars |= {name: flagged(scalars[name], blind, "undetermined", NOT_SEEN) for name in OF_NEIGHBOURS}
     counted = {
         name: finite(doubted(replace(estimate, passes=operator.passes), operator)) for name, estimate in scalars.items()
@@ -256,11 +260,10 @@ def _rotation(here: SubspaceSpectrum, near: Turned, paper: bool) -> dict[str, Es
     """
     turn, count = near.lengths, len(near.turns)
     mean, spread = mean_turn(turn) if count > 1 else (turn[0], torch.zeros_like(turn[0]))
-    squares, scatter = student_mean(turn.square(), skewed=True) if count > 1 else (turn[0].square(), spread)
     left = near.left.mean(0)
     estimates = {
         "lc": Estimate(mean / near.distance, _both(spread, left) / near.distance, 0, count),
-        "axis_cosine": Estimate(1 - squares / 2, _both(scatter / 2, mean * left), 0, count),
+        "axis_cosine": _cosine(turn, mean * left),
     }
     lost = here.gap < TIE if paper else (here.gap < TIE) | (turn.amax(0) > TOO_FAR)
     followed = {name: flagged(estimate, lost, "undetermined", _LOST) for name, estimate in estimates.items()}
@@ -268,6 +271,17 @@ def _rotation(here: SubspaceSpectrum, near: Turned, paper: bool) -> dict[str, Es
         return followed
     is_extreme = out_of_range(here.singular_values[:, 0], here.jacobian.dtype)
     return {name: flagged(estimate, is_extreme, "undetermined", OVERFLOW) for name, estimate in followed.items()}
+
+
+def _cosine(turn: Tensor, left: Tensor) -> Estimate:
+    """`1 - ||v' - v||² / 2`, mean over neighbours, with a skewed interval: squares of turns have a long tail."""
+    squares = turn.square().T
+    if len(turn) == 1:
+        return Estimate(1 - squares[:, 0] / 2, left, 0, 1)
+    mean = mean_over_latents(squares, skewed=True)
+    low, high = mean.ends
+    ends = 1 - high / 2 - 1.96 * left, (1 - low / 2 + 1.96 * left).clamp_max(1.0)
+    return Estimate(1 - mean.value / 2, _both(mean.stderr / 2, left), 0, len(turn), ends=ends)
 
 
 def _both(*errors: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from theodolite.estimates import (
     student_quantile,
     worst,
 )
+from theodolite.estimates.means import FEWEST
 from theodolite.estimates.quantity import Quantity
 from theodolite.maps.latent_map import LatentMap
 
@@ -56,6 +57,10 @@ _NEXT = 1_000_003
 _OF_FRAMES = ("ones_cosine",)
 """What depends on the directions that span a subspace, and so scatters where that is the whole space."""
 
+_RARE_TIES = (
+    "turns grow with one over the spectral gap of a subspace, and subspaces that nearly tie are rare: the interval of "
+    "fewer than twenty holds if they scatter as normal numbers do"
+)
 _ONE_DRAW = "one random subspace or neighbour was drawn, whose scatter is unknown: take two or more"
 
 
@@ -71,6 +76,7 @@ class HotspotMaps:
         quantities: the scalars of `decoupling`, named `subspace_<name>`: means over random subspaces of `k` directions,
             which are not those of the whole latent space (`subspace_ls_max` lies below the largest singular value).
             The error is the scatter over subspaces; ``undetermined`` where there was one only, of fewer than `D`.
+            `subspace_lc` and `subspace_axis_cosine` of fewer than twenty are ``few-samples``: they have long tails.
         statuses: one word a latent: ``undetermined`` where the leading direction is not, in any subspace, or where a
             map that bends at kinks meets none.
     """
@@ -261,23 +267,29 @@ def _of_group(
     is_whole = subspace_dimension(recipe.dimension, dim) == dim
     drawn = (*_OF_FRAMES, *(OF_NEIGHBOURS if recipe.neighbours == 1 else ()))
     quantities = {
-        f"subspace_{name}": _over_subspaces([draw.quantities[name] for draw in draws], is_whole and name not in drawn)
+        f"subspace_{name}": _over_subspaces(
+            [draw.quantities[name] for draw in draws], is_whole and name not in drawn, name in OF_NEIGHBOURS
+        )
         for name in draws[0].quantities
     }
     return HotspotMaps(gain, curvature, detail, draws[0].outputs, quantities, statuses)
 
 
-def _over_subspaces(draws: Sequence[Estimate], is_whole: bool) -> Estimate:
-    """The mean over random subspaces; the scatter of one that is not the whole space is unknown."""
-    first = replace(draws[0], statuses=worst(*(draw.statuses for draw in draws)))
-    if len(draws) > 1:
-        mean, spread = student_mean(torch.stack([draw.value for draw in draws]))
-        within = torch.stack([draw.stderr for draw in draws]).square().sum(0).sqrt() / len(draws)
-        # Where subspaces are the whole space they do not scatter, and what is left is the error inside each.
-        return replace(first, value=mean, stderr=torch.maximum(spread, within), n=len(draws))
-    if is_whole:
-        return first
-    return flagged(first, torch.ones_like(first.value, dtype=torch.bool), "undetermined", _ONE_DRAW)
+def _over_subspaces(draws: Sequence[Estimate], is_whole: bool, is_turn: bool) -> Estimate:
+    """The mean over random subspaces; the scatter of one that is not the whole space is unknown.
+
+    Where subspaces are the whole space they do not scatter, and what is left is the error inside each.
+    """
+    first, count = replace(draws[0], statuses=worst(*(draw.statuses for draw in draws))), len(draws)
+    if count == 1:
+        everywhere = torch.full_like(first.value, not is_whole, dtype=torch.bool)
+        return flagged(first, everywhere, "undetermined", _ONE_DRAW)
+    mean, spread = student_mean(torch.stack([draw.value for draw in draws]))
+    within = torch.stack([draw.stderr for draw in draws]).square().sum(0).sqrt() / count
+    stderr = within if is_whole else torch.maximum(spread, within)
+    whole = replace(first, value=mean, stderr=stderr, n=count, ends=None)
+    rare = torch.full_like(mean, is_turn and not is_whole and count < FEWEST, dtype=torch.bool)
+    return flagged(whole, rare, "few-samples", _RARE_TIES)
 
 
 def _rounding(draw: Decoupling, latents: Tensor, mode: object) -> Tensor:

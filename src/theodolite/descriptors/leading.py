@@ -58,9 +58,11 @@ def leading_singular_value(
     chart = chart or Chart(map, latents, generator=generator, effort=effort, dense=dense)
     if is_paper(mode):
         return _paper(chart)
-    triplet, error = chart.leading, chart.once(scatter).sigma
-    gap = with_scatter(spectral_gap(triplet), error / triplet.sigma.clamp_min(torch.finfo(torch.float64).tiny))
-    leading = with_scatter(triplet.as_estimate(), error)
+    triplet, rounding = chart.leading, chart.once(scatter)
+    digit = 0.0 if chart.latents.dtype is torch.float64 else torch.finfo(chart.latents.dtype).eps
+    # products of one precision have the last digit of the largest value wrong wherever the latent lies
+    gap = with_scatter(spectral_gap(triplet), torch.hypot(rounding.gap, torch.full_like(rounding.gap, digit)))
+    leading = with_scatter(triplet.as_estimate(), torch.hypot(rounding.sigma, digit * triplet.sigma))
     return marked(replace(leading, parts={"spectral_gap": gap}), chart)
 
 

@@ -13,8 +13,10 @@ from torch import Tensor
 from theodolite.derivatives import JacobianOperator, jacobian
 from theodolite.descriptors.chart import TIE
 from theodolite.estimates import student_mean, student_quantile
+from theodolite.estimates.means import FEWEST
 
 __all__ = [
+    "AT_KINKS",
     "NOT_SEEN",
     "ROUNDINGS",
     "STEP",
@@ -24,6 +26,7 @@ __all__ = [
     "followed",
     "is_blind",
     "mean_turn",
+    "met_by_some",
     "near_enough",
     "rounding_of_axis",
 ]
@@ -37,6 +40,11 @@ TOO_FAR = 0.5
 NOT_SEEN = (
     "the map is linear as far as its neighbours, but not beyond them: it turns at kinks that so few do not meet; take "
     "more neighbours, in Python Effort(neighbours=...)"
+)
+
+AT_KINKS = (
+    "some neighbours turn and others not at all: the map turns at kinks alone, and so few may meet too many of them or "
+    "too few; take twenty or more, in Python Effort(neighbours=...)"
 )
 
 _SMALL = 0.1
@@ -53,6 +61,10 @@ _NULL = 1e-12
 
 ROUNDINGS = 4
 """Roundings of a product with the Jacobian, as linear maps and networks of one layer show."""
+
+_DECOMPOSITION = 64 * torch.finfo(torch.float64).eps
+"""Error of a singular vector from its decomposition, which is in float64, relative to the gap: up to 44 roundings of
+networks of ReLU with 16 entries."""
 
 _LINEAR = 1e3
 """Roundings of a sum of outputs below which a map counts as linear: ten times what deep linear networks show."""
@@ -200,8 +212,18 @@ def rounding_of_axis(values: Tensor, dtype: torch.dtype) -> Tensor:
     """By how much rounding turns the leading axis: its size over the gap of the squared values `(n, r)`; `(n,)`."""
     second = F.pad(values, (0, 1))[:, 1]
     share = (values[:, 0] - second) / values[:, 0].clamp_min(_TINY)
-    turn = ROUNDINGS * torch.finfo(dtype).eps / share.clamp_min(_NULL)
+    turn = (ROUNDINGS * torch.finfo(dtype).eps + _DECOMPOSITION) / share.clamp_min(_NULL)
     return turn * (values.shape[1] > 1)
+
+
+def met_by_some(near: Turned) -> Tensor:
+    """Where the axis turns at some of fewer than twenty neighbours and not at all at others, `(n,)`.
+
+    Of networks of ReLU most neighbours meet no kink and a few meet one: turns of two values, whose mean so few of them
+    do not tell.
+    """
+    still = near.lengths <= near.left
+    return still.any(0) & ~still.all(0) & (len(near.turns) < FEWEST)
 
 
 def is_blind(operator: JacobianOperator, image: Tensor, near: Turned, offsets: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from theodolite.descriptors.arguments import with_shared_arguments
@@ -12,11 +13,14 @@ from theodolite.descriptors.descriptor import Descriptor, Quantity
 from theodolite.descriptors.effort import Effort
 from theodolite.descriptors.groups import in_groups
 from theodolite.descriptors.modes import Mode, is_paper, marked, projected_measure
+from theodolite.descriptors.rounding import scatter, with_scatter
 from theodolite.estimates import Estimate, Seeding
 from theodolite.maps.latent_map import LatentMap
 from theodolite.spectrum import effective_rank
 
 __all__ = ["DESCRIPTOR", "local_rank"]
+
+_TINY = torch.finfo(torch.float64).tiny
 
 
 @with_shared_arguments
@@ -45,14 +49,39 @@ def local_rank(
         {shared}
 
     Returns:
-        `Estimate` with part `local_rank_p2`. Cost as `local_scaling`, nothing more on the same chart.
+        `Estimate` with part `local_rank_p2`. In float32 the scatter between latents that are the same but for rounding
+        is in the error. Cost as `local_scaling`, nothing more on the same chart.
 
     Raises:
         InputError: latents that do not fit the map.
     """
     chart = chart or Chart(map, latents, generator=generator, effort=effort, dense=dense)
-    measure = projected_measure(chart) if is_paper(mode) else chart.spectrum
-    return marked(replace(effective_rank(measure, p), parts={"local_rank_p2": effective_rank(measure, 2.0)}), chart)
+    if is_paper(mode):
+        measure = projected_measure(chart)
+        ranks = [effective_rank(measure, power) for power in (p, 2.0)]
+    else:
+        ranks = [_with_rounding(chart, power) for power in (p, 2.0)]
+    return marked(replace(ranks[0], parts={"local_rank_p2": ranks[1]}), chart)
+
+
+def _with_rounding(chart: Chart, p: float) -> Estimate:
+    """The rank with what rounding does to it: `d log nu = sum_i p a_i / sigma_i (-log a_i - log nu) d sigma_i`.
+
+    Null directions come out of float32 as values of its rounding, which small powers see: the error holds all of them.
+    """
+    rank, rounding, measure = effective_rank(chart.spectrum, p), chart.once(scatter), chart.spectrum
+    if chart.latents.dtype is torch.float64:
+        return rank
+    largest = measure.largest().clamp_min(_TINY)[:, None]
+    total = chart.dimension * measure.expect(lambda sigma: (sigma / largest) ** p)[:, None]
+
+    def slope(sigma: Tensor) -> Tensor:
+        share = (sigma / largest) ** p / total
+        return p * share / sigma.clamp_min(_TINY) * (-share.clamp_min(_TINY).log() - rank.value.log()[:, None])
+
+    null = chart.dimension * measure.expect(lambda sigma: measure.is_null(sigma) * slope(sigma) * sigma / p) / 1.96
+    digit = torch.finfo(chart.latents.dtype).eps
+    return with_scatter(rank, rank.value * (rounding.of_sum(slope) + null.abs() + digit))
 
 
 DESCRIPTOR = Descriptor(

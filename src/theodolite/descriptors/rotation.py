@@ -28,6 +28,7 @@ from theodolite.descriptors.modes import (
     subspace,
 )
 from theodolite.descriptors.neighbours import (
+    AT_KINKS,
     NOT_SEEN,
     STEP,
     TOO_FAR,
@@ -36,6 +37,7 @@ from theodolite.descriptors.neighbours import (
     followed,
     is_blind,
     mean_turn,
+    met_by_some,
     near_enough,
 )
 from theodolite.estimates import Estimate, Seeding
@@ -79,9 +81,9 @@ def axis_rotation(
     The mean is over `effort.neighbours` points at distance `1e-3 ||z||` in random directions of the whole latent
     space, nearer by tens where the axis turns by more than 0.5 (`axis_cosine` is then ``undetermined``). A network of
     ReLU turns at kinks alone: where no neighbour meets one, and the map is not linear, the number is ``undetermined``
-    too. ``mode="paper"`` is the released recipe: one neighbour at distance 0.02 inside a random 64-dimensional
-    subspace, forward differences; its values are kept up to their bound, `sqrt(2) / 0.02 = 70.7`, where the axis is
-    another one, and are ``approximate``.
+    too, and where some do and others not, of fewer than twenty, ``few-samples``. ``mode="paper"`` is the released
+    recipe: one neighbour at distance 0.02 inside a random 64-dimensional subspace, forward differences; its values are
+    kept up to their bound, `sqrt(2) / 0.02 = 70.7`, where the axis is another one, and are ``approximate``.
 
     Args:
         map: the map.
@@ -120,17 +122,18 @@ def _exact(chart: Chart) -> Estimate:
     blind = is_blind(chart.operator, _image(centre), near, u[0].to(chart.latents))
     is_extreme = out_of_range(centre.sigma, chart.latents.dtype)
     rotation = _bundle(mean, near.distance, spectral_gap(centre), lost)
+    rotation = _lowered(rotation, met_by_some(near), "few-samples", AT_KINKS)
     for where, message in ((blind, NOT_SEEN), (is_extreme, OVERFLOW)):
-        rotation = _undetermined(rotation, where, message)
+        rotation = _lowered(rotation, where, "undetermined", message)
     is_nearer = near.distance < 0.99 * STEP * chart.latents.flatten(1).norm(dim=1).double()
     cosine = flagged(rotation["axis_cosine"], is_nearer, "undetermined", _NEARER)
     return replace(rotation, parts={**rotation.parts, "axis_cosine": cosine})
 
 
-def _undetermined(rotation: Estimate, where: Tensor, message: str) -> Estimate:
-    """Rotation and cosine without a number at some latents; the gap is that of the latent itself, and stays."""
-    cosine = flagged(rotation["axis_cosine"], where, "undetermined", message)
-    return replace(flagged(rotation, where, "undetermined", message), parts={**rotation.parts, "axis_cosine": cosine})
+def _lowered(rotation: Estimate, where: Tensor, status: str, message: str) -> Estimate:
+    """Rotation and cosine with a worse status at some latents; the gap is that of the latent itself, and stays."""
+    cosine = flagged(rotation["axis_cosine"], where, status, message)
+    return replace(flagged(rotation, where, status, message), parts={**rotation.parts, "axis_cosine": cosine})
 
 
 def _image(centre: LeadingTriplet) -> Tensor:

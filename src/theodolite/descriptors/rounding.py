@@ -2,86 +2,120 @@
 
 The derivative of a piecewise linear map jumps wherever a unit switches, and a deep decoder has units that switch within
 the rounding of a float32 latent. Its Jacobian is then exact for one latent and not for the next; the scatter between
-latents that are the same but for rounding is part of the error. Two moved latents and two products at each show it, by
-the first-order change of the quantities: `d sigma_1 = u_1ᵀ dJ v_1` and `d log-volume = tr(J⁺ dJ) = E yᵀ dJ x` with
-`x = |J|^(-1/2) e`, `y = U Vᵀ x` and `e` random; with `y = J |J| x` it is `tr(Jᵀ dJ)`, the change of the gain. A single
-`e` overstates the trace of a matrix of no order by up to the root of its size: the last two are bounds in practice.
-Derived here.
+latents that are the same but for rounding is part of the error. Two moved latents and one product at each show it, by
+the first-order change of singular values, `d sigma_i = u_iᵀ dJ v_i`, and of sums over them:
+
+    sum_i g_i d sigma_i = E yᵀ dJ x,    x = sum_i a_i e_i v_i,    y = sum_i g_i e_i / a_i u_i,
+
+with `e` random of variance one, whatever the lengths `a`. They are `sigma_i^-1/2`, which suits the log-volume, but for
+the leading direction: that one is as long as all others together, so that `u_1ᵀ dJ x / a_1` is `d sigma_1` with noise
+no larger than itself. A single `e` overstates the sum of a matrix of no order by up to the root of its size: bounds in
+practice. Derived here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from theodolite.derivatives import jacobian
 from theodolite.descriptors.chart import Chart
 from theodolite.estimates import Estimate, student_quantile
-from theodolite.spectrum import NULL_SHARE, gain
+from theodolite.spectrum import NULL_SHARE
 
 __all__ = ["Scatter", "scatter", "scatter_passes", "with_scatter"]
 
 _MOVES = 2
-"""Moved latents: the fewest that show a spread; six passes in all beside a dense Jacobian."""
+"""Moved latents: the fewest that show a spread."""
 
 _ROUNDINGS = 16
 """Length of a move, relative to the latent, in units of the rounding of its type: another order of the same sums in an
 encoder moved its float32 latents by `1.8e-6 = 15 * 1.2e-7`."""
 
+_TINY = torch.finfo(torch.float64).tiny
+
 
 @dataclass(frozen=True)
 class Scatter:
-    """Standard errors from the rounding of the latent, `(n,)` each, as wide as Student's law asks of few moves.
+    """How singular values move with the rounding of `n` latents.
 
     Attributes:
-        sigma: of the leading singular value.
-        log_volume: of the sum of the logarithms of the singular values that are not null.
-        gain: of the Frobenius norm.
+        values: singular values, or Ritz values of one probe, `(n, r)`; the leading one first.
+        changes: what each adds to the change of a sum over all of them, at each move, `(moves, n, r)`; zero where null.
         passes: model passes that they cost at one latent.
     """
 
-    sigma: Tensor
-    log_volume: Tensor
-    gain: Tensor
+    values: Tensor
+    changes: Tensor
     passes: int
+
+    @property
+    def sigma(self) -> Tensor:
+        """Standard error of the leading singular value, `(n,)`."""
+        return self._error(self.changes[..., 0])
+
+    @property
+    def gap(self) -> Tensor:
+        """Standard error of the gap `(sigma_1 - sigma_2) / sigma_1`, `(n,)`.
+
+        `d gap = (sigma_2 / sigma_1 d sigma_1 - d sigma_2) / sigma_1`.
+        """
+        sigma, change = (F.pad(part, (0, 1))[..., :2].unbind(-1) for part in (self.values, self.changes))
+        return self._error((sigma[1] / sigma[0] * change[0] - change[1]) / sigma[0].clamp_min(_TINY))
+
+    def of_sum(self, slope: Callable[[Tensor], Tensor]) -> Tensor:
+        """Standard error of a sum over all singular values whose terms have this slope, `(n,)`.
+
+        As wide as Student's law asks of so few moves. ``of_sum(torch.reciprocal)`` is that of the log-volume.
+        """
+        return self._error((slope(self.values) * self.changes).sum(-1))
+
+    def _error(self, changes: Tensor) -> Tensor:
+        return changes.square().mean(0).sqrt() * (student_quantile(_MOVES) / 1.96)
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """Singular vectors as columns `(n, size, r)`, values and coordinates of a random vector in them, `(n, r)` each."""
+
+    right: Tensor
+    left: Tensor
+    values: Tensor
+    random: Tensor
 
 
 def scatter(chart: Chart) -> Scatter:
-    """Measure how far singular values and volumes move with the rounding of the latents.
+    """Measure how far singular values move with the rounding of the latents.
 
     Nothing in float64, where a move of its rounding switches no unit that anybody will meet.
     """
-    nothing = torch.zeros(chart.n, dtype=torch.float64, device=chart.latents.device)
     if chart.latents.dtype is torch.float64:
-        return Scatter(nothing, nothing, nothing, 0)
-    x, *weighted = _weighted(chart)
-    tangents = torch.stack([chart.leading.right, x.to(chart.latents)])
-    cotangents = (chart.leading.left, *weighted)
+        values = torch.ones(chart.n, 1, dtype=torch.float64, device=chart.latents.device)
+        return Scatter(values, torch.zeros_like(values).expand(_MOVES, -1, -1), 0)
+    axes = _dense_axes(chart) if chart.is_dense else _ritz_axes(chart)
+    alive = axes.values > NULL_SHARE[chart.latents.dtype] * axes.values[:, :1]
+    values = torch.where(alive, axes.values, 1.0)
+    lengths = values.rsqrt()
+    others = (lengths * axes.random * alive)[:, 1:]
+    lengths[:, 0] = torch.maximum(lengths[:, 0], others.norm(dim=-1))
+    weights = torch.cat([lengths[:, :1], others], -1)
+    x = torch.einsum("ncr,nr->nc", axes.right, weights).to(chart.latents)
+    here, passes = _image(chart, x, axes, weights)
     moved = jacobian(chart.map, _moved(chart))
-    there = moved.flat.matvec(tangents.repeat(1, _MOVES, 1)).double().unflatten(1, (_MOVES, chart.n))
-    here, passes = _images(chart, tangents)
+    there = moved.flat.matvec(x.repeat(_MOVES, 1)[None])[0].double().unflatten(0, (_MOVES, chart.n))
     chart.operator.passes += _MOVES * moved.passes
-    changes = there - here.unsqueeze(1)
-    sigma, volume, energy = (
-        (changes[i] * y.double()).sum(-1).square().mean(0).sqrt() * (student_quantile(_MOVES) / 1.96)
-        for i, y in zip((0, 1, 1), cotangents)
-    )
-    length = gain(chart.spectrum).value.clamp_min(torch.finfo(torch.float64).tiny)
-    return Scatter(sigma, volume, energy / length, _MOVES * moved.passes + passes)
+    random = torch.cat([torch.ones_like(lengths[:, :1]), axes.random[:, 1:]], -1)
+    changes = torch.einsum("nor,mno->mnr", axes.left, there - here) * (random / lengths * alive)
+    return Scatter(values, changes, _MOVES * moved.passes + passes)
 
 
-def _images(chart: Chart, tangents: Tensor) -> tuple[Tensor, int]:
-    """`J v` at the latents themselves, and the passes that it costs: none where the matrices are there."""
-    if chart.is_dense:
-        return torch.einsum("nrc,knc->knr", chart.jacobians.double(), tangents.double()), 0
-    return chart.flat.matvec(tangents).double(), len(tangents)
-
-
-def scatter_passes(dense: bool) -> int:
-    """Model passes of a scatter at one latent: a value and two products a move, and the latent's own."""
-    return 3 * _MOVES + (0 if dense else 2)
+def scatter_passes() -> int:
+    """Model passes of a scatter at one latent: a value and a product a move."""
+    return 2 * _MOVES
 
 
 def with_scatter(estimate: Estimate, error: Tensor) -> Estimate:
@@ -98,29 +132,34 @@ def _moved(chart: Chart) -> Tensor:
     return (chart.latents.double() + offsets).to(chart.latents).flatten(0, 1)
 
 
-def _weighted(chart: Chart) -> tuple[Tensor, Tensor, Tensor]:
-    """`x = |J|^(-1/2) e`, `U Vᵀ x` and `J |J| x`, `e` random of variance one: `(n, size)`, the first in latent space.
+def _dense_axes(chart: Chart) -> _Axes:
+    U, S, Vh = torch.linalg.svd(chart.jacobians.double(), full_matrices=False)
+    return _Axes(Vh.mT, U, S, chart.seeds.normal("rounding-probe", chart.dimension).to(chart.rms))
 
-    Of wide matrices the tangent is what belongs to a random output, and the cotangents follow it.
+
+def _ritz_axes(chart: Chart) -> _Axes:
+    """Those of the first probe, whose start is the random vector; the leading triplet in place of the first of them."""
+    run = chart.probes
+    U, S, Vh = torch.linalg.svd(run.matrix()[0])
+    left, right = run.U[0].double().mT @ U, run.V[0].double().mT @ Vh.mT
+    if not _is_tall(chart):
+        left, right = right, left
+    leading = chart.leading
+    right[..., 0], left[..., 0], S[:, 0] = leading.right.double(), leading.left.double(), leading.sigma
+    return _Axes(right, left, S, chart.dimension**0.5 * Vh[..., 0])
+
+
+def _is_tall(chart: Chart) -> bool:
+    return chart.operator.latent_dim <= chart.operator.output_dim
+
+
+def _image(chart: Chart, x: Tensor, axes: _Axes, weights: Tensor) -> tuple[Tensor, int]:
+    """`J x` at the latents themselves, and the passes that it costs.
+
+    None where the matrices are there, or where the recurrence `J V = U B` knows it, as of tall ones.
     """
-    is_tall = chart.operator.latent_dim <= chart.operator.output_dim
     if chart.is_dense:
-        draws = chart.seeds.normal("rounding-probe", chart.dimension).to(chart.rms)
-        J = chart.jacobians.double()
-        A = J if is_tall else J.mT
-        bases = None
-    else:
-        run = chart.probes
-        draws = torch.zeros_like(run.alpha[0])
-        draws[..., 0] = chart.dimension**0.5
-        A, bases = run.matrix()[0], (run.V[0].double(), run.U[0].double())
-    U, S, Vh = torch.linalg.svd(A, full_matrices=False)
-    inside = torch.einsum("nsc,nc->ns", Vh, draws)
-    cut = NULL_SHARE[chart.latents.dtype] * S[..., :1]
-    root = torch.where(cut < S, S, torch.inf).rsqrt()
-    right, left = (Vh.mT, U) if is_tall else (U, Vh.mT)
-    if bases is not None:
-        right, left = (Q.mT @ part for Q, part in zip(bases if is_tall else bases[::-1], (right, left)))
-    weights = ((right, root), (left, root), (left, S**1.5))
-    x, y, z = (torch.einsum("nrs,ns->nr", basis, weight * inside) for basis, weight in weights)
-    return x, y, z
+        return torch.einsum("nrc,nc->nr", chart.jacobians.double(), x.double()), 0
+    if _is_tall(chart):
+        return torch.einsum("nor,nr->no", axes.left, axes.values * weights), 0
+    return chart.flat.matvec(x[None])[0].double(), 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from theodolite.descriptors.arguments import with_shared_arguments
@@ -85,13 +86,15 @@ def local_scaling(
 def _with_rounding(chart: Chart) -> Estimate:
     """The log-volume and its parts with what the rounding of the latents does to them."""
     total, rounding = _volume(chart.spectrum), chart.once(scatter)
+    volume = rounding.of_sum(torch.reciprocal)
+    length = total["gain"].value.clamp_min(torch.finfo(torch.float64).tiny)
     errors = {
-        "local_scaling_per_dimension": rounding.log_volume / chart.dimension,
-        "local_scaling_floored": rounding.log_volume,
-        "gain": rounding.gain,
+        "local_scaling_per_dimension": volume / chart.dimension,
+        "local_scaling_floored": volume,
+        "gain": rounding.of_sum(lambda sigma: sigma) / length,
     }
     parts = {name: with_scatter(part, errors[name]) if name in errors else part for name, part in total.parts.items()}
-    return replace(with_scatter(total, rounding.log_volume), passes=total.passes + rounding.passes, parts=parts)
+    return replace(with_scatter(total, volume), passes=total.passes + rounding.passes, parts=parts)
 
 
 def _volume(measure: SpectralMeasure) -> Estimate:
@@ -165,6 +168,6 @@ DESCRIPTOR = Descriptor(
             "Latent directions that change nothing in the output; left out of local scaling.",
         ),
     ),
-    passes=lambda effort, dense: scatter_passes(dense),
+    passes=lambda effort, dense: scatter_passes(),
     order=10,
 )

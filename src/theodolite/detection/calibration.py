@@ -11,7 +11,7 @@ from torch import Tensor
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 
-__all__ = ["conformal_p", "departure", "p_estimate", "quantile_of", "threshold"]
+__all__ = ["conformal_p", "departure", "departure_ends", "p_estimate", "quantile_of", "threshold"]
 
 
 _OPEN_END = "the reference set is too small to tell both ends: give more independent samples"
@@ -96,8 +96,9 @@ def p_estimate(
 ) -> Estimate:
     """`conformal_p` with what the errors of the scores do to it, `(n,)`.
 
-    The ends count a reference as above the sample where their difference is above `∓ 1.96 sqrt(e² + e_ref²)`, all
-    references at once: a bound on what other probes would give. Without errors the count is exact.
+    The ends count a reference as above the sample where their difference is above `∓ q sqrt(e² + e_ref²)`, all
+    references at once and `q` so that 95 times in 100 none differs by more: a bound on what other probes would give.
+    Without errors the count is exact, with errors it is known to one reference at best.
 
     Args:
         scores: `(n,)`.
@@ -107,9 +108,10 @@ def p_estimate(
     """
     known = _reference(reference.value)
     weights, values = _weights(_checked(groups, len(known))), scores.value.double()
-    errors = (each.stderr.double().nan_to_num(posinf=0.0) for each in (scores, reference))
-    reach = 1.96 * torch.hypot(*torch.broadcast_tensors(next(errors)[:, None], next(errors)))
+    reach = _reach(scores.stderr, reference.stderr)
     low, high = (_p(known - side * reach, values, weights) for side in (1, -1))
+    step = 1 / (1 + float(weights.sum()))
+    high = torch.where((high == low) & (reach > 0).any(-1), (high + step).clamp_max(1), high)
     return Estimate.of(
         _p(known, values, weights),
         (high - low) / (2 * 1.96),
@@ -118,6 +120,13 @@ def p_estimate(
         method=method,
         ends=(low, high),
     )
+
+
+def _reach(stderr: Tensor, reference: Tensor) -> Tensor:
+    """By how much a score may differ from each reference through errors, `(n, r)`: all of them 95 times in 100."""
+    own, other = (each.double().cpu().nan_to_num(posinf=0.0) for each in (stderr, reference))
+    quantile = -float(torch.special.ndtri(torch.tensor(0.025 / max(len(other), 1), dtype=torch.float64)))
+    return quantile * torch.hypot(*torch.broadcast_tensors(own[:, None], other))
 
 
 def conformal_p(
@@ -168,11 +177,28 @@ def departure(quantities: Mapping[str, Tensor], reference: Tensor, groups: Seque
         raise InputError("at least one quantity expected, got none")
     if len({group for group, known in zip(groups, reference.tolist()) if known}) < 2:
         raise InputError("reference samples of two groups or more expected, got one; give more, or other groups")
-    names = {group: place for place, group in enumerate(dict.fromkeys(groups))}
-    of = torch.tensor([names[group] for group in groups])
-    others = (of[:, None] != of[None, :]) & reference
+    others = _others(reference, groups)
     depths = torch.stack([_depth(values.double().cpu(), others) for values in quantities.values()])
     return -depths.log().nanmean(0)
+
+
+def departure_ends(
+    quantities: Mapping[str, Estimate], reference: Tensor, groups: Sequence[Hashable]
+) -> tuple[Tensor, Tensor]:
+    """By how much `departure` may lie lower and higher without the errors of its quantities, `(n,)` each.
+
+    Of each quantity references count as above or below a sample where errors may have put them there, as in
+    `p_estimate`: a bound, and so is the mean over quantities. Ties that errors break move all of them one way.
+    """
+    others, sides = _others(reference, groups), []
+    for each in quantities.values():
+        values, reach = each.value.double().cpu(), _reach(each.stderr, each.stderr)
+        logs = [_depth(values, others, side * reach).log() for side in (0, 1, -1)]
+        # as in `p_estimate`, one reference at least may be on the other side of an extreme
+        step = torch.log1p((2 / (1 + others.sum(-1))) / logs[0].exp()) * (reach > 0).any(-1)
+        sides.append(torch.stack([torch.maximum(logs[1], logs[0] + step).clamp_max(0) - logs[0], logs[0] - logs[2]]))
+    low, high = torch.stack(sides).clamp_min(0).nanmean(0)
+    return low, high
 
 
 def _p(known: Tensor, values: Tensor, weights: Tensor) -> Tensor:
@@ -248,10 +274,21 @@ def _at_level(ordered: Tensor, value: float, side: int) -> float:
     return value if not len(beyond) else float(beyond[-1] if side < 0 else beyond[0])
 
 
-def _depth(values: Tensor, others: Tensor) -> Tensor:
-    """Two-sided p-value of each value among the references it may be compared with."""
+def _others(reference: Tensor, groups: Sequence[Hashable]) -> Tensor:
+    """Which reference samples each sample may be compared with: those of other groups, `(n, n)`."""
+    names = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+    of = torch.tensor([names[group] for group in groups])
+    return (of[:, None] != of[None, :]) & reference
+
+
+def _depth(values: Tensor, others: Tensor, reach: Tensor | float = 0.0) -> Tensor:
+    """Two-sided p-value of each value among the references it may be compared with.
+
+    With a `reach` (n, n) those count too that lie no farther on the other side; with a negative one only those that
+    lie farther.
+    """
     known = others & ~values.isnan()
     total = 1 + known.sum(-1)
-    up = (1 + (known & (values >= values[:, None])).sum(-1)) / total
-    down = (1 + (known & (values <= values[:, None])).sum(-1)) / total
+    up = (1 + (known & (values >= values[:, None] - reach)).sum(-1)) / total
+    down = (1 + (known & (values <= values[:, None] + reach)).sum(-1)) / total
     return (2 * torch.minimum(up, down)).clamp_max(1).masked_fill(values.isnan(), torch.nan)

@@ -171,6 +171,7 @@ def floored(chart: Chart, measured: Mapping[str, Estimate], floor: float) -> dic
         # where every value is zero, and the error of their logarithms undefined, the floored volume is exact
         stderr = plain.stderr.masked_fill(measure.largest() == 0, 0.0)
         replaced["local_scaling"] = Estimate(psi, stderr, measure.passes, plain.n, statuses, plain.message)
+        replaced["local_scaling_floored"] = replaced["local_scaling"]
     if "local_rank" in measured:
         rank, empty = measured["local_rank"], measure.largest() <= floor
         statuses = ["ok" if is_empty else status for is_empty, status in zip(empty.tolist(), rank.statuses)]

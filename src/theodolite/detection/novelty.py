@@ -9,20 +9,17 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from theodolite.detection.calibration import departure, p_estimate, threshold
+from theodolite.detection.calibration import departure, departure_ends, p_estimate, threshold
 from theodolite.detection.evaluation import DetectionTable, evaluate
 from theodolite.detection.scores import SCORES, of_level
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate, student_quantile
+from theodolite.estimates import Estimate
 from theodolite.estimates.quantity import Quantity
 
 __all__ = ["QUANTITIES", "RATES", "Novelty", "novelty"]
 
 _TOO_MANY = 0.1
 """A score that is no number at more than this share of the samples is left out: comparisons would be of others."""
-
-_MOVES = 20
-"""Times that descriptors are moved by their errors; the error of `departure` is then known to 16 %."""
 
 RATES = ("auroc", "average_precision", "tpr")
 """What a `DetectionTable` says of every score."""
@@ -131,23 +128,12 @@ def novelty(
 
 
 def _departure(descriptors: Mapping[str, Estimate], reference: Tensor, groups: Sequence[Hashable]) -> Estimate:
-    """`departure` with the error of its descriptors: how far it moves when they are moved by errors like their own."""
+    """`departure` with what the errors of its descriptors leave open (`departure_ends`)."""
     value = departure({name: each.value for name, each in descriptors.items()}, reference, groups)
-    noise, moved = torch.Generator().manual_seed(0), []
-    if any(bool((each.stderr > 0).any()) for each in descriptors.values()):
-        for _ in range(_MOVES):
-            draws = {name: torch.randn(each.shape, generator=noise) for name, each in descriptors.items()}
-            again = {
-                name: each.value + draws[name].to(each.value) * each.stderr.nan_to_num(posinf=0.0)
-                for name, each in descriptors.items()
-            }
-            moved.append(departure(again, reference, groups) - value)
-    if not moved:
+    if not any(bool((each.stderr > 0).any()) for each in descriptors.values()):
         return Estimate.of(value, n=len(descriptors))
-    stderr = torch.stack(moved).square().mean(0).sqrt() * (student_quantile(_MOVES) / 1.96)
-    # an extreme that no move brought back is not known exactly for that: it has the least error of the others
-    least = stderr[stderr > 0].amin() if bool((stderr > 0).any()) else 0.0
-    return Estimate.of(value, stderr.clamp_min(float(least)), n=len(descriptors))
+    low, high = departure_ends(descriptors, reference, groups)
+    return Estimate.of(value, (low + high) / (2 * 1.96), n=len(descriptors), ends=(value - low, value + high))
 
 
 def _usable(scores: Mapping[str, Estimate]) -> tuple[dict[str, Estimate], dict[str, str]]:

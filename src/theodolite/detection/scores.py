@@ -54,6 +54,7 @@ _OF_DENOISERS = (
     "local_rank",
     "local_complexity",
     "leading_singular_value",
+    "gain",
     "denoising_error",
     "score_norm",
     *LEVEL_FREE,
@@ -142,6 +143,14 @@ def _ratio(name: str, label: str, formula: str, source: str, sign: int = 1, **po
     return Score(name, label, formula, "ratio", source, tuple(powers), _power(sign, **powers))
 
 
+def _comparable_volume(quantities: Quantities) -> Estimate:
+    """The volume over the same directions at every sample: the smallest values are raised to a floor.
+
+    Without one a sample with a null space has the sum over fewer directions, and may seem larger for that alone.
+    """
+    return quantities.get("local_scaling_floored", quantities["local_scaling"])
+
+
 _LS, _LC, _PHFE, _Q = "leading_singular_value", "axis_rotation", "detail_energy", "detail_q"
 _NLL = ("local_scaling", "prior_nll")
 _OURS = "baseline of ours for LC / PHFE"
@@ -151,7 +160,10 @@ _ALL = (
         "negative_log_likelihood", "ψ − log p(z)", "ψ − log p_z(z)", "likelihood", f"change of variables; {_HUMAYUN}",
         _NLL, _sum(*_NLL),
     ),
-    _descriptor("local_scaling", "Local scaling ψ", "Σ log σᵢ", _HUMAYUN),
+    Score(
+        "local_scaling", "Local scaling ψ", "Σ log max(σᵢ, 1e-4 σ₁)", "descriptor", _HUMAYUN, ("local_scaling",),
+        _comparable_volume,
+    ),
     _descriptor("local_rank", "Local rank ν", "exp(−Σ α log α)", _HUMAYUN),
     _descriptor("local_complexity", "Local complexity δ", "hyperplanes that cut a small polytope", _HUMAYUN),
     _descriptor(_LS, "Leading value LS", "σ₁", _LIANG),
@@ -164,6 +176,7 @@ _ALL = (
     _ratio("one_over_phfe", "1 / PHFE", "1 / PHFE", _OURS, **{_PHFE: -1}),
     _ratio("lc_over_ls2", "LC / LS²", "LC / σ₁²", _OURS, **{_LC: 1, _LS: -2}),
     _ratio("lc_over_q", "LC / q", "LC / q", _OURS, **{_LC: 1, _Q: -1}),
+    _baseline("gain", "Gain", "‖J‖_F"),
     _baseline("reconstruction_error", "Reconstruction error", "mean (x − D(E(x)))²"),
     _baseline("denoising_error", "Denoising error", "mean (x₀ − D(x₀ + σe))²"),
     _baseline("score_norm", "Score norm", "‖∇ log p‖; ‖z‖ for the prior N(0, 1)"),

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import torch
 
-from theodolite.estimates import Estimate, rank_correlation
+from theodolite.estimates import Estimate, rank_correlation, worse
 from theodolite.estimates.groups import group_mean
+from theodolite.estimates.means import MOST_KURTOSIS
 
 __all__ = ["sensitivity", "severity_correlation"]
 
@@ -17,17 +18,28 @@ _ROUNDING = 1e-6
 """Relative differences below this are rounding of float32: values are then the same and have no ranks."""
 
 
-def sensitivity(change: Estimate, spread: float, groups: int) -> Estimate:
-    """`change / s` with the standard deviation `s` of `groups` clean images, whose error is `s / sqrt(2 (groups - 1))`.
+def sensitivity(change: Estimate, spread: float, groups: int, kurtosis: float = 0.0) -> Estimate:
+    """`change / s` with the standard deviation `s` of `groups` clean images, whose error is that of a sample of them.
 
-    ``undefined`` where clean images do not differ, or the change is no number.
+    The relative variance of `s²` is `2 / (G - 1) + k / G`, with the excess kurtosis `k` where that is above zero.
+    ``few-samples`` where the images may have long tails, `k` within its standard error `sqrt(24 / G)` of
+    `MOST_KURTOSIS`, which so many do not tell; ``undefined`` where clean images do not differ, or the change is no
+    number.
+
+    Args:
+        change: of the mean, one value.
+        spread: standard deviation of clean images, `s`.
+        groups: how many independent ones.
+        kurtosis: their excess kurtosis (`group_spread`).
     """
     if not spread > 0 or not bool(change.is_number()):
         nothing = torch.full((1,), math.nan, dtype=torch.float64)
         return Estimate(nothing, nothing, change.passes, change.n, ("undefined",))
     value = change.value / spread
-    stderr = ((change.stderr / spread).square() + value.square() / (2 * (groups - 1))).sqrt()
-    return Estimate(value, stderr, change.passes, change.n, change.statuses)
+    own = (2 / (groups - 1) + max(kurtosis, 0.0) / groups) / 4
+    stderr = ((change.stderr / spread).square() + value.square() * own).sqrt()
+    status = worse(change.status, "few-samples" if kurtosis + (24 / groups) ** 0.5 > MOST_KURTOSIS else "ok")
+    return Estimate(value, stderr, change.passes, change.n, (status,))
 
 
 def severity_correlation(ladder: Sequence[Estimate], groups: Sequence[Hashable]) -> Estimate:

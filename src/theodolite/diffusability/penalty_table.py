@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from theodolite.errors import InputError
-from theodolite.estimates import Estimate
+from theodolite.estimates import Estimate, worse
 from theodolite.estimates.agreement import binomial_tail
-from theodolite.estimates.means import Mean, mean_over_latents
+from theodolite.estimates.means import FEW_SAMPLES, Mean, mean_over_latents
 
 __all__ = ["FEWEST", "Penalties", "Pool", "ThreePenalties", "bundled", "filled_dimension"]
 
@@ -152,6 +152,7 @@ _COVERED = 0.98
 _MESSAGES = {
     "undetermined": "a few images carry nearly all of the sampling error: survey more images",
     "approximate": "a derivative came from finite differences",
+    "few-samples": FEW_SAMPLES,
 }
 
 
@@ -263,11 +264,11 @@ class Pool:
         return self._estimate(mean, parts)
 
     def _estimate(self, mean: Mean, parts: Mapping[str, Estimate] | None, message: str = "") -> Estimate:
-        status = "ok"
-        if self.approximate:
-            status, message = "approximate", _MESSAGES["approximate"]
-        if bool(mean.few):
-            status, message = "undetermined", _MESSAGES["undetermined"]
+        doubts = [
+            status for status in (mean.statuses[0], "approximate" if self.approximate else "ok") if status != "ok"
+        ]
+        status = reduce(worse, doubts, "ok")
+        message = "; ".join(_MESSAGES[doubt] for doubt in doubts) or message
         if self.n < _FEWEST_IMAGES:
             status, message = "undetermined", "two images tell no error: give three or more"
         if self.uncovered:
@@ -317,7 +318,7 @@ def filled_dimension(cloud: Tensor) -> Estimate:
     block = torch.arange(n, device=X.device) % blocks
     left = torch.stack([_ratio(_without(gram, block != index)) for index in range(blocks)])
     mean = mean_over_latents((blocks * _ratio(gram) - (blocks - 1) * left)[None])
-    return Estimate(mean.value, mean.stderr, 0, n, method="jackknife", ends=mean.ends)
+    return Estimate(mean.value, mean.stderr, 0, n, mean.statuses, method="jackknife", ends=mean.ends)
 
 
 def _without(gram: Tensor, rows: Tensor) -> Tensor:

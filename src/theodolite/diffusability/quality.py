@@ -13,6 +13,7 @@ from torch import Tensor
 from theodolite.diffusability.penalties import penalties
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, mean_over_latents
+from theodolite.estimates.means import FEW_SAMPLES
 
 if TYPE_CHECKING:
     from theodolite.maps import Autoencoder
@@ -96,8 +97,10 @@ def _over_groups(values: Sequence[float], groups: Sequence[int]) -> Estimate:
     members = [[x for x, own in zip(values, groups) if own == group] for group in range(max(groups) + 1)]
     means = torch.tensor([sum(own) / len(own) for own in members], dtype=torch.float64)[:, None]
     mean = mean_over_latents(means.T)
-    status = "ok" if len(means) >= _FEWEST_GROUPS else "undetermined"
-    message = "" if len(means) >= _FEWEST_GROUPS else "one difference is all that two sources tell of their spread"
+    status = mean.statuses[0] if len(means) >= _FEWEST_GROUPS else "undetermined"
+    message = FEW_SAMPLES if status == "few-samples" else ""
+    if len(means) < _FEWEST_GROUPS:
+        message = "one difference is all that two sources tell of their spread"
     return Estimate(mean.value, mean.stderr, 2, len(means), status, message, "mean over groups", ends=mean.ends)
 
 

@@ -155,15 +155,15 @@ class Resamples:
     def skewness(self, replicates: Tensor) -> Tensor:
         """The skewness of what `replicates` gave, corrected for few groups, as `skewed_ends` takes it: `(...)`.
 
-        Of a mean it is that of its samples over the root of their number. It is moved towards zero by its standard
-        error over so many replicates, so that another seed makes no other interval where there is no skew. Replicates
-        without a number are left out.
+        Of a mean it is that of its samples over the root of their number. The variance that it has over so many
+        replicates, `6 / R`, is taken off its square, so that another seed makes no other interval where there is no
+        skew. Replicates without a number are left out.
         """
         rest = replicates[1:].where(replicates[1:].isfinite(), torch.nan)
         centred = rest - rest.nanmean(0)
         variance = centred.square().nanmean(0).clamp_min(torch.finfo(rest.dtype).tiny)
         skewness = (centred / variance.sqrt()).pow(3).nanmean(0)
-        known = (skewness.abs() - (6 / len(rest)) ** 0.5).clamp_min(0)
+        known = (skewness.square() - 6 / len(rest)).clamp_min(0).sqrt()
         return skewness.sign() * known * small_sample_skewness(self.groups)
 
     def doubt(self, fewest: int = FEWEST) -> tuple[str, str]:

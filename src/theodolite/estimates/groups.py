@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from theodolite.estimates.estimate import Estimate
-from theodolite.estimates.means import mean_estimate
+from theodolite.estimates.means import kurtosis, mean_estimate
 from theodolite.estimates.statuses import worse, worst
 
 __all__ = ["LEAST_SHARE", "difference", "group_mean", "group_spread"]
@@ -49,13 +49,17 @@ def group_mean(samples: Estimate, groups: Sequence[Hashable], variance: float = 
     return mean_estimate(means, status, passes=samples.passes, variance=variance)
 
 
-def group_spread(samples: Estimate, groups: Sequence[Hashable]) -> tuple[float, int]:
-    """Standard deviation of the groups' means, 0 where it is rounding, NaN of fewer than two; and how many groups."""
+def group_spread(samples: Estimate, groups: Sequence[Hashable]) -> tuple[float, int, float]:
+    """Standard deviation of the groups' means, 0 where it is rounding; how many groups; and their excess kurtosis.
+
+    NaN of fewer than two; the kurtosis is `kurtosis` of the means.
+    """
     means = _group_means(samples, groups)
     if len(means) < 2:
-        return math.nan, len(means)
+        return math.nan, len(means), 0.0
     spread = float(means.std())
-    return (spread if spread > _ROUNDING * float(means.abs().max()) else 0.0), len(means)
+    is_known = spread > _ROUNDING * float(means.abs().max())
+    return (spread if is_known else 0.0), len(means), kurtosis(means[:, None]) if is_known else 0.0
 
 
 def _group_means(samples: Estimate, groups: Sequence[Hashable]) -> Tensor:

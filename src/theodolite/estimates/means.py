@@ -11,7 +11,17 @@ from theodolite.estimates.estimate import Estimate
 from theodolite.estimates.statuses import BOUNDS, worse
 from theodolite.estimates.student import student_mean, student_quantile
 
-__all__ = ["ENOUGH_FREEDOM", "FEWEST", "Mean", "mean_estimate", "mean_over_latents", "skew_reach", "skewed_ends"]
+__all__ = [
+    "ENOUGH_FREEDOM",
+    "FEWEST",
+    "MOST_KURTOSIS",
+    "Mean",
+    "kurtosis",
+    "mean_estimate",
+    "mean_over_latents",
+    "skew_reach",
+    "skewed_ends",
+]
 
 FEWEST = 20
 """Independent samples below which an interval holds for samples near a normal law only. Of 12 log-normal ones with a
@@ -29,6 +39,14 @@ _ENOUGH_SHARE = 0.5
 """The same for few latents, as a share of their number."""
 
 
+MOST_KURTOSIS = 1.0
+"""Excess kurtosis of samples above which the error of their variance is in doubt: a law of long tails may hide most of
+it. Normal samples stay below in 98 of 100 sets of 40 in three dimensions, those of Student's law with three degrees of
+freedom in 7, and there an interval of the variance held 82 times in 100."""
+
+_ALIKE = 1e-6
+"""Relative scatter below which samples are the same but for the rounding of float32 products: an error of nothing."""
+
 _STRAIGHT = 1e-5
 """Skewness over the root of the number of draws, below which Hall's interval is Student's but for rounding."""
 
@@ -42,14 +60,15 @@ class Mean:
         stderr: its standard error, widened by Student's quantile for `freedom`.
         freedom: degrees of freedom of the standard error.
         ends: of the 95 % interval, which reaches farther on the side of a long tail.
-        few: whether a few of the draws decide the error, so that it says little.
+        statuses: ``undetermined`` where a few of the draws decide the error, so that it says little; ``few-samples``
+            where they scatter and are fewer than `FEWEST`; else ``ok``.
     """
 
     value: Tensor
     stderr: Tensor
     freedom: Tensor
     ends: tuple[Tensor, Tensor]
-    few: Tensor
+    statuses: tuple[str, ...]
 
 
 def mean_estimate(samples: Tensor, statuses: str = "ok", *, passes: int = 0, variance: float = 0.0) -> Estimate:
@@ -88,6 +107,20 @@ def mean_estimate(samples: Tensor, statuses: str = "ok", *, passes: int = 0, var
         "mean over samples",
         ends=(ends[0].reshape(1), ends[1].reshape(1)),
     )
+
+
+def kurtosis(X: Tensor) -> float:
+    """Excess kurtosis of samples `(n, d)`, unbiased for normal ones, mean over dimensions that vary; 0 below four.
+
+    `G_2` of Joanes and Gill 1998.
+    """
+    n, centred = len(X), X - X.mean(0)
+    variance = centred.square().mean(0)
+    varies = variance > 0
+    if n < 4 or not bool(varies.any()):
+        return 0.0
+    plain = centred[:, varies].pow(4).mean(0) / variance[varies].square() - 3
+    return float(((n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * plain + 6)).mean())
 
 
 def skewed_ends(value: Tensor, stderr: Tensor, skewness: Tensor, freedom: float) -> tuple[Tensor, Tensor]:
@@ -164,7 +197,9 @@ def mean_over_latents(samples: Tensor, *, skewed: bool = False) -> Mean:
     The interval is the hull of Student's and of Hall's (1992), which makes Student's statistic symmetric by a cubic of
     the sample's skewness: a few draws of a law with a long tail show little of it, and Student's upper end is too low.
     Of 8, 20 and 50 squares of a normal number Student's holds the mean 86, 90 and 93 times in 100, the hull 95, 96 and
-    96 (30,000 draws each); of normal numbers themselves 95 and 96 to 97.
+    96 (30,000 draws each); of normal numbers themselves 95 and 96 to 97. Of a log-normal law or of two modes no few
+    draws tell the tail, and their mean is one of ``few-samples``. Numbers that come in steps may agree by chance, and
+    then state no error at all: `mean_estimate` is for those.
 
     Args:
         samples: contributions, float64.
@@ -182,4 +217,8 @@ def mean_over_latents(samples: Tensor, *, skewed: bool = False) -> Mean:
     stderr = stderr * torch.tensor(widening).to(stderr).clamp_min(1)
     low, high = skewed_ends(mean, plain, skewness_of_mean(samples.T), n - 1)
     ends = torch.minimum(low, value - 1.96 * stderr), torch.maximum(high, value + 1.96 * stderr)
-    return Mean(value, stderr, freedom, ends, freedom < min(ENOUGH_FREEDOM, _ENOUGH_SHARE * n))
+    decided = freedom < min(ENOUGH_FREEDOM, _ENOUGH_SHARE * n)
+    few = (stderr > _ALIKE * mean.abs()) & (n < FEWEST)
+    flags = zip(decided.tolist(), few.tolist())
+    statuses = tuple("undetermined" if bad else "few-samples" if doubtful else "ok" for bad, doubtful in flags)
+    return Mean(value, stderr, freedom, ends, statuses)

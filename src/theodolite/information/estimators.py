@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from theodolite.errors import InputError, RefusalError
-from theodolite.estimates import Estimate, Seeding, mean_over_latents
+from theodolite.estimates import Estimate, Seeding, mean_over_latents, worse
+from theodolite.estimates.means import FEW_SAMPLES, with_doubt
 from theodolite.information.curve import GaussianFloor, InformationCurve, warn_few
 from theodolite.information.draws import Bias, Draws, Fall, draw, draw_with_fall, reference_bias, scale_bias
 from theodolite.scores.clouds import checked_cloud, checked_levels
@@ -26,6 +27,7 @@ _MESSAGES = {
     "lower-bound": "what the score lacks lowers this number, by an unknown amount; if it lacks nothing declare `exact`",
     "upper-bound": "what the score lacks raises this number, by an unknown amount; if it lacks nothing declare `exact`",
     "learned": "it is that of the given score, whose own error is not in the standard error",
+    "few-samples": FEW_SAMPLES,
 }
 
 
@@ -50,8 +52,9 @@ def information(
     difference. `E1 - E2` (part `calibration`) and `E3 - E2` (part `above_bound`) are zero in expectation for a score
     that no rescaling improves; where either is beyond three standard errors it is taken for an error of scale, which
     joins the standard errors (`scale_bias`), as does the error of a finite number of references (`reference_bias`).
-    Where these dominate the status is ``miscalibrated``. A score that is off by `e` in another way is not seen, so that
-    of a score not declared `exact` the numbers are what can be said of any (derived here):
+    Where these dominate the message says so, and the status of an exact score is ``miscalibrated``. A score that is off
+    by `e` in another way is not seen, so that of a score not declared `exact` the numbers are what can be said of any
+    (derived here):
 
     - `mmse` is an ``upper-bound`` and `denoising` (E2) a ``lower-bound`` whatever the score, by `t² E|e|²` and `E|e|²`;
     - `fi` is E2 plus `E<s, e>`, which is zero for a calibrated score only: ``learned``, as are `norm` and what follows
@@ -227,10 +230,12 @@ class _Reader:
         mean = mean_over_latents(samples, skewed=skewed)
         bias = torch.zeros_like(mean.value) if bias is None or claim.endswith("bound") else bias
         refused = self.refused(quantity)
+        wrong = bias > mean.stderr
         statuses = tuple(
-            "undetermined" if no or rare else "miscalibrated" if biased else claim
-            for no, rare, biased in zip(refused.tolist(), mean.few.tolist(), (bias > mean.stderr).tolist())
+            "undetermined" if no else with_doubt(worse("miscalibrated", claim) if biased else claim, own)
+            for no, own, biased in zip(refused.tolist(), mean.statuses, wrong.tolist())
         )
+        doubts = ("miscalibrated",) * bool(wrong.any()) + tuple(status for status in statuses if status != "ok")
         low, high, value, stderr = (
             part.masked_fill(refused, torch.nan).to(self.flat) for part in (*mean.ends, mean.value, mean.stderr)
         )
@@ -240,7 +245,7 @@ class _Reader:
             2 if self.score.symmetric else 3,
             len(self.flat),
             statuses,
-            self.reason(quantity) or next((_MESSAGES[status] for status in statuses if status != "ok"), ""),
+            self.reason(quantity) or next((_MESSAGES[doubt] for doubt in doubts), ""),
             self.score.name,
             ends=(low, high),
         )

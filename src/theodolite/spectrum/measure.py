@@ -42,6 +42,9 @@ _DOUBTFUL = 5e-7
 """Zeros of float32 matrices come out below this share of the largest value, four roundings; what is above may be
 anything up to the cut of float32, which is where its values become reliable."""
 
+_ROUNDINGS = 4
+"""Roundings of a product and of the basis behind a node: their values err by so many last digits of the largest."""
+
 _SHALLOWEST = 4
 """Three rules at a quarter, a half and the whole of the depth need it: fewer leave nothing to judge a truncation by."""
 
@@ -68,6 +71,7 @@ class SpectralMeasure:
         possible_weights: the part that may be null although nothing speaks for it, to one standard error.
         known: which nodes of the deepest rule are singular values of known multiplicity, put in exactly.
         known_count: number of singular values behind them, `(n,)`.
+        rounding: by how much the products may have moved each node, in the largest; zero where that cannot be seen.
     """
 
     rules: dict[int, tuple[Tensor, Tensor]]
@@ -80,6 +84,7 @@ class SpectralMeasure:
     possible_weights: Tensor
     known: Tensor
     known_count: Tensor
+    rounding: float = 0.0
 
     @property
     def depth(self) -> int:
@@ -248,6 +253,7 @@ def spectral_measure(run: Bidiagonalisation, operator: LinearOperator) -> Spectr
         lowest_weights(*flat, possible.masked_fill(null > 0, 0)),
         known,
         torch.where(simple, d, above.count),
+        0.0 if operator.dtype is torch.float64 else _ROUNDINGS * torch.finfo(operator.dtype).eps,
     )
 
 

@@ -27,6 +27,14 @@ _FEW = 3
 """Null directions up to which the smallest nodes may not have begun to sink at 24 steps, in one draw of ten; of more
 the nodes tell."""
 
+_HEAVY = 0.1
+"""Share of the dimensions that may be null above which most of them are allowed for in a floored volume, not a few: of
+networks of ReLU with 100 entries and up to 13 null directions 48 intervals of 58 held the volume without."""
+
+_MOST_OF_THEM = 0.75
+"""Of directions that may be null, those that are allowed for: half held the volume of a spectrum that falls like a
+power of 1.5 down to nine zeros 84 times in 100, three quarters 93, and all of them are a quarter wider."""
+
 _HIDDEN = 0.03
 """Standard deviation of a count of null directions that is one once in a thousand times, as often as random probes miss
 a direction whose weight would have been noticed (`theodolite.spectrum.null_space`)."""
@@ -90,8 +98,8 @@ def _read_log(measure: SpectralMeasure, floor: float | None) -> _Reading:
     bias = torch.maximum((bias.square() + grain.square()).sqrt(), _doubt(measure, logarithm, measure.open_weights))
     if floors is not None:
         # A floor makes the difference of a null direction and a small value small enough to allow for a few always.
-        few = (_FEW / d / measure.possible_weights.sum(-1, keepdim=True).clamp_min(1e-300)).clamp_max(1)
-        bias = torch.maximum(bias, _doubt(measure, logarithm, few * measure.possible_weights))
+        bias = torch.maximum(bias, _doubt_of_few(measure, logarithm))
+        sampling = torch.hypot(sampling, torch.full_like(sampling, d * measure.rounding))  # the floor itself moves
     return value, sampling, bias
 
 
@@ -127,6 +135,8 @@ def effective_rank(measure: SpectralMeasure, p: float = 1.0) -> Estimate:
 
     H, sampling, bias = _read(measure, entropy, influence)
     bias = torch.maximum(bias, _doubt(measure, influence, measure.open_weights) / measure.dimension)
+    if p < 1:  # small values weigh much, and null ones that no probe has met are missed by as much
+        bias = torch.maximum(bias, _doubt_of_count(measure, influence))
     curved = measure.variance_of_mean(lambda s: S / T * power(s) - entropy_term(s)) / T.squeeze(-1).square()
     # More than the first order's own error the second cannot move it: beyond, the expansion says nothing.
     H = H - torch.minimum(curved / 4, sampling)
@@ -155,7 +165,7 @@ def _loosened(estimate: Estimate, loose: Tensor) -> Estimate:
 def gain(measure: SpectralMeasure) -> Estimate:
     """`||J||_F = sqrt(sum_i sigma_i^2)`, the Frobenius norm: length of the image of white noise, root mean square.
 
-    The quadrature is exact for it at any depth; the error is that of the trace of `JᵀJ` (delta method).
+    The quadrature is exact for it at any depth; the error is that of the trace of `JᵀJ` (delta method) and of rounding.
 
     Returns:
         `Estimate` in output units per latent unit; zero where the map is constant; status ``truncated`` where a few
@@ -170,7 +180,8 @@ def gain(measure: SpectralMeasure) -> Estimate:
 
     share, variance = measure.expect(energy), measure.variance_of_mean(energy)
     value = largest * (d * share).sqrt()
-    estimate = _with_errors(measure, value, value * variance.sqrt() / (2 * share).clamp_min(1e-300), 0 * value)
+    error = torch.hypot(value * variance.sqrt() / (2 * share).clamp_min(1e-300), measure.rounding * value)
+    estimate = _with_errors(measure, value, error, 0 * value)
     loose = variance > _LOOSE * share.square()
     reach = torch.maximum(value - largest, largest * d**0.5 - value) / _QUANTILE
     return _loosened(replace(estimate, stderr=torch.where(loose, reach, estimate.stderr)), loose)
@@ -212,7 +223,17 @@ def _read(measure: SpectralMeasure, value: Callable[[int], Tensor], influence: _
     shift = low.sign() * (low * high).abs().sqrt()
     # The geometric mean lies nearer to the lower end: the interval reaches to the farther one.
     bias = torch.maximum((high - shift).abs(), (shift - low).abs())
-    return value(measure.depth) - shift, measure.variance_of_mean(influence).sqrt(), bias
+    sampling = torch.hypot(measure.variance_of_mean(influence).sqrt(), _rounding(measure, influence))
+    return value(measure.depth) - shift, sampling, bias
+
+
+def _rounding(measure: SpectralMeasure, influence: _Influence) -> Tensor:
+    """How far `E influence` moves if rounding has moved all nodes away from zero together, a bound, `(n,)`.
+
+    Null nodes stay where they are: what is decided of them is no rounding.
+    """
+    moved = measure.nodes + measure.rounding * measure.largest().unsqueeze(-1) * ~measure.is_null(measure.nodes)
+    return (measure.weights * (influence(moved) - influence(measure.nodes)).abs()).sum(-1)
 
 
 def _with_errors(measure: SpectralMeasure, value: Tensor, sampling: Tensor, bias: Tensor) -> Estimate:
@@ -263,6 +284,24 @@ def _doubt(measure: SpectralMeasure, f: Callable[[Tensor], Tensor], weights: Ten
     moved = (f(torch.cat([end, largest], -1))[..., :-1] for end in ends)
     shifts = ((weights * (f(nodes) - there)).sum(-1).abs() for there in moved)
     return measure.dimension * torch.maximum(*shifts)
+
+
+def _doubt_of_few(measure: SpectralMeasure, f: Callable[[Tensor], Tensor]) -> Tensor:
+    """`_doubt` of a few of the directions that may be null, and of most where those are many, `(n,)`."""
+    possible = measure.possible_weights.sum(-1, keepdim=True)
+    few = (_FEW / measure.dimension / possible.clamp_min(1e-300)).clamp_max(1)
+    few = torch.where(possible > _HEAVY, few.clamp_min(_MOST_OF_THEM), few)
+    return _doubt(measure, f, few * measure.possible_weights)
+
+
+def _doubt_of_count(measure: SpectralMeasure, f: Callable[[Tensor], Tensor]) -> Tensor:
+    """How far `E f` moves if a null space has another dimension within its bracket, `(n,)`.
+
+    Probes that missed null directions met all others the more: their part of the weight is that of the whole spectrum.
+    """
+    low, high = measure.null_share
+    mean = measure.expect(f)
+    return (high - low) * (mean - f(torch.zeros_like(mean).unsqueeze(-1)).squeeze(-1)).abs()
 
 
 def _mark_undefined(estimate: Estimate, measure: SpectralMeasure) -> Estimate:

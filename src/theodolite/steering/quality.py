@@ -10,6 +10,7 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, mean_estimate, mean_over_latents, worse
+from theodolite.estimates.means import MOST_KURTOSIS, kurtosis
 
 __all__ = ["diversity", "frechet_distance"]
 
@@ -22,6 +23,11 @@ _FEWEST_FREEDOM = 4.0
 
 _TAILS = "a few samples decide the error, which then says little: draw more"
 
+_LONG_TAILS = (
+    "features with long tails: more samples may show more of them, and a larger covariance; the interval holds if they "
+    "scatter as normal ones do"
+)
+
 
 def frechet_distance(features: Tensor, reference: Tensor) -> Estimate:
     """`|m - m'|² + tr(S + S' - 2 (S^½ S' S^½)^½)` of means and covariances: W2² of two Gaussians.
@@ -29,8 +35,9 @@ def frechet_distance(features: Tensor, reference: Tensor) -> Estimate:
     It is biased upwards by the noise of the covariance, of order (dimension / n): compare only at equal `n`. The
     interval reaches from the value to where the jackknife finds the distance without that bias, and the standard error
     of the jackknife beyond; the reference is taken as it is. Status ``truncated`` where the bias is larger than that
-    error, ``undetermined`` where a few samples decide the covariance, and ``upper-bound`` of fewer than three samples a
-    dimension. Source: Dowson and Landau 1982; of network features, Heusel et al. 2017 (arXiv 1706.08500).
+    error, ``undetermined`` where a few samples decide the covariance, ``few-samples`` where features have long tails,
+    and ``upper-bound`` of fewer than three samples a dimension: the upper end of the interval. Source: Dowson and
+    Landau 1982; of network features, Heusel et al. 2017 (arXiv 1706.08500).
 
     Args:
         features: `(n, d)`, n at least 3.
@@ -52,11 +59,12 @@ def frechet_distance(features: Tensor, reference: Tensor) -> Estimate:
     _check_count(len(features), 3)
     mean, covariance = _moments(reference.double())
     found = _jackknifed(features.double(), lambda some: _between(*_moments(some), mean, covariance), "gaussian")
-    few = len(features) < _FEWEST_A_DIMENSION * features.shape[1]
-    if not few:
-        return found
-    ends = (torch.zeros_like(found.value), found.value)
-    return replace(found, stderr=found.value / 1.96, statuses=("upper-bound",), message=_FEW, ends=ends)
+    if len(features) >= _FEWEST_A_DIMENSION * features.shape[1]:
+        return _doubted(found) if kurtosis(features.double()) > MOST_KURTOSIS else found
+    # few samples may have too small a covariance as well: the bound is the upper end of what the jackknife allows
+    most = found.high
+    ends = (torch.zeros_like(most), most)
+    return replace(found, value=most, stderr=most / 1.96, statuses=("upper-bound",), message=_FEW, ends=ends)
 
 
 def diversity(features: Tensor, groups: Tensor | None = None) -> Estimate:
@@ -85,6 +93,11 @@ def diversity(features: Tensor, groups: Tensor | None = None) -> Estimate:
     total, count = (distances * pairs).sum(), pairs.sum()
     left = (total - 2 * (distances * pairs).sum(1)) / (count - 2 * pairs.sum(1)).clamp_min(1)
     return _from_left_out(total / count, left, "pairs")
+
+
+def _doubted(found: Estimate) -> Estimate:
+    status = worse(found.status, "few-samples")
+    return replace(found, statuses=(status,), message=_LONG_TAILS if status == "few-samples" else found.message)
 
 
 def _jackknifed(samples: Tensor, statistic: Callable[[Tensor], Tensor], method: str) -> Estimate:

@@ -21,6 +21,7 @@ from theodolite.descriptors.hotspots import hotspot_maps
 from theodolite.descriptors.subspaces import subspace_dimension
 
 ROOM = "descriptors"
+_WHOLE = "of all dimensions there is one subspace only, and the error is a bound of rounding"
 _SUBSPACES, _NEIGHBOURS = 400, 8
 
 
@@ -54,6 +55,11 @@ def _draw(ridge: Any, n: int, options: dict[str, int], seed: int) -> Answers:
     truths = {**frames.scalars, "lc": rates, "axis_cosine": turns.square() / 2}
     scales = {"ls_log": float(k), "gap": 1.0, "ones_cosine": 1.0}
     return {
-        f"subspace_{name}": Answer(estimates[f"subspace_{name}"], truth.mean().item(), scales.get(name, 0.0))
+        f"subspace_{name}": Answer(
+            estimates[f"subspace_{name}"],
+            truth.mean().item(),
+            scales.get(name, 0.0),
+            _WHOLE if k == n and name not in ("lc", "axis_cosine", "ones_cosine") else "",
+        )
         for name, truth in truths.items()
     }

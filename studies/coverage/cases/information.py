@@ -280,14 +280,17 @@ _SIDE = 5
 
 
 def by_patches(kind: str, n: int, seed: int) -> Answers:
-    """A stationary Gaussian field on a small grid, whose correlations fall over a drawn length or hardly fall."""
+    """A stationary Gaussian field on a small grid, whose correlations fall over a drawn length or hardly fall.
+
+    At less noise 300 maps are too few references, and the score refuses.
+    """
     draws = stream(seed)
     place = torch.cartesian_prod(*(torch.arange(_SIDE, dtype=torch.float64),) * 2)
     reach = float(log_uniform(*((0.4, 1.2) if kind == "local" else (3.0, 10.0)), 1, draws))
     covariance = (-torch.cdist(place, place) / reach).exp()
     score = GaussianScore(torch.zeros(len(place), dtype=torch.float64), covariance, exact=True)
     maps = score.sample(n + 300, draws).reshape(-1, 1, _SIDE, _SIDE)
-    levels = log_uniform(0.3, 10.0, _LEVELS, draws)
+    levels = log_uniform(3.0, 30.0, _LEVELS, draws)
     curve = information(maps[:n], levels, PatchMixtureScore(maps[n:], window=3), generator=seed)
     return bounds(curve, four(gaussian_information(torch.linalg.eigvalsh(covariance), levels)))
 

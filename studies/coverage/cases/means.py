@@ -12,7 +12,6 @@ from studies.coverage.cells import Answer, Answers, Cell
 from studies.coverage.laws import LAWS, Law, stream
 from theodolite.estimates import Estimate, Resamples, mean_over_latents, paired_difference
 from theodolite.estimates.groups import group_mean
-from theodolite.estimates.means import ENOUGH_FREEDOM
 
 ROOM = "estimates"
 RESAMPLES = 200
@@ -46,15 +45,21 @@ def _of_samples(law: Law, n: int, seed: int) -> Answers:
         "group_mean": Answer(group_mean(Estimate.exact(first), range(n)), law.mean),
         "paired first": Answer(paired[0], law.mean),
         "paired difference": Answer(paired[2], 1.0),
-        "mean_over_latents": Answer(_over_latents(first, skewed=False), law.mean),
-    } | ({"mean_over_latents, skewed": Answer(_over_latents(first, skewed=True), law.mean)} if law.mean > 1.5 else {})
+        **_over_latents(first, law),
+    }
 
 
-def _over_latents(samples: Tensor, skewed: bool) -> Estimate:
-    """As `information` and the penalties state it: no number where a few samples decide the error."""
-    mean = mean_over_latents(samples[None], skewed=skewed)
-    few = float(mean.freedom) < min(ENOUGH_FREEDOM, len(samples) - 1)
-    return Estimate(mean.value, mean.stderr, 0, len(samples), "undetermined" if few else "ok")
+def _over_latents(samples: Tensor, law: Law) -> Answers:
+    """As `information` and the penalties state it; of continuous laws, which it is for."""
+    if law.name == "counts with ties":
+        return {}
+    means = {"mean_over_latents": mean_over_latents(samples[None])}
+    if law.name == "log-normal":  # positive, with a long upper tail
+        means["mean_over_latents, skewed"] = mean_over_latents(samples[None], skewed=True)
+    return {
+        name: Answer(Estimate(mean.value, mean.stderr, 0, len(samples), mean.statuses, ends=mean.ends), law.mean)
+        for name, mean in means.items()
+    }
 
 
 def _of_groups(law: Law, n: int, seed: int) -> Answers:

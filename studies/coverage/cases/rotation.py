@@ -25,6 +25,9 @@ from theodolite.descriptors import EFFORTS
 ROOM = "descriptors"
 _STEP = 1e-3
 _PLANE, _SPACE, _NEIGHBOURS = 4096, 4_000, 800
+_KRYLOV = (
+    "without the Jacobian the error is a bound: how much larger a singular value may be than its Krylov space says"
+)
 _ALONE = "one dimension has one direction: nothing turns, and nothing is drawn"
 
 _Ridges = Callable[[Tensor, torch.Generator], Ridge]
@@ -66,7 +69,9 @@ def _draw(ridge: _Ridges, n: int, budget: str, options: dict[str, Any], seed: in
     return {
         "axis_rotation": Answer(estimate.named("axis_rotation")["axis_rotation"], rate),
         "axis_cosine": Answer(one_less(estimate["axis_cosine"]), (rate * _STEP * z.norm().item()) ** 2 / 2),
-        "axis_gap": Answer(estimate["axis_gap"], 1 - (sigma[1] / sigma[0]).item(), scale=1.0),
+        "axis_gap": Answer(
+            estimate["axis_gap"], 1 - (sigma[1] / sigma[0]).item(), 1.0, "" if options.get("dense", True) else _KRYLOV
+        ),
     }
 
 
