@@ -28,7 +28,7 @@ ABOVE = {
     "descriptors": _GEOMETRY,
     "scores": {"estimates", "maps", "derivatives", "files"},
     "information": {"estimates", "scores"},
-    "diffusability": {"estimates", "maps", "derivatives", "spectrum", "scores", "information"},
+    "diffusability": {"estimates", "maps", "derivatives", "spectrum", "scores", "information", "files"},
     "families": {"estimates", "derivatives"},
     "geodesics": {"estimates", "derivatives", "families"},
     "detection": _GEOMETRY,
