@@ -80,7 +80,7 @@ def coverage(cases, quantity, truth, seeds, **settings):
 
 
 @pytest.mark.parametrize("p", [1.0, 2.0])
-@pytest.mark.parametrize(("cases", "seeds"), [(6, 25), pytest.param(20, 200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("cases", "seeds"), [(6, 25), pytest.param(12, 100, marks=pytest.mark.slow)])
 def test_a_rank_beside_outliers_is_a_rank_with_an_honest_error(p, cases, seeds):
     share, statuses = coverage(
         [with_outliers(case) for case in range(cases)],
@@ -137,7 +137,7 @@ def test_a_null_space_of_known_dimension_is_counted_exactly():
 
 
 @pytest.mark.parametrize("settings", [{"probes": 2, "depth": 24}, {"probes": 3, "depth": 48}, {"depth": 96}])
-@pytest.mark.parametrize(("cases", "seeds"), [(6, 10), pytest.param(20, 100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("cases", "seeds"), [(6, 10), pytest.param(12, 40, marks=pytest.mark.slow)])
 def test_no_budget_takes_small_values_for_a_null_space(settings, cases, seeds):
     drawn = [with_tiny_third(case) for case in range(cases)]
     share, _ = coverage(drawn, log_volume, lambda s: s.log().sum(), seeds, **settings)
