@@ -10,6 +10,8 @@ from torch import Tensor
 
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, mean_estimate, mean_over_latents, worse
+from theodolite.estimates.frechet import Moments
+from theodolite.estimates.frechet import frechet_distance as distance_of
 from theodolite.estimates.means import MOST_KURTOSIS, kurtosis
 
 __all__ = ["diversity", "frechet_distance"]
@@ -57,8 +59,8 @@ def frechet_distance(features: Tensor, reference: Tensor) -> Estimate:
             f"features (n, d) and (m, d) expected, got {tuple(features.shape)} and {tuple(reference.shape)}"
         )
     _check_count(len(features), 3)
-    mean, covariance = _moments(reference.double())
-    found = _jackknifed(features.double(), lambda some: _between(*_moments(some), mean, covariance), "gaussian")
+    there = _moments(reference.double())
+    found = _jackknifed(features.double(), lambda some: distance_of(there, _moments(some)), "gaussian")
     if len(features) >= _FEWEST_A_DIMENSION * features.shape[1]:
         return _doubted(found) if kurtosis(features.double()) > MOST_KURTOSIS else found
     # few samples may have too small a covariance as well: the bound is the upper end of what the jackknife allows
@@ -123,17 +125,10 @@ def _from_left_out(value: Tensor, left: Tensor, method: str) -> Estimate:
     return Estimate(value.reshape(1), torch.hypot(stderr, bias), 0, n, (status,), message, method, ends=ends)
 
 
-def _moments(X: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(X: Tensor) -> Moments:
     mean = X.mean(0)
     centred = X - mean
-    return mean, centred.mT @ centred / (len(X) - 1)
-
-
-def _between(mean: Tensor, covariance: Tensor, other: Tensor, covariance_of_other: Tensor) -> Tensor:
-    values, axes = torch.linalg.eigh(covariance_of_other)
-    root = (axes * values.clamp_min(0).sqrt()) @ axes.mT
-    shared = torch.linalg.eigvalsh(root @ covariance @ root).clamp_min(0).sqrt().sum()
-    return (mean - other).square().sum() + covariance.trace() + covariance_of_other.trace() - 2 * shared
+    return Moments(mean, centred.mT @ centred / (len(X) - 1))
 
 
 def _check_count(n: int, least: int) -> None:

@@ -1,7 +1,7 @@
 """Small reference models that are trained in a latent space at a fixed budget, and how good their samples get."""
 
 from theodolite.diffusability.trainer.flow import flow_loss, heun_samples, loss_by_time, time_shift
-from theodolite.diffusability.trainer.frechet import Moments, frechet_distance, frechet_estimate
+from theodolite.diffusability.trainer.frechet import Moments, frechet_estimate
 from theodolite.diffusability.trainer.judging import SampleJudge
 from theodolite.diffusability.trainer.networks import NETWORKS, velocity_network
 from theodolite.diffusability.trainer.reference import Entrant, reference_trainings
@@ -15,7 +15,6 @@ __all__ = [
     "SampleJudge",
     "TrainingPlan",
     "flow_loss",
-    "frechet_distance",
     "frechet_estimate",
     "heun_samples",
     "loss_by_time",
