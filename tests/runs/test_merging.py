@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from theodolite import InputError, read_run
@@ -109,3 +111,21 @@ def test_a_run_whose_units_build_on_each_other_is_not_parted(building, tallied, 
     with pytest.raises(InputError, match="u1 builds on u0; leave it out"):
         tallied("part", shard="1/2")
     assert not (tmp_path / "part").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"shard": [1]}, "`shard` expected to be a dict"),
+        ({"shard": {"units": "u0"}}, "`shard.units` expected to list the units"),
+        ({"shard": {"units": ["../u0"]}}, "`shard.units` expected to list the units"),
+        ({"command": "theodolite 'tally"}, "`command` is no command line"),
+    ],
+)
+def test_a_damaged_part_is_one_line(tallied, tmp_path, damage, message):
+    part = tallied("part", shard="1/2")
+    file = part.path / "run.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **damage}))
+    with pytest.raises(InputError, match=message):
+        merge([part.path], tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import pyarrow as pa
 
 from theodolite.errors import InputError, path_of
 from theodolite.runs.finishing import finished
-from theodolite.runs.folder import RunFolder, picture_path, read_rows
-from theodolite.runs.record import differences
+from theodolite.runs.folder import RunFolder, read_rows
+from theodolite.runs.record import differences, is_unit
 from theodolite.runs.registry import experiment_of, read_run
 from theodolite.runs.run import Run, schema_of
 
@@ -44,10 +43,10 @@ def merge(runs: Sequence[Any], out: Any) -> Run:
     folder.check()
     if (folder.path / "run.json").exists():
         raise InputError(f"{folder.path} holds a run; give another --out")
+    units = _units(parts)
+    record = _record(parts, units, folder.path)
     with folder.held():
-        units = _units(parts)
         measured = {unit for part in parts for unit in part.units}
-        record = _record(parts, units, folder.path)
         _copy(parts, units, folder)
         failed = [entry for part in parts for entry in part.info["failed"] if entry["unit"] not in measured]
         known = measured | {entry["unit"] for entry in failed}
@@ -74,9 +73,20 @@ def _check(parts: Sequence[Run]) -> None:
 
 
 def _units(parts: Sequence[Run]) -> list[str]:
-    """Every unit of the whole run, in its order: a part says them all."""
-    whole = next((part.info["shard"]["units"] for part in parts if part.info.get("shard")), None)
-    return list(whole or dict.fromkeys(unit for part in parts for unit in part.info["units"]))
+    """Every unit of the whole run, in its order: a part says them all.
+
+    Raises:
+        InputError: a part whose list is none.
+    """
+    for part in parts:
+        if (shard := part.info.get("shard")) is not None:
+            units = shard.get("units")
+            if not isinstance(units, list) or not units or not all(map(is_unit, units)):
+                raise InputError(
+                    f"broken {part.path / 'run.json'}: `shard.units` expected to list the units of the run"
+                )
+            return units
+    return list(dict.fromkeys(unit for part in parts for unit in part.info["units"]))
 
 
 def _record(parts: Sequence[Run], units: list[str], path: Path) -> dict[str, Any]:
@@ -85,28 +95,42 @@ def _record(parts: Sequence[Run], units: list[str], path: Path) -> dict[str, Any
     left_out = {(entry["what"], entry["reason"]): entry for part in parts for entry in part.info.get("left_out") or []}
     if parts[0].info.get("left_out") is not None:
         info["left_out"] = [*left_out.values()]
-    words = shlex.split(info["command"])
-    if "--shard" in words:
-        del words[words.index("--shard") : words.index("--shard") + 2]
     sittings = sorted((entry for part in parts for entry in part.info["sittings"]), key=lambda entry: entry["started"])
     return {
         **info,
-        "command": shlex.join([*words[: words.index("--out") + 1], str(path)]),
+        "command": _command(parts[0], path),
         "created": min(part.info["created"] for part in parts),
         "units": units,
         "sittings": sittings,
     }
 
 
+def _command(part: Run, path: Path) -> str:
+    """The command of a part for all units, into another folder.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        words = shlex.split(part.info["command"])
+    except ValueError as error:
+        raise InputError(f"broken {part.path / 'run.json'}: `command` is no command line ({error})") from error
+    for option in ("--shard", "--out"):
+        if option in words:
+            del words[words.index(option) : words.index(option) + 2]
+    return shlex.join([*words, "--out", str(path)])
+
+
 def _copy(parts: Sequence[Run], units: Sequence[str], folder: RunFolder) -> None:
     """Rows, arrays and pictures of every finished unit, as shards of the folder; the first part that has one counts."""
-    taken: set[str] = set()
+    left = set(units)
     for part in parts:
-        own = [unit for unit in part.units if unit in set(units) - taken]
-        taken |= set(own)
+        own = [unit for unit in part.units if unit in left]
+        left -= set(own)
         table, notes = read_rows(part.path, folder.schema)
+        pictures = _pictures(part)
         for unit, rows in _by_unit(table, own):
-            folder.write_unit(unit, rows, part.arrays(unit), _pictures(part, unit), notes[unit])
+            folder.write_unit(unit, rows, part.arrays(unit), _opened(part, unit, pictures.get(unit, [])), notes[unit])
 
 
 def _by_unit(table: pa.Table, units: Sequence[str]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
@@ -117,12 +141,21 @@ def _by_unit(table: pa.Table, units: Sequence[str]) -> Iterator[tuple[str, list[
     yield from rows.items()
 
 
-def _pictures(part: Run, unit: str) -> dict[str, Any]:
-    """Pictures of a unit by name, opened as far as a stranger's may be."""
+def _pictures(part: Run) -> Mapping[str, list[str]]:
+    """The names of the pictures of each unit; a dot may belong to the unit's id or begin the name."""
+    units, names = set(part.units), dict[str, list[str]]()
+    for file in sorted((part.path / "pictures").glob("*.png")):
+        unit = file.stem
+        while unit and unit not in units:
+            unit = unit.rpartition(".")[0]
+        if unit:
+            names.setdefault(unit, []).append(file.stem.removeprefix(unit).removeprefix("."))
+    return names
+
+
+def _opened(part: Run, unit: str, names: Sequence[str]) -> dict[str, Any]:
+    """Pictures of a unit by name, as far as a stranger's may be opened."""
     from PIL import Image
 
-    prefix = picture_path(part.path, unit).stem
-    files = (part.path / "pictures").glob(f"{escape(prefix)}.*.png")
-    names = ["", *sorted(file.stem.removeprefix(f"{prefix}.") for file in files)]
-    found = {name: part.picture(unit, name) for name in names}
-    return {name: Image.open(file) for name, file in found.items() if file is not None}
+    files = {name: part.picture(unit, name) for name in names}
+    return {name: Image.open(file) for name, file in files.items() if file is not None}

@@ -67,6 +67,7 @@ _WHERE_PRESENT: Mapping[str, type] = {
     "model": dict,
     "effort": dict,
     "left_out": list,
+    "shard": dict,
 }
 """Entries that not every kind of run has, but whose readers are the same for all."""
 

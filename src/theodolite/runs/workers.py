@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -103,8 +104,9 @@ class _Pool:
     """Units that are dealt out, and what is said of them."""
 
     def __init__(self, units: Sequence[str], needs: Callable[[str], Sequence[str]]) -> None:
-        self.waiting, self.needs = list(units), needs
-        self.running: set[str] = set()
+        self.waiting, self.needs = deque(units), needs
+        self.unstored = set(units)
+        self.running = 0
         self.tries: dict[str, int] = {}
         self.said: queue.SimpleQueue[Answer | BaseException | None] = queue.SimpleQueue()
         self.changed = threading.Condition()
@@ -127,13 +129,14 @@ class _Pool:
         finally:
             if process is not None:
                 process.end()
-                self.processes.discard(process)
+                with self.changed:
+                    self.processes.discard(process)
             self.said.put(None)
 
     def stop(self) -> None:
         """End every process."""
         with self.changed:
-            self.stopped, self.waiting = True, []
+            self.stopped, self.waiting = True, deque()
             processes = [*self.processes]
             self.changed.notify_all()
         for process in processes:
@@ -143,13 +146,12 @@ class _Pool:
         """The first unit that needs none which is not stored yet."""
         with self.changed:
             while True:
-                unstored = {*self.waiting, *self.running}
-                ready = next((unit for unit in self.waiting if not unstored & {*self.needs(unit)}), None)
+                ready = next((unit for unit in self.waiting if self.unstored.isdisjoint(self.needs(unit))), None)
                 if ready is not None:
-                    self.waiting.remove(ready)
-                    self.running.add(ready)
+                    self.waiting.remove(ready)  # the first of all, unless units before it wait for others
+                    self.running += 1
                     return ready
-                if not self.waiting or (not self.running and self.waiting):
+                if not self.waiting or not self.running:
                     return None
                 self.changed.wait()
 
@@ -172,18 +174,21 @@ class _Pool:
         while (told := process.hear()) is not None and "what" in told:
             self.said.put(Answer(unit, what=told["what"]))
         with self.changed:
-            self.running.discard(unit)
+            self.running -= 1
+            self.changed.notify_all()
             if told is None:
                 self.processes.discard(process)
                 self.tries[unit] = self.tries.get(unit, 0) + 1
-                if self.tries[unit] < _TRIES and not self.stopped:
-                    self.waiting.insert(0, unit)
-                    self.changed.notify_all()
-                    process.end()
-                    return None
-            self.changed.notify_all()
+            again = told is None and self.tries[unit] < _TRIES and not self.stopped
+            if again:
+                self.waiting.appendleft(unit)
+            else:
+                self.unstored.discard(unit)
         if told is None:
             process.end()
+        if again:
+            return None
+        if told is None:
             return Answer(unit, reason=f"the process that measured it ended {_TRIES} times: {process.last_words()}")
         if "disk" in told:
             raise DiskError(told["disk"])
