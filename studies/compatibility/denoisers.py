@@ -67,6 +67,17 @@ _DOUBLE_STREAM = {
     "joint_attention_dim": WIDTH,
     "axes_dims_rope": (4, 6, 6),
 }
+_COGVIEW = {
+    **_HEADS,
+    "in_channels": 4,
+    "out_channels": 4,
+    "num_layers": 1,
+    "text_embed_dim": WIDTH,
+    "time_embed_dim": 16,
+    "condition_dim": 8,
+    "pos_embed_max_size": SIDE,
+    "sample_size": SIDE,
+}
 _UNET = {"block_out_channels": (8, 16), "norm_num_groups": 4, "layers_per_block": 1}
 
 NETWORKS: dict[str, Network] = {
@@ -294,36 +305,8 @@ NETWORKS: dict[str, Network] = {
         condition=_masked_text,
         scheduler=_FLOW,
     ),
-    "CogView3PlusTransformer2DModel": Network(
-        {
-            **_HEADS,
-            "in_channels": 4,
-            "out_channels": 4,
-            "num_layers": 1,
-            "text_embed_dim": WIDTH,
-            "time_embed_dim": 16,
-            "condition_dim": 8,
-            "pos_embed_max_size": SIDE,
-            "sample_size": SIDE,
-        },
-        condition=_sizes,
-    ),
-    "CogView4Transformer2DModel": Network(
-        {
-            **_HEADS,
-            "in_channels": 4,
-            "out_channels": 4,
-            "num_layers": 1,
-            "text_embed_dim": WIDTH,
-            "time_embed_dim": 16,
-            "condition_dim": 8,
-            "pos_embed_max_size": SIDE,
-            "sample_size": SIDE,
-            "rope_axes_dim": (32, 32),
-        },
-        condition=_sizes,
-        scheduler=_FLOW,
-    ),
+    "CogView3PlusTransformer2DModel": Network(_COGVIEW, condition=_sizes),
+    "CogView4Transformer2DModel": Network({**_COGVIEW, "rope_axes_dim": (32, 32)}, condition=_sizes, scheduler=_FLOW),
     "PRXTransformer2DModel": Network(
         {
             "in_channels": 4,

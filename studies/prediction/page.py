@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from studies.prediction import analysis, truth
@@ -58,64 +58,45 @@ def text_of(judged: Sequence[Judged], network: str, store: Store) -> tuple[str, 
     steps = common_steps(judged)
     last = steps[-1]
     tables = {budget: analysis.rows(judged, budget, steps, BASELINES) for budget in (*steps, AREA)}
-    lines = [
-        _HEAD.format(count=len(judged)),
-        "## Verdict",
-        "",
-        *_verdict(judged, tables[last], last, steps),
-        "",
-        *(FOLDER / "FINDINGS.md").read_text(encoding="utf-8").splitlines(),
-        "",
-        f"![Forecast against truth]({FIGURE})",
-        "",
-        f"*The primary forecast, {PRIMARY} with the pilot's coefficients, against gFD after {last:,} steps. Bars: two "
-        "standard errors; of the truth by bootstrap over samples, of the forecast from the scatter of its residuals.*",
-        "",
-        "## Predictors by budget",
-        "",
-        "Spearman correlation with gFD.",
-        "",
-        *_by_budget(tables, steps),
-        "",
-        f"## After {last:,} steps",
-        _WORDS.format(tried=len(tables[last])),
-        *_last(tables[last]),
-        "",
-        "## Beside the baselines",
-        "",
-        f"Spearman of the predictor less that of the baseline, after {last:,} steps, in the same resamples.",
-        "",
-        *_beyond(tables[last]),
-        "",
-        "## Without the noisy decoders",
-        "",
-        *_without("noisy", judged, last, steps),
-        "",
-        "## Fitted again",
-        "",
-        *_fitted(judged, last, steps),
-        "",
-        "## What the treatments do",
-        "",
-        *_effects(judged, last),
-        "",
-        "## What it costs",
-        "",
-        _cost(judged, network, store),
-        "",
-        "## Not in the correlations",
-        "",
-        *_apart(store, network),
-        "",
-        "## Deviations",
-        "",
-        (FOLDER / "DEVIATIONS.md").read_text(encoding="utf-8"),
-        "## Every design",
-        "",
-        *_designs(judged, steps, last),
-        "",
-    ]
+    lines = [_HEAD.format(count=len(judged)), "## Verdict", "", *_first(judged, tables[last], last, steps)]
+    for title, section in _sections(judged, tables, steps, network, store):
+        lines += [f"## {title}", *section, ""]
     return "\n".join(lines), _figure(judged, last)
+
+
+def _first(judged: Sequence[Judged], table: Sequence[Row], last: int, steps: Sequence[int]) -> Iterator[str]:
+    """What a reader sees first: the verdict, what was found, and the figure."""
+    yield from _verdict(judged, table, last, steps)
+    yield ""
+    yield from (FOLDER / "FINDINGS.md").read_text(encoding="utf-8").splitlines()
+    yield from ("", f"![Forecast against truth]({FIGURE})", "")
+    yield (
+        f"*The primary forecast, {PRIMARY} with the pilot's coefficients, against gFD after {last:,} steps. Bars: two "
+        "standard errors; of the truth by bootstrap over samples, of the forecast from the scatter of its residuals.*"
+    )
+    yield ""
+
+
+def _sections(
+    judged: Sequence[Judged],
+    tables: Mapping[int, Sequence[Row]],
+    steps: Sequence[int],
+    network: str,
+    store: Store,
+) -> Iterator[tuple[str, Iterable[str]]]:
+    """The sections after the verdict, by title."""
+    last = steps[-1]
+    beside = f"Spearman of the predictor less that of the baseline, after {last:,} steps, in the same resamples."
+    yield "Predictors by budget", ["", "Spearman correlation with gFD.", "", *_by_budget(tables, steps)]
+    yield f"After {last:,} steps", [_WORDS.format(tried=len(tables[last])), *_last(tables[last])]
+    yield "Beside the baselines", ["", beside, "", *_beyond(tables[last])]
+    yield "Without the noisy decoders", ["", *_without("noisy", judged, last, steps)]
+    yield "Fitted again", ["", *_fitted(judged, last, steps)]
+    yield "What the treatments do", ["", *_effects(judged, last)]
+    yield "What it costs", ["", _cost(judged, network, store)]
+    yield "Not in the correlations", ["", *_apart(store, network)]
+    yield "Deviations", ["", (FOLDER / "DEVIATIONS.md").read_text(encoding="utf-8").removesuffix("\n")]
+    yield "Every design", ["", *_designs(judged, steps, last)]
 
 
 def common_steps(judged: Sequence[Judged]) -> list[int]:
