@@ -19,6 +19,7 @@ import torch
 
 from studies.prediction import page, truth
 from studies.prediction.autoencoders import KIND, Training, train_autoencoder, train_classifier
+from studies.prediction.data import images_of
 from studies.prediction.designs import BLOCKS, Design, in_random_order
 from studies.prediction.measuring import GROUPS, Sizes, measure
 from studies.prediction.store import Store
@@ -57,7 +58,14 @@ def _truth(designs: Sequence[Design], options: argparse.Namespace, store: Store)
     checkpoints = [step for step in truth.CHECKPOINTS if step <= options.steps]
     for design in designs:
         _trained(design, store)
-        truth.measure_truth(design, store, options.network, options.seed, checkpoints, truth.Budget(), _tell)
+        budget = _budget(design)
+        truth.measure_truth(design, store, options.network, options.seed, checkpoints, budget, _tell)
+
+
+def _budget(design: Design) -> truth.Budget:
+    """As many samples as planned, or as there are images to judge by: a distance depends on the number."""
+    planned = truth.Budget()
+    return truth.Budget(samples=min(planned.samples, len(images_of(design.data).judge[0])))
 
 
 def _predictors(designs: Sequence[Design], options: argparse.Namespace, store: Store) -> None:

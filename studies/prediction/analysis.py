@@ -79,6 +79,11 @@ def of_one_budget(judged: Sequence[Judged]) -> list[Judged]:
     return [each for each in judged if max(each.log_gfd, default=0) >= max(enough, default=0)]
 
 
+def common_steps(judged: Sequence[Judged]) -> list[int]:
+    """The checkpoints that all designs have reached."""
+    return sorted(set.intersection(*(set(each.log_gfd) for each in judged)))
+
+
 def _judged(design: Design, store: Store, network: str) -> Judged | None:
     runs = [store.read(truth.KIND, truth.run_name(design, network, seed)) for seed in (0, 1)]
     runs, numbers = [run for run in runs if run], store.read(PREDICTORS, design.name).get("numbers", {})

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from studies.prediction import analysis, truth
+from studies.prediction import analysis, further, truth
 from studies.prediction.analysis import AREA, EARLY, Judged, Row
 from studies.prediction.designs import BLOCKS
 from studies.prediction.figure import Dot, scatter
 from studies.prediction.forecasts import BASELINES, PRIMARY, SUMS
 from studies.prediction.measuring import KIND as PREDICTORS
-from studies.prediction.statistics import Interval
+from studies.prediction.numbers import interval_text, name_text, names_text
 from studies.prediction.store import FOLDER, Store
 from theodolite.files import replacing
 
@@ -55,7 +55,7 @@ def collect(store: Store, network: str, page: Path = PAGE) -> None:
 
 def text_of(judged: Sequence[Judged], network: str, store: Store) -> tuple[str, str]:
     """The page as Markdown, and the figure as SVG."""
-    steps = common_steps(judged)
+    steps = analysis.common_steps(judged)
     last = steps[-1]
     tables = {budget: analysis.rows(judged, budget, steps, BASELINES) for budget in (*steps, AREA)}
     lines = [_HEAD.format(count=len(judged)), "## Verdict", "", *_first(judged, tables[last], last, steps)]
@@ -93,15 +93,12 @@ def _sections(
     yield "Without the noisy decoders", ["", *_without("noisy", judged, last, steps)]
     yield "Fitted again", ["", *_fitted(judged, last, steps)]
     yield "What the treatments do", ["", *_effects(judged, last)]
+    for title, section in further.sections(store, network, judged):
+        yield title, ["", *section]
     yield "What it costs", ["", _cost(judged, network, store)]
     yield "Not in the correlations", ["", *_apart(store, network)]
     yield "Deviations", ["", (FOLDER / "DEVIATIONS.md").read_text(encoding="utf-8").removesuffix("\n")]
     yield "Every design", ["", *_designs(judged, steps, last)]
-
-
-def common_steps(judged: Sequence[Judged]) -> list[int]:
-    """The checkpoints that all designs have reached."""
-    return sorted(set.intersection(*(set(each.log_gfd) for each in judged)))
 
 
 def _verdict(judged: Sequence[Judged], table: Sequence[Row], last: int, steps: Sequence[int]) -> Iterator[str]:
@@ -112,24 +109,24 @@ def _verdict(judged: Sequence[Judged], table: Sequence[Row], last: int, steps: S
     word = "holds" if reached else "fails" if missed else "is undecided"
     yield (
         f"**The primary hypothesis {word}**: Spearman of the frozen forecast with gFD after {last:,} steps "
-        f"{_interval(rho)}, where {TARGET} with a lower end above {TARGET_LOW} was the target; regret "
+        f"{interval_text(rho)}, where {TARGET} with a lower end above {TARGET_LOW} was the target; regret "
         f"{primary.regret:.0%}, where {TARGET_REGRET:.0%} was. n = {len(judged)} designs, one data set."
     )
     tried = [row for row in table if row.name != EARLY]
     best = tried[0]
     yield ""
     yield (
-        f"The largest correlation of the {len(tried)} numbers that were tried has {_name(best.name)}: "
-        f"{_interval(best.spearman)}, p = {best.p:.2g} for the best of so many; within shapes "
-        f"{_interval(best.within)}, regret {best.regret:.0%}."
+        f"The largest correlation of the {len(tried)} numbers that were tried has {name_text(best.name)}: "
+        f"{interval_text(best.spearman)}, p = {best.p:.2g} for the best of so many; within shapes "
+        f"{interval_text(best.within)}, regret {best.regret:.0%}."
     )
     sure = [row for row in table if row.p < 0.05]
     yield ""
-    yield f"Correlations with p < .05 after paying for the number tried: {_names(sure) or 'none'}."
+    yield f"Correlations with p < .05 after paying for the number tried: {names_text(sure) or 'none'}."
     yield ""
     for before, after, link in analysis.settled(judged, steps):
         word = "settled" if link.value >= _SETTLED else "not settled"
-        yield f"- The order after {before:,} steps and after {after:,}: {_interval(link)}, {word}."
+        yield f"- The order after {before:,} steps and after {after:,}: {interval_text(link)}, {word}."
     spread = _deviation([each.log_gfd[last] for each in judged])
     error = sum(each.stderr[last] for each in judged) / len(judged)
     yield (
@@ -145,7 +142,8 @@ def _by_budget(tables: dict[int, list[Row]], steps: Sequence[int]) -> Iterator[s
     found = {budget: {row.name: row for row in table} for budget, table in tables.items()}
     for row in tables[steps[-1]]:
         cells = [found[b].get(row.name) for b in columns]
-        yield f"| {_name(row.name)} | " + " | ".join("" if c is None else _interval(c.spearman) for c in cells) + " |"
+        written = " | ".join("" if cell is None else interval_text(cell.spearman) for cell in cells)
+        yield f"| {name_text(row.name)} | {written} |"
 
 
 def _last(table: Sequence[Row]) -> Iterator[str]:
@@ -153,17 +151,17 @@ def _last(table: Sequence[Row]) -> Iterator[str]:
     yield "|---" * 7 + "|"
     for row in table:
         numbers = (row.spearman, row.kendall, row.within, row.partial)
-        cells = [*map(_interval, numbers), f"{row.regret:.0%}", f"{row.p:.2g}"]
-        yield f"| {_name(row.name)} | " + " | ".join(cells) + " |"
+        cells = [*map(interval_text, numbers), f"{row.regret:.0%}", f"{row.p:.2g}"]
+        yield f"| {name_text(row.name)} | " + " | ".join(cells) + " |"
 
 
 def _beyond(table: Sequence[Row]) -> Iterator[str]:
     shown = [row for row in table if row.name in SUMS or row in table[:6]]
-    yield "| predictor | " + " | ".join(map(_name, BASELINES)) + " |"
+    yield "| predictor | " + " | ".join(map(name_text, BASELINES)) + " |"
     yield "|---" * (1 + len(BASELINES)) + "|"
     for row in shown:
-        cells = [_interval(row.beyond[name]) if name in row.beyond else "" for name in BASELINES]
-        yield f"| {_name(row.name)} | " + " | ".join(cells) + " |"
+        cells = [interval_text(row.beyond[name]) if name in row.beyond else "" for name in BASELINES]
+        yield f"| {name_text(row.name)} | " + " | ".join(cells) + " |"
 
 
 def _without(treatment: str, judged: Sequence[Judged], last: int, steps: Sequence[int]) -> Iterator[str]:
@@ -178,8 +176,8 @@ def _without(treatment: str, judged: Sequence[Judged], last: int, steps: Sequenc
     yield "|---|---|---|---|---|"
     table = analysis.rows(others, last, steps, ())
     for row in [row for row in table if row.name in SUMS or row.name in (EARLY, *BASELINES) or row in table[:3]]:
-        cells = [*map(_interval, (row.spearman, row.within, row.partial)), f"{row.regret:.0%}"]
-        yield f"| {_name(row.name)} | " + " | ".join(cells) + " |"
+        cells = [*map(interval_text, (row.spearman, row.within, row.partial)), f"{row.regret:.0%}"]
+        yield f"| {name_text(row.name)} | " + " | ".join(cells) + " |"
 
 
 def _fitted(judged: Sequence[Judged], last: int, steps: Sequence[int]) -> Iterator[str]:
@@ -188,12 +186,13 @@ def _fitted(judged: Sequence[Judged], last: int, steps: Sequence[int]) -> Iterat
     yield "| sum | Spearman | regret |"
     yield "|---|---|---|"
     for name, rho, lost in analysis.fitted(judged, last):
-        yield f"| {_name(name)} | {_interval(rho)} | {lost:.0%} |"
+        yield f"| {name_text(name)} | {interval_text(rho)} | {lost:.0%} |"
     tau, chosen = analysis.nested_selection(judged, last, steps)
+    selection = ", ".join(f"{shape} by {name_text(name)}" for shape, name in chosen.items())
     yield ""
     yield (
         "Nested selection (each shape forecast by the predictor that was best over the others): Kendall within shapes "
-        f"{_interval(tau)}. Chosen: " + ", ".join(f"{shape} by {_name(name)}" for shape, name in chosen.items()) + "."
+        f"{interval_text(tau)}. Chosen: {selection}."
     )
 
 
@@ -203,7 +202,7 @@ def _effects(judged: Sequence[Judged], last: int) -> Iterator[str]:
     yield "| treatment | shapes | log gFD | log rFD |"
     yield "|---|---|---|---|"
     for effect in analysis.effects(judged, last):
-        yield f"| {effect.treatment} | {effect.shapes} | {_interval(effect.gfd)} | {_interval(effect.rfd)} |"
+        yield f"| {effect.treatment} | {effect.shapes} | {interval_text(effect.gfd)} | {interval_text(effect.rfd)} |"
 
 
 def _cost(judged: Sequence[Judged], network: str, store: Store) -> str:
@@ -223,13 +222,12 @@ def _cost(judged: Sequence[Judged], network: str, store: Store) -> str:
 
 
 def _apart(store: Store, network: str) -> Iterator[str]:
-    for block in ("scrambled", "photographs"):
-        rows = analysis.gathered(store, network, block)
-        if not rows:
-            yield f"- `{block}`: {len(BLOCKS[block])} designs, not run."
-        for each in rows:
-            values = ", ".join(f"{steps:,}: {math.exp(v):.1f}" for steps, v in sorted(each.log_gfd.items()))
-            yield f"- `{each.design.name}`: gFD {values}; rFD {math.exp(each.log_rfd):.1f}."
+    rows = analysis.gathered(store, network, "scrambled")
+    if not rows:
+        yield f"- `scrambled`: {len(BLOCKS['scrambled'])} designs, not run."
+    for each in rows:
+        values = ", ".join(f"{steps:,}: {math.exp(v):.1f}" for steps, v in sorted(each.log_gfd.items()))
+        yield f"- `{each.design.name}`: gFD {values}; rFD {math.exp(each.log_rfd):.1f}."
 
 
 def _designs(judged: Sequence[Judged], steps: Sequence[int], last: int) -> Iterator[str]:
@@ -259,22 +257,3 @@ def _with_error(log_value: float, stderr: float) -> str:
 def _deviation(values: Sequence[float]) -> float:
     mean = sum(values) / len(values)
     return math.sqrt(sum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1))
-
-
-def _interval(number: Interval) -> str:
-    """Value and interval; nothing where there is no number, as of what does not vary within a shape."""
-    if math.isnan(number.value):
-        return ""
-    return f"{_signed(number.value)} [{_signed(number.low)}, {_signed(number.high)}]"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("0.", ".", 1).replace("-", "−")
-
-
-def _name(name: str) -> str:
-    return name if name in SUMS or name == EARLY or " " in name else f"`{name}`"
-
-
-def _names(rows: Sequence[Row]) -> str:
-    return ", ".join(f"{_name(row.name)} {_signed(row.spearman.value)}" for row in rows)

@@ -13,9 +13,10 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from studies.prediction import analysis, autoencoders, data, latent_spaces, measuring, page, truth  # noqa: E402
+from studies.prediction import analysis, autoencoders, data, further, latent_spaces, measuring, page, truth  # noqa: E402
 from studies.prediction.designs import BLOCKS, CLOTHES, SCRAMBLES, Design, in_random_order  # noqa: E402
 from studies.prediction.forecasts import PRIMARY, SIGNS, SUMS  # noqa: E402
+from studies.prediction.numbers import interval_text  # noqa: E402
 from studies.prediction.statistics import Designs, familywise, interval, regret  # noqa: E402
 from studies.prediction.store import Store  # noqa: E402
 
@@ -139,6 +140,27 @@ def test_further_autoencoders_are_averaged_into_their_design(tmp_path):
     assert judged[own[0]].log_gfd[500] == pytest.approx(mean)
 
 
+def test_other_networks_images_and_seeds_have_tables_of_their_own(tmp_path):
+    store = Store(tmp_path, tmp_path)
+    outcomes(store, BLOCKS["crossed"], lambda numbers, steps: numbers["rfd"])
+    judged = analysis.gathered(store, "convolutional")
+    few = dict(further.sections(store, "convolutional", judged))
+    assert "0 designs were run: too few for a table." in [*few["Another network: tokens"]]
+    assert "0 of 12 designs were run: too few for a table." in [*few["Other images: patches of photographs"]]
+    outcomes(store, BLOCKS["photographs"], lambda numbers, steps: SUMS[PRIMARY].at(steps)(numbers))
+    for design in BLOCKS["crossed"][:10]:
+        first = store.read("truth", truth.run_name(design, "convolutional", 0))
+        store.write("truth", truth.run_name(design, "tokens", 0), first)
+        for entry in first["checkpoints"].values():
+            entry["log_gfd"] += 0.2
+        store.write("truth", truth.run_name(design, "convolutional", 1), first)
+    text = {title: "\n".join(lines) for title, lines in further.sections(store, "convolutional", judged)}
+    assert "agrees with Spearman +1.00 [+1.00, +1.00]" in text["Another network: tokens"]
+    assert f"| {PRIMARY} | +1.00 [+1.00, +1.00] |" in text["Other images: patches of photographs"]
+    spread = f"{0.2 / 2**0.5:.3f}"
+    assert f"| the flow model | 10 | 2.0 | {spread} | {spread} | {spread} |" in text["Seeds"]
+
+
 def test_treatments_are_compared_with_the_plain_one_of_their_shape(tmp_path):
     store = Store(tmp_path, tmp_path)
     outcomes(store, BLOCKS["crossed"], lambda numbers, steps: 0.0)
@@ -179,7 +201,7 @@ def test_what_shape_and_reconstruction_explain_is_taken_off():
     assert abs(float(designs.partial(x, y, given)[0])) < 0.35
     assert float(designs.partial(x, y + noise, given)[0]) > 0.4
     assert math.isnan(designs.partial(shift, y, given)[0])  # nothing is left of what is one number a shape
-    assert page._interval(interval(designs.partial(shift, y, given))) == ""
+    assert interval_text(interval(designs.partial(shift, y, given))) == ""
 
 
 def test_a_lucky_predictor_among_many_pays_for_their_number():
