@@ -14,7 +14,8 @@ import theodolite
 from theodolite import InputError, read_run
 from theodolite.errors import DiskError
 from theodolite.runs import workers
-from theodolite.runs.workers import Answer, answers, check_workers
+from theodolite.runs.engine import Answer, check_workers
+from theodolite.runs.workers import answers
 
 FACTORY = """
 import os, pathlib, signal
@@ -128,7 +129,7 @@ def test_an_interrupt_ends_every_process_and_keeps_what_is_finished(survey, tmp_
 
 def test_a_model_that_is_given_as_an_object_needs_a_name(tmp_path):
     net = theodolite.LatentMap(torch.tanh, (3,), name="net")
-    with pytest.raises(InputError, match=r"`model` in every process and expects its name.*got LatentMap"):
+    with pytest.raises(InputError, match=r"opens `model` for itself and expects its name.*got LatentMap"):
         theodolite.survey(net, None, tmp_path / "run", latents="seed:0..1", workers=2)
     assert not (tmp_path / "run").exists()
 

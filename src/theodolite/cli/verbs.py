@@ -16,6 +16,7 @@ from theodolite.errors import InputError
 from theodolite.runs.record import plain
 
 if TYPE_CHECKING:
+    from theodolite.runs.engine import Engine
     from theodolite.runs.experiment import Experiment
     from theodolite.runs.run import Run
     from theodolite.runs.settings import Setting
@@ -24,7 +25,14 @@ __all__ = ["conclude", "option_of", "verb_of"]
 
 _OUT = click.option("--out", metavar="FOLDER", help="Run folder: new, or one to go on with; needed unless --dry-run.")
 _HOW = (
-    click.option("--workers", metavar="N", help="Processes that measure, one thread and one model each. [default: 1]"),
+    click.option(
+        "--workers",
+        metavar="N",
+        help="Processes that measure, one thread and one model each. [default: 1; on Ray what there is room for]",
+    ),
+    click.option("--engine", metavar="NAME", help="Who measures: local, or ray for a Ray cluster. [default: local]"),
+    click.option("--ray-address", metavar="HOST:PORT", help="Of the Ray cluster. [default: that of this machine]"),
+    click.option("--gpus-per-worker", metavar="X", help="GPUs of a Ray worker, e.g. 0.5. [default: 1 on cuda]"),
     click.option("--shard", metavar="I/N", help="Measure every N-th unit, from the I-th; see `theodolite merge`."),
 )
 _ANSWER = (
@@ -66,6 +74,9 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
     def run(
         out: str | None,
         workers: str | None,
+        engine: str | None,
+        ray_address: str | None,
+        gpus_per_worker: str | None,
         shard: str | None,
         dry_run: bool,
         as_json: bool,
@@ -84,7 +95,9 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
             return
         if out is None:
             raise click.UsageError("--out FOLDER expected, got none: where the run goes; or give --dry-run")
-        how = {name: value for name, value in (("workers", workers), ("shard", shard)) if value is not None}
+        chosen = _engine(engine, ray_address, gpus_per_worker)
+        how = {"workers": workers, "engine": chosen, "shard": shard}
+        how = {name: value for name, value in how.items() if value is not None}
         conduct(experiment, arguments, out, settings | how, as_json=as_json, quiet=quiet, report=not no_report)
 
     decorated = run
@@ -124,6 +137,18 @@ def _help(experiment: type[Experiment]) -> str:
     at = next((n for n, line in enumerate(lines) if line.strip() == "Examples:"), len(lines))
     lines = [*lines[:at], *about, *lines[at:]]
     return "\n".join("\b\nExamples:" if line.strip() == "Examples:" else line for line in lines)
+
+
+def _engine(name: str | None, ray_address: str | None, gpus_per_worker: str | None) -> Engine | str | None:
+    """The engine that is named, with what only Ray is told."""
+    if name == "ray":
+        from theodolite.runs.on_ray import OnRay
+
+        return OnRay(ray_address, gpus_per_worker)
+    for option, value in (("--ray-address", ray_address), ("--gpus-per-worker", gpus_per_worker)):
+        if value is not None:
+            raise click.UsageError(f"{option} belongs to --engine ray; give both or neither")
+    return name
 
 
 def _argument(value: Any) -> Any:

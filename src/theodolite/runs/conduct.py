@@ -6,12 +6,13 @@ import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import theodolite
 from theodolite.errors import DiskError, InputError, path_of, refusing
-from theodolite.runs.experiment import Experiment, Sitting
+from theodolite.runs.engine import Answer, Engine, Job, ThisProcess, check_workers
+from theodolite.runs.experiment import Experiment
 from theodolite.runs.finishing import finished
 from theodolite.runs.folder import RunFolder, read_rows
 from theodolite.runs.measuring import (
@@ -21,9 +22,7 @@ from theodolite.runs.measuring import (
     family_of_kind,
     opened,
     prepared,
-    reason_of,
     stamp_of,
-    store_unit,
     teller,
     word_of,
 )
@@ -31,8 +30,9 @@ from theodolite.runs.piece import Piece
 from theodolite.runs.record import FORMAT, differences, machine, now, plain, read_record, versions
 from theodolite.runs.registry import experiment_of, read_run
 from theodolite.runs.run import Run, schema_of
+from theodolite.runs.settings import closest
 from theodolite.runs.sharding import Shard
-from theodolite.runs.workers import answers, check_workers
+from theodolite.runs.workers import Processes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from theodolite.derivatives import SelfCheck
     from theodolite.maps import LatentMap
 
-__all__ = ["conduct", "forecast", "self_checked"]
+__all__ = ["ENGINES", "conduct", "engine_of", "forecast", "self_checked"]
+
+ENGINES = ("local", "ray")
+"""Names of engines: this machine, in this process or several, and the nodes of a Ray cluster."""
 
 _NOT_DIFFERENTIABLE = (
     "cannot be differentiated",
@@ -54,7 +57,8 @@ def conduct(
     out: Any,
     *,
     progress: Progress | None = None,
-    workers: int = 1,
+    workers: int | None = None,
+    engine: Engine | str = "local",
     shard: Any = None,
     **given: Any,
 ) -> Run:
@@ -68,8 +72,10 @@ def conduct(
         arguments: what it is about, in the order of `Experiment.arguments`.
         out: the run folder: new, empty, or one of the same configuration.
         progress: called at the start, and as units are finished.
-        workers: processes that measure units, one thread and one model each; the numbers do not depend on it. 1 is this
-            process itself, with its own threads. More need a model that is named, not given as an object.
+        workers: processes that measure units, one thread and one model each; the numbers do not depend on it. Of this
+            machine 1 by default, which is this process itself, with its own threads; of a Ray cluster as many as it has
+            room for. Others need a model that is named, not given as an object.
+        engine: ``local``, ``ray``, or an engine: `theodolite.runs.OnRay` says which cluster and how many GPUs.
         shard: ``I/N`` for every N-th unit alone, from the I-th; `theodolite.runs.merge` makes one run of the parts.
         given: settings by name.
 
@@ -83,11 +89,29 @@ def conduct(
     folder = RunFolder(path_of(out, "the run folder"), schema_of(experiment))
     folder.check()
     part = None if shard is None else Shard.of_text(shard)
-    count = check_workers(workers)
-    if count > 1:
+    count = None if workers is None else check_workers(workers)
+    chosen = engine_of(engine, count)
+    if chosen.elsewhere:
         _check_named(work)
-    with folder.held():
-        return _Conducted(work, folder, progress or (lambda done, total, what: None), count, part).run()
+    with chosen.ready(work, count), folder.held():
+        return _Conducted(work, folder, progress or (lambda done, total, what: None), chosen, count, part).run()
+
+
+def engine_of(engine: Engine | str, workers: int | None = None) -> Engine:
+    """The engine of a name, with so many processes; one that was given is itself.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if not isinstance(engine, str):
+        return engine
+    if engine == "local":
+        return ThisProcess() if workers in (None, 1) else Processes()
+    if engine == "ray":
+        from theodolite.runs.on_ray import OnRay
+
+        return OnRay()
+    raise InputError(f"--engine expected to be one of {', '.join(ENGINES)}, got {engine!r}{closest(engine, ENGINES)}")
 
 
 def forecast(experiment: type[Experiment], arguments: Sequence[Any], **given: Any) -> Mapping[str, Any]:
@@ -114,7 +138,7 @@ def _check_named(work: Experiment) -> None:
         unnamed = [part for part in parts if not isinstance(part, str | os.PathLike | int | float | None)]
         if unnamed:
             raise InputError(
-                f"--workers above 1 opens `{name}` in every process and expects its name, e.g. a folder or "
+                f"every worker opens `{name}` for itself and expects its name, e.g. a folder or "
                 f"package.module:factory, got {type(unnamed[0]).__name__}; give its name, or leave workers out"
             )
 
@@ -146,10 +170,16 @@ class _Conducted:
     """An experiment in a folder that is held."""
 
     def __init__(
-        self, work: Experiment, folder: RunFolder, progress: Progress, workers: int = 1, shard: Shard | None = None
+        self,
+        work: Experiment,
+        folder: RunFolder,
+        progress: Progress,
+        engine: Engine,
+        workers: int | None,
+        shard: Shard | None,
     ) -> None:
         self.work, self.folder, self.progress = work, folder, progress
-        self.workers, self.shard = workers, shard
+        self.engine, self.workers, self.shard = engine, workers, shard
         self.kind = type(work)
         self.failed: list[dict[str, Any]] = []
         self.last_error: BaseException | None = None
@@ -179,7 +209,7 @@ class _Conducted:
         if "self_check" not in record and (subject := self.work.checked_map()) is not None:
             record["self_check"] = self_checked(*subject).as_dict()
         sitting: dict[str, Any] = {"started": now(), "theodolite": theodolite.__version__, "versions": versions()}
-        sitting |= {"machine": machine(self.work.device), "workers": self.workers, "units": 0, "seconds": 0.0}
+        sitting |= {"machine": machine(self.work.device), "workers": self.workers or 1, "units": 0, "seconds": 0.0}
         record["sittings"] = [*(old.get("sittings") or []), sitting]
         self.folder.forget(pending)
         self.folder.write_record({**record, "status": "running", "finished": None})
@@ -283,53 +313,40 @@ class _Conducted:
     def _measure(self, record: dict[str, Any], pending: Sequence[str]) -> None:
         total, done = len(self.work.units), len(self.work.units) - len(pending)
         self.progress(done, total, "")
-        if self.workers > 1 and len(pending) > 1:
-            self._measure_in_workers(record, pending, done, total)
-            return
-        for place, unit in enumerate(pending, start=done):
-            self._measure_unit(unit, record, place, total)
-            self.progress(place + 1, total, unit)
 
-    def _measure_unit(self, unit: str, record: dict[str, Any], done: int, total: int) -> None:
-        tell = teller(self.progress, done, total, unit)
-        sitting = Sitting(tell, self._piece, record.get("self_check") or {})
-        try:
-            store_unit(self.work, self.folder, unit, record["configuration"], sitting)
-        except DiskError:
-            raise
-        except (Exception, SystemExit) as error:  # the failure of one unit must not cost the others their run
-            self._fail(unit, reason_of(error), error)
-        else:
-            record["sittings"][-1]["units"] += 1
+        def hear(answer: Answer) -> None:
+            nonlocal done
+            if answer.what is not None:
+                teller(self.progress, done, total, answer.unit)(answer.what)
+                return
+            self._heard(answer, record)
+            done += 1
+            self.progress(done, total, answer.unit)
 
-    def _measure_in_workers(self, record: dict[str, Any], pending: Sequence[str], done: int, total: int) -> None:
+        self.engine.measure(self._job(record, pending), hear)
+        order = {unit: place for place, unit in enumerate(pending)}
+        self.failed.sort(key=lambda entry: order[entry["unit"]])
+
+    def _job(self, record: dict[str, Any], pending: Sequence[str]) -> Job:
+        given = [self.work.given[argument.name] for argument in self.work.arguments]
         task = {
             "kind": self.work.kind,
-            "arguments": plain([self.work.given[argument.name] for argument in self.work.arguments]),
+            "arguments": plain(given) if self.engine.elsewhere else [],
+            "versions": {name: versions()[name] for name in ("theodolite", "torch")},
             "settings": record["settings"],
-            "folder": os.fspath(self.folder.path),
             "configuration": record["configuration"],
             "check": record.get("self_check") or {},
             "threads": 1,
         }
-        with closing(answers(task, pending, self.work.needs, min(self.workers, len(pending)))) as told:
-            for answer in told:
-                if answer.what:
-                    teller(self.progress, done, total, answer.unit)(answer.what)
-                    continue
-                done += 1
-                if answer.reason:
-                    kind = InputError if answer.is_input else RuntimeError
-                    self._fail(answer.unit, answer.reason, kind(answer.reason))
-                else:
-                    record["sittings"][-1]["units"] += 1
-                self.progress(done, total, answer.unit)
-        order = {unit: place for place, unit in enumerate(pending)}
-        self.failed.sort(key=lambda entry: order[entry["unit"]])
+        return Job(self.work, self.folder, pending, self._piece, task, self.workers, record["sittings"][-1])
 
-    def _fail(self, unit: str, reason: str, error: BaseException) -> None:
-        self.failed.append({"unit": unit, "what": None, "reason": reason})
-        self.last_error = error
+    def _heard(self, answer: Answer, record: dict[str, Any]) -> None:
+        """Keep what came of a unit."""
+        if answer.reason is None:
+            record["sittings"][-1]["units"] += 1
+            return
+        self.failed.append({"unit": answer.unit, "what": None, "reason": answer.reason})
+        self.last_error = answer.error or (InputError if answer.is_input else RuntimeError)(answer.reason)
 
     def _piece(self, unit: str) -> Piece:
         return read_run(self.folder.path).piece(unit)

@@ -142,12 +142,17 @@ class RunFolder:
         """
         from safetensors.torch import save
 
-        for name, picture in pictures.items():
-            write_whole(picture_path(self.path, unit, name), [_png(picture)])
+        files = {picture_path(Path(), unit, name).as_posix(): _png(picture) for name, picture in pictures.items()}
         named = {f"{unit}/{name}": array.detach().cpu().contiguous() for name, array in arrays.items()}
-        write_whole(self.shards / f"{unit}.safetensors", [save(named)])
+        files[f"shards/{unit}.safetensors"] = save(named)
         table = pa.Table.from_pylist([{"unit": unit, **row} for row in rows], schema=self.schema)
-        write_whole(self.shards / f"{unit}.parquet", [_with_notes(table, {unit: dict(notes)})])
+        files[f"shards/{unit}.parquet"] = _with_notes(table, {unit: dict(notes)})
+        self.write_files(files)
+
+    def write_files(self, files: Mapping[str, bytes]) -> None:
+        """Write files by their paths inside the folder, in this order."""
+        for path, content in files.items():
+            write_whole(self.path / path, [content])
 
     def write_derived(
         self,

@@ -60,7 +60,7 @@ def _signature(experiment: type[Experiment]) -> inspect.Signature:
     parameters = [parameter(argument.name) for argument in experiment.arguments]
     parameters += [parameter(name, default=default) for name in names]
     parameters += [parameter(setting.name, by_name=True, default=setting.default) for setting in others]
-    how = {"workers": 1, "shard": None, "progress": None}
+    how = {"workers": None, "engine": "local", "shard": None, "progress": None}
     return inspect.Signature([*parameters, *(parameter(name, by_name=True, default=how[name]) for name in how)])
 
 
@@ -71,6 +71,7 @@ def _docstring(experiment: type[Experiment]) -> str:
     lines.append("    out: the run folder: new, empty, or one of the same configuration.")
     lines += [f"    {setting.name}: {setting.help}" for setting in experiment.settings if not setting.required]
     lines.append("    workers: processes that measure units, one thread each; more than 1 need a model that is named.")
+    lines.append("    engine: ``local``, ``ray``, or e.g. ``theodolite.runs.OnRay(address='HOST:6379')``.")
     lines.append(
         "    shard: ``I/N`` for every N-th unit alone, from the I-th; `theodolite.runs.merge` joins the parts."
     )
