@@ -84,10 +84,12 @@ def path_of(value: Any, what: str) -> Path:
     """The path that a user gave as `what`.
 
     Raises:
-        InputError: it is no path, or the empty one, which would stand for the current folder.
+        InputError: it is no path, the empty one, which would stand for the current folder, or an address.
     """
     if not isinstance(value, str | os.PathLike):
         raise InputError(f"{what} expected to be a path, got {value!r} ({type(value).__name__}); give a str or a Path")
     if not os.fspath(value):
         raise InputError(f"{what} expected to be a path, got an empty one; write '.' for the current folder")
+    if "://" in os.fspath(value):  # as a path it would make a folder of that name here
+        raise InputError(f"{what} expected to be a path of this machine, got {value}; copy it, or mount its storage")
     return Path(value)

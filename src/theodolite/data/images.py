@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from theodolite.data.draws import drawn_order
 from theodolite.data.listing import Listing, list_images
 from theodolite.data.pixels import as_tensor, decoded
+from theodolite.data.remote import DataPath, data_of
 from theodolite.data.sources import sources_of
 from theodolite.data.stored import Plain, Skipped, Stored
-from theodolite.errors import InputError, path_of
+from theodolite.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +64,7 @@ class ImageSet:
         notes: what was drawn, passed over or lost, in sentences.
     """
 
-    folder: Path
+    folder: DataPath
     files: tuple[ImageFile, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...] = field(default=())
@@ -105,7 +106,7 @@ class ImageSet:
         return self
 
 
-def find_images(data: Path, limit: int | None = None, setting: str = "data", seed: int = 0) -> ImageSet:
+def find_images(data: DataPath, limit: int | None = None, setting: str = "data", seed: int = 0) -> ImageSet:
     """At most `limit` readable images of a folder, archive or data set; all of them when `limit` is None.
 
     They are drawn at random by `seed`: of every photograph one image (crops of one share the name before their
@@ -114,7 +115,7 @@ def find_images(data: Path, limit: int | None = None, setting: str = "data", see
     found before long work starts: it is skipped with its reason, and another takes its place.
 
     Args:
-        data: a folder of images with its subfolders, or a file of many images (`list_images`).
+        data: a folder of images with its subfolders, a file of many images (`list_images`), or an address.
         limit: how many at most.
         setting: whose value `data` is, for the words of an error.
         seed: of the draw.
@@ -127,7 +128,7 @@ def find_images(data: Path, limit: int | None = None, setting: str = "data", see
 
 
 def sourced_images(
-    data: Path, pattern: str | None, limit: int | None, setting: str = "data", seed: int = 0
+    data: DataPath, pattern: str | None, limit: int | None, setting: str = "data", seed: int = 0
 ) -> tuple[ImageSet, list[str]]:
     """At most `limit` images that a setting names, drawn from their sources in turn, and the source of each.
 
@@ -245,7 +246,7 @@ def load_images(
 
     Args:
         data: a folder, searched with its subfolders in the order of paths, or a file of many images: zip, tar, Parquet,
-            Arrow or npz.
+            Arrow or npz; also an address that fsspec opens, e.g. ``s3://bucket/photos``.
         size: centre square, resized to so many pixels; when None the centre is cut to a multiple of `multiple` pixels,
             and all images must then have one size.
         limit: only so many, drawn at random as for `find_images`.
@@ -266,7 +267,7 @@ def load_images(
     """
     import torch
 
-    images = find_images(path_of(data, "the image folder"), limit, seed=seed)
+    images = find_images(data_of(data), limit, seed=seed)
     if images.skipped:
         bad = images.skipped[0]
         raise InputError(f"readable images expected in {data}, got {bad.file}: {bad.reason}; mend it or move it away")

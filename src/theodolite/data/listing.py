@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
 
 from theodolite.data import archives, arrays, tables
 from theodolite.data.pixels import suffixes
+from theodolite.data.remote import DataPath, Remote, remote_contents
 from theodolite.data.stored import Contents, Entry, Plain, Skipped, is_shown
 from theodolite.errors import InputError
 
@@ -37,7 +39,7 @@ class Listing:
         notes: what was passed over.
     """
 
-    folder: Path
+    folder: DataPath
     entries: tuple[Entry, ...]
     samples: tuple[str, ...]
     skipped: tuple[Skipped, ...]
@@ -49,8 +51,10 @@ class Listing:
         return [entry.file for entry in self.entries]
 
 
-def list_images(data: Path, setting: str = "data") -> Listing:
+def list_images(data: DataPath, setting: str = "data") -> Listing:
     """The images below a folder or in one file that holds many: zip, tar, Parquet, Arrow, npz or npy.
+
+    Of an address (`theodolite.data.remote`): those below it, or in one zip or tar there.
 
     Folders that are links are followed, each real folder once. Hidden files and run folders are passed over. Files
     that hold many images count where a folder has no image as a file of its own.
@@ -62,8 +66,7 @@ def list_images(data: Path, setting: str = "data") -> Listing:
     Raises:
         InputError: it is missing, cannot be read, or holds no image.
     """
-    _check(data, setting)
-    contents = _of_file(data) if data.is_file() else _of_folder(data)
+    contents = _of_address(data, setting) if isinstance(data, Remote) else _of_path(data, setting)
     named: dict[str, Entry] = {}
     for entry in sorted(contents.entries, key=lambda entry: entry.name or entry.file):
         named.setdefault(entry.name or entry.file, entry)
@@ -73,6 +76,20 @@ def list_images(data: Path, setting: str = "data") -> Listing:
         raise _empty(data, contents)
     notes = [*contents.notes, *_passed_over(contents.passed)]
     return Listing(data, (*named.values(),), _sample_names([*named]), (*contents.skipped,), (*notes,))
+
+
+def _of_address(data: Remote, setting: str) -> Contents:
+    suffix = data.suffix.lower()
+    if suffix in archives.READERS:
+        return _read(archives.READERS[suffix], data)
+    if suffix in _CONTAINERS:
+        raise InputError(f"{suffix} is read from a disk only, got {data}; copy it there, or give a zip or tar")
+    return remote_contents(data, setting)
+
+
+def _of_path(data: Path, setting: str) -> Contents:
+    _check(data, setting)
+    return _of_file(data) if data.is_file() else _of_folder(data)
 
 
 def _check(data: Path, setting: str) -> None:
@@ -87,7 +104,7 @@ def _check(data: Path, setting: str) -> None:
         raise InputError(f"cannot read {data}: permission denied; give a folder you may read")
 
 
-def _empty(data: Path, contents: Contents) -> InputError:
+def _empty(data: DataPath, contents: Contents) -> InputError:
     if contents.skipped:
         first, count = contents.skipped[0], len(contents.skipped)
         told = f"{first.file}: {first.reason}" if first.file else first.reason
@@ -107,8 +124,12 @@ def _passed_over(names: list[str]) -> list[str]:
 
 
 def _of_file(path: Path) -> Contents:
+    return _read(_CONTAINERS[path.suffix.lower()], path)
+
+
+def _read(reader: Callable[[Any], Contents], path: DataPath) -> Contents:
     try:
-        return _CONTAINERS[path.suffix.lower()](path)
+        return reader(path)
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
         return Contents(skipped=[Skipped("", reason)])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from theodolite.data.models import check_model
-from theodolite.errors import InputError, path_of, refusing
+from theodolite.data.remote import DataPath, data_of
+from theodolite.errors import InputError, refusing
 from theodolite.runs.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -59,9 +59,7 @@ class ImageExperiment(Experiment):
         """The images, before any model is loaded."""
         from theodolite.data.images import find_images
 
-        return find_images(
-            path_of(self.given["data"], "the image folder"), self.given["limit"], seed=self.given.get("seed") or 0
-        )
+        return find_images(data_of(self.given["data"]), self.given["limit"], seed=self.given.get("seed") or 0)
 
     def side(self) -> int | None:
         """Pixels that images are resized to; None where they keep their size."""
@@ -184,13 +182,13 @@ def in_one(sets: Sequence[ImageSet], chosen: Mapping[str, Sequence[ImageFile]]) 
     return ImageSet(sets[0].folder, images, skipped, notes), roles
 
 
-def different_folders(first: Any, second: Any, words: tuple[str, str], fix: str) -> tuple[Path, Path]:
+def different_folders(first: Any, second: Any, words: tuple[str, str], fix: str) -> tuple[DataPath, DataPath]:
     """Two folders that are not the same.
 
     Raises:
         InputError: they are, or one is no path.
     """
-    folders = path_of(first, f"the {words[0]} folder"), path_of(second, f"the {words[1]} folder")
+    folders = data_of(first, f"the {words[0]} folder"), data_of(second, f"the {words[1]} folder")
     if folders[0].resolve() == folders[1].resolve():
         raise InputError(f"two folders expected, got {folders[0]} as {words[0]} and as {words[1]}; {fix}")
     return folders

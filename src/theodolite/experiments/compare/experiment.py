@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from theodolite.data.models import check_model
-from theodolite.errors import InputError, path_of
+from theodolite.data.remote import data_of
+from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.compare.autoencoders import spaces_of, through_both
 from theodolite.experiments.compare.maps import SIDES, Design, PairOfMaps, pair_of
@@ -155,7 +156,7 @@ class Compare(SubjectExperiment):
         """The images, from their sources in turn."""
         from theodolite.data.images import sourced_images
 
-        folder = path_of(self.given["data"], "the image folder")
+        folder = data_of(self.given["data"])
         return sourced_images(folder, self.given["group"], self.given["limit"], seed=self.given["seed"])[0]
 
     def side(self) -> int:

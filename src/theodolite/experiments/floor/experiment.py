@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from theodolite.errors import InputError, path_of
+from theodolite.data.remote import data_of
+from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.floor.training_log import read_losses
 from theodolite.experiments.spaces import space_piece, stored_space
@@ -108,7 +109,7 @@ class Floor(Experiment):
         check_model(given["model"])
         if given["log"] is not None:
             read_losses(given["log"], time_sampling(given["time"]))
-        folder = path_of(given["data"], "the image folder")
+        folder = data_of(given["data"])
         self.images, self.sources = sourced_images(folder, given["group"], given["limit"], seed=given["seed"])
         self.names, self.index = checked_groups(self.sources)
         self.units = (LATENTS,)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from theodolite.errors import InputError, path_of, refusing
+from theodolite.data.remote import DataPath, data_of
+from theodolite.errors import InputError, refusing
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.images import different_folders, in_one
 from theodolite.experiments.subjects import SubjectExperiment, drawn_in_roles
@@ -103,10 +103,10 @@ class HotspotsExperiment(SubjectExperiment):
             raise InputError(f"thresholds of two latents or more expected, got {reference or latents}; e.g. seed:0..15")
         return drawn
 
-    def _folders(self) -> Sequence[Path]:
+    def _folders(self) -> Sequence[DataPath]:
         data, reference = self.given["data"], self.given["reference"]
         if reference is None:
-            return [path_of(data, "the image folder")]
+            return [data_of(data)]
         return different_folders(data, reference, ("data", "reference"), "leave out the reference")
 
     def open(self) -> None:

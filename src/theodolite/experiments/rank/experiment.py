@@ -10,7 +10,8 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from theodolite.errors import InputError, path_of
+from theodolite.data.remote import data_of
+from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.spaces import space_piece, stored_space
 from theodolite.runs.experiment import Derived, Experiment, Piece, Sitting, number, numbers
@@ -101,7 +102,7 @@ class Rank(Experiment):
             raise InputError(f"two or more models expected, got {len(self.named)}; for one: theodolite diffusability")
         for model in self.named:
             check_model(model)
-        folder = path_of(given["data"], "the image folder")
+        folder = data_of(given["data"])
         self.images, self.sources = sourced_images(folder, given["group"], given["limit"], seed=given["seed"])
         if len(self.sources) < 2:
             raise InputError(f"at least two images expected, got {len(self.sources)}; give more data")

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from theodolite.errors import InputError, path_of, refusing
+from theodolite.data.remote import data_of
+from theodolite.errors import InputError, refusing
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.sample.scores import DEAR, DESCRIPTORS, LEVEL, OF_CONDITIONS, QUANTITIES
 from theodolite.runs.experiment import Derived, Experiment, Piece, Row, Sitting, number, numbers
@@ -160,9 +161,7 @@ class Sample(Experiment):
         self.embed = embedding_of(given["embedding"])
         self.judge: Judge | None = None if given["judge"] is None else judge_of(given["judge"])
         self.effort = EFFORTS[given["budget"]]
-        self.images: ImageSet = find_images(
-            path_of(given["data"], "the image folder"), given["limit"], seed=given["seed"] or 0
-        )
+        self.images: ImageSet = find_images(data_of(given["data"]), given["limit"], seed=given["seed"] or 0)
         self.units = [_REAL, *self.noise.samples]
 
     def open(self) -> None:

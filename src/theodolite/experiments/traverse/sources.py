@@ -16,12 +16,13 @@ from theodolite.data.images import ImageSet, sourced_images
 from theodolite.data.models import opened_denoiser, opened_map
 from theodolite.data.pixels import picture
 from theodolite.data.plane import CORNERS, Plane, check_anchors
+from theodolite.data.remote import data_of
 from theodolite.data.sources import several_sources
 from theodolite.descriptors.together import charts_alike, charts_of_outputs
 from theodolite.detection import CORRUPTIONS, SEVERITIES, corrupt, pixel_energy, reconstruction_error, score_norm
 from theodolite.detection.evaluation import paired_auroc
 from theodolite.detection.sensitivity import sensitivity, severity_correlation
-from theodolite.errors import InputError, path_of
+from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Seeds, joined
 from theodolite.estimates.groups import difference, group_mean, group_spread
 from theodolite.estimates.streams import seed_of
@@ -177,7 +178,7 @@ class OverCorruptions(Traverse, ImageExperiment):
     def find(self) -> ImageSet:
         """Images of several photographs, each in turn; one alone, over which there is no error, is refused."""
         self.given["corruption"] = self.given["corruption"] or [*CORRUPTIONS]
-        folder, limit = path_of(self.given["data"], "`data`"), self.given["limit"]
+        folder, limit = data_of(self.given["data"]), self.given["limit"]
         images, sources = sourced_images(folder, self.given["group"], limit, seed=self.given["seed"])
         several_sources(sources, folder, limit, "or tell them apart with --group")
         self.sources = dict(zip((image.sample for image in images.files), sources))
