@@ -296,10 +296,11 @@ class _Conducted:
                 f"{self.folder.path} holds {foreign[0]} of another configuration; delete its files below shards, or "
                 "the run, and repeat the command"
             )
+        whole = notes.keys() - self.folder.without_arrays()
         done = {
             unit
             for unit in self.work.units
-            if unit in notes and notes[unit].get("stamp") == stamp_of(self.work, unit, configuration)
+            if unit in whole and notes[unit].get("stamp") == stamp_of(self.work, unit, configuration)
         }
         return [unit for unit in self.work.units if unit not in done]
 

@@ -7,7 +7,6 @@ import fcntl
 import io
 import json
 import os
-import re
 import shutil
 import stat
 import time
@@ -23,6 +22,7 @@ import pyarrow.parquet as pq
 
 from theodolite.errors import DiskError, InputError
 from theodolite.files import replacing
+from theodolite.runs.joining import header_of, joined
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -180,11 +180,29 @@ class RunFolder:
         if finished:
             table, notes = read_rows(self.path, self.schema)
             arrays = [*(shard.with_suffix(".safetensors") for shard in finished), self.path / "arrays.safetensors"]
-            write_whole(self.path / "arrays.safetensors", _joined([path for path in arrays if path.exists()]))
+            write_whole(self.path / "arrays.safetensors", joined([path for path in arrays if path.exists()]))
             write_whole(self.path / "quantities.parquet", [_with_notes(_ordered(table, order), notes)])
         for shard in finished:
             shard.unlink()
         shutil.rmtree(self.shards, ignore_errors=True)
+
+    def without_arrays(self) -> set[str]:
+        """Units whose shard has lost its arrays: they are not finished.
+
+        Raises:
+            InputError: a shard with damaged arrays.
+        """
+        tables = [*self.shards.glob("*.parquet")]
+        arrays = {table.stem: table.with_name(f"{table.stem}.safetensors") for table in tables}
+        for path in arrays.values():
+            if path.exists():
+                header_of(path)
+        return {unit for unit, path in arrays.items() if not path.exists()}
+
+    def clear(self) -> None:
+        """Remove what was stored in a folder that has become no run: without a record it would be in the way."""
+        for folder in (self.shards, self.path / "pictures"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def forget(self, units: Iterable[str]) -> None:
         """Remove the shards of units that are measured again."""
@@ -382,39 +400,3 @@ def _ordered(table: pa.Table, order: Sequence[str]) -> pa.Table:
     position = {unit: index for index, unit in enumerate(order)}
     keys = [position.get(unit, len(position)) for unit in table["unit"].to_pylist()]
     return table.take(np.argsort(keys, kind="stable"))
-
-
-def _joined(sources: Sequence[Path]) -> Iterator[bytes]:
-    """The bytes of one safetensors file with the arrays of several, a piece at a time; the first of a name counts."""
-    pieces: dict[str, tuple[Path, int, dict[str, Any]]] = {}
-    for source in sources:
-        with open(source, "rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length))
-        for name, entry in header.items():
-            if name != "__metadata__":
-                pieces.setdefault(name, (source, 8 + length, entry))
-    # The wide types first, as the format's own writer does, so that every array starts on its alignment.
-    names = sorted(pieces, key=lambda name: (-_bits(pieces[name][2]["dtype"]), name))
-    yield _header([(name, pieces[name][2]) for name in names])
-    for name in names:
-        source, start, entry = pieces[name]
-        begin, end = entry["data_offsets"]
-        with open(source, "rb") as stream:
-            stream.seek(start + begin)
-            yield stream.read(end - begin)
-
-
-def _header(entries: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
-    header, offset = {}, 0
-    for name, entry in entries:
-        begin, end = entry["data_offsets"]
-        header[name] = {**entry, "data_offsets": [offset, offset + end - begin]}
-        offset += end - begin
-    encoded = json.dumps(header).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    return len(encoded).to_bytes(8, "little") + encoded
-
-
-def _bits(dtype: str) -> int:
-    return int(re.sub(r"\D", "", dtype) or 8)

@@ -47,7 +47,11 @@ def merge(runs: Sequence[Any], out: Any) -> Run:
     record = _record(parts, units, folder.path)
     with folder.held():
         measured = {unit for part in parts for unit in part.units}
-        _copy(parts, units, folder)
+        try:
+            _copy(parts, units, folder)
+        except BaseException:
+            folder.clear()
+            raise
         failed = [entry for part in parts for entry in part.info["failed"] if entry["unit"] not in measured]
         known = measured | {entry["unit"] for entry in failed}
         status = "complete" if known >= {*units} else "interrupted"
