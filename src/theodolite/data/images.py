@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +23,19 @@ from theodolite.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ImageFile", "ImageSet", "find_images", "load_file", "load_image", "load_images", "readable_images"]
+__all__ = [
+    "ImageFile",
+    "ImageSet",
+    "find_images",
+    "load_file",
+    "load_image",
+    "load_images",
+    "readable_images",
+    "trusting",
+]
+
+_INVENTORY: ContextVar[Mapping[str, Sequence[str | int]] | None] = ContextVar("inventory", default=None)
+"""Hash, height and width of images that are known, by where they are stored."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +89,10 @@ class ImageSet:
         sizes = {image.size for image in self.files}
         return sizes.pop() if len(sizes) == 1 else None
 
+    def inventory(self) -> dict[str, list[str | int]]:
+        """What reading the images has told, for `trusting`; with the types of JSON."""
+        return {repr(image.stored): [image.sha256, *image.size] for image in self.files}
+
     def at_least(self, pixels: int) -> ImageSet:
         """This set without images whose shortest side is below `pixels`; those join `skipped`.
 
@@ -104,6 +122,23 @@ class ImageSet:
                 f"({there.file}); give --size, e.g. --size {side}"
             )
         return self
+
+
+@contextmanager
+def trusting(inventory: Mapping[str, Sequence[str | int]] | None) -> Iterator[None]:
+    """Images that another process has read for the same run are not read again to be found.
+
+    A worker on a large data set would otherwise read all of it before its first image. Each is held against its hash
+    when it is measured, as always.
+
+    Args:
+        inventory: what `ImageSet.inventory` gave there; None for nothing.
+    """
+    before = _INVENTORY.set(inventory)
+    try:
+        yield
+    finally:
+        _INVENTORY.reset(before)
 
 
 def find_images(data: DataPath, limit: int | None = None, setting: str = "data", seed: int = 0) -> ImageSet:
@@ -166,6 +201,10 @@ def readable_images(
         if limit is not None and len(files) == limit:
             break
         entry = listing.entries[index]
+        if (known := (_INVENTORY.get() or {}).get(repr(entry.stored))) is not None:
+            digest, height, width = str(known[0]), int(known[1]), int(known[2])
+            files[index] = ImageFile(listing.samples[index], entry.file, entry.stored, digest, (height, width))
+            continue
         try:
             content = entry.stored.read()
             image = decoded(content)

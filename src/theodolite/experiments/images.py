@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -131,6 +132,17 @@ class ImageExperiment(Experiment):
     def identities(self) -> dict[str, str]:
         """The hash of every image; names of samples begin with their roles."""
         return {image.sample: image.sha256 for image in self.images.files}
+
+    def inventory(self) -> dict[str, list[str | int]]:
+        """What reading the images has told."""
+        return self.images.inventory()
+
+    @classmethod
+    def trusting(cls, inventory: Any) -> AbstractContextManager[None]:
+        """The images are not read again to be found."""
+        from theodolite.data.images import trusting
+
+        return trusting(inventory)
 
     def content(self) -> dict[str, Any]:
         """The model's fingerprint, and the images by hash."""

@@ -333,6 +333,7 @@ class _Conducted:
         task = {
             "kind": self.work.kind,
             "arguments": plain(given) if self.engine.elsewhere else [],
+            "inventory": self.work.inventory() if self.engine.elsewhere else None,
             "versions": {name: versions()[name] for name in ("theodolite", "torch")},
             "settings": record["settings"],
             "configuration": record["configuration"],

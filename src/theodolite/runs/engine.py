@@ -50,8 +50,8 @@ class Job:
         units: those that are missing, in order.
         piece: a stored unit, see `Sitting.piece`.
         task: how another process opens the experiment, with the types of JSON: `kind`, `arguments`, `settings`,
-            `configuration`, `versions` of what must be the same everywhere, what the self-check of derivatives came to
-            as `check`, and `threads`.
+            `configuration`, the `inventory` of the data, `versions` of what must be the same everywhere, what the
+            self-check of derivatives came to as `check`, and `threads`.
         workers: how many processes; None for what the engine takes by itself.
         sitting: the entry of `run.json` for this start, to which an engine may add who measured.
     """

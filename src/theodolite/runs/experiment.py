@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -126,6 +127,15 @@ class Experiment(ABC):
         Under ``images`` stand hashes by sample; a difference there is told in numbers of images.
         """
         return {}
+
+    def inventory(self) -> Any:
+        """What was found of the data and a worker need not find again, with the types of JSON; see `trusting`."""
+        return None
+
+    @classmethod
+    def trusting(cls, inventory: Any) -> AbstractContextManager[None]:
+        """While a worker makes the experiment: it takes what `inventory` gave in the process that conducts the run."""
+        return nullcontext()
 
     def checked_map(self) -> tuple[LatentMap, Tensor, str] | None:
         """A map, a few points `(k, *latent)` and the model's name, for the self-check of derivatives; None for none."""

@@ -55,13 +55,17 @@ class Worker:
                 )
         torch.set_num_threads(task["threads"])
         kind = experiment_of(task["kind"])
-        with refusing(f"theodolite {task['kind']}", "could not be opened in a worker", "try it with --workers 1"):
+        fix = "try it with --workers 1"
+        with (
+            kind.trusting(task["inventory"]),
+            refusing(f"theodolite {kind.kind}", "could not be opened in a worker", fix),
+        ):
             self.work = opened(prepared(kind, task["arguments"], task["settings"]))
             configuration = configuration_of(self.work, plain(self.work.content()))
         if configuration != task["configuration"]:
             raise InputError(
                 "the model, the data or a setting is another one in a worker than in the process that started it; "
-                "was a file changed meanwhile? Otherwise use --workers 1"
+                "was a file changed meanwhile? Otherwise measure in one process"
             )
         self.folder = folder(schema_of(kind))
         self.configuration, self.check = configuration, task["check"]
