@@ -5,9 +5,10 @@
     python benchmarks/processes.py --smoke
 
 `engines` surveys latents of a small decoder with each engine in turn, and again, so that a busy machine slows all of
-them alike: seconds and processor time of the conducting process a unit, once every worker has opened the model, and
-what comes before. Nodes of Ray are processes of this machine with one core each. `memory` surveys many latents in this
-process, and says how much memory is resident meanwhile.
+them alike: seconds and processor time a unit, once every worker has opened the model, and what comes before. The
+processor time of all processes together says what an engine costs; it does not depend on what else runs. Nodes of Ray
+are processes of this machine with one core each. `memory` surveys many latents in this process, and says how much
+memory is resident meanwhile.
 """
 
 from __future__ import annotations
@@ -131,41 +132,56 @@ def _cluster(nodes: int) -> Iterator[str]:
 def _timed(options: argparse.Namespace, engine: Engine, workers: int) -> dict[str, float]:
     """Times of one run; a unit's are those after the first tenth, when every worker is at work."""
     skip = max(2 * workers, options.units // 10)
-    clock: list[tuple[float, float]] = []
+    clock: list[tuple[float, float, float]] = []
 
     def progress(done: int, total: int, what: str) -> None:
         if len(clock) <= done:
-            clock.append((time.monotonic(), time.process_time()))
+            together = _processor_time() if done in (skip, total) else 0.0  # looking costs milliseconds itself
+            clock.append((time.monotonic(), time.process_time(), together))
 
     with tempfile.TemporaryDirectory() as folder:
         run = _survey(Path(folder) / "run", options, engine, workers, progress)
         own = [run._noted(unit)["seconds"] for unit in run.units[skip:]]
-    (start, _), (first, spent), (last, spent_last) = clock[0], clock[skip], clock[-1]
     count = len(clock) - 1 - skip
+    each = [(end - begin) / count for begin, end in zip(clock[skip], clock[-1])]
     return {
-        "seconds a unit": (last - first) / count,
-        "conducting process, CPU seconds a unit": (spent_last - spent) / count,
-        "of a unit inside its worker": statistics.median(own),
-        f"first {skip} units": first - start,
+        **dict(zip(("seconds", "CPU seconds of the conducting process", "CPU seconds of all processes"), each)),
+        "seconds inside a worker": statistics.median(own),
+        "start": clock[skip][0] - clock[0][0],
     }
 
 
+def _processor_time() -> float:
+    """Seconds of this process and of all that it has started, and these, as far as they run now."""
+    parents, spent = {}, {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended meanwhile
+            continue
+        parents[int(entry.parent.name)] = int(fields[1])
+        spent[int(entry.parent.name)] = int(fields[11]) + int(fields[12])
+    ticks, mine = 0, {os.getpid()}
+    while mine:
+        ticks += sum(spent[process] for process in mine)
+        mine = {process for process, parent in parents.items() if parent in mine}
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def _summary(runs: list[dict[str, float]], alone: list[dict[str, float]]) -> dict[str, Any]:
-    ratios = [b["seconds a unit"] / a["seconds a unit"] for a, b in zip(runs, alone)]
-    medians = {name: round(statistics.median(run[name] for run in runs), 5) for name in runs[0] if "first" not in name}
-    start = statistics.median(next(value for name, value in run.items() if "first" in name) for run in runs)
-    return {**medians, "start": round(start, 2), "speed": round(statistics.median(ratios), 3), "speeds": ratios}
+    speeds = [b["seconds"] / a["seconds"] for a, b in zip(runs, alone)]
+    medians = {name: round(statistics.median(run[name] for run in runs), 5) for name in runs[0]}
+    return {**medians, "speed": round(statistics.median(speeds), 3), "speeds": speeds}
 
 
 def _print(table: dict[str, dict[str, Any]]) -> None:
-    print("| engine | times as fast | from | to | ms a unit | ms of the conducting process's CPU a unit | start, s |")
-    print("|---|---|---|---|---|---|---|")
+    print("| engine | times as fast | from | to | ms a unit | CPU ms a unit | of the conducting process | start, s |")
+    print("|---|---|---|---|---|---|---|---|")
     for name, row in table.items():
-        low, high = min(row["speeds"]), max(row["speeds"])
-        each, own = (1000 * row[key] for key in ("seconds a unit", "conducting process, CPU seconds a unit"))
-        print(
-            f"| {name} | {row['speed']:.2f} | {low:.2f} to {high:.2f} | {each:.1f} | {own:.1f} | {row['start']:.1f} |"
-        )
+        names = ("seconds", "CPU seconds of all processes", "CPU seconds of the conducting process")
+        each, together, own = (f"{1000 * row[name]:.1f}" for name in names)
+        speeds = f"{row['speed']:.2f} | {min(row['speeds']):.2f} | {max(row['speeds']):.2f}"
+        print(f"| {name} | {speeds} | {each} | {together} | {own} | {row['start']:.1f} |")
 
 
 def _memory(options: argparse.Namespace) -> dict[str, Any]:

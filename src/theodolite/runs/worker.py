@@ -55,7 +55,7 @@ class Worker:
                 )
         torch.set_num_threads(task["threads"])
         kind = experiment_of(task["kind"])
-        fix = "try it with --workers 1"
+        fix = "try it in one process"
         with (
             kind.trusting(task["inventory"]),
             refusing(f"theodolite {kind.kind}", "could not be opened in a worker", fix),
