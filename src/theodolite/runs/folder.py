@@ -55,6 +55,8 @@ Notes = dict[str, dict[str, Any]]
 
 _NOTES = b"theodolite"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_STRETCH = 256
+"""Shards whose tables are joined as they are read: Arrow holds some 10 kB beside the rows of each table."""
 _PATIENCE = 20
 """Tries to take the lock in a second: a reader that asks whether it is held takes it for a moment too."""
 
@@ -234,10 +236,9 @@ def read_rows(path: Path, schema: pa.Schema) -> tuple[pa.Table, Notes]:
         InputError: a file that is damaged, or a table with other columns.
     """
     # Shards first: one that is merged meanwhile is then found in the merged table.
-    parts = [_read_with_notes(shard, schema) for shard in sorted((path / "shards").glob("*.parquet"))]
+    notes: Notes = {}
+    tables = _in_stretches(_shard_tables(path, schema, notes))
     merged = _read_with_notes(path / "quantities.parquet", schema)
-    notes = {unit: note for part in parts if part for unit, note in part[1].items()}
-    tables = [part[0] for part in parts if part]
     if merged is not None:
         older = merged[0]
         if notes:
@@ -245,6 +246,25 @@ def read_rows(path: Path, schema: pa.Schema) -> tuple[pa.Table, Notes]:
         tables.insert(0, older)
         notes = {**merged[1], **notes}
     return pa.concat_tables(tables) if tables else schema.empty_table(), notes
+
+
+def _shard_tables(path: Path, schema: pa.Schema, notes: Notes) -> Iterator[pa.Table]:
+    """The table of each shard; its notes join the others."""
+    for shard in sorted((path / "shards").glob("*.parquet")):
+        if (part := _read_with_notes(shard, schema)) is not None:
+            notes |= part[1]
+            yield part[0]
+
+
+def _in_stretches(tables: Iterable[pa.Table]) -> list[pa.Table]:
+    """Tables of a few rows each, joined many at a time."""
+    joined, few = list[pa.Table](), list[pa.Table]()
+    for table in tables:
+        few.append(table)
+        if len(few) == _STRETCH:
+            joined.append(pa.concat_tables(few).combine_chunks())
+            few = []
+    return [*joined, *few]
 
 
 def read_table(path: Path) -> pa.Table:
