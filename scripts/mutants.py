@@ -328,8 +328,13 @@ MUTANTS = (
     ),
     Mutant(
         "runs: resumed whatever the unit was", "runs/conduct.py",
-        'if unit in notes and notes[unit].get("stamp") == stamp_of(self.work, unit, configuration)', "if unit in notes",
+        'if unit in whole and notes[unit].get("stamp") == stamp_of(self.work, unit, configuration)', "if unit in whole",
         "experiments/rank/test_experiment.py::test_a_model_that_changes_what_all_share_has_all_measured_again",
+    ),
+    Mutant(
+        "runs: the unit behind a lost one is forgotten", "runs/on_ray.py",
+        "            self.backlog.give_back(unit)", "            self.backlog.settle(unit)",
+        "runs/test_on_ray.py::test_a_unit_whose_node_vanished_is_tried_again_and_the_next_one_has_lost_nothing",
     ),
 )  # fmt: skip
 """All faults, by room."""
