@@ -7,12 +7,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 import theodolite
 from theodolite import InputError, read_run
+from theodolite.cli.main import main
 from theodolite.runs import on_ray
-from theodolite.runs.engine import Answer
+from theodolite.runs.conduct import engine_of
+from theodolite.runs.engine import Answer, ThisProcess
 from theodolite.runs.on_ray import OnRay, gpus_of
+from theodolite.runs.workers import Processes
 
 NODE = {"node": {"host": "a"}}
 
@@ -204,6 +208,19 @@ def test_an_address_where_no_cluster_is_fails_at_once(address):
     with pytest.raises((OSError, ValueError)):
         on_ray._knock(address)
     on_ray._knock("auto")
+
+
+def test_engines_have_names_and_options_of_ray_belong_to_it(tmp_path):
+    assert isinstance(engine_of("local"), ThisProcess)
+    assert isinstance(engine_of("local", 2), Processes)
+    assert engine_of("ray") == OnRay()
+    with pytest.raises(InputError, match="one of local, ray, got 'rya', did you mean 'ray'"):
+        engine_of("rya")
+    words = ["survey", "zoo:toy", "--latents", "seed:0..1", "--out", str(tmp_path / "run")]
+    for option in ("--ray-address", "--gpus-per-worker"):
+        done = CliRunner().invoke(main, [*words, option, "1"])
+        assert done.exit_code == 2
+        assert f"{option} belongs to --engine ray" in done.output
 
 
 FACTORY = """
