@@ -24,8 +24,8 @@ from theodolite.runs.piece import Piece
 __all__ = ["OnRay"]
 
 _TRIES = 3
-"""Nodes that may vanish over one unit: machines that can be taken away at any time are what such clusters are made of,
-so that one more than for processes of one machine; a unit that needs too much memory still ends."""
+"""Nodes that may vanish over one unit, one more than processes of one machine may die over it: such clusters are made of
+machines that can be taken away at any time. A unit that always needs too much memory still comes to its end."""
 
 _AHEAD = 2
 """Units that a worker holds at a time: the next one waits there, so that it does not idle while its last result
@@ -213,7 +213,7 @@ class _RayWorker:
         self.task = task
 
     def open(self) -> dict[str, Any]:
-        """Open the experiment; what refuses it, and where this is."""
+        """Open the experiment; what refuses it, or what kind of machine this is (nothing that names its owner)."""
         from theodolite.runs.measuring import reason_of
         from theodolite.runs.record import machine
         from theodolite.runs.worker import Worker
@@ -226,7 +226,7 @@ class _RayWorker:
             self.worker = Worker(self.task, _Files)
         except (Exception, SystemExit) as error:
             return {"refused": f"{reason_of(error)} (on node {socket.gethostname()})"}
-        return {"node": {"host": socket.gethostname(), **machine(self.worker.work.device)}}
+        return {"node": machine(self.worker.work.device)}
 
     def measure(self, unit: str, pieces: Mapping[str, Piece]) -> dict[str, Any]:
         """Measure a unit; its files, or why it failed."""
