@@ -24,7 +24,7 @@ from theodolite.runs.piece import Piece
 __all__ = ["OnRay"]
 
 _TRIES = 3
-"""Nodes that may vanish over one unit, one more than processes of one machine may die over it: such clusters are made of
+"""Nodes that may vanish over one unit, one more than processes of one machine may die over it: such clusters are often
 machines that can be taken away at any time. A unit that always needs too much memory still comes to its end."""
 
 _AHEAD = 2
