@@ -150,6 +150,17 @@ class LatentMap:
         return digest.hexdigest()[:16]
 
     @property
+    def code_modules(self) -> set[str]:
+        """Names of the Python modules that hold the code of everything that decides the outputs, as far as is known."""
+        names: set[str] = set()
+        for item in _held_by(self.function):
+            parts = [*item.modules()] if isinstance(item, nn.Module) else [item]
+            for part in parts:
+                coded = part if inspect.isroutine(part) or isinstance(part, type) else type(part)
+                names.add(getattr(coded, "__module__", None) or "builtins")
+        return names
+
+    @property
     def weights(self) -> Iterator[Tensor]:
         """Parameters and buffers of `modules`, and tensors that a plain function holds."""
         for item in _held_by(self.function):

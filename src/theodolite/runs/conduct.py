@@ -7,10 +7,10 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import theodolite
-from theodolite.errors import DiskError, InputError, path_of, refusing
+from theodolite.errors import DiskError, InputError, path_of
 from theodolite.runs.experiment import Experiment, Sitting
 from theodolite.runs.finishing import finished
 from theodolite.runs.folder import RunFolder, read_rows
@@ -31,21 +31,11 @@ from theodolite.runs.piece import Piece
 from theodolite.runs.record import FORMAT, differences, machine, now, plain, read_record, versions
 from theodolite.runs.registry import experiment_of, read_run
 from theodolite.runs.run import Run, schema_of
+from theodolite.runs.self_checks import self_checked
 from theodolite.runs.sharding import Shard
 from theodolite.runs.workers import answers, check_workers
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from theodolite.derivatives import SelfCheck
-    from theodolite.maps import LatentMap
-
-__all__ = ["conduct", "forecast", "self_checked"]
-
-_NOT_DIFFERENTIABLE = (
-    "cannot be differentiated",
-    "it must run at any latent near this one, and in torch operations only (no numpy, no .item())",
-)
+__all__ = ["conduct", "forecast"]
 
 
 def conduct(
@@ -56,6 +46,7 @@ def conduct(
     progress: Progress | None = None,
     workers: int = 1,
     shard: Any = None,
+    cache: bool = True,
     **given: Any,
 ) -> Run:
     """Measure every unit of an experiment and store it as it is made.
@@ -71,6 +62,8 @@ def conduct(
         workers: processes that measure units, one thread and one model each; the numbers do not depend on it. 1 is this
             process itself, with its own threads. More need a model that is named, not given as an object.
         shard: ``I/N`` for every N-th unit alone, from the I-th; `theodolite.runs.merge` makes one run of the parts.
+        cache: whether a self-check of the derivatives that passed before is taken for this run too, see
+            `theodolite.runs.self_checks`.
         given: settings by name.
 
     Raises:
@@ -80,6 +73,7 @@ def conduct(
         RuntimeError: not one unit could be measured.
     """
     work = prepared(experiment, arguments, given)
+    work.uses_cache = cache
     folder = RunFolder(path_of(out, "the run folder"), schema_of(experiment))
     folder.check()
     part = None if shard is None else Shard.of_text(shard)
@@ -119,29 +113,6 @@ def _check_named(work: Experiment) -> None:
             )
 
 
-def self_checked(map: LatentMap, points: Tensor, name: str) -> SelfCheck:
-    """Whether derivatives hold, at the first point where they do; at the last where they hold at none.
-
-    Close to a kink central differences fail although the derivative is right; a wrong derivative is wrong everywhere.
-
-    Args:
-        map: of any kind.
-        points: a few, `(k, *latent)`.
-        name: what the user calls the model.
-
-    Raises:
-        InputError: the map cannot be differentiated.
-    """
-    from theodolite.derivatives import self_check
-
-    with refusing(name, *_NOT_DIFFERENTIABLE):
-        for point in points.split(1):
-            check = self_check(map, point)
-            if check.first_order_holds:
-                break
-    return check
-
-
 class _Conducted:
     """An experiment in a folder that is held."""
 
@@ -177,7 +148,7 @@ class _Conducted:
         old = there or {}
         record |= {name: old[name] for name in ("created", "self_check") if name in old}
         if "self_check" not in record and (subject := self.work.checked_map()) is not None:
-            record["self_check"] = self_checked(*subject).as_dict()
+            record["self_check"] = self_checked(*subject, cache=self.work.uses_cache).as_dict()
         sitting: dict[str, Any] = {"started": now(), "theodolite": theodolite.__version__, "versions": versions()}
         sitting |= {"machine": machine(self.work.device), "workers": self.workers, "units": 0, "seconds": 0.0}
         record["sittings"] = [*(old.get("sittings") or []), sitting]

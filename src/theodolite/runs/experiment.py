@@ -65,6 +65,7 @@ class Experiment(ABC):
         requires: keys that its record must have, with their types; a dot leads inside.
         given: its arguments and settings, checked.
         units: what is measured and stored together, in order; known once it is opened.
+        uses_cache: whether a self-check that passed before may be taken.
         redraw: None in a run; a number while a run is verified, when estimators take other draws, see `probe_seed`.
     """
 
@@ -78,6 +79,7 @@ class Experiment(ABC):
     judging: ClassVar[Sequence[str]] = ()
     requires: ClassVar[Mapping[str, type]] = {}
     device: torch.device | None = None
+    uses_cache: bool = True
     redraw: int | None = None
     units: Sequence[str]
 
