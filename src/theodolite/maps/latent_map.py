@@ -174,22 +174,20 @@ class LatentMap:
         return f"LatentMap({self.name}, latent_shape={self.latent_shape}, output_range={self.output_range})"
 
 
-def _held_by(function: Any) -> list[Any]:
+def _held_by(function: Any) -> Iterator[Any]:
     """Everything that decides what `function` returns: itself, its owner, its closure, defaults and globals."""
-    found: list[Any] = []
-    _collect(function, found, set())
-    return found
+    yield from _collected(function, set())
 
 
-def _collect(item: Any, found: list[Any], seen: set[int]) -> None:
+def _collected(item: Any, seen: set[int]) -> Iterator[Any]:
     # Plain values are counted each time they are met: which of them share an identity differs between processes.
     if not isinstance(item, _PLAIN):
         if id(item) in seen:
             return
         seen.add(id(item))
-    found.append(item)
+    yield item
     for other in _inside(item):
-        _collect(other, found, seen)
+        yield from _collected(other, seen)
 
 
 def _inside(item: Any) -> Iterator[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import theodolite
 from theodolite.errors import DiskError, InputError, path_of
+from theodolite.runs.batches import Batch, batch_size, batches
 from theodolite.runs.experiment import Experiment, Sitting
 from theodolite.runs.finishing import finished
 from theodolite.runs.folder import RunFolder, read_rows
@@ -122,6 +123,7 @@ class _Conducted:
         self.work, self.folder, self.progress = work, folder, progress
         self.workers, self.shard = workers, shard
         self.kind = type(work)
+        self.units: list[str] = []
         self.failed: list[dict[str, Any]] = []
         self.last_error: BaseException | None = None
 
@@ -134,6 +136,10 @@ class _Conducted:
                 f"{self.work.kind}`; give another --out"
             )
         opened(self.work)
+        self.units = [*self.work.units]
+        self.size = batch_size(self.work.together, len(self.units))
+        if there is not None:  # whatever there is memory for now: what is together decides last digits
+            self.size = max(1, int(there.get("batch") or 1))
         record = self._record()
         if self.shard is not None:
             record |= self._part()
@@ -163,7 +169,7 @@ class _Conducted:
                 self._finish(record, "interrupted")
             raise
         sitting |= {"seconds": round(time.monotonic() - started, 3), "finished": now()}
-        if len(pending) == len(self.failed) == len(self.work.units):
+        if len(pending) == len(self.failed) == len(self.units):
             self._finish(record, "interrupted")
             raise RuntimeError(f"nothing could be measured; the first: {self.failed[0]['reason']}") from self.last_error
         return self._finish(record, "complete")
@@ -187,7 +193,8 @@ class _Conducted:
                 "configuration": configuration_of(self.work, content),
                 "content": content,
                 **self.work.record(),
-                "units": list(self.work.units),
+                "units": self.units,
+                **({"batch": self.size} if self.size > 1 else {}),
                 "failed": [],
                 "messages": {},
                 "quantities": {},
@@ -197,15 +204,15 @@ class _Conducted:
     def _part(self) -> dict[str, Any]:
         """What the record of a part says: its units, and all of them for the merge."""
         assert self.shard is not None
-        whole = [*self.work.units]
+        whole = self.units
         dependent = next((unit for unit in whole if self.work.needs(unit)), None)
         if dependent is not None:
             raise InputError(
                 f"--shard cannot part a run of `theodolite {self.work.kind}`: {dependent} builds on "
                 f"{self.work.needs(dependent)[0]}; leave it out"
             )
-        self.work.units = self.shard.units(whole)
-        return {"units": [*self.work.units], "shard": {"index": self.shard.index, "of": self.shard.of, "units": whole}}
+        self.units = self.shard.units(whole, self.size)
+        return {"units": self.units, "shard": {"index": self.shard.index, "of": self.shard.of, "units": whole}}
 
     def command(self, settings: Mapping[str, Any]) -> str:
         """The command line that repeats, and so resumes, this run."""
@@ -239,10 +246,10 @@ class _Conducted:
             )
         done = {
             unit
-            for unit in self.work.units
+            for unit in self.units
             if unit in notes and notes[unit].get("stamp") == stamp_of(self.work, unit, configuration)
         }
-        return [unit for unit in self.work.units if unit not in done]
+        return [unit for unit in self.units if unit not in done]
 
     def _is_as_asked(self, there: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
         """Whether nothing is left to do: what judges is as it was, and the run is whole."""
@@ -252,28 +259,54 @@ class _Conducted:
         return same and there["status"] == "complete" and there["units"] == record["units"]
 
     def _measure(self, record: dict[str, Any], pending: Sequence[str]) -> None:
-        total, done = len(self.work.units), len(self.work.units) - len(pending)
-        self.progress(done, total, "")
-        if self.workers > 1 and len(pending) > 1:
-            self._measure_in_workers(record, pending, done, total)
-            return
-        for place, unit in enumerate(pending, start=done):
-            self._measure_unit(unit, record, place, total)
-            self.progress(place + 1, total, unit)
+        """Batches first, then, one by one, the units that could not be measured with others."""
+        self.progress(len(self.units) - len(pending), len(self.units), "")
+        alone = [*pending]
+        names = batches(self.work.units, pending, self.size)
+        if names != alone:
+            self._measure_each(record, [name for name in names if Batch.of_name(name)], len(self.units) - len(pending))
+            alone = self._pending(record["configuration"])
+            record["sittings"][-1]["units"] = len(pending) - len(alone)
+        self._measure_each(record, alone, len(self.units) - len(alone))
 
-    def _measure_unit(self, unit: str, record: dict[str, Any], done: int, total: int) -> None:
-        tell = teller(self.progress, done, total, unit)
+    def _measure_each(self, record: dict[str, Any], names: Sequence[str], done: int) -> None:
+        """Measure batches, or units alone."""
+        if self.workers > 1 and len(names) > 1:
+            self._measure_in_workers(record, names, done)
+            return
+        for name in names:
+            reason, error = self._measured(name, record, done)
+            done = self._settle(record, name, done, reason, error)
+
+    def _measured(self, name: str, record: dict[str, Any], done: int) -> tuple[str, BaseException | None]:
+        """Why a batch or a unit was not stored."""
+        tell = teller(self.progress, done, len(self.units), name)
         sitting = Sitting(tell, self._piece, record.get("self_check") or {})
         try:
-            store_unit(self.work, self.folder, unit, record["configuration"], sitting)
+            store_unit(self.work, self.folder, name, record["configuration"], sitting)
         except DiskError:
             raise
         except (Exception, SystemExit) as error:  # the failure of one unit must not cost the others their run
-            self._fail(unit, reason_of(error), error)
+            return reason_of(error), error
+        return "", None
+
+    def _settle(self, record: dict[str, Any], name: str, done: int, reason: str, error: BaseException | None) -> int:
+        """Keep what came of a batch or a unit; how many units are done now."""
+        batch = Batch.of_name(name)
+        if batch is not None:
+            stored = 0 if reason else len(batch.chosen)
+            record["sittings"][-1]["units"] += stored
+            self.progress(done + stored, len(self.units), self.work.units[batch.chosen[-1]])
+            return done + stored
+        if error is not None:
+            self.failed.append({"unit": name, "what": None, "reason": reason})
+            self.last_error = error
         else:
             record["sittings"][-1]["units"] += 1
+        self.progress(done + 1, len(self.units), name)
+        return done + 1
 
-    def _measure_in_workers(self, record: dict[str, Any], pending: Sequence[str], done: int, total: int) -> None:
+    def _measure_in_workers(self, record: dict[str, Any], names: Sequence[str], done: int) -> None:
         task = {
             "kind": self.work.kind,
             "arguments": plain([self.work.given[argument.name] for argument in self.work.arguments]),
@@ -283,24 +316,16 @@ class _Conducted:
             "check": record.get("self_check") or {},
             "threads": 1,
         }
-        with closing(answers(task, pending, self.work.needs, min(self.workers, len(pending)))) as told:
+        with closing(answers(task, names, self.work.needs, min(self.workers, len(names)))) as told:
             for answer in told:
                 if answer.what:
-                    teller(self.progress, done, total, answer.unit)(answer.what)
+                    teller(self.progress, done, len(self.units), answer.unit)(answer.what)
                     continue
-                done += 1
-                if answer.reason:
-                    kind = InputError if answer.is_input else RuntimeError
-                    self._fail(answer.unit, answer.reason, kind(answer.reason))
-                else:
-                    record["sittings"][-1]["units"] += 1
-                self.progress(done, total, answer.unit)
-        order = {unit: place for place, unit in enumerate(pending)}
-        self.failed.sort(key=lambda entry: order[entry["unit"]])
-
-    def _fail(self, unit: str, reason: str, error: BaseException) -> None:
-        self.failed.append({"unit": unit, "what": None, "reason": reason})
-        self.last_error = error
+                kind = InputError if answer.is_input else RuntimeError
+                error = kind(answer.reason) if answer.reason else None
+                done = self._settle(record, answer.unit, done, answer.reason, error)
+        order = {name: place for place, name in enumerate(names)}
+        self.failed.sort(key=lambda entry: order.get(entry["unit"], -1))
 
     def _piece(self, unit: str) -> Piece:
         return read_run(self.folder.path).piece(unit)

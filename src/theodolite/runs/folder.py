@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from theodolite.errors import DiskError, InputError
 from theodolite.files import replacing
+from theodolite.runs.piece import Piece
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -128,7 +129,7 @@ class RunFolder:
         pictures: Mapping[str, Image],
         notes: Mapping[str, Any],
     ) -> None:
-        """Store a finished unit; its Parquet file comes last, so that a shard that has one is whole.
+        """Store a finished unit.
 
         Args:
             unit: its id.
@@ -140,14 +141,42 @@ class RunFolder:
         Raises:
             DiskError: the disk is full or refuses.
         """
+        self.write_units({unit: Piece([dict(row) for row in rows], arrays, pictures)}, {unit: notes})
+
+    def write_units(self, pieces: Mapping[str, Piece], notes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Store finished units in one shard, named by the first.
+
+        Its Parquet file comes last, so that a shard that has one is whole.
+
+        Args:
+            pieces: the units by id.
+            notes: what else is to be remembered of each, JSON-able.
+
+        Raises:
+            DiskError: the disk is full or refuses.
+        """
         from safetensors.torch import save
 
-        for name, picture in pictures.items():
-            write_whole(picture_path(self.path, unit, name), [_png(picture)])
-        named = {f"{unit}/{name}": array.detach().cpu().contiguous() for name, array in arrays.items()}
-        write_whole(self.shards / f"{unit}.safetensors", [save(named)])
-        table = pa.Table.from_pylist([{"unit": unit, **row} for row in rows], schema=self.schema)
-        write_whole(self.shards / f"{unit}.parquet", [_with_notes(table, {unit: dict(notes)})])
+        files: dict[str, bytes] = {}
+        for unit, piece in pieces.items():
+            for name, picture in piece.pictures.items():
+                files[picture_path(Path(), unit, name).as_posix()] = _png(picture)
+        named = {
+            f"{unit}/{name}": array.detach().cpu().contiguous()
+            for unit, piece in pieces.items()
+            for name, array in piece.arrays.items()
+        }
+        rows = [{"unit": unit, **row} for unit, piece in pieces.items() for row in piece.rows]
+        table = pa.Table.from_pylist(rows, schema=self.schema)
+        first = next(iter(pieces))
+        files[f"shards/{first}.safetensors"] = save(named)
+        files[f"shards/{first}.parquet"] = _with_notes(table, notes)
+        self.write_files(files)
+
+    def write_files(self, files: Mapping[str, bytes]) -> None:
+        """Write files by their paths inside the folder, in this order."""
+        for path, content in files.items():
+            write_whole(self.path / path, [content])
 
     def write_derived(
         self,
@@ -183,6 +212,10 @@ class RunFolder:
 
     def forget(self, units: Iterable[str]) -> None:
         """Remove the shards of units that are measured again."""
+        shards = {shard.stem: shard for shard in self.shards.glob("*.parquet")}
+        if any(len(_read_notes(shard)) > 1 for shard in shards.values()):
+            self.merge(())  # what is merged gives way to newer shards, unit by unit
+            return
         for unit in units:
             for ending in (".parquet", ".safetensors"):
                 (self.shards / f"{unit}{ending}").unlink(missing_ok=True)
@@ -349,6 +382,15 @@ def _read_with_notes(path: Path, schema: pa.Schema) -> tuple[pa.Table, Notes] | 
         return table.select(schema.names).cast(schema).replace_schema_metadata(), notes
     except (ValueError, KeyError, pa.ArrowException) as error:
         raise _broken(path, error) from error
+
+
+def _read_notes(shard: Path) -> Notes:
+    """The notes of a shard of this run; none where it is damaged."""
+    try:
+        metadata = pq.read_schema(shard).metadata or {}
+        return dict(json.loads(metadata.get(_NOTES, b"{}")))
+    except (OSError, ValueError, pa.ArrowException):
+        return {}
 
 
 def _read(path: Path) -> pa.Table | None:

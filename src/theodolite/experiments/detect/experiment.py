@@ -31,8 +31,11 @@ from theodolite.runs.settings import (
 )
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from theodolite.data.images import ImageSet
     from theodolite.data.latents import LatentSet
+    from theodolite.estimates import Estimate
     from theodolite.estimates.quantity import Quantity
     from theodolite.runs.run import Run
 
@@ -175,6 +178,7 @@ class Detect(Survey):
     def open(self) -> None:
         """The map, at every noise level of a denoiser, its scores, and the descriptors that these need."""
         from theodolite.data.models import opened_model
+        from theodolite.descriptors.groups import batch_size
         from theodolite.detection.scores import at_levels, descriptors_for, scores_of
         from theodolite.maps.adapters import map_at
 
@@ -194,6 +198,7 @@ class Detect(Survey):
             names = ", ".join(self.scores)
             raise InputError(f"a score of the model's geometry expected among scores, got only {names}")
         self.choose(descriptors)
+        self.together = 1 if self.levels else batch_size(self.subject.map, self.latents, self.effort)
 
     @property
     def is_denoiser(self) -> bool:
@@ -219,17 +224,22 @@ class Detect(Survey):
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """The descriptors' numbers, and those of the baselines that need the image."""
+        return self._noised(unit, sitting) if self.levels else super().measure(unit, sitting)
+
+    def measure_together(self, units: Sequence[str], sitting: Sitting) -> Mapping[str, Piece]:
+        """As a survey does; at noise levels one by one."""
+        return {} if self.levels else super().measure_together(units, sitting)
+
+    def beside(self, images: Tensor | None, outputs: Tensor) -> Mapping[str, Estimate]:
+        """The baselines that need the image."""
         from theodolite.detection import pixel_energy, reconstruction_error
 
-        if self.levels:
-            return self._noised(unit, sitting)
-        piece = super().measure(unit, sitting)
-        points, image = self.point_of(unit, self.subject)
-        shown = self.subject.images(self.subject.outputs(points)) if image is None else image
+        made = self.subject.images(outputs)
+        shown = made if images is None else images
         beside = {} if shown is None else {"pixel_energy": pixel_energy(shown)}
-        if image is not None and "reconstruction" in piece.pictures:
-            beside["reconstruction_error"] = reconstruction_error(self.model, image)
-        return replace(piece, rows=[*piece.rows, *numbers(beside, **self.where(unit))])
+        if images is not None and made is not None:
+            beside["reconstruction_error"] = reconstruction_error(self.model, images)
+        return beside
 
     def _noised(self, unit: str, sitting: Sitting) -> Piece:
         """Every descriptor at one image, noised at every level by the same draw."""
