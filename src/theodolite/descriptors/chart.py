@@ -51,7 +51,9 @@ class Chart:
         generator: seeds of everything random (`theodolite.estimates.Seeds`).
         effort: what may be spent.
         dense: True to build the Jacobians, False never to, None to build them where that costs no more passes than
-            the probes would (`Effort.is_dense`).
+            the probes would (`Effort.is_dense`); `theodolite.descriptors.plan` decides for a list of descriptors.
+        own_volume: the log-volume to `Effort.rtol` is found by itself, preconditioned, and the spectrum that other
+            descriptors share from the probes of the effort.
         exact_second: False for a map whose second derivative the self-check found wrong: differences are then taken.
     """
 
@@ -63,9 +65,11 @@ class Chart:
         generator: Seeding = None,
         effort: Effort | None = None,
         dense: bool | None = None,
+        own_volume: bool = False,
         exact_second: bool = True,
     ) -> None:
         self.map = map
+        self.own_volume = own_volume
         self.exact_second = exact_second
         self.operator: JacobianOperator = jacobian(map, latents)
         self.latents = self.operator.latents
@@ -186,7 +190,7 @@ class Chart:
     @cached_property
     def _sampled(self) -> tuple[Bidiagonalisation, SpectralMeasure]:
         """The probes' run and what it says of the spectrum."""
-        if self.effort.rtol is not None:
+        if self.effort.rtol is not None and not self.own_volume:
             return bidiagonalise_within(self.flat, self.effort.rtol, self.seeds)
         run = bidiagonalise(self.flat, self.effort.probes, self.effort.depth, self.seeds)
         return run, spectral_measure(run, self.flat)

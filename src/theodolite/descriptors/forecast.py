@@ -29,6 +29,7 @@ class Forecast:
         latent_dim: entries of one latent.
         output_dim: entries of one output.
         dense: the Jacobian of each sample will be built whole.
+        plan: why, in words.
         passes: model passes of one sample: of the shared ``spectrum`` and of each descriptor beside it.
         seconds_a_pass: measured now, at the latent of the first image.
         left_out: descriptors that this model cannot have, and why.
@@ -38,6 +39,7 @@ class Forecast:
     latent_dim: int
     output_dim: int
     dense: bool
+    plan: str
     passes: Mapping[str, int]
     seconds_a_pass: float
     left_out: list[dict[str, str]]
@@ -71,16 +73,12 @@ def forecast_of(descriptors: Sequence[str], effort: Effort, map: LatentMap, late
         InputError: the map cannot be differentiated there.
     """
     from theodolite.derivatives import jacobian
-    from theodolite.descriptors.registry import REGISTRY
+    from theodolite.descriptors.plan import plan_of
     from theodolite.descriptors.together import applicable
 
     operator = jacobian(map, latents)
-    dimension = min(operator.latent_dim, operator.output_dim)
     chosen, left_out = applicable(descriptors, operator.outputs.shape[1:])
-    dense = effort.is_dense(dimension)
-    passes = {name: REGISTRY[name].passes(effort, dense) for name in chosen}
-    if any(REGISTRY[name].needs_spectrum for name in chosen):
-        passes = {"spectrum": effort.spectrum_passes(dimension), **passes}
+    plan = plan_of(chosen, effort, operator.latents.shape[1:], operator.outputs.shape[1:])
     V = latents.expand(_VECTORS, *latents.shape)
     work: tuple[Callable[[], object], ...] = (
         lambda: operator.matvec(V),
@@ -88,7 +86,8 @@ def forecast_of(descriptors: Sequence[str], effort: Effort, map: LatentMap, late
         lambda: operator.at_offsets(V),
     )
     seconds = sum(_seconds(product, latents.device) for product in work) / (len(work) * _VECTORS)
-    return Forecast(samples, operator.latent_dim, operator.output_dim, dense, passes, seconds, left_out)
+    sizes = operator.latent_dim, operator.output_dim
+    return Forecast(samples, *sizes, plan.dense, plan.reason, plan.passes, seconds, left_out)
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -47,17 +47,16 @@ def in_groups(function: _Descriptor) -> _Descriptor:
     return cast(_Descriptor, measure)
 
 
-def batch_size(map: LatentMap, latents: Tensor, effort: Effort) -> int:
+def batch_size(map: LatentMap, latents: Tensor, effort: Effort, dense: bool) -> int:
     """How many latents like the first one are best measured at once; 1 where that gains nothing.
 
     Their tangents are to fill what goes through the map at once, and no more. Without a dense Jacobian each latent
     fills it by itself, and what is adaptive would be spent on all for the sake of one.
     """
-    probe = jacobian(map, latents[:1])
-    dimension = min(probe.latent_dim, probe.output_dim)
-    if not effort.is_dense(dimension):
+    if not dense:
         return 1
-    by_work = probe.footprint.tangents(latents.device) // dimension
+    probe = jacobian(map, latents[:1])
+    by_work = probe.footprint.tangents(latents.device) // min(probe.latent_dim, probe.output_dim)
     return max(1, min(_MOST, by_work, group_size(map, latents, effort, True)))
 
 

@@ -178,7 +178,6 @@ class Detect(Survey):
     def open(self) -> None:
         """The map, at every noise level of a denoiser, its scores, and the descriptors that these need."""
         from theodolite.data.models import opened_model
-        from theodolite.descriptors.groups import batch_size
         from theodolite.detection.scores import at_levels, descriptors_for, scores_of
         from theodolite.maps.adapters import map_at
 
@@ -198,7 +197,6 @@ class Detect(Survey):
             names = ", ".join(self.scores)
             raise InputError(f"a score of the model's geometry expected among scores, got only {names}")
         self.choose(descriptors)
-        self.together = 1 if self.levels else batch_size(self.subject.map, self.latents, self.effort)
 
     @property
     def is_denoiser(self) -> bool:
@@ -255,14 +253,13 @@ class Detect(Survey):
             clean = self.subject.encoded(image)
         where: dict[str, Any] = {**self.where(unit), "map": self.subject.output}
         rows = [number("pixel_energy", pixel_energy(image), **{**where, "sigma": None})]
-        exact = {"exact_second": sitting.second_order_holds}
         failed: list[Mapping[str, str]] = []
         messages: dict[str, str] = {}
         operators, shown = [], []
         for level in self.levels:
             with torch.no_grad():
                 points = level.points(image, self.noise_seed(unit))
-            chart = Chart(level.map, points, effort=self.effort, generator=seed, **exact)
+            chart = Chart(level.map, points, generator=seed, **self.of_charts(sitting))
             denoised = level.denoised(points, level.outputs(points))
             measured = denoiser_quantities(chart, self.descriptors, denoised, clean, level.sigma, seed)
             rows += numbers(measured.estimates, **{**where, "sigma": level.sigma})

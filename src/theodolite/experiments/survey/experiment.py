@@ -112,34 +112,37 @@ class Survey(SubjectExperiment):
 
     def open(self) -> None:
         """The map, where it is measured, and what can be measured of its outputs."""
-        from theodolite.descriptors.groups import batch_size
-
         self.open_subject()
         self.choose(self.given["descriptors"] or known_descriptors())
-        self.together = batch_size(self.subject.map, self.latents, self.effort)
 
     def choose(self, descriptors: Sequence[str]) -> None:
-        """Measure these descriptors, as far as the outputs allow.
+        """Measure these descriptors, as far as the outputs allow, in the cheapest way to all of them.
 
         Raises:
             InputError: none is left.
         """
+        from theodolite.descriptors.groups import batch_size
+        from theodolite.descriptors.plan import plan_of
         from theodolite.descriptors.together import applicable
 
         chosen = [name for name in known_descriptors() if name in descriptors]
         self.descriptors, self.left_out = applicable(chosen, self.output_shape)
         if not self.descriptors:
             raise InputError(f"no descriptor left: {self.left_out[0]['what']} {self.left_out[0]['reason']}")
+        self.plan = plan_of(self.descriptors, self.effort, self.latents.shape[1:], self.output_shape)
+        with refusing(self.subject.name, "cannot be differentiated", "it must run in torch operations only"):
+            self.together = batch_size(self.subject.map, self.latents, self.effort, self.plan.dense)
 
     def record(self) -> dict[str, Any]:
         """Model, samples, shapes, what is left out, and what the budget stands for."""
         effort = {name: value for name, value in asdict(self.effort).items() if value is not None}
         shapes = {"latent_shape": [*self.latents.shape[1:]], "output_shape": [*self.output_shape]}
-        return {**super().record(), **shapes, "left_out": self.left_out, "effort": effort}
+        return {**super().record(), **shapes, "left_out": self.left_out, "effort": effort, "plan": self.plan.as_dict()}
 
     def content(self) -> dict[str, Any]:
-        """Model and samples, the descriptors, and what the budget stands for."""
-        return {**super().content(), "descriptors": self.descriptors, "effort": asdict(self.effort)}
+        """Model and samples, the descriptors, what the budget stands for, and the way that was planned."""
+        way = [self.plan.dense, self.plan.volume]
+        return {**super().content(), "descriptors": self.descriptors, "effort": asdict(self.effort), "way": way}
 
     def forecast(self) -> Mapping[str, Any]:
         """Passes of a sample by descriptor, counted; and seconds, from a pass that is timed."""
@@ -168,8 +171,7 @@ class Survey(SubjectExperiment):
         from theodolite.estimates import Seeds
 
         seeds = [Seeds(self.probe_seed(unit), 1).base[0] for unit in units]
-        exact = {"exact_second": sitting.second_order_holds}
-        chart = Chart(self.subject.map, points, effort=self.effort, generator=seeds, **exact)
+        chart = Chart(self.subject.map, points, generator=seeds, **self.of_charts(sitting))
         measured = measured_at(chart, self.descriptors, seeds)
         estimates = {**measured.estimates, **self.beside(images, chart.outputs)}
         rows = numbers_each(estimates, [self.where(unit) for unit in units])
@@ -182,6 +184,11 @@ class Survey(SubjectExperiment):
             messages = measured.messages_at(place)
             pieces[unit] = Piece(rows[place], arrays, pictures, about, measured.failed, messages)
         return pieces
+
+    def of_charts(self, sitting: Sitting) -> dict[str, Any]:
+        """What every chart of this run is told."""
+        way = {"dense": self.plan.dense, "own_volume": self.plan.volume == "preconditioned"}
+        return {"effort": self.effort, "exact_second": sitting.second_order_holds, **way}
 
     def beside(self, images: Tensor | None, outputs: Tensor) -> Mapping[str, Estimate]:
         """Further numbers of each point, from its image where it has one and from what the map makes of it."""
