@@ -43,6 +43,8 @@ class LatentMap:
         output_range: lowest and highest value an output may take, when that is known, e.g. `(-1.0, 1.0)`.
         name: what reports call it.
         settings: whatever else decides the outputs (normalisation, guidance, ...); part of the fingerprint.
+        alike: an object and a word that maps of the same operations in the same order share, such as the steps of a
+            sampler, which differ in numbers alone: how they are differentiated is checked on one of them for all.
 
     Raises:
         InputError: `function` is not callable, or `latent_shape` is not a sequence of sizes.
@@ -61,6 +63,7 @@ class LatentMap:
         output_range: tuple[float, float] | None = None,
         name: str | None = None,
         settings: Mapping[str, Any] | None = None,
+        alike: tuple[object, str] | None = None,
     ) -> None:
         if not callable(function):
             raise InputError(
@@ -75,6 +78,7 @@ class LatentMap:
         self.output_range = output_range
         self.name = name or getattr(function, "__name__", type(function).__name__)
         self.settings = dict(settings or {})
+        self.alike = alike
 
     def __call__(self, latents: Tensor) -> Tensor:
         """Map a batch `(n, *latent_shape)` to its outputs `(n, *output)`; one model pass.
@@ -133,9 +137,8 @@ class LatentMap:
         function = self.function
         if isinstance(function, nn.Module):
             function = copied(function).to(device=device, dtype=dtype)
-        return LatentMap(
-            function, self.latent_shape, output_range=self.output_range, name=self.name, settings=self.settings
-        )
+        about = {"output_range": self.output_range, "name": self.name, "settings": self.settings, "alike": self.alike}
+        return LatentMap(function, self.latent_shape, **about)  # type: ignore[arg-type]
 
     def fingerprint(self) -> str:
         """SHA-256 over weights, code and settings, as 16 hexadecimal digits.
