@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from theodolite.derivatives import JacobianOperator
     from theodolite.descriptors.effort import Effort
+    from theodolite.descriptors.plan import Plan
     from theodolite.maps import LatentMap
 
 __all__ = ["Forecast", "forecast_of"]
@@ -62,6 +64,8 @@ class Forecast:
 def forecast_of(descriptors: Sequence[str], effort: Effort, map: LatentMap, latents: Tensor, samples: int) -> Forecast:
     """The cost of descriptors at `samples` latents like this one; some fifteen passes.
 
+    What a requested error takes is decided by the spectrum itself: it is measured once, at this latent.
+
     Args:
         descriptors: names from the registry.
         effort: what may be spent.
@@ -79,6 +83,7 @@ def forecast_of(descriptors: Sequence[str], effort: Effort, map: LatentMap, late
     operator = jacobian(map, latents)
     chosen, left_out = applicable(descriptors, operator.outputs.shape[1:])
     plan = plan_of(chosen, effort, operator.latents.shape[1:], operator.outputs.shape[1:])
+    passes = {**plan.passes, **_within(plan, effort, operator)}
     V = latents.expand(_VECTORS, *latents.shape)
     work: tuple[Callable[[], object], ...] = (
         lambda: operator.matvec(V),
@@ -87,7 +92,21 @@ def forecast_of(descriptors: Sequence[str], effort: Effort, map: LatentMap, late
     )
     seconds = sum(_seconds(product, latents.device) for product in work) / (len(work) * _VECTORS)
     sizes = operator.latent_dim, operator.output_dim
-    return Forecast(samples, *sizes, plan.dense, plan.reason, plan.passes, seconds, left_out)
+    return Forecast(samples, *sizes, plan.dense, plan.reason, passes, seconds, left_out)
+
+
+def _within(plan: Plan, effort: Effort, operator: JacobianOperator) -> dict[str, int]:
+    """Passes of what stops at a requested error, counted at one latent."""
+    from theodolite.descriptors.preconditioning import log_volume_of
+    from theodolite.estimates import Seeds
+    from theodolite.spectrum import bidiagonalise_within
+
+    if effort.rtol is None or plan.dense or "spectrum" not in plan.passes:
+        return {}
+    seeds = Seeds(0, 1)
+    if plan.volume == "preconditioned":
+        return {"volume": log_volume_of(operator, effort.rtol, seeds, fallback=False).passes}
+    return {"spectrum": bidiagonalise_within(operator.flat, effort.rtol, seeds)[1].passes}
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
