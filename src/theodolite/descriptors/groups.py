@@ -15,7 +15,7 @@ from theodolite.descriptors.effort import STANDARD, Effort
 from theodolite.estimates import Estimate, Seeds, joined
 from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["batch_size", "group_size", "in_groups"]
+__all__ = ["batch_by_work", "batch_size", "group_size", "in_groups"]
 
 _Descriptor = TypeVar("_Descriptor", bound=Callable[..., Estimate])
 
@@ -50,14 +50,25 @@ def in_groups(function: _Descriptor) -> _Descriptor:
 def batch_size(map: LatentMap, latents: Tensor, effort: Effort, dense: bool) -> int:
     """How many latents like the first one are best measured at once; 1 where that gains nothing.
 
-    Their tangents are to fill what goes through the map at once, and no more. Without a dense Jacobian each latent
-    fills it by itself, and what is adaptive would be spent on all for the sake of one.
+    Without a dense Jacobian each latent fills what goes through the map at once by itself, and what is adaptive would
+    be spent on all for the sake of one.
     """
     if not dense:
         return 1
+    return min(batch_by_work(map, latents, None), group_size(map, latents, effort, True))
+
+
+def batch_by_work(map: LatentMap, latents: Tensor, tangents: int | None) -> int:
+    """How many latents like the first one fill with their tangents what goes through the map at once.
+
+    Args:
+        map: the map.
+        latents: `(n, *latent)`.
+        tangents: of one latent; None for those of its whole Jacobian.
+    """
     probe = jacobian(map, latents[:1])
-    by_work = probe.footprint.tangents(latents.device) // min(probe.latent_dim, probe.output_dim)
-    return max(1, min(_MOST, by_work, group_size(map, latents, effort, True)))
+    each = min(probe.latent_dim, probe.output_dim) if tangents is None else tangents
+    return max(1, min(_MOST, probe.footprint.tangents(latents.device) // each))
 
 
 def group_size(map: LatentMap, latents: Tensor, effort: Effort, dense: bool | None) -> int:
