@@ -316,6 +316,26 @@ MUTANTS = (
         "data/test_images.py::test_sixteen_bit_grey_keeps_its_depth",
     ),
     Mutant(
+        "runs: a remembered check of another model", "runs/self_checks.py",
+        '"map": map.fingerprint(),', '"map": "",',
+        "runs/test_self_checks.py::test_whatever_it_depends_on_makes_it_anew",
+    ),
+    Mutant(
+        "runs: an entry of the cache that others may write", "runs/self_checks.py",
+        "about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)", "about.st_mode & 0",
+        "runs/test_self_checks.py::test_an_entry_that_is_damaged_or_may_be_anothers_is_none",
+    ),
+    Mutant(
+        "runs: a unit that failed in a batch is not tried alone", "runs/conduct.py",
+        'alone = self._pending(record["configuration"])', "alone = []",
+        "runs/test_batches.py::test_a_unit_that_fails_costs_the_others_nothing",
+    ),
+    Mutant(
+        "descriptors: a plan that sees the spectrum alone", "descriptors/plan.py",
+        "fits and ways[0] <= (1 + _EXACT) * ways[1]", "fits and ways[0] <= ways[1] / 2",
+        "descriptors/test_plan.py::test_whole_jacobians_are_taken_where_they_are_nearly_as_cheap",
+    ),
+    Mutant(
         "runs: the lock released early", "runs/folder.py",
         "            self.tidy()\n            yield",
         "            self.tidy()\n            fcntl.flock(handle, fcntl.LOCK_UN)\n            yield",

@@ -34,6 +34,7 @@ _HOW = (
     click.option("--ray-address", metavar="HOST:PORT", help="Of the Ray cluster. [default: that of this machine]"),
     click.option("--gpus-per-worker", metavar="X", help="GPUs of a Ray worker, e.g. 0.5. [default: 1 on cuda]"),
     click.option("--shard", metavar="I/N", help="Measure every N-th unit, from the I-th; see `theodolite merge`."),
+    click.option("--no-cache", is_flag=True, help="Check the derivatives anew, whatever was checked before."),
 )
 _ANSWER = (
     click.option("--dry-run", is_flag=True, help="Print what it would cost, and measure nothing."),
@@ -78,6 +79,7 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
         ray_address: str | None,
         gpus_per_worker: str | None,
         shard: str | None,
+        no_cache: bool,
         dry_run: bool,
         as_json: bool,
         quiet: bool,
@@ -96,7 +98,7 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
         if out is None:
             raise click.UsageError("--out FOLDER expected, got none: where the run goes; or give --dry-run")
         chosen = _engine(engine, ray_address, gpus_per_worker)
-        how = {"workers": workers, "engine": chosen, "shard": shard}
+        how = {"workers": workers, "engine": chosen, "shard": shard, "cache": False if no_cache else None}
         how = {name: value for name, value in how.items() if value is not None}
         conduct(experiment, arguments, out, settings | how, as_json=as_json, quiet=quiet, report=not no_report)
 

@@ -10,13 +10,17 @@ from torch import Tensor
 
 from theodolite.derivatives import jacobian
 from theodolite.derivatives.memory import available_bytes
+from theodolite.descriptors.directions import CANDIDATES
 from theodolite.descriptors.effort import STANDARD, Effort
 from theodolite.estimates import Estimate, Seeds, joined
 from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["group_size", "in_groups"]
+__all__ = ["batch_by_work", "batch_size", "group_size", "in_groups"]
 
 _Descriptor = TypeVar("_Descriptor", bound=Callable[..., Estimate])
+
+_MOST = 256
+"""Latents measured at once at most: beyond, nothing is gained, and an interrupt costs what is not stored."""
 
 _SHARE = 0.2
 """The part of the free memory that the bases or matrices of one group may fill."""
@@ -43,6 +47,30 @@ def in_groups(function: _Descriptor) -> _Descriptor:
     return cast(_Descriptor, measure)
 
 
+def batch_size(map: LatentMap, latents: Tensor, effort: Effort, dense: bool) -> int:
+    """How many latents like the first one are best measured at once; 1 where that gains nothing.
+
+    Without a dense Jacobian each latent fills what goes through the map at once by itself, and what is adaptive would
+    be spent on all for the sake of one.
+    """
+    if not dense:
+        return 1
+    return min(batch_by_work(map, latents, None), group_size(map, latents, effort, True))
+
+
+def batch_by_work(map: LatentMap, latents: Tensor, tangents: int | None) -> int:
+    """How many latents like the first one fill with their tangents what goes through the map at once.
+
+    Args:
+        map: the map.
+        latents: `(n, *latent)`.
+        tangents: of one latent; None for those of its whole Jacobian.
+    """
+    probe = jacobian(map, latents[:1])
+    each = min(probe.latent_dim, probe.output_dim) if tangents is None else tangents
+    return max(1, min(_MOST, probe.footprint.tangents(latents.device) // each))
+
+
 def group_size(map: LatentMap, latents: Tensor, effort: Effort, dense: bool | None) -> int:
     """How many latents like the first one may be measured together."""
     probe = jacobian(map, latents[:1])
@@ -50,5 +78,5 @@ def group_size(map: LatentMap, latents: Tensor, effort: Effort, dense: bool | No
     dimension = min(columns, rows)
     is_dense = effort.is_dense(dimension) if dense is None else dense
     bases = (effort.spectrum_passes(dimension) // 2 + effort.probes) * (columns + rows)
-    numbers = 3 * max(columns * rows if is_dense else 0, bases)
+    numbers = 3 * max(columns * rows + CANDIDATES * columns if is_dense else 0, bases)
     return max(1, int(_SHARE * available_bytes(latents.device) / (8 * numbers)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,36 @@ class SubjectExperiment(ImageExperiment):
         image = self.picture_of(unit)
         with torch.no_grad():
             return subject.points(image, self.noise_seed(unit)), image
+
+    def points_of(self, units: Sequence[str]) -> tuple[list[str], Tensor, Tensor | None]:
+        """Where the map is measured in several units, encoded at once: those that can be read, points and images.
+
+        Raises:
+            InputError: none can be read, or they have several shapes.
+        """
+        import torch
+
+        read: dict[str, Tensor] = {}
+        for unit in units:
+            with suppress(Exception):  # measured alone, it says why
+                read[unit] = self._raw(unit)
+        if len({each.shape for each in read.values()}) != 1:
+            raise InputError(f"points of one shape expected in {units[0]} and the {len(units) - 1} after it")
+        together = torch.cat([*read.values()])
+        if self.drawn:
+            return [*read], self.subject.placed(together), None
+        with torch.no_grad():
+            if self.subject.kind != "denoiser":
+                return [*read], self.subject.points(together), together
+            noised = [self.subject.points(image, self.noise_seed(unit)) for unit, image in read.items()]
+        return [*read], torch.cat(noised), together
+
+    def _raw(self, unit: str) -> Tensor:
+        """The image of a unit, or its latent where it is drawn, before they are where the weights are."""
+        if not self.drawn:
+            return self.picture_of(unit)
+        latents, sample = self.drawn[unit]
+        return latents.latent(sample, self.subject, self.given["size"])
 
     def noise_seed(self, unit: str) -> int:
         """Of the noise of a denoiser's point, which defines it: from the run's own seed, never that of probes."""

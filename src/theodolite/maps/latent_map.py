@@ -43,6 +43,8 @@ class LatentMap:
         output_range: lowest and highest value an output may take, when that is known, e.g. `(-1.0, 1.0)`.
         name: what reports call it.
         settings: whatever else decides the outputs (normalisation, guidance, ...); part of the fingerprint.
+        alike: an object and a word that maps of the same operations in the same order share, such as the steps of a
+            sampler, which differ in numbers alone: how they are differentiated is checked on one of them for all.
 
     Raises:
         InputError: `function` is not callable, or `latent_shape` is not a sequence of sizes.
@@ -61,6 +63,7 @@ class LatentMap:
         output_range: tuple[float, float] | None = None,
         name: str | None = None,
         settings: Mapping[str, Any] | None = None,
+        alike: tuple[object, str] | None = None,
     ) -> None:
         if not callable(function):
             raise InputError(
@@ -75,6 +78,7 @@ class LatentMap:
         self.output_range = output_range
         self.name = name or getattr(function, "__name__", type(function).__name__)
         self.settings = dict(settings or {})
+        self.alike = alike
 
     def __call__(self, latents: Tensor) -> Tensor:
         """Map a batch `(n, *latent_shape)` to its outputs `(n, *output)`; one model pass.
@@ -133,9 +137,8 @@ class LatentMap:
         function = self.function
         if isinstance(function, nn.Module):
             function = copied(function).to(device=device, dtype=dtype)
-        return LatentMap(
-            function, self.latent_shape, output_range=self.output_range, name=self.name, settings=self.settings
-        )
+        about = {"output_range": self.output_range, "name": self.name, "settings": self.settings, "alike": self.alike}
+        return LatentMap(function, self.latent_shape, **about)  # type: ignore[arg-type]
 
     def fingerprint(self) -> str:
         """SHA-256 over weights, code and settings, as 16 hexadecimal digits.
@@ -148,6 +151,17 @@ class LatentMap:
         for item in _held_by(self.function):
             digest.update(b"|" + _bytes_of(item))
         return digest.hexdigest()[:16]
+
+    @property
+    def code_modules(self) -> set[str]:
+        """Names of the Python modules that hold the code of everything that decides the outputs, as far as is known."""
+        names: set[str] = set()
+        for item in _held_by(self.function):
+            parts = [*item.modules()] if isinstance(item, nn.Module) else [item]
+            for part in parts:
+                coded = part if inspect.isroutine(part) or isinstance(part, type) else type(part)
+                names.add(getattr(coded, "__module__", None) or "builtins")
+        return names
 
     @property
     def weights(self) -> Iterator[Tensor]:
@@ -163,22 +177,20 @@ class LatentMap:
         return f"LatentMap({self.name}, latent_shape={self.latent_shape}, output_range={self.output_range})"
 
 
-def _held_by(function: Any) -> list[Any]:
+def _held_by(function: Any) -> Iterator[Any]:
     """Everything that decides what `function` returns: itself, its owner, its closure, defaults and globals."""
-    found: list[Any] = []
-    _collect(function, found, set())
-    return found
+    yield from _collected(function, set())
 
 
-def _collect(item: Any, found: list[Any], seen: set[int]) -> None:
+def _collected(item: Any, seen: set[int]) -> Iterator[Any]:
     # Plain values are counted each time they are met: which of them share an identity differs between processes.
     if not isinstance(item, _PLAIN):
         if id(item) in seen:
             return
         seen.add(id(item))
-    found.append(item)
+    yield item
     for other in _inside(item):
-        _collect(other, found, seen)
+        yield from _collected(other, seen)
 
 
 def _inside(item: Any) -> Iterator[Any]:

@@ -7,10 +7,11 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import theodolite
-from theodolite.errors import DiskError, InputError, path_of, refusing
+from theodolite.errors import DiskError, InputError, path_of
+from theodolite.runs.batches import Batch, batch_size, batches
 from theodolite.runs.engine import Answer, Engine, Job, ThisProcess, check_workers
 from theodolite.runs.experiment import Experiment
 from theodolite.runs.finishing import finished
@@ -30,25 +31,15 @@ from theodolite.runs.piece import Piece
 from theodolite.runs.record import FORMAT, differences, machine, now, plain, read_record, versions
 from theodolite.runs.registry import experiment_of, read_run
 from theodolite.runs.run import Run, schema_of
+from theodolite.runs.self_checks import self_checked
 from theodolite.runs.settings import closest
 from theodolite.runs.sharding import Shard
 from theodolite.runs.workers import Processes
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from theodolite.derivatives import SelfCheck
-    from theodolite.maps import LatentMap
-
-__all__ = ["ENGINES", "conduct", "engine_of", "forecast", "self_checked"]
+__all__ = ["ENGINES", "conduct", "engine_of", "forecast"]
 
 ENGINES = ("local", "ray")
 """Names of engines: this machine, in this process or several, and the nodes of a Ray cluster."""
-
-_NOT_DIFFERENTIABLE = (
-    "cannot be differentiated",
-    "it must run at any latent near this one, and in torch operations only (no numpy, no .item())",
-)
 
 
 def conduct(
@@ -60,6 +51,7 @@ def conduct(
     workers: int | None = None,
     engine: Engine | str = "local",
     shard: Any = None,
+    cache: bool = True,
     **given: Any,
 ) -> Run:
     """Measure every unit of an experiment and store it as it is made.
@@ -77,6 +69,8 @@ def conduct(
             room for. Others need a model that is named, not given as an object.
         engine: ``local``, ``ray``, or an engine: `theodolite.runs.OnRay` says which cluster and how many GPUs.
         shard: ``I/N`` for every N-th unit alone, from the I-th; `theodolite.runs.merge` makes one run of the parts.
+        cache: whether a self-check of the derivatives that passed before is taken for this run too, see
+            `theodolite.runs.self_checks`.
         given: settings by name.
 
     Raises:
@@ -86,6 +80,7 @@ def conduct(
         RuntimeError: not one unit could be measured.
     """
     work = prepared(experiment, arguments, given)
+    work.uses_cache = cache
     folder = RunFolder(path_of(out, "the run folder"), schema_of(experiment))
     folder.check()
     part = None if shard is None else Shard.of_text(shard)
@@ -143,29 +138,6 @@ def _check_named(work: Experiment) -> None:
             )
 
 
-def self_checked(map: LatentMap, points: Tensor, name: str) -> SelfCheck:
-    """Whether derivatives hold, at the first point where they do; at the last where they hold at none.
-
-    Close to a kink central differences fail although the derivative is right; a wrong derivative is wrong everywhere.
-
-    Args:
-        map: of any kind.
-        points: a few, `(k, *latent)`.
-        name: what the user calls the model.
-
-    Raises:
-        InputError: the map cannot be differentiated.
-    """
-    from theodolite.derivatives import self_check
-
-    with refusing(name, *_NOT_DIFFERENTIABLE):
-        for point in points.split(1):
-            check = self_check(map, point)
-            if check.first_order_holds:
-                break
-    return check
-
-
 class _Conducted:
     """An experiment in a folder that is held."""
 
@@ -181,6 +153,7 @@ class _Conducted:
         self.work, self.folder, self.progress = work, folder, progress
         self.engine, self.workers, self.shard = engine, workers, shard
         self.kind = type(work)
+        self.units: list[str] = []
         self.failed: list[dict[str, Any]] = []
         self.last_error: BaseException | None = None
 
@@ -193,6 +166,10 @@ class _Conducted:
                 f"{self.work.kind}`; give another --out"
             )
         opened(self.work)
+        self.units = [*self.work.units]
+        self.size = batch_size(self.work.together, len(self.units))
+        if there is not None:  # whatever there is memory for now: what is together decides last digits
+            self.size = max(1, int(there.get("batch") or 1))
         record = self._record()
         if self.shard is not None:
             record |= self._part()
@@ -207,7 +184,7 @@ class _Conducted:
         old = there or {}
         record |= {name: old[name] for name in ("created", "self_check") if name in old}
         if "self_check" not in record and (subject := self.work.checked_map()) is not None:
-            record["self_check"] = self_checked(*subject).as_dict()
+            record["self_check"] = self_checked(*subject, cache=self.work.uses_cache).as_dict()
         sitting: dict[str, Any] = {"started": now(), "theodolite": theodolite.__version__, "versions": versions()}
         sitting |= {"machine": machine(self.work.device), "workers": self.workers or 1, "units": 0, "seconds": 0.0}
         record["sittings"] = [*(old.get("sittings") or []), sitting]
@@ -222,7 +199,7 @@ class _Conducted:
                 self._finish(record, "interrupted")
             raise
         sitting |= {"seconds": round(time.monotonic() - started, 3), "finished": now()}
-        if len(pending) == len(self.failed) == len(self.work.units):
+        if len(pending) == len(self.failed) == len(self.units):
             self._finish(record, "interrupted")
             raise RuntimeError(f"nothing could be measured; the first: {self.failed[0]['reason']}") from self.last_error
         return self._finish(record, "complete")
@@ -246,7 +223,8 @@ class _Conducted:
                 "configuration": configuration_of(self.work, content),
                 "content": content,
                 **self.work.record(),
-                "units": list(self.work.units),
+                "units": self.units,
+                **({"batch": self.size} if self.size > 1 else {}),
                 "failed": [],
                 "messages": {},
                 "quantities": {},
@@ -256,15 +234,15 @@ class _Conducted:
     def _part(self) -> dict[str, Any]:
         """What the record of a part says: its units, and all of them for the merge."""
         assert self.shard is not None
-        whole = [*self.work.units]
+        whole = self.units
         dependent = next((unit for unit in whole if self.work.needs(unit)), None)
         if dependent is not None:
             raise InputError(
                 f"--shard cannot part a run of `theodolite {self.work.kind}`: {dependent} builds on "
                 f"{self.work.needs(dependent)[0]}; leave it out"
             )
-        self.work.units = self.shard.units(whole)
-        return {"units": [*self.work.units], "shard": {"index": self.shard.index, "of": self.shard.of, "units": whole}}
+        self.units = self.shard.units(whole, self.size)
+        return {"units": self.units, "shard": {"index": self.shard.index, "of": self.shard.of, "units": whole}}
 
     def command(self, settings: Mapping[str, Any]) -> str:
         """The command line that repeats, and so resumes, this run."""
@@ -299,10 +277,10 @@ class _Conducted:
         whole = notes.keys() - self.folder.without_arrays()
         done = {
             unit
-            for unit in self.work.units
+            for unit in self.units
             if unit in whole and notes[unit].get("stamp") == stamp_of(self.work, unit, configuration)
         }
-        return [unit for unit in self.work.units if unit not in done]
+        return [unit for unit in self.units if unit not in done]
 
     def _is_as_asked(self, there: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
         """Whether nothing is left to do: what judges is as it was, and the run is whole."""
@@ -312,23 +290,33 @@ class _Conducted:
         return same and there["status"] == "complete" and there["units"] == record["units"]
 
     def _measure(self, record: dict[str, Any], pending: Sequence[str]) -> None:
-        total, done = len(self.work.units), len(self.work.units) - len(pending)
-        self.progress(done, total, "")
+        """Batches first, then, one by one, the units that could not be measured with others."""
+        self.progress(len(self.units) - len(pending), len(self.units), "")
+        alone = [*pending]
+        names = batches(self.work.units, pending, self.size)
+        if names != alone:
+            self._measure_each(record, [name for name in names if Batch.of_name(name)], len(self.units) - len(pending))
+            alone = self._pending(record["configuration"])
+            record["sittings"][-1]["units"] = len(pending) - len(alone)
+        self._measure_each(record, alone, len(self.units) - len(alone))
+
+    def _measure_each(self, record: dict[str, Any], names: Sequence[str], done: int) -> None:
+        """Have the engine measure batches, or units alone."""
+        if not names:
+            return
 
         def hear(answer: Answer) -> None:
             nonlocal done
             if answer.what is not None:
-                teller(self.progress, done, total, answer.unit)(answer.what)
-                return
-            self._heard(answer, record)
-            done += 1
-            self.progress(done, total, answer.unit)
+                teller(self.progress, done, len(self.units), answer.unit)(answer.what)
+            else:
+                done = self._settle(record, answer, done)
 
-        self.engine.measure(self._job(record, pending), hear)
-        order = {unit: place for place, unit in enumerate(pending)}
-        self.failed.sort(key=lambda entry: order[entry["unit"]])
+        self.engine.measure(self._job(record, names), hear)
+        order = {name: place for place, name in enumerate(names)}
+        self.failed.sort(key=lambda entry: order.get(entry["unit"], -1))
 
-    def _job(self, record: dict[str, Any], pending: Sequence[str]) -> Job:
+    def _job(self, record: dict[str, Any], names: Sequence[str]) -> Job:
         given = [self.work.given[argument.name] for argument in self.work.arguments]
         task = {
             "kind": self.work.kind,
@@ -340,15 +328,23 @@ class _Conducted:
             "check": record.get("self_check") or {},
             "threads": 1,
         }
-        return Job(self.work, self.folder, pending, self._piece, task, self.workers, record["sittings"][-1])
+        return Job(self.work, self.folder, names, self._piece, task, self.workers, record["sittings"][-1])
 
-    def _heard(self, answer: Answer, record: dict[str, Any]) -> None:
-        """Keep what came of a unit."""
+    def _settle(self, record: dict[str, Any], answer: Answer, done: int) -> int:
+        """Keep what came of a batch or a unit; how many units are done now."""
+        batch = Batch.of_name(answer.unit)
+        if batch is not None:
+            stored = 0 if answer.reason else len(batch.chosen)
+            record["sittings"][-1]["units"] += stored
+            self.progress(done + stored, len(self.units), self.work.units[batch.chosen[-1]])
+            return done + stored
         if answer.reason is None:
             record["sittings"][-1]["units"] += 1
-            return
-        self.failed.append({"unit": answer.unit, "what": None, "reason": answer.reason})
-        self.last_error = answer.error or (InputError if answer.is_input else RuntimeError)(answer.reason)
+        else:
+            self.failed.append({"unit": answer.unit, "what": None, "reason": answer.reason})
+            self.last_error = answer.error or (InputError if answer.is_input else RuntimeError)(answer.reason)
+        self.progress(done + 1, len(self.units), answer.unit)
+        return done + 1
 
     def _piece(self, unit: str) -> Piece:
         return read_run(self.folder.path).piece(unit)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from theodolite.runs.piece import Derived, Piece, Row, number, numbers
+from theodolite.runs.piece import Derived, Piece, Row, number, numbers, numbers_each
 from theodolite.runs.settings import LOADING, Argument, Setting
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from theodolite.report.page import Page
     from theodolite.runs.run import Run
 
-__all__ = ["Derived", "Experiment", "Piece", "Row", "Sitting", "number", "numbers"]
+__all__ = ["Derived", "Experiment", "Piece", "Row", "Sitting", "number", "numbers", "numbers_each"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,10 @@ class Experiment(ABC):
         judging: keys of its record that, like settings which judge, decide only what follows from the measured numbers.
         requires: keys that its record must have, with their types; a dot leads inside.
         given: its arguments and settings, checked.
-        units: what is measured and stored together, in order; known once it is opened.
+        units: what is measured and stored as one, in order; known once it is opened.
+        together: how many successive units are measured at once, where there is memory and gain; see
+            `measure_together`. Known once it is opened.
+        uses_cache: whether a self-check that passed before may be taken.
         redraw: None in a run; a number while a run is verified, when estimators take other draws, see `probe_seed`.
     """
 
@@ -79,7 +82,9 @@ class Experiment(ABC):
     judging: ClassVar[Sequence[str]] = ()
     requires: ClassVar[Mapping[str, type]] = {}
     device: torch.device | None = None
+    uses_cache: bool = True
     redraw: int | None = None
+    together: int = 1
     units: Sequence[str]
 
     def __init__(self, given: Mapping[str, Any]) -> None:
@@ -144,6 +149,14 @@ class Experiment(ABC):
     @abstractmethod
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """Measure one unit."""
+
+    def measure_together(self, units: Sequence[str], sitting: Sitting) -> Mapping[str, Piece]:
+        """Measure several units at once, each as `measure` would but for the last digits of its numbers.
+
+        Returns:
+            Those that could be measured so; the others are measured alone, and so are all where this raises anything.
+        """
+        return {unit: self.measure(unit, sitting) for unit in units}
 
     def forecast(self) -> Mapping[str, Any] | None:
         """What the run would cost, for `--dry-run`; None where that cannot be told."""

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from theodolite.errors import DiskError, InputError
 from theodolite.files import replacing
 from theodolite.runs.joining import header_of, joined
+from theodolite.runs.piece import Piece
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -130,7 +131,7 @@ class RunFolder:
         pictures: Mapping[str, Image],
         notes: Mapping[str, Any],
     ) -> None:
-        """Store a finished unit; its Parquet file comes last, so that a shard that has one is whole.
+        """Store a finished unit.
 
         Args:
             unit: its id.
@@ -142,13 +143,36 @@ class RunFolder:
         Raises:
             DiskError: the disk is full or refuses.
         """
+        self.write_units({unit: Piece([dict(row) for row in rows], arrays, pictures)}, {unit: notes})
+
+    def write_units(self, pieces: Mapping[str, Piece], notes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Store finished units in one shard, named by the first.
+
+        Its Parquet file comes last, so that a shard that has one is whole.
+
+        Args:
+            pieces: the units by id.
+            notes: what else is to be remembered of each, JSON-able.
+
+        Raises:
+            DiskError: the disk is full or refuses.
+        """
         from safetensors.torch import save
 
-        files = {picture_path(Path(), unit, name).as_posix(): _png(picture) for name, picture in pictures.items()}
-        named = {f"{unit}/{name}": array.detach().cpu().contiguous() for name, array in arrays.items()}
-        files[f"shards/{unit}.safetensors"] = save(named)
-        table = pa.Table.from_pylist([{"unit": unit, **row} for row in rows], schema=self.schema)
-        files[f"shards/{unit}.parquet"] = _with_notes(table, {unit: dict(notes)})
+        files: dict[str, bytes] = {}
+        for unit, piece in pieces.items():
+            for name, picture in piece.pictures.items():
+                files[picture_path(Path(), unit, name).as_posix()] = _png(picture)
+        named = {
+            f"{unit}/{name}": array.detach().cpu().contiguous()
+            for unit, piece in pieces.items()
+            for name, array in piece.arrays.items()
+        }
+        rows = [{"unit": unit, **row} for unit, piece in pieces.items() for row in piece.rows]
+        table = pa.Table.from_pylist(rows, schema=self.schema)
+        first = next(iter(pieces))
+        files[f"shards/{first}.safetensors"] = save(named)
+        files[f"shards/{first}.parquet"] = _with_notes(table, notes)
         self.write_files(files)
 
     def write_files(self, files: Mapping[str, bytes]) -> None:
@@ -194,12 +218,14 @@ class RunFolder:
         Raises:
             InputError: a shard with damaged arrays.
         """
-        tables = [*self.shards.glob("*.parquet")]
-        arrays = {table.stem: table.with_name(f"{table.stem}.safetensors") for table in tables}
-        for path in arrays.values():
-            if path.exists():
-                header_of(path)
-        return {unit for unit, path in arrays.items() if not path.exists()}
+        lost = list[Path]()
+        for table in self.shards.glob("*.parquet"):
+            arrays = table.with_suffix(".safetensors")
+            if arrays.exists():
+                header_of(arrays)
+            else:
+                lost.append(table)
+        return {unit for table in lost for unit in (table.stem, *_read_notes(table))}
 
     def clear(self) -> None:
         """Remove what was stored in a folder that has become no run: without a record it would be in the way."""
@@ -208,9 +234,14 @@ class RunFolder:
 
     def forget(self, units: Iterable[str]) -> None:
         """Remove the shards of units that are measured again."""
-        for unit in units:
+        again = set(units)
+        shards = {shard.stem: {shard.stem, *_read_notes(shard)} for shard in self.shards.glob("*.parquet")}
+        whole = {name for name, held in shards.items() if held <= again}
+        for name in whole | (again - shards.keys()):
             for ending in (".parquet", ".safetensors"):
-                (self.shards / f"{unit}{ending}").unlink(missing_ok=True)
+                (self.shards / f"{name}{ending}").unlink(missing_ok=True)
+        if any(not held.isdisjoint(again) for name, held in shards.items() if name not in whole):
+            self.merge(())  # a shard that holds others too: what is merged gives way to newer shards, unit by unit
 
 
 def picture_path(folder: Path, unit: str, name: str = "") -> Path:
@@ -392,6 +423,15 @@ def _read_with_notes(path: Path, schema: pa.Schema) -> tuple[pa.Table, Notes] | 
         return table.select(schema.names).cast(schema).replace_schema_metadata(), notes
     except (ValueError, KeyError, pa.ArrowException) as error:
         raise _broken(path, error) from error
+
+
+def _read_notes(shard: Path) -> Notes:
+    """The notes of a shard of this run; none where it is damaged."""
+    try:
+        metadata = pq.read_schema(shard).metadata or {}
+        return dict(json.loads(metadata.get(_NOTES, b"{}")))
+    except (OSError, ValueError, pa.ArrowException):
+        return {}
 
 
 def _read(path: Path) -> pa.Table | None:

@@ -277,8 +277,7 @@ class Run:
         from safetensors import SafetensorError
 
         self._noted(unit)
-        shard = self.path / "shards" / f"{unit}.safetensors"
-        file = shard if regular(shard) else self.path / "arrays.safetensors"
+        file = self._shard_of(unit, framework) or self.path / "arrays.safetensors"
         if not regular(file):
             raise InputError(f"{file} is missing; run its command again to make it: {self.info['command']}")
         try:
@@ -287,6 +286,14 @@ class Run:
         except (SafetensorError, OSError, ValueError, OverflowError) as error:
             reason = " ".join(str(error).split())[:120]
             raise InputError(f"broken {file} ({reason}); delete it and run the same command again") from error
+
+    def _shard_of(self, unit: str, framework: str) -> Path | None:
+        """The file with the arrays of a unit that is not merged yet: its own, or that of its batch."""
+        shards = self.path / "shards"
+        if regular(own := shards / f"{unit}.safetensors"):
+            return own
+        others = (file for file in sorted(shards.glob("*.safetensors")) if regular(file))
+        return next((file for file in others if unit in self._opened(file, framework)[1]), None)
 
     def _opened(self, file: Path, framework: str) -> tuple[Any, dict[str, list[str]]]:
         """An arrays' file, and the names in it by unit; the merged one is opened once, however many units it holds."""

@@ -1,8 +1,8 @@
 """Spectral quantities of a linear operator, each an `Estimate` with its error."""
 
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, golub_kahan
-from theodolite.spectrum.leading import LeadingTriplet, converge, dense_triplet, refine, ritz_triplet
-from theodolite.spectrum.least_squares import dense_normal_norm, normal_norm
+from theodolite.spectrum.leading import LeadingTriplet, converge, dense_triplet, refine, right_svd, ritz_triplet
+from theodolite.spectrum.least_squares import dense_normal_norm, normal_norm, range_basis
 from theodolite.spectrum.measure import (
     NULL_SHARE,
     SpectralMeasure,
@@ -46,7 +46,9 @@ __all__ = [
     "log_volume_within",
     "normal_norm",
     "null_dimension",
+    "range_basis",
     "refine",
+    "right_svd",
     "ritz_triplet",
     "singular_spectrum",
     "spectral_measure",

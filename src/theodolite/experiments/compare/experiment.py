@@ -293,7 +293,7 @@ class Compare(SubjectExperiment):
             return None
         import torch
 
-        from theodolite.runs.conduct import self_checked
+        from theodolite.runs.self_checks import self_checked
 
         if self.maps is not None:
             subjects = [(s.map, z, s.name) for s, z in zip(self.maps.subjects, self._points(self.units[0]))]
@@ -301,7 +301,7 @@ class Compare(SubjectExperiment):
             image = self.picture_of(self.units[0])
             with torch.no_grad():
                 subjects = [(m.decoder, m.encode(image), m.name) for m in self.models]
-        check = self_checked(*subjects[1])
+        check = self_checked(*subjects[1], cache=self.uses_cache)
         return subjects[0] if check.first_order_holds and check.second_order_holds else subjects[1]
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:

@@ -47,7 +47,7 @@ class Decouple(Experiment):
     2604.18804) are tested, each with its interval: holds, fails or undecided (docs/decoupling.md).
 
     Every two successive pairs share their conditions and are the ends of one interpolation. Cost of a condition of a
-    pair: k + 6 neighbours + 19 runs of the sampler, in paper mode 2 (k + 1) + 19; before them about 50 runs of the
+    pair: k + 6 neighbours + 19 runs of the sampler, in paper mode 2 (k + 1) + 19; before them about 25 runs of the
     self-check.
 
     Examples:

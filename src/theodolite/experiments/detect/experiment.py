@@ -31,8 +31,11 @@ from theodolite.runs.settings import (
 )
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from theodolite.data.images import ImageSet
     from theodolite.data.latents import LatentSet
+    from theodolite.estimates import Estimate
     from theodolite.estimates.quantity import Quantity
     from theodolite.runs.run import Run
 
@@ -219,17 +222,22 @@ class Detect(Survey):
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """The descriptors' numbers, and those of the baselines that need the image."""
+        return self._noised(unit, sitting) if self.levels else super().measure(unit, sitting)
+
+    def measure_together(self, units: Sequence[str], sitting: Sitting) -> Mapping[str, Piece]:
+        """As a survey does; at noise levels one by one."""
+        return {} if self.levels else super().measure_together(units, sitting)
+
+    def beside(self, images: Tensor | None, outputs: Tensor) -> Mapping[str, Estimate]:
+        """The baselines that need the image."""
         from theodolite.detection import pixel_energy, reconstruction_error
 
-        if self.levels:
-            return self._noised(unit, sitting)
-        piece = super().measure(unit, sitting)
-        points, image = self.point_of(unit, self.subject)
-        shown = self.subject.images(self.subject.outputs(points)) if image is None else image
+        made = self.subject.images(outputs)
+        shown = made if images is None else images
         beside = {} if shown is None else {"pixel_energy": pixel_energy(shown)}
-        if image is not None and "reconstruction" in piece.pictures:
-            beside["reconstruction_error"] = reconstruction_error(self.model, image)
-        return replace(piece, rows=[*piece.rows, *numbers(beside, **self.where(unit))])
+        if images is not None and made is not None:
+            beside["reconstruction_error"] = reconstruction_error(self.model, images)
+        return beside
 
     def _noised(self, unit: str, sitting: Sitting) -> Piece:
         """Every descriptor at one image, noised at every level by the same draw."""
@@ -245,14 +253,13 @@ class Detect(Survey):
             clean = self.subject.encoded(image)
         where: dict[str, Any] = {**self.where(unit), "map": self.subject.output}
         rows = [number("pixel_energy", pixel_energy(image), **{**where, "sigma": None})]
-        exact = {"exact_second": sitting.second_order_holds}
         failed: list[Mapping[str, str]] = []
         messages: dict[str, str] = {}
         operators, shown = [], []
         for level in self.levels:
             with torch.no_grad():
                 points = level.points(image, self.noise_seed(unit))
-            chart = Chart(level.map, points, effort=self.effort, generator=seed, **exact)
+            chart = Chart(level.map, points, generator=seed, **self.of_charts(sitting))
             denoised = level.denoised(points, level.outputs(points))
             measured = denoiser_quantities(chart, self.descriptors, denoised, clean, level.sigma, seed)
             rows += numbers(measured.estimates, **{**where, "sigma": level.sigma})
