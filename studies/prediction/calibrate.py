@@ -25,6 +25,7 @@ from torch import Tensor
 
 from studies.prediction import library, truth
 from studies.prediction.analysis import Judged, gathered, of_one_budget
+from studies.prediction.calibration_docs import write_docs
 from studies.prediction.designs import BLOCKS, CLOTHES, PHOTOGRAPHS
 from studies.prediction.library_path import through_the_library
 from studies.prediction.statistics import Designs, interval
@@ -105,8 +106,10 @@ class Material:
 
 
 def write_calibration(store: Store, file: Path = FILE) -> Path:
-    """Write what ships, whole or not at all."""
+    """Write what ships, whole or not at all, and what the docs say of it."""
     content = calibrate(store)
+    if file == FILE:
+        write_docs(content)
     with replacing(file) as unfinished:
         unfinished.write_text(as_text(content), encoding="utf-8")
     return file
@@ -185,7 +188,7 @@ def _left_out(material: Material, formula: Formula, without: Mapping[str, Tensor
 
 def _of_pairs(material: Material, formula: Formula, left_out: Tensor) -> tuple[Tensor, Tensor]:
     """Differences of residuals of two designs of one shape, and of two shapes that were both left out."""
-    within = [_differences(left_out[own], left_out[own], same=True) for own in map(material.of_shapes, material.kinds)]
+    within = [_within(left_out[own]) for own in map(material.of_shapes, material.kinds)]
     between = []
     for first, second in itertools.combinations(material.kinds, 2):
         residuals = material.residuals(formula, material.fitted(formula, ~material.of_shapes(first, second)))
@@ -193,9 +196,14 @@ def _of_pairs(material: Material, formula: Formula, left_out: Tensor) -> tuple[T
     return torch.cat(within), torch.cat(between)
 
 
-def _differences(first: Tensor, second: Tensor, same: bool = False) -> Tensor:
-    every = first[:, None] - second[None]
-    return every[tuple(torch.triu_indices(len(first), len(first), 1))] if same else every.flatten(0, 1)
+def _differences(first: Tensor, second: Tensor) -> Tensor:
+    return (first[:, None] - second[None]).flatten(0, 1)
+
+
+def _within(own: Tensor) -> Tensor:
+    """Differences of every pair of these."""
+    first, second = torch.triu_indices(len(own), len(own), 1)
+    return own[first] - own[second]
 
 
 def _half_square(differences: Tensor) -> Tensor:
@@ -233,7 +241,7 @@ def _coverage(material: Material, formula: Formula) -> Tensor:
 
 def _coverage_of_pairs(material: Material, left_out: Tensor) -> Tensor:
     """The share of pairs of one shape inside intervals whose width comes from pairs of other shapes: `(B,)`."""
-    pairs = {kind: _differences(*[left_out[material.of_shapes(kind)]] * 2, same=True) for kind in material.kinds}
+    pairs = {kind: _within(left_out[material.of_shapes(kind)]) for kind in material.kinds}
     inside = []
     for kind, own in pairs.items():
         others = torch.cat([other for name, other in pairs.items() if name != kind])
@@ -279,7 +287,7 @@ def _other_data(store: Store, network: str, fitted: Material, variances: Mapping
         residuals = material.residuals(formula, fitted.fitted(formula, everything))
         forecast = material.log_share - residuals
         links = [float(rank_correlation(forecast[:, k], material.log_share[:, k])) for k in range(len(fitted.steps))]
-        pairs = _half_square(_differences(residuals, residuals, same=True))
+        pairs = _half_square(_within(residuals))
         results[name] = {"mean": _rounded(residuals.mean(0)), "pairs": _rounded(pairs)}
         results[name]["spearman"] = [round(link, 3) for link in links]
     return {"data": PHOTOGRAPHS, "n": len(judged), "formulas": results}

@@ -19,6 +19,9 @@ from theodolite.diffusability.forecast.inputs import Evidence, ImageKind
 from theodolite.estimates import Estimate
 from theodolite.estimates.correlation import rank_correlation
 
+FEWEST = 12
+"""Designs below which a correlation and a coverage say nothing."""
+
 
 def through_the_library(store: Store, content: Mapping[str, Any], network: str) -> dict[str, Any]:
     """Spearman with gFD and coverage of 95 % intervals at each budget, of the designs whose inputs were measured."""
@@ -39,7 +42,7 @@ def through_the_library(store: Store, content: Mapping[str, Any], network: str) 
         rows.append(torch.stack([level.value, gfd]))
         inside.append((low <= gfd) & (gfd <= high))
         inputs.append(_beside_frozen(store, design, outcome))
-    if len(rows) < 3:
+    if len(rows) < FEWEST:
         return {"n": len(rows)}
     table = torch.stack(rows)
     return {

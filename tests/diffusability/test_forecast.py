@@ -228,6 +228,15 @@ def test_the_rank_of_a_whole_latent_is_that_of_a_crop_times_the_ratio_of_entries
     assert float(rank.stderr) >= 0.02 * 1024 * 0.99
 
 
+def test_channels_of_zeros_change_no_rank():
+    x = smooth(n=20)
+    base, mask = unshuffled(), torch.tensor([1.0] * 4 + [0.0] * 4)[:, None, None]
+    twice = lambda x: base.encode(x).repeat(1, 2, 1, 1) * mask  # noqa: E731
+    empty = linear("empty", twice, lambda z: base.decode(z[:, :4]), channels=8)
+    ranks = [measured_inputs(Encoded(model, x))["nu"].item() for model in (base, empty)]
+    assert ranks == pytest.approx([256, 256], rel=1e-3)
+
+
 def test_features_of_the_user_are_those_of_the_reconstruction():
     x = smooth()
     lossy = linear("lossy", unshuffled().encode, lambda z: 0.5 * unshuffled().decode(z))

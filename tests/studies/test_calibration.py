@@ -13,6 +13,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 from studies.prediction.calibrate import Material, _coverage, _formula, as_text, calibrate  # noqa: E402
+from studies.prediction.calibration_docs import DOCS, with_part, written_part  # noqa: E402
 from studies.prediction.designs import SHAPES, TREATMENTS  # noqa: E402
 from studies.prediction.store import OUTCOMES, Store  # noqa: E402
 
@@ -21,7 +22,11 @@ from theodolite.diffusability.forecast.calibration import FILE, calibration_of  
 
 
 def test_the_file_that_ships_is_what_the_outcomes_give():
-    assert FILE.read_text(encoding="utf-8") == as_text(calibrate(Store()))
+    content = calibrate(Store())
+    assert FILE.read_text(encoding="utf-8") == as_text(content)
+    docs = DOCS.read_text(encoding="utf-8")
+    assert docs == with_part(docs, content)
+    assert written_part(content) in docs
 
 
 def test_its_text_is_its_content():

@@ -35,7 +35,7 @@ def outside(evidence: Evidence, images: ImageKind, fit: Calibration) -> list[Out
 
 def _of_images(images: ImageKind, fit: Calibration) -> Outside:
     known = next(own for own in fit.data_sets if own.name == fit.data).kind.shape
-    return Outside("images", f"other images ({_size(images.shape)}) than {fit.data} ({_size(known)})")
+    return Outside("images", f"other images ({_size(images.shape)}) than those of {fit.data} ({_size(known)})")
 
 
 def _of_shape(evidence: Evidence, fit: Calibration) -> Iterator[Outside]:
@@ -61,7 +61,11 @@ def _beyond(what: str, words: str, value: float, low: float, high: float) -> Ite
     if value < low or value > high:
         end = high if value > high else low
         factor = max(value / end, end / value) if value > 0 and end > 0 else 1.0
-        yield Outside(what, f"{words} {value:.3g} (calibrated {low:.3g} to {high:.3g})", factor)
+        yield Outside(what, f"{words} {_short(value)} (calibrated {_short(low)} to {_short(high)})", factor)
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _size(shape: tuple[int, ...]) -> str:

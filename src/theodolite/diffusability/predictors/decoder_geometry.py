@@ -129,7 +129,7 @@ def whole_rank(encoded: Encoded) -> Estimate:
         return absent(spectra)
     if not bool((spectra.values[:, 0] > 0).all()):
         return absent(_FLAT)
-    entries = spectra.values.shape[1]
+    entries = spectra.columns.shape[1]
     rank = mean_over_sources(encoded, _entropy_rank(spectra.values), places=spectra.places, passes=entries)
     whole = rank.scaled(encoded.dimension / entries)
     return whole if entries == encoded.dimension else whole.widened(_BORDER * whole.value)
