@@ -73,6 +73,8 @@ class Calibration:
         other_mean: mean error of log gFD on another data set, `(B,)`; zero where none was looked at.
         other_pairs: covariance as `within`, of pairs of that data set; zero likewise.
         other_data: its name; empty where there is none.
+        other_designs: its latent spaces.
+        other_spearman: the rank correlation of the forecast with gFD there, at each budget.
         checks: how good it was on shapes that were left out.
     """
 
@@ -94,6 +96,8 @@ class Calibration:
     other_mean: Tensor
     other_pairs: Tensor
     other_data: str = ""
+    other_designs: int = 0
+    other_spearman: tuple[float, ...] = ()
     checks: Mapping[str, Any] = field(default_factory=dict)
 
     def data_set_of(self, images: ImageKind) -> DataSet | None:
@@ -130,7 +134,8 @@ def calibration_of(stored: Mapping[str, Any], network: str, formula: str) -> Cal
     """One of those in the content of a file like the one that ships."""
     own, fit = stored["networks"][network], stored["networks"][network]["formulas"][formula]
     other, count = own["other_data"], len(own["steps"])
-    elsewhere = other["formulas"][formula] if other else {"mean": [0.0] * count, "pairs": [[0.0] * count] * count}
+    nothing: dict[str, Any] = {"mean": [0.0] * count, "pairs": [[0.0] * count] * count, "spearman": []}
+    elsewhere = other["formulas"][formula] if other else nothing
     names = ("coefficients", "residual", "within", "between", "coefficient_variance")
     return Calibration(
         FORMULAS[formula],
@@ -146,6 +151,8 @@ def calibration_of(stored: Mapping[str, Any], network: str, formula: str) -> Cal
         other_mean=_tensor(elsewhere["mean"]),
         other_pairs=_tensor(elsewhere["pairs"]),
         other_data=other.get("data", ""),
+        other_designs=other.get("n", 0),
+        other_spearman=tuple(elsewhere["spearman"]),
         checks=fit["checks"],
         **{name: _tensor(fit[name]) for name in names},
     )

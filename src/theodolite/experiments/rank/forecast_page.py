@@ -40,7 +40,13 @@ def _said(view: View) -> list[str]:
         f"gFD after {fit.steps[last]:,} steps is {rho:.2f} ({low:.2f} to {high:.2f}), and 95 % intervals held "
         f"{100 * checks['coverage'][last]:.0f} % of them. Longer trainings and other networks were not forecast."
     )
-    return [*_TEXT, proven]
+    elsewhere = (
+        f"On {fit.other_designs} latent spaces of {fit.other_data}, with the same coefficients, it is "
+        f"{fit.other_spearman[last]:.2f}; where that is small, an order on other images is a guess."
+        if fit.other_data
+        else "It was not tried on another data set: an order on other images is a guess."
+    )
+    return [*_TEXT, proven, elsewhere]
 
 
 def forecast_readings(view: View) -> list[str]:
@@ -56,6 +62,10 @@ def forecast_readings(view: View) -> list[str]:
     if tied:
         names = in_a_row([model.label for model in (best, *tied)])
         first = f"A tie: the forecast cannot tell in which of {names} diffusion will train best."
+    elif reach(view):
+        first = (
+            f"By an extrapolated forecast {best.label} comes first: its samples are the best after {view.last:,} steps."
+        )
     else:
         first = f"Choose {best.label}: its samples are forecast to be the best after {view.last:,} steps."
     return [first, *([_behind(view, best, rest[0])] if rest else []), *_missing(view)]

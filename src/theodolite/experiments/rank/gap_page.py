@@ -63,6 +63,7 @@ def _ranking(view: View) -> kit.Section:
     scalars = [name for name in ("gap_gaussian", "shift", "psnr", "ssim") if view.of(name, view.models[0])]
     columns = [kit.Column("model"), *([kit.Column("place")] if several else []), kit.Column("gap")]
     columns += [kit.Column("interval", "95 % interval")]
+    columns += [kit.Column("bounds", "whatever the law", spare=True)]
     columns += [column_of(view, name, spare=name == "ssim") for name in scalars]
     columns += [kit.Column("latent", spare=True), kit.Column("compression_ratio", "D / m", spare=True)]
     rows = [
@@ -90,10 +91,20 @@ def _numbers(view: View, model: Series, scalars: Sequence[str]) -> list[kit.Cell
     return [
         kit.number_cell(gap, strong=True),
         kit.Cell(_interval(gap, 3), [gap["low"], gap["high"]]),
+        _bounds(view, model),
         *(kit.number_cell(view.of(name, model)) for name in scalars),
         kit.Cell(" × ".join(str(size) for size in shape), shape),
         kit.Cell(f"{ratio:.3g}", ratio),
     ]
+
+
+def _bounds(view: View, model: Series) -> kit.Cell:
+    """The least and the most that the gap can be, whatever the law of latents and images."""
+    ends = [view.of(name, model) for name in ("gap_least", "gap_most")]
+    if any(end is None for end in ends):
+        return kit.Cell("–")
+    low, high = (float(end["value"]) for end in ends if end is not None)
+    return kit.Cell(f"{low:.2f} to {high:.2f}", [low, high])
 
 
 def _pairs(view: View) -> list[kit.Section]:
