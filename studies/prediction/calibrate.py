@@ -170,6 +170,7 @@ def _formula(material: Material, formula: Formula) -> dict[str, Any]:
         "coefficients": _rounded(material.fitted(formula, everything)),
         "without": {kind: _rounded(own) for kind, own in without.items()},
         "residual": _rounded(left_out.T @ left_out / len(left_out)),
+        "freedom": _rounded(freedom_of(left_out, material.shapes), 1),
         "within": _rounded(_half_square(within)),
         "between": _rounded(_half_square(between)),
         "coefficient_variance": _rounded(jackknife.mean(0)),
@@ -211,6 +212,23 @@ def _half_square(differences: Tensor) -> Tensor:
     return differences.T @ differences / (2 * len(differences))
 
 
+def freedom_of(residuals: Tensor, shapes: Sequence[str]) -> Tensor:
+    """Degrees of freedom of the mean square of residuals `(n, B)`, which share something within a shape: `(B,)`.
+
+    The mean square is `(n - S) / n` times that within shapes, on `n - S` degrees of freedom, and `S / n` times that of
+    the means of shapes, on `S`; Satterthwaite's rule for such a sum (1946).
+    """
+    kinds = sorted(set(shapes))
+    groups = [residuals[torch.tensor([own == kind for own in shapes])] for kind in kinds]
+    n, count = len(residuals), len(kinds)
+    of_means = torch.stack([len(own) * own.mean(0).square() for own in groups]).sum(0) / n
+    inside = torch.stack([(own - own.mean(0)).square().sum(0) for own in groups]).sum(0) / n
+    freedom = (of_means + inside).square() / (of_means.square() / count + inside.square() / (n - count)).clamp_min(
+        1e-30
+    )
+    return freedom.clamp_min(count)  # which it is never below, but where all residuals are zero
+
+
 def _checks(material: Material, formula: Formula, left_out: Tensor) -> dict[str, Any]:
     """How good forecasts of shapes that were left out are, at each budget."""
     forecast = material.log_share - left_out
@@ -221,6 +239,7 @@ def _checks(material: Material, formula: Formula, left_out: Tensor) -> dict[str,
         "spearman": [[round(own.value, 3), round(own.low, 3), round(own.high, 3)] for own in intervals],
         "coverage": _rounded(_coverage(material, formula), 3),
         "coverage_of_pairs": _rounded(_coverage_of_pairs(material, left_out), 3),
+        "coverage_between": _rounded(_coverage_between(material, formula), 3),
     }
 
 
@@ -228,12 +247,15 @@ def _coverage(material: Material, formula: Formula) -> Tensor:
     """The share of designs inside 95 % intervals whose width, too, comes from other shapes only: `(B,)`."""
     inside = []
     for kind in material.kinds:
-        others = [other for other in material.kinds if other != kind]
-        errors = []
-        for other in others:
+        errors: list[Tensor] = []
+        shapes: list[str] = []
+        for other in (other for other in material.kinds if other != kind):
             coefficients = material.fitted(formula, ~material.of_shapes(kind, other))
             errors.append(material.residuals(formula, coefficients)[material.of_shapes(other)])
-        reach = student_quantile(len(others) - 1) * torch.cat(errors).square().mean(0).sqrt()
+            shapes += [other] * len(errors[-1])
+        freedom = freedom_of(torch.cat(errors), shapes).tolist()
+        quantiles = torch.tensor([student_quantile(own) for own in freedom], dtype=torch.float64)
+        reach = quantiles * torch.cat(errors).square().mean(0).sqrt()
         own = material.residuals(formula, material.fitted(formula, ~material.of_shapes(kind)))[material.of_shapes(kind)]
         inside.append(own.abs() <= reach)
     return torch.cat(inside).double().mean(0)
@@ -247,6 +269,23 @@ def _coverage_of_pairs(material: Material, left_out: Tensor) -> Tensor:
         others = torch.cat([other for name, other in pairs.items() if name != kind])
         freedom = len(left_out) - int(material.of_shapes(kind).sum()) - (len(pairs) - 1)
         inside.append(own.abs() <= student_quantile(freedom) * others.square().mean(0).sqrt())
+    return torch.cat(inside).double().mean(0)
+
+
+def _coverage_between(material: Material, formula: Formula) -> Tensor:
+    """The share of pairs of two shapes, forecast from the rest, inside intervals whose width has it from the others."""
+    inside = []
+    for pair in itertools.combinations(material.kinds, 2):
+        others = [kind for kind in material.kinds if kind not in pair]
+        apart = []
+        for first, second in itertools.combinations(others, 2):
+            residuals = material.residuals(formula, material.fitted(formula, ~material.of_shapes(*pair, first, second)))
+            apart.append(_differences(residuals[material.of_shapes(first)], residuals[material.of_shapes(second)]))
+        residuals = material.residuals(formula, material.fitted(formula, ~material.of_shapes(*pair)))
+        freedom = freedom_of(residuals, material.shapes).tolist()
+        quantiles = torch.tensor([student_quantile(own) for own in freedom], dtype=torch.float64)
+        own = _differences(*(residuals[material.of_shapes(kind)] for kind in pair))
+        inside.append(own.abs() <= quantiles * torch.cat(apart).square().mean(0).sqrt())
     return torch.cat(inside).double().mean(0)
 
 

@@ -39,7 +39,7 @@ def _network(name: str, own: Mapping[str, Any]) -> str:
     head = (
         f"{own['n']} latent spaces of {own['data']}, network `{name}`:\n\n"
         "| steps | `a, b, c` | Spearman, each shape forecast from the others | deviation of a level; of one of two of "
-        "a shape | designs inside 95 % | pairs of one shape inside 95 % |\n|---|---|---|---|---|---|"
+        "a shape | designs inside 95 % | pairs of one shape; of two |\n|---|---|---|---|---|---|"
     )
     rows = [_row(place, step, fit) for place, step in enumerate(own["steps"])]
     return "\n".join([head, *rows]) + _beyond(own)
@@ -48,9 +48,12 @@ def _network(name: str, own: Mapping[str, Any]) -> str:
 def _row(place: int, step: int, fit: Mapping[str, Any]) -> str:
     rho, low, high = fit["checks"]["spearman"][place]
     level, within = (math.sqrt(fit[name][place][place]) for name in ("residual", "within"))
-    shares = (f"{100 * fit['checks'][name][place]:.0f} %" for name in ("coverage", "coverage_of_pairs"))
+    single, pairs, apart = (
+        f"{100 * fit['checks'][name][place]:.0f} %" for name in ("coverage", "coverage_of_pairs", "coverage_between")
+    )
     coefficients = ", ".join(f"{value:.2f}" for value in fit["coefficients"][place])
-    cells = [f"{step:,}", coefficients, f"{rho:+.2f} [{low:+.2f}, {high:+.2f}]", f"{level:.2f}; {within:.2f}", *shares]
+    cells = [f"{step:,}", coefficients, f"{rho:+.2f} [{low:+.2f}, {high:+.2f}]", f"{level:.2f}; {within:.2f}", single]
+    cells.append(f"{pairs}; {apart}")
     return f"| {' | '.join(cells)} |"
 
 

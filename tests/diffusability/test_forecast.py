@@ -63,7 +63,8 @@ def test_its_interval_is_that_of_shapes_that_were_left_out():
     exact = replace(CLOTHES, factor_std=0.0)
     level = forecasts(evidence(), fit=replace(fit, data_sets=(exact, *fit.data_sets[1:]))).level(0)
     low, high = level.interval()
-    reach = student_quantile(len(fit.without) - 1) * fit.residual.diagonal().sqrt()
+    quantiles = torch.tensor([student_quantile(own) for own in fit.freedom.tolist()])
+    reach = quantiles * fit.residual.diagonal().sqrt()
     assert torch.allclose((high / level.value).log(), reach)
     assert torch.allclose((level.value / low).log(), reach)
 

@@ -12,7 +12,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from studies.prediction.calibrate import Material, _coverage, _formula, as_text, calibrate  # noqa: E402
+from studies.prediction.calibrate import Material, _coverage, _formula, as_text, calibrate, freedom_of  # noqa: E402
 from studies.prediction.calibration_docs import DOCS, with_part, written_part  # noqa: E402
 from studies.prediction.designs import SHAPES, TREATMENTS  # noqa: E402
 from studies.prediction.store import OUTCOMES, Store  # noqa: E402
@@ -72,6 +72,15 @@ def test_errors_of_shapes_are_between_shapes_and_not_within():
 def test_intervals_hold_the_truth_as_often_as_they_say():
     shares = [float(_coverage(material(0.1, seed)[0], FORMULAS[PRIMARY]).mean()) for seed in range(12)]
     assert sum(shares) / len(shares) > 0.93
+
+
+def test_degrees_of_freedom_lie_between_those_of_shapes_and_of_designs():
+    shapes = [f"{c}x{s}x{s}" for c, s in SHAPES for _ in TREATMENTS]
+    g = torch.Generator().manual_seed(0)
+    alone = torch.randn(len(shapes), 1, generator=g, dtype=torch.float64)
+    shared = torch.randn(len(SHAPES), 1, generator=g, dtype=torch.float64).repeat_interleave(len(TREATMENTS), 0)
+    assert float(freedom_of(shared, shapes)) == pytest.approx(len(SHAPES))
+    assert len(SHAPES) < float(freedom_of(alone + shared, shapes)) < float(freedom_of(alone, shapes)) <= len(shapes)
 
 
 def test_a_file_can_be_read_for_every_network_and_formula():

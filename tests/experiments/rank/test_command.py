@@ -123,6 +123,10 @@ def test_quiet_is_quiet(command):
         (("tiny:make", "tiny:other"), ("--limit", "1"), "`limit`"),
         (("tiny:make", "tiny:other"), ("--size", "10"), "divisible by 4"),
         (("tiny:make", "tiny:other"), ("--demo",), "leave out models"),
+        (("tiny:make", "tiny:other"), ("--features", "tiny"), "module:factory"),
+        (("tiny:make", "tiny:other"), ("--features", "nowhere:make"), "nowhere"),
+        (("tiny:make", "tiny:other"), ("--train", "100"), "at least 64 images"),
+        (("tiny:make", "tiny:other"), ("--train", "100", "--network", "huge"), "convolutional, tokens"),
     ],
 )
 def test_mistakes_are_one_line(command, tmp_path, models, words, message):

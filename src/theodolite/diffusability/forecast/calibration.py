@@ -64,6 +64,7 @@ class Calibration:
         coefficients: `(B, p)`.
         without: the same without each shape of latents, `(S, B, p)`.
         residual: covariance over budgets of `log gFD` less its forecast, each shape forecast from the others, `(B, B)`.
+        freedom: degrees of freedom of its mean squares, as designs of a shape err together, `(B,)`.
         within: the same of one of two designs of one shape, from their differences.
         between: of two shapes, both forecast from the rest.
         coefficient_variance: mean over designs of the variance of a forecast by leaving out shapes, `(B,)`.
@@ -87,6 +88,7 @@ class Calibration:
     coefficients: Tensor
     without: Tensor
     residual: Tensor
+    freedom: Tensor
     within: Tensor
     between: Tensor
     coefficient_variance: Tensor
@@ -136,7 +138,7 @@ def calibration_of(stored: Mapping[str, Any], network: str, formula: str) -> Cal
     other, count = own["other_data"], len(own["steps"])
     nothing: dict[str, Any] = {"mean": [0.0] * count, "pairs": [[0.0] * count] * count, "spearman": []}
     elsewhere = other["formulas"][formula] if other else nothing
-    names = ("coefficients", "residual", "within", "between", "coefficient_variance")
+    names = ("coefficients", "residual", "freedom", "within", "between", "coefficient_variance")
     return Calibration(
         FORMULAS[formula],
         network,

@@ -44,8 +44,8 @@ class Forecasts:
         log (gFD / V) = log(thrown + exp(a + sum_k b_k x_k)) + error
 
     `V` is the variance of the images' features, `thrown` rFD / V. The error holds, in quadrature: residuals of the
-    study's designs whose shape was left out (Student's law over shapes for a level or two shapes, over designs for two
-    models of one shape), what coefficients fitted without one shape disagree by beyond what they do on the designs, and
+    study's designs whose shape was left out (Student's law, with fewer degrees of freedom than designs as those of one
+    shape err together), what coefficients fitted without one shape disagree by beyond what they do on the designs, and
     the inputs' own errors, taken as independent. On images that are not the study's three more: the relation of random
     features to those that judge (each data set of the study taken for true in turn), and what another data set came to,
     if one was trained on. Beyond the designs (`outside`) statuses are ``extrapolated``: an interval is that of the fit.
@@ -84,7 +84,7 @@ class Forecasts:
 
     def level(self, place: int) -> Estimate:
         """GFD / V of a model at each budget, `(B,)`: an interval of its logarithm."""
-        variance = self._widened(self.fit.residual.diagonal(), len(self.fit.without) - 1)
+        variance = self._widened(self.fit.residual.diagonal(), self.fit.freedom)
         variance = variance + self._coefficients(self._refitted(place), 1) + self._inputs(place)
         if self._is_other:
             variance = variance + self._factors(place).square() + self.fit.other_mean.square()
@@ -190,8 +190,9 @@ class Forecasts:
         """Variance of coefficients beyond that on the designs, which residuals hold already."""
         return (self._jackknife(refitted) - models * self.fit.coefficient_variance).clamp_min(0)
 
-    def _widened(self, variance: Tensor, freedom: int) -> Tensor:
-        return variance * (student_quantile(freedom) / _NORMAL) ** 2
+    def _widened(self, variance: Tensor, freedom: Tensor) -> Tensor:
+        quantiles = [student_quantile(own) for own in freedom.tolist()]
+        return variance * (torch.tensor(quantiles, dtype=torch.float64) / _NORMAL).square()
 
     def _slopes(self, terms: _Terms) -> tuple[Tensor, Tensor]:
         """Derivatives of the logarithm by `thrown`, `(B,)`, and by the features, `(B, p)`."""
@@ -227,8 +228,8 @@ class Forecasts:
             return (value, value.clone()) if place == other else (value * math.nan, value * math.nan)
         alike = self.models[place].shape == self.models[other].shape
         pairs = self.fit.within if alike else self.fit.between
-        shapes = len(self.fit.without)
-        freedom = self.fit.designs - shapes if alike else shapes - 1
+        inside = torch.full_like(self.fit.freedom, self.fit.designs - len(self.fit.without))
+        freedom = inside if alike else self.fit.freedom
         variance = 2 * self._widened(torch.maximum(pairs.diagonal(), self._elsewhere), freedom)
         variance = variance + self._coefficients(self._refitted(place) - self._refitted(other), 2)
         variance = variance + self._inputs(place) + self._inputs(other)

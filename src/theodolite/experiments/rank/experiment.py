@@ -138,6 +138,7 @@ class Rank(Experiment):
         (first,) = self._read(1)
         for model in self.models:
             model.check_images(first[None])
+        self._check_features(first)
         self.shape, shapes = tuple(first.shape), [tuple(latents_of(m, first[None]).shape[1:]) for m in self.models]
         drawing = {"budget": self.given["budget"], "seed": self.probe_seed()}
         self.common = Comparison.of(self.models, self.shape, shapes, self.sources, **drawing)
@@ -147,6 +148,13 @@ class Rank(Experiment):
         self.of = dict(zip(ids, zip(labels, self.models)))
         self.trainings = trainings_of(self.given, ids)
         self.units = (IMAGES, *ids, *self.trainings)
+
+    def _check_features(self, image: Tensor) -> None:
+        """Refuse features that cannot be used, before long work."""
+        from theodolite.diffusability.predictors.features import feature_map
+
+        if self.given["features"] is not None:
+            feature_map(self.given["features"], image.shape[0], 0).of(image[None])
 
     def _read(self, count: int | None = None) -> Tensor:
         """Some images or all, as every model takes them."""

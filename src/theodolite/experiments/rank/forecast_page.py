@@ -50,10 +50,10 @@ def _said(view: View) -> list[str]:
 
 
 def forecast_readings(view: View) -> list[str]:
-    """Which to choose, or that it is a tie, in sentences; nothing where no model has a forecast."""
+    """Which to choose, or that it is a tie, in sentences; or why no model has a forecast."""
     models = view.forecast_models
     if not models:
-        return []
+        return _missing(view)
     best, *others = models
     if not others:
         return [_level(view, best)]
@@ -221,8 +221,8 @@ def _trained(view: View) -> list[kit.Table]:
         numbers = (_number(view, names[0], model, step) for step in steps)
         rows.append([model.cell, *numbers, _number(view, names[1], model, view.last or 0)])
     caption = (
-        f"{settings['seeds']} trainings of the {settings['network']} network a model; intervals are over seeds. What "
-        "has no number was not trained: its reconstructions are surely worse than what another model generates."
+        f"{settings['seeds']} trainings of the {settings['network']} network a model; intervals are over seeds. A "
+        "second training is left out where reconstructions are surely worse than what another model generates."
     )
     return [kit.Table("trained", "reference trainings beside the forecast", columns, rows, caption)]
 
