@@ -42,7 +42,7 @@ def test_it_stands_beside_the_forecast(run):
     (table,) = (table for table in run.experiment.page(run).tables if table.name == "trained")
     for row in table.as_json():
         assert row["trained_3"]["value"] > 0
-        assert row["forecast"]["value"] >= 1
+        assert row["forecast_2000"]["value"] >= 1
 
 
 def test_a_run_is_trained_later_and_nothing_is_measured_again(rank, many, run, tmp_path):

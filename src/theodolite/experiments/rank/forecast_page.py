@@ -212,17 +212,19 @@ def _trained(view: View) -> list[kit.Table]:
     if not steps:
         return []
     several, settings = len(view.models) > 1, view.run.settings
-    names = ("trained_ratio", "forecast_ratio") if several else ("trained", "forecast")
+    trained, forecast = ("trained_ratio", "forecast_ratio") if several else ("trained", "forecast")
     unit = "× the first" if several else "gFD / V"
-    columns = [kit.Column("model"), *(kit.Column(f"trained_{step}", f"{step:,} steps", unit) for step in steps)]
-    columns += [kit.Column("forecast", f"forecast, {view.last:,} steps", unit)]
+    beside = [step for step in steps if step in view.steps] or view.steps[-1:]
+    columns = [kit.Column("model"), *(kit.Column(f"trained_{step}", f"trained {step:,}", unit) for step in steps)]
+    columns += [kit.Column(f"forecast_{step}", f"forecast {step:,}", unit) for step in beside]
     rows = []
     for model in view.models:
-        numbers = (_number(view, names[0], model, step) for step in steps)
-        rows.append([model.cell, *numbers, _number(view, names[1], model, view.last or 0)])
+        numbers = [_number(view, trained, model, step) for step in steps]
+        rows.append([model.cell, *numbers, *(_number(view, forecast, model, step) for step in beside)])
     caption = (
-        f"{settings['seeds']} trainings of the {settings['network']} network a model; intervals are over seeds. A "
-        "second training is left out where reconstructions are surely worse than what another model generates."
+        f"After so many steps of the {settings['network']} network, {settings['seeds']} seeds a model; intervals are "
+        f"over seeds, distances in {settings.get('features') or 'random convolutions'}. A second training is left out where "
+        "reconstructions are surely worse than what another model generates."
     )
     return [kit.Table("trained", "reference trainings beside the forecast", columns, rows, caption)]
 
