@@ -250,6 +250,16 @@ def test_features_of_the_user_are_those_of_the_reconstruction():
     assert forecast_models([lossy], x, features=pixels).images.judged
 
 
+def test_few_images_say_so_of_what_is_thrown_away():
+    """In 128 features the distance of 24 images came out five times too large, with an interval far from the truth."""
+    lossy = linear("lossy", unshuffled().encode, lambda z: unshuffled().decode(z.roll(1, -1)))
+    x = smooth(n=1500)
+    whole = models.evidence_of(lossy, x).inputs["rfd_share"]
+    for n in (24, 60, 150, 300):
+        own = models.evidence_of(lossy, x[:n]).inputs["rfd_share"]
+        assert float(own.low) <= whole.item() <= float(own.high), n
+
+
 def test_every_formula_is_calibrated():
     for name, formula in FORMULAS.items():
         assert isinstance(formula, Formula)

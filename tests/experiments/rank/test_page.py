@@ -78,6 +78,7 @@ def test_the_first_screen_says_how_far_the_models_lie_from_the_calibration(run):
     (warning,) = (text for text in shown.warnings if "extrapolated" in text)
     assert "other images (1x8x8) than those of fashion-mnist (1x32x32)" in warning
     assert "pooled: " in warning
+    assert any("better 2,000" in text for text in shown.warnings)  # of 24 images
     (reach,) = (table for table in shown.tables if table.name == "reach")
     assert {row["model"] for row in reach.as_json()} == {"pooled", "isometric", "padded"}
 

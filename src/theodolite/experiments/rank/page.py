@@ -6,7 +6,7 @@ import math
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from theodolite.experiments.rank.forecast_page import forecast_readings, forecast_sections, reach
+from theodolite.experiments.rank.forecast_page import forecast_readings, forecast_sections, reach, unknown_losses
 from theodolite.experiments.rank.gap_page import gap_readings, gap_sections
 from theodolite.experiments.rank.view import View
 from theodolite.report import page as kit
@@ -40,7 +40,7 @@ def page(run: Run) -> kit.Page:
         method=_method(view),
         glossary=_glossary(view),
         lead=[legend_of(view.spaces), kit.Text(["A space keeps its colour throughout this report."])],
-        warnings=[*reach(view), *([few] if sources < _FEW else [])],
+        warnings=[*reach(view), *unknown_losses(view), *([few] if sources < _FEW else [])],
     )
 
 
