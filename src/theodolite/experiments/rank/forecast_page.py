@@ -119,8 +119,8 @@ def unknown_losses(view: View) -> list[str]:
     rows = [view.of("rfd_share", model) for model in view.forecast_models]
     doubtful = [row for row in rows if row is not None and row["stderr"] > _HARDLY * abs(row["value"])]
     said = (
-        "These images hardly tell what autoencoders throw away, which widens every interval of the forecast: give two a "
-        "feature or more (256 for random convolutions), better 2,000."
+        "These images hardly tell what autoencoders throw away, which widens every interval of the forecast: give two "
+        "a feature or more (256 for random convolutions), better 2,000."
     )
     return [said] if doubtful else []
 
