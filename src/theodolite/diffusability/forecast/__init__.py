@@ -1,6 +1,6 @@
 """Forecast of how good the samples of a small diffusion model get in a latent space, before any is trained."""
 
-from theodolite.diffusability.forecast.calibration import Calibration, DataSet, calibration
+from theodolite.diffusability.forecast.calibration import Calibration, DataSet, calibrated_networks, calibration
 from theodolite.diffusability.forecast.forecasts import THROWN, Forecasts
 from theodolite.diffusability.forecast.formula import FORMULAS, PRIMARY, Formula
 from theodolite.diffusability.forecast.inputs import INPUTS, Evidence, ImageKind, measured_inputs
@@ -19,6 +19,7 @@ __all__ = [
     "Formula",
     "ImageKind",
     "Outside",
+    "calibrated_networks",
     "calibration",
     "forecast_models",
     "measured_inputs",

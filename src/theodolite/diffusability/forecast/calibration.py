@@ -16,7 +16,7 @@ from theodolite.diffusability.forecast.formula import FORMULAS, PRIMARY, Formula
 from theodolite.diffusability.forecast.inputs import ImageKind
 from theodolite.errors import InputError
 
-__all__ = ["FILE", "Calibration", "DataSet", "calibration"]
+__all__ = ["FILE", "Calibration", "DataSet", "calibrated_networks", "calibration"]
 
 FILE = Path(__file__).parent / "calibration.json"
 """Written by `python -m studies.prediction calibrate`."""
@@ -117,6 +117,11 @@ class Calibration:
 def _stored() -> dict[str, Any]:
     stored: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
     return stored
+
+
+def calibrated_networks() -> tuple[str, ...]:
+    """The networks that the study has calibrated forecasts for."""
+    return tuple(_stored()["networks"])
 
 
 def calibration(network: str = "convolutional", formula: str = PRIMARY) -> Calibration:

@@ -19,7 +19,7 @@ __all__ = ["forecast_rows", "forecasts_of"]
 
 def forecasts_of(run: Run, images: str = "images") -> Forecasts | None:
     """The forecasts of a run's finished models; None where the run holds no inputs of forecasts."""
-    from theodolite.diffusability.forecast import Evidence, Forecasts, ImageKind
+    from theodolite.diffusability.forecast import Evidence, Forecasts, ImageKind, calibrated_networks, calibration
 
     models = [entry for entry in run.info["models"] if entry["unit"] in run.units]
     pixels = run.about(images).get("pixels") if images in run.units else None
@@ -31,7 +31,8 @@ def forecasts_of(run: Run, images: str = "images") -> Forecasts | None:
     for entry in models:
         space = run.about(entry["unit"])["space"]
         evidence.append(Evidence(entry["label"], tuple(space["shape"]), _inputs(run, entry["unit"])))
-    return Forecasts(evidence, kind)
+    network = run.settings.get("network")
+    return Forecasts(evidence, kind, calibration(network) if network in calibrated_networks() else None)
 
 
 def _inputs(run: Run, unit: str) -> dict[str, Estimate]:

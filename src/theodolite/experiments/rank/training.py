@@ -50,7 +50,7 @@ TRAINING = (
     ),
     Setting(
         name="network",
-        help="Of --train.",
+        help="Of --train, and of the forecast where the study has calibrated it.",
         default="convolutional",
         choices=_networks,
         role="judges",
