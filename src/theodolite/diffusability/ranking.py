@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from theodolite.diffusability.floors import loss_floor
 from theodolite.diffusability.gap import DEVIATIONS, ROUNDING, beyond, compared, difference_of, few_groups, gap
 from theodolite.diffusability.space import Space
 from theodolite.estimates import Estimate, Resamples, student_cdf
@@ -143,6 +144,10 @@ class Ranking:
     def message(self) -> str:
         """What to know about all errors; empty where there are sources enough."""
         return few_groups(self.resamples.groups)
+
+    def floors(self) -> dict[str, Estimate]:
+        """The floor of the velocity loss with uniform times of every model, per entry (`loss_floor`)."""
+        return {model.name: loss_floor(model.space, self.resamples) for model in self.models}
 
     def numbers(self) -> Iterator[tuple[str, Estimate, int, dict[str, Any]]]:
         """Every number of the ranking: its name, an estimate, which entry of that it is, and what it is of.

@@ -59,6 +59,11 @@ STATUS_TABLE = (
         "a sampler's result left the range of the data; the number is the map's, not that of a sample of the data",
     ),
     Status(
+        "extrapolated",
+        "it comes from a fit that is used outside of what it was fitted to; the interval is that of the fit, and holds "
+        "nothing of what differs",
+    ),
+    Status(
         "undetermined",
         "the quantity is not defined well enough here to be a number; do not rank by it",
         is_number=False,

@@ -49,7 +49,7 @@ class Plots(HTMLParser):
 def test_every_figure_has_a_place_and_an_alternative_text(page):
     places = Plots(page).found
     assert set(places) == set(figures(page))
-    assert {"gaps", "resolved", "share", "r", "a", "b", "local_dimension", "bars-distortion"} <= set(places)
+    assert {"forecast", "gaps", "resolved", "share", "r", "a", "b", "local_dimension", "bars-distortion"} <= set(places)
     assert all(len(text) > 10 for text in places.values())
     assert "isometric 0.0" in places["gaps"]
 
@@ -61,14 +61,40 @@ def test_it_asks_for_nothing_outside(page):
 
 
 def test_ties_and_few_sources_are_in_words(page):
-    assert re.search(r"It is tied with (isometric|padded).*: these images cannot tell which is nearer", page)
+    assert re.search(r"tied with (isometric|padded).*: these images cannot tell which is nearer", page)
     assert "6 independent sources" in page
     assert ">tie</span>" in page
 
 
-def test_no_forecast_is_promised(page):
-    assert "whether a smaller one forecasts better training is being studied" in page
+def test_the_forecast_says_what_is_proven_and_the_gap_promises_nothing(page):
+    assert re.search(r"On 48 latent spaces of fashion-mnist, .* its rank correlation with gFD after 2,000 steps", page)
+    assert "Longer trainings and other networks were not forecast" in page
+    assert "The gap describes, and forecasts little" in page
     assert "smaller is better" not in page
+
+
+def test_the_first_screen_says_how_far_the_models_lie_from_the_calibration(run):
+    shown = run.experiment.page(run)
+    (warning,) = (text for text in shown.warnings if "extrapolated" in text)
+    assert "other images (1x8x8) than those of fashion-mnist (1x32x32)" in warning
+    assert "pooled: " in warning
+    assert any("better 2,000" in text for text in shown.warnings)  # of 24 images
+    (reach,) = (table for table in shown.tables if table.name == "reach")
+    assert {row["model"] for row in reach.as_json()} == {"pooled", "isometric", "padded"}
+
+
+def test_the_forecast_leads_and_names_the_weakest_part_with_its_effect(run):
+    shown = run.experiment.page(run)
+    names = [table.name for table in shown.tables]
+    assert names[0] == "models"
+    assert names.index("gaps") > names.index("remedies")
+    tables = {table.name: table.as_json() for table in shown.tables}
+    first, *_ = tables["models"]
+    assert first["at_2000"]["value"] == 1
+    assert {row["model"]: row["weakest"] for row in tables["remedies"]}["pooled"] == "reconstruction"
+    assert all(row["with_best"] is None or row["with_best"]["value"] < 1 for row in tables["remedies"])
+    assert re.match(r"A tie: the forecast cannot tell|By an extrapolated forecast ", shown.readings[0])
+    assert all(0 <= row["bounds"][0] <= row["bounds"][1] <= 1 for row in tables["gaps"])
 
 
 def test_bands_lie_around_their_lines(page):
