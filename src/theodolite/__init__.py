@@ -69,6 +69,7 @@ _HOMES = {
     "diffusability": (),
     "estimates": ("Estimate",),
     "families": (),
+    "gate": (),
     "geodesics": (),
     "information": (),
     "scores": (),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from theodolite.runs.run import Run
     from theodolite.runs.settings import Setting
 
-__all__ = ["conclude", "option_of", "verb_of"]
+__all__ = ["conclude", "measured", "option_of", "verb_of"]
 
 _OUT = click.option("--out", metavar="FOLDER", help="Run folder: new, or one to go on with; needed unless --dry-run.")
 _HOW = (
@@ -158,9 +158,32 @@ def conduct(
     report: bool = True,
 ) -> None:
     """Conduct with progress on stderr and the result on stdout; Ctrl-C ends with a usable run and code 130."""
+    answer = {"as_json": as_json, "quiet": quiet, "report": report}
+    try:
+        changed = measured(experiment, arguments, out, settings, quiet=quiet)
+    except KeyboardInterrupt:
+        if not (Path(out) / "run.json").exists():
+            raise
+        terminal.notice("interrupted; what is finished is kept, and the same command goes on")
+        with suppress(InputError):  # too little is finished to be shown
+            conclude(out, **answer)
+        raise click.exceptions.Exit(130) from None
+    if settings.get("shard"):
+        _part(out, as_json)
+        return
+    conclude(out, changed=changed, **answer)
+
+
+def measured(
+    experiment: type[Experiment], arguments: Sequence[Any], out: str, settings: dict[str, Any], *, quiet: bool
+) -> bool:
+    """Conduct with progress on stderr; whether anything was left to measure.
+
+    Raises:
+        InputError: as `theodolite.runs.conduct.conduct`, and where every unit was refused for what the user can mend.
+    """
     from theodolite.runs.conduct import conduct as measure
 
-    answer = {"as_json": as_json, "quiet": quiet, "report": report}
     told: list[str] = []
     try:
         with terminal.at_work(quiet) as draw:
@@ -171,22 +194,12 @@ def conduct(
 
             measure(experiment, arguments, out, progress=progress, **settings)
     except RuntimeError as error:
-        if isinstance(error.__cause__, InputError):  # every unit was refused for what the user can mend
+        if isinstance(error.__cause__, InputError):
             raise InputError(str(error)) from error
         raise
-    except KeyboardInterrupt:
-        if not (Path(out) / "run.json").exists():
-            raise
-        terminal.notice("interrupted; what is finished is kept, and the same command goes on")
-        with suppress(InputError):  # too little is finished to be shown
-            conclude(out, **answer)
-        raise click.exceptions.Exit(130) from None
     if not told and not quiet:
         terminal.notice(f"{out} is complete already: nothing was measured")
-    if settings.get("shard"):
-        _part(out, as_json)
-        return
-    conclude(out, changed=bool(told), **answer)
+    return bool(told)
 
 
 def _part(out: str, as_json: bool) -> None:
