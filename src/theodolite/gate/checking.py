@@ -9,6 +9,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError
+from theodolite.estimates.shown import Shown
 from theodolite.gate.evidence import evidence_of
 from theodolite.gate.thresholds import Bound, Thresholds, within_margin
 from theodolite.gate.verdict import Verdict, judged
@@ -25,7 +26,7 @@ EXIT_CODES = {"kept": 0, "broken": 1, "undecided": 3}
 
 
 @dataclass(frozen=True)
-class Gate:
+class Gate(Shown):
     """What is sure of all bounds of a run.
 
     Attributes:
@@ -94,6 +95,22 @@ class Gate:
         counts = {outcome: sum(v.outcome == outcome for v in self.verdicts) for outcome in EXIT_CODES}
         told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
         return [*advice, *rests, f"{self.outcome}: {told}."]
+
+    def number_rows(self) -> list[dict[str, Any]]:
+        """A row a bound: the number that decides it, with the interval at its level and the verdict."""
+        return [
+            {
+                **{"bound": str(v.bound), "of": v.evidence.what, "verdict": v.outcome, "level": v.level},
+                **{"quantity": v.bound.quantity, "value": v.evidence.value, "stderr": v.evidence.stderr},
+                **{"low": v.low, "high": v.high, "n": v.evidence.n, "passes": 0, "status": v.evidence.status},
+            }
+            for v in self.verdicts
+        ]
+
+    def headline_rows(self) -> list[dict[str, Any]]:
+        """The same by bound and verdict alone."""
+        told = ("value", "stderr", "low", "high", "status")
+        return [{"bound": f"{r['bound']} ({r['verdict']})", **{n: r[n] for n in told}} for r in self.number_rows()]
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
