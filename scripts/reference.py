@@ -26,7 +26,7 @@ from theodolite.runs.settings import Setting
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 START, END = "<!-- quantities: written by scripts/reference.py -->", "<!-- end of the written part -->"
-COMMON = ("--out", "--workers", "--shard", "--dry-run", "--json", "--quiet", "--no-report")
+COMMON = ("--out", "--workers", "--shard", "--log", "--dry-run", "--json", "--quiet", "--no-report")
 
 
 def main() -> int:

@@ -72,6 +72,7 @@ _HOMES = {
     "gate": (),
     "geodesics": (),
     "information": (),
+    "loggers": (),
     "scores": (),
     "maps": ("Autoencoder", "Denoiser", "LatentMap", "denoiser_map", "load", "sampler_map"),
     "report": ("write_report",),

@@ -26,6 +26,11 @@ _OUT = click.option("--out", metavar="FOLDER", help="Run folder: new, or one to 
 _HOW = (
     click.option("--workers", metavar="N", help="Processes that measure, one thread and one model each. [default: 1]"),
     click.option("--shard", metavar="I/N", help="Measure every N-th unit, from the I-th; see `theodolite merge`."),
+    click.option(
+        "--log",
+        metavar="WHERE",
+        help="Send results there too: tensorboard:FOLDER, wandb:PROJECT or trackio:PROJECT.",
+    ),
 )
 _ANSWER = (
     click.option("--dry-run", is_flag=True, help="Print what it would cost, and measure nothing."),
@@ -67,6 +72,7 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
         out: str | None,
         workers: str | None,
         shard: str | None,
+        log: str | None,
         dry_run: bool,
         as_json: bool,
         quiet: bool,
@@ -84,7 +90,9 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
             return
         if out is None:
             raise click.UsageError("--out FOLDER expected, got none: where the run goes; or give --dry-run")
-        how = {name: value for name, value in (("workers", workers), ("shard", shard)) if value is not None}
+        how = {
+            name: value for name, value in (("workers", workers), ("shard", shard), ("log", log)) if value is not None
+        }
         conduct(experiment, arguments, out, settings | how, as_json=as_json, quiet=quiet, report=not no_report)
 
     decorated = run

@@ -10,7 +10,8 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import theodolite
-from theodolite.errors import DiskError, InputError, path_of, refusing
+from theodolite.errors import DiskError, InputError, in_one_line, path_of, refusing
+from theodolite.loggers import check_log, opened_logger
 from theodolite.runs.experiment import Experiment, Sitting
 from theodolite.runs.finishing import finished
 from theodolite.runs.folder import RunFolder, read_rows
@@ -56,6 +57,7 @@ def conduct(
     progress: Progress | None = None,
     workers: int = 1,
     shard: Any = None,
+    log: Any = None,
     **given: Any,
 ) -> Run:
     """Measure every unit of an experiment and store it as it is made.
@@ -71,6 +73,8 @@ def conduct(
         workers: processes that measure units, one thread and one model each; the numbers do not depend on it. 1 is this
             process itself, with its own threads. More need a model that is named, not given as an object.
         shard: ``I/N`` for every N-th unit alone, from the I-th; `theodolite.runs.merge` makes one run of the parts.
+        log: where the results of the complete run go too: ``tensorboard:FOLDER``, ``wandb:PROJECT``,
+            ``trackio:PROJECT`` or an object, see `theodolite.loggers.check_log`.
         given: settings by name.
 
     Raises:
@@ -86,8 +90,28 @@ def conduct(
     count = check_workers(workers)
     if count > 1:
         _check_named(work)
+    check_log(log)
+    if log is not None and part is not None:
+        raise InputError("`log` belongs to a whole run, and --shard measures a part; log when the parts are merged")
     with folder.held():
-        return _Conducted(work, folder, progress or (lambda done, total, what: None), count, part).run()
+        run = _Conducted(work, folder, progress or (lambda done, total, what: None), count, part).run()
+    if log is not None:
+        _send(run, log)
+    return run
+
+
+def _send(run: Run, log: Any) -> None:
+    """Send a run to a logger; whatever fails there, the run is whole and stays."""
+    from theodolite.report.logged import log_run
+
+    try:
+        with opened_logger(log) as logger:
+            log_run(run, logger)
+    except Exception as error:
+        raise InputError(
+            f"the run is {run.status} in {run.path}, but could not be logged ({in_one_line(error)}); the same command "
+            "logs it again and measures nothing"
+        ) from error
 
 
 def forecast(experiment: type[Experiment], arguments: Sequence[Any], **given: Any) -> Mapping[str, Any]:
