@@ -6,7 +6,7 @@ PIP_ARGS ?=
 BIN = $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo test slow lint check clean
+.PHONY: demo test slow lint check docs clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -35,5 +35,10 @@ lint: $(VENV)/.installed-dev
 
 check: lint test
 
+# Strict: a warning ends it. Tutorials are executed, four minutes of one core in all.
+docs: $(VENV)/.installed-dev
+	$(BIN)/pip install $(PIP_ARGS) -e ".[docs]"
+	$(BIN)/sphinx-build -W --keep-going -b html docs site/html
+
 clean:
-	rm -rf $(VENV) runs build dist
+	rm -rf $(VENV) runs build dist site
