@@ -57,8 +57,8 @@ def test_a_tutorial_is_executed(tmp_path):
 
 
 def test_docstrings_become_restructured_text():
-    lines = ["Sum `|x|", "    + y` of b_ and *c*.", "", "Args:", "    `a_`: is.", "    b: ``c``.", ">>> `x`*2", "4"]
+    lines = ["Sum `|x|", "    + y` of b_ and *c*.", "", "Args:", "    `a_`: is.", "    b: ``c``s.", ">>> `x`*2", "4"]
     docstrings.process(None, "", "", None, None, lines)
     assert lines[0] == "Sum ``|x| + y`` of b\\_ and \\*c\\*."
-    assert lines[3:5] == ["    ``a_``: is.", "    b: ``c``."]
+    assert lines[3:5] == ["    ``a_``: is.", "    b: ``c``\\ s."]
     assert lines[5:] == [">>> `x`*2", "4"]

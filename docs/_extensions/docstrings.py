@@ -13,7 +13,9 @@ def readable(line: str) -> str:
     """One line of a docstring as reStructuredText: code stays code, and nothing else is markup."""
     parts, end = [], 0
     for match in _CODE.finditer(line):
-        parts += [_SPECIAL.sub(r"\\\1", line[end : match.start()]), f"``{match[0].strip('`').strip()}``"]
+        joins = "\\ " if line[match.end() : match.end() + 1].isalnum() else ""  # the plural of a name: `Estimate`s
+        code = f"``{match[0].strip('`').strip()}``{joins}"
+        parts += [_SPECIAL.sub(r"\\\1", line[end : match.start()]), code]
         end = match.end()
     return "".join([*parts, _SPECIAL.sub(r"\\\1", line[end:])])
 

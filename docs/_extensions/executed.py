@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 _MARK = re.compile(
@@ -26,7 +27,7 @@ _MARK = re.compile(
     re.DOTALL,
 )
 _OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\(\.\./([^)]+)\)")
-_COLUMNS = "104"
+_COLUMNS = 104
 """Of what commands print: as wide as the theme's column of code."""
 
 
@@ -52,14 +53,13 @@ class Tutorial:
         if match["code"] is not None:
             output = (self._command if match["language"] == "bash" else self._python)(match["code"])
             block = f"```{match['language']}\n{match['code']}\n```"
-            return f"{block}\n\n```text\n{output.rstrip()}\n```" if output.strip() else block
+            return f"{block}\n\n```text\n{_wrapped(output)}\n```" if output.strip() else block
         if match["run"] is not None:
             return self._figure(match["run"], match["name"])
-        data = base64.b64encode((self.folder / match["file"].strip()).read_bytes()).decode()
-        return _raw(f'<img alt="{html.escape(match["text"])}" src="data:image/png;base64,{data}">')
+        return _raw(_picture(self.folder / match["file"].strip(), match["text"]))
 
     def _command(self, code: str) -> str:
-        words = {"COLUMNS": _COLUMNS, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        words = {"COLUMNS": str(_COLUMNS), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         done = subprocess.run(
             ["bash", "-ec", code], cwd=self.folder, env={**os.environ, **words}, capture_output=True, text=True
         )
@@ -79,6 +79,23 @@ class Tutorial:
         self.has_figures = True
         figure = theodolite.read_run(self.folder / run).plot(None if name == "first" else name)
         return _raw(figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False}))
+
+
+def _picture(file: Path, text: str) -> str:
+    """A picture as large as the page has room for, in whole multiples, since most have few pixels."""
+    from PIL import Image
+
+    width, height = Image.open(file).size
+    scale = max(1, min(720 // width, 320 // height))
+    data = base64.b64encode(file.read_bytes()).decode()
+    return f'<img alt="{html.escape(text)}" width="{scale * width}" src="data:image/png;base64,{data}">'
+
+
+def _wrapped(output: str) -> str:
+    """Sentences that are longer than a line of code, in lines; tables stay as they are."""
+    lines = output.rstrip().split("\n")
+    is_sentence = [len(line) > _COLUMNS and "  " not in line.strip() for line in lines]
+    return "\n".join(fill(line, _COLUMNS) if long else line for line, long in zip(lines, is_sentence))
 
 
 def _raw(content: str) -> str:

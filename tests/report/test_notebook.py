@@ -122,3 +122,15 @@ def test_a_frame_has_a_row_a_number(package, call):
     frame = getattr(Estimate(torch.tensor([1.0, 2.0]), torch.zeros(2), 3, 4), call)()
     assert list(frame.columns) == ["axis_0", "quantity", "value", "stderr", "low", "high", "n", "passes", "status"]
     assert list(frame["value"]) == [1.0, 2.0]
+
+
+def test_figures_of_every_size_of_the_page_kit_can_be_drawn(make_run):
+    from theodolite.report.page import Figure, Page, Section
+
+    run = make_run()
+    drawn = Estimate.of(1.0, 0.1).plot
+    sizes = ("small", "mid", "wide", "tall", "square", 333)
+    page = Page("p", {}, [], [Section("s", "s", (), [Figure(f"f{size}", "f", drawn, size=size) for size in sizes])])
+    kind = type("Kind", (), {"page": staticmethod(lambda run: page)})
+    run.__dict__["experiment"] = kind
+    assert [run.plot(f"f{size}").layout.height for size in sizes][-1] == 333

@@ -26,7 +26,7 @@ _MOST_POINTS = 60
 """Numbers that have a row of their own in a figure; more are drawn as a curve."""
 
 _NUMBER = ("quantity", "value", "stderr", "low", "high", "n", "passes", "status")
-_HEIGHTS = {"small": 220, "mid": 340, "tall": 480, "square": 460}
+_HEIGHTS = {"small": 220, "wide": 260, "mid": 340, "square": 460, "tall": 480}
 
 _STYLE = (
     "<style>.theodolite-view{font-size:13px;max-width:100%;overflow-x:auto}"
@@ -182,7 +182,7 @@ def _run_figure(run: Run, name: str | None) -> Figure | None:
         raise InputError(f"a figure of this run expected, got {name!r}{closest(name, [*figures])}; it has {known}")
     for own in figures.values() if name is None else [figures[name]]:
         if (drawn := own.draw()) is not None:
-            height = own.size if isinstance(own.size, int) else _HEIGHTS[own.size]
+            height = own.size if isinstance(own.size, int) else _HEIGHTS.get(own.size, _HEIGHTS["mid"])
             title = " ".join(part for part in (own.title, f"({own.unit})" if own.unit else "") if part)
             heading = {"title": {"text": escaped(title), "font": {"size": 14}}} if title else {}
             return drawn.update_layout(height=height, meta=None, **heading, margin={"t": 46 if title else 12})
