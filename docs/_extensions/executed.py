@@ -94,7 +94,7 @@ def _picture(file: Path, text: str) -> str:
 def _wrapped(output: str) -> str:
     """Sentences that are longer than a line of code, in lines; tables stay as they are."""
     lines = output.rstrip().split("\n")
-    is_sentence = [len(line) > _COLUMNS and "  " not in line.strip() for line in lines]
+    is_sentence = [len(line) > _COLUMNS and not re.search("  |──", line.strip()) for line in lines]
     return "\n".join(fill(line, _COLUMNS) if long else line for line, long in zip(lines, is_sentence))
 
 
