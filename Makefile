@@ -6,7 +6,7 @@ PIP_ARGS ?=
 BIN = $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo test slow lint check bench clean
+.PHONY: demo test slow lint check bench docs clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -38,5 +38,10 @@ check: lint test
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
 
+# Strict: a warning ends it. Tutorials are executed, four minutes of one core in all.
+docs: $(VENV)/.installed-dev
+	$(BIN)/pip install $(PIP_ARGS) -e ".[docs]"
+	$(BIN)/sphinx-build -W --keep-going -b html docs site/html
+
 clean:
-	rm -rf $(VENV) runs build dist
+	rm -rf $(VENV) runs build dist site

@@ -356,6 +356,32 @@ MUTANTS = (
         "            self.backlog.give_back(unit)", "            self.backlog.settle(unit)",
         "runs/test_on_ray.py::test_a_unit_whose_node_vanished_is_tried_again_and_the_next_one_has_lost_nothing",
     ),
+    Mutant(
+        "gate: intervals of 95 % at every level", "gate/verdict.py",
+        "student_quantile(freedom, level) / student_quantile(freedom)",
+        "student_quantile(freedom) / student_quantile(freedom)",
+        "gate/test_checking.py::test_the_interval_of_a_mean_is_students_at_any_level",
+    ),
+    Mutant(
+        "gate: a lower bound decides on the wrong side", "gate/evidence.py",
+        'math.inf if "lower" in bounds else high', 'math.inf if "upper" in bounds else high',
+        "gate/test_checking.py::test_a_bound_decides_on_its_side_alone",
+    ),
+    Mutant(
+        "gate: the worst of many numbers breaks a bound by chance", "gate/verdict.py",
+        "strict = 1 - (1 - level) / len(numbers)", "strict = level",
+        "gate/test_checking.py::test_of_many_numbers_one_breaks_the_bound_if_it_is_sure_among_all",
+    ),
+    Mutant(
+        "gate: no correction for several bounds", "gate/thresholds.py",
+        "return 1 - (1 - self.sure) / len(self.bounds)", "return self.sure",
+        "gate/test_thresholds.py::test_all_bounds_together_are_tested_by_bonferroni",
+    ),
+    Mutant(
+        "loggers: tables of TensorBoard are not escaped", "loggers/loggers.py",
+        'escape(" ".join(text.split()), quote=False)', '" ".join(text.split())',
+        "loggers/test_loggers.py::test_a_table_for_tensorboard_is_escaped",
+    ),
 )  # fmt: skip
 """All faults, by room."""
 

@@ -13,8 +13,8 @@ import theodolite
 from theodolite import InputError, read_run
 from theodolite.cli.main import main
 from theodolite.runs import on_ray
-from theodolite.runs.conduct import engine_of
 from theodolite.runs.engine import Answer, ThisProcess
+from theodolite.runs.engines import engine_of
 from theodolite.runs.on_ray import OnRay, gpus_of
 from theodolite.runs.workers import Processes
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from theodolite.runs.run import Run
     from theodolite.runs.settings import Setting
 
-__all__ = ["conclude", "option_of", "verb_of"]
+__all__ = ["conclude", "measured", "option_of", "verb_of"]
 
 _OUT = click.option("--out", metavar="FOLDER", help="Run folder: new, or one to go on with; needed unless --dry-run.")
 _HOW = (
@@ -35,6 +35,11 @@ _HOW = (
     click.option("--gpus-per-worker", metavar="X", help="GPUs of a Ray worker, e.g. 0.5. [default: 1 on cuda]"),
     click.option("--shard", metavar="I/N", help="Measure every N-th unit, from the I-th; see `theodolite merge`."),
     click.option("--no-cache", is_flag=True, help="Check the derivatives anew, whatever was checked before."),
+    click.option(
+        "--log",
+        metavar="WHERE",
+        help="Send results there too: tensorboard:FOLDER, wandb:PROJECT or trackio:PROJECT.",
+    ),
 )
 _ANSWER = (
     click.option("--dry-run", is_flag=True, help="Print what it would cost, and measure nothing."),
@@ -80,6 +85,7 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
         gpus_per_worker: str | None,
         shard: str | None,
         no_cache: bool,
+        log: str | None,
         dry_run: bool,
         as_json: bool,
         quiet: bool,
@@ -98,7 +104,7 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
         if out is None:
             raise click.UsageError("--out FOLDER expected, got none: where the run goes; or give --dry-run")
         chosen = _engine(engine, ray_address, gpus_per_worker)
-        how = {"workers": workers, "engine": chosen, "shard": shard, "cache": False if no_cache else None}
+        how = {"workers": workers, "engine": chosen, "shard": shard, "cache": False if no_cache else None, "log": log}
         how = {name: value for name, value in how.items() if value is not None}
         conduct(experiment, arguments, out, settings | how, as_json=as_json, quiet=quiet, report=not no_report)
 
@@ -185,9 +191,32 @@ def conduct(
     report: bool = True,
 ) -> None:
     """Conduct with progress on stderr and the result on stdout; Ctrl-C ends with a usable run and code 130."""
+    answer = {"as_json": as_json, "quiet": quiet, "report": report}
+    try:
+        changed = measured(experiment, arguments, out, settings, quiet=quiet)
+    except KeyboardInterrupt:
+        if not (Path(out) / "run.json").exists():
+            raise
+        terminal.notice("interrupted; what is finished is kept, and the same command goes on")
+        with suppress(InputError):  # too little is finished to be shown
+            conclude(out, **answer)
+        raise click.exceptions.Exit(130) from None
+    if settings.get("shard"):
+        _part(out, as_json)
+        return
+    conclude(out, changed=changed, **answer)
+
+
+def measured(
+    experiment: type[Experiment], arguments: Sequence[Any], out: str, settings: dict[str, Any], *, quiet: bool
+) -> bool:
+    """Conduct with progress on stderr; whether anything was left to measure.
+
+    Raises:
+        InputError: as `theodolite.runs.conduct.conduct`, and where every unit was refused for what the user can mend.
+    """
     from theodolite.runs.conduct import conduct as measure
 
-    answer = {"as_json": as_json, "quiet": quiet, "report": report}
     told: list[str] = []
     try:
         with terminal.at_work(quiet) as draw:
@@ -198,22 +227,12 @@ def conduct(
 
             measure(experiment, arguments, out, progress=progress, **settings)
     except RuntimeError as error:
-        if isinstance(error.__cause__, InputError):  # every unit was refused for what the user can mend
+        if isinstance(error.__cause__, InputError):
             raise InputError(str(error)) from error
         raise
-    except KeyboardInterrupt:
-        if not (Path(out) / "run.json").exists():
-            raise
-        terminal.notice("interrupted; what is finished is kept, and the same command goes on")
-        with suppress(InputError):  # too little is finished to be shown
-            conclude(out, **answer)
-        raise click.exceptions.Exit(130) from None
     if not told and not quiet:
         terminal.notice(f"{out} is complete already: nothing was measured")
-    if settings.get("shard"):
-        _part(out, as_json)
-        return
-    conclude(out, changed=bool(told), **answer)
+    return bool(told)
 
 
 def _part(out: str, as_json: bool) -> None:

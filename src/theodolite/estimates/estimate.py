@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import product
 from typing import Any, cast, overload
 
 import torch
 from torch import Tensor
 
+from theodolite.estimates.shown import Shown
 from theodolite.estimates.statuses import BOUNDS, NOT_NUMBERS, STATUSES, worse
 
 __all__ = ["Estimate", "joined"]
@@ -20,7 +22,7 @@ _SHOWN = 6
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class Estimate:
+class Estimate(Shown):
     """Numbers of any shape with their errors: one scalar, one entry a latent, a map, a table.
 
     `value ± 1.96 stderr` is a 95 % interval: where the standard error itself was estimated from few draws it is
@@ -198,6 +200,29 @@ class Estimate:
         """`value`, `stderr`, `n` and `status` of the entry at a place in row-major order, as a table's row."""
         value, stderr = float(self.value.flatten()[place]), float(self.stderr.flatten()[place])
         return {"value": value, "stderr": stderr, "n": self.n, "status": self.statuses[place]}
+
+    def number_rows(self) -> list[dict[str, Any]]:
+        """Every entry, then those of the parts by name, with its place `axis_0, axis_1, ...` in the shape."""
+        deepest = max(part.value.ndim for part in (self, *self.parts.values()))
+        own = self._rows("", deepest)
+        return [*own, *(row for name, part in self.parts.items() for row in part._rows(name, deepest))]
+
+    def headline_rows(self) -> list[dict[str, Any]]:
+        """Every entry; parts are asked for by name."""
+        return self._rows("", self.value.ndim)
+
+    def _rows(self, name: str, axes: int) -> list[dict[str, Any]]:
+        value, stderr, low, high = (
+            part.detach().flatten().tolist() for part in (self.value, self.stderr, *self.interval())
+        )
+        return [
+            {
+                **{f"axis_{axis}": own[axis] if axis < len(own) else None for axis in range(axes)},
+                **{"quantity": name, "value": value[k], "stderr": stderr[k], "low": low[k], "high": high[k]},
+                **{"n": self.n, "passes": self.passes, "status": self.statuses[k]},
+            }
+            for k, own in enumerate(product(*map(range, self.shape)))
+        ]
 
     def named(self, name: str) -> dict[str, Estimate]:
         """This estimate under `name`, and its parts under theirs."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -10,9 +9,11 @@ from contextlib import suppress
 from typing import Any
 
 import theodolite
-from theodolite.errors import DiskError, InputError, path_of
+from theodolite.errors import DiskError, InputError, in_one_line, path_of
+from theodolite.loggers import check_log, opened_logger
 from theodolite.runs.batches import Batch, batch_size, batches
-from theodolite.runs.engine import Answer, Engine, Job, ThisProcess, check_workers
+from theodolite.runs.engine import Answer, Engine, Job, check_workers
+from theodolite.runs.engines import check_named, engine_of
 from theodolite.runs.experiment import Experiment
 from theodolite.runs.finishing import finished
 from theodolite.runs.folder import RunFolder, read_rows
@@ -32,14 +33,9 @@ from theodolite.runs.record import FORMAT, differences, machine, now, plain, rea
 from theodolite.runs.registry import experiment_of, read_run
 from theodolite.runs.run import Run, schema_of
 from theodolite.runs.self_checks import self_checked
-from theodolite.runs.settings import closest
 from theodolite.runs.sharding import Shard
-from theodolite.runs.workers import Processes
 
-__all__ = ["ENGINES", "conduct", "engine_of", "forecast"]
-
-ENGINES = ("local", "ray")
-"""Names of engines: this machine, in this process or several, and the nodes of a Ray cluster."""
+__all__ = ["conduct", "forecast"]
 
 
 def conduct(
@@ -52,6 +48,7 @@ def conduct(
     engine: Engine | str = "local",
     shard: Any = None,
     cache: bool = True,
+    log: Any = None,
     **given: Any,
 ) -> Run:
     """Measure every unit of an experiment and store it as it is made.
@@ -71,6 +68,8 @@ def conduct(
         shard: ``I/N`` for every N-th unit alone, from the I-th; `theodolite.runs.merge` makes one run of the parts.
         cache: whether a self-check of the derivatives that passed before is taken for this run too, see
             `theodolite.runs.self_checks`.
+        log: where the results of the complete run go too: ``tensorboard:FOLDER``, ``wandb:PROJECT``,
+            ``trackio:PROJECT`` or an object, see `theodolite.loggers.check_log`.
         given: settings by name.
 
     Raises:
@@ -87,26 +86,29 @@ def conduct(
     count = None if workers is None else check_workers(workers)
     chosen = engine_of(engine, count)
     if chosen.elsewhere:
-        _check_named(work)
+        check_named(work)
+    check_log(log)
+    if log is not None and part is not None:
+        raise InputError("`log` belongs to a whole run, and --shard measures a part; log when the parts are merged")
     with chosen.ready(work, count), folder.held():
-        return _Conducted(work, folder, progress or (lambda done, total, what: None), chosen, count, part).run()
+        run = _Conducted(work, folder, progress or (lambda done, total, what: None), chosen, count, part).run()
+    if log is not None:
+        _send(run, log)
+    return run
 
 
-def engine_of(engine: Engine | str, workers: int | None = None) -> Engine:
-    """The engine of a name, with so many processes; one that was given is itself.
+def _send(run: Run, log: Any) -> None:
+    """Send a run to a logger; whatever fails there, the run is whole and stays."""
+    from theodolite.report.logged import log_run
 
-    Raises:
-        InputError: there is none of that name.
-    """
-    if not isinstance(engine, str):
-        return engine
-    if engine == "local":
-        return ThisProcess() if workers in (None, 1) else Processes()
-    if engine == "ray":
-        from theodolite.runs.on_ray import OnRay
-
-        return OnRay()
-    raise InputError(f"--engine expected to be one of {', '.join(ENGINES)}, got {engine!r}{closest(engine, ENGINES)}")
+    try:
+        with opened_logger(log) as logger:
+            log_run(run, logger)
+    except Exception as error:
+        raise InputError(
+            f"the run is {run.status} in {run.path}, but could not be logged ({in_one_line(error)}); the same command "
+            "logs it again and measures nothing"
+        ) from error
 
 
 def forecast(experiment: type[Experiment], arguments: Sequence[Any], **given: Any) -> Mapping[str, Any]:
@@ -122,20 +124,6 @@ def forecast(experiment: type[Experiment], arguments: Sequence[Any], **given: An
             f"the cost of `theodolite {experiment.kind}` cannot be told before it runs; leave out --dry-run"
         )
     return told
-
-
-def _check_named(work: Experiment) -> None:
-    """Raise `InputError` where another process cannot be told what to open."""
-    names = [given.name for given in work.arguments] + [setting.name for setting in work.settings]
-    for name in names:
-        value = work.given[name]
-        parts = value if isinstance(value, list | tuple) else [value]
-        unnamed = [part for part in parts if not isinstance(part, str | os.PathLike | int | float | None)]
-        if unnamed:
-            raise InputError(
-                f"every worker opens `{name}` for itself and expects its name, e.g. a folder or "
-                f"package.module:factory, got {type(unnamed[0]).__name__}; give its name, or leave workers out"
-            )
 
 
 class _Conducted:

@@ -60,7 +60,7 @@ def _signature(experiment: type[Experiment]) -> inspect.Signature:
     parameters = [parameter(argument.name) for argument in experiment.arguments]
     parameters += [parameter(name, default=default) for name in names]
     parameters += [parameter(setting.name, by_name=True, default=setting.default) for setting in others]
-    how = {"workers": None, "engine": "local", "shard": None, "cache": True, "progress": None}
+    how = {"workers": None, "engine": "local", "shard": None, "cache": True, "progress": None, "log": None}
     return inspect.Signature([*parameters, *(parameter(name, by_name=True, default=how[name]) for name in how)])
 
 
@@ -77,5 +77,8 @@ def _docstring(experiment: type[Experiment]) -> str:
     )
     lines.append("    cache: whether a self-check of the derivatives that passed before is taken for this run too.")
     lines.append("    progress: called with (units done, units in all, what is under way).")
+    lines.append(
+        "    log: ``tensorboard:FOLDER``, ``wandb:PROJECT``, ``trackio:PROJECT`` or a logger: where results go too."
+    )
     head, _, examples = text.partition("\nExamples:")
     return "\n".join([head.rstrip(), "", "Args:", *lines, _RAISES]) + (f"\nExamples:{examples}\n" if examples else "")

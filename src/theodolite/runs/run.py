@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from theodolite.errors import InputError
 from theodolite.estimates.quantity import described
+from theodolite.estimates.shown import Shown
 from theodolite.runs.folder import NUMBER, Notes, is_held, picture_path, read_rows, read_table, regular
 from theodolite.runs.piece import Derived, Piece, Row
 from theodolite.runs.record import timing
@@ -56,7 +57,7 @@ def schema_of(experiment: Kind) -> pa.Schema:
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class Run(Shown):
     """The results of an experiment.
 
     Attributes:
@@ -120,6 +121,14 @@ class Run:
         stderr, low, high, n, passes, status`.
         """
         return self._rows[0]
+
+    def to_arrow(self) -> pa.Table:
+        """`table`."""
+        return self.table
+
+    def number_rows(self) -> list[Row]:
+        """The rows of `table`."""
+        return self.rows()
 
     def without_derived(self) -> Run:
         """The run with the numbers of its units alone: what `Experiment.derive` starts from, also a second time."""
