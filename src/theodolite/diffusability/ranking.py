@@ -121,7 +121,7 @@ class Ranking:
 
     def differences(self, first: int, second: int) -> Estimate:
         """The gap of the second model less that of the first, with its paired error."""
-        paired = difference_of(self.replicates[first], self.replicates[second], self.resamples)
+        paired = difference_of(self.replicates[first], self.replicates[second], self.resamples, skewed=False)
         return paired.widened(abs(self._beyond[second] - self._beyond[first]))
 
     @property

@@ -138,17 +138,24 @@ class Resamples:
             spread = torch.where(count > 1, (centred.square().sum(0) / (count - 1).clamp_min(1)).sqrt(), torch.nan)
         return spread * (self.effective / (self.effective - 1)) ** 0.5 if self.groups > 1 else spread * torch.nan
 
-    def estimate(self, replicates: Tensor, method: str = "bootstrap over groups") -> Estimate:
+    def estimate(self, replicates: Tensor, method: str = "bootstrap over groups", *, skewed: bool = True) -> Estimate:
         """Value and standard error; the 95 % interval is Student's, with the skew of the replicates (`skewed_ends`).
 
         Entries have the shape of one replicate, a scalar that of one entry. Status ``few-samples`` below `FEWEST`
         groups; a single one tells no error: ``undetermined``.
+
+        Args:
+            replicates: `(1 + count, ...)`.
+            method: what the estimate says of itself.
+            skewed: Hall's interval holds for what is like a mean. Of a distance, whose replicates are skewed by what
+                makes it too large, it reaches on the wrong side: those that allow for that themselves say no.
         """
         value, freedom = torch.atleast_1d(replicates[0]), self.effective - 1
         if self.groups < 2:
             return Estimate(value, value * torch.nan, 0, 1, "undetermined", _ONE_GROUP, method)
         stderr = torch.atleast_1d(self.stderr(replicates))
-        ends = skewed_ends(value, stderr, torch.atleast_1d(self.skewness(replicates)), freedom)
+        skewness = torch.atleast_1d(self.skewness(replicates)) if skewed else torch.zeros_like(value)
+        ends = skewed_ends(value, stderr, skewness, freedom)
         widened = stderr * (student_quantile(freedom) / 1.96)
         return Estimate(value, widened, 0, self.groups, *self.doubt(), method, ends=ends)
 
