@@ -12,7 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from theodolite.diffusability.gap import DEVIATIONS, ROUNDING, beyond, compared, difference_of, few_groups, gap
+from theodolite.diffusability.gap import (
+    DEVIATIONS,
+    ROUNDING,
+    beyond,
+    compared,
+    difference_of,
+    few_groups,
+    gap,
+    tells_more,
+)
 from theodolite.diffusability.space import Space
 from theodolite.estimates import Estimate, Resamples, student_cdf
 
@@ -121,7 +130,8 @@ class Ranking:
 
     def differences(self, first: int, second: int) -> Estimate:
         """The gap of the second model less that of the first, with its paired error."""
-        paired = difference_of(self.replicates[first], self.replicates[second], self.resamples, skewed=False)
+        skewed = not tells_more(self.images, *(self.models[place].space for place in (first, second)))
+        paired = difference_of(self.replicates[first], self.replicates[second], self.resamples, skewed=skewed)
         return paired.widened(abs(self._beyond[second] - self._beyond[first]))
 
     @property
