@@ -280,13 +280,13 @@ class Normal:
 def test_a_codazzi_residual_of_noise_alone_is_no_number():
     """It was up to 1e150: noise over a variance of derivatives that was zero when that of sampling had been taken off.
 
-    Of sixty bundles it is the residual of `diag(exp(-2 t), 2)`: 1.
+    Of a hundred and fifty bundles it is the residual of `diag(exp(-2 t), 2)`: 1.
     """
-    few, many = (codazzi_residual(Normal(True).fitted(bundles)) for bundles in (20, 60))
+    few, many = (codazzi_residual(Normal(True).fitted(bundles)) for bundles in (20, 150))
     assert few.statuses == ("undetermined",)
     assert "larger" in few.message
     assert few.value.item() <= 1.5**0.5
-    assert few.stderr.item() <= 1.5**0.5
+    assert few.stderr.item() <= 2 * 1.5**0.5
     assert many.statuses == ("ok",)
     assert abs(many.value.item() - 1) <= 1.96 * many.stderr.item()
 

@@ -233,21 +233,22 @@ def codazzi_residual(
         return Estimate(ratio[None], _of_step(ratio, finer)[None], 0, 1, method="central differences")
     steps = source.grid.spacing if step is None else torch.full((2,), step, dtype=torch.float64)
     mean = source.metric(points).mean(0)
-    value, sampled, whole = (
+    squares, sampled, whole = (
         torch.stack(_squares(_slopes(field, points, steps), mean)).mean(-1)
         for field in (source.metric, source.sampling_replicates, source.metric_replicates)
     )
-    if _is_constant(value[1], steps, mean):
+    if _is_constant(squares[1], steps, mean):
         return Estimate.of(
             0.0, n=whole.shape[-1], statuses=("learned",) if source.learned else "ok", method="bootstrap"
         )
-    noise = (sampled.mean(-1) - value).clamp_min(0)
-    ratio, ratios = _ratio(value - noise), _ratio(whole - 2 * noise[:, None])
+    noise = (sampled.mean(-1) - squares).clamp_min(0)
+    ratio, ratios = _ratio(squares - noise), _ratio(whole - 2 * noise[:, None])
     finer = _ratio(torch.stack(_squares(_slopes(source.metric, points, steps / 2), mean)).mean(-1) - noise)
     error = torch.hypot((ratios - ratio).square().mean().sqrt(), _of_step(ratio, finer))
-    is_lost = bool(value[1] <= noise[1]) or float(1.96 * error) > _MOST_RESIDUAL / 2
+    is_lost = bool(squares[1] <= noise[1]) or float(1.96 * error) > _MOST_RESIDUAL / 2
     status, message = ("undetermined", _FLAT) if is_lost else ("learned" if source.learned else "ok", "")
-    return Estimate(ratio[None], error[None], 0, whole.shape[-1], (status,), message, "bootstrap")
+    value = ratio.clamp_max(_MOST_RESIDUAL)
+    return Estimate(value[None], error[None], 0, whole.shape[-1], (status,), message, "bootstrap")
 
 
 def _is_constant(square: Tensor, steps: Tensor, mean: Tensor) -> bool:
@@ -262,9 +263,12 @@ def _of_step(ratio: Tensor, finer: Tensor) -> Tensor:
 
 
 def _ratio(squares: Tensor) -> Tensor:
-    """The root of the first over the second, none below zero; the most it can be where the second is lost in noise."""
+    """The root of the first over the second, none below zero; twice the most there is where the second is lost in noise.
+
+    What noise makes of a ratio beyond the most that there can be is part of its error.
+    """
     share = squares[0].clamp_min(0) / squares[1].clamp_min(torch.finfo(squares.dtype).tiny)
-    return share.sqrt().clamp_max(_MOST_RESIDUAL)
+    return share.sqrt().clamp_max(2 * _MOST_RESIDUAL)
 
 
 def _slopes(metric: Metric, points: Tensor, steps: Tensor) -> Tensor:
