@@ -263,7 +263,7 @@ def _of_step(ratio: Tensor, finer: Tensor) -> Tensor:
 
 
 def _ratio(squares: Tensor) -> Tensor:
-    """The root of the first over the second, none below zero; twice the most there is where the second is lost in noise.
+    """The root of the first over the second, none below zero, at most twice what there can be.
 
     What noise makes of a ratio beyond the most that there can be is part of its error.
     """
