@@ -70,14 +70,25 @@ def typed_line(error: BaseException) -> str:
 def refusing(name: str, what: str, fix: str) -> Iterator[None]:
     """Turn whatever a user's model raises into one line: its name, what went wrong, and what to do.
 
-    A factory that calls `sys.exit` would end the command without a word; that is an error like any other here.
+    `fix` is the cure where the model does not take what it was given. An argument that it lacks, such as a condition,
+    and a mistake in its own code have another. A factory that calls `sys.exit` would end the command without a word;
+    that is an error like any other here.
     """
     try:
         yield
     except InputError:
         raise
     except (Exception, SystemExit) as error:
-        raise InputError(f"{name} {what} ({in_one_line(error)}); {fix}") from error
+        raise InputError(f"{name} {what} ({in_one_line(error)}); {_cure(error, fix)}") from error
+
+
+def _cure(error: BaseException, fix: str) -> str:
+    """What to do about an error of a model: `fix`, unless its type says that this is no cure."""
+    if isinstance(error, TypeError) and "missing" in str(error):
+        return "give it what it needs, e.g. a condition: a factory may return the model with that filled in"
+    if isinstance(error, AttributeError | NameError | ImportError):
+        return "the mistake is in its own code: mend it there"
+    return fix
 
 
 def path_of(value: Any, what: str) -> Path:

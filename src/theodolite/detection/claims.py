@@ -76,6 +76,10 @@ class _Draws(Resamples):
         """The rank correlation of two quantities, given others, in every resample."""
         return rank_correlation(x, y, given, self.samples)
 
+    def of_links(self, links: Tensor) -> Estimate:
+        """A rank correlation, or a difference of two, with an interval of percentiles."""
+        return self.percentiles(links, skewed=False)
+
     def average(self, values: Tensor) -> Estimate:
         """The mean over pairs."""
         return self.percentiles(self.mean(values))
@@ -89,13 +93,13 @@ def _linked(columns: Columns, seed: int) -> Claim:
         return _without("C1", text, test, units)
     draws = _Draws(units, seed)
     link, odd = draws.link(lc, phfe), draws.link(lc_odd, phfe_odd)
-    normal, change = draws.percentiles(link), draws.percentiles(link - odd)
+    normal, change = draws.of_links(link), draws.of_links(link - odd)
     fails = normal.high < 0 or change.high < 0
     others = {
         "normal": normal,
-        "unusual": draws.percentiles(odd),
-        "normal, given the gap": draws.percentiles(draws.link(lc, phfe, gap)),
-        "unusual, given the gap": draws.percentiles(draws.link(lc_odd, phfe_odd, gap_odd)),
+        "unusual": draws.of_links(odd),
+        "normal, given the gap": draws.of_links(draws.link(lc, phfe, gap)),
+        "unusual, given the gap": draws.of_links(draws.link(lc_odd, phfe_odd, gap_odd)),
         **_within(columns),
     }
     few = f"fewer than {ENOUGH} pairs" if len(lc) < ENOUGH else ""
@@ -130,14 +134,14 @@ def _unchanged(columns: Columns, seed: int) -> Claim:
         return _without("C2", text, test, units)
     draws = _Draws(units, seed)
     link, odd = draws.link(ls, phfe), draws.link(ls_odd, phfe_odd)
-    normal, unusual, change = (draws.percentiles(one) for one in (link, odd, link - odd))
+    normal, unusual, change = (draws.of_links(one) for one in (link, odd, link - odd))
     holds = min(normal.low, unusual.low) > 0.6 and change.low > -0.1 and change.high < 0.1
     fails = min(normal.high, unusual.high) < 0.6 or change.low > 0.1 or change.high < -0.1
     others = {
         "normal": normal,
         "unusual": unusual,
-        "normal, q": draws.percentiles(draws.link(ls, q)),
-        "unusual, q": draws.percentiles(draws.link(ls_odd, q_odd)),
+        "normal, q": draws.of_links(draws.link(ls, q)),
+        "unusual, q": draws.of_links(draws.link(ls_odd, q_odd)),
     }
     verdict = _verdict(units, holds, fails)
     return Claim("C2", text, test, len(ls), change, verdict, "", others, _prompts(columns, units))
@@ -227,7 +231,7 @@ def _tortuous(columns: Columns, seed: int) -> Claim:
     others = {name: draws.average(column) for name, column in means.items()}
     here = [unit for unit, kept in zip(units, complexity.isfinite().tolist()) if kept]
     if len(set(here)) >= FEWEST:
-        others["Spearman with mean LC of the ends, normal"] = draws.percentiles(draws.link(complexity, straight))
+        others["Spearman with mean LC of the ends, normal"] = draws.of_links(draws.link(complexity, straight))
     verdict = _verdict(units, number.low > 0, number.high < 0)
     return Claim("C6", text, test, len(first), number, verdict, "", others, _prompts(columns, units))
 

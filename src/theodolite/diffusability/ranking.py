@@ -13,7 +13,16 @@ import torch
 from torch import Tensor
 
 from theodolite.diffusability.floors import loss_floor
-from theodolite.diffusability.gap import DEVIATIONS, ROUNDING, beyond, compared, difference_of, few_groups, gap
+from theodolite.diffusability.gap import (
+    DEVIATIONS,
+    ROUNDING,
+    beyond,
+    compared,
+    difference_of,
+    few_groups,
+    gap,
+    tells_more,
+)
 from theodolite.diffusability.space import Space
 from theodolite.estimates import Estimate, Resamples, student_cdf
 from theodolite.estimates.shown import Shown
@@ -123,7 +132,8 @@ class Ranking(Shown):
 
     def differences(self, first: int, second: int) -> Estimate:
         """The gap of the second model less that of the first, with its paired error."""
-        paired = difference_of(self.replicates[first], self.replicates[second], self.resamples)
+        skewed = not tells_more(self.images, *(self.models[place].space for place in (first, second)))
+        paired = difference_of(self.replicates[first], self.replicates[second], self.resamples, skewed=skewed)
         return paired.widened(abs(self._beyond[second] - self._beyond[first]))
 
     @property

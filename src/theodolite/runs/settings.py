@@ -343,6 +343,8 @@ SIZE = Setting(
     help="Centre square, resized to so many pixels; by default what the model takes.",
     kind=int,
     least=1,
+    # one image is then 3 GB in float32: a slip of a zero is refused before any memory is taken
+    most=16_384,
     metavar="PIXELS",
 )
 BUDGET = Setting(

@@ -73,7 +73,9 @@ class LeadingTriplet:
             self.passes,
             n=1,
             statuses=tuple("lower-bound" if bad else "ok" for bad in loose),
-            message="the Krylov space has not converged: increase `depth`" if any(loose) else "",
+            message="the Krylov space has not converged: take a larger budget, in Python more `depth`"
+            if any(loose)
+            else "",
             method="golub-kahan",
         )
 
