@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from theodolite.data.conditions import read_condition, word_of
+from theodolite.data.conditions import value_of, word_of
 from theodolite.data.models import opened_map
 from theodolite.errors import InputError, refusing
 from theodolite.estimates.streams import seed_of
@@ -47,7 +47,7 @@ class Draw(NamedTuple):
     @property
     def asked(self) -> Any:
         """The condition as models take it."""
-        return None if self.condition is None else read_condition(self.condition)
+        return value_of(self.condition)
 
 
 class Draws:
@@ -81,7 +81,7 @@ class Draws:
     def _check(self) -> None:
         """Refuse settings of a conditional model with another one."""
         name, is_diffusion = self.subject.name, self.subject.denoiser is not None
-        for setting in ("condition", "guidance", "steps"):
+        for setting in ("condition", "guidance", "unconditional", "steps"):
             if self.given[setting] is not None and not is_diffusion:
                 raise InputError(f"--{setting} belongs to a diffusion model, got it with {name}; leave it out")
         if self.given["guidance"] is not None and not self.conditions:
@@ -120,8 +120,8 @@ class Draws:
             return self.subject
         if condition not in self._subjects:
             options = {name: self.given[name] for name in ("steps", "guidance", "size")}
-            told = read_condition(condition)
-            self._subjects[condition] = subject_of(self.subject.denoiser, "sampler", condition=told, **options)
+            options |= {"condition": value_of(condition), "unconditional": value_of(self.given["unconditional"])}
+            self._subjects[condition] = subject_of(self.subject.denoiser, "sampler", **options)
         return self._subjects[condition]
 
     def denoiser(self, draw: Draw, sigma: float) -> LatentMap | None:

@@ -170,8 +170,7 @@ def null_of(model: Any) -> dict[str, Any]:
     if asks or any(config.get(name) is not None for name in _CLASSES):
         raise InputError(
             f"a condition of {type(model).__name__} expected, got none: it takes {', '.join(asks) or 'class_labels'}; "
-            "give a class, or a .safetensors file with embeddings, e.g. of the empty prompt, as `condition` (and "
-            "`unconditional` for guidance)"
+            f"give a {'.safetensors file with embeddings, e.g. of the empty prompt' if asks else 'class'}"
         )
     return {}
 

@@ -46,6 +46,7 @@ class Subject:
         output: what the map of a denoiser returns, of `theodolite.denoiser_map`.
         guidance: of a denoiser.
         condition: of a denoiser, as it was given.
+        unconditional: of a denoiser, what guidance starts from, as it was given.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class Subject:
     output: Output = "x0"
     guidance: float = 1.0
     condition: Any = None
+    unconditional: Any = None
 
     @property
     def device(self) -> torch.device:
@@ -152,7 +154,8 @@ class Subject:
         Raises:
             InputError: a level that the model does not know.
         """
-        map = denoiser_map(self.denoiser, sigma, self.output, self.condition, self.guidance)
+        guided = {"guidance": self.guidance, "unconditional": self.unconditional}
+        map = denoiser_map(self.denoiser, sigma, self.output, self.condition, **guided)
         return replace(self, map=map, sigma=float(sigma))
 
     def denoised(self, points: Tensor, outputs: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from theodolite.runs.settings import (
     SEED,
     SIZE,
     STEPS,
+    UNCONDITIONAL,
     Setting,
 )
 
@@ -105,6 +106,7 @@ class Sample(Experiment):
             "sample draws one; by default drawn from those that the model names.",
             metavar="CLASS|FILE",
         ),
+        UNCONDITIONAL,
         _Judge(name="judge", metavar="MODULE:FACTORY", help="What judges the samples; see above.", role="places"),
         Setting(
             name="embedding",
