@@ -49,7 +49,8 @@ def opened_model(model: Any, *, size: int | tuple[int, int] | None = None, **opt
     from theodolite.maps import load
 
     if isinstance(model, str | os.PathLike):
-        with refusing(os.fspath(model), "could not be loaded", "mend the model or what it needs"):
+        other = "" if size is None else ", or give another --size where it takes no such images"
+        with refusing(os.fspath(model), "could not be loaded", f"mend the model or what it needs{other}"):
             return load(model, size=size, **options)
     check_model(model, **options)
     return model

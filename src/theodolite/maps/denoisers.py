@@ -119,7 +119,7 @@ def as_denoiser(
     if guidance == 1:
         return bound(condition)
     if condition is None:
-        raise InputError(f"a condition expected with guidance {guidance:g}, got none; leave out one of them")
+        raise InputError(f"a condition expected with guidance {guidance:g}, got none; give one, or leave guidance out")
     conditioned = bound(condition)  # first: a condition that the model does not take is the nearer mistake
     try:
         start = bound(unconditional, null=True)

@@ -174,6 +174,14 @@ class Subject:
         notes = self.denoiser.confirmed(self.encoded(images)).notes
         return replace(self, denoiser=self.denoiser.named(notes=notes))
 
+    @property
+    def given(self) -> str:
+        """What the network is given beside its points, as messages say it: shapes of tensors; empty for nothing."""
+        named = self.denoiser.given if self.denoiser is not None else {}
+        pairs = named.items() if isinstance(named, dict) else [("", value) for value in named]
+        known = [(name, tuple(v.shape) if isinstance(v, Tensor) else v) for name, v in pairs if v is not None]
+        return f" and such a condition: {', '.join(f'{name} {what}'.strip() for name, what in known)}" if known else ""
+
     def outputs(self, points: Tensor) -> Tensor:
         """What the map gives at points, without a gradient; one pass."""
         self.map.check(points)

@@ -151,7 +151,10 @@ class Decouple(Experiment):
 
         if self.given["student"] is None:
             return None
-        student = opened_denoiser(self.given["student"], self.kind, device=self.given["device"])
+        try:
+            student = opened_denoiser(self.given["student"], self.kind, device=self.given["device"])
+        except InputError as error:
+            raise InputError(f"--student: {error}") from error
         sampler = self._sampler(self.prompts[0][0], student)
         if sampler.latent_shape != self.first.latent_shape:
             raise InputError(

@@ -117,6 +117,11 @@ class ConditionalUNet(nn.Module):
             labels = torch.tensor([[10, len(COLOURS)]])
         else:
             labels = condition if isinstance(condition, Tensor) else labels_of(condition)
+            if labels.is_floating_point() or labels.ndim > 2 or labels.shape[-1:] != (2,):
+                raise InputError(
+                    "conditions as (digit, colour), e.g. 3-red, or labels (n, 2) expected, got a tensor of shape "
+                    f"{tuple(labels.shape)}"
+                )
         labels = labels.to(self.digit.weight.device).expand(n, 2)
         embedding: Tensor = self.digit(labels[:, 0]) + self.colour(labels[:, 1])
         return embedding
