@@ -116,7 +116,7 @@ class Draws:
         if images is None:
             raise InputError(
                 f"a model that draws images (1 or 3 channels, height, width) expected, {subject.name} draws "
-                f"{tuple(output.shape[1:])}; return images from its factory"
+                f"{tuple(output.shape[1:])}; give it with its autoencoder, or a factory whose model returns images"
             )
         low, high = self._range
         image = (2 * (images - low) / (high - low) - 1).float().cpu().clamp(-1, 1)

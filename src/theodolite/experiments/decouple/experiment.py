@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.conditions import CONDITIONS
+from theodolite.experiments.decouple import STUDENT
 from theodolite.runs.experiment import Derived, Experiment, Piece, Row, Sitting, numbers
 from theodolite.runs.settings import LOADING, SEED, UNCONDITIONAL, Argument, Setting
 
@@ -20,12 +21,10 @@ if TYPE_CHECKING:
     from theodolite.maps import LatentMap
     from theodolite.runs.run import Run
 
-__all__ = ["EXPERIMENT", "KINDS", "STUDENT", "Decouple"]
+__all__ = ["EXPERIMENT", "KINDS", "Decouple"]
 
 KINDS = ("normal", "unusual", "null")
 """Conditions of a pair; without any at the last."""
-STUDENT = "student, "
-"""What stands before the conditions under which a student is measured."""
 _INTERPOLATED = 2
 """Pairs between whose noises a path is measured: the smallest batch, in which pairs are verified."""
 _BATCH = 14

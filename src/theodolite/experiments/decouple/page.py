@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from theodolite.estimates.quantity import Quantity
-from theodolite.experiments.decouple.experiment import STUDENT
+from theodolite.experiments.decouple import STUDENT
 from theodolite.report import page as kit
 from theodolite.report import palette
 from theodolite.report.drawing import scattered

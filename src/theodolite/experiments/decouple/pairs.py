@@ -18,7 +18,7 @@ from theodolite.detection.claims import Claim, claims
 from theodolite.detection.hotspot_shares import paired_hotspots
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
-from theodolite.experiments.decouple.experiment import STUDENT
+from theodolite.experiments.decouple import STUDENT
 from theodolite.experiments.hotspots.shares import overlaid, share_rows
 from theodolite.runs.experiment import Row, number
 
