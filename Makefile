@@ -6,7 +6,9 @@ PIP_ARGS ?=
 BIN = $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo test slow lint check bench docs clean
+OLDEST ?= .venv-oldest
+
+.PHONY: demo test slow lint check oldest bench docs clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -43,5 +45,12 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/pip install $(PIP_ARGS) -e ".[docs]"
 	$(BIN)/sphinx-build -W --keep-going -b html docs site/html
 
+# The oldest torch and diffusers that pyproject.toml allows: what is opened and what is differentiated, some minutes. It
+# downloads both, so that CI does not run it; before a release do, or when pyproject.toml changes its least versions.
+oldest:
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/pip install $(PIP_ARGS) -e . "torch==2.8.*" "diffusers==0.35.*" "huggingface-hub<1" "pytest>=8" "pytest-xdist>=3.6" hypothesis plotly jinja2
+	$(OLDEST)/bin/python -m pytest -n auto -m "not slow" tests/maps tests/derivatives
+
 clean:
-	rm -rf $(VENV) runs build dist site
+	rm -rf $(VENV) $(OLDEST) runs build dist site

@@ -238,7 +238,37 @@ def _tortuous(columns: Columns, seed: int) -> Claim:
 
 def _distilled(columns: Columns, seed: int) -> Claim:
     text = "a distilled model of few steps has a smaller gap between the conditions"
-    return Claim("C7", text, "the first claim, model against student", 0, None, "undecided", "no distilled student")
+    test = (
+        f"Spearman(LC, PHFE) normal less unusual: that of the model above 0, and the student's less it below 0, n of "
+        f"{ENOUGH} or more; beside it with the four pools of samples drawn apart"
+    )
+    if columns.student is None:
+        return Claim("C7", text, test, 0, None, "undecided", "no distilled student was measured")
+    units, (lc, phfe, lc_odd, phfe_odd, *student) = columns.all_four("lc", "phfe")
+    if len(set(units)) < FEWEST:
+        return _without("C7", text, test, units)
+    sides = ((lc, phfe), (lc_odd, phfe_odd), (student[0], student[1]), (student[2], student[3]))
+    draws = _Draws(units, seed)
+    links = [draws.link(*side) for side in sides]
+    apart = [_Draws(range(len(lc)), seed + 1 + place).link(*side) for place, side in enumerate(sides)]
+    own, smaller, change = links[0] - links[1], links[2] - links[3], _change(links)
+    gap, number = draws.percentiles(own), draws.percentiles(change)
+    others = {
+        "gap of the model": gap,
+        "gap of the student": draws.percentiles(smaller),
+        "student, normal": draws.percentiles(links[2]),
+        "student, unusual": draws.percentiles(links[3]),
+        "four pools drawn apart, prompts ignored": _Draws(range(len(lc)), seed).percentiles(_change(apart)),
+    }
+    holds = gap.low > 0 and number.high < 0 and len(lc) >= ENOUGH
+    verdict = _verdict(units, holds, number.low > 0)
+    why = "the model itself has no gap that is told from 0" if verdict == "undecided" and gap.low <= 0 else ""
+    return Claim("C7", text, test, len(lc), number, verdict, why, others, _prompts(columns, units))
+
+
+def _change(links: Sequence[Tensor]) -> Tensor:
+    """The gap of the student less that of the model: of links normal and unusual, the model's first."""
+    return (links[2] - links[3]) - (links[0] - links[1])
 
 
 def _visible(columns: Columns, seed: int) -> Claim:

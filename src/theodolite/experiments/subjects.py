@@ -98,8 +98,10 @@ class SubjectExperiment(ImageExperiment):
         """The first point and its output: what the model cannot do is told before anything is written."""
         if not self.drawn and self.subject.kind == "decoder":
             return self.first_pass()
+        for latents, sample in {latents: (latents, sample) for latents, sample in self.drawn.values()}.values():
+            latents.latent(sample, self.subject, self.given["size"])  # a wrong file is told before units fail by it
         points, _ = self.point_of(self.units[0], self.subject)
-        fix = "see that it takes such points; a LatentMap says what shape they have"
+        fix = f"see that it takes such points{self.subject.given}"
         with refusing(self.subject.name, f"failed on the first point, of shape {tuple(points.shape)}", fix):
             return points, self.subject.outputs(points)
 

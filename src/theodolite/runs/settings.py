@@ -28,6 +28,7 @@ __all__ = [
     "LOADING",
     "MAP",
     "MODEL",
+    "OF_DIFFUSION",
     "OF_MAPS",
     "OF_SAMPLERS",
     "REVISION",
@@ -36,6 +37,7 @@ __all__ = [
     "SIZE",
     "STEPS",
     "SUBFOLDER",
+    "UNCONDITIONAL",
     "Argument",
     "Setting",
     "checked_settings",
@@ -307,6 +309,12 @@ CONDITION = Setting(
     "by default.",
     metavar="CLASS|FILE",
 )
+UNCONDITIONAL = Setting(
+    name="unconditional",
+    help="What guidance starts from: a class, or a .safetensors file of embeddings, of text models that of the empty "
+    "prompt; nothing in particular by default, where the model knows it.",
+    metavar="CLASS|FILE",
+)
 ETA = Setting(
     name="eta", help="Of a DDIM sampler, the share of DDPM's noise; what its scheduler does by default.", kind=float
 )
@@ -315,7 +323,9 @@ DRAWS = Setting(
     help="Seed of the noise that a sampler's scheduler adds on its way, the same for every latent; 0 by default.",
     kind=int,
 )
-OF_MAPS = (MAP, SIGMA, STEPS, GUIDANCE, CONDITION, ETA, DRAWS)
+OF_DIFFUSION = (STEPS, GUIDANCE, CONDITION, UNCONDITIONAL, ETA, DRAWS)
+"""What a denoiser or a sampler is told."""
+OF_MAPS = (MAP, SIGMA, *OF_DIFFUSION)
 """Which map of a model is measured, and what it is told."""
 SCALE = Setting(
     name="scale", help="Guidance of a sampler: 1 is the conditional network alone, the default.", kind=float
@@ -324,6 +334,7 @@ SAMPLER_STEPS = Setting(name="sampler_steps", help="Of a sampler; 10 by default.
 OF_SAMPLERS = (
     replace(CONDITION, help=CONDITION.help.replace("denoiser or sampler", "sampler")),
     SCALE,
+    UNCONDITIONAL,
     SAMPLER_STEPS,
     ETA,
     DRAWS,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.conditions import CONDITIONS
+from theodolite.experiments.decouple import STUDENT
 from theodolite.runs.experiment import Derived, Experiment, Piece, Row, Sitting, numbers
-from theodolite.runs.settings import LOADING, SEED, Argument, Setting
+from theodolite.runs.settings import LOADING, SEED, UNCONDITIONAL, Argument, Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +36,19 @@ _RATIOS, _CHECKS = ("ls_max", "lc", "phfe"), ("ones_cosine", "linearity")
 _KIND = "A conditional diffusion model: of the zoo, e.g. zoo:coloured-latent, a diffusers folder, a hub id"
 _PAIRS = "Seeds, each used under both conditions; 200 for a verdict on the first claim."
 _NEIGHBOURS = "Of LC, whose scatter is its error; the paper's recipe has one, without an error."
+_STUDENT = (
+    "A distilled student of few steps, which decides the seventh claim: at the same noises, without guidance, e.g. "
+    "zoo:coloured-distilled."
+)
 _DIMENSION = "Of the random subspace; the smaller of 64 and a quarter of the latent by default."
+
+
+class _Student(Setting):
+    """A model's name, or in Python the model; which it is stands in the content of a run."""
+
+    def checked(self, value: Any) -> Any:
+        """As it is: it is opened as the first model is."""
+        return value
 
 
 class Decouple(Experiment):
@@ -66,10 +79,13 @@ class Decouple(Experiment):
         Setting(name="pairs", help=_PAIRS, default=24, kind=int, least=2),
         Setting(name="steps", help="Of the sampler.", default=12, kind=int, least=1),
         Setting(name="guidance", help="Of both conditions; 1 for none.", default=2.0, kind=float),
+        UNCONDITIONAL,
         Setting(name="method", help="Of the sampler.", default="ddim", choices=("ddim", "euler", "heun")),
         Setting(name="dimension", help=_DIMENSION, kind=int, least=1, metavar="K"),
         Setting(name="neighbours", help=_NEIGHBOURS, default=8, kind=int, least=2),
         Setting(name="paper", help="Forward differences of 0.02, as released, with checks.", default=False, kind=bool),
+        _Student(name="student", help=_STUDENT, metavar="MODEL", role="places"),
+        Setting(name="student_steps", help="Of the student's sampler.", default=4, kind=int, least=1),
         Setting(name="null", help="Measure without a condition too.", default=True, kind=bool),
         SEED,
         *LOADING,
@@ -84,6 +100,8 @@ class Decouple(Experiment):
 
         super().__init__(given)
         check_model(given["model"], **self.loading())
+        if given["student"] is not None:
+            check_model(given["student"])
         if given["conditions"] is not None:
             prompts_of(None, given["conditions"])
         self._measured: dict[str, Piece | Exception] = {}
@@ -92,13 +110,14 @@ class Decouple(Experiment):
         """Load the model, and sample it once under every condition."""
         import torch
 
-        from theodolite.data.conditions import prompts_of, text_of
+        from theodolite.data.conditions import prompts_of, text_of, value_of
         from theodolite.data.models import opened_denoiser
         from theodolite.descriptors.subspaces import subspace_dimension
         from theodolite.estimates import Seeds
 
         self.model = opened_denoiser(self.given["model"], self.kind, **self.loading())
         self.name = str(getattr(self.model, "name", type(self.model).__name__))
+        self.unconditional = value_of(self.given["unconditional"])
         self.prompts = prompts_of(self.model, self.given["conditions"])
         self.given["conditions"] = text_of(self.prompts)
         self.pairs = [f"pair-{place:04d}" for place in range(self.given["pairs"])]
@@ -114,9 +133,35 @@ class Decouple(Experiment):
             raise InputError(f"a sampler of points (channels, *space) of known size expected, got {shape}")
         self.shape = tuple(size for size in shape if size is not None)
         subspace_dimension(self.given["dimension"], prod(self.shape))
+        self.student = self._opened_student()
         with torch.no_grad():
             for condition in (condition for pair in self.prompts for condition in pair):
                 self._sampler(condition)(self._noise(self.pairs[:1]))
+
+    def _opened_student(self) -> Any:
+        """The student, once it has run under a condition; None where none is given.
+
+        Raises:
+            InputError: its points have another shape: no noise is the same for both.
+        """
+        import torch
+
+        from theodolite.data.models import opened_denoiser
+
+        if self.given["student"] is None:
+            return None
+        try:
+            student = opened_denoiser(self.given["student"], self.kind, device=self.given["device"])
+        except InputError as error:
+            raise InputError(f"--student: {error}") from error
+        sampler = self._sampler(self.prompts[0][0], student)
+        if sampler.latent_shape != self.first.latent_shape:
+            raise InputError(
+                f"a student of points {tuple(self.shape)} expected, as {self.name} has, got {sampler.latent_shape}"
+            )
+        with torch.no_grad():
+            sampler(self._noise(self.pairs[:1]))
+        return student
 
     def _prompt(self, pair: str) -> int:
         """Which prompts a pair has: two successive ones share them."""
@@ -127,11 +172,15 @@ class Decouple(Experiment):
         from theodolite.data.conditions import word_of
 
         model = {"name": self.name, "fingerprint": self.first.fingerprint(), "shape": [*self.shape]}
-        return {"model": model, "prompts": [[word_of(side) for side in pair] for pair in self.prompts]}
+        record = {"model": model, "prompts": [[word_of(side) for side in pair] for pair in self.prompts]}
+        return record if self.student is None else {**record, "student": self.student.name}
 
     def content(self) -> dict[str, Any]:
-        """The model's fingerprint."""
-        return {"model": self.first.fingerprint()}
+        """The fingerprints of the model and of its student."""
+        content = {"model": self.first.fingerprint()}
+        if self.student is not None:
+            content["student"] = self._sampler(self.prompts[0][0], self.student).fingerprint()
+        return content
 
     def checked_map(self) -> tuple[LatentMap, Tensor, str] | None:
         """The first sampler at up to three noises; none for the paper's forward differences."""
@@ -182,7 +231,26 @@ class Decouple(Experiment):
                 rows += numbers({**there.quantities, **more}, place, **where)
                 arrays |= {f"{kind}/{name}": values[place].float() for name, values in there.maps.items()}
                 images |= {kind: pictures[place]} if pictures else {}
+        if self.student is not None:
+            for pair, rows in zip(batch, self._of_student(batch, prompts, recipe)):
+                pieces[pair][0].extend(rows)
         return {pair: Piece(rows, arrays, images, messages=messages) for pair, (rows, arrays, images) in pieces.items()}
+
+    def _of_student(self, batch: Sequence[str], prompts: Sequence[Any], recipe: Mapping[str, Any]) -> list[list[Row]]:
+        """The numbers of every pair of a batch by the student: the same noises and subspaces as the model's."""
+        from theodolite.data.conditions import word_of
+        from theodolite.estimates import Estimate
+
+        rows: list[list[Row]] = [[] for _ in batch]
+        for kind, condition in zip(KINDS, prompts):
+            there = self._decoupling(self._sampler(condition, self.student), batch, **recipe)
+            more = dict(there.quantities)
+            if hasattr(self.student, "recognised"):
+                more["recognised"] = Estimate.exact(self.student.recognised(there.outputs, condition).double().cpu())
+            for place in range(len(batch)):
+                where = {"condition": f"{STUDENT}{kind}", "prompt": word_of(condition)}
+                rows[place] += numbers(more, place, **where)
+        return rows
 
     def _precision(self) -> list[Row]:
         """What differences make of the first noise: LS, LC and PHFE over their exact values, and two checks."""
@@ -205,13 +273,18 @@ class Decouple(Experiment):
         with torch.no_grad():
             return decoupling(sampler, self._noise(batch), **options, **recipe)
 
-    def _sampler(self, condition: Any) -> LatentMap:
+    def _sampler(self, condition: Any, student: Any = None) -> LatentMap:
+        """The sampler of the model under a condition, or the student's own, which was distilled from a guided one."""
+        from theodolite.data.conditions import value_of
         from theodolite.maps import sampler_map
 
-        guidance = self.given["guidance"] if condition is not None else 1.0
-        if condition is None and getattr(self.model, "is_named", False):  # guidance 0 is its own null condition alone
-            condition, guidance = self.prompts[0][0], 0.0
-        options = {"condition": condition, "guidance": guidance}
+        if student is not None:
+            return sampler_map(
+                student, self.given["student_steps"], self.given["method"], condition=value_of(condition)
+            )
+        guidance = 0.0 if condition is None else self.given["guidance"]  # 0 is the null condition alone
+        told = self.prompts[0][0] if condition is None else condition
+        options = {"condition": value_of(told), "guidance": guidance, "unconditional": self.unconditional}
         return sampler_map(self.model, self.given["steps"], self.given["method"], **options)
 
     def _seeds(self, batch: Sequence[str]) -> list[int]:

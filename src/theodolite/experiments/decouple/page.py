@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from theodolite.estimates.quantity import Quantity
+from theodolite.experiments.decouple import STUDENT
 from theodolite.report import page as kit
 from theodolite.report import palette
 from theodolite.report.drawing import scattered
@@ -61,6 +62,7 @@ def page(run: Run) -> kit.Page:
         "Pairs": f"{len(pairs.names)}, same noise",
         "Prompts": f"{len(prompts)} normal, {len(prompts)} unusual",
         "Sampler": f"{settings['method']}, {settings['steps']} steps, guidance {settings['guidance']:g}",
+        **_student_of(run),
         "Derivatives": "forward differences" if settings["paper"] else "exact",
     }
     stored = run.info["status"] != "running" and (run.path / "claims.parquet").exists()
@@ -87,6 +89,11 @@ def page(run: Run) -> kit.Page:
     ]
     readings, warnings = _readings(verdicts, claimed), _warnings(pairs)
     return kit.Page(_TITLE, facts, readings, sections, method, glossary, warnings=warnings)
+
+
+def _student_of(run: Run) -> dict[str, str]:
+    steps = f"{run.settings.get('student_steps')} steps without guidance, same noise"
+    return {"Student": f"{run.info['student']}, {steps}"} if "student" in run.info else {}
 
 
 def _warnings(pairs: Pairs) -> list[str]:
@@ -175,14 +182,15 @@ def _means(pairs: Pairs) -> kit.Section:
     from theodolite.descriptors.decoupling import MEANINGS
 
     there = [quantity for quantity in MEANINGS.values() if quantity.name in pairs.values["normal"]]
-    sides = pairs.values.values()
-    rows = [[kit.Cell(q.label, q.name, below=q.formula), *(_mean(side[q.name]) for side in sides)] for q in there]
+    sides = {**pairs.values, **dict(zip((f"{STUDENT}{kind}" for kind in _COLOURS), pairs.student or ()))}
+    means = ((q, (_mean(side[q.name]) if q.name in side else kit.cell(None) for side in sides.values())) for q in there)
+    rows = [[kit.Cell(q.label, q.name, below=q.formula), *own] for q, own in means]
     text = (
         "Means over pairs with errors by Student's law over these prompts, inside the random subspace. Not to be "
         "compared across models or dimensions.",
         "Minus LS, leading share and effective rank are candidates for rigidity, which the paper does not define.",
     )
-    table = kit.Table("means", "means over pairs", ["quantity", *pairs.values], rows, brief=False)
+    table = kit.Table("means", "means over pairs", ["quantity", *sides], rows, brief=False)
     return kit.Section("quantities", "Quantities", text, [table])
 
 

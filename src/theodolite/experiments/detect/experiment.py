@@ -14,19 +14,15 @@ from theodolite.experiments.survey.experiment import Survey
 from theodolite.runs.experiment import Derived, Piece, Sitting, number, numbers
 from theodolite.runs.settings import (
     BUDGET,
-    CONDITION,
-    DRAWS,
-    ETA,
     GROUP,
-    GUIDANCE,
     LATENTS,
     LIMIT,
     LOADING,
     MAP,
     MODEL,
+    OF_DIFFUSION,
     SEED,
     SIZE,
-    STEPS,
     Setting,
 )
 
@@ -121,7 +117,7 @@ class Detect(Survey):
         MAP,
         Setting(name="sigma", help=_SIGMA, kind=float, above=0.0, many=True, check=lambda s: [*checked_levels(s)]),
         Setting(name="output", help="Which map of a denoiser; eps by default.", choices=("eps", "x0")),
-        *(STEPS, GUIDANCE, CONDITION, ETA, DRAWS, LIMIT),
+        *(*OF_DIFFUSION, LIMIT),
         replace(SIZE, help="Centre square, resized to so many pixels; by default four latents a side, at least 32."),
         replace(BUDGET, default="quick"),
         Setting(name="scores", help=_SCORES, many=True, choices=_scores),

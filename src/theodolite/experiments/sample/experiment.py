@@ -24,6 +24,7 @@ from theodolite.runs.settings import (
     SEED,
     SIZE,
     STEPS,
+    UNCONDITIONAL,
     Setting,
 )
 
@@ -106,6 +107,7 @@ class Sample(Experiment):
             "sample draws one; by default drawn from those that the model names.",
             metavar="CLASS|FILE",
         ),
+        UNCONDITIONAL,
         _Judge(name="judge", metavar="MODULE:FACTORY", help="What judges the samples; see above.", role="places"),
         Setting(
             name="embedding",
@@ -184,9 +186,12 @@ class Sample(Experiment):
         self.geometry, self.left_out = applicable(
             [n for n in chosen if n not in OF_CONDITIONS], self.first.image.shape[1:]
         )
-        self.of_conditions = [name for name in chosen if name in OF_CONDITIONS and self.draws.conditions]
-        if self.given["descriptors"] and not self.draws.conditions:
+        moved = self.draws.conditions and self.draws.without is not None
+        self.of_conditions = [name for name in chosen if name in OF_CONDITIONS and moved]
+        if not moved and (self.given["descriptors"] or self.draws.conditions):
             none = "the model names no conditions, and --condition gives none"
+            if self.draws.conditions:
+                none = "what the model makes without a condition is unknown; give --unconditional with --guidance"
             self.left_out += [{"what": name, "reason": none} for name in chosen if name in OF_CONDITIONS]
         if not self.geometry and not self.of_conditions:
             raise InputError(f"no descriptor left: {self.left_out[0]['what']}: {self.left_out[0]['reason']}")
@@ -307,9 +312,10 @@ class Sample(Experiment):
         """What the condition of a sample changes."""
         from theodolite.detection.sample_baselines import condition_shifts
 
-        if draw.condition is None or not self.of_conditions:
+        without = self.draws.without
+        if draw.condition is None or without is None or not self.of_conditions:
             return {}
-        maps = draw.subject.map, self.draws.under(None).map
+        maps = draw.subject.map, without.map
         options: dict[str, Any] = {"effort": self.effort, "seed": seed, "volume": volume}
         return condition_shifts(*maps, draw.latent, self.of_conditions, **options)
 

@@ -96,7 +96,7 @@ class AlongDenoising(Traverse):
         """Load the model, and run it once under every condition."""
         given, bare = self.given, self.given["guidance"] == [1.0]
         opened = opened_denoiser(given["model"], "traverse denoising", **self.loading())
-        self.model = Prompted(opened, given["conditions"], bare=bare)
+        self.model = Prompted(opened, given["conditions"], bare=bare, unconditional=given["unconditional"])
         given["conditions"] = text_of(self.model.pairs) or None
         self.seeds = Seeds(given["seed"], given["seeds"]).base
         self.probes = Seeds(self.probe_seed(), given["seeds"]).base
@@ -110,6 +110,9 @@ class AlongDenoising(Traverse):
         with torch.no_grad():
             for seed, side in product(range(len(self.model.pairs)), SIDES):
                 self.model.denoiser(seed, side, 1.0)(self._noise(0), lowest)
+                for scale in given["guidance"]:  # where guidance starts is asked for before anything is measured
+                    self.model.denoiser(seed, side, scale)
+        self.starts = self.model.knows_start()
         prompts = [[word_of(side) for side in pair] for pair in self.model.pairs]
         design, model = {"prompts": prompts, "levels": self.levels}, {"name": self.model.name, "shape": self.shape}
         self.checked = self.first, torch.cat([self._noise(seed) for seed in range(2)]) * lowest, self.model.name
@@ -144,7 +147,7 @@ class AlongDenoising(Traverse):
         """What geometry has to beat: `||D - x|| / sigma²`, and `||c - u|| / sigma` of both predictions."""
         with torch.no_grad():
             norms = {"score_norm": replace(score_norm((denoiser(x, level) - x) / level**2), passes=1)}
-            if side is not None:
+            if side is not None and self.starts:
                 c, u = (self.model.denoiser(seed, side, scale)(x, level) for scale in (1.0, 0.0))
                 norms["condition_norm"] = replace(score_norm((c - u) / level), passes=2)
         return norms
