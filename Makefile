@@ -6,7 +6,7 @@ PIP_ARGS ?=
 BIN = $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo test slow lint check clean
+.PHONY: demo test slow lint check explorer clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,11 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 check: lint test
+
+# The page of `theodolite explore` from its sources; needs Node 20 and npm.
+explorer: $(VENV)/.installed-dev
+	$(BIN)/python scripts/explorer.py
+	$(BIN)/python scripts/explorer.py --check
 
 clean:
 	rm -rf $(VENV) runs build dist

@@ -39,6 +39,7 @@ ABOVE = {
     "runs": {"estimates", "maps", "derivatives", "files", "report", "experiments"},
     "experiments": {*_BELOW, "zoo", "data", "runs", "report"},
     "report": {"estimates", "files", "runs", "data"},
+    "explorer": {*_BELOW, "data", "runs", "report", "experiments"},
 }
 
 

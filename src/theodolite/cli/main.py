@@ -9,6 +9,7 @@ import click
 import theodolite
 from theodolite.cli import terminal
 from theodolite.cli.demo import demo
+from theodolite.cli.explore import explore
 from theodolite.cli.merge import merge
 from theodolite.cli.models import models
 from theodolite.cli.report import report
@@ -88,11 +89,12 @@ def main() -> None:
       theodolite models ./my-vae
       theodolite show runs/first
       theodolite verify runs/first
+      theodolite explore runs/first
 
     Exit codes: 0 done (also when the reader of a pipe stops early, as `head` does), 1 a bug, or a run that `verify`
     contradicts, 2 bad input or a disk that refuses (one line says what), 130 interrupted.
     """  # noqa: D301
 
 
-for verb in (demo, merge, models, report, show, verify):
+for verb in (demo, explore, merge, models, report, show, verify):
     main.add_command(verb)
