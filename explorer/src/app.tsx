@@ -1,5 +1,5 @@
 // The page: runs, views, what is selected, and the keys.
-import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useState } from "preact/hooks";
 import type { Context, Live } from "./context";
 import { Frame } from "./frame";
 import { count, shown } from "./format";
@@ -121,7 +121,8 @@ function Page({ frame, runs, view, go, theme, flip }: {
     },
   };
 
-  useEffect(() => {
+  // At once after every change: the next key must not meet the state before it.
+  useLayoutEffect(() => {
     const key = (event: KeyboardEvent) => {
       const target = event.target as HTMLElement;
       if (event.ctrlKey || event.metaKey || event.altKey) return;

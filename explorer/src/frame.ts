@@ -18,6 +18,7 @@ export interface ColumnInfo {
   label: string;
   at: Record<string, unknown>;
   interval: boolean;
+  varies: boolean;
   unit: string;
   formula: string;
   source: string;

@@ -43,7 +43,7 @@ export function ExportMenu({ context }: { context: Context }) {
   const what = selected.size ? `${count(selected.size)} selected` : `all ${count(rows.length)} listed`;
   const name = frame.about.name;
   const files = chosen.map((row) => frame.title(row)).join("\n");
-  const only = frame.about.only && `${frame.about.only} --only ${quoted(chosen.map((row) => frame.unit(row)).join(","))}`;
+  const only = frame.about.only && `${frame.about.only} --only ${quoted(chosen.map((row) => frame.unit(row).replaceAll(",", "\\,")).join(","))}`;
   const copy = (content: string, done: string) =>
     navigator.clipboard.writeText(content).then(() => setNote(done), () => setText(content));
   return (

@@ -158,7 +158,8 @@ const FIRST = ["local_scaling_per_dimension", "local_rank", "local_scaling", "le
 
 /** The columns that are shown first: the usual ones where the run has them, else the first that it has. */
 export function usual({ frame }: Context, n: number): string {
-  const names = frame.numeric.map((column) => column.name);
+  const varying = frame.about.frame.columns.filter((column) => column.varies).map((column) => column.name);
+  const names = varying.length > 1 ? varying : frame.numeric.map((column) => column.name);
   const known = FIRST.filter((name) => names.includes(name));
   return [...known, ...names.filter((name) => !known.includes(name))][n] ?? "";
 }

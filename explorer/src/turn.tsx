@@ -135,11 +135,14 @@ function Panel({ context, row, mode }: { context: Context; row: number; mode: Mo
   }
 
   const timer = useRef(0);
+  const moves = useRef(0);
   function stop(next: At) {
     clearTimeout(timer.current);
+    const move = ++moves.current;
     timer.current = window.setTimeout(() => {
       setBusy("numbers are measured");
-      line.now<Answer>({ do: "measure", ...request(next) }, (answer) => {
+      line.instead<Answer>({ do: "measure", ...request(next) }, (answer) => {
+        if (move !== moves.current) return; // one moved on meanwhile
         setNow(answer);
         setNumbers(answer.numbers ?? null);
         setMeasured(answer);
@@ -266,6 +269,12 @@ function useLine(setError: (text: string) => void, setBusy: (text: string) => vo
   };
   return {
     now<T extends { error?: string }>(request: object, then: (answer: T) => void) {
+      state.current.queue.push(send<T>(request, then));
+      start();
+    },
+    /** In place of the turn that waits: this tells more of the same place. */
+    instead<T extends { error?: string }>(request: object, then: (answer: T) => void) {
+      state.current.waiting = null;
       state.current.queue.push(send<T>(request, then));
       start();
     },

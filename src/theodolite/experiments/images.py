@@ -59,9 +59,8 @@ class ImageExperiment(Experiment):
         """The images, before any model is loaded."""
         from theodolite.data.images import find_images
 
-        return find_images(
-            path_of(self.given["data"], "the image folder"), self.given["limit"], seed=self.given.get("seed") or 0
-        )
+        folder, only = path_of(self.given["data"], "the image folder"), self.given.get("only") or ()
+        return find_images(folder, self.given["limit"], seed=self.given.get("seed") or 0, only=only)
 
     def side(self) -> int | None:
         """Pixels that images are resized to; None where they keep their size."""

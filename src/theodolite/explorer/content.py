@@ -58,7 +58,7 @@ class Content:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._kept: OrderedDict[str, Part] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a part may be made of others
 
     @property
     def name(self) -> str:
@@ -105,17 +105,15 @@ class Content:
             KeyError: there is none of that name.
             InputError: what the run holds of it is damaged.
         """
-        with self._lock:  # two requests for one part must not make it twice
-            if part in self._kept:
-                self._kept.move_to_end(part)
-                return self._kept[part]
-        made = self._make(part)
-        with self._lock:
-            if not part.startswith("pictures/"):
-                self._kept[part] = made
+        if match := _PICTURE.fullmatch(part):
+            return "image/png", self._picture(match[1])
+        with self._lock:  # what takes long is made once, however many ask for it meanwhile
+            if part not in self._kept:
+                self._kept[part] = self._make(part)
                 while len(self._kept) > _KEPT:
                     self._kept.popitem(last=False)
-        return made
+            self._kept.move_to_end(part)
+            return self._kept[part]
 
     def parts(self) -> Iterator[str]:
         """The names of all parts, pictures among them."""
@@ -131,8 +129,6 @@ class Content:
             return kind, make(self)
         if match := _SHEET.fullmatch(part):
             return "image/jpeg", self._sheet(int(match[1]))
-        if match := _PICTURE.fullmatch(part):
-            return "image/png", self._picture(match[1])
         raise KeyError(part)
 
     def _sheet(self, number: int) -> bytes:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from theodolite.data.sources import sources_of
 from theodolite.errors import InputError
-from theodolite.estimates import STATUSES
+from theodolite.estimates import STATUS_TABLE, STATUSES
 
 if TYPE_CHECKING:
     from theodolite.estimates.quantity import Quantity
@@ -27,7 +27,7 @@ _MOST_COLUMNS = 400
 """Columns of a table that people can still choose from; where a run has more, its places become rows instead."""
 
 _Z = 1.96
-_NUMBERS = ("value", "stderr", "low", "high", "n", "passes", "status", "quantity")
+_RANKED = [place for place, status in enumerate(STATUS_TABLE) if status.is_number]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,12 @@ class FrameColumn:
         ]
         return bool(np.all(close[0] & close[1]))
 
+    @property
+    def varies(self) -> bool:
+        """Whether it is a number at two rows or more, and not the same one: whether a scatter plot shows anything."""
+        numbers = self.value[np.isfinite(self.value) & np.isin(self.status, _RANKED)]
+        return len(numbers) > 1 and bool(numbers.min() < numbers.max())
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -108,6 +114,7 @@ class Frame:
                 "label": column.label,
                 "at": dict(column.at),
                 "interval": not column.is_plain,
+                "varies": column.varies,
                 **{key: getattr(column.words, key) for key in ("unit", "formula", "source", "meaning")},
             }
             for column in self.columns
@@ -115,7 +122,7 @@ class Frame:
         return {"rows": self.rows, "keys": keys, "columns": columns, "ofSamples": self.of_samples}
 
     def parquet(self) -> bytes:
-        """The file that the browser reads column by column: `k0` is a key; `v0, e0, s0` (and `l0, h0`) are a quantity."""
+        """The file that the browser reads column by column: `k0` is a key, `v0, e0, s0` (and `l0, h0`) a quantity."""
         table = {f"k{n}": pa.array([*values]) for n, values in enumerate(self.keys.values())}
         for n, column in enumerate(self.columns):
             table |= {f"v{n}": column.value, f"e{n}": column.stderr.astype(np.float32), f"s{n}": column.status}

@@ -11,7 +11,9 @@ import json
 import re
 import secrets
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -67,6 +69,7 @@ def bound(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
+        listener.listen()  # a browser that comes before the server is ready waits instead of being refused
     except (OSError, OverflowError) as error:
         listener.close()
         raise InputError(f"cannot listen on port {port} of {HOST} ({error}); give another --port, or 0") from error
@@ -82,10 +85,18 @@ def serve(contents: Sequence[Content], listener: socket.socket, token: str, live
     """Answer until Ctrl-C; no request is logged, since addresses hold the token."""
     import uvicorn
 
+    threading.Thread(target=_prepared, args=(contents[0],), daemon=True).start()
     hosts = {f"{name}:{listener.getsockname()[1]}" for name in (HOST, "localhost")}
     app = application(contents, token, hosts, live)
     config = uvicorn.Config(app, access_log=False, log_level="error", server_header=False, lifespan="off", ws="none")
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _prepared(content: Content) -> None:
+    """Make what the page asks for first, while the browser is still on its way."""
+    with suppress(InputError):  # the page is told when it asks
+        content.read("about.json")
+        content.read("frame.parquet")
 
 
 def application(contents: Sequence[Content], token: str, hosts: set[str], live: Live | None = None) -> Any:

@@ -90,10 +90,11 @@ def _series(rows: Iterable[Mapping[str, Any]], axis: str, others: Sequence[str])
             groups.setdefault(key, []).append([_plain(row[axis]), *shown, int(row["status"] not in NOT_NUMBERS)])
     whole = {key: points for key, points in groups.items() if len({point[0] for point in points}) >= _LEAST_POINTS}
     telling = [n for n in range(len(others)) if len({key[n] for key in whole}) > 1]
-    return [
-        {"label": ", ".join(_word(others[n], key[n]) for n in telling if key[n] is not None), "points": sorted(points)}
-        for key, points in whole.items()
-    ]
+    series = []
+    for key, points in whole.items():
+        words = dict.fromkeys(_word(others[n], key[n]) for n in telling if key[n] is not None)  # each once
+        series.append({"label": ", ".join(words), "points": sorted(points, key=lambda point: point[0])})
+    return series
 
 
 def _word(name: str, value: Any) -> str:
