@@ -21,7 +21,7 @@ SOURCES = ROOT / "explorer"
 STATIC = ROOT / "src" / "theodolite" / "explorer" / "static"
 BUILT = ("explorer.js", "explorer.css", "LICENCES.txt")
 MANIFEST = "bundle.json"
-_OF_THE_BUILD = ("package.json", "package-lock.json", "tsconfig.json", "vite.config.ts", ".npmrc")
+_OF_THE_BUILD = ("package.json", "package-lock.json", "tsconfig.json", "vite.config.ts", ".npmrc", ".prettierrc.json")
 
 
 def main() -> int:
@@ -42,9 +42,10 @@ def main() -> int:
 
 
 def build(folder: Path) -> None:
-    """Check the types, bundle, and list the licences of what is bundled."""
-    for command in (["npm", "ci"], ["npx", "tsc", "--noEmit"], ["npx", "vite", "build", "--outDir", str(folder)]):
-        subprocess.run(command, cwd=SOURCES, check=True)
+    """Check layout and types, bundle, and list the licences of what is bundled."""
+    for command in ("npm ci", "npx prettier --check src", "npx tsc --noEmit", "npx vite build --outDir"):
+        words = command.split()
+        subprocess.run([*words, str(folder)] if words[-1] == "--outDir" else words, cwd=SOURCES, check=True)
     (folder / "LICENCES.txt").write_text(licences())
 
 

@@ -62,17 +62,25 @@ export function Axes({ width, height, padding: p, x, y }: AxesProps) {
       {ticks(x.low, x.high, x.scale, w / 90).map(({ at, text }) => (
         <g key={`x${at}`}>
           <line x1={px(at)} x2={px(at)} y1={p.top} y2={p.top + h} />
-          <text x={px(at)} y={p.top + h + 16} text-anchor="middle">{text}</text>
+          <text x={px(at)} y={p.top + h + 16} text-anchor="middle">
+            {text}
+          </text>
         </g>
       ))}
       {ticks(y.low, y.high, y.scale, h / 54).map(({ at, text }) => (
         <g key={`y${at}`}>
           <line x1={p.left} x2={p.left + w} y1={py(at)} y2={py(at)} />
-          <text x={p.left - 8} y={py(at) + 4} text-anchor="end">{text}</text>
+          <text x={p.left - 8} y={py(at) + 4} text-anchor="end">
+            {text}
+          </text>
         </g>
       ))}
-      <text class="name" x={p.left + w / 2} y={height - 6} text-anchor="middle">{x.label}</text>
-      <text class="name" transform={`translate(13 ${p.top + h / 2}) rotate(-90)`} text-anchor="middle">{y.label}</text>
+      <text class="name" x={p.left + w / 2} y={height - 6} text-anchor="middle">
+        {x.label}
+      </text>
+      <text class="name" transform={`translate(13 ${p.top + h / 2}) rotate(-90)`} text-anchor="middle">
+        {y.label}
+      </text>
     </g>
   );
 }

@@ -46,7 +46,9 @@ export function tick(value: number): string {
   if (top >= 5 || top < -3) {
     const mantissa = Number((value / 10 ** top).toPrecision(4));
     const minus = mantissa < 0 ? "−" : "";
-    return Math.abs(mantissa) === 1 ? `${minus}${power(top).slice(3)}` : `${String(mantissa).replace("-", "−")}${power(top)}`;
+    return Math.abs(mantissa) === 1
+      ? `${minus}${power(top).slice(3)}`
+      : `${String(mantissa).replace("-", "−")}${power(top)}`;
   }
   return String(Number(value.toPrecision(6))).replace("-", "−");
 }

@@ -135,7 +135,9 @@ export class Frame {
   }
 
   get categorical(): string[] {
-    return this.about.frame.keys.filter((key) => !key.numeric && key.name !== "unit" && key.name !== "file").map((key) => key.name);
+    return this.about.frame.keys
+      .filter((key) => !key.numeric && key.name !== "unit" && key.name !== "file")
+      .map((key) => key.name);
   }
 
   has(name: string): boolean {
@@ -179,7 +181,17 @@ export class Frame {
 
   private key(name: string): Column {
     const value = Float64Array.from((this.keys.get(name) ?? []) as number[], nan);
-    return { name, label: name, unit: "", info: null, value, error: null, low: value, high: value, status: new Int8Array(value.length) };
+    return {
+      name,
+      label: name,
+      unit: "",
+      info: null,
+      value,
+      error: null,
+      low: value,
+      high: value,
+      status: new Int8Array(value.length),
+    };
   }
 
   private async read(columns: string[]): Promise<Map<string, unknown[]>> {

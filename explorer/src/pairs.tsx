@@ -38,11 +38,22 @@ function Compared({ context }: { context: Context }) {
   return (
     <div class="view scroll">
       <div class="legend">
-        <span><i class="dot" style={{ background: series(0) }} />{names[0] ?? "first"}</span>
-        <span><i class="dot" style={{ background: series(1) }} />{names[1] ?? "second"}</span>
-        <small>Surest difference first. Filled bar at the right: second less first, with its 95 % interval; it differs where that leaves out zero.</small>
+        <span>
+          <i class="dot" style={{ background: series(0) }} />
+          {names[0] ?? "first"}
+        </span>
+        <span>
+          <i class="dot" style={{ background: series(1) }} />
+          {names[1] ?? "second"}
+        </span>
+        <small>
+          Surest difference first. Filled bar at the right: second less first, with its 95 % interval; it differs where
+          that leaves out zero.
+        </small>
       </div>
-      {value.slice(0, 200).map((pair, n) => <PairRow key={n} pair={pair} />)}
+      {value.slice(0, 200).map((pair, n) => (
+        <PairRow key={n} pair={pair} />
+      ))}
     </div>
   );
 }
@@ -54,9 +65,16 @@ function PairRow({ pair }: { pair: Pair }) {
   const differs = a !== null && b !== null && (a > 0 || b < 0);
   return (
     <div class={`pair ${differs ? "differs" : ""}`}>
-      <span class="what">{pair.label}{pair.unit && <small> {pair.unit}</small>}{pair.where && <small> {pair.where}</small>}</span>
+      <span class="what">
+        {pair.label}
+        {pair.unit && <small> {pair.unit}</small>}
+        {pair.where && <small> {pair.where}</small>}
+      </span>
       <Dots sides={[pair.first, pair.second]} low={low} high={high} />
-      <span class="number">{value === null ? "–" : shown(value, a === null || b === null ? null : (b - a) / 3.92)}{pair.status !== "ok" && <b class="flag">{pair.status}</b>}</span>
+      <span class="number">
+        {value === null ? "–" : shown(value, a === null || b === null ? null : (b - a) / 3.92)}
+        {pair.status !== "ok" && <b class="flag">{pair.status}</b>}
+      </span>
       <Difference interval={pair.difference} />
     </div>
   );
@@ -70,12 +88,24 @@ function Dots({ sides, low, high }: { sides: [Interval, Interval]; low: number; 
     <svg class="dots" height="22" role="img" aria-label={`first ${a ?? "none"}, second ${b ?? "none"}`}>
       <line class="base" x1="0" x2="100%" y1="11" y2="11" />
       {a !== null && b !== null && <line class="between" x1={at(a)} x2={at(b)} y1="11" y2="11" />}
-      {sides.map(([value, from, to], n) => value !== null && (
-        <g key={n} style={{ color: series(n) }}>
-          {from !== null && to !== null && <line x1={at(from)} x2={at(to)} y1={n ? 15 : 7} y2={n ? 15 : 7} stroke="currentColor" stroke-width="2" />}
-          <circle cx={at(value)} cy={n ? 15 : 7} r="4.5" fill="currentColor" />
-        </g>
-      ))}
+      {sides.map(
+        ([value, from, to], n) =>
+          value !== null && (
+            <g key={n} style={{ color: series(n) }}>
+              {from !== null && to !== null && (
+                <line
+                  x1={at(from)}
+                  x2={at(to)}
+                  y1={n ? 15 : 7}
+                  y2={n ? 15 : 7}
+                  stroke="currentColor"
+                  stroke-width="2"
+                />
+              )}
+              <circle cx={at(value)} cy={n ? 15 : 7} r="4.5" fill="currentColor" />
+            </g>
+          ),
+      )}
     </svg>
   );
 }
@@ -99,9 +129,16 @@ function Runs({ context }: { context: Context }) {
   const others = frames.map((run, n) => ({ ...run, n })).filter(({ n }) => n !== frame.run);
   const usualOther = others.find((run) => run.kind === frame.about.kind) ?? others[0];
   const n = others.find((run) => String(run.n) === view.more.other)?.n ?? usualOther?.n ?? -1;
-  const { value: other, error } = useLoaded(() => (n < 0 ? Promise.reject(new Error("open a second run beside this one")) : Frame.open(n)), [n]);
+  const { value: other, error } = useLoaded(
+    () => (n < 0 ? Promise.reject(new Error("open a second run beside this one")) : Frame.open(n)),
+    [n],
+  );
   const shared = other ? frame.numeric.filter(({ name }) => other.has(name)) : [];
-  const quantity = shared.some(({ name }) => name === view.more.pair) ? (view.more.pair as string) : shared.some(({ name }) => name === usual(context, 0)) ? usual(context, 0) : (shared[0]?.name ?? "");
+  const quantity = shared.some(({ name }) => name === view.more.pair)
+    ? (view.more.pair as string)
+    : shared.some(({ name }) => name === usual(context, 0))
+      ? usual(context, 0)
+      : (shared[0]?.name ?? "");
   const [columns, setColumns] = useState<[Column, Column] | null>(null);
   useEffect(() => {
     setColumns(null);
@@ -116,16 +153,34 @@ function Runs({ context }: { context: Context }) {
   return (
     <div class="view">
       <div class="controls">
-        <label>Beside
+        <label>
+          Beside
           <select value={String(n)} onChange={(event) => context.more("other", event.currentTarget.value)}>
-            {others.map((run) => <option key={run.n} value={String(run.n)}>{run.name}</option>)}
+            {others.map((run) => (
+              <option key={run.n} value={String(run.n)}>
+                {run.name}
+              </option>
+            ))}
           </select>
         </label>
         <ColumnChoice label="Quantity" frame={frame} value={quantity} onChange={(name) => context.more("pair", name)} />
       </div>
-      {!columns || !joined ? <Loading /> : !rows.length ? <Empty>The two runs have no sample with a number in common.</Empty> : (
+      {!columns || !joined ? (
+        <Loading />
+      ) : !rows.length ? (
+        <Empty>The two runs have no sample with a number in common.</Empty>
+      ) : (
         <div class="split">
-          <div class="view"><Cloud context={{ ...context, rows }} x={{ ...axisOf(columns[0], rows), label: `${columns[0].label}, ${names[0]}` }} y={joined.axis(axisOf(columns[0], rows).log, `${columns[0].label}, ${names[1]}`)} lasso={false} hollowBy={[]} diagonal /></div>
+          <div class="view">
+            <Cloud
+              context={{ ...context, rows }}
+              x={{ ...axisOf(columns[0], rows), label: `${columns[0].label}, ${names[0]}` }}
+              y={joined.axis(axisOf(columns[0], rows).log, `${columns[0].label}, ${names[1]}`)}
+              lasso={false}
+              hollowBy={[]}
+              diagonal
+            />
+          </div>
           <PairList context={context} rows={rows} first={columns[0]} joined={joined} names={names} />
         </div>
       )}
@@ -136,7 +191,10 @@ function Runs({ context }: { context: Context }) {
 interface Joined {
   has(row: number): boolean;
   at(row: number): Interval;
-  axis(log: boolean, label: string): { label: string; value: Float64Array; low: Float64Array; high: Float64Array; log: boolean };
+  axis(
+    log: boolean,
+    label: string,
+  ): { label: string; value: Float64Array; low: Float64Array; high: Float64Array; log: boolean };
 }
 
 function join(frame: Frame, other: Frame, [first, second]: [Column, Column]): Joined {
@@ -154,7 +212,19 @@ function join(frame: Frame, other: Frame, [first, second]: [Column, Column]): Jo
 
 const MOST = 400;
 
-function PairList({ context, rows, first, joined, names }: { context: Context; rows: number[]; first: Column; joined: Joined; names: string[] }) {
+function PairList({
+  context,
+  rows,
+  first,
+  joined,
+  names,
+}: {
+  context: Context;
+  rows: number[];
+  first: Column;
+  joined: Joined;
+  names: string[];
+}) {
   const [holder] = useSize<HTMLDivElement>();
   const { frame } = context;
   const by = [...rows].sort((a, b) => Math.abs(gap(b)) - Math.abs(gap(a)));
@@ -162,17 +232,40 @@ function PairList({ context, rows, first, joined, names }: { context: Context; r
     return (joined.at(row)[0] ?? NaN) - (first.value[row] as number);
   }
   const ends = rows.flatMap((row) => [first.value[row] as number, joined.at(row)[0] as number]);
-  const [low, high] = [ends.reduce((a, b) => Math.min(a, b), Infinity), ends.reduce((a, b) => Math.max(a, b), -Infinity)];
+  const [low, high] = [
+    ends.reduce((a, b) => Math.min(a, b), Infinity),
+    ends.reduce((a, b) => Math.max(a, b), -Infinity),
+  ];
   const up = rows.filter((row) => gap(row) > 0).length;
   return (
     <div class="scroll pairlist" ref={holder}>
-      <div class="legend"><span><i class="dot" style={{ background: series(0) }} />{names[0]}</span><span><i class="dot" style={{ background: series(1) }} />{names[1]}</span>
-        <small>Larger in {names[1]} at {up} of {rows.length} samples. Largest change first{rows.length > MOST ? `, the first ${MOST}` : ""}.</small></div>
+      <div class="legend">
+        <span>
+          <i class="dot" style={{ background: series(0) }} />
+          {names[0]}
+        </span>
+        <span>
+          <i class="dot" style={{ background: series(1) }} />
+          {names[1]}
+        </span>
+        <small>
+          Larger in {names[1]} at {up} of {rows.length} samples. Largest change first
+          {rows.length > MOST ? `, the first ${MOST}` : ""}.
+        </small>
+      </div>
       {by.slice(0, MOST).map((row) => (
-        <button key={row} class={`pair small ${context.view.focus === row ? "focus" : ""}`} onClick={() => context.focus(row)}>
+        <button
+          key={row}
+          class={`pair small ${context.view.focus === row ? "focus" : ""}`}
+          onClick={() => context.focus(row)}
+        >
           <Thumbnail frame={frame} row={row} size={26} />
           <span class="what">{frame.title(row)}</span>
-          <Dots sides={[[first.value[row] as number, first.low[row] as number, first.high[row] as number], joined.at(row)]} low={low} high={high} />
+          <Dots
+            sides={[[first.value[row] as number, first.low[row] as number, first.high[row] as number], joined.at(row)]}
+            low={low}
+            high={high}
+          />
         </button>
       ))}
     </div>

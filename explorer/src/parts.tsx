@@ -5,31 +5,68 @@ import { rounded, shown } from "./format";
 import { pictureUrl, sheetUrl } from "./source";
 
 export function Empty({ children }: { children: ComponentChildren }) {
-  return <div class="empty"><p>{children}</p></div>;
+  return (
+    <div class="empty">
+      <p>{children}</p>
+    </div>
+  );
 }
 
 export function Loading({ what = "Numbers are read" }: { what?: string }) {
-  return <div class="empty" role="status"><p class="waiting">{what} …</p></div>;
+  return (
+    <div class="empty" role="status">
+      <p class="waiting">{what} …</p>
+    </div>
+  );
 }
 
 /** A choice of a column: quantities first, then numeric keys, and words where they may be chosen too. */
-export function ColumnChoice({ label, frame, value, onChange, none, words = [] }: {
-  label: string; frame: Frame; value: string; onChange(name: string): void; none?: string; words?: string[];
+export function ColumnChoice({
+  label,
+  frame,
+  value,
+  onChange,
+  none,
+  words = [],
+}: {
+  label: string;
+  frame: Frame;
+  value: string;
+  onChange(name: string): void;
+  none?: string;
+  words?: string[];
 }) {
   const quantities = frame.about.frame.columns;
   const keys = frame.about.frame.keys.filter((key) => key.numeric);
   return (
-    <label>{label}
+    <label>
+      {label}
       <select value={value} onChange={(event) => onChange(event.currentTarget.value)}>
         {none !== undefined && <option value="">{none}</option>}
         <optgroup label="Quantities">
-          {quantities.map((column) => <option key={column.name} value={column.name}>{column.label}</option>)}
+          {quantities.map((column) => (
+            <option key={column.name} value={column.name}>
+              {column.label}
+            </option>
+          ))}
         </optgroup>
         {keys.length > 0 && (
-          <optgroup label="Coordinates">{keys.map(({ name }) => <option key={name} value={name}>{name}</option>)}</optgroup>
+          <optgroup label="Coordinates">
+            {keys.map(({ name }) => (
+              <option key={name} value={name}>
+                {name}
+              </option>
+            ))}
+          </optgroup>
         )}
         {words.length > 0 && (
-          <optgroup label="Words">{words.map((name) => <option key={name} value={name}>{name}</option>)}</optgroup>
+          <optgroup label="Words">
+            {words.map((name) => (
+              <option key={name} value={name}>
+                {name}
+              </option>
+            ))}
+          </optgroup>
         )}
       </select>
     </label>
@@ -51,8 +88,14 @@ export function Value({ column, row, frame }: { column: Column; row: number; fra
   const meaning = frame.about.statuses.find((entry) => entry.name === status)?.meaning;
   return (
     <span class="value">
-      {sign}{number}{error && <small> ± {error}</small>}
-      {status !== "ok" && status && <b class="flag" title={`${status}: ${meaning}`}>{status}</b>}
+      {sign}
+      {number}
+      {error && <small> ± {error}</small>}
+      {status !== "ok" && status && (
+        <b class="flag" title={`${status}: ${meaning}`}>
+          {status}
+        </b>
+      )}
     </span>
   );
 }
@@ -91,7 +134,8 @@ export function Thumbnail({ frame, row, size }: { frame: Frame; row: number; siz
   const [column, line] = [place % 16, Math.floor(place / 16)];
   const inSheet = Math.min(album.sheet, frame.rows - sheet * album.sheet);
   const style = {
-    width: size, height: size,
+    width: size,
+    height: size,
     backgroundImage: `url("${sheetUrl(frame.run, sheet)}")`,
     backgroundSize: `${16 * size}px ${Math.ceil(inSheet / 16) * size}px`,
     backgroundPosition: `${-column * size}px ${-line * size}px`,
@@ -114,7 +158,12 @@ export function Difference({ frame, unit }: { frame: Frame; unit: string }) {
 }
 
 export const NAMES: Record<string, string> = {
-  "": "image", reconstruction: "reconstruction", difference: "difference", overlay: "hotspots", first: "first", second: "second",
+  "": "image",
+  reconstruction: "reconstruction",
+  difference: "difference",
+  overlay: "hotspots",
+  first: "first",
+  second: "second",
 };
 
 export function plusMinus(value: number | null, error: number | null): string {

@@ -35,41 +35,64 @@ interface PhaseData {
 }
 
 const FIELDS: Record<string, string> = {
-  log_determinant: "log det g", potential: "log Z, less its best affine function", error: "standard error of log det g", regions: "regions",
+  log_determinant: "log det g",
+  potential: "log Z, less its best affine function",
+  error: "standard error of log det g",
+  regions: "regions",
 };
 
 export function Phases({ context }: { context: Context }) {
   const { frame, view } = context;
   const { value, error } = useLoaded(() => json<PhaseData>(`runs/${frame.run}/phases.json`), [frame]);
   if (error) return <Empty>{error}</Empty>;
-  if (!value?.levels.length) return value ? <Empty>No level is finished yet.</Empty> : <Loading what="The map is read" />;
+  if (!value?.levels.length)
+    return value ? <Empty>No level is finished yet.</Empty> : <Loading what="The map is read" />;
   const n = Math.min(Number(view.more.level ?? 0) || 0, value.levels.length - 1);
   const field = FIELDS[view.more.field ?? ""] ? (view.more.field as string) : "log_determinant";
   const level = value.levels[n] as Level;
   return (
     <div class="view">
       <div class="controls">
-        <label>Field
+        <label>
+          Field
           <select value={field} onChange={(event) => context.more("field", event.currentTarget.value)}>
-            {Object.entries(FIELDS).map(([name, label]) => <option key={name} value={name}>{label}</option>)}
+            {Object.entries(FIELDS).map(([name, label]) => (
+              <option key={name} value={name}>
+                {label}
+              </option>
+            ))}
           </select>
         </label>
         {value.levels.length > 1 && (
-          <label>Level
+          <label>
+            Level
             <select value={String(n)} onChange={(event) => context.more("level", event.currentTarget.value)}>
-              {value.levels.map((_, k) => <option key={k} value={String(k)}>{k === 0 ? "whole box" : `zoom ${k}`}</option>)}
+              {value.levels.map((_, k) => (
+                <option key={k} value={String(k)}>
+                  {k === 0 ? "whole box" : `zoom ${k}`}
+                </option>
+              ))}
             </select>
           </label>
         )}
-        <small class="hint">Dots: ridges. Lines: geodesics, their straight lines dotted. Wheel and drag move the map.</small>
+        <small class="hint">
+          Dots: ridges. Lines: geodesics, their straight lines dotted. Wheel and drag move the map.
+        </small>
       </div>
       <PhaseMap key={`${n}`} data={value} level={level} field={field} theme={context.theme} />
       <div class="strips scroll short">
         {level.curves.map((curve, k) => {
           const name = `curve-${k}`;
-          return picturesOf(frame, level.unit).includes(name) && (
-            <figure class="strip" key={name}><Picture frame={frame} unit={level.unit} name={name} alt={`samples along geodesic ${k}`} />
-              <figcaption>{curve.kind}: length {numbers(curve.length)}, gap {numbers(curve.gap)}{curve.status !== "ok" && <b class="flag">{curve.status}</b>}</figcaption></figure>
+          return (
+            picturesOf(frame, level.unit).includes(name) && (
+              <figure class="strip" key={name}>
+                <Picture frame={frame} unit={level.unit} name={name} alt={`samples along geodesic ${k}`} />
+                <figcaption>
+                  {curve.kind}: length {numbers(curve.length)}, gap {numbers(curve.gap)}
+                  {curve.status !== "ok" && <b class="flag">{curve.status}</b>}
+                </figcaption>
+              </figure>
+            )
           );
         })}
       </div>
@@ -95,7 +118,10 @@ function PhaseMap({ data, level, field, theme }: { data: PhaseData; level: Level
   const [w, h] = [Math.max(10, size.width - p.left - p.right), Math.max(10, size.height - p.top - p.bottom)];
   const px = (x: number) => p.left + ((x - box.x0) / (box.x1 - box.x0)) * w;
   const py = (y: number) => p.top + (1 - (y - box.y0) / (box.y1 - box.y0)) * h;
-  const cell = [(level.high[0] - level.low[0]) / level.shape[0], (level.high[1] - level.low[1]) / level.shape[1]] as const;
+  const cell = [
+    (level.high[0] - level.low[0]) / level.shape[0],
+    (level.high[1] - level.low[1]) / level.shape[1],
+  ] as const;
 
   useLayoutEffect(() => {
     const element = canvas.current;
@@ -123,14 +149,20 @@ function PhaseMap({ data, level, field, theme }: { data: PhaseData; level: Level
     const [mx, my] = place(event);
     const start = drag.current;
     if (start) {
-      const [dx, dy] = [((mx - start.x) / w) * (start.box.x1 - start.box.x0), ((my - start.y) / h) * (start.box.y1 - start.box.y0)];
+      const [dx, dy] = [
+        ((mx - start.x) / w) * (start.box.x1 - start.box.x0),
+        ((my - start.y) / h) * (start.box.y1 - start.box.y0),
+      ];
       setBox({ x0: start.box.x0 - dx, x1: start.box.x1 - dx, y0: start.box.y0 + dy, y1: start.box.y1 + dy });
       return;
     }
     const [x, y] = [box.x0 + (mx / w) * (box.x1 - box.x0), box.y1 - (my / h) * (box.y1 - box.y0)];
     let [best, least] = [null as number | null, 1];
     for (let n = 0; n < values.length; n++) {
-      const d = Math.max(Math.abs((points[2 * n] as number) - x) / cell[0], Math.abs((points[2 * n + 1] as number) - y) / cell[1]);
+      const d = Math.max(
+        Math.abs((points[2 * n] as number) - x) / cell[0],
+        Math.abs((points[2 * n + 1] as number) - y) / cell[1],
+      );
       if (d < least) [best, least] = [n, d];
     }
     setHover(best);
@@ -142,7 +174,12 @@ function PhaseMap({ data, level, field, theme }: { data: PhaseData; level: Level
       const [mx, my] = place(event);
       const f = Math.exp(Math.max(-60, Math.min(60, event.deltaY)) * 0.004);
       const [cx, cy] = [box.x0 + (mx / w) * (box.x1 - box.x0), box.y1 - (my / h) * (box.y1 - box.y0)];
-      setBox({ x0: cx + (box.x0 - cx) * f, x1: cx + (box.x1 - cx) * f, y0: cy + (box.y0 - cy) * f, y1: cy + (box.y1 - cy) * f });
+      setBox({
+        x0: cx + (box.x0 - cx) * f,
+        x1: cx + (box.x1 - cx) * f,
+        y0: cy + (box.y0 - cy) * f,
+        y1: cy + (box.y1 - cy) * f,
+      });
     };
     element?.addEventListener("wheel", wheel, { passive: false });
     return () => element?.removeEventListener("wheel", wheel);
@@ -154,19 +191,54 @@ function PhaseMap({ data, level, field, theme }: { data: PhaseData; level: Level
     <>
       <div class="plot" ref={holder}>
         <svg width={size.width} height={size.height}>
-          <Axes width={size.width} height={size.height} padding={p} x={{ low: box.x0, high: box.x1, scale: flat, label: data.parameters[0] }}
-            y={{ low: box.y0, high: box.y1, scale: flat, label: data.parameters[1] }} />
+          <Axes
+            width={size.width}
+            height={size.height}
+            padding={p}
+            x={{ low: box.x0, high: box.x1, scale: flat, label: data.parameters[0] }}
+            y={{ low: box.y0, high: box.y1, scale: flat, label: data.parameters[1] }}
+          />
         </svg>
-        <canvas ref={canvas} style={{ left: p.left, top: p.top, width: w, height: h }} aria-label={`${FIELDS[field]} over ${data.parameters.join(" and ")}`} role="img"
-          onPointerDown={(event) => { const [x, y] = place(event); drag.current = { x, y, box }; canvas.current?.setPointerCapture(event.pointerId); }}
-          onPointerMove={move} onPointerUp={() => { drag.current = null; }} onPointerLeave={() => setHover(null)} onDblClick={() => setBox(whole)} />
+        <canvas
+          ref={canvas}
+          style={{ left: p.left, top: p.top, width: w, height: h }}
+          aria-label={`${FIELDS[field]} over ${data.parameters.join(" and ")}`}
+          role="img"
+          onPointerDown={(event) => {
+            const [x, y] = place(event);
+            drag.current = { x, y, box };
+            canvas.current?.setPointerCapture(event.pointerId);
+          }}
+          onPointerMove={move}
+          onPointerUp={() => {
+            drag.current = null;
+          }}
+          onPointerLeave={() => setHover(null)}
+          onDblClick={() => setBox(whole)}
+        />
         <svg class="over" width={size.width} height={size.height}>
-          <clipPath id="inside"><rect x={p.left} y={p.top} width={w} height={h} /></clipPath>
+          <clipPath id="inside">
+            <rect x={p.left} y={p.top} width={w} height={h} />
+          </clipPath>
           <g clip-path="url(#inside)">
-            {level.ridges.map((is, n) => is && <circle key={n} class="ridge" cx={px(points[2 * n] as number)} cy={py(points[2 * n + 1] as number)} r="2.6" />)}
+            {level.ridges.map(
+              (is, n) =>
+                is && (
+                  <circle
+                    key={n}
+                    class="ridge"
+                    cx={px(points[2 * n] as number)}
+                    cy={py(points[2 * n + 1] as number)}
+                    r="2.6"
+                  />
+                ),
+            )}
             {level.curves.map((curve, n) => (
               <g key={n} class={`geodesic ${curve.status === "ok" ? "" : "doubtful"}`}>
-                <polyline class="straight" points={line([curve.points[0] as [number, number], curve.points.at(-1) as [number, number]])} />
+                <polyline
+                  class="straight"
+                  points={line([curve.points[0] as [number, number], curve.points.at(-1) as [number, number]])}
+                />
                 <polyline class="halo" points={line(curve.points)} />
                 <polyline class={curve.kind === "requested" ? "dashed" : ""} points={line(curve.points)} />
               </g>
@@ -176,9 +248,13 @@ function PhaseMap({ data, level, field, theme }: { data: PhaseData; level: Level
         {hover !== null && <Reading data={data} level={level} n={hover} points={points} />}
       </div>
       {field !== "regions" && (
-        <div class="legend"><span>{FIELDS[field]}</span><span class="number">{tick(Number(ends[0].toPrecision(3)))}</span>
-          <i class="scale" style={{ background: `linear-gradient(90deg, ${stops})` }} /><span class="number">{tick(Number(ends[1].toPrecision(3)))}</span>
-          <small>over all but a hundredth of the cells at either end</small></div>
+        <div class="legend">
+          <span>{FIELDS[field]}</span>
+          <span class="number">{tick(Number(ends[0].toPrecision(3)))}</span>
+          <i class="scale" style={{ background: `linear-gradient(90deg, ${stops})` }} />
+          <span class="number">{tick(Number(ends[1].toPrecision(3)))}</span>
+          <small>over all but a hundredth of the cells at either end</small>
+        </div>
       )}
     </>
   );
@@ -190,14 +266,25 @@ function Reading({ data, level, n, points }: { data: PhaseData; level: Level; n:
   return (
     <div class="reading">
       <b>{data.parameters.map((name, axis) => `${name} ${shown(points[2 * n + axis] as number)}`).join(", ")}</b>
-      <span>log det g <em>{Number.isNaN(value[n]) ? metric?.status[n] : shown(value[n] as number, error[n])}</em></span>
-      {metric?.status[n] !== "ok" && <span><b class="flag">{metric?.status[n]}</b></span>}
-      <span>region <em>{(level.regions[n] as number) < 0 ? "none" : level.regions[n]}</em></span>
+      <span>
+        log det g <em>{Number.isNaN(value[n]) ? metric?.status[n] : shown(value[n] as number, error[n])}</em>
+      </span>
+      {metric?.status[n] !== "ok" && (
+        <span>
+          <b class="flag">{metric?.status[n]}</b>
+        </span>
+      )}
+      <span>
+        region <em>{(level.regions[n] as number) < 0 ? "none" : level.regions[n]}</em>
+      </span>
     </div>
   );
 }
 
-function valuesOf(level: Level, field: string): ArrayLike<number> & Iterable<number> & { forEach(f: (v: number, n: number) => void): void } {
+function valuesOf(
+  level: Level,
+  field: string,
+): ArrayLike<number> & Iterable<number> & { forEach(f: (v: number, n: number) => void): void } {
   if (field === "regions") return level.regions;
   const of = level.fields[field === "error" ? "log_determinant" : field];
   return floats((field === "error" ? of?.stderr : of?.value) ?? "");

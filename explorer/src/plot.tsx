@@ -36,7 +36,18 @@ export interface PlotProps {
 
 const PADDING: Padding = { left: 66, right: 14, top: 12, bottom: 44 };
 const MOST_BARS = 6000;
+const LEAST_FRAMES = 12;
+const FLUENT = 30;
 const WHOLE: Box = { x0: 0, x1: 1, y0: 0, y1: 1 };
+
+/** Frames a second of a movement, by the median of its steps: a hand that rests is not counted. */
+function rateOf(times: number[]): number {
+  const steps = times
+    .slice(1)
+    .map((time, n) => time - (times[n] as number))
+    .sort((a, b) => a - b);
+  return 1000 / (steps[Math.floor(steps.length / 2)] as number);
+}
 
 /** Where everything lies: straight units from 0 to 1 over all points, which single precision holds without loss. */
 function layout(rows: number[], axis: Axis) {
@@ -61,6 +72,8 @@ export function Plot(props: PlotProps) {
   const [box, setBox] = useState<Box>(WHOLE);
   const [path, setPath] = useState<[number, number][]>([]);
   const drag = useRef<{ x: number; y: number; box: Box; lasso: boolean; moved: boolean } | null>(null);
+  const frames = useRef<number[]>([]);
+  const [rate, setRate] = useState(0);
   const p = PADDING;
   const [w, h] = [Math.max(10, width - p.left - p.right), Math.max(10, height - p.top - p.bottom)];
   const across = useMemo(() => layout(rows, x), [rows, x.value, x.log]);
@@ -87,7 +100,8 @@ export function Plot(props: PlotProps) {
     if (n <= MOST_BARS && (x.low || y.low)) {
       made.bars = new Float32Array(4 * n).fill(NaN);
       rows.forEach((row, k) => {
-        if (x.low && x.high) made.bars?.set([across.unit(x.low[row] as number), across.unit(x.high[row] as number)], 4 * k);
+        if (x.low && x.high)
+          made.bars?.set([across.unit(x.low[row] as number), across.unit(x.high[row] as number)], 4 * k);
         if (y.low && y.high) made.bars?.set([up.unit(y.low[row] as number), up.unit(y.high[row] as number)], 4 * k + 2);
       });
     }
@@ -98,7 +112,8 @@ export function Plot(props: PlotProps) {
     if (canvas.current && !painter.current) painter.current = painterFor(canvas.current);
     rows.forEach((row, k) => {
       cloud.state[k] = row === focus ? 3 : selected.has(row) ? 2 : props.hollow?.(row) ? 1 : 0;
-      if (selected.size) cloud.colour[4 * k + 3] = selected.has(row) || row === focus ? 255 : rows.length > 800 ? 70 : 110;
+      if (selected.size)
+        cloud.colour[4 * k + 3] = selected.has(row) || row === focus ? 255 : rows.length > 800 ? 70 : 110;
       else cloud.colour[4 * k + 3] = rows.length > 4000 ? 150 : rows.length > 800 ? 195 : 225;
     });
     painter.current?.load(cloud);
@@ -114,6 +129,7 @@ export function Plot(props: PlotProps) {
     }
     const size = (rows.length > 8000 ? 4 : rows.length > 1500 ? 5.5 : rows.length > 200 ? 8 : 11) * ratio;
     painter.current?.draw(box, size, isDark() ? [238, 242, 247] : [27, 36, 48]);
+    if (drag.current?.moved) frames.current.push(performance.now());
   }, [cloud, selected, focus, box, w, h, width, theme]);
 
   const px = (u: number) => ((u - box.x0) / (box.x1 - box.x0)) * w;
@@ -131,7 +147,12 @@ export function Plot(props: PlotProps) {
   function zoom(factor: number, mx = w / 2, my = h / 2) {
     const [cx, cy] = [box.x0 + (mx / w) * (box.x1 - box.x0), box.y1 - (my / h) * (box.y1 - box.y0)];
     const f = Math.max(factor, 1e-5 / (box.x1 - box.x0));
-    setBox({ x0: cx + (box.x0 - cx) * f, x1: cx + (box.x1 - cx) * f, y0: cy + (box.y0 - cy) * f, y1: cy + (box.y1 - cy) * f });
+    setBox({
+      x0: cx + (box.x0 - cx) * f,
+      x1: cx + (box.x1 - cx) * f,
+      y0: cy + (box.y0 - cy) * f,
+      y1: cy + (box.y1 - cy) * f,
+    });
   }
 
   function place(event: PointerEvent | WheelEvent): [number, number] {
@@ -161,13 +182,18 @@ export function Plot(props: PlotProps) {
       setPath((old) => [...old, [mx, my]]);
       return;
     }
-    const [dx, dy] = [((mx - start.x) / w) * (start.box.x1 - start.box.x0), ((my - start.y) / h) * (start.box.y1 - start.box.y0)];
+    const [dx, dy] = [
+      ((mx - start.x) / w) * (start.box.x1 - start.box.x0),
+      ((my - start.y) / h) * (start.box.y1 - start.box.y0),
+    ];
     setBox({ x0: start.box.x0 - dx, x1: start.box.x1 - dx, y0: start.box.y0 + dy, y1: start.box.y1 + dy });
   }
 
   function release(event: PointerEvent) {
     const start = drag.current;
     drag.current = null;
+    if (frames.current.length > LEAST_FRAMES) setRate(rateOf(frames.current));
+    frames.current = [];
     const [mx, my] = place(event);
     if (start?.lasso && start.moved) {
       const inside = rows.filter((_, k) => within(path, px(cloud.x[k] as number), py(cloud.y[k] as number)));
@@ -221,19 +247,38 @@ export function Plot(props: PlotProps) {
 
   const shown = (u: number, of: typeof across) => of.low + u * (of.high - of.low);
   const axis = (of: typeof across, low: number, high: number, label: string) => ({
-    low: shown(low, of), high: shown(high, of), scale: of.scale, label,
+    low: shown(low, of),
+    high: shown(high, of),
+    scale: of.scale,
+    label,
   });
   return (
     <div class="plot" ref={holder} data-testid="plot">
       <svg width={width} height={height}>
-        <Axes width={width} height={height} padding={p}
-          x={axis(across, box.x0, box.x1, x.label)} y={axis(up, box.y0, box.y1, y.label)} />
+        <Axes
+          width={width}
+          height={height}
+          padding={p}
+          x={axis(across, box.x0, box.x1, x.label)}
+          y={axis(up, box.y0, box.y1, y.label)}
+        />
         {props.diagonal && <Diagonal across={across} up={up} px={(u) => p.left + px(u)} py={(u) => p.top + py(u)} />}
       </svg>
-      <canvas ref={canvas} class={props.lasso ? "lasso" : ""} tabIndex={0} role="application" aria-label={props.label}
+      <canvas
+        ref={canvas}
+        class={props.lasso ? "lasso" : ""}
+        tabIndex={0}
+        role="application"
+        aria-label={props.label}
         style={{ left: p.left, top: p.top, width: w, height: h }}
-        onPointerDown={down} onPointerMove={move} onPointerUp={release} onKeyDown={key}
-        onPointerLeave={() => props.onHover(null, 0, 0)} onDblClick={() => setBox(WHOLE)} />
+        onPointerDown={down}
+        onPointerMove={move}
+        onPointerUp={release}
+        onKeyDown={key}
+        onPointerLeave={() => props.onHover(null, 0, 0)}
+        onDblClick={() => setBox(WHOLE)}
+      />
+      {rate > 0 && rate < FLUENT && <small class="rate">moves at {Math.round(rate)} frames a second here</small>}
       {path.length > 1 && (
         <svg class="lasso-path" width={w} height={h} style={{ left: p.left, top: p.top }}>
           <polygon points={path.map(([a, b]) => `${a},${b}`).join(" ")} />
@@ -243,8 +288,16 @@ export function Plot(props: PlotProps) {
   );
 }
 
-function Diagonal({ across, up, px, py }: {
-  across: ReturnType<typeof layout>; up: ReturnType<typeof layout>; px(u: number): number; py(u: number): number;
+function Diagonal({
+  across,
+  up,
+  px,
+  py,
+}: {
+  across: ReturnType<typeof layout>;
+  up: ReturnType<typeof layout>;
+  px(u: number): number;
+  py(u: number): number;
 }) {
   const low = Math.max(across.low, up.low);
   const high = Math.min(across.high, up.high);

@@ -21,15 +21,34 @@ export function Scatter({ context }: { context: Context }) {
     <div class="controls">
       <ColumnChoice label="Across" frame={frame} value={x} onChange={(name) => go({ x: name })} />
       <ColumnChoice label="Up" frame={frame} value={y} onChange={(name) => go({ y: name })} />
-      <button class="quiet" title="Exchange the axes" onClick={() => go({ x: y, y: x })}>⇄</button>
+      <button class="quiet" title="Exchange the axes" onClick={() => go({ x: y, y: x })}>
+        ⇄
+      </button>
       <ColourChoice context={context} />
       <Lasso on={lasso} set={setLasso} />
     </div>
   );
-  if (!columns) return <div class="view">{bar}<Loading /></div>;
+  if (!columns)
+    return (
+      <div class="view">
+        {bar}
+        <Loading />
+      </div>
+    );
   const [a, b] = columns as [Column | null, Column | null];
-  if (!a || !b) return <div class="view">{bar}<Empty>This run has no two numbers to set against each other.</Empty></div>;
-  return <div class="view">{bar}<Cloud context={context} x={axisOf(a, rows)} y={axisOf(b, rows)} lasso={lasso} hollowBy={[a, b]} /></div>;
+  if (!a || !b)
+    return (
+      <div class="view">
+        {bar}
+        <Empty>This run has no two numbers to set against each other.</Empty>
+      </div>
+    );
+  return (
+    <div class="view">
+      {bar}
+      <Cloud context={context} x={axisOf(a, rows)} y={axisOf(b, rows)} lasso={lasso} hollowBy={[a, b]} />
+    </div>
+  );
 }
 
 export function Projection({ context }: { context: Context }) {
@@ -51,17 +70,30 @@ export function Projection({ context }: { context: Context }) {
   return (
     <div class="view">
       <div class="controls">
-        <label>Axes
+        <label>
+          Axes
           <select value={pair} onChange={(e) => context.more("axes", e.currentTarget.value)}>
-            {pairs.map((p) => <option key={p} value={p}>{Number(p[0]) + 1} and {Number(p[1]) + 1}</option>)}
+            {pairs.map((p) => (
+              <option key={p} value={p}>
+                {Number(p[0]) + 1} and {Number(p[1]) + 1}
+              </option>
+            ))}
           </select>
         </label>
         <ColourChoice context={context} />
         <Lasso on={lasso} set={setLasso} />
       </div>
-      <ProjectionCloud context={context} axis={axis} pair={pairs.includes(pair) ? pair : "01"} data={value} lasso={lasso} />
-      <p class="note">Principal axes of the stored latents ({value.shape.join(" × ")}). Near in this picture is not near in
-        latent space: the rest of the variance is left out.{fitted}</p>
+      <ProjectionCloud
+        context={context}
+        axis={axis}
+        pair={pairs.includes(pair) ? pair : "01"}
+        data={value}
+        lasso={lasso}
+      />
+      <p class="note">
+        Principal axes of the stored latents ({value.shape.join(" × ")}). Near in this picture is not near in latent
+        space: the rest of the variance is left out.{fitted}
+      </p>
     </div>
   );
 }
@@ -74,15 +106,37 @@ interface ProjectionData {
   fitted: number;
 }
 
-function ProjectionCloud({ context, axis, pair, data, lasso }: {
-  context: Context; axis(n: number): Axis; pair: string; data: ProjectionData; lasso: boolean;
+function ProjectionCloud({
+  context,
+  axis,
+  pair,
+  data,
+  lasso,
+}: {
+  context: Context;
+  axis(n: number): Axis;
+  pair: string;
+  data: ProjectionData;
+  lasso: boolean;
 }) {
   const [x, y] = useMemo(() => [axis(Number(pair[0])), axis(Number(pair[1]))], [data, pair]);
   return <Cloud context={context} x={x as Axis} y={y as Axis} lasso={lasso} hollowBy={[]} />;
 }
 
-export function Cloud({ context, x, y, lasso, hollowBy, diagonal }: {
-  context: Context; x: Axis; y: Axis; lasso: boolean; hollowBy: Column[]; diagonal?: boolean;
+export function Cloud({
+  context,
+  x,
+  y,
+  lasso,
+  hollowBy,
+  diagonal,
+}: {
+  context: Context;
+  x: Axis;
+  y: Axis;
+  lasso: boolean;
+  hollowBy: Column[];
+  diagonal?: boolean;
 }) {
   const { frame, view, rows, theme } = context;
   const loaded = useColumns(frame, [view.c]);
@@ -99,13 +153,29 @@ export function Cloud({ context, x, y, lasso, hollowBy, diagonal }: {
     return column.value.map((v) => (high > low ? (of(v) - low) / (high - low) : Number.isNaN(v) ? NaN : 0.5));
   }, [column, classes, ends?.[0], ends?.[1]]);
   const by = column ? [...hollowBy, column] : hollowBy;
-  const hollow = useMemo(() => (row: number) => by.some((c) => (c.status[row] as number) > 0), [by.map((c) => c.name).join()]);
+  const hollow = useMemo(
+    () => (row: number) => by.some((c) => (c.status[row] as number) > 0),
+    [by.map((c) => c.name).join()],
+  );
   return (
     <>
-      <Plot label={`${y.label} against ${x.label}; arrows move from point to point, + and − zoom, space selects`}
-        rows={rows} x={x} y={y} colour={colour} classes={Boolean(classes)} hollow={hollow} selected={context.selected}
-        focus={view.focus} theme={theme} lasso={lasso} diagonal={diagonal}
-        onFocus={context.focus} onSelect={context.select} onHover={context.hover} />
+      <Plot
+        label={`${y.label} against ${x.label}; arrows move from point to point, + and − zoom, space selects`}
+        rows={rows}
+        x={x}
+        y={y}
+        colour={colour}
+        classes={Boolean(classes)}
+        hollow={hollow}
+        selected={context.selected}
+        focus={view.focus}
+        theme={theme}
+        lasso={lasso}
+        diagonal={diagonal}
+        onFocus={context.focus}
+        onSelect={context.select}
+        onHover={context.hover}
+      />
       {column && ends && <ColourScale column={column} ends={ends} log={wide} theme={theme} />}
       {classes && <Classes names={classes} theme={theme} />}
       {by.length > 0 && rows.some(hollow) && <p class="note">Hollow points carry a status other than ok.</p>}
@@ -117,7 +187,10 @@ function ColourScale({ column, ends, log }: { column: Column; ends: [number, num
   const stops = Array.from({ length: 9 }, (_, n) => css(along(n / 8))).join(", ");
   return (
     <div class="legend">
-      <span>{column.label}{column.unit && <small> {column.unit}</small>}</span>
+      <span>
+        {column.label}
+        {column.unit && <small> {column.unit}</small>}
+      </span>
       <span class="number">{tick(Number(ends[0].toPrecision(3)))}</span>
       <i class="scale" style={{ background: `linear-gradient(90deg, ${stops})` }} />
       <span class="number">{tick(Number(ends[1].toPrecision(3)))}</span>
@@ -129,7 +202,12 @@ function ColourScale({ column, ends, log }: { column: Column; ends: [number, num
 function Classes({ names }: { names: string[]; theme: string }) {
   return (
     <div class="legend">
-      {names.slice(0, 12).map((name, n) => <span key={name}><i class="dot" style={{ background: series(n) }} />{name}</span>)}
+      {names.slice(0, 12).map((name, n) => (
+        <span key={name}>
+          <i class="dot" style={{ background: series(n) }} />
+          {name}
+        </span>
+      ))}
       {names.length > 12 && <small>and {names.length - 12} more: colours repeat</small>}
     </div>
   );
@@ -137,13 +215,28 @@ function Classes({ names }: { names: string[]; theme: string }) {
 
 export function ColourChoice({ context }: { context: Context }) {
   const { frame, view, go } = context;
-  return <ColumnChoice label="Colour" frame={frame} value={view.c} none="none" words={frame.categorical} onChange={(c) => go({ c })} />;
+  return (
+    <ColumnChoice
+      label="Colour"
+      frame={frame}
+      value={view.c}
+      none="none"
+      words={frame.categorical}
+      onChange={(c) => go({ c })}
+    />
+  );
 }
 
 function Lasso({ on, set }: { on: boolean; set(on: boolean): void }) {
   return (
-    <button class={`quiet ${on ? "on" : ""}`} aria-pressed={on} title="Draw around points to select them (or hold shift)"
-      onClick={() => set(!on)}>Lasso</button>
+    <button
+      class={`quiet ${on ? "on" : ""}`}
+      aria-pressed={on}
+      title="Draw around points to select them (or hold shift)"
+      onClick={() => set(!on)}
+    >
+      Lasso
+    </button>
   );
 }
 
@@ -151,7 +244,13 @@ export function axisOf(column: Column, rows: number[]): Axis {
   const ends = extent(column, rows);
   const log = ends ? isWide(ends) : false;
   const unit = column.unit ? ` (${column.unit})` : "";
-  return { label: `${column.label}${unit}${log ? ", log" : ""}`, value: column.value, low: column.low, high: column.high, log };
+  return {
+    label: `${column.label}${unit}${log ? ", log" : ""}`,
+    value: column.value,
+    low: column.low,
+    high: column.high,
+    log,
+  };
 }
 
 const FIRST = ["local_scaling_per_dimension", "local_rank", "local_scaling", "leading_singular_value", "gap", "tau"];

@@ -69,7 +69,10 @@ export async function byteFile(path: string): Promise<ByteFile> {
     byteLength: size,
     async slice(start, end = size) {
       if (start >= begins) return body.slice(start - begins, end - begins);
-      const range = await answered(await fetch(encoded(path), { headers: { Range: `bytes=${start}-${end - 1}` } }), path);
+      const range = await answered(
+        await fetch(encoded(path), { headers: { Range: `bytes=${start}-${end - 1}` } }),
+        path,
+      );
       return range.arrayBuffer();
     },
   };

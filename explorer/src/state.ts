@@ -25,8 +25,19 @@ export interface View {
 }
 
 export const EMPTY: View = {
-  run: 0, view: "", x: "", y: "", c: "", sort: "", descending: true, group: "", filters: [], search: "",
-  selected: [], focus: null, more: {},
+  run: 0,
+  view: "",
+  x: "",
+  y: "",
+  c: "",
+  sort: "",
+  descending: true,
+  group: "",
+  filters: [],
+  search: "",
+  selected: [],
+  focus: null,
+  more: {},
 };
 
 /** Rows as ranges: `0-4,9`. */
@@ -84,9 +95,17 @@ export function fromHash(hash: string): View {
   return {
     ...EMPTY,
     run: Number(/^\d{1,4}$/.exec(get("run"))?.[0] ?? 0),
-    view: get("view"), x: get("x"), y: get("y"), c: get("c"), group: get("group"), search: get("search"),
-    sort: sort.replace(/^-/, ""), descending: sort === "" || sort.startsWith("-"),
-    filters, selected: rowsOf(get("sel"), 1e7), focus: at ? Number(at[0]) : null,
+    view: get("view"),
+    x: get("x"),
+    y: get("y"),
+    c: get("c"),
+    group: get("group"),
+    search: get("search"),
+    sort: sort.replace(/^-/, ""),
+    descending: sort === "" || sort.startsWith("-"),
+    filters,
+    selected: rowsOf(get("sel"), 1e7),
+    focus: at ? Number(at[0]) : null,
     more: Object.fromEntries(more) as Record<string, string>,
   };
 }

@@ -205,7 +205,7 @@ class Turning:
     def _base(self, asked: Mapping[str, Any]) -> _Base:
         """The sample of a request; a few stay open."""
         number, unit = asked.get("run"), asked.get("unit")
-        if not isinstance(number, int) or not 0 <= number < len(self.runs):
+        if type(number) is not int or not 0 <= number < len(self.runs):
             raise InputError(f"`run` expected to be the number of a run, got {number!r}")
         run = self.runs[number]
         if not isinstance(unit, str) or unit not in run.units:
