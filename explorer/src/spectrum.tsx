@@ -50,7 +50,7 @@ export function Spectrum({ context }: { context: Context }) {
       ))}
       <p class="note">
         Density of singular values of the map: to the right it stretches more. Bold: the mean over samples with its 95 %
-        band; faint: samples; coloured: what is selected
+        band; faint: samples; coloured: what is selected, the first eight
         {chosen.length ? "" : " (nothing yet: choose samples in any view)"}.
         {value.drawn < value.of && ` Of ${value.of} samples ${value.drawn} at even steps are drawn.`}
       </p>

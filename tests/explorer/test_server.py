@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 
@@ -143,6 +144,34 @@ def test_pictures_that_lead_elsewhere_are_not_followed(made, tmp_path):
         with pytest.raises(KeyError):
             content.read(f"pictures/{unit}.png")
     assert content.read("sheet-0.jpg")[0] == "image/jpeg"  # with gaps
+
+
+def test_a_run_that_goes_on_is_read_again_with_every_page(made, serving, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(made("survey"), folder)
+    whole = (folder / "run.json").read_text()
+    info = json.loads(whole)
+    (folder / "run.json").write_text(json.dumps({**info, "status": "interrupted", "units": info["units"][:4]}))
+    address = serving([Content(read_run(folder))])
+
+    def rows():
+        for part in ("runs.json", "runs/0/about.json"):  # in the order in which a page asks
+            with urlopen(f"{address}{part}", timeout=20) as answer:
+                told = json.load(answer)
+        return told["status"], told["frame"]["rows"]
+
+    assert rows() == ("interrupted", 4)
+    (folder / "run.json").write_text(whole)
+    assert rows() == ("complete", 6)
+
+
+def test_a_run_without_its_arrays_still_shows_its_numbers(made, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(made("survey"), folder)
+    (folder / "arrays.safetensors").unlink()
+    content = Content(read_run(folder))
+    assert content.views == ["scatter", "gallery", "table"]
+    assert json.loads(content.read("about.json")[1])["frame"]["rows"] == 6
 
 
 def test_a_damaged_run_is_one_line_for_the_page(made, serving, tmp_path):

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from theodolite.cli import terminal
 from theodolite.errors import InputError
+
+if TYPE_CHECKING:
+    from theodolite.explorer.content import Content
+    from theodolite.explorer.live import Live
 
 __all__ = ["explore"]
 
@@ -53,10 +59,9 @@ def explore(
         return
     if importlib.util.find_spec("uvicorn") is None or importlib.util.find_spec("starlette") is None:
         raise InputError("the explorer needs Starlette and Uvicorn; install them: pip install 'theodolite[explorer]'")
-    from theodolite.explorer.live import Live
     from theodolite.explorer.server import address, bound, new_token, serve
 
-    live = None if model is None else Live(model, device, [content.run.path for content in contents])
+    live = None if model is None else _live(model, device, contents)
     with bound(port) as listener:
         token = new_token()
         url = address(listener, token)
@@ -65,6 +70,21 @@ def explore(
             click.launch(url)
         try:
             serve(contents, listener, token, live)
+        except KeyboardInterrupt:
+            pass  # the way to end it
         finally:
             if live is not None:
                 live.close()
+
+
+def _live(model: str, device: str | None, contents: Sequence[Content]) -> Live:
+    """The live panel's model, which is opened when it is first asked; what can be refused before is refused here."""
+    from theodolite.data.models import check_model
+    from theodolite.explorer.live import Live
+
+    check_model(model)
+    if not any(content.has_latents for content in contents):
+        raise InputError(
+            "--model expected beside a run that stores latents (survey, detect, hotspots), got none of them"
+        )
+    return Live(model, device, [content.run.path for content in contents])

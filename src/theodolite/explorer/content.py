@@ -26,6 +26,7 @@ from theodolite.explorer.views import (
     spectrum_sides,
 )
 from theodolite.runs.record import notes_of, plain
+from theodolite.runs.registry import read_run
 
 if TYPE_CHECKING:
     from theodolite.runs.run import Run
@@ -60,6 +61,10 @@ class Content:
         self._kept: OrderedDict[str, Part] = OrderedDict()
         self._lock = threading.RLock()  # a part may be made of others
 
+    def renewed(self) -> Content:
+        """The content of the folder as it is now: another one where the run was not complete."""
+        return self if self.run.status == "complete" else Content(read_run(self.run.path))
+
     @property
     def name(self) -> str:
         """The name of the folder."""
@@ -81,9 +86,21 @@ class Content:
         return [str(unit) for unit in self.frame.keys["unit"]] if self.frame.of_samples else self.run.units
 
     @cached_property
+    def arrays(self) -> frozenset[str]:
+        """Names of the arrays of the first unit; none where their file is missing or damaged."""
+        try:
+            return frozenset(self.run.numpy_arrays(self.units[0]) if self.units else ())
+        except InputError:
+            return frozenset()
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether the run stores the latent of every sample."""
+        return LATENT in self.arrays and self.frame.of_samples
+
+    @cached_property
     def views(self) -> list[str]:
         """The views that there is something to show in, best first."""
-        arrays = self.run.numpy_arrays(self.units[0]) if self.units else {}
         kind, has_pictures = self.run.kind, any(self.album.names)
         shown = {
             "phases": kind == "phases" and bool(self.run.units),
@@ -92,8 +109,8 @@ class Content:
             "scatter": bool(self.frame.columns),
             "gallery": has_pictures and self.frame.of_samples,
             "strips": has_pictures and not self.frame.of_samples,
-            "spectrum": bool(spectrum_sides(arrays)),
-            "projection": LATENT in arrays and self.frame.of_samples and len(self.units) > 2,
+            "spectrum": bool(spectrum_sides(self.arrays)),
+            "projection": self.has_latents and len(self.units) > 2,
             "table": bool(self.frame.columns),
         }
         return [name for name, has in shown.items() if has]
@@ -175,7 +192,7 @@ class Content:
             "views": self.views,
             "frame": self.frame.described(),
             "album": self.album.described(self.units) if self.album.names else None,
-            "hasLatents": "projection" in self.views,
+            "hasLatents": self.has_latents,
         }
 
     def _facts(self) -> dict[str, str]:
@@ -262,8 +279,6 @@ def contents_of(paths: Sequence[str | Path]) -> list[Content]:
     Raises:
         InputError: no folder is given, or one holds no run.
     """
-    from theodolite.runs.registry import read_run
-
     if not paths:
         raise InputError("one run folder or more expected, got none; give the --out folder of a run")
     return [Content(read_run(path)) for path in paths]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from theodolite.errors import DiskError, InputError
@@ -26,8 +27,8 @@ def export_to(contents: Sequence[Content], folder: Path) -> Path:
     """Write the page and everything that it may ask for of these runs.
 
     Data is written twice: as it is, which a web host serves (`hyparquet` reads ranges of it), and inside a script,
-    since a page that is opened by `file://` may load scripts and pictures and fetch nothing. Parts that a run cannot
-    make are left out, and the page says why it lacks them.
+    since a page that is opened by `file://` may load scripts and pictures and fetch nothing. A part that rests on a
+    damaged file is left out: its view then says that it is missing.
 
     Returns:
         The page.
@@ -44,8 +45,10 @@ def export_to(contents: Sequence[Content], folder: Path) -> Path:
         runs = [{"name": content.name, "kind": content.run.kind} for content in contents]
         _data(folder, "runs.json", as_json({"runs": runs, "live": None}))
         for number, content in enumerate(contents):
+            content.read("about.json")
             for part in content.parts():
-                _data(folder, f"runs/{number}/{part}", content.read(part)[1])
+                with suppress(InputError):  # of a damaged file; without `about.json` and numbers there is no page
+                    _data(folder, f"runs/{number}/{part}", content.read(part)[1])
     except OSError as error:
         raise DiskError(
             f"cannot write to {folder}: {error.strerror or error}; mend the disk or give another"

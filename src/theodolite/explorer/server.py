@@ -99,11 +99,11 @@ def _prepared(content: Content) -> None:
         content.read("frame.parquet")
 
 
-def application(contents: Sequence[Content], token: str, hosts: set[str], live: Live | None = None) -> Any:
+def application(given: Sequence[Content], token: str, hosts: set[str], live: Live | None = None) -> Any:
     """The ASGI application.
 
     Args:
-        contents: the runs, in the order in which the page names them.
+        given: the runs, in the order in which the page names them; those that go on are read again with every page.
         token: what every address begins with.
         hosts: values of the `Host` header that are answered: a page of somebody else's that a name server sends here
             names another.
@@ -114,6 +114,8 @@ def application(contents: Sequence[Content], token: str, hosts: set[str], live: 
     from starlette.responses import Response
     from starlette.routing import Route
 
+    contents = [*given]
+
     async def page(request: Request) -> Response:
         name = request.path_params.get("name", "")
         if name not in STATIC:
@@ -121,6 +123,8 @@ def application(contents: Sequence[Content], token: str, hosts: set[str], live: 
         return Response(static(name), media_type=f"{STATIC[name]}; charset=utf-8")
 
     async def runs(request: Request) -> Response:
+        with suppress(InputError):  # a folder that is gone: what was read of it stays
+            contents[:] = [await run_in_threadpool(content.renewed) for content in contents]
         names = [{"name": content.name, "kind": content.run.kind} for content in contents]
         return Response(as_json({"runs": names, "live": live and live.described()}), media_type="application/json")
 

@@ -87,7 +87,7 @@ class Turning:
 
     def __init__(self, model: str, device: str | None, runs: Sequence[Path]) -> None:
         self.runs: list[Run] = [read_run(path) for path in runs]
-        told = next((run for run in self.runs if run.info.get("data")), self.runs[0])
+        told = next((run for run in self.runs if "map" in run.info), self.runs[0])  # one of samples, where there is one
         settings = {**told.settings, "device": device}
         options = {name: settings.get(name) for name in ("device", "dtype", "subfolder", "revision")}
         at_images = not (told.info.get("data") or {}).get("latents")
