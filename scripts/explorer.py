@@ -44,8 +44,8 @@ def main() -> int:
 def build(folder: Path) -> None:
     """Check layout and types, bundle, and list the licences of what is bundled."""
     for command in ("npm ci", "npx prettier --check src", "npx tsc --noEmit", "npx vite build --outDir"):
-        words = command.split()
-        subprocess.run([*words, str(folder)] if words[-1] == "--outDir" else words, cwd=SOURCES, check=True)
+        parts = command.split()
+        subprocess.run([*parts, str(folder)] if parts[-1] == "--outDir" else parts, cwd=SOURCES, check=True)
     (folder / "LICENCES.txt").write_text(licences())
 
 
@@ -75,8 +75,8 @@ def sources_hash() -> str:
 
 def stale_parts() -> list[str]:
     """What differs from the hashes that were written when the bundle was built."""
-    told = json.loads((STATIC / MANIFEST).read_text())
-    return [name for name, value in manifest(STATIC).items() if told.get(name) != value]
+    recorded = json.loads((STATIC / MANIFEST).read_text())
+    return [name for name, value in manifest(STATIC).items() if recorded.get(name) != value]
 
 
 def _hash(paths: list[Path]) -> str:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Content", "Part"]
 
-_KEPT = 64
+_MOST_CACHED = 64
 """Parts that stay in memory; sheets of thumbnails are the only ones that can be more."""
 
 _MOST_OVERALL = 500
@@ -58,7 +58,7 @@ class Content:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._kept: OrderedDict[str, Part] = OrderedDict()
+        self._cache: OrderedDict[str, Part] = OrderedDict()
         self._lock = threading.RLock()  # a part may be made of others
 
     def renewed(self) -> Content:
@@ -125,12 +125,12 @@ class Content:
         if match := _PICTURE.fullmatch(part):
             return "image/png", self._picture(match[1])
         with self._lock:  # what takes long is made once, however many ask for it meanwhile
-            if part not in self._kept:
-                self._kept[part] = self._make(part)
-                while len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(part)
-            return self._kept[part]
+            if part not in self._cache:
+                self._cache[part] = self._make(part)
+                while len(self._cache) > _MOST_CACHED:
+                    self._cache.popitem(last=False)
+            self._cache.move_to_end(part)
+            return self._cache[part]
 
     def parts(self) -> Iterator[str]:
         """The names of all parts, pictures among them."""
@@ -199,9 +199,12 @@ class Content:
         """Arguments, settings and versions in words."""
         run, info = self.run, self.run.info
         last = info["sittings"][-1] if info["sittings"] else {}
-        told = {**run.arguments, **run.settings, "theodolite": info["theodolite"], "started": info["created"]}
-        told |= {"seconds": run.seconds, **{f"{k}": v for k, v in (last.get("machine") or {}).items() if k == "device"}}
-        return {str(name): _words(value) for name, value in told.items() if value not in (None, [], "")}
+        facts = {**run.arguments, **run.settings, "theodolite": info["theodolite"], "started": info["created"]}
+        facts |= {
+            "seconds": run.seconds,
+            **{f"{k}": v for k, v in (last.get("machine") or {}).items() if k == "device"},
+        }
+        return {str(name): _shown(value) for name, value in facts.items() if value not in (None, [], "")}
 
     def _overall(self) -> list[dict[str, Any]]:
         """Numbers that follow from several units."""
@@ -213,7 +216,7 @@ class Content:
         return [
             {
                 "label": self.run.words(row["quantity"]).label,
-                "where": ", ".join(_words(row[name]) for name in kinds if row[name] is not None),
+                "where": ", ".join(_shown(row[name]) for name in kinds if row[name] is not None),
                 **{name: row[name] for name in ("value", "stderr", "low", "high", "n", "status")},
             }
             for row in rows[:_MOST_OVERALL]
@@ -225,11 +228,11 @@ def _again(run: Run) -> str | None:
     if not any(setting.name == "only" for setting in getattr(run.experiment, "settings", ())):
         return None
     try:
-        words = shlex.split(run.info["command"])
+        parts = shlex.split(run.info["command"])
     except ValueError:  # a stranger's file
         return None
-    places = {n for n, word in enumerate(words) if word in _OF_ITS_OWN}
-    left = [word for n, word in enumerate(words) if n not in places and n - 1 not in places]
+    dropped = {n for n, word in enumerate(parts) if word in _OF_ITS_OWN}
+    left = [word for n, word in enumerate(parts) if n not in dropped and n - 1 not in dropped]
     return shlex.join([*left, "--out", f"{run.path}-selection"])
 
 
@@ -237,9 +240,9 @@ def _file(unit: str, name: str) -> str:
     return f"{unit}.{name}.png" if name else f"{unit}.png"
 
 
-def _words(value: Any) -> str:
+def _shown(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(_words(entry) for entry in value)
+        return ", ".join(_shown(entry) for entry in value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

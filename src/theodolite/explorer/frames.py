@@ -27,7 +27,7 @@ _MOST_COLUMNS = 400
 """Columns of a table that people can still choose from; where a run has more, its places become rows instead."""
 
 _Z = 1.96
-_RANKED = [place for place, status in enumerate(STATUS_TABLE) if status.is_number]
+_RANKED = [code for code, status in enumerate(STATUS_TABLE) if status.is_number]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FrameColumn:
     Attributes:
         quantity: its name.
         at: these coordinates by name, e.g. ``{"sigma": 0.4}``.
-        words: label, unit, formula, source and meaning.
+        description: label, unit, formula, source and meaning.
         value: `(rows,)`, NaN where there is none.
         stderr: the same.
         low: lower end of the interval.
@@ -47,7 +47,7 @@ class FrameColumn:
 
     quantity: str
     at: Mapping[str, Any]
-    words: Quantity
+    description: Quantity
     value: NDArray[np.float64]
     stderr: NDArray[np.float64]
     low: NDArray[np.float64]
@@ -66,7 +66,7 @@ class FrameColumn:
         where = ", ".join(
             _text(value) if isinstance(value, str) else f"{k} {_text(value)}" for k, value in self.at.items()
         )
-        return f"{self.words.label}, {where}" if where else self.words.label
+        return f"{self.description.label}, {where}" if where else self.description.label
 
     @cached_property
     def is_plain(self) -> bool:
@@ -102,7 +102,7 @@ class Frame:
     rows: int = field(default=0)
 
     def described(self) -> dict[str, Any]:
-        """What the page is told of keys and columns, ready for JSON."""
+        """What the page knows of keys and columns, ready for JSON."""
         keys = [
             {"name": name, "numeric": all(isinstance(v, int | float) or v is None for v in values)}
             for name, values in self.keys.items()
@@ -115,7 +115,7 @@ class Frame:
                 "at": dict(column.at),
                 "interval": not column.is_plain,
                 "varies": column.varies,
-                **{key: getattr(column.words, key) for key in ("unit", "formula", "source", "meaning")},
+                **{key: getattr(column.description, key) for key in ("unit", "formula", "source", "meaning")},
             }
             for column in self.columns
         ]
@@ -162,8 +162,10 @@ def _of_samples(run: Run, codes: _Codes, folded: Sequence[str], there: NDArray[n
     shown = [unit for unit in run.units if unit in measured]
     if not shown:
         return None
-    place = {unit: row for row, unit in enumerate(shown)}
-    rows = np.array([*(place.get(str(name), -1) for name in names), -1])[codes[_SAMPLE][0]]  # a null has the last place
+    row_of = {unit: row for row, unit in enumerate(shown)}
+    rows = np.array([*(row_of.get(str(name), -1) for name in names), -1])[
+        codes[_SAMPLE][0]
+    ]  # a null has the last place
     folded = [name for name in folded if len(np.unique(codes[name][0][rows >= 0])) > 1]
     columns = _columns(run, codes, folded, rows, len(shown))
     if len(columns) > _MOST_COLUMNS:
@@ -193,14 +195,14 @@ def _columns(run: Run, codes: _Codes, folded: Sequence[str], rows: NDArray[np.in
         name: run.table[name].to_numpy(zero_copy_only=False)[chosen] for name in ("value", "stderr", "low", "high")
     }
     status = _statuses(run.table["status"])[chosen]
-    order = {name: place for place, name in enumerate(run.quantities)}
-    told = _telling(codes, folded, chosen)
+    order = {name: rank for rank, name in enumerate(run.quantities)}
+    telling = _telling(codes, folded, chosen)
     made = []
     for kind in range(len(kinds)):
         mine = inverse == kind
         at, here = rows[chosen[mine]], chosen[mine][0]
         quantity = str(_at(codes["quantity"], here))
-        where = {name: value for name in told[quantity] if (value := _at(codes[name], here)) is not None}
+        where = {name: value for name in telling[quantity] if (value := _at(codes[name], here)) is not None}
         parts = {name: np.full(count, np.nan) for name in numbers}
         for name, values in numbers.items():
             parts[name][at] = values[mine]
@@ -259,8 +261,8 @@ def _at(coded: tuple[NDArray[np.int64], list[Any]], row: int) -> Any:
 
 def _statuses(column: pa.ChunkedArray) -> NDArray[np.int8]:
     codes, names = _coded(column)
-    place = {name: number for number, name in enumerate(STATUSES)}
-    return np.array([*(place[name] for name in names), -1], dtype=np.int8)[codes]
+    code = {name: number for number, name in enumerate(STATUSES)}
+    return np.array([*(code[name] for name in names), -1], dtype=np.int8)[codes]
 
 
 def _text(value: Any) -> str:

@@ -38,7 +38,7 @@ class Live:
         """What the page is told before the model is opened."""
         return {"model": self.model}
 
-    def ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a request; ``{"superseded": True}`` where a later one came while it waited.
 
         While one is answered one other waits, and a third takes the place of that: however fast a slider moves, the
@@ -54,7 +54,7 @@ class Live:
                 return {"superseded": True}
             self._busy = True
         try:
-            return self._answered(asked)
+            return self._answered(request)
         finally:
             with self._turn:
                 self._busy = False
@@ -67,13 +67,13 @@ class Live:
             self._process.wait()
             self._process = None
 
-    def _answered(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _answered(self, request: Mapping[str, Any]) -> dict[str, Any]:
         if self._process is None:
             opened = self._start()
             if "error" in opened:
                 self.close()
                 return opened
-        return self._exchanged(asked)
+        return self._exchanged(request)
 
     def _start(self) -> dict[str, Any]:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (open while the process is)
@@ -100,8 +100,8 @@ class Live:
             answer: dict[str, Any] = json.loads(said)
             return answer
         self._process = None
-        words = _last_words(process, self._errors)
-        return {"error": f"the process of the model ended ({words}); the next request starts it anew"}
+        reason = _last_words(process, self._errors)
+        return {"error": f"the process of the model ended ({reason}); the next request starts it anew"}
 
 
 def _last_words(process: subprocess.Popen[bytes], errors: IO[bytes] | None) -> str:

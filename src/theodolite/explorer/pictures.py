@@ -30,10 +30,16 @@ class Album:
     names: Mapping[str, Sequence[str]]
 
     def described(self, units: Sequence[str]) -> dict[str, object]:
-        """Which pictures these units have, ready for JSON: the distinct sets of names, and each unit's place there."""
+        """Which pictures these units have, ready for JSON: the distinct sets of names, and each unit's index there."""
         sets: dict[tuple[str, ...], int] = {}
-        places = [sets.setdefault(tuple(self.names.get(unit, ())), len(sets)) for unit in units]
-        return {"units": [*units], "sets": [[*names] for names in sets], "of": places, "cell": CELL, "sheet": PER_SHEET}
+        indices = [sets.setdefault(tuple(self.names.get(unit, ())), len(sets)) for unit in units]
+        return {
+            "units": [*units],
+            "sets": [[*names] for names in sets],
+            "of": indices,
+            "cell": CELL,
+            "sheet": PER_SHEET,
+        }
 
 
 def album_of(run: Run) -> Album:
@@ -64,12 +70,12 @@ def sheet_of(run: Run, album: Album, units: Sequence[str]) -> bytes:
 
     rows = max(1, -(-len(units) // _SIDE))
     sheet = Image.new("RGB", (_SIDE * CELL, rows * CELL), "#8b95a4")
-    for place, unit in enumerate(units):
+    for index, unit in enumerate(units):
         names = album.names.get(unit, ())
         small = _thumbnail(run, unit, "" if "" in names else names[0]) if names else None
         if small is not None:
             left, top = (CELL - small.width) // 2, (CELL - small.height) // 2
-            sheet.paste(small, (place % _SIDE * CELL + left, place // _SIDE * CELL + top))
+            sheet.paste(small, (index % _SIDE * CELL + left, index // _SIDE * CELL + top))
     content = io.BytesIO()
     sheet.save(content, "JPEG", quality=85)
     return content.getvalue()

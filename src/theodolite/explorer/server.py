@@ -143,10 +143,10 @@ def application(given: Sequence[Content], token: str, hosts: set[str], live: Liv
     async def turn(request: Request) -> Response:
         if live is None:
             return _said(404, "no model was given")
-        asked = await _asked(request)
-        if asked is None:
+        request_body = await _json_body(request)
+        if request_body is None:
             return _said(400, "one JSON object below 64 KiB expected")
-        return Response(as_json(await run_in_threadpool(live.ask, asked)), media_type="application/json")
+        return Response(as_json(await run_in_threadpool(live.ask, request_body)), media_type="application/json")
 
     routes = [
         Route("/", page),
@@ -158,7 +158,7 @@ def application(given: Sequence[Content], token: str, hosts: set[str], live: Liv
     return _Guard(Starlette(routes=routes), token, hosts)
 
 
-async def _asked(request: Request) -> dict[str, Any] | None:
+async def _json_body(request: Request) -> dict[str, Any] | None:
     """The JSON object of a request; None where it is anything else, or sent as a form of another page would be."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         return None
@@ -168,10 +168,10 @@ async def _asked(request: Request) -> dict[str, Any] | None:
         if len(body) > _LONGEST_REQUEST:
             return None
     try:
-        asked = json.loads(body)
+        request_body = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return asked if isinstance(asked, dict) else None
+    return request_body if isinstance(request_body, dict) else None
 
 
 def ranged(wanted: str | None, body: bytes, kind: str) -> Response:

@@ -60,7 +60,7 @@ _SEGMENTS, _STEPS = 12, 30
 
 _FARTHEST = 4.0
 _RATED = 5
-"""Passes by which the rate of a model is told."""
+"""Passes by which the rate of a model is measured."""
 
 
 @dataclass
@@ -87,11 +87,13 @@ class Turning:
 
     def __init__(self, model: str, device: str | None, runs: Sequence[Path]) -> None:
         self.runs: list[Run] = [read_run(path) for path in runs]
-        told = next((run for run in self.runs if "map" in run.info), self.runs[0])  # one of samples, where there is one
-        settings = {**told.settings, "device": device}
+        chosen = next(
+            (run for run in self.runs if "map" in run.info), self.runs[0]
+        )  # one of samples, where there is one
+        settings = {**chosen.settings, "device": device}
         options = {name: settings.get(name) for name in ("device", "dtype", "subfolder", "revision")}
-        at_images = not (told.info.get("data") or {}).get("latents")
-        kind = told.info.get("map")
+        at_images = not (chosen.info.get("data") or {}).get("latents")
+        kind = chosen.info.get("map")
         self.subject = opened_map(
             model,
             kind if isinstance(kind, str) else None,
@@ -104,8 +106,8 @@ class Turning:
         self._seconds = 0.0
         self._sketched = 0.0
 
-    def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """What is asked for, ready for JSON.
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a request of the page, ready for JSON.
 
         Raises:
             InputError: it is no request, or names what is not there.
@@ -117,94 +119,94 @@ class Turning:
             "measure": self._measure,
             "way": self._way,
         }
-        act = acts.get(str(asked.get("do")))
+        act = acts.get(str(request.get("do")))
         if act is None:
-            raise InputError(f"`do` expected to be one of {', '.join(acts)}, got {asked.get('do')!r}")
-        return act(asked)
+            raise InputError(f"`do` expected to be one of {', '.join(acts)}, got {request.get('do')!r}")
+        return act(request)
 
-    def _open(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _open(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """What the model is, and whether it is the one that the runs measured."""
         mine = self.subject.fingerprint()
         recorded = [(run.info.get("content") or {}).get("model") for run in self.runs]
         others = [number for number, own in enumerate(recorded) if own not in (mine, None)]
         return {"model": self.subject.name, "map": self.subject.kind, "others": others}
 
-    def _choose(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _choose(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The sample as the model decodes it, and its singular directions."""
-        base, unit = self._base(asked), str(asked.get("unit"))
+        base, unit = self._base(request), str(request.get("unit"))
         began = time.perf_counter()
         chart = Chart(self.subject.map, base.latent, generator=seed_of(0, unit), dense=True)
-        dimension, wanted = chart.operator.latent_dim, bool(asked.get("dense"))
+        dimension, wanted = chart.operator.latent_dim, bool(request.get("dense"))
         about: dict[str, Any] = {"dimension": dimension, "outputs": chart.operator.output_dim}
         if dimension <= _DENSE or wanted:
             sigma, rows = chart.right
             vectors = rows[0].to(base.latent).reshape(-1, *base.latent.shape[1:])
             ends = {"leading": range(min(SLIDERS, len(vectors))), "trailing": range(len(vectors))[-SLIDERS:][::-1]}
-            told = {name: [float(sigma[0, place]) for place in places] for name, places in ends.items()}
-            base.directions = {name: [vectors[place] for place in places] for name, places in ends.items()}
+            values = {name: [float(sigma[0, index]) for index in indices] for name, indices in ends.items()}
+            base.directions = {name: [vectors[index] for index in indices] for name, indices in ends.items()}
         else:
             space = self._leading(chart, unit)
             base.directions = {"leading": [v.reshape(base.latent.shape[1:]) for v in space.right[0, :SLIDERS]]}
-            told = {"leading": space.sigma[0, :SLIDERS].tolist()}
+            values = {"leading": space.sigma[0, :SLIDERS].tolist()}
             about["errors"] = space.residual[0, :SLIDERS].tolist()
             seconds = self._rate(base) * dimension
             about["denseSeconds"] = seconds
-        return {**self._shown(base, base.latent), "sigma": told, "spent": time.perf_counter() - began, **about}
+        return {**self._shown(base, base.latent), "sigma": values, "spent": time.perf_counter() - began, **about}
 
     def _leading(self, chart: Chart, unit: str) -> Any:
         count = min(SLIDERS + _SPARE, chart.dimension)
         start = Seeds(seed_of(0, unit), 1).normal("turning", count, chart.operator.latent_dim)
         return leading_subspace(chart.flat, start.transpose(0, 1).to(chart.latents), _ROUNDS)
 
-    def _turn(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _turn(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Where one is: decoded, and a sketch of its numbers where the model is fast enough for that."""
-        base = self._base(asked)
-        point = self._point(base, asked)
-        told = self._shown(base, point)
+        base = self._base(request)
+        point = self._point(base, request)
+        answer = self._shown(base, point)
         if self._sketched > _PATIENCE:
             self._sketched *= _FORGIVING
-            return {**told, "numbers": None}
+            return {**answer, "numbers": None}
         began = time.perf_counter()
-        numbers = self._numbers(asked, point, _SKETCH)
+        numbers = self._numbers(request, point, _SKETCH)
         self._sketched = time.perf_counter() - began
-        return {**told, "numbers": numbers}
+        return {**answer, "numbers": numbers}
 
-    def _measure(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _measure(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Where one stopped: numbers with their errors, and the gain of every location."""
-        base = self._base(asked)
-        point = self._point(base, asked)
+        base = self._base(request)
+        point = self._point(base, request)
         began = time.perf_counter()
-        told = {**self._shown(base, point), "numbers": self._numbers(asked, point, EFFORTS["standard"])}
+        answer = {**self._shown(base, point), "numbers": self._numbers(request, point, EFFORTS["standard"])}
         try:
-            located = location_map(self.subject.map, point, generator=seed_of(0, str(asked.get("unit"))))
+            located = location_map(self.subject.map, point, generator=seed_of(0, str(request.get("unit"))))
         except InputError:  # a latent, or outputs, without locations
-            return {**told, "spent": time.perf_counter() - began}
+            return {**answer, "spent": time.perf_counter() - began}
         gain = located.gain.value[0].clamp_min(torch.finfo(torch.float64).tiny).sqrt()
         errors = located.gain.stderr[0] / (2 * gain)  # of a square root
         heat = {"picture": heat_uri(gain), "low": float(gain.min()), "high": float(gain.max())}
         heat["stderr"] = float(errors.square().mean().sqrt())
-        return {**told, "gain": {**heat, "status": located.statuses[0]}, "spent": time.perf_counter() - began}
+        return {**answer, "gain": {**heat, "status": located.statuses[0]}, "spent": time.perf_counter() - began}
 
-    def _way(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _way(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The geodesic to another sample, kept for the slider."""
-        base = self._base(asked)
-        to = asked.get("to")
-        other = self._base({"run": asked.get("run"), "unit": to})
+        base = self._base(request)
+        to = request.get("to")
+        other = self._base({"run": request.get("run"), "unit": to})
         began = time.perf_counter()
 
         def decode(latents: Tensor) -> Tensor:
             outputs = self.subject.map(latents)
             return outputs / outputs[0].numel() ** 0.5
 
-        found = decoder_geodesic(decode, base.latent, other.latent, segments=_SEGMENTS, steps=_STEPS, tolerance=1e-4)
-        base.geodesics[str(to)] = found.points[0]
-        length, straight = float(found.length.value[0]), float(found.straight_length[0])
-        told = {"length": length, "stderr": float(found.length.stderr[0]), "straight": straight}
-        return {**told, "status": found.statuses[0], "spent": time.perf_counter() - began}
+        geodesic = decoder_geodesic(decode, base.latent, other.latent, segments=_SEGMENTS, steps=_STEPS, tolerance=1e-4)
+        base.geodesics[str(to)] = geodesic.points[0]
+        length, straight = float(geodesic.length.value[0]), float(geodesic.straight_length[0])
+        answer = {"length": length, "stderr": float(geodesic.length.stderr[0]), "straight": straight}
+        return {**answer, "status": geodesic.statuses[0], "spent": time.perf_counter() - began}
 
-    def _base(self, asked: Mapping[str, Any]) -> _Base:
+    def _base(self, request: Mapping[str, Any]) -> _Base:
         """The sample of a request; a few stay open."""
-        number, unit = asked.get("run"), asked.get("unit")
+        number, unit = request.get("run"), request.get("unit")
         if type(number) is not int or not 0 <= number < len(self.runs):
             raise InputError(f"`run` expected to be the number of a run, got {number!r}")
         run = self.runs[number]
@@ -221,25 +223,25 @@ class Turning:
             self._bases[number, unit] = _Base(placed, self._decoded(placed))
         return self._bases[number, unit]
 
-    def _point(self, base: _Base, asked: Mapping[str, Any]) -> Tensor:
+    def _point(self, base: _Base, request: Mapping[str, Any]) -> Tensor:
         """The latent that sliders and samples lead to, `(1, *latent)`.
 
         `z + r sum_i a_i v_i`, with `r` half the length of `z`; `z` is replaced by the point on the way to another
         sample, or on the plane `z_0 + s (z_1 - z_0) + t (z_2 - z_0)`.
         """
         point, z = base.latent, base.latent
-        if isinstance(to := asked.get("to"), Mapping):
+        if isinstance(to := request.get("to"), Mapping):
             t = _number(to.get("t"))
             curve = base.geodesics.get(str(to.get("unit"))) if to.get("way") == "geodesic" else None
-            other = self._base({"run": asked.get("run"), "unit": to.get("unit")}).latent
+            other = self._base({"run": request.get("run"), "unit": to.get("unit")}).latent
             point = z + t * (other - z) if curve is None else _along(curve, t)[None].to(z)
-        if isinstance(plane := asked.get("plane"), Mapping):
+        if isinstance(plane := request.get("plane"), Mapping):
             first, second = (
-                self._base({"run": asked.get("run"), "unit": plane.get(k)}).latent for k in ("first", "second")
+                self._base({"run": request.get("run"), "unit": plane.get(k)}).latent for k in ("first", "second")
             )
             point = z + _number(plane.get("s")) * (first - z) + _number(plane.get("t")) * (second - z)
         reach = _REACH * z.norm()
-        moves = asked.get("moves")
+        moves = request.get("moves")
         for name, amounts in moves.items() if isinstance(moves, Mapping) else ():
             for v, amount in zip(base.directions.get(str(name), ()), amounts if isinstance(amounts, list) else ()):
                 point = point + _number(amount) * reach * v
@@ -264,36 +266,36 @@ class Turning:
         outputs = self._decoded(point)
         change = outputs - base.output
         rms = float(change.double().square().mean().sqrt())
-        told = {
+        answer = {
             "moved": float((point - base.latent).norm() / base.latent.norm().clamp_min(1e-30)),
             "changed": rms,
             "seconds": self._seconds,
         }
         images, low_high = self.subject.images(outputs), self.subject.output_range
         if images is None:
-            return {**told, "image": None}
+            return {**answer, "image": None}
         largest = max(float(change.abs().max()), 1e-12)
         return {
-            **told,
+            **answer,
             "image": _uri(picture(images[0], low_high)),
             "difference": _uri(picture(change[0] / largest)) if change.shape == images.shape else None,
             "largest": largest,
         }
 
-    def _numbers(self, asked: Mapping[str, Any], point: Tensor, effort: Effort) -> list[dict[str, Any]]:
+    def _numbers(self, request: Mapping[str, Any], point: Tensor, effort: Effort) -> list[dict[str, Any]]:
         # One seed a sample: the same probes everywhere, so that numbers change because the point does.
-        chart = Chart(self.subject.map, point, effort=effort, generator=seed_of(0, str(asked.get("unit"))))
+        chart = Chart(self.subject.map, point, effort=effort, generator=seed_of(0, str(request.get("unit"))))
         scaling = local_scaling(self.subject.map, point, chart=chart)
         named = {
             "local scaling, per dimension": ("nats", scaling.parts["local_scaling_per_dimension"]),
             "gain": ("output / latent", scaling.parts["gain"]),
         }
-        return [{"label": "local scaling ψ", "unit": "nats", **_told(scaling)}] + [
-            {"label": label, "unit": unit, **_told(estimate)} for label, (unit, estimate) in named.items()
+        return [{"label": "local scaling ψ", "unit": "nats", **_as_json(scaling)}] + [
+            {"label": label, "unit": unit, **_as_json(estimate)} for label, (unit, estimate) in named.items()
         ]
 
 
-def _told(estimate: Estimate) -> dict[str, Any]:
+def _as_json(estimate: Estimate) -> dict[str, Any]:
     value, stderr = float(estimate.value), float(estimate.stderr)
     return {
         "value": value,
@@ -312,9 +314,9 @@ def _number(value: Any) -> float:
 
 def _along(curve: Tensor, t: float) -> Tensor:
     """The point at `t` in [0, 1] of a polygon with equal steps; its ends beyond."""
-    place = min(max(t, 0.0), 1.0) * (len(curve) - 1)
-    below = min(math.floor(place), len(curve) - 2)
-    return torch.lerp(curve[below], curve[below + 1], place - below)
+    index = min(max(t, 0.0), 1.0) * (len(curve) - 1)
+    below = min(math.floor(index), len(curve) - 2)
+    return torch.lerp(curve[below], curve[below + 1], index - below)
 
 
 def _uri(image: Image) -> str:

@@ -62,9 +62,14 @@ def curves_of(run: Run) -> list[dict[str, Any]]:
             others += [name for name in axes if name != axis and not _follows(own, others, axis, name)]
             series = _series(by_quantity[quantity], axis, others)
             if series:
-                words = run.words(quantity)
+                described = run.words(quantity)
                 shown = series[:_MOST_SERIES]
-                about = {"quantity": quantity, "label": words.label, "unit": words.unit, "meaning": words.meaning}
+                about = {
+                    "quantity": quantity,
+                    "label": described.label,
+                    "unit": described.unit,
+                    "meaning": described.meaning,
+                }
                 curves.append(
                     {**about, "x": axis, "log": _is_wide(shown), "series": shown, "left": len(series) - len(shown)}
                 )
@@ -76,7 +81,7 @@ def _varies(run: Run, name: str) -> bool:
 
 
 def _follows(rows: Iterable[Mapping[str, Any]], groups: Sequence[str], axis: str, other: str) -> bool:
-    """Whether, in every group of rows, the place on the axis decides that on the other one, which varies with it."""
+    """Whether, in every group of rows, the value on the axis decides that on the other one, which varies with it."""
     pairs = {(*(row[name] for name in groups), row[axis], row[other]) for row in rows if row[axis] is not None}
     return len(pairs) == len({pair[:-1] for pair in pairs}) and len({pair[-1] for pair in pairs}) > 1
 
@@ -92,8 +97,8 @@ def _series(rows: Iterable[Mapping[str, Any]], axis: str, others: Sequence[str])
     telling = [n for n in range(len(others)) if len({key[n] for key in whole}) > 1]
     series = []
     for key, points in whole.items():
-        words = dict.fromkeys(_word(others[n], key[n]) for n in telling if key[n] is not None)  # each once
-        series.append({"label": ", ".join(words), "points": sorted(points, key=lambda point: point[0])})
+        parts = dict.fromkeys(_word(others[n], key[n]) for n in telling if key[n] is not None)  # each once
+        series.append({"label": ", ".join(parts), "points": sorted(points, key=lambda point: point[0])})
     return series
 
 
@@ -121,10 +126,10 @@ def spectrum_sides(names: Iterable[str]) -> list[str]:
 def spectra_of(run: Run, units: Sequence[str]) -> dict[str, Any]:
     """The density of log10 singular values of units that have a spectrum, and its mean with a 95 % band, by side."""
     listed = range(0, len(units), -(-len(units) // MOST_SPECTRA) or 1)
-    stored = [(place, run.numpy_arrays(units[place])) for place in listed]
+    stored = [(index, run.numpy_arrays(units[index])) for index in listed]
     sides: dict[str, Any] = {}
     for side in sorted({side for _, arrays in stored for side in spectrum_sides(arrays)}):
-        there = [(place, arrays) for place, arrays in stored if {f"{side}/nodes", f"{side}/weights"} <= arrays.keys()]
+        there = [(index, arrays) for index, arrays in stored if {f"{side}/nodes", f"{side}/weights"} <= arrays.keys()]
         density = mean_density(*([arrays[f"{side}/{what}"] for _, arrays in there] for what in ("nodes", "weights")))
         if density is not None:
             sides[side] = {
@@ -133,7 +138,7 @@ def spectra_of(run: Run, units: Sequence[str]) -> dict[str, Any]:
                 "margin": None if density.margin is None else density.margin.tolist(),
                 "nullShare": density.null_share,
                 "bandwidth": density.bandwidth,
-                "rows": [there[place][0] for place in density.kept],
+                "rows": [there[index][0] for index in density.kept],
                 "curves": packed(density.curves),
             }
     return {"of": len(units), "drawn": len(stored), "sides": sides}
@@ -142,8 +147,8 @@ def spectra_of(run: Run, units: Sequence[str]) -> dict[str, Any]:
 def projection_of(run: Run, units: Sequence[str]) -> dict[str, Any]:
     """The stored latents on their first three principal axes, and the share of variance of each.
 
-    Latents that are missing, or of another shape than the first, have no place (NaN). Beyond 2,048 dimensions the axes
-    are those of at most 2,048 latents at even steps.
+    Latents that are missing, or of another shape than the first, have no coordinates (NaN). Beyond 2,048 dimensions the
+    axes are those of at most 2,048 latents at even steps.
     """
     latents = [run.numpy_arrays(unit).get(LATENT) for unit in units]
     shape = next((latent.shape for latent in latents if latent is not None), None)
@@ -180,13 +185,15 @@ def pairs_of(run: Run) -> list[dict[str, Any]]:
         if row["part"] and row["tau"] is None:
             grouped.setdefault((row["quantity"], row["map"], row["latents"], row["where"]), {})[row["part"]] = row
     pairs = []
-    for (quantity, *place), parts in grouped.items():
+    for (quantity, *at), parts in grouped.items():
         if {"first", "second", "difference"} <= parts.keys():
-            words = run.words(quantity)
-            where = ", ".join(str(part) for part in place if part and part != "own")
-            told = {part: [_plain(row[name]) for name in ("value", "low", "high")] for part, row in parts.items()}
-            told |= {"status": parts["difference"]["status"], "n": parts["difference"]["n"]}
-            pairs.append({"quantity": quantity, "label": words.label, "unit": words.unit, "where": where, **told})
+            described = run.words(quantity)
+            where = ", ".join(str(part) for part in at if part and part != "own")
+            shown = {part: [_plain(row[name]) for name in ("value", "low", "high")] for part, row in parts.items()}
+            shown |= {"status": parts["difference"]["status"], "n": parts["difference"]["n"]}
+            pairs.append(
+                {"quantity": quantity, "label": described.label, "unit": described.unit, "where": where, **shown}
+            )
     return sorted(pairs, key=lambda pair: -_sureness(pair["difference"]))
 
 
@@ -224,11 +231,11 @@ def _level(level: Level) -> dict[str, Any]:
 def _field(estimate: Estimate) -> dict[str, Any]:
     hidden = np.array([status in NOT_NUMBERS for status in estimate.statuses])
     parts = {"value": estimate.value, "stderr": estimate.stderr}
-    told = {name: packed(np.where(hidden, np.nan, part.numpy().ravel())) for name, part in parts.items()}
-    return {**told, "status": [*estimate.statuses]}
+    shown = {name: packed(np.where(hidden, np.nan, part.numpy().ravel())) for name, part in parts.items()}
+    return {**shown, "status": [*estimate.statuses]}
 
 
 def _geodesic(curve: Curve) -> dict[str, Any]:
     numbers = {name: curve.numbers[name] for name in ("length", "gap")}
-    told = {name: [_plain(row[key]) for key in ("value", "stderr")] for name, row in numbers.items()}
-    return {"kind": curve.kind, "status": curve.status, "points": curve.points.double().tolist(), **told}
+    shown = {name: [_plain(row[key]) for key in ("value", "stderr")] for name, row in numbers.items()}
+    return {"kind": curve.kind, "status": curve.status, "points": curve.points.double().tolist(), **shown}
