@@ -121,6 +121,11 @@ function Page({
   const name = views.includes(view.view) ? view.view : (views[0] ?? "");
   useEffect(() => setPointed(null), [name]);
   useEffect(() => {
+    const outside = (event: PointerEvent) => shutMenus((menu) => !menu.contains(event.target as Node));
+    addEventListener("pointerdown", outside);
+    return () => removeEventListener("pointerdown", outside);
+  }, []);
+  useEffect(() => {
     document.title = `${frame.about.name} · Theodolite`;
   }, [frame]);
 
@@ -165,6 +170,7 @@ function Page({
         event.preventDefault();
         context.select([view.focus], "toggle");
       } else if (event.key === "Escape") {
+        if (shutMenus(() => true)) return;
         if (help) setHelp(false);
         else if (view.focus !== null) go({ focus: null });
         else go({ selected: [] });
@@ -290,6 +296,13 @@ function Tip({ context, row, x, y, name }: { context: Context; row: number; x: n
       </div>
     </div>
   );
+}
+
+/** Close the open menus that a test picks; whether there were any. */
+function shutMenus(test: (menu: Element) => boolean): boolean {
+  const open = [...document.querySelectorAll<HTMLDetailsElement>("details.menu[open]")].filter(test);
+  for (const menu of open) menu.open = false;
+  return open.length > 0;
 }
 
 const KEYS: [string, string][] = [

@@ -147,7 +147,7 @@ function Panel({ context, row, mode }: { context: Context; row: number; mode: Mo
         />
         <div class="reach">
           <p>
-            <b>{now ? `${(100 * now.moved).toPrecision(2)} %` : "–"}</b> of the latent's length moved
+            <b>{now ? `${Number((100 * now.moved).toPrecision(2))} %` : "–"}</b> of the latent's length moved
           </p>
           <p>
             <b>{now ? brief(now.changed) : "–"}</b> RMS change of the output

@@ -113,6 +113,9 @@ def test_the_table_has_the_numbers_sorts_and_filters(address, browse, made):
     page.get_by_role("textbox", name="value").fill(str(middle))
     page.get_by_role("button", name="Add filter").click()
     assert page.locator(".rows .row").count() == sum(value >= middle for value in values.values())
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")  # out of the field, then out of the menu
+    assert page.locator(".menu[open]").count() == 0
     page.get_by_title("remove this filter").click()
     page.get_by_label("search by name").fill(order[2].upper())
     assert page.locator(".rows .row").count() == 1
