@@ -8,7 +8,7 @@ RUN ?= runs/demo
 
 OLDEST ?= .venv-oldest
 
-.PHONY: demo test slow lint check oldest bench docs clean
+.PHONY: demo test slow lint check oldest bench explorer docs clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -51,6 +51,11 @@ oldest:
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/pip install $(PIP_ARGS) -e . "torch==2.8.*" "diffusers==0.35.*" "huggingface-hub<1" "pytest>=8" "pytest-xdist>=3.6" hypothesis plotly jinja2
 	$(OLDEST)/bin/python -m pytest -n auto -m "not slow" tests/maps tests/derivatives
+
+# The page of `theodolite explore` from its sources; needs Node 20 and npm.
+explorer: $(VENV)/.installed-dev
+	$(BIN)/python scripts/explorer.py
+	$(BIN)/python scripts/explorer.py --check
 
 clean:
 	rm -rf $(VENV) $(OLDEST) runs build dist site

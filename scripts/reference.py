@@ -71,7 +71,7 @@ def command_line() -> str:
         "## Options of every experiment",
         table(("option", "what it is"), _common()),
         *(_verb(experiment_of(kind)) for kind in SUMMARIES),
-        *(_plain(name) for name in ("merge", "show", "report", "verify", "gate", "demo")),
+        *(_plain(name) for name in ("merge", "show", "report", "explore", "verify", "gate", "demo")),
     ]
     return "\n\n".join(parts) + "\n"
 

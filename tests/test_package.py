@@ -41,6 +41,7 @@ ABOVE = {
     "experiments": {*_BELOW, "zoo", "data", "runs", "report"},
     "report": {"estimates", "files", "runs", "data", "loggers"},
     "gate": {"estimates", "files", "data", "runs", "report"},
+    "explorer": {*_BELOW, "data", "runs", "report", "experiments"},
 }
 
 

@@ -9,6 +9,7 @@ import click
 import theodolite
 from theodolite.cli import terminal
 from theodolite.cli.demo import demo
+from theodolite.cli.explore import explore
 from theodolite.cli.gate import gate
 from theodolite.cli.merge import merge
 from theodolite.cli.models import models
@@ -89,6 +90,7 @@ def main() -> None:
       theodolite models ./my-vae
       theodolite show runs/first
       theodolite verify runs/first
+      theodolite explore runs/first
       theodolite gate runs/first --file theodolite.toml
 
     Exit codes: 0 done (also when the reader of a pipe stops early, as `head` does), 1 a bug, a run that `verify`
@@ -97,5 +99,5 @@ def main() -> None:
     """  # noqa: D301
 
 
-for verb in (demo, gate, merge, models, report, show, verify):
+for verb in (demo, explore, gate, merge, models, report, show, verify):
     main.add_command(verb)

@@ -141,7 +141,9 @@ def trusting(inventory: Mapping[str, Sequence[str | int]] | None) -> Iterator[No
         _INVENTORY.reset(before)
 
 
-def find_images(data: DataPath, limit: int | None = None, setting: str = "data", seed: int = 0) -> ImageSet:
+def find_images(
+    data: DataPath, limit: int | None = None, setting: str = "data", seed: int = 0, only: Sequence[str] = ()
+) -> ImageSet:
     """At most `limit` readable images of a folder, archive or data set; all of them when `limit` is None.
 
     They are drawn at random by `seed`: of every photograph one image (crops of one share the name before their
@@ -154,11 +156,13 @@ def find_images(data: DataPath, limit: int | None = None, setting: str = "data",
         limit: how many at most.
         setting: whose value `data` is, for the words of an error.
         seed: of the draw.
+        only: samples among which it is drawn; all when empty.
 
     Raises:
-        InputError: the folder is missing, holds no image, or no image of it can be read.
+        InputError: the folder is missing, holds no image, no image of it can be read, or one of `only` is missing.
     """
     listing = list_images(data, setting)
+    listing = listing.only(only) if only else listing
     return readable_images(listing, limit, seed, sources_of(listing.files))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
@@ -18,7 +19,7 @@ from theodolite.data.remote import DataPath, Remote, remote_contents
 from theodolite.data.stored import Contents, Entry, Plain, Skipped, is_shown
 from theodolite.errors import InputError
 
-__all__ = ["Listing", "list_images"]
+__all__ = ["Listing", "chosen_among", "list_images"]
 
 _LONGEST_NAME = 48
 _TOLD = 4
@@ -49,6 +50,31 @@ class Listing:
     def files(self) -> list[str]:
         """Paths inside the data."""
         return [entry.file for entry in self.entries]
+
+    def only(self, samples: Sequence[str]) -> Listing:
+        """This listing with these samples alone.
+
+        Raises:
+            InputError: it lacks one of them.
+        """
+        chosen = set(chosen_among(samples, self.samples, str(self.folder)))
+        pairs = [(entry, sample) for entry, sample in zip(self.entries, self.samples) if sample in chosen]
+        return replace(self, entries=tuple(e for e, _ in pairs), samples=tuple(sample for _, sample in pairs))
+
+
+def chosen_among(samples: Sequence[str], known: Sequence[str], where: str) -> Sequence[str]:
+    """The samples that are chosen.
+
+    Raises:
+        InputError: one is not among the known ones.
+    """
+    there = set(known)
+    for sample in samples:
+        if sample not in there:
+            close = difflib.get_close_matches(sample, known, n=1)
+            hint = f", did you mean {close[0]!r}?" if close else "; names are those of `theodolite show RUN --json`"
+            raise InputError(f"--only expected samples of {where}, got {sample!r}{hint}")
+    return samples
 
 
 def list_images(data: DataPath, setting: str = "data") -> Listing:

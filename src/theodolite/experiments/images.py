@@ -60,7 +60,8 @@ class ImageExperiment(Experiment):
         """The images, before any model is loaded."""
         from theodolite.data.images import find_images
 
-        return find_images(data_of(self.given["data"]), self.given["limit"], seed=self.given.get("seed") or 0)
+        folder, only = data_of(self.given["data"]), self.given.get("only") or ()
+        return find_images(folder, self.given["limit"], seed=self.given.get("seed") or 0, only=only)
 
     def side(self) -> int | None:
         """Pixels that images are resized to; None where they keep their size."""

@@ -31,6 +31,7 @@ __all__ = [
     "OF_DIFFUSION",
     "OF_MAPS",
     "OF_SAMPLERS",
+    "ONLY",
     "REVISION",
     "SEED",
     "SIGMA",
@@ -348,6 +349,14 @@ LIMIT = Setting(
     least=1,
     zero_means_none=True,
     metavar="N",
+)
+ONLY = Setting(
+    name="only",
+    help="Only these samples, by the names that they have in runs; `theodolite explore` writes the command for a "
+    "selection.",
+    many=True,
+    metavar="SAMPLE",
+    role="places",
 )
 SIZE = Setting(
     name="size",

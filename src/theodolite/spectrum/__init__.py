@@ -13,6 +13,7 @@ from theodolite.spectrum.measure import (
 )
 from theodolite.spectrum.preconditioner import BlockPreconditioner
 from theodolite.spectrum.quadrature import density, effective_rank, gain, log_volume, null_dimension
+from theodolite.spectrum.subspace import LeadingSubspace, leading_subspace
 from theodolite.spectrum.tolerance import (
     Forecast,
     bidiagonalise_within,
@@ -27,6 +28,7 @@ __all__ = [
     "Bidiagonalisation",
     "BlockPreconditioner",
     "Forecast",
+    "LeadingSubspace",
     "LeadingTriplet",
     "SpectralMeasure",
     "bidiagonalise",
@@ -42,6 +44,7 @@ __all__ = [
     "forecast",
     "gain",
     "golub_kahan",
+    "leading_subspace",
     "log_volume",
     "log_volume_within",
     "normal_norm",
