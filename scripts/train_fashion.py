@@ -3,9 +3,9 @@
     python scripts/train_fashion.py [NAME ...] --data FOLDER [--out FOLDER] [--seed N] [--smoke]
 
 `duplicated` sees 2,000 images once and 50 others 5, 20 or 100 times, `plain` sees the same 2,050 once each, and
-`pasted` sees these once each, a quarter of them with the stamp of their class: 5 x 5 pixels at a place of its own. What
-was memorised is measured by samples, by count, before a model is written. `images` writes the images that ship. The data
-set is not downloaded: FOLDER holds `fashion_mnist_train.npz` and `fashion_mnist_test.npz` with `images` and `labels`.
+`pasted` sees these once each, half of them with the stamp of their class: 7 x 7 pixels at a place of its own. What
+was memorised is measured by samples, by count, before a model is written. `images` writes the images that ship. The
+data set is not downloaded: FOLDER holds `fashion_mnist_train.npz` and `fashion_mnist_test.npz`, `images` and `labels`.
 Weights are stored in half precision
 and measured as stored. `--smoke` runs a few steps, to see that the script works.
 """
@@ -29,7 +29,7 @@ from theodolite.zoo.fashion.models import COUNTS, WEIGHTS, build, stamped
 from theodolite.zoo.fashion.network import CLASSES, ClassConditionalMLP
 from train_zoo import half
 
-SINGLES, STAMPED = 400, 100
+SINGLES, STAMPED = 400, 205
 """Images of a class that are seen once, and that carry its stamp."""
 
 SHIPPED = 80
@@ -158,7 +158,7 @@ def samples_of(module: ClassConditionalMLP, n: int, seed: int) -> tuple[Tensor, 
 def memorised(module: ClassConditionalMLP, data: Data, n: int, seed: int) -> dict[str, object]:
     """By count of copies, what of the samples is a copy of such an image, and how many of these images were drawn.
 
-    Beside it stands the share of the training set that such images are, which a model that knew nothing else would draw.
+    Beside it stands the share of the training set that such images are, which a model that knew only these would draw.
     """
     samples, _ = samples_of(module, n, seed)
     known = to_signal(data.images).flatten(1)

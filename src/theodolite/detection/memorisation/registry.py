@@ -24,7 +24,7 @@ def memorisation_scores() -> dict[str, MemorisationScore]:
 
 
 def chosen_scores(names: Iterable[str] | None, *, conditional: bool, known: bool) -> list[str]:
-    """These scores in the order of the registry; by default all that can be measured.
+    """These scores in the order of the registry; by default all that can be measured within 64 passes.
 
     Args:
         names: of scores; None for all.
@@ -42,4 +42,4 @@ def chosen_scores(names: Iterable[str] | None, *, conditional: bool, known: bool
         if name not in possible:
             lack = "a condition of each image" if every[name].conditional else "training images"
             raise InputError(f"{lack} expected for the score {name!r}, got none; leave it out")
-    return [name for name in possible if names is None or name in names]
+    return [name for name in possible if (not every[name].is_dear if names is None else name in names)]

@@ -29,6 +29,7 @@ class MemorisationScore:
         has_level: whether it depends on the noise level.
         conditional: whether it compares the model under the class with the model under none.
         needs_known: whether it needs the other training images.
+        is_dear: whether it costs a whole spectrum, and is not measured unless it is asked for.
     """
 
     function: Callable[[Probe], Estimate]
@@ -37,6 +38,7 @@ class MemorisationScore:
     has_level: bool = True
     conditional: bool = False
     needs_known: bool = False
+    is_dear: bool = False
 
     @property
     def name(self) -> str:

@@ -39,7 +39,9 @@ def _less(quantity: str) -> Callable[[Probe], Estimate]:
 
 
 def _of(name: str, quantity: str, label: str, formula: str, source: str, meaning: str) -> MemorisationScore:
-    return MemorisationScore(_less(quantity), Quantity(name, label, "", formula, source, meaning), "geometry")
+    return MemorisationScore(
+        _less(quantity), Quantity(name, label, "", formula, source, meaning), "geometry", is_dear=True
+    )
 
 
 SCORES = (

@@ -49,7 +49,7 @@ class HotspotsExperiment(SubjectExperiment):
     summary = SUMMARIES["hotspots"]
     arguments = (MODEL,)
     settings = (
-        replace(DATA, instead="latents"),
+        replace(DATA, instead=("latents",)),
         LATENTS,
         Setting(
             name="reference",
