@@ -176,7 +176,8 @@ def memorised(module: ClassConditionalMLP, data: Data, n: int, seed: int) -> dic
             "share_of_training_set": round(float(of_count.sum() * count / data.copies.sum()), 4),
             "images_drawn": len(hits.unique()),
         }
-    facts["rms_distance_of_copies"] = round(float((distances[copied, 0] / known.shape[1] ** 0.5).median()), 4)
+    far = distances[copied, 0] / known.shape[1] ** 0.5
+    facts["rms_distance_of_copies"] = round(float(far.median()), 4) if len(far) else None
     return facts
 
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from studies.memorisation.decoders import losses
 from theodolite.detection.memorisation import Known, Probe, chosen_scores, memorisation_scores
 from theodolite.detection.memorisation.where import memorisation_map
 from theodolite.estimates import Seeds
@@ -21,6 +22,7 @@ MODELS = {"fashion-duplicated": LEVELS, "fashion-plain": (0.1, 0.4)}
 """The model that memorised at every level, and that without duplicates as a control."""
 
 MAP_LEVELS = (0.2, 0.4, 0.8)
+DECODER_LEVEL = 0.3
 DRAWS, COLOURS, STEPS = 4, 7, 8
 """Within 64 passes an image and level, but for the spectra of the x0-map."""
 
@@ -34,7 +36,8 @@ STAMPED = 40
 def units() -> list[str]:
     """All of them, by name."""
     scored = [f"scores {model} {level:g}" for model, levels in MODELS.items() for level in levels]
-    return scored + [f"maps fashion-pasted {level:g}" for level in MAP_LEVELS]
+    maps = [f"maps fashion-pasted {level:g}" for level in MAP_LEVELS]
+    return [*scored, f"decoder latent {DECODER_LEVEL:g}", *maps]
 
 
 def part_of(unit: str) -> Path:
@@ -45,7 +48,10 @@ def part_of(unit: str) -> Path:
 def measure(unit: str) -> None:
     """Measure one unit and store it."""
     kind, model, level = unit.split()
-    tensors, passes = (scores_of if kind == "scores" else maps_of)(model, float(level))
+    if kind == "decoder":
+        tensors, passes = losses(float(level))
+    else:
+        tensors, passes = (scores_of if kind == "scores" else maps_of)(model, float(level))
     PARTS.mkdir(exist_ok=True)
     unfinished = part_of(unit).with_suffix(".unfinished")
     save_file({name: value.contiguous() for name, value in tensors.items()}, unfinished, {"passes": json.dumps(passes)})

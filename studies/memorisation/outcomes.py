@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from studies.memorisation.measuring import MAP_LEVELS, MODELS, copies, stored
+from studies.memorisation.decoders import kept
+from studies.memorisation.measuring import DECODER_LEVEL, MAP_LEVELS, MODELS, copies, stored
 from theodolite.detection import DetectionTable, evaluate
 from theodolite.detection.calibration import conformal_p
 from theodolite.detection.memorisation import memorisation_scores
@@ -56,6 +57,7 @@ def collected() -> dict[str, Any]:
                 found["winners"].append(_winner(compared, table, passes))
     found["false_alarms"] = [*_false_alarms(scores["fashion-duplicated"][0])]
     found["maps"] = [row for level in MAP_LEVELS for row in _maps(level)]
+    found["decoder"] = [*_decoder()]
     return found
 
 
@@ -158,6 +160,27 @@ def _maps(level: float) -> Iterable[dict[str, Any]]:
         told = {"level": level, "map": kind, "passes": passes[kind], "iou": mean.item()}
         ends = {"iou_low": float(mean.low), "iou_high": float(mean.high), "cell_auroc": auroc.item()}
         yield {**told, **ends, "by_class": [round(float(each.mean()), 3) for each in overlaps]}
+
+
+def _decoder() -> Iterable[dict[str, Any]]:
+    """Losses over the latent dimensions that the decoder stretches most, beside the least and random ones."""
+    tensors, passes = stored(f"decoder latent {DECODER_LEVEL:g}")
+    values = {name: tensors[name][0] for name in kept(tensors)}
+    whole = "most 1"
+    for compared in ("5", "20 and more", "once or never"):
+        table = _table(values, compared)
+        for name in table.names:
+            way, share = name.split()
+            if float(share) == 1 and name != whole:
+                continue
+            place, apart = table.names.index(name), table.difference(name, whole)
+            row = {"compared": compared, "way": way, "share": float(share), "passes": passes[name]}
+            for quantity in ("auroc", "tpr"):
+                low, high = table.interval(name, quantity)
+                row |= {quantity: float(getattr(table, quantity).value[place]), f"{quantity}_low": low}
+                row |= {f"{quantity}_high": high, f"{quantity}_status": getattr(table, quantity).statuses[place]}
+            ends = {"difference": apart.item(), "low": float(apart.low), "high": float(apart.high)}
+            yield row | {key: value if math.isfinite(value) else None for key, value in ends.items()}
 
 
 def _cell_auroc(values: Tensor, truth: Tensor) -> Tensor:
