@@ -99,15 +99,19 @@ def maps_of(model: str, level: float) -> tuple[dict[str, Tensor], dict[str, int]
                 estimate = memorisation_map(probe, beside)
                 tensors[f"{label}/{role}/{beside}"] = torch.stack([estimate.value, estimate.stderr])
                 passes[beside] = estimate.passes
-            losses = (probe.images - probe.denoised).double().square().mean(2)
+            # as many passes as the contraction takes
+            long = _probe(model, points, level, label, Seeds(label, len(points)), None, draws=passes["noise"])
+            losses = (long.images - long.denoised).double().square().mean(2)
             # of its logarithm, since losses of one cell spread over factors
             tensors[f"{label}/{role}/loss"] = -losses.mean(0).clamp_min(1e-6).log()[None]
-            passes["loss"] = probe.draws
+            passes["loss"] = long.draws
     return tensors, passes
 
 
-def _probe(model: str, points: Tensor, level: float, label: int, seeds: Seeds, known: Known | None) -> Probe:
-    options = {"draws": DRAWS, "colours": COLOURS, "steps": STEPS}
+def _probe(
+    model: str, points: Tensor, level: float, label: int, seeds: Seeds, known: Known | None, draws: int = DRAWS
+) -> Probe:
+    options = {"draws": draws, "colours": COLOURS, "steps": STEPS}
     return Probe(load_fashion(model), points, level, label, seeds=seeds, known=known, **options)
 
 

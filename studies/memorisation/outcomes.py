@@ -149,7 +149,8 @@ def _false_alarms(values: Mapping[str, Tensor]) -> Iterable[dict[str, Any]]:
 def _maps(level: float) -> Iterable[dict[str, Any]]:
     """Masks beside the stamps: intersection over union with its error over images, and the AUROC of cells."""
     tensors, passes = stored(f"maps fashion-pasted {level:g}")
-    for kind in ("noise", "class", "loss"):
+    baseline: Tensor | None = None
+    for kind in ("loss", "noise", "class"):
         overlaps, cells = [], []
         for label in CLASSES:
             there, usual = tensors[f"{label}/stamped/{kind}"][0], tensors[f"{label}/plain/{kind}"][0]
@@ -157,9 +158,19 @@ def _maps(level: float) -> Iterable[dict[str, Any]]:
             overlaps.append(intersection_over_union(memorisation_mask(there, usual, MASK_LEVEL), truth))
             cells.append(_cell_auroc((there - usual.mean(0)) / usual.std(0).clamp_min(1e-3), truth))
         mean, auroc = (mean_estimate(torch.cat(each)) for each in (overlaps, cells))
-        told = {"level": level, "map": kind, "passes": passes[kind], "iou": mean.item()}
+        whole = torch.cat(overlaps)
+        baseline = whole if baseline is None else baseline
+        told = {"level": level, "map": kind, "passes": passes[kind], "iou": mean.item(), **_apart(whole, baseline)}
         ends = {"iou_low": float(mean.low), "iou_high": float(mean.high), "cell_auroc": auroc.item()}
         yield {**told, **ends, "by_class": [round(float(each.mean()), 3) for each in overlaps]}
+
+
+def _apart(overlaps: Tensor, baseline: Tensor) -> dict[str, float]:
+    """By how much a map's IoU exceeds that of the loss of each cell, paired by image; nothing of the loss itself."""
+    if overlaps is baseline:
+        return {}
+    apart = mean_estimate(overlaps - baseline)
+    return {"beside_loss": apart.item(), "beside_loss_low": float(apart.low), "beside_loss_high": float(apart.high)}
 
 
 def _decoder() -> Iterable[dict[str, Any]]:

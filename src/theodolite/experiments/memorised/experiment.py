@@ -188,7 +188,7 @@ class Memorised(ImageExperiment):
         spent = _SPENT[self.given["budget"]]
         with torch.no_grad():
             clean = self.subject.encoded(self.picture_of(unit))
-        options = {"draws": spent.draws, "colours": spent.colours, "steps": spent.steps}
+        options: dict[str, Any] = {"draws": spent.draws, "colours": spent.colours, "steps": spent.steps}
         seeds = Seeds([self.probe_seed(unit)], 1)
         return Probe(self.subject.denoiser, clean, level, self.classes.get(unit), seeds=seeds, **options)
 
@@ -202,7 +202,7 @@ class Memorised(ImageExperiment):
                 continue
             for probe in probes if score.has_level else probes[:1]:
                 sigma = probe.sigma if score.has_level else None
-                where = {"model": self.subject.name, "sample": unit, "map": "denoiser", "sigma": sigma}
+                where: dict[str, Any] = {"model": self.subject.name, "sample": unit, "map": "denoiser", "sigma": sigma}
                 rows.append(number(name, score.function(probe), **where))
         return rows
 

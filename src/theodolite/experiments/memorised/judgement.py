@@ -136,7 +136,7 @@ class Judgement:
     def _of_score(self, name: str, known: Calibration) -> list[Row]:
         """How many images it flags, and how well it tells seen from never seen within strata."""
         flagged, other = known.flagged[self.seen], known.flagged[~self.seen]
-        where = {"score": name, "sigma": of_level(name)[1]}
+        where: dict[str, Any] = {"score": name, "sigma": of_level(name)[1]}
         rows = [
             number("flagged", Estimate.of(float(flagged.sum()), n=len(flagged)), **where),
             number("false_alarms", share_of(int(other.sum()), len(other)), **where),
