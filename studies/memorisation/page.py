@@ -94,8 +94,8 @@ def _verdict(found: Mapping[str, Any]) -> Iterator[str]:
         ends = [masks[key] for key in ("beside_loss", "beside_loss_low", "beside_loss_high")]
         apart = "{:+.2f} ({:+.2f} to {:+.2f}) beside the loss of each cell, paired".format(*ends).replace("-", "−")
     yield (
-        f"- Where: the best map has IoU {masks['iou']:.2f} ({masks['iou_low']:.2f} to {masks['iou_high']:.2f}) with the "
-        f"stamps, {_MAPS[masks['map']]} at σ = {masks['level']:g}, {masks['passes']} passes; {apart}. Target (IoU "
+        f"- Where: the best map has IoU {masks['iou']:.2f} ({masks['iou_low']:.2f} to {masks['iou_high']:.2f}) with "
+        f"the stamps, {_MAPS[masks['map']]} at σ = {masks['level']:g}, {masks['passes']} passes; {apart}. Target (IoU "
         f"{TARGETS['iou']}): **{met}**.\n\n"
     )
 
@@ -238,9 +238,8 @@ def _maps(found: Mapping[str, Any]) -> Iterator[str]:
         "(tested against dense Jacobians). A mask holds the cells whose mean over 3x3 neighbours exceeds what "
         "never-seen images of the class have at that place.\n\nMeasured on `zoo:fashion-pasted`: 40 never-seen images "
         f"of each class with its stamp, 40 others say what is usual; masks at level {MASK_LEVEL:g}. A mask of all "
-        "cells would have IoU 0.25.\n\n"
-        "| map | σ | IoU with the stamp | less the loss, paired | AUROC of cells | IoU by class | passes |\n"
-        "|---|---|---|---|---|---|---|\n"
+        "cells would have IoU 0.25.\n\n| map | σ | IoU with the stamp | less the loss, paired | AUROC of cells | IoU "
+        "by class | passes |\n|---|---|---|---|---|---|---|\n"
     )
     for row in found["maps"]:
         iou = f"{row['iou']:.2f} ({row['iou_low']:.2f} to {row['iou_high']:.2f})"
@@ -261,15 +260,11 @@ def _maps(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {' | '.join(map(str, cells))} |\n"
     yield (
         "\nThe loss of each cell is the baseline of these maps: it needs no Jacobian, and has as many passes here. "
-        "What the "
-        "class adds shows nothing: the model knows the stamps without the class too. Stamps of 5x5 pixels at places "
-        "drawn "
-        "at random, which were tried first, were found by no map (best IoU 0.23): where all images of a class are "
-        "black, "
-        "the law has contracted for every model, and a map of contraction cannot see what else is known there. The "
-        "stamps "
-        "were then made larger and put where images of the class differ most, before any map of the new model was "
-        "seen.\n\n"
+        "What the class adds shows nothing: the model knows the stamps without the class too. Stamps of 5x5 pixels at "
+        "places drawn at random, which were tried first, were found by no map (best IoU 0.23): where all images of a "
+        "class are black, the law has contracted for every model, and a map of contraction cannot see what else is "
+        "known there. The stamps were then made larger and put where images of the class differ most, before any map "
+        "of the new model was seen.\n\n"
     )
 
 
@@ -315,8 +310,7 @@ def _limits() -> Iterable[str]:
         "50 duplicated images. The best score of each kind was chosen on the images that it is judged on, which "
         "flatters both kinds alike. The noise levels were fixed before the scores were looked at, with 3.2, which was "
         "left out since only FLIPD and the return distance reached 0.9 there, at images seen 100 times. On large "
-        "models of text nothing "
-        "was measured here.\n"
+        "models of text nothing was measured here.\n"
     ]
 
 

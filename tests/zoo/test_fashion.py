@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from theodolite import InputError
 from theodolite.zoo import MEMORISING, fashion_images, load_fashion
 from theodolite.zoo.fashion import CLASSES, COUNTS, stamped, stamps
 from theodolite.zoo.fashion.models import WEIGHTS
-import itertools
 
 ROOT = Path(__file__).parents[2]
 FACTS = json.loads((WEIGHTS / "training.json").read_text())

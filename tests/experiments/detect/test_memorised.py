@@ -87,7 +87,8 @@ def test_strata_may_be_chosen_anew_without_measuring_again(run, folders):
     )
     assert {row["stratum"] for row in again.parquet("thresholds")} == {""}
     assert min(p_values(again).values()) == pytest.approx(1 / 13)
-    assert before and not again.info["sittings"][-1]["units"]
+    assert before
+    assert not again.info["sittings"][-1]["units"]
 
 
 def test_the_cost_is_told_before(invoke, folders):
