@@ -203,3 +203,17 @@ def test_images_seen_often_are_told_from_those_seen_once():
     table = evaluate(scores, labels, resamples=50)
     assert table["flipd"]["auroc"] > 0.95
     assert table["denoising_loss"]["auroc"] > 0.95
+
+
+def test_intervals_of_four_draws_hold_the_truth():
+    """Of the loss, whose mean over noises has a closed form, and of the trace of a dense Jacobian."""
+    x, t, slope = images(600), 0.25, VARIANCES / (VARIANCES + 0.25)
+    loss = memorisation_scores()["denoising_loss"].function(probe(x=x))
+    truth = -(((1 - slope) * x).square() + slope.square() * t).flatten(1).sum(1) / t
+    W = dense()
+    sharp = memorisation_scores()["sharpness"].function(
+        probe(linear(W), torch.zeros(600, 1, 6, 6, dtype=torch.float64))
+    )
+    for estimate, exact in ((loss, truth), (sharp, 36 - W.trace())):
+        held = ((estimate.value - exact).abs() <= 1.96 * estimate.stderr).double().mean().item()
+        assert 0.92 < held < 0.98, held
