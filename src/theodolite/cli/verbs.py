@@ -61,7 +61,7 @@ def option_of(setting: Setting) -> Callable[[Any], Any]:
     name = f"--{setting.name.replace('_', '-')}"
     text = setting.help if not setting.words else f"{setting.help} One of {', '.join(setting.words)}."
     if setting.required:
-        text = f"{text} [required{f', or --{setting.instead}' if setting.instead else ''}]"
+        text = f"{text} [required{''.join(f', or --{way}' for way in setting.instead)}]"
     elif setting.default not in (None, (), [], False):
         text = f"{text} [default: {setting.as_text(setting.default)}]"
     if setting.kind is bool:
@@ -121,9 +121,9 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
 
 def _require(experiment: type[Experiment], settings: dict[str, Any]) -> None:
     for setting in experiment.settings:
-        if setting.required and not {setting.name, setting.instead} & set(settings):
+        if setting.required and not {setting.name, *setting.instead} & set(settings):
             option = f"--{setting.name.replace('_', '-')} {setting.metavar or ''}".strip()
-            option = f"{option}, or --{setting.instead}," if setting.instead else option
+            option = "".join([option, *(f", or --{way}" for way in setting.instead), "," if setting.instead else ""])
             raise click.UsageError(f"{option} expected, got none: {setting.help.rstrip('.')}")
 
 

@@ -64,7 +64,7 @@ def load(
               `LatentMap`, or a generator (a module z -> x, or one with `mapping`, `synthesis` and `z_dim`), gives a
               `LatentMap`; a module `D(x, sigma)` that says its `shape` gives a `Denoiser`;
             - ``zoo:name``, a model that ships with the package, among them the diffusion models of
-              `theodolite.zoo.DIFFUSIONS`;
+              `theodolite.zoo.DIFFUSIONS` and `MEMORISING`;
             - what a registered `ModelFamily` matches.
         subfolder: where the model is inside a folder or a hub repository.
         revision: branch, tag or commit of a hub repository.
@@ -186,6 +186,8 @@ def _from_zoo(name: str, device: torch.device, dtype: torch.dtype | None) -> Aut
         raise InputError(f"a model of the zoo expected, one of zoo:{', zoo:'.join(known)}, got 'zoo:{name}'")
     if name in zoo.DIFFUSIONS:
         return zoo.load_diffusion(name).to(device, dtype)
+    if name in zoo.MEMORISING:
+        return zoo.load_fashion(name).to(device, dtype)
     return _moved(zoo.load_autoencoder(name), device, dtype)
 
 

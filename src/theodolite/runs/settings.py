@@ -82,7 +82,7 @@ class Setting:
         each: entries that belong together: a list of so many numbers each.
         different: a list that is not empty and whose entries differ, numbers in six digits.
         required: it has no default.
-        instead: of a required one, another setting that may stand in its place: one of both is given.
+        instead: of a required one, other settings that may stand in its place: exactly one of all is given.
         zero_means_none: 0 on the command line, or in Python, stands for None, e.g. for "no limit".
         metavar: what help calls the value.
         role: ``measures`` where another value gives other numbers; ``judges`` where it only decides what follows from
@@ -103,7 +103,7 @@ class Setting:
     each: int = 1
     different: bool = False
     required: bool = False
-    instead: str = ""
+    instead: tuple[str, ...] = ()
     zero_means_none: bool = False
     metavar: str | None = None
     role: Role = "measures"
@@ -228,10 +228,11 @@ def checked_settings(settings: Sequence[Setting], given: Mapping[str, Any], of: 
             raise InputError(f"unknown setting {name!r} of {of}{closest(name, known)}; known are {', '.join(known)}")
     checked = {setting.name: setting.checked(given.get(setting.name, setting.default)) for setting in settings}
     for setting in (setting for setting in settings if setting.instead):
-        present = [name for name in (setting.name, setting.instead) if checked[name] is not None]
+        ways = (setting.name, *setting.instead)
+        present = [name for name in ways if checked[name] is not None]
         if len(present) != 1:
-            number = "both" if present else "neither"
-            raise InputError(f"`{setting.name}` or `{setting.instead}` expected, got {number}: {setting.help}")
+            number = ("both" if len(ways) == 2 else " and ".join(present)) if present else "neither"
+            raise InputError(f"{' or '.join(f'`{way}`' for way in ways)} expected, got {number}: {setting.help}")
     return checked
 
 

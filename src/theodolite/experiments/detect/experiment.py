@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from theodolite.data.latents import LatentSet
     from theodolite.estimates import Estimate
     from theodolite.estimates.quantity import Quantity
+    from theodolite.report.page import Page
     from theodolite.runs.run import Run
 
 __all__ = ["EXPERIMENT", "HEADLINE", "SIGMAS", "Detect", "checked_levels"]
@@ -45,6 +46,13 @@ SIGMAS = (0.1, 0.4, 1.6)
 
 _REFERENCE = "Folder of normal images; with --latents normal latents: seed:0..63, or a .safetensors file."
 _TEST = "Folder of images to judge."
+_TRAIN = (
+    "Folder of training images of a diffusion model, with --reference of images that it never saw: which of them it "
+)
+_CLASSES = (
+    "With --train: CSV file with columns file,class; by default the folder that is named by a number, 3/shoe.png."
+)
+_STRATA = "With --train: regular expression for the part of a path within which images are compared; their class."
 _LABELS = "CSV file with columns file,label of test images (of latents seed-3): 0 or normal, 1 or unusual."
 _SIGMA = "Noise levels of a denoiser, two or more, in units of its points; by default 0.1,0.4,1.6."
 _SCORES = "By default all but curvature, and of a denoiser those that one spectrum gives."
@@ -54,8 +62,9 @@ _LEVEL = "Share of the reference below a threshold."
 
 def _scores() -> Sequence[str]:
     from theodolite.detection import SCORES
+    from theodolite.detection.memorisation import memorisation_scores
 
-    return [*SCORES]
+    return [*SCORES, *memorisation_scores()]
 
 
 def _below_one(level: float) -> float:
@@ -93,6 +102,11 @@ class Detect(Survey):
     headline is departure: how far out a sample lies in all descriptors, on either side. A latent that is drawn has no
     label: what is flagged is unusual among the reference's latents, not wrong.
 
+    With --train the question is another one: which images of that folder does a diffusion model know by heart, and
+    where? Each is noised at every level and scored (flipd, sharpness, denoising_loss, ...; docs/memorisation.md), and
+    its p-value is conformal among the reference's images of its class, which the model must never have seen: of such
+    images a share of 1 - level is flagged, no more. Cost: at most 64 passes an image, level and score (standard).
+
     Finished samples are kept: after Ctrl-C the same command goes on. On a complete run --labels, --group, --level and
     --score may be changed without measuring again. MODEL is what `theodolite survey` takes, or zoo:coloured-pixels,
     zoo:coloured-latent, the folder of a diffusers pixel pipeline, or of a latent one with --subfolder unet.
@@ -102,6 +116,7 @@ class Detect(Survey):
       theodolite detect ./my-vae --reference photos --test mixed --labels labels.csv --out runs/labelled --limit 0
       theodolite detect ./my-vae --reference photos --test others --out runs/odd --score lc_over_phfe --level 0.9
       theodolite detect zoo:coloured-pixels --reference digits --test odd --out runs/noise --sigma 0.1,0.4
+      theodolite detect zoo:fashion-duplicated --reference unseen --train seen --sigma 0.1,0.4 --out runs/known
       theodolite detect my_package.models:gan --reference seed:0..63 --latents mine.safetensors --out runs/gan
       theodolite detect ./my-vae --reference photos --test others --out runs/large --size 128 --budget standard --json
     """
@@ -111,8 +126,11 @@ class Detect(Survey):
     arguments = (MODEL,)
     settings: ClassVar[Sequence[Setting]] = (
         Setting(name="reference", help=_REFERENCE, required=True, metavar="FOLDER|SEEDS|FILE", role="places"),
-        Setting(name="test", help=_TEST, required=True, instead="latents", metavar="FOLDER", role="places"),
+        Setting(name="test", help=_TEST, required=True, instead=("latents", "train"), metavar="FOLDER", role="places"),
         replace(LATENTS, help=LATENTS.help.replace("--data", "--test")),
+        Setting(name="train", help=f"{_TRAIN}knows by heart.", metavar="FOLDER", role="places"),
+        Setting(name="classes", help=_CLASSES, metavar="FILE.csv", role="places"),
+        Setting(name="strata", help=_STRATA, metavar="REGEX", role="judges"),
         Setting(name="labels", help=_LABELS, metavar="FILE.csv", role="judges"),
         MAP,
         Setting(name="sigma", help=_SIGMA, kind=float, above=0.0, many=True, check=lambda s: [*checked_levels(s)]),
@@ -128,6 +146,17 @@ class Detect(Survey):
     coordinates: ClassVar = {**Survey.coordinates, "score": str}
     judging = ("labelled",)
     without_derivatives = frozenset(("pixel_energy", "reconstruction_error", "denoising_error", "score_norm"))
+
+    def __new__(cls, given: Mapping[str, Any]) -> Any:
+        """The experiment on training images where these are given."""
+        if given["train"] is None:
+            for name in ("classes", "strata"):
+                if given[name] is not None:
+                    raise InputError(f"`{name}` belongs to training images, got it without `train`; leave it out")
+            return super().__new__(cls)
+        from theodolite.experiments.memorised.experiment import Memorised
+
+        return Memorised(given, cls.settings)
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.sigmas = checked_levels(given["sigma"])
@@ -275,17 +304,33 @@ class Detect(Survey):
     @classmethod
     def derive(cls, run: Run) -> Derived:
         """Scores and p-values of every image, AUROC and thresholds of every score."""
+        if run.settings.get("train"):
+            from theodolite.experiments.memorised.experiment import Memorised
+
+            return Memorised.derive(run)
         from theodolite.experiments.detect.judgement import judgement_of
 
         return judgement_of(run).derived()
 
     @classmethod
+    def page(cls, run: Run) -> Page:
+        """The report; of training images another one."""
+        if run.settings.get("train"):
+            from theodolite.experiments.memorised.page import page as memorised_page
+
+            return memorised_page(run)
+        from theodolite.experiments.detect.page import page
+
+        return page(run)
+
+    @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
-        """Those of descriptors and baselines, and what images are judged by."""
+        """Those of descriptors, baselines and scores of memorisation, and what images are judged by."""
         from theodolite.detection.novelty import QUANTITIES
         from theodolite.detection.scores import BASELINE_QUANTITIES
+        from theodolite.experiments.memorised.experiment import Memorised
 
-        return {**Survey.quantities(), **BASELINE_QUANTITIES, **QUANTITIES}
+        return {**Memorised.quantities(), **Survey.quantities(), **BASELINE_QUANTITIES, **QUANTITIES}
 
 
 EXPERIMENT = Detect

@@ -51,11 +51,11 @@ class Judgement:
         ]
 
     def _of_images(self, name: str) -> list[Row]:
-        estimates = (self.novelty.scores[name], *self.novelty.p_values(name))
+        estimates = (self.novelty.scores[name], self.novelty.p_value(name))
         return [
             number(quantity, estimate, place, sample=image.sample, score=name, sigma=of_level(name)[1])
             for place, image in enumerate(self.images)
-            for quantity, estimate in zip(("score", "p_value", "p_value_by_source"), estimates)
+            for quantity, estimate in zip(("score", "p_value"), estimates)
         ]
 
 

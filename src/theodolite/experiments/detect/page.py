@@ -180,7 +180,7 @@ def _suspicious(it: _View) -> kit.Section:
     middle = "as the denoiser gave them back from noise of the middle level"
     back, label = middle if it.run.info["denoiser"] else "as they came back", it.headline.label
     shown = f"what the {it.run.info['map']} makes of them" if it.is_drawn else f"as the model saw them, and {back}"
-    by_source = "" if it.is_drawn else "; by source, with each photograph counted once"
+    by_source = "" if it.is_drawn else ", with each photograph counted once"
     text = (
         f"The test {it.noun} that score highest in {label}: {shown}.",
         f"p is the share of reference {it.noun} that score as high{by_source}.",
@@ -195,8 +195,7 @@ def _card(it: _View, image: RunImage, above: list[str]) -> kit.Card:
     label, side = it.headline.label, largest_side(_CARDS)
     facts: list[tuple[str, Any]] = [
         (label, kit.number_cell(it.row("score", it.headline, image))),
-        ("p", _p(it, "p_value", image)),
-        ("p by source", _p(it, "p_value_by_source", image)),
+        ("p", _p(it, image)),
         *([("Label", _LABELS[it.labels[image.sample]])] if image.sample in it.labels else []),
     ]
     first = "output" if it.is_drawn else "as the model saw it"
@@ -206,9 +205,9 @@ def _card(it: _View, image: RunImage, above: list[str]) -> kit.Card:
     return kit.Card(image.file, pair, facts, palette.MODELS[1] if label in above else _PLAIN, note)
 
 
-def _p(it: _View, quantity: str, image: RunImage) -> kit.Cell:
-    """A conformal p-value, exact: a count over a count."""
-    value = (it.row(quantity, it.headline, image) or {"value": math.nan})["value"]
+def _p(it: _View, image: RunImage) -> kit.Cell:
+    """The conformal p-value, exact: a count over a count."""
+    value = (it.row("p_value", it.headline, image) or {"value": math.nan})["value"]
     return kit.cell(None) if math.isnan(value) else kit.Cell(f"{value:.3f}", value)
 
 
@@ -304,18 +303,17 @@ def _images(it: _View) -> kit.Section:
     others, above = [score for score in it.scores if score != it.headline], it.above(it.headline)
     rows = []
     for image in it.suspects:
-        ps = [_p(it, quantity, image) for quantity in ("p_value", "p_value_by_source")]
         values = [kit.number_cell(it.row("score", score, image)) for score in (it.headline, *others)]
         label = [_LABELS[it.labels.get(image.sample)]] if it.labels else []
         flag, source = "above" if image in above else "", image.source
-        rows.append([image.file, values[0], *ps, flag, *label, source, *values[1:]])
+        rows.append([image.file, values[0], _p(it, image), flag, *label, source, *values[1:]])
     first = it.headline.label
     columns = [kit.Column("file"), kit.Column(it.headline.name, first), kit.Column("p_value", "p")]
-    columns += [kit.Column("p_value_by_source", "p by source"), kit.Column("flagged", "threshold")]
+    columns += [kit.Column("flagged", "threshold")]
     columns += [*([kit.Column("label")] if it.labels else []), kit.Column("source", spare=True)]
     columns += [kit.Column(score.name, score.label, variant=True) for score in others]
-    by_source = "by source: with every photograph counted once. Any score can be sorted by."
-    caption = f"p: conformal, by {first} among the reference {it.noun}; {by_source}"
+    by_source = "every photograph counted once. Any score can be sorted by."
+    caption = f"p: conformal, by {first} among the reference {it.noun}, {by_source}"
     table = kit.Table("images", f"test {it.noun}", columns, rows, caption, top=10, sortable=True)
     text = f"Every one of the test {it.noun}, the most suspicious first."
     return kit.Section("images", f"All {it.noun}", [text], [table])

@@ -51,7 +51,7 @@ class HotspotsExperiment(SubjectExperiment):
     summary = SUMMARIES["hotspots"]
     arguments = (MODEL,)
     settings = (
-        replace(DATA, instead="latents"),
+        replace(DATA, instead=("latents",)),
         LATENTS,
         Setting(
             name="reference",

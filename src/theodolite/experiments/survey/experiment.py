@@ -94,7 +94,7 @@ class Survey(SubjectExperiment):
     summary = SUMMARIES["survey"]
     arguments = (MODEL,)
     settings: ClassVar[Sequence[Setting]] = (
-        replace(DATA, instead="latents"),
+        replace(DATA, instead=("latents",)),
         LATENTS,
         *OF_MAPS,
         replace(LIMIT, default=None, help="Only the first N images, by path; 0 or nothing for all."),
