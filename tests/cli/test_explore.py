@@ -93,3 +93,13 @@ def test_only_measures_the_named_samples_as_a_whole_run_does(invoke, finished, t
     wrong = invoke("survey", "zoo:patches-kl", "--data", PHOTOS, *words, "--only", "nobody", "--out", tmp_path / "two")
     assert wrong.exit_code == 2
     assert "--only expected samples of" in wrong.stderr
+
+
+def test_only_chooses_among_drawn_latents_too(invoke, tmp_path):
+    words = ("survey", "zoo:digits", "--latents", "seed:0..3", "--descriptors", "local_scaling", "--no-report")
+    result = invoke(*words, "--only", "seed-2,seed-0", "--out", tmp_path / "two")
+    assert result.exit_code == 0, result.output
+    assert theodolite.read_run(tmp_path / "two").units == ["seed-0", "seed-2"]
+    wrong = invoke(*words, "--only", "seed-9", "--out", tmp_path / "none")
+    assert wrong.exit_code == 2
+    assert "--only expected samples of seed:0..3, got 'seed-9'" in wrong.stderr
