@@ -216,8 +216,8 @@ def difference_of(first: Tensor, second: Tensor, resamples: Resamples, *, skewed
 
 
 def _gap_of(space: Space, images: Space, resamples: Resamples, measure: _Measure = gap) -> Estimate:
-    """A gap with its interval, widened by what denoisers of more samples would change and by rounding."""
-    whole = _with_more(measure, space, images, resamples).widened(ROUNDING)
+    """A gap with its interval, ``undetermined`` where that leaves nothing out of its range."""
+    whole = _with_more(measure, space, images, resamples)
     return _in_range(whole, measure(space, images, resamples.weights), resamples)
 
 
@@ -249,7 +249,8 @@ def _with_more(measure: _Measure, space: Space, images: Space, resamples: Resamp
     lean = whole[1:].mean() - whole[0]
     more = resamples.estimate(whole - beyond(measure, space, images, resamples.weights) - lean, skewed=skewed)
     estimate = learned(resamples.estimate(whole, skewed=skewed))
-    return replace(estimate, ends=(torch.minimum(estimate.low, more.low), torch.maximum(estimate.high, more.high)))
+    ends = torch.minimum(estimate.low, more.low), torch.maximum(estimate.high, more.high)
+    return replace(estimate, ends=ends).widened(ROUNDING)
 
 
 def _range(space: Space, images: Space, resamples: Resamples) -> dict[str, Estimate]:
