@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from theodolite.data.latents import LatentSet
     from theodolite.estimates import Estimate
     from theodolite.estimates.quantity import Quantity
-    from theodolite.report.page import Page
     from theodolite.runs.run import Run
 
 __all__ = ["EXPERIMENT", "HEADLINE", "SIGMAS", "Detect", "checked_levels"]
@@ -144,21 +143,14 @@ class Detect(Survey):
         *(GROUP, SEED, *LOADING),
     )
     coordinates: ClassVar = {**Survey.coordinates, "score": str}
+    variants: ClassVar = {"train": "theodolite.experiments.memorised.experiment"}
     judging = ("labelled",)
     without_derivatives = frozenset(("pixel_energy", "reconstruction_error", "denoising_error", "score_norm"))
 
-    def __new__(cls, given: Mapping[str, Any]) -> Any:
-        """The experiment on training images where these are given."""
-        if given["train"] is None:
-            for name in ("classes", "strata"):
-                if given[name] is not None:
-                    raise InputError(f"`{name}` belongs to training images, got it without `train`; leave it out")
-            return super().__new__(cls)
-        from theodolite.experiments.memorised.experiment import Memorised
-
-        return Memorised(given, cls.settings)
-
     def __init__(self, given: Mapping[str, Any]) -> None:
+        for name in ("classes", "strata"):
+            if given[name] is not None:
+                raise InputError(f"`{name}` belongs to training images, got it without `train`; leave it out")
         self.sigmas = checked_levels(given["sigma"])
         super().__init__({**given, "descriptors": None, "rtol": None})
 
@@ -304,33 +296,18 @@ class Detect(Survey):
     @classmethod
     def derive(cls, run: Run) -> Derived:
         """Scores and p-values of every image, AUROC and thresholds of every score."""
-        if run.settings.get("train"):
-            from theodolite.experiments.memorised.experiment import Memorised
-
-            return Memorised.derive(run)
         from theodolite.experiments.detect.judgement import judgement_of
 
         return judgement_of(run).derived()
 
     @classmethod
-    def page(cls, run: Run) -> Page:
-        """The report; of training images another one."""
-        if run.settings.get("train"):
-            from theodolite.experiments.memorised.page import page as memorised_page
-
-            return memorised_page(run)
-        from theodolite.experiments.detect.page import page
-
-        return page(run)
-
-    @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
         """Those of descriptors, baselines and scores of memorisation, and what images are judged by."""
+        from theodolite.detection.memorisation.judging import quantities
         from theodolite.detection.novelty import QUANTITIES
         from theodolite.detection.scores import BASELINE_QUANTITIES
-        from theodolite.experiments.memorised.experiment import Memorised
 
-        return {**Memorised.quantities(), **Survey.quantities(), **BASELINE_QUANTITIES, **QUANTITIES}
+        return {**quantities(), **Survey.quantities(), **BASELINE_QUANTITIES, **QUANTITIES}
 
 
 EXPERIMENT = Detect
