@@ -181,7 +181,7 @@ def _from_checkpoint(
 def _from_zoo(name: str, device: torch.device, dtype: torch.dtype | None) -> Autoencoder | Denoiser:
     from theodolite import zoo
 
-    known = [*zoo.AUTOENCODERS, *zoo.DIFFUSIONS]
+    known = [*zoo.AUTOENCODERS, *zoo.DIFFUSIONS, *zoo.MEMORISING]
     if name not in known:
         raise InputError(f"a model of the zoo expected, one of zoo:{', zoo:'.join(known)}, got 'zoo:{name}'")
     if name in zoo.DIFFUSIONS:

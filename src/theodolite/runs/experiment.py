@@ -62,6 +62,9 @@ class Experiment(ABC):
         coordinates: columns of its table beside the unit, with their types: ``str``, ``float`` or ``int``.
         without_derivatives: quantities that do not rest on derivatives; the others are ``undetermined`` where the
             self-check finds these wrong.
+        variants: where another question is asked by the same verb: by a setting of this experiment the module whose
+            ``EXPERIMENT`` is conducted once that setting is given. It has the same kind, arguments, settings and
+            columns; see `variant`.
         judging: keys of its record that, like settings which judge, decide only what follows from the measured numbers.
         requires: keys that its record must have, with their types; a dot leads inside.
         given: its arguments and settings, checked.
@@ -79,6 +82,7 @@ class Experiment(ABC):
     settings: ClassVar[Sequence[Setting]]
     coordinates: ClassVar[Mapping[str, type]] = {}
     without_derivatives: ClassVar[frozenset[str]] = frozenset()
+    variants: ClassVar[Mapping[str, str]] = {}
     judging: ClassVar[Sequence[str]] = ()
     requires: ClassVar[Mapping[str, type]] = {}
     device: torch.device | None = None
@@ -90,6 +94,12 @@ class Experiment(ABC):
     def __init__(self, given: Mapping[str, Any]) -> None:
         """Check what can be checked without the model: files that must be there, settings that belong together."""
         self.given = dict(given)
+
+    @classmethod
+    def variant(cls, settings: Mapping[str, Any]) -> type[Experiment]:
+        """The experiment that settings choose: of the first of `variants` that is given, otherwise this one."""
+        module = next((module for name, module in cls.variants.items() if settings.get(name) is not None), None)
+        return cls if module is None else import_module(module).EXPERIMENT  # type: ignore[no-any-return]
 
     @abstractmethod
     def open(self) -> None:

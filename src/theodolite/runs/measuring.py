@@ -43,7 +43,7 @@ def prepared(experiment: type[Experiment], arguments: Sequence[Any], given: Mapp
     """
     named = dict(zip((argument.name for argument in experiment.arguments), arguments, strict=True))
     settings = checked_settings(experiment.settings, given, f"`theodolite {experiment.kind}`")
-    return experiment({**named, **settings})
+    return experiment.variant(settings)({**named, **settings})
 
 
 def opened(work: Experiment) -> Experiment:

@@ -38,7 +38,7 @@ def merge(runs: Sequence[Any], out: Any) -> Run:
     parts = [read_run(path) for path in runs]
     _check(parts)
     first = parts[0]
-    kind = experiment_of(first.kind)
+    kind = experiment_of(first.kind).variant(first.settings)
     folder = RunFolder(path_of(out, "the merged run"), schema_of(kind))
     folder.check()
     if (folder.path / "run.json").exists():

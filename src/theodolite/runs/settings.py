@@ -39,6 +39,7 @@ __all__ = [
     "STEPS",
     "SUBFOLDER",
     "UNCONDITIONAL",
+    "AnyObject",
     "Argument",
     "Setting",
     "checked_settings",
@@ -209,6 +210,17 @@ class Setting:
     def checked_default(self) -> Any:
         """The default with the types of JSON; None of a required setting."""
         return [*self.default] if self.many and self.default is not None else self.default
+
+
+class AnyObject(Setting):
+    """A setting of text on the command line and of any object in Python, e.g. a model or a function.
+
+    It is taken as it is, and read by what opens the experiment; `run.json` has its text.
+    """
+
+    def checked(self, value: Any) -> Any:
+        """The value, unchanged."""
+        return value
 
 
 def checked_settings(settings: Sequence[Setting], given: Mapping[str, Any], of: str) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from theodolite.detection.memorisation import Probe
-from theodolite.detection.memorisation.judging import calibrated
+from theodolite.detection.memorisation.baselines import neighbours_among
+from theodolite.detection.memorisation.judging import calibrated, headline, most_suspicious
 from theodolite.detection.memorisation.where import (
     intersection_over_union,
     memorisation_map,
@@ -71,6 +74,25 @@ def test_a_score_that_is_no_number_is_never_flagged():
 def test_what_cannot_be_calibrated_is_refused(rate, of, word):
     with pytest.raises(InputError, match=word):
         calibrated(torch.zeros(3), torch.tensor([False, False, True]), of, range(3), rate)
+
+
+def test_equal_p_values_are_ordered_by_the_score_and_no_numbers_come_last():
+    p, scores = [0.2, 0.1, math.nan, 0.1, 0.1], [9.0, 1.0, 99.0, 3.0, math.nan]
+    assert most_suspicious(p, scores) == [3, 1, 4, 0, 2]
+
+
+def test_the_headline_is_the_chosen_score_or_the_first_usual_one_at_its_lowest_level():
+    names = ["contrast", "sharpness@0.1", "denoising_loss@0.1", "denoising_loss@0.4"]
+    assert headline(names, "sharpness@0.1") == "sharpness@0.1"
+    assert headline(names, "flipd@0.1") == headline(names) == "denoising_loss@0.1"
+    assert headline(["contrast"]) == "contrast"
+
+
+def test_the_nearest_training_image_is_never_the_point_itself_nor_a_never_seen_one():
+    points, seen = torch.tensor([[0.0], [1.0], [1.5], [4.0]]), torch.tensor([True, False, True, True])
+    rows, distances = neighbours_among(points, seen)
+    assert rows.tolist() == [2, 2, 0, 2]
+    assert distances.tolist() == [1.5, 0.5, 1.5, 2.5]
 
 
 def maps(known=None, n=6):

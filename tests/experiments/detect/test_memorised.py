@@ -40,6 +40,10 @@ def run(folders, tmp_path_factory):
     return theodolite.detect("zoo:fashion-duplicated", folders[0], None, out, train=folders[1], **FAST)
 
 
+def test_the_folder_is_read_as_what_its_settings_chose(run):
+    assert theodolite.read_run(run.path).experiment.__name__ == "Memorised"
+
+
 def p_values(run, score="flipd@0.1"):
     rows = [row for row in run.derived_rows if row["quantity"] == "p_value" and row["score"] == score]
     return {row["sample"]: row["value"] for row in rows}

@@ -11,7 +11,15 @@ from theodolite.detection.memorisation.score import mean_over_draws, score
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 
-__all__ = ["SCORES", "contrast", "denoising_loss", "nearest_features", "nearest_training", "neighbours"]
+__all__ = [
+    "SCORES",
+    "contrast",
+    "denoising_loss",
+    "nearest_features",
+    "nearest_training",
+    "neighbours",
+    "neighbours_among",
+]
 
 _ROWS = 256
 """Images whose distances to all training images are held at once."""
@@ -40,6 +48,23 @@ def neighbours(points: Tensor, known: Known) -> tuple[Tensor, Tensor]:
     distances[mine, known.own[mine]] = torch.inf
     nearest = distances.min(-1)
     return nearest.indices, nearest.values
+
+
+def neighbours_among(points: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest training image of each point of a set that is not the point itself: its row, and its distance.
+
+    Args:
+        points: `(n, *shape)`.
+        seen: `(n,)` bool, which of them are training images.
+
+    Raises:
+        InputError: fewer than two training images.
+    """
+    rows = seen.nonzero()[:, 0]
+    own = torch.full((len(points),), -1)
+    own[rows] = torch.arange(len(rows))
+    nearest, distances = neighbours(points, Known(points[rows], own))
+    return rows[nearest], distances
 
 
 def _known(probe: Probe) -> Known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,50 @@ import torch
 from torch import Tensor
 
 from theodolite.detection.calibration import conformal_p
+from theodolite.detection.memorisation.registry import memorisation_scores
+from theodolite.detection.scores import of_level
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
+from theodolite.estimates.quantity import Quantity
 
-__all__ = ["Calibration", "calibrated"]
+__all__ = ["Calibration", "calibrated", "headline", "most_suspicious", "quantities"]
+
+_HEADLINES = ("flipd", "denoising_loss", "sharpness")
+"""Scores that order the images when none is chosen: the first of these that was measured, at the lowest level."""
+
+_P = "(1 + share of never-seen images of the stratum that score as high, by photograph) / (1 + G)"
+_OF_IMAGES = (
+    Quantity("p_value", "p", "", _P, "Vovk, Gammerman and Shafer 2005; Dunn, Wasserman and Ramdas 2022",
+             "Of an image that the model never saw it falls below a with probability a at most."),
+    Quantity("flagged", "Flagged", meaning="Training images whose p is at most 1 − level."),
+    Quantity("false_alarms", "False alarms", "", "", "Clopper and Pearson 1934",
+             "Never-seen images that are flagged, each judged by the others."),
+    Quantity("train_auroc", "AUROC", "", "P(seen > never seen) + ½ P(equal), within strata", "", "0.5 is chance."),
+    Quantity("mask_share", "Cells known", meaning="Share of the image's cells in its mask; 1 − level by chance."),
+)  # fmt: skip
+
+
+def quantities() -> dict[str, Quantity]:
+    """The words of every score, and of what images are judged by, by name."""
+    scores = {name: score.quantity for name, score in memorisation_scores().items()}
+    return {**scores, **{quantity.name: quantity for quantity in _OF_IMAGES}}
+
+
+def headline(names: Sequence[str], chosen: str = "") -> str:
+    """The score that orders images: the chosen one, else the first usual one of `names` at its lowest level."""
+    if chosen in names:
+        return chosen
+    return next((name for base in _HEADLINES for name in names if of_level(name)[0] == base), names[0])
+
+
+def most_suspicious(p: Sequence[float], scores: Sequence[float]) -> list[int]:
+    """Places of images from the least p-value; the larger score first where these are equal, and NaN last."""
+
+    def order(place: int) -> tuple[float, float]:
+        least, score = p[place], scores[place]
+        return (math.inf if math.isnan(least) else least, math.inf if math.isnan(score) else -score)
+
+    return sorted(range(len(p)), key=order)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from theodolite.experiments import SUMMARIES
 from theodolite.experiments.conditions import CONDITIONS
 from theodolite.experiments.decouple import STUDENT
 from theodolite.runs.experiment import Derived, Experiment, Piece, Row, Sitting, numbers
-from theodolite.runs.settings import LOADING, SEED, UNCONDITIONAL, Argument, Setting
+from theodolite.runs.settings import LOADING, SEED, UNCONDITIONAL, AnyObject, Argument, Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,14 +41,6 @@ _STUDENT = (
     "zoo:coloured-distilled."
 )
 _DIMENSION = "Of the random subspace; the smaller of 64 and a quarter of the latent by default."
-
-
-class _Student(Setting):
-    """A model's name, or in Python the model; which it is stands in the content of a run."""
-
-    def checked(self, value: Any) -> Any:
-        """As it is: it is opened as the first model is."""
-        return value
 
 
 class Decouple(Experiment):
@@ -84,7 +76,7 @@ class Decouple(Experiment):
         Setting(name="dimension", help=_DIMENSION, kind=int, least=1, metavar="K"),
         Setting(name="neighbours", help=_NEIGHBOURS, default=8, kind=int, least=2),
         Setting(name="paper", help="Forward differences of 0.02, as released, with checks.", default=False, kind=bool),
-        _Student(name="student", help=_STUDENT, metavar="MODEL", role="places"),
+        AnyObject(name="student", help=_STUDENT, metavar="MODEL", role="places"),
         Setting(name="student_steps", help="Of the student's sampler.", default=4, kind=int, least=1),
         Setting(name="null", help="Measure without a condition too.", default=True, kind=bool),
         SEED,
@@ -203,7 +195,7 @@ class Decouple(Experiment):
         return piece
 
     def _measure(self, batch: Sequence[str]) -> dict[str, Piece]:
-        """Every pair of a batch under all conditions."""
+        """Every pair of a batch under all conditions, then by the student at the same noises and subspaces."""
         import torch
 
         from theodolite.data.conditions import pictures_of, word_of
@@ -211,46 +203,37 @@ class Decouple(Experiment):
         from theodolite.descriptors.paths import tortuosity_by_twos
         from theodolite.estimates import Estimate
 
-        z, recognised = self._noise(batch), getattr(self.model, "recognised", None)  # by a classifier, if it has one
-        recipe = {"neighbours": self.given["neighbours"], "mode": "paper" if self.given["paper"] else "exact"}
+        z, mode = self._noise(batch), "paper" if self.given["paper"] else "exact"
         pieces: dict[str, Any] = {pair: ([], {}, {}) for pair in batch}
         messages: dict[str, str] = {}
-        prompts = self.prompts[self._prompt(batch[0])]
-        for kind, condition in zip(KINDS if self.given["null"] else KINDS[:2], (*prompts, None)):
-            sampler = self._sampler(condition)
+        for kind, condition, student in self._sides(self.prompts[self._prompt(batch[0])]):
+            sampler, model = self._sampler(condition, student), self.model if student is None else student
+            more, images = dict[str, Estimate](), None
             with torch.no_grad():
-                there = self._decoupling(sampler, batch, **recipe)
-                more = {**overlap_of_maps(there), **tortuosity_by_twos(sampler, z)}
+                there = self._decoupling(sampler, batch, mode=mode, neighbours=self.given["neighbours"])
+                if student is None:
+                    more = {**overlap_of_maps(there), **tortuosity_by_twos(sampler, z)}
+                    images = pictures_of(model, there.outputs)
+                recognised = getattr(model, "recognised", None)  # by a classifier, if it has one
                 if recognised is not None and condition is not None:
                     more["recognised"] = Estimate.exact(recognised(there.outputs, condition).double().cpu())
-                pictures = pictures_of(self.model, there.outputs)
-            messages |= {name: one.message for name, one in there.quantities.items() if one.message}
             where = {"condition": kind, "prompt": None if condition is None else word_of(condition)}
             for place, pair in enumerate(batch):
-                rows, arrays, images = pieces[pair]
+                rows, arrays, pictures = pieces[pair]
                 rows += numbers({**there.quantities, **more}, place, **where)
-                arrays |= {f"{kind}/{name}": values[place].float() for name, values in there.maps.items()}
-                images |= {kind: pictures[place]} if pictures else {}
+                if student is None:
+                    arrays |= {f"{kind}/{name}": values[place].float() for name, values in there.maps.items()}
+                pictures |= {kind: images[place]} if images else {}
+            if student is None:
+                messages |= {name: own.message for name, own in there.quantities.items() if own.message}
+        return {pair: Piece(rows, arrays, shown, messages=messages) for pair, (rows, arrays, shown) in pieces.items()}
+
+    def _sides(self, prompts: Sequence[Any]) -> list[tuple[str, Any, Any]]:
+        """What a pair is measured under: word, condition, and the student where it is not the model."""
+        sides = [*zip(KINDS if self.given["null"] else KINDS[:2], (*prompts, None), (None, None, None))]
         if self.student is not None:
-            for pair, rows in zip(batch, self._of_student(batch, prompts, recipe)):
-                pieces[pair][0].extend(rows)
-        return {pair: Piece(rows, arrays, images, messages=messages) for pair, (rows, arrays, images) in pieces.items()}
-
-    def _of_student(self, batch: Sequence[str], prompts: Sequence[Any], recipe: Mapping[str, Any]) -> list[list[Row]]:
-        """The numbers of every pair of a batch by the student: the same noises and subspaces as the model's."""
-        from theodolite.data.conditions import word_of
-        from theodolite.estimates import Estimate
-
-        rows: list[list[Row]] = [[] for _ in batch]
-        for kind, condition in zip(KINDS, prompts):
-            there = self._decoupling(self._sampler(condition, self.student), batch, **recipe)
-            more = dict(there.quantities)
-            if hasattr(self.student, "recognised"):
-                more["recognised"] = Estimate.exact(self.student.recognised(there.outputs, condition).double().cpu())
-            for place in range(len(batch)):
-                where = {"condition": f"{STUDENT}{kind}", "prompt": word_of(condition)}
-                rows[place] += numbers(more, place, **where)
-        return rows
+            sides += [(f"{STUDENT}{kind}", condition, self.student) for kind, condition in zip(KINDS, prompts)]
+        return sides
 
     def _precision(self) -> list[Row]:
         """What differences make of the first noise: LS, LC and PHFE over their exact values, and two checks."""
@@ -307,9 +290,13 @@ class Decouple(Experiment):
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
         """The words of its quantities."""
-        from theodolite.experiments.decouple.page import quantities
+        from theodolite.descriptors.decoupling import MEANINGS
+        from theodolite.descriptors.hotspots import OVERLAP
+        from theodolite.descriptors.paths import WORDS
+        from theodolite.detection.claim_columns import QUANTITIES
+        from theodolite.experiments.hotspots.shares import QUANTITIES as SHARES
 
-        return quantities()
+        return {**SHARES, **MEANINGS, **{own.name: own for own in (*WORDS, *OVERLAP)}, **QUANTITIES}
 
 
 EXPERIMENT = Decouple

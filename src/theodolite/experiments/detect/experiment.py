@@ -11,20 +11,9 @@ from theodolite.experiments import SUMMARIES
 from theodolite.experiments.images import different_folders, in_one, usual_size
 from theodolite.experiments.subjects import drawn_in_roles
 from theodolite.experiments.survey.experiment import Survey
+from theodolite.runs import settings as usual
 from theodolite.runs.experiment import Derived, Piece, Sitting, number, numbers
-from theodolite.runs.settings import (
-    BUDGET,
-    GROUP,
-    LATENTS,
-    LIMIT,
-    LOADING,
-    MAP,
-    MODEL,
-    OF_DIFFUSION,
-    SEED,
-    SIZE,
-    Setting,
-)
+from theodolite.runs.settings import Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,16 +22,12 @@ if TYPE_CHECKING:
     from theodolite.data.latents import LatentSet
     from theodolite.estimates import Estimate
     from theodolite.estimates.quantity import Quantity
-    from theodolite.report.page import Page
     from theodolite.runs.run import Run
 
-__all__ = ["EXPERIMENT", "HEADLINE", "SIGMAS", "Detect", "checked_levels"]
+__all__ = ["EXPERIMENT", "Detect"]
 
-HEADLINE = "departure"
+_HEADLINE = "departure"
 """The score that orders the images when none is chosen."""
-
-SIGMAS = (0.1, 0.4, 1.6)
-"""Noise levels by default, in the units of the points: images in [-1, 1], or latents of a deviation near one."""
 
 _REFERENCE = "Folder of normal images; with --latents normal latents: seed:0..63, or a .safetensors file."
 _TEST = "Folder of images to judge."
@@ -73,19 +58,10 @@ def _below_one(level: float) -> float:
     return level
 
 
-def checked_levels(sigmas: Sequence[float] | None) -> tuple[float, ...]:
-    """Noise levels, rising; those by default when None.
+def _levels(sigmas: Sequence[float]) -> list[float]:
+    from theodolite.detection.scores import checked_levels
 
-    Raises:
-        InputError: fewer than two different ones, or one that is no positive number.
-    """
-    levels = SIGMAS if sigmas is None else tuple(sigmas)
-    if len({f"{sigma:g}" for sigma in levels}) < max(2, len(levels)):
-        raise InputError(
-            f"two or more different noise levels expected, since one level can show anything, got "
-            f"{', '.join(f'{sigma:g}' for sigma in levels)}; e.g. --sigma 0.1,0.4"
-        )
-    return tuple(sorted(float(sigma) for sigma in levels))
+    return [*checked_levels(sigmas)]
 
 
 class Detect(Survey):
@@ -123,42 +99,39 @@ class Detect(Survey):
 
     kind = "detect"
     summary = SUMMARIES["detect"]
-    arguments = (MODEL,)
+    arguments = (usual.MODEL,)
     settings: ClassVar[Sequence[Setting]] = (
         Setting(name="reference", help=_REFERENCE, required=True, metavar="FOLDER|SEEDS|FILE", role="places"),
         Setting(name="test", help=_TEST, required=True, instead=("latents", "train"), metavar="FOLDER", role="places"),
-        replace(LATENTS, help=LATENTS.help.replace("--data", "--test")),
+        replace(usual.LATENTS, help=usual.LATENTS.help.replace("--data", "--test")),
         Setting(name="train", help=f"{_TRAIN}knows by heart.", metavar="FOLDER", role="places"),
         Setting(name="classes", help=_CLASSES, metavar="FILE.csv", role="places"),
         Setting(name="strata", help=_STRATA, metavar="REGEX", role="judges"),
         Setting(name="labels", help=_LABELS, metavar="FILE.csv", role="judges"),
-        MAP,
-        Setting(name="sigma", help=_SIGMA, kind=float, above=0.0, many=True, check=lambda s: [*checked_levels(s)]),
+        usual.MAP,
+        Setting(name="sigma", help=_SIGMA, kind=float, above=0.0, many=True, check=_levels),
         Setting(name="output", help="Which map of a denoiser; eps by default.", choices=("eps", "x0")),
-        *(*OF_DIFFUSION, LIMIT),
-        replace(SIZE, help="Centre square, resized to so many pixels; by default four latents a side, at least 32."),
-        replace(BUDGET, default="quick"),
+        *(*usual.OF_DIFFUSION, usual.LIMIT),
+        replace(
+            usual.SIZE, help="Centre square, resized to so many pixels; by default four latents a side, at least 32."
+        ),
+        replace(usual.BUDGET, default="quick"),
         Setting(name="scores", help=_SCORES, many=True, choices=_scores),
-        Setting(name="score", help=_SCORE, default=HEADLINE, role="judges"),
+        Setting(name="score", help=_SCORE, default=_HEADLINE, role="judges"),
         Setting(name="level", help=_LEVEL, default=0.95, kind=float, above=0.0, check=_below_one, role="judges"),
-        *(GROUP, SEED, *LOADING),
+        *(usual.GROUP, usual.SEED, *usual.LOADING),
     )
     coordinates: ClassVar = {**Survey.coordinates, "score": str}
+    variants: ClassVar = {"train": "theodolite.experiments.memorised.experiment"}
     judging = ("labelled",)
     without_derivatives = frozenset(("pixel_energy", "reconstruction_error", "denoising_error", "score_norm"))
 
-    def __new__(cls, given: Mapping[str, Any]) -> Any:
-        """The experiment on training images where these are given."""
-        if given["train"] is None:
-            for name in ("classes", "strata"):
-                if given[name] is not None:
-                    raise InputError(f"`{name}` belongs to training images, got it without `train`; leave it out")
-            return super().__new__(cls)
-        from theodolite.experiments.memorised.experiment import Memorised
-
-        return Memorised(given, cls.settings)
-
     def __init__(self, given: Mapping[str, Any]) -> None:
+        from theodolite.detection.scores import checked_levels
+
+        for name in ("classes", "strata"):
+            if given[name] is not None:
+                raise InputError(f"`{name}` belongs to training images, got it without `train`; leave it out")
         self.sigmas = checked_levels(given["sigma"])
         super().__init__({**given, "descriptors": None, "rtol": None})
 
@@ -215,8 +188,8 @@ class Detect(Survey):
         self.levels = [self.subject.at(sigma) for sigma in self.sigmas] if self.is_denoiser else []
         self.scores = scores_of(self.subject.kind, self.given["scores"])
         known = at_levels(self.scores, self.sigmas if self.levels else ())
-        if self.given["score"] not in (HEADLINE, *known):
-            expected = f"{HEADLINE} or one of {', '.join(known)}"
+        if self.given["score"] not in (_HEADLINE, *known):
+            expected = f"{_HEADLINE} or one of {', '.join(known)}"
             raise InputError(f"`score` expected to be {expected}, got {self.given['score']!r}")
         if not (descriptors := descriptors_for(self.scores)):
             names = ", ".join(self.scores)
@@ -268,7 +241,6 @@ class Detect(Survey):
         """Every descriptor at one image, noised at every level by the same draw."""
         import torch
 
-        from theodolite.data.pixels import picture
         from theodolite.descriptors.chart import Chart
         from theodolite.detection import pixel_energy
         from theodolite.detection.measuring import denoiser_quantities
@@ -293,10 +265,7 @@ class Detect(Survey):
             operators.append(chart.operator)
             shown.append(denoised)
         with torch.no_grad():
-            back = self.subject.images(shown[len(shown) // 2])
-        pictures = {"": picture(image[0])}
-        if back is not None:
-            pictures["reconstruction"] = picture(back[0], self.subject.output_range)
+            pictures = self.pictures(image, shown[len(shown) // 2])
         passes = sum(operator.passes for operator in operators)
         about = {"way": operators[0].way, "status": operators[0].status, "passes": passes}
         return Piece(rows, {"latent": clean[0]}, pictures, about, failed, messages)
@@ -304,33 +273,18 @@ class Detect(Survey):
     @classmethod
     def derive(cls, run: Run) -> Derived:
         """Scores and p-values of every image, AUROC and thresholds of every score."""
-        if run.settings.get("train"):
-            from theodolite.experiments.memorised.experiment import Memorised
-
-            return Memorised.derive(run)
         from theodolite.experiments.detect.judgement import judgement_of
 
         return judgement_of(run).derived()
 
     @classmethod
-    def page(cls, run: Run) -> Page:
-        """The report; of training images another one."""
-        if run.settings.get("train"):
-            from theodolite.experiments.memorised.page import page as memorised_page
-
-            return memorised_page(run)
-        from theodolite.experiments.detect.page import page
-
-        return page(run)
-
-    @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
         """Those of descriptors, baselines and scores of memorisation, and what images are judged by."""
+        from theodolite.detection.memorisation.judging import quantities
         from theodolite.detection.novelty import QUANTITIES
         from theodolite.detection.scores import BASELINE_QUANTITIES
-        from theodolite.experiments.memorised.experiment import Memorised
 
-        return {**Memorised.quantities(), **Survey.quantities(), **BASELINE_QUANTITIES, **QUANTITIES}
+        return {**quantities(), **Survey.quantities(), **BASELINE_QUANTITIES, **QUANTITIES}
 
 
 EXPERIMENT = Detect

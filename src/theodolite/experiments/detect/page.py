@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from theodolite.detection import at_level, of_level
-from theodolite.detection.novelty import QUANTITIES, RATES
+from theodolite.detection.novelty import QUANTITIES
 from theodolite.detection.scores import Score, score_of
-from theodolite.experiments.images import RunImage, run_images
+from theodolite.experiments.images import RunImage
+from theodolite.experiments.judged import PLAIN, JudgedRun, p_cell
 from theodolite.report import page as kit
 from theodolite.report import palette
 from theodolite.report.pictures import largest_side, stored_pictures
-from theodolite.report.series import Series, curves_of, legend_of, points_of
+from theodolite.report.scored import Scored, aurocs_of, in_words, kinds_of, score_table
+from theodolite.report.series import Series, curves_of, legend_of
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Plot
@@ -28,19 +31,18 @@ _SHY = 0.05
 """A least p-value above this is told: no image can then be called unusual at the usual level."""
 _APART = 0.008
 """Of the width between the lowest and the highest noise level: neighbouring intervals stand three pixels apart."""
-_PLAIN = "#c9d0d9"
-"""Of cards that are not above the threshold."""
 _ROLES = ("reference", "test")
 _LABELS = {None: "", 0: "normal", 1: "unusual"}
 
 
-class _View:
+class _View(JudgedRun):
     """The finished images of a run and its stored numbers, by score and image."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.images, self.level = run, run_images(run), float(run.settings["level"])
-        self._by = {(row["quantity"], row["score"], row["sample"]): row for row in run.derived_rows}
-        self.scores = [score_of(name) for quantity, name, _ in self._by if quantity == "threshold"]
+        super().__init__(run)
+        self.level = float(run.settings["level"])
+        self.scores = [score_of(name) for name in self.scores_with("threshold")]
+        self.scored = [Scored(score.name, score.label, score.kind, score.formula) for score in self.scores]
         names, chosen = [score.name for score in self.scores], str(run.settings["score"])
         self.headline = score_of(chosen if chosen in names else names[0])  # a score that was left out orders nothing
         known = run.info["labelled"] or {}
@@ -59,15 +61,7 @@ class _View:
     @property
     def has_rates(self) -> bool:
         """Whether there is an AUROC of every score."""
-        return self.row("auroc", self.headline) is not None
-
-    def of_role(self, role: str) -> list[RunImage]:
-        """The images of a role."""
-        return [image for image in self.images if image.role == role]
-
-    def row(self, quantity: str, score: Score, image: RunImage | None = None) -> Row | None:
-        """A number of a score, or of an image in that score."""
-        return self._by.get((quantity, score.name, image and image.sample))
+        return self.row("auroc", self.headline.name) is not None
 
     def value(self, score: Score, image: RunImage) -> float:
         """What an image scores; NaN where that is no number."""
@@ -80,13 +74,6 @@ class _View:
     def above(self, score: Score) -> list[RunImage]:
         """The test images above the threshold."""
         return [image for image in self.of_role("test") if self.value(score, image) > self.limit(score)]
-
-    @property
-    def repeated(self) -> list[str]:
-        """Test files whose bytes are those of a reference image."""
-        hashes = self.run.info["content"]["images"]
-        known = {hashes[image.sample] for image in self.of_role("reference")}
-        return [image.file for image in self.of_role("test") if hashes[image.sample] in known]
 
     @property
     def suspects(self) -> list[RunImage]:
@@ -124,9 +111,9 @@ def _sources(it: _View, role: str) -> int:
 
 
 def _warnings(it: _View) -> Iterator[str]:
-    if it.repeated:
-        what = ("image is", "a reference image") if len(it.repeated) == 1 else ("images are", "reference images")
-        yield f"{len(it.repeated)} test {what[0]} byte for byte {what[1]}, e.g. {it.repeated[0]}."
+    if twice := it.repeated("test", "reference"):
+        what = ("image is", "a reference image") if len(twice) == 1 else ("images are", "reference images")
+        yield f"{len(twice)} test {what[0]} byte for byte {what[1]}, e.g. {twice[0]}."
     if it.is_drawn:
         yield _of_drawn(it)
     if why := it.run.info["messages"].get("auroc"):
@@ -153,11 +140,11 @@ def _readings(it: _View) -> Iterator[str]:
     above, level = len(it.above(it.headline)), f"{100 * it.level:g} %"
     first = f"By {it.headline.label}, {above} of {len(it.suspects)} test {it.noun} lie above what {level} of the"
     yield f"{first} reference {it.noun} stay below."
-    if rate := it.row("auroc", it.headline):
+    if rate := it.row("auroc", it.headline.name):
         what = "unusual against normal labels" if it.labels else f"test against reference {it.noun}"
-        value, low, high = (rate[name] for name in ("value", "low", "high"))
+        low, high = rate["low"], rate["high"]
         side = "chance, 0.5, is inside" if low <= 0.5 <= high else f"{'higher' if low > 0.5 else 'lower'} than chance"
-        yield f"AUROC of {what}: {value:.2f} (95 % interval {low:.2f} to {high:.2f}); {side}."
+        yield f"AUROC of {what}: {in_words(rate)}; {side}."
     sources = _sources(it, "reference")
     if (least := 1 / (1 + sources)) > _SHY:
         yield f"The reference has {sources} sources: counted by source, no p-value can fall below {least:.2g}."
@@ -194,21 +181,15 @@ def _suspicious(it: _View) -> kit.Section:
 def _card(it: _View, image: RunImage, above: list[str]) -> kit.Card:
     label, side = it.headline.label, largest_side(_CARDS)
     facts: list[tuple[str, Any]] = [
-        (label, kit.number_cell(it.row("score", it.headline, image))),
-        ("p", _p(it, image)),
+        (label, kit.number_cell(it.row("score", it.headline.name, image))),
+        ("p", p_cell(it.p(it.headline.name, image))),
         *([("Label", _LABELS[it.labels[image.sample]])] if image.sample in it.labels else []),
     ]
     first = "output" if it.is_drawn else "as the model saw it"
     texts = {"": f"{image.file}, {first}", "reconstruction": f"{image.file}, reconstructed"}
     pair = stored_pictures(it.run, [(image.sample, name, text) for name, text in texts.items()], side)
     note = f"Above {len(above)} of {len(it.scores)} thresholds{': ' + '; '.join(above) if above else ''}."
-    return kit.Card(image.file, pair, facts, palette.MODELS[1] if label in above else _PLAIN, note)
-
-
-def _p(it: _View, image: RunImage) -> kit.Cell:
-    """The conformal p-value, exact: a count over a count."""
-    value = (it.row("p_value", it.headline, image) or {"value": math.nan})["value"]
-    return kit.cell(None) if math.isnan(value) else kit.Cell(f"{value:.3f}", value)
+    return kit.Card(image.file, pair, facts, palette.MODELS[1] if label in above else PLAIN, note)
 
 
 def _levels(it: _View) -> list[kit.Section]:
@@ -219,14 +200,14 @@ def _levels(it: _View) -> list[kit.Section]:
     sigmas: list[float] = denoiser["sigmas"]
     tones = {"descriptor": iter(palette.MODELS), "baseline": iter((palette.INK, palette.FAINT, palette.MUTED))}
     scores = [score_of(name) for name in dict.fromkeys(of_level(score.name)[0] for score in it.scores)]
-    dashes = {score.name: "dot" if it.row("auroc", score) else "solid" for score in scores}
+    dashes = {score.name: "dot" if it.row("auroc", score.name) else "solid" for score in scores}
     drawn = [score for score in scores if score.kind in tones]
     series = [Series(s.label, s.name, next(tones[s.kind], palette.INK), dashes[s.name]) for s in drawn]
 
     def rates(score: Series) -> list[Row]:
-        if flat := it.row("auroc", score_of(score.key)):
+        if flat := it.row("auroc", score.key):
             return [{**flat, "sigma": sigma, "low": flat["value"], "high": flat["value"]} for sigma in sigmas]
-        rows = [(sigma, it.row("auroc", score_of(at_level(score.key, sigma)))) for sigma in sigmas]
+        rows = [(sigma, it.row("auroc", at_level(score.key, sigma))) for sigma in sigmas]
         return [{**row, "sigma": sigma} for sigma, row in rows if row]
 
     axis = {"type": "log", "tickvals": sigmas, "ticktext": [f"{sigma:g}" for sigma in sigmas]}
@@ -257,12 +238,8 @@ def _levels(it: _View) -> list[kit.Section]:
 def _scores(it: _View) -> kit.Section:
     blocks: list[kit.Block] = []
     if it.has_rates:
-        kinds = {score.kind for score in it.scores}
-        series = [Series(score.label, score.name, palette.KINDS[score.kind]) for score in it.scores]
-        options: dict[str, Any] = {"span": (-0.02, 1.02), "level": 0.5}
-        blocks += [kit.Legend([(colour, "square", kind) for kind, colour in palette.KINDS.items() if kind in kinds])]
         about = "AUROC of every score with its 95 % interval"
-        blocks += [points_of("aurocs", about, "AUROC", series, lambda s: it.row("auroc", score_of(s.key)), **options)]
+        blocks = [kinds_of(it.scored), aurocs_of(it.scored, about, partial(it.row, "auroc"))]
     labelled, roles = ("a sample labelled unusual", "one labelled normal"), ("a test sample", "a reference sample")
     positive, normal = labelled if it.labels else roles
     text = (
@@ -275,22 +252,31 @@ def _scores(it: _View) -> kit.Section:
 
 
 def _score_table(it: _View) -> kit.Table:
-    rows, known, tests = [], len(it.of_role("reference")), len(it.of_role("test"))
-    for score in it.scores:
-        first = kit.Cell(score.label, score.name, below=score.formula, swatch=palette.KINDS[score.kind])
-        rates = [kit.interval_cell(it.row(rate, score)) for rate in RATES]
-        limits = [kit.number_cell(it.row(limit, score)) for limit in ("threshold", "quantile")]
-        above = len(it.above(score))
-        rows.append([first, *rates, *limits, kit.Cell(f"{above} of {tests}", above)])
+    def rate(quantity: str) -> Callable[[str], kit.Cell]:
+        return lambda name: kit.interval_cell(it.row(quantity, name))
+
+    def limit(quantity: str) -> Callable[[str], kit.Cell]:
+        return lambda name: kit.number_cell(it.row(quantity, name))
+
+    def above(name: str) -> kit.Cell:
+        count = len(it.above(score_of(name)))
+        return kit.Cell(f"{count} of {tests}", count)
+
+    known, tests = len(it.of_role("reference")), len(it.of_role("test"))
+    columns = [
+        (kit.Column("auroc", "AUROC"), rate("auroc")),
+        (kit.Column("average_precision", spare=True), rate("average_precision")),
+        (kit.Column("tpr", "found at 5 % false alarms", spare=True), rate("tpr")),
+        (kit.Column("threshold"), limit("threshold")),
+        (kit.Column("quantile", spare=True), limit("quantile")),
+        (kit.Column("above"), above),
+    ]
     title = f"{it.run.info['model']['name']}, {known} reference and {tests} test {it.noun}"
     caption = (
         f"With 95 % intervals over sources. Threshold: what {100 * it.level:g} % of the reference {it.noun} stay "
         f"below, and as a quantile of all such {it.noun}; above: test {it.noun} that do not."
     )
-    columns = [kit.Column("score"), kit.Column("auroc", "AUROC"), kit.Column("average_precision", spare=True)]
-    columns += [kit.Column("tpr", "found at 5 % false alarms", spare=True)]
-    columns += [kit.Column("threshold"), kit.Column("quantile", spare=True), kit.Column("above")]
-    return kit.Table("scores", title, columns, rows, caption)
+    return score_table(title, it.scored, columns, caption)
 
 
 def _distributions(it: _View) -> kit.Section:
@@ -303,10 +289,10 @@ def _images(it: _View) -> kit.Section:
     others, above = [score for score in it.scores if score != it.headline], it.above(it.headline)
     rows = []
     for image in it.suspects:
-        values = [kit.number_cell(it.row("score", score, image)) for score in (it.headline, *others)]
+        values = [kit.number_cell(it.row("score", score.name, image)) for score in (it.headline, *others)]
         label = [_LABELS[it.labels.get(image.sample)]] if it.labels else []
         flag, source = "above" if image in above else "", image.source
-        rows.append([image.file, values[0], _p(it, image), flag, *label, source, *values[1:]])
+        rows.append([image.file, values[0], p_cell(it.p(it.headline.name, image)), flag, *label, source, *values[1:]])
     first = it.headline.label
     columns = [kit.Column("file"), kit.Column(it.headline.name, first), kit.Column("p_value", "p")]
     columns += [kit.Column("flagged", "threshold")]

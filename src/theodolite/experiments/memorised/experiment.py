@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError, refusing
+from theodolite.experiments.detect.experiment import Detect
 from theodolite.experiments.images import ImageExperiment, different_folders, in_one, usual_size
 from theodolite.runs.experiment import Derived, Piece, Row, Sitting, number
-from theodolite.runs.settings import MODEL
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from theodolite.maps.subject import Subject
     from theodolite.runs.run import Run
 
-__all__ = ["FOREIGN", "SIGMAS", "Memorised"]
+__all__ = ["EXPERIMENT", "Memorised"]
 
-SIGMAS = (0.1, 0.4)
+_SIGMAS = (0.1, 0.4)
 """Noise levels by default: at small noise the loss of a known image is far below that of others, and maps are read at
 more."""
 
-FOREIGN = ("labels", "map", "output", "steps", "guidance", "condition", "eta", "draws")
+_FOREIGN = ("labels", "map", "output", "steps", "guidance", "condition", "eta", "draws")
 """Settings of `detect` that say nothing of training images."""
 
 
@@ -45,7 +45,7 @@ _SPENT = {"quick": _Spent(2, 7, 8), "standard": _Spent(4, 7, 8), "full": _Spent(
 
 
 class Memorised(ImageExperiment):
-    """Training images of a diffusion model beside never-seen ones; `theodolite detect --train` makes it.
+    """Training images of a diffusion model beside never-seen ones: what `detect` is once `train` is given.
 
     Attributes:
         subject: the denoiser.
@@ -54,23 +54,20 @@ class Memorised(ImageExperiment):
         classes: the class of every image by its sample; empty for a model without.
     """
 
-    kind = "detect"
-    summary = ""
-    arguments = (MODEL,)
+    kind, summary = Detect.kind, Detect.summary
+    arguments, settings, coordinates = Detect.arguments, Detect.settings, Detect.coordinates
     judging = ("strata",)
-    coordinates: ClassVar = {"model": str, "sample": str, "map": str, "sigma": float, "score": str}
     without_derivatives = frozenset(
         ("denoising_loss", "loss_contrast", "score_difference", "return_distance", "guidance_magnitude", "contrast")
     )
     subject: Subject
 
-    def __init__(self, given: Mapping[str, Any], settings: Sequence[Any]) -> None:
-        defaults = {setting.name: setting.checked_default() for setting in settings}
-        for name in FOREIGN:
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        defaults = {setting.name: setting.checked_default() for setting in self.settings}
+        for name in _FOREIGN:
             if given[name] != defaults[name]:
                 raise InputError(f"`{name}` says nothing of training images, got it with `train`; leave it out")
-        self.settings = settings  # type: ignore[misc]
-        self.levels = sorted({float(sigma) for sigma in given["sigma"] or SIGMAS})
+        self.levels = sorted({float(sigma) for sigma in given["sigma"] or _SIGMAS})
         super().__init__(given)
 
     def find(self) -> ImageSet:
@@ -216,6 +213,9 @@ class Memorised(ImageExperiment):
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
         """The words of scores and of what follows from them."""
-        from theodolite.experiments.memorised.judgement import QUANTITIES
+        from theodolite.detection.memorisation.judging import quantities
 
-        return QUANTITIES
+        return quantities()
+
+
+EXPERIMENT = Memorised

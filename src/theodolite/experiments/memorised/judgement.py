@@ -12,13 +12,12 @@ from torch import Tensor
 
 from theodolite.data.overlays import overlay
 from theodolite.detection import at_level, evaluate, of_level
-from theodolite.detection.memorisation import Known, memorisation_scores
-from theodolite.detection.memorisation.baselines import neighbours
-from theodolite.detection.memorisation.judging import Calibration, calibrated
+from theodolite.detection.memorisation import memorisation_scores
+from theodolite.detection.memorisation.baselines import neighbours_among
+from theodolite.detection.memorisation.judging import Calibration, calibrated, headline, most_suspicious
 from theodolite.detection.memorisation.where import memorisation_mask
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
-from theodolite.estimates.quantity import Quantity
 from theodolite.estimates.shares import share_of
 from theodolite.experiments.images import RunImage, run_images
 from theodolite.runs.experiment import Derived, Row, number
@@ -26,52 +25,18 @@ from theodolite.runs.experiment import Derived, Row, number
 if TYPE_CHECKING:
     from theodolite.runs.run import Run
 
-__all__ = ["QUANTITIES", "SHOWN", "Judgement", "headline_of", "judgement_of", "rate_of"]
+__all__ = ["SHOWN", "Judgement", "judgement_of", "rate_of"]
 
 SHOWN = 12
 """Images, the most suspicious, whose maps are drawn."""
 
-_HEADLINES = ("flipd", "denoising_loss", "sharpness")
-"""Scores that order the images when none is chosen: the first of these that was measured, at the lowest level."""
-
 _MOST_MISSING = 0.1
 """A score that is no number at more than this share of the images is left out."""
-
-_OF_IMAGES = (
-    Quantity(
-        "p_value",
-        "p",
-        "",
-        "(1 + share of never-seen images of the stratum that score as high, by photograph) / (1 + G)",
-        "Vovk, Gammerman and Shafer 2005; Dunn, Wasserman and Ramdas 2022",
-        "Of an image that the model never saw it falls below a with probability a at most.",
-    ),
-    Quantity("flagged", "Flagged", meaning="Training images whose p is at most 1 − level."),
-    Quantity(
-        "false_alarms", "False alarms", "", "", "Clopper and Pearson 1934", "Never-seen images that are flagged, each "
-        "judged by the others.",
-    ),
-    Quantity("train_auroc", "AUROC", "", "P(seen > never seen) + ½ P(equal), within strata", "", "0.5 is chance."),
-    Quantity("mask_share", "Cells known", meaning="Share of the image's cells in its mask; 1 − level by chance."),
-)  # fmt: skip
-QUANTITIES: Mapping[str, Quantity] = {
-    **{name: score.quantity for name, score in memorisation_scores().items()},
-    **{quantity.name: quantity for quantity in _OF_IMAGES},
-}
-"""The words of every number of such a run."""
 
 
 def rate_of(run: Run) -> float:
     """False alarms promised, without the rounding of `1 - level`, which would decide at p-values that equal it."""
     return round(1 - float(run.settings["level"]), 12)
-
-
-def headline_of(run: Run, names: Sequence[str]) -> str:
-    """The score that orders the images: the one that is chosen, else the first usual one at its lowest level."""
-    chosen = str(run.settings["score"])
-    if chosen in names:
-        return chosen
-    return next((name for base in _HEADLINES for name in names if of_level(name)[0] == base), names[0])
 
 
 @dataclass(frozen=True)
@@ -122,10 +87,10 @@ class Judgement:
                 {"score": name, "stratum": stratum, "threshold": limit, "least_p": known.least[stratum]}
                 for stratum, limit in known.thresholds.items()
             ]
-        first = headline_of(self.run, [*self.scores])
+        first = headline([*self.scores], self.run.settings["score"])
         masks, pictures = self._where(self._suspects(first, calibrations[first].p))
         rows += masks
-        near, distance = self._neighbours()
+        near, distance = self.neighbours
         told = [
             {"sample": image.sample, "nearest": self.images[place].sample, "distance": far}
             for image, place, far in zip(self.images, near.tolist(), distance.tolist())
@@ -161,20 +126,17 @@ class Judgement:
             for place, image in enumerate(self.images)
         ]
 
-    def _neighbours(self) -> tuple[Tensor, Tensor]:
+    @cached_property
+    def neighbours(self) -> tuple[Tensor, Tensor]:
         """The nearest training image of every image that is not itself, by its place, and the distance."""
         points = torch.stack([self.run.arrays(image.sample)["image"] for image in self.images])
-        seen = self.seen.nonzero()[:, 0]
-        place = {int(row): index for index, row in enumerate(seen)}
-        own = torch.tensor([place.get(index, -1) for index in range(len(points))])
-        rows, distances = neighbours(points, Known(points[seen], own))
-        return seen[rows], distances
+        return neighbours_among(points, self.seen)
 
     def _suspects(self, name: str, p: Tensor) -> list[int]:
         """The training images by their place, the least p first; where these are equal, the largest score."""
-        values = self.scores[name].value.nan_to_num(nan=-torch.inf).tolist()
-        order = {place: (known, -values[place]) for place, known in enumerate(p.nan_to_num(nan=torch.inf).tolist())}
-        return sorted(self.seen.nonzero()[:, 0].tolist(), key=lambda place: order[place])
+        seen = self.seen.nonzero()[:, 0]
+        order = most_suspicious(p[seen].tolist(), self.scores[name].value[seen].tolist())
+        return seen[order].tolist()  # type: ignore[no-any-return]
 
     def _where(self, suspects: Sequence[int]) -> tuple[list[Row], dict[str, Any]]:
         """Masks of the most suspicious images at the largest level that has maps, and these over their pictures."""
@@ -237,7 +199,7 @@ def judgement_of(run: Run) -> Judgement:
                 scores[full] = estimate
     judged = Judgement(run, images, [strata[sample] for sample in samples], scores, left_out)
     if "nearest_training" in run.info["scores"]:
-        scores["nearest_training"] = Estimate.exact(judged._neighbours()[1])
+        scores["nearest_training"] = Estimate.exact(judged.neighbours[1])
     if not scores:
         raise InputError(f"a score that is a number expected, got none: {left_out}")
     return judged

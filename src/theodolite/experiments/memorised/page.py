@@ -3,51 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from theodolite.data.overlays import HOT
 from theodolite.detection import of_level
 from theodolite.detection.memorisation import memorisation_scores
-from theodolite.experiments.images import RunImage, run_images
-from theodolite.experiments.memorised.judgement import QUANTITIES, SHOWN, headline_of, rate_of
+from theodolite.detection.memorisation.judging import headline, most_suspicious, quantities
+from theodolite.experiments.images import RunImage
+from theodolite.experiments.judged import PLAIN, JudgedRun, p_cell
+from theodolite.experiments.memorised.judgement import SHOWN, rate_of
 from theodolite.report import page as kit
 from theodolite.report import palette
 from theodolite.report.pictures import largest_side, stored_pictures
-from theodolite.runs.experiment import Row
 from theodolite.runs.run import Run
 
 __all__ = ["page"]
 
-_PLAIN = "#c9d0d9"
-"""Of cards that are not flagged."""
 
-
-class _View:
+class _View(JudgedRun):
     """The finished images of a run and its stored numbers, by score and image."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.images = run, run_images(run)
-        self.rate = rate_of(run)
-        rows = run.derived_rows
-        self._by = {(row["quantity"], row["score"], row["sample"]): row for row in rows}
-        self.scores = list(dict.fromkeys(row["score"] for row in rows if row["quantity"] == "flagged"))
-        self.headline = headline_of(run, self.scores)
+        super().__init__(run)
+        self.rate, self.scores = rate_of(run), self.scores_with("flagged")
+        self.headline = headline(self.scores, run.settings["score"])
         self.near = {row["sample"]: row for row in run.parquet("neighbours")}
         self.limits = run.parquet("thresholds")
-
-    def of_role(self, role: str) -> list[RunImage]:
-        """The images of a role."""
-        return [image for image in self.images if image.role == role]
-
-    def row(self, quantity: str, score: str | None, image: RunImage | None = None) -> Row | None:
-        """A number of a score, of an image, or of an image in that score."""
-        return self._by.get((quantity, score, image and image.sample))
-
-    def p(self, image: RunImage, score: str | None = None) -> float:
-        """The p-value of an image; NaN where there is none."""
-        row = self.row("p_value", score or self.headline, image)
-        return math.nan if row is None else float(row["value"])
 
     def label(self, name: str) -> str:
         """What a score is called, with its level."""
@@ -55,31 +38,18 @@ class _View:
         label = memorisation_scores()[base].quantity.label
         return label if sigma is None else f"{label}, σ = {sigma:g}"
 
-    def measured(self, image: RunImage) -> float:
-        """What an image scores in the headline, which tells p-values apart that are equal; NaN where it is none."""
-        base, sigma = of_level(self.headline)
-        if sigma is None:
-            return float(self.near[image.sample]["distance"])
-        return self._values.get((image.sample, base, sigma), math.nan)
-
-    @property
-    def _values(self) -> Mapping[tuple[str, str, float], float]:
-        if "_known" not in self.__dict__:
-            base, sigma = of_level(self.headline)
-            rows = self.run.rows(base, sigma=sigma)
-            self.__dict__["_known"] = {(row["sample"], base, row["sigma"]): row["value"] for row in rows}
-        known: Mapping[tuple[str, str, float], float] = self.__dict__["_known"]
-        return known
-
-    @property
+    @cached_property
     def suspects(self) -> list[RunImage]:
         """The training images, the most suspicious first; those without a number last."""
-
-        def order(image: RunImage) -> tuple[float, float]:
-            p, value = self.p(image), self.measured(image)
-            return (math.inf if math.isnan(p) else p, math.inf if math.isnan(value) else -value)
-
-        return sorted(self.of_role("train"), key=order)
+        base, sigma = of_level(self.headline)
+        if base == "nearest_training":
+            values = {sample: row["distance"] for sample, row in self.near.items()}
+        else:
+            values = {row["sample"]: row["value"] for row in self.run.rows(base, sigma=sigma)}
+        images = self.of_role("train")
+        measured = [float(values.get(image.sample, math.nan)) for image in images]
+        order = most_suspicious([self.p(self.headline, image) for image in images], measured)
+        return [images[place] for place in order]
 
 
 def page(run: Run) -> kit.Page:
@@ -96,7 +66,8 @@ def page(run: Run) -> kit.Page:
         "Budget": run.settings["budget"],
     }
     sections = [_suspicious(it), _scores(it), _limits(it), _images(it)]
-    terms = kit.terms_of(QUANTITIES[of_level(name)[0]] for name in dict.fromkeys(it.scores))
+    words = quantities()
+    terms = kit.terms_of(words[of_level(name)[0]] for name in it.scores)
     title = f"Which images does {run.info['model']['name']} know by heart?"
     return kit.Page(title, facts, [*_readings(it)], sections, [], terms, (), [*_warnings(it)])
 
@@ -130,9 +101,7 @@ def _warnings(it: _View) -> Iterator[str]:
             f"Nothing can be flagged in {names}: too few never-seen photographs to promise {100 * it.rate:g} % false "
             f"alarms; {need} of each stratum are needed, or a lower --level."
         )
-    hashes = it.run.info["content"]["images"]
-    known = {hashes[image.sample] for image in it.of_role("train")}
-    if twice := [image.file for image in it.of_role("reference") if hashes[image.sample] in known]:
+    if twice := it.repeated("reference", "train"):
         yield f"{len(twice)} never-seen images are byte for byte training images, e.g. {twice[0]}: they were seen."
 
 
@@ -158,21 +127,16 @@ def _card(it: _View, image: RunImage, side: int) -> kit.Card:
         (image.sample, "where", f"{image.file}, where it is known"),
         (near["nearest"], "", f"the nearest other training image, at a distance of {near['distance']:.3g}"),
     ]
-    flags = [name for name in it.scores if it.p(image, name) <= it.rate]
+    flags = [name for name in it.scores if it.p(name, image) <= it.rate]
     facts: list[tuple[str, Any]] = [
-        ("p", _p(it.p(image))),
+        ("p", p_cell(it.p(it.headline, image))),
         ("Stratum", it.run.info["strata"][image.sample]),
         ("Nearest", f"{near['distance']:.3g}"),
         ("Cells known", kit.number_cell(it.row("mask_share", None, image))),
     ]
     note = f"Flagged by {len(flags)} of {len(it.scores)} scores."
-    colour = palette.MODELS[1] if it.headline in flags else _PLAIN
+    colour = palette.MODELS[1] if it.headline in flags else PLAIN
     return kit.Card(image.file, stored_pictures(it.run, names, side), facts, colour, note)
-
-
-def _p(value: float) -> kit.Cell:
-    """A conformal p-value, exact: a count over a count."""
-    return kit.cell(None) if math.isnan(value) else kit.Cell(f"{value:.3f}", value)
 
 
 def _scores(it: _View) -> kit.Section:
@@ -205,7 +169,7 @@ def _scores(it: _View) -> kit.Section:
 
 def _limits(it: _View) -> kit.Section:
     rows = [
-        [str(limit["stratum"]), kit.Cell(f"{limit['threshold']:.4g}", limit["threshold"]), _p(limit["least_p"])]
+        [str(limit["stratum"]), kit.Cell(f"{limit['threshold']:.4g}", limit["threshold"]), p_cell(limit["least_p"])]
         for limit in it.limits
         if limit["score"] == it.headline
     ]
@@ -223,10 +187,12 @@ def _images(it: _View) -> kit.Section:
     rows = []
     for image in it.suspects:
         near = it.near[image.sample]
-        flag = "flagged" if it.p(image) <= it.rate else ""
-        values = [_p(it.p(image, name)) for name in others]
+        flag = "flagged" if it.p(it.headline, image) <= it.rate else ""
+        values = [p_cell(it.p(name, image)) for name in others]
         distance = kit.Cell(f"{near['distance']:.3g}", near["distance"])
-        rows.append([image.file, _p(it.p(image)), flag, it.run.info["strata"][image.sample], distance, *values])
+        rows.append(
+            [image.file, p_cell(it.p(it.headline, image)), flag, it.run.info["strata"][image.sample], distance, *values]
+        )
     columns = [kit.Column("file"), kit.Column("p_value", "p"), kit.Column("flagged"), kit.Column("stratum")]
     columns += [kit.Column("nearest", "nearest other")]
     columns += [kit.Column(name, f"p, {it.label(name)}", variant=True) for name in others]

@@ -1,0 +1,84 @@
+"""Scores that tell samples apart, beside baselines: their AUROC as a figure, and their numbers as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from theodolite.report import palette
+from theodolite.report.page import Cell, Column, Figure, Legend, Table
+from theodolite.report.rounding import typeset
+from theodolite.report.series import Series, points_of
+
+__all__ = ["Scored", "aurocs_of", "in_words", "kinds_of", "score_table"]
+
+_SPAN = (-0.02, 1.02)
+"""Of an axis of AUROC: marks at its ends are drawn whole."""
+
+_CHANCE = 0.5
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A score on a page.
+
+    Attributes:
+        name: by which its numbers are found.
+        label: what it is called.
+        kind: one of `theodolite.report.palette.KINDS`, which is its colour.
+        formula: below its label in a table.
+    """
+
+    name: str
+    label: str
+    kind: str
+    formula: str = ""
+
+    @property
+    def cell(self) -> Cell:
+        """Its first cell in a table."""
+        return Cell(self.label, self.name, below=self.formula, swatch=palette.KINDS[self.kind])
+
+
+def aurocs_of(
+    scores: Iterable[Scored],
+    about: str,
+    row: Callable[[str], Mapping[str, Any] | None],
+    beside: tuple[str, Callable[[str], Mapping[str, Any] | None]] | None = None,
+) -> Figure:
+    """A figure of the AUROC of every score with its interval, chance dashed; hollow, another AUROC of it.
+
+    Args:
+        scores: one a row.
+        about: what it shows, for those who do not see it.
+        row: the AUROC of a score, by name.
+        beside: a word, and the hollow one by name.
+    """
+    series = [Series(score.label, score.name, palette.KINDS[score.kind]) for score in scores]
+    hollow = None
+    if beside is not None:
+        word, other = beside
+        hollow = (word, lambda item: other(item.key))
+    return points_of("aurocs", about, "AUROC", series, lambda item: row(item.key), hollow, span=_SPAN, level=_CHANCE)
+
+
+def kinds_of(scores: Iterable[Scored]) -> Legend:
+    """The colours of the kinds that there are."""
+    there = {score.kind for score in scores}
+    return Legend([(colour, "square", kind) for kind, colour in palette.KINDS.items() if kind in there])
+
+
+def score_table(
+    title: str, scores: Iterable[Scored], columns: Sequence[tuple[Column, Callable[[str], Any]]], caption: str
+) -> Table:
+    """A row a score; a column's function makes its cell of the score's name."""
+    rows = [[score.cell, *(cell_of(score.name) for _, cell_of in columns)] for score in scores]
+    return Table("scores", title, [Column("score"), *(column for column, _ in columns)], rows, caption)
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    """A number of a run's table with its interval, as part of a sentence."""
+    if row["status"] == "undetermined" or row["low"] is None:
+        return typeset(f"{row['value']:.2f} (without an interval that can be told)")
+    return typeset(f"{row['value']:.2f} (95 % interval {row['low']:.2f} to {row['high']:.2f})")
