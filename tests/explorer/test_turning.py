@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 
@@ -97,6 +98,26 @@ def test_a_geodesic_is_no_longer_than_the_straight_line_and_has_its_ends(turning
         assert torch.allclose(turning._point(turning._base(at(units[0])), at(units[0], to=how)), end, atol=1e-5)
 
 
+def test_the_sample_that_is_turned_stays_open_with_what_was_found_of_it(turning, chosen, units, monkeypatch):
+    monkeypatch.setattr("theodolite.explorer.turning._MOST_OPEN", 3)
+    base = turning._base(at(units[0]))
+    for first, second in itertools.pairwise(units[1:]):  # more samples than stay open
+        plane = {"first": first, "second": second, "s": 0.5, "t": 0.5}
+        turning._point(turning._base(at(units[0])), at(units[0], plane=plane))
+    assert turning._base(at(units[0])) is base
+    assert len(turning._bases) == 3
+
+
+def test_what_was_not_found_before_is_no_silent_standstill(turning, units):
+    base = turning._base(at(units[4]))
+    with pytest.raises(InputError, match="along 0 leading directions"):
+        turning._point(base, at(units[4], moves={"leading": [0.5]}))
+    with pytest.raises(InputError, match="find it first"):
+        turning._point(base, at(units[4], to={"unit": units[0], "t": 0.5, "way": "geodesic"}))
+    still = turning._point(base, at(units[4], moves={"leading": [0, 0], "trailing": [0]}))
+    assert torch.equal(still, base.latent)
+
+
 def test_a_polygon_is_followed_at_even_steps():
     curve = torch.tensor([[0.0], [1.0], [3.0]])
     assert [_along(curve, t).item() for t in (-1.0, 0.0, 0.25, 0.5, 0.75, 1.0, 2.0)] == [0, 0, 0.5, 1, 2, 3, 3]
@@ -156,7 +177,7 @@ def test_the_latest_request_waits_and_the_one_before_it_is_dropped(monkeypatch):
 def test_a_model_that_cannot_be_opened_is_told_in_one_line(made):
     live = Live("zoo:nothing", None, [made("survey")])
     try:
-        assert "zoo model expected" in live.ask({"do": "open"})["error"]
+        assert "model of the zoo expected" in live.ask({"do": "open"})["error"]
     finally:
         live.close()
 

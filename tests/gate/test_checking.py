@@ -12,6 +12,7 @@ import torch
 from theodolite.errors import InputError
 from theodolite.estimates.student import student_quantile
 from theodolite.gate import Bound, Thresholds, check, junit_xml, thresholds_beside
+from theodolite.gate.evidence import evidence_of
 
 
 def verdict(run, bound, **options):
@@ -132,8 +133,6 @@ def test_of_many_numbers_one_breaks_the_bound_if_it_is_sure_among_all(run_of):
 def test_changes_are_paired_by_sample(run_of, tmp_path):
     before = symmetric(spread=40.0)
     first, second = run_of({"gain": before}), run_of({"gain": [v + 1 + 0.01 * (n % 3) for n, v in enumerate(before)]})
-    from theodolite.gate.evidence import evidence_of
-
     (change,) = evidence_of(second, Bound("gain", of_change=True), first)
     assert change.value == pytest.approx(1.01, abs=1e-9)
     assert change.stderr < 0.01
@@ -142,14 +141,64 @@ def test_changes_are_paired_by_sample(run_of, tmp_path):
 
 
 def test_a_change_from_other_samples_is_undecided(run_of):
-    from theodolite.gate.evidence import evidence_of
-
     first, second = run_of({"gain": symmetric(12)}), run_of({"gain": symmetric(24)})
     (change,) = evidence_of(second, Bound("gain", of_change=True), first)
     assert change.status == "undetermined"
 
 
-def test_beside_a_reference_every_common_quantity_has_a_bound(run_of):
+def test_of_each_sample_those_that_failed_leave_it_undecided(run_of):
+    bound = Bound("gain", low=0.0, over="each")
+    own = verdict(run_of({"gain": [5.0, 6.0]}, failed=[f"broken{n}" for n in range(40)]), bound)
+    assert (own.outcome, own.evidence.what) == ("undecided", "broken0")
+    assert own.advice == "40 of 42 numbers; of this one no number to compare: broke"
+    assert verdict(run_of({"gain": [5.0, -6.0]}, failed=["broken"]), bound).outcome == "broken"
+    # The coordinate that names a sample rules out the others, failed or not.
+    chosen = Bound("gain", low=0.0, over="each", where={"sample": "s000"})
+    assert verdict(run_of({"gain": [5.0, 6.0]}, failed=["broken"]), chosen).outcome == "kept"
+
+
+def test_what_failed_of_the_run_as_a_whole_is_no_sample(run_of):
+    run = run_of({"gain": symmetric()})
+    run.info["failed"] = [{"unit": None, "what": "totals", "reason": "broke"}]
+    assert verdict(run, Bound("gain", low=0.0, over="each")).outcome == "kept"
+    assert verdict(run, Bound("gain", low=0.0)).evidence.what == "mean of 24 samples"
+
+
+def test_a_mean_change_of_the_half_that_did_not_fail_is_undecided(run_of):
+    values = symmetric(24)
+    first = run_of({"gain": values})
+    whole = evidence_of(run_of({"gain": values[:12]}), Bound("gain", of_change=True), first)
+    half = run_of({"gain": values[:12]}, failed=[f"s{n:03}" for n in range(12, 24)])
+    (own,) = evidence_of(half, Bound("gain", of_change=True), first)
+    assert [entry.is_number for entry in (*whole, own)] == [True, False]
+    assert own.reason == "12 of 24 samples have a number, and 90% must"
+
+
+def test_of_each_change_samples_without_a_counterpart_leave_it_undecided(run_of):
+    first, second = run_of({"gain": [5.0]}, path="first"), run_of({"gain": [5.0, 5.0, 5.0]}, failed=["broken"])
+    numbers = evidence_of(second, Bound("gain", of_change=True, over="each"), first)
+    assert [(own.what, own.is_number) for own in numbers] == [
+        ("s000", True),
+        ("s001", False),
+        ("s002", False),
+        ("broken", False),
+    ]
+    assert numbers[1].reason == "first has no number of the same place"
+
+
+def test_a_quantity_that_was_lost_is_undecided_beside_its_reference(run_of, monkeypatch):
+    values = {"gain": symmetric(), "old": symmetric()}
+    first, second = run_of(values, path="first"), run_of({"gain": values["gain"]}, path="second")
+    monkeypatch.setattr("theodolite.gate.checking.read_run", {first.path: first}.__getitem__)
+    gate = check(second, *thresholds_beside(second, first, 0.1))
+    assert [v.outcome for v in gate.verdicts] == ["kept", "undecided"]
+    assert gate.exit_code == 3
+    assert gate.verdicts[1].advice == "no number to compare: the reference has this quantity, and the run does not"
+    assert ET.fromstring(junit_xml(gate)).find("testsuite").get("skipped") == "1"
+    json.dumps(gate.as_dict(), allow_nan=False)
+
+
+def test_beside_a_reference_every_quantity_of_it_has_a_bound(run_of):
     values = {"gain": symmetric(), "local_rank": symmetric(centre=9.0), "old": symmetric()}
     first = run_of(values, path="first")
     del values["old"]
@@ -158,8 +207,9 @@ def test_beside_a_reference_every_common_quantity_has_a_bound(run_of):
     assert [str(bound) for bound in own.bounds] == [
         "-0.5 <= change of gain <= 0.5",
         "-0.9 <= change of local_rank <= 0.9",
+        "-0.5 <= change of old <= 0.5",
     ]
-    assert left_out == {"old": "the run does not have it"}
+    assert left_out == {}
 
 
 @pytest.mark.parametrize(

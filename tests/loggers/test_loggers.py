@@ -184,6 +184,22 @@ def test_figures_become_pixels():
     assert not (points == field).all()
 
 
+def test_figures_of_arrays_are_drawn_and_what_cannot_be_drawn_is_none():
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (the `training` extra)")
+    from plotly import graph_objects as go
+
+    from theodolite.loggers.raster import pixels_of
+
+    x, z = [0.0, 1.0, 2.0], [[1.0, 2.0, 3.0], [6.0, 5.0, 4.0]]
+    lines = [go.Figure(go.Scatter(x=own, y=own)) for own in (x, np.array(x))]
+    fields = [go.Figure(go.Heatmap(x=x, y=[0, 1], z=own)) for own in (z, np.array(z))]
+    for of_lists, of_arrays in (lines, fields):
+        assert (pixels_of(of_lists) == pixels_of(of_arrays)).all()
+    assert "bdata" in fields[1].to_dict()["data"][0]["z"]
+    for trace in (go.Scatter(y=x), go.Heatmap(z=z), go.Bar(x=["a", "b"], y=[1, 2])):
+        assert pixels_of(go.Figure(trace)) is None
+
+
 @pytest.mark.slow
 def test_wandb_keeps_it_offline(tiny, photos, tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="wandb is no dependency of this library; the stand-in holds its interface")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from theodolite.explorer.views import (
     spectra_of,
     spectrum_sides,
 )
+from theodolite.runs.measuring import command_line
 from theodolite.runs.record import notes_of, plain
 from theodolite.runs.registry import read_run
 
@@ -39,8 +39,8 @@ _MOST_CACHED = 64
 _MOST_OVERALL = 500
 """Numbers of the run as a whole that the page lists."""
 
-_OF_ITS_OWN = ("--out", "--limit", "--only", "--workers", "--shard")
-"""Options of a command, each with a value, that another choice of samples does not share."""
+_OF_ITS_OWN = ("limit", "only", "workers")
+"""Settings that another choice of samples does not share."""
 
 _SHEET = re.compile(r"sheet-(\d{1,6})\.jpg", re.ASCII)
 _PICTURE = re.compile(r"pictures/(.{1,400})\.png")
@@ -224,16 +224,26 @@ class Content:
 
 
 def _again(run: Run) -> str | None:
-    """The command that measures chosen samples again, up to their names; None of an experiment that cannot choose."""
-    if not any(setting.name == "only" for setting in getattr(run.experiment, "settings", ())):
+    """The command that measures chosen samples again, up to their names; None of an experiment that cannot choose.
+
+    People paste it into a shell, and `run.json` may be a stranger's: the command that stands there is not used. It is
+    made anew of kind, arguments and checked settings, every word quoted. There is none where an argument would be read
+    as an option, or where a word holds control characters, which terminals obey whatever quotes surround them.
+    """
+    settings = getattr(run.experiment, "settings", ())
+    if not any(setting.name == "only" for setting in settings):
         return None
+    told = [setting for setting in settings if setting.name not in _OF_ITS_OWN]
     try:
-        parts = shlex.split(run.info["command"])
-    except ValueError:  # a stranger's file
+        values = {setting.name: setting.checked(run.settings[setting.name]) for setting in told}
+        given = [run.arguments[argument.name] for argument in getattr(run.experiment, "arguments", ())]
+        arguments = [word for value in given for word in (value if isinstance(value, list) else [value])]
+        if not all(isinstance(word, str) and not word.startswith("-") for word in arguments):
+            return None
+        line = command_line(run.kind, arguments, told, values, ["--out", f"{run.path}-selection"])
+    except (InputError, KeyError, TypeError, ValueError):  # a stranger's file
         return None
-    dropped = {n for n, word in enumerate(parts) if word in _OF_ITS_OWN}
-    left = [word for n, word in enumerate(parts) if n not in dropped and n - 1 not in dropped]
-    return shlex.join([*left, "--out", f"{run.path}-selection"])
+    return line if line.isprintable() else None
 
 
 def _file(unit: str, name: str) -> str:

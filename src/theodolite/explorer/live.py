@@ -15,6 +15,8 @@ from typing import IO, Any
 
 __all__ = ["Live"]
 
+_CLOSED = {"error": "the explorer ends, and the model with it"}
+
 
 class Live:
     """The worker process, started at the first request and again where it ended.
@@ -33,6 +35,7 @@ class Live:
         self._turn = threading.Condition()
         self._busy = False
         self._latest = 0
+        self._closed = False
 
     def described(self) -> dict[str, Any]:
         """What the page is told before the model is opened."""
@@ -61,23 +64,31 @@ class Live:
                 self._turn.notify_all()
 
     def close(self) -> None:
-        """End the process."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        """End the process, whatever it computes, for good: who waits for an answer is told, and none starts again."""
+        self._closed = True
+        self._end()
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
 
     def _answered(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        if self._process is None:
-            opened = self._start()
+        if self._closed:
+            return _CLOSED
+        process = self._process
+        if process is None:
+            process = self._start()
+            opened = self._exchanged(process, self._task)
             if "error" in opened:
-                self.close()
+                self._end()
                 return opened
-        return self._exchanged(request)
+        return self._exchanged(process, request)
 
-    def _start(self) -> dict[str, Any]:
+    def _start(self) -> subprocess.Popen[bytes]:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (open while the process is)
-        self._process = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "theodolite.explorer.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -85,11 +96,12 @@ class Live:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             start_new_session=True,  # Ctrl-C goes to the server, which ends this one
         )
-        return self._exchanged(self._task)
+        self._process = process
+        if self._closed:  # while it was started: it was not there yet to be ended
+            process.kill()
+        return process
 
-    def _exchanged(self, line: Mapping[str, Any]) -> dict[str, Any]:
-        process = self._process
-        assert process is not None
+    def _exchanged(self, process: subprocess.Popen[bytes], line: Mapping[str, Any]) -> dict[str, Any]:
         assert process.stdin is not None
         assert process.stdout is not None
         with suppress(BrokenPipeError, ValueError):
@@ -101,6 +113,8 @@ class Live:
             return answer
         self._process = None
         reason = _last_words(process, self._errors)
+        if self._closed:
+            return _CLOSED
         return {"error": f"the process of the model ended ({reason}); the next request starts it anew"}
 
 

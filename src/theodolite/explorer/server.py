@@ -22,12 +22,15 @@ from theodolite.errors import InputError
 from theodolite.explorer.content import Content, as_json
 
 if TYPE_CHECKING:
+    from types import FrameType
+
+    import uvicorn
     from starlette.requests import Request
     from starlette.responses import Response
 
     from theodolite.explorer.live import Live
 
-__all__ = ["HEADERS", "STATIC", "address", "application", "bound", "new_token", "serve", "static"]
+__all__ = ["HEADERS", "STATIC", "address", "application", "bound", "ending_with", "new_token", "serve", "static"]
 
 HOST = "127.0.0.1"
 STATIC = {"": "text/html", "explorer.js": "text/javascript", "explorer.css": "text/css", "LICENCES.txt": "text/plain"}
@@ -47,6 +50,8 @@ HEADERS: Mapping[str, str] = {
 }
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _LONGEST_REQUEST = 64 * 2**10
+_LAST_ANSWERS = 2
+"""Seconds that answers under way may take after Ctrl-C: parts of a run that are nearly there, and no more."""
 
 
 def static(name: str) -> bytes:
@@ -82,14 +87,36 @@ def address(listener: socket.socket, token: str) -> str:
 
 
 def serve(contents: Sequence[Content], listener: socket.socket, token: str, live: Live | None = None) -> None:
-    """Answer until Ctrl-C; no request is logged, since addresses hold the token."""
-    import uvicorn
+    """Answer until Ctrl-C; no request is logged, since addresses hold the token.
 
+    The signal ends the model's process at once, whatever that computes, and other answers have two seconds.
+    """
     threading.Thread(target=_prepared, args=(contents[0],), daemon=True).start()
     hosts = {f"{name}:{listener.getsockname()[1]}" for name in (HOST, "localhost")}
     app = application(contents, token, hosts, live)
-    config = uvicorn.Config(app, access_log=False, log_level="error", server_header=False, lifespan="off", ws="none")
-    uvicorn.Server(config).run(sockets=[listener])
+    ending_with(live, app).run(sockets=[listener])
+
+
+def ending_with(live: Live | None, app: Any) -> uvicorn.Server:
+    """The server of an application, whose signal to end is the model's as well."""
+    import uvicorn
+
+    class Ending(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if live is not None:  # before the server waits for answers: one may wait for the model
+                live.close()
+            super().handle_exit(sig, frame)
+
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        log_level="error",
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=_LAST_ANSWERS,
+    )
+    return Ending(config)
 
 
 def _prepared(content: Content) -> None:

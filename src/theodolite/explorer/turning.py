@@ -9,6 +9,7 @@ import base64
 import io
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,9 @@ _FORGIVING = 0.9
 _SEGMENTS, _STEPS = 12, 30
 """Of a geodesic: as `theodolite path` draws them, with fewer steps, since somebody waits."""
 
+_MOST_OPEN = 16
+"""Samples that stay open; above the three that one request names."""
+
 _FARTHEST = 4.0
 _RATED = 5
 """Passes by which the rate of a model is measured."""
@@ -102,7 +106,7 @@ class Turning:
             size=settings.get("size"),
             **options,
         )
-        self._bases: dict[tuple[int, str], _Base] = {}
+        self._bases: OrderedDict[tuple[int, str], _Base] = OrderedDict()
         self._seconds = 0.0
         self._sketched = 0.0
 
@@ -205,34 +209,42 @@ class Turning:
         return {**answer, "status": geodesic.statuses[0], "spent": time.perf_counter() - began}
 
     def _base(self, request: Mapping[str, Any]) -> _Base:
-        """The sample of a request; a few stay open."""
+        """The sample of a request; those that were used last stay open, with their directions and geodesics.
+
+        A request uses the sample that is turned first and at most two others, so that none of its own is closed.
+        """
         number, unit = request.get("run"), request.get("unit")
         if type(number) is not int or not 0 <= number < len(self.runs):
             raise InputError(f"`run` expected to be the number of a run, got {number!r}")
         run = self.runs[number]
         if not isinstance(unit, str) or unit not in run.units:
             raise InputError(f"`unit` expected to be a finished unit of {run.path.name}, got {unit!r}")
-        if (number, unit) not in self._bases:
-            while len(self._bases) >= 16:
-                self._bases.pop(next(iter(self._bases)))
+        key = number, unit
+        if key not in self._bases:
             latent = run.arrays(unit).get("latent")
             if latent is None:
                 raise InputError(f"{run.path.name} holds no latent of {unit}; take a run of `survey` or `detect`")
             self.subject.map.check(latent[None])
             placed = self.subject.placed(latent[None])
-            self._bases[number, unit] = _Base(placed, self._decoded(placed))
-        return self._bases[number, unit]
+            self._bases[key] = _Base(placed, self._decoded(placed))
+            while len(self._bases) > _MOST_OPEN:
+                self._bases.popitem(last=False)
+        self._bases.move_to_end(key)
+        return self._bases[key]
 
     def _point(self, base: _Base, request: Mapping[str, Any]) -> Tensor:
         """The latent that sliders and samples lead to, `(1, *latent)`.
 
         `z + r sum_i a_i v_i`, with `r` half the length of `z`; `z` is replaced by the point on the way to another
         sample, or on the plane `z_0 + s (z_1 - z_0) + t (z_2 - z_0)`.
+
+        Raises:
+            InputError: a direction or a geodesic is wanted that was not found before, or an amount is no number.
         """
         point, z = base.latent, base.latent
         if isinstance(to := request.get("to"), Mapping):
             t = _number(to.get("t"))
-            curve = base.geodesics.get(str(to.get("unit"))) if to.get("way") == "geodesic" else None
+            curve = _geodesic(base, str(to.get("unit"))) if to.get("way") == "geodesic" else None
             other = self._base({"run": request.get("run"), "unit": to.get("unit")}).latent
             point = z + t * (other - z) if curve is None else _along(curve, t)[None].to(z)
         if isinstance(plane := request.get("plane"), Mapping):
@@ -243,8 +255,14 @@ class Turning:
         reach = _REACH * z.norm()
         moves = request.get("moves")
         for name, amounts in moves.items() if isinstance(moves, Mapping) else ():
-            for v, amount in zip(base.directions.get(str(name), ()), amounts if isinstance(amounts, list) else ()):
-                point = point + _number(amount) * reach * v
+            wanted = [_number(amount) for amount in amounts] if isinstance(amounts, list) else []
+            there = base.directions.get(str(name), [])
+            if any(wanted[len(there) :]):  # sliders that no direction belongs to stand at zero
+                raise InputError(
+                    f"`moves` expected along {len(there)} {name} directions, got {len(wanted)}; choose the sample again"
+                )
+            for v, amount in zip(there, wanted):
+                point = point + amount * reach * v
         return point
 
     def _decoded(self, point: Tensor) -> Tensor:
@@ -310,6 +328,12 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _FARTHEST:
         raise InputError(f"a number between {-_FARTHEST:g} and {_FARTHEST:g} expected, got {value!r}")
     return float(value)
+
+
+def _geodesic(base: _Base, unit: str) -> Tensor:
+    if unit not in base.geodesics:
+        raise InputError(f"a geodesic to {unit[:60]!r} expected, and there is none yet; find it first")
+    return base.geodesics[unit]
 
 
 def _along(curve: Tensor, t: float) -> Tensor:

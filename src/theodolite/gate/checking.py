@@ -164,7 +164,8 @@ def thresholds_beside(
 ) -> tuple[Thresholds, dict[str, str]]:
     """Bounds by which no number of a run may leave that of a reference by more than a share, and what was left out.
 
-    A quantity has a bound where both runs hold it as one number, or as one number a sample.
+    A quantity has a bound where the reference holds it as one number, or as one number a sample, and the run does too.
+    One that the run does not hold at all has its bound as well, which stays undecided: what was lost is not kept.
 
     Args:
         run: a complete run.
@@ -178,12 +179,10 @@ def thresholds_beside(
     own, other = _complete(run), _complete(reference)
     sizes, left_out = {}, {}
     for name in other.quantities:
-        if name not in own.quantities:
-            left_out[name] = "the run does not have it"
-            continue
         try:
             (number,) = evidence_of(other, Bound(name))
-            evidence_of(own, Bound(name))
+            if name in own.quantities:
+                evidence_of(own, Bound(name))
         except InputError:
             left_out[name] = "several numbers; write a threshold file that says which"
             continue

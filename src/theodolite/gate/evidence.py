@@ -60,6 +60,10 @@ class Evidence:
 def evidence_of(run: Run, bound: Bound, reference: Run | None = None, group: str | None = None) -> list[Evidence]:
     """The numbers that a bound is about, in order: one, or with ``over="each"`` one or more.
 
+    What failed, and what has no counterpart in the reference, is never silent: with ``over="each"`` it has an entry
+    without a number, and of a mean it counts among the samples that must have one. A change of a quantity that only the
+    reference holds is one entry without a number.
+
     Args:
         run: complete.
         bound: of one of its quantities.
@@ -69,11 +73,14 @@ def evidence_of(run: Run, bound: Bound, reference: Run | None = None, group: str
     Raises:
         InputError: the quantity was not measured, a coordinate is unknown, or `where` leaves several numbers.
     """
-    rows = _selected(run, bound)
     if bound.of_change:
-        return _changes(run, bound, rows, reference, _sources(run, group))
+        other = _reference(run, bound, reference)
+        if bound.quantity in other.quantities and bound.quantity not in run.quantities:
+            return _without({"": "the reference has this quantity, and the run does not"})
+        return _changes(run, bound, _selected(run, bound), other, group)
+    rows = _selected(run, bound)
     if bound.over == "each":
-        return [_single(row, _name(run, row)) for row in rows]
+        return [*(_single(row, _name(run, row)) for row in rows), *_without(_failed(run, bound, rows))]
     if all(row.get("sample") is not None for row in rows):
         return [_mean(run, bound, rows, _sources(run, group))]
     if len(rows) > 1:
@@ -144,7 +151,7 @@ def _mean(run: Run, bound: Bound, rows: Sequence[Row], sources: Mapping[str, str
     by_sample = [row["sample"] for row in rows]
     if len(set(by_sample)) < len(by_sample):
         raise _several(run, bound, [row for row in rows if row["sample"] == by_sample[0]])
-    failed = {str(entry["unit"]) for entry in run.info["failed"]} - {row["unit"] for row in rows}
+    failed = _failed(run, bound, rows)
     empty = {**rows[0], "value": math.nan, "stderr": math.nan, "status": "undefined"}
     whole = [*rows, *({**empty, "unit": unit, "sample": unit} for unit in sorted(failed))]
     usable = [row for row in whole if row["status"] not in NOT_NUMBERS]
@@ -158,6 +165,31 @@ def _mean(run: Run, bound: Bound, rows: Sequence[Row], sources: Mapping[str, str
         single=_share(values, errors),
         reason=_lacking(len(usable), len(whole)),
     )
+
+
+def _failed(run: Run, bound: Bound, rows: Sequence[Row]) -> dict[str, str]:
+    """Why, by unit, a number of the bound failed: units that have none and are not ruled out by `where`.
+
+    A failed unit says nothing of its other coordinates, so that it counts whatever `where` says of those. Where numbers
+    are of no samples, units differ in what they hold, and only those count that failed as a whole.
+    """
+    of_samples = all(row.get("sample") is not None for row in rows)
+    wanted = {bound.where[name] for name in ("unit", "sample") if name in bound.where}
+    there = {row["unit"] for row in rows}
+    return {
+        unit: str(entry["reason"])
+        for entry in run.info["failed"]
+        if (unit := entry["unit"]) is not None
+        and unit not in there
+        and wanted <= {unit}
+        and (of_samples or entry["what"] is None)
+    }
+
+
+def _without(reasons: Mapping[str, str]) -> list[Evidence]:
+    """An entry without a number for each, which leaves a bound undecided."""
+    nan = math.nan
+    return [Evidence(what, nan, nan, nan, nan, 1, "undefined", reason=why) for what, why in reasons.items()]
 
 
 def _lacking(usable: int, whole: int) -> str:
@@ -186,14 +218,17 @@ def _sources(run: Run, group: str | None) -> dict[str, str]:
     return {image["sample"]: source for image, source in zip(images, sources)}
 
 
-def _changes(
-    run: Run, bound: Bound, rows: Sequence[Row], reference: Run | None, sources: Mapping[str, str]
-) -> list[Evidence]:
-    """This run less the reference, paired where both have the same samples."""
+def _reference(run: Run, bound: Bound, reference: Run | None) -> Run:
+    """The run that changes are counted from."""
     if reference is None:
         raise InputError(f"{bound}: a change expects a reference run; give --reference RUN, or `reference` in the file")
     if reference.kind != run.kind:
         raise InputError(f"a reference of the same experiment expected, {run.kind}, got {reference.kind}")
+    return reference
+
+
+def _changes(run: Run, bound: Bound, rows: Sequence[Row], reference: Run, group: str | None) -> list[Evidence]:
+    """This run less the reference, paired where both have the same samples."""
     reference.column(bound.quantity)  # its error names what was measured
     wanted = {_key(row, run.experiment.coordinates) for row in rows}
     pairs = [
@@ -203,11 +238,17 @@ def _changes(
     ]
     if not pairs:
         raise InputError(f"{bound}: no number of the same place in {reference.path}; measure the same there")
+    failed = _failed(run, bound, rows)
     if bound.over == "each":
-        return [change for pair in pairs for change in _changed([pair], {}, 1, _name(run, pair[1][1]))]
+        changes = [change for pair in pairs for change in _changed([pair], {}, 1, _name(run, pair[1][1]))]
+        paired = {_key(pair[1], run.experiment.coordinates) for _, pair in pairs}
+        alone = [row for row in rows if _key(row, run.experiment.coordinates) not in paired]
+        unpaired = {_name(run, row): f"{reference.path} has no number of the same place" for row in alone}
+        return [*changes, *_without({**unpaired, **failed})]
     if pairs[0][1][1].get("sample") is None and len(pairs) > 1:
         raise _several(run, bound, rows)
-    changes = _changed(pairs, sources, len(rows))
+    expected = len(rows) + (len(failed) if rows[0].get("sample") is not None else 0)
+    changes = _changed(pairs, _sources(run, group), expected)
     if len(changes) > 1:
         raise _several(run, bound, rows)
     return changes

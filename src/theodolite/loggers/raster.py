@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ _DASHES = {"dash": "--", "dot": ":", "dashdot": "-."}
 
 
 def pixels_of(figure: Figure) -> np.ndarray[Any, Any] | None:
-    """The figure as `(height, width, 3)` of 8 bits; None without matplotlib, or where a trace cannot be drawn.
+    """The figure as `(height, width, 3)` of 8 bits; None without matplotlib, or where it cannot be drawn.
 
     Titles, axes, ranges, logarithms, lines, points, bars, error bars and fields are drawn; hover texts, shapes and
     filled bands are not.
@@ -27,15 +29,23 @@ def pixels_of(figure: Figure) -> np.ndarray[Any, Any] | None:
         figure: of Plotly.
     """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure as Canvas
+        import matplotlib  # noqa: F401 (an extra)
     except ImportError:
         return None
-    import numpy as np
-
     content = figure.to_dict()
     if any(trace.get("type", "scatter") not in _DRAWN for trace in content["data"]):
         return None
+    try:
+        return _painted(content)
+    except (KeyError, TypeError, ValueError):  # axes of names or dates, traces without `x`, texts that are no formula
+        return None
+
+
+def _painted(content: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
     canvas = Canvas(_INCHES, _DOTS, layout="constrained")
     axes = canvas.subplots()
     for trace in content["data"]:
@@ -49,7 +59,9 @@ def pixels_of(figure: Figure) -> np.ndarray[Any, Any] | None:
 def _draw(axes: Any, trace: dict[str, Any]) -> None:
     kind = trace.get("type", "scatter")
     if kind == "heatmap":
-        axes.pcolormesh(_floats(trace["x"]), _floats(trace["y"]), [_floats(row) for row in trace["z"]], shading="auto")
+        axes.pcolormesh(
+            _floats(trace["x"]), _floats(trace["y"]), [_floats(row) for row in _entries(trace["z"])], shading="auto"
+        )
         return
     x, y = _floats(trace["x"]), _floats(trace["y"])
     marker, line = trace.get("marker") or {}, trace.get("line") or {}
@@ -74,7 +86,18 @@ def _reach(error: dict[str, Any] | None) -> list[list[float]] | None:
 
 
 def _floats(values: Any) -> list[float]:
-    return [math.nan if value is None else float(value) for value in values]
+    return [math.nan if value is None else float(value) for value in _entries(values)]
+
+
+def _entries(values: Any) -> Any:
+    """The entries of a list; Plotly writes arrays of NumPy as the base64 of their bytes, with dtype and shape."""
+    if not isinstance(values, dict):
+        return values
+    import numpy as np
+
+    flat = np.frombuffer(base64.b64decode(values["bdata"]), np.dtype(values["dtype"]))
+    shape = values.get("shape")
+    return flat if shape is None else flat.reshape([int(size) for size in str(shape).split(",")])
 
 
 def _colour(colour: Any) -> Any:
@@ -96,7 +119,7 @@ def _frame(axes: Any, layout: dict[str, Any]) -> None:
         if ends:
             getattr(axes, f"set_{name}lim")([10.0**end for end in ends] if own.get("type") == "log" else ends)
         if own.get("tickvals") and own.get("ticktext"):
-            getattr(axes, f"set_{name}ticks")(own["tickvals"], own["ticktext"])
+            getattr(axes, f"set_{name}ticks")(_floats(own["tickvals"]), own["ticktext"])
         getattr(axes, f"set_{name}label")(((own.get("title") or {}).get("text") or "").replace("$", r"\$"))
     axes.set_title(((layout.get("title") or {}).get("text") or "").replace("$", r"\$"), fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)

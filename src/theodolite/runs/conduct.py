@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ from theodolite.runs.folder import RunFolder, read_rows
 from theodolite.runs.measuring import (
     Progress,
     argument_words,
+    command_line,
     configuration_of,
     family_of_kind,
     opened,
@@ -234,11 +234,9 @@ class _Conducted:
 
     def command(self, settings: Mapping[str, Any]) -> str:
         """The command line that repeats, and so resumes, this run."""
-        words = ["theodolite", self.work.kind, *argument_words(self.work)]
-        for setting in self.work.settings:
-            words += setting.as_words(settings[setting.name])
         part = [] if self.shard is None else ["--shard", str(self.shard)]
-        return shlex.join([*words, *part, "--out", str(self.folder.path)])
+        more = [*part, "--out", str(self.folder.path)]
+        return command_line(self.work.kind, argument_words(self.work), self.work.settings, settings, more)
 
     def _refuse_another(self, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
         if there["configuration"] != here["configuration"]:

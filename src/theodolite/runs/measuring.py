@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,11 +15,12 @@ from theodolite.runs.experiment import Experiment, Sitting
 from theodolite.runs.folder import RunFolder
 from theodolite.runs.piece import Piece, doubted, without_numbers
 from theodolite.runs.record import fingerprint, plain
-from theodolite.runs.settings import checked_settings
+from theodolite.runs.settings import Setting, checked_settings
 
 __all__ = [
     "Progress",
     "argument_words",
+    "command_line",
     "configuration_of",
     "family_of_kind",
     "measured",
@@ -155,6 +157,22 @@ def argument_words(work: Experiment) -> list[str]:
     values = [work.given[argument.name] for argument in work.arguments]
     flat = [item for value in values for item in (value if isinstance(value, list | tuple) else [value])]
     return [word_of(value) for value in flat]
+
+
+def command_line(
+    kind: str, arguments: Sequence[str], settings: Sequence[Setting], values: Mapping[str, Any], more: Sequence[str]
+) -> str:
+    """The command of a run, quoted for a POSIX shell; settings that have their default are left out.
+
+    Args:
+        kind: of the experiment.
+        arguments: what it is about, in words.
+        settings: those of the experiment that are told.
+        values: of each by name.
+        more: words that end it.
+    """
+    words = [word for setting in settings for word in setting.as_words(values[setting.name])]
+    return shlex.join(["theodolite", kind, *arguments, *words, *more])
 
 
 def word_of(value: Any) -> str:
