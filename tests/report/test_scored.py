@@ -45,8 +45,8 @@ def test_an_interval_in_words_is_not_made_up():
 def test_contact_sheets_are_in_order_with_both_ends(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "one.png")
     run = SimpleNamespace(picture=lambda unit: tmp_path / "one.png")
-    values = {f"s{n}": float(-n) for n in range(40)}
+    values = {f"s{n}": 0.0 - n for n in range(40)}
     ((label, pictures),) = contact_sheets(run, {"Gain": values, "Norm": {"s0": 1.0}}).rows
     shown = [text.partition(":")[0] for _, text in pictures]
-    assert (len(shown), shown[0], shown[-1], label) == (16, "s39", "s0", "Gain, −39 to −0")
+    assert (len(shown), shown[0], shown[-1], label) == (16, "s39", "s0", "Gain, −39 to 0")
     assert contact_sheets(run, {"Norm": {"s0": 1.0}}) is None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from theodolite.report import palette
@@ -70,11 +71,30 @@ def kinds_of(scores: Iterable[Scored]) -> Legend:
 
 
 def score_table(
-    title: str, scores: Iterable[Scored], columns: Sequence[tuple[Column, Callable[[str], Any]]], caption: str
+    title: str,
+    scores: Iterable[Scored],
+    row: Callable[[str, str], Mapping[str, Any] | None],
+    columns: Mapping[Column, Callable[[Mapping[str, Any] | None], Cell]],
+    caption: str,
+    own: Mapping[tuple[str, str], Cell] = MappingProxyType({}),
 ) -> Table:
-    """A row a score; a column's function makes its cell of the score's name."""
-    rows = [[score.cell, *(cell_of(score.name) for _, cell_of in columns)] for score in scores]
-    return Table("scores", title, [Column("score"), *(column for column, _ in columns)], rows, caption)
+    """A row a score, and in it a number a column, which is named as its quantity is.
+
+    Args:
+        title: of the table.
+        scores: one a row.
+        row: a number by quantity and score.
+        columns: each with what makes the cell of a number, e.g. `interval_cell`.
+        caption: of the table.
+        own: cells by column and score that are no such numbers.
+    """
+
+    def cell_of(column: Column, score: Scored) -> Cell:
+        given = own.get((column.name, score.name))
+        return columns[column](row(column.name, score.name)) if given is None else given
+
+    rows = [[score.cell, *(cell_of(column, score) for column in columns)] for score in scores]
+    return Table("scores", title, [Column("score"), *columns], rows, caption)
 
 
 def in_words(row: Mapping[str, Any]) -> str:

@@ -252,31 +252,22 @@ def _scores(it: _View) -> kit.Section:
 
 
 def _score_table(it: _View) -> kit.Table:
-    def rate(quantity: str) -> Callable[[str], kit.Cell]:
-        return lambda name: kit.interval_cell(it.row(quantity, name))
-
-    def limit(quantity: str) -> Callable[[str], kit.Cell]:
-        return lambda name: kit.number_cell(it.row(quantity, name))
-
-    def above(name: str) -> kit.Cell:
-        count = len(it.above(score_of(name)))
-        return kit.Cell(f"{count} of {tests}", count)
-
     known, tests = len(it.of_role("reference")), len(it.of_role("test"))
-    columns = [
-        (kit.Column("auroc", "AUROC"), rate("auroc")),
-        (kit.Column("average_precision", spare=True), rate("average_precision")),
-        (kit.Column("tpr", "found at 5 % false alarms", spare=True), rate("tpr")),
-        (kit.Column("threshold"), limit("threshold")),
-        (kit.Column("quantile", spare=True), limit("quantile")),
-        (kit.Column("above"), above),
-    ]
+    above = {("above", score.name): len(it.above(score)) for score in it.scores}
+    columns: dict[kit.Column, Callable[..., kit.Cell]] = {
+        kit.Column("auroc", "AUROC"): kit.interval_cell,
+        kit.Column("average_precision", spare=True): kit.interval_cell,
+        kit.Column("tpr", "found at 5 % false alarms", spare=True): kit.interval_cell,
+        **dict.fromkeys((kit.Column("threshold"), kit.Column("quantile", spare=True)), kit.number_cell),
+        kit.Column("above"): kit.cell,
+    }
     title = f"{it.run.info['model']['name']}, {known} reference and {tests} test {it.noun}"
     caption = (
         f"With 95 % intervals over sources. Threshold: what {100 * it.level:g} % of the reference {it.noun} stay "
         f"below, and as a quantile of all such {it.noun}; above: test {it.noun} that do not."
     )
-    return score_table(title, it.scored, columns, caption)
+    own = {place: kit.Cell(f"{count} of {tests}", count) for place, count in above.items()}
+    return score_table(title, it.scored, it.row, columns, caption, own)
 
 
 def _distributions(it: _View) -> kit.Section:

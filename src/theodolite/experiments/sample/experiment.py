@@ -30,6 +30,17 @@ __all__ = ["EXPERIMENT", "Sample"]
 _REAL = "real"
 """The unit of the real images, and their side; every other unit is a sample."""
 
+_NOISE = "Noise of the samples: seed:0..63, a standard normal draw each, or a .safetensors file (n, *latent)."
+_MAP = "What is sampled; by default the decoder, the generator or the sampler."
+_CONDITION = (
+    "Of a sampler: one condition, a class (207, 3-red) or a .safetensors file, or several, of which every sample draws "
+    "one; by default drawn from those that the model names."
+)
+_EMBEDDING = "Features of images: pixels, patches (mean and spread of each 8 x 8) or package.module:factory."
+_LIMIT = "Real images, drawn at random by the seed, from their sources and sub-folders in turn; 0 for all."
+_DESCRIPTORS = f"What is measured at the noise; by default all but {' and '.join(DEAR)}."
+_WORST = "Share of the samples that counts as bad: the worst by the judge."
+_BELOW = "Instead of --worst: bad is what the judge scores below this, e.g. 0.5."
 _OWN_DISTANCE = "distance to the nearest real image"
 
 
@@ -69,53 +80,22 @@ class Sample(Experiment):
     arguments = (usual.MODEL,)
     settings: ClassVar[Sequence[Setting]] = (
         replace(usual.DATA, help="Real images: folder with its subfolders, or a file of many. Subfolders are classes."),
-        replace(
-            usual.LATENTS,
-            default="seed:0..63",
-            help="Noise of the samples: seed:0..63, a standard normal draw each, or a .safetensors file (n, *latent).",
-        ),
-        replace(usual.MAP, help="What is sampled; by default the decoder, the generator or the sampler.",
-                choices=("decoder", "generator", "sampler")),
-        usual.STEPS,
-        usual.GUIDANCE,
-        replace(
-            usual.CONDITION,
-            many=True,
-            help="Of a sampler: one condition, a class (207, 3-red) or a .safetensors file, or several, of which every "
-            "sample draws one; by default drawn from those that the model names.",
-            metavar="CLASS|FILE",
-        ),
+        replace(usual.LATENTS, default="seed:0..63", help=_NOISE),
+        replace(usual.MAP, help=_MAP, choices=("decoder", "generator", "sampler")),
+        *(usual.STEPS, usual.GUIDANCE),
+        replace(usual.CONDITION, many=True, help=_CONDITION, metavar="CLASS|FILE"),
         usual.UNCONDITIONAL,
         AnyObject(name="judge", metavar="MODULE:FACTORY", help="What judges the samples; see above.", role="places"),
-        Setting(
-            name="embedding",
-            default="patches",
-            help="Features of images: pixels, patches (mean and spread of each 8 x 8) or package.module:factory.",
-        ),
-        replace(
-            usual.LIMIT,
-            default=200,
-            help="Real images, drawn at random by the seed, from their sources and sub-folders in turn; 0 for all.",
-        ),
+        Setting(name="embedding", default="patches", help=_EMBEDDING),
+        replace(usual.LIMIT, default=200, help=_LIMIT),
         replace(usual.SIZE, help="Pixels of the samples, for a model that draws any size."),
         replace(usual.BUDGET, default="quick"),
-        Setting(
-            name="descriptors",
-            many=True,
-            choices=tuple(DESCRIPTORS),
-            help=f"What is measured at the noise; by default all but {' and '.join(DEAR)}.",
-        ),
-        Setting(
-            name="worst", default=0.1, kind=float, above=0.0, check=_share, role="judges",
-            help="Share of the samples that counts as bad: the worst by the judge.",
-        ),
-        Setting(
-            name="below", kind=float, role="judges",
-            help="Instead of --worst: bad is what the judge scores below this, e.g. 0.5.",
-        ),
+        Setting(name="descriptors", many=True, choices=tuple(DESCRIPTORS), help=_DESCRIPTORS),
+        Setting(name="worst", default=0.1, kind=float, above=0.0, check=_share, role="judges", help=_WORST),
+        Setting(name="below", kind=float, role="judges", help=_BELOW),
         usual.SEED,
         *usual.LOADING,
-    )  # fmt: skip
+    )
     coordinates: ClassVar = {
         "model": str, "sample": str, "side": str, "map": str, "condition": str, "mode": str, "score": str,
         "beside": str,

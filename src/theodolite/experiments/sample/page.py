@@ -60,6 +60,10 @@ class _View(Judging):
         """A number of a score."""
         return self.by_score[score].get(quantity)
 
+    def value(self, quantity: str, score: str) -> float:
+        """Its value."""
+        return float(self.by_score[score][quantity]["value"])
+
     def label(self, name: str) -> str:
         """Of a quantity."""
         return self.run.words(name).label
@@ -126,7 +130,7 @@ def _readings(it: _View) -> Iterator[str]:
     rows = where(it.run.derived_rows, quantity="share_difference")
     apart = [row for row in rows if row["low"] > 0 or row["high"] < 0]
     if apart:
-        words = ", ".join(f"{row['mode']} ({_percent(row)})" for row in apart)
+        words = ", ".join(f"{row['mode']} ({typeset(format(100 * row['value'], '+.0f'))} %)" for row in apart)
         yield (
             f"Classes whose share among samples differs from that among real images: {words}; of {len(rows)} intervals "
             "one in twenty does so by chance."
@@ -139,34 +143,21 @@ def _verdict(it: _View) -> str:
     scores = [name for name in SCORES if "p_value" in it.by_score.get(name, {})]
     if not scores or it.baseline is None:
         return "Whether any descriptor beats the baselines cannot be told from these samples."
-    best = min(scores, key=lambda name: (it.by_score[name]["p_value"]["value"], -_advantage(it, name)))
-    beats = [name for name in scores if it.by_score[name]["p_value"]["value"] < _BY_CHANCE]
-    gain, p = it.by_score[best]["advantage"], it.by_score[best]["p_value"]["value"]
-    baseline = f"{it.label(it.baseline)} (AUROC {_auroc(it, it.baseline)})"
-    if beats:
+    gain, p = (partial(it.value, quantity) for quantity in ("advantage", "p_value"))
+    best = min(scores, key=lambda name: (p(name), -gain(name)))
+    baseline = f"{it.label(it.baseline)} (AUROC {it.value('auroc', it.baseline):.2f})"
+    if p(best) < _BY_CHANCE:
         return (
-            f"{it.label(best)} (AUROC {_auroc(it, best)}) tells bad samples of this model better than the best "
-            f"baseline, {baseline}: its advantage is {in_words(gain)}. With all {len(scores)} scores looked at, "
-            f"beating every baseline has p = {p:.2g}."
+            f"{it.label(best)} (AUROC {it.value('auroc', best):.2f}) tells bad samples of this model better than the "
+            f"best baseline, {baseline}: its advantage is {in_words(it.by_score[best]['advantage'])}. With all "
+            f"{len(scores)} scores looked at, beating every baseline has p = {p(best):.2g}."
         )
-    best = max(scores, key=lambda name: _advantage(it, name))
-    gain = it.by_score[best]["advantage"]
+    best = max(scores, key=gain)
     return (
         f"No descriptor is shown to beat the best baseline, {baseline}, on this model: the nearest to it is "
-        f"{it.label(best)} (AUROC {_auroc(it, best)}), whose advantage is {in_words(gain)}."
+        f"{it.label(best)} (AUROC {it.value('auroc', best):.2f}), whose advantage is "
+        f"{in_words(it.by_score[best]['advantage'])}."
     )
-
-
-def _percent(row: Row) -> str:
-    return typeset(f"{100 * row['value']:+.0f} %")
-
-
-def _advantage(it: _View, name: str) -> float:
-    return float(it.by_score[name]["advantage"]["value"])
-
-
-def _auroc(it: _View, name: str) -> str:
-    return f"{it.by_score[name]['auroc']['value']:.2f}"
 
 
 def _bad(it: _View) -> kit.Section:
@@ -212,26 +203,20 @@ def _scores(it: _View) -> kit.Section:
 
 
 def _score_table(it: _View) -> kit.Table:
-    def interval(quantity: str) -> Callable[[str], kit.Cell]:
-        return lambda name: kit.interval_cell(it.number(quantity, name))
-
-    def advantage(name: str) -> kit.Cell:
-        return kit.Cell("best baseline", None) if name == it.baseline else interval("advantage")(name)
-
-    def chance(name: str) -> kit.Cell:
-        p = it.number("p_value", name)
+    def chance(p: Row | None) -> kit.Cell:
         return kit.Cell("–") if p is None else kit.Cell(f"{p['value']:.2g}", p["value"])
 
-    columns = [
-        (kit.Column("auroc", "AUROC"), interval("auroc")),
-        (kit.Column("auroc_within", "in class"), interval("auroc_within")),
-        (kit.Column("advantage"), advantage),
-        (kit.Column("p_value", "p"), chance),
-    ]
+    columns: dict[kit.Column, Callable[..., kit.Cell]] = {
+        kit.Column("auroc", "AUROC"): kit.interval_cell,
+        kit.Column("auroc_within", "in class"): kit.interval_cell,
+        kit.Column("advantage"): kit.interval_cell,
+        kit.Column("p_value", "p"): chance,
+    }
+    best = {("advantage", it.baseline or ""): kit.Cell("best baseline", None)}
     bad, than = sum(it.bad.values()), it.label(it.baseline or "")
     title = f"{it.run.info['model'].get('name')}, {bad} bad and {len(it.samples) - bad} other samples"
     caption = f"With 95 % intervals over noise draws. Advantage: what is separated more than by {than}."
-    return score_table(title, it.tested, columns, caption)
+    return score_table(title, it.tested, it.number, columns, caption, best)
 
 
 def _sheets(it: _View) -> kit.Section:
