@@ -8,7 +8,7 @@ from PIL import Image
 
 from theodolite.report import page as kit
 from theodolite.report.pictures import contact_sheets
-from theodolite.report.scored import Scored, aurocs_of, in_words, kinds_of, score_table
+from theodolite.report.scored import Scored, aurocs_of, aurocs_over_levels, in_words, kinds_of, score_table
 
 SCORES = [Scored("gain", "Gain", "descriptor", "‖J‖"), Scored("norm", "Norm", "baseline")]
 ROW = {"value": 0.75, "stderr": 0.1, "low": 0.5, "high": 0.875, "n": 9, "status": "ok"}
@@ -27,6 +27,17 @@ def test_the_figure_says_the_numbers_that_there_are():
     figure = aurocs_of(SCORES, "AUROC", lambda name: of_gain("auroc", name))
     assert figure.label == "AUROC: Gain 0.750"
     assert len(figure.draw().data) == 1
+
+
+def test_a_score_without_levels_is_dotted_and_flat():
+    def rate(name, sigma):
+        return ROW if (name == "norm") == (sigma is None) else None
+
+    legend, figure = aurocs_over_levels(SCORES, [0.1, 0.4], rate)
+    assert [(dash, word) for _, dash, word in legend.marks] == [("solid", "Gain"), ("dot", "Norm")]
+    assert {
+        trace.y[0] for trace in figure.draw().data if trace.name != "" and trace.y is not None and len(trace.y)
+    } == {0.75}
 
 
 def test_the_table_asks_for_each_column_by_its_name():

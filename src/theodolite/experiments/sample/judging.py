@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,7 +13,7 @@ from theodolite.detection.beside_real import class_shares, drift, limit_of_bad, 
 from theodolite.detection.sample_scores import BASELINES, PLAIN, SCORES
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
-from theodolite.runs.experiment import Derived, Row, number
+from theodolite.runs.experiment import Derived, Row, number, open_ended
 
 if TYPE_CHECKING:
     from theodolite.runs.run import Run
@@ -79,10 +77,7 @@ class Judging:
             InputError: no sample is finished, or the real images are not.
         """
         if REAL not in self.run.units or len(self.samples) < 2:
-            raise InputError(
-                f"{self.run.path} holds too few finished samples yet ({len(self.samples)}); run its command again: "
-                f"{self.run.info['command']}"
-            )
+            raise self.run.too_few("samples", len(self.samples))
         table, why = self.beside
         limit = number("limit", Estimate.of(self.limit, n=len(self.samples)))
         rows = [limit, *(_rows(table) if table else ()), *self._reliability(), *self._shares(), *self._drift()]
@@ -99,10 +94,8 @@ class Judging:
         drawn, real = [*self.modes.values()], [row["mode"] for row in self.run.rows("judged", side=REAL)]
         rows: list[Row] = []
         for own in class_shares(drawn, real) if None not in (*drawn, *real) else ():
-            rows += [
-                number("share", share, side=side, mode=own.name)
-                for side, share in (("drawn", own.drawn), (REAL, own.real))
-            ]
+            rows.append(number("share", own.drawn, side="drawn", mode=own.name))
+            rows.append(number("share", own.real, side=REAL, mode=own.name))
             rows.append(number("share_difference", own.difference, mode=own.name))
         return rows
 
@@ -125,14 +118,8 @@ def _rows(it: BesideBaselines) -> list[Row]:
     for name in it.table.names:
         rows.append({"quantity": "auroc", "score": name, "passes": 0, **it.table.entries(name)["auroc"]})
         if it.within is not None:
-            rows.append(_with_numbers("auroc_within", it.within[name], name))
+            rows.append(open_ended(number("auroc_within", it.within[name], score=name)))
         if name in it.gains:
             rows.append(number("advantage", it.gains[name], score=name, beside=it.baseline))
             rows.append(number("p_value", Estimate.of(it.p_values[name], n=len(it.used)), score=name))
     return rows
-
-
-def _with_numbers(quantity: str, estimate: Estimate, score: str) -> Row:
-    """The row of an estimate; what is no number has no ends."""
-    row: Mapping[str, object] = number(quantity, estimate, score=score)
-    return {k: None if isinstance(v, float) and math.isnan(v) and k in ("low", "high") else v for k, v in row.items()}
