@@ -81,6 +81,14 @@ class Draws:
             self.under(condition)  # one that the model does not take is told before anything is drawn
         self._range = self._found_range()
 
+    @property
+    def why_unmoved(self) -> str:
+        """Why it cannot be told how far a condition moves a sample; empty where it can."""
+        if not self.conditions:
+            return "the model names no conditions, and --condition gives none"
+        unknown = "what the model makes without a condition is unknown; give --unconditional with --guidance"
+        return unknown if self.without is None else ""
+
     def _opened(self, named: Sequence[str]) -> tuple[Subject, Subject | None]:
         """A map of the model, and the one without a condition, where the model knows it or guidance says its start."""
         options = {"kind": self.given["map"], "steps": self.given["steps"], "size": self.given["size"]}

@@ -34,13 +34,9 @@ MANY = 5
 
 RESAMPLES = 2000
 
-_OF_STEPS = "by forward differences, at the first noise"
 _WORDS = (
     Quantity("recognised", "Recognised", meaning="1 where the classifier sees in a sample what was asked for"),
     Quantity("claim", "Claim", meaning="what decides a claim of the paper, or stands beside it"),
-    Quantity("ls_max_over_exact", "LS over exact", meaning=_OF_STEPS),
-    Quantity("lc_over_exact", "LC over exact", meaning="of one neighbour; several where it is exact"),
-    Quantity("phfe_over_exact", "PHFE over exact", meaning=_OF_STEPS),
 )
 QUANTITIES = {quantity.name: quantity for quantity in _WORDS}
 """The words of what a decoupling experiment has beside its descriptors."""

@@ -16,13 +16,10 @@ from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 from theodolite.estimates.quantity import Quantity
 
-__all__ = ["QUANTITIES", "RATES", "Novelty", "novelty"]
+__all__ = ["QUANTITIES", "Novelty", "novelty"]
 
 _TOO_MANY = 0.1
 """A score that is no number at more than this share of the samples is left out: comparisons would be of others."""
-
-RATES = ("auroc", "average_precision", "tpr")
-"""What a `DetectionTable` says of every score."""
 
 _PRECISION = "Precision P, averaged over recall R; chance is the share of unusual images."
 _FOUND = "Share of unusual images above what 95 % of normal ones have."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from theodolite.runs.piece import Derived, Piece, Row, number, numbers, numbers_each
+from theodolite.runs.piece import Derived, Piece, Row, number, numbers, numbers_each, open_ended
 from theodolite.runs.settings import LOADING, Argument, Setting
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from theodolite.report.page import Page
     from theodolite.runs.run import Run
 
-__all__ = ["Derived", "Experiment", "Piece", "Row", "Sitting", "number", "numbers", "numbers_each"]
+__all__ = ["Derived", "Experiment", "Piece", "Row", "Sitting", "number", "numbers", "numbers_each", "open_ended"]
 
 
 @dataclass(frozen=True)

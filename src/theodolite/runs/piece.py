@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from theodolite.estimates import Estimate
 
-__all__ = ["Derived", "Piece", "Row", "doubted", "number", "numbers", "numbers_each", "without_numbers"]
+__all__ = ["Derived", "Piece", "Row", "doubted", "number", "numbers", "numbers_each", "open_ended", "without_numbers"]
 
 Row = dict[str, Any]
 """One number: its coordinates, then `quantity, value, stderr, low, high, n, passes, status`."""
@@ -31,6 +31,15 @@ def number(quantity: str, estimate: Estimate, place: int = 0, **coordinates: Any
     low, high = (float(end.reshape(-1)[place]) for end in estimate.interval())
     entry = {**estimate.entry(place), "passes": estimate.passes}
     return {"quantity": quantity, **entry, "low": low, "high": high, **coordinates}
+
+
+def open_ended(row: Row) -> Row:
+    """The row with None for an error, or an end of its interval, that is no finite number."""
+    told = {key: row[key] for key in ("stderr", "low", "high")}
+    return {
+        **row,
+        **{key: value if value is not None and math.isfinite(value) else None for key, value in told.items()},
+    }
 
 
 def numbers(estimates: Mapping[str, Estimate], place: int = 0, **coordinates: Any) -> list[Row]:

@@ -160,6 +160,11 @@ class Run(Shown):
         known = {key: str(entry[key]) for key in ("label", "unit", "formula", "source", "meaning") if key in entry}
         return replace(described({}, [quantity])[quantity], **known)
 
+    def too_few(self, what: str, count: int) -> InputError:
+        """The refusal to derive anything from the units that are finished so far."""
+        command = self.info["command"]
+        return InputError(f"{self.path} holds too few finished {what} yet ({count}); run its command again: {command}")
+
     def about(self, unit: str) -> dict[str, Any]:
         """What is remembered of a unit beside its numbers."""
         return dict(self._noted(unit)["about"])

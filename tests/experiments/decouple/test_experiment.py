@@ -196,7 +196,7 @@ def test_derivatives_are_checked_first_and_numbers_of_wrong_ones_settle_nothing(
     options: dict[str, Any] = {"conditions": "0/1", "pairs": 4, "null": False, **LEVELS}
     checked = decouple(model(), tmp_path / "checked", **options)
     assert checked.info["self_check"]["passed"]
-    wrong = SelfCheck(False, "float64", "linearised", 1.0, 0.0, None, True, True, "wrong by 1", False)
+    wrong = SelfCheck(False, "float64", "linearised", 1.0, 0.0, None, True, True, "wrong by 1", first_order_holds=False)
     monkeypatch.setattr("theodolite.derivatives.self_check", lambda map, point: wrong)
     found = decouple(model(), tmp_path / "run", cache=False, **options)
     statuses = {row["quantity"]: row["status"] for row in found.table.to_pylist() if row["unit"]}

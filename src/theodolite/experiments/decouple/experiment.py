@@ -29,10 +29,7 @@ _INTERPOLATED = 2
 """Pairs between whose noises a path is measured: the smallest batch, in which pairs are verified."""
 _BATCH = 14
 """Pairs of the same prompts that are measured together: enough to fill a processor, few enough to be lost to a kill."""
-_STEPS = (0.01, 0.02, 0.04)
-"""Steps of the precision of differences: the released one, half and twice of it."""
 _OF_PAIRS, _OF_CLAIMS = ("condition", "prompt"), ("claim", "beside", "part", "pair")
-_RATIOS, _CHECKS = ("ls_max", "lc", "phfe"), ("ones_cosine", "linearity")
 _KIND = "A conditional diffusion model: of the zoo, e.g. zoo:coloured-latent, a diffusers folder, a hub id"
 _PAIRS = "Seeds, each used under both conditions; 200 for a verdict on the first claim."
 _NEIGHBOURS = "Of LC, whose scatter is its error; the paper's recipe has one, without an error."
@@ -236,16 +233,16 @@ class Decouple(Experiment):
         return sides
 
     def _precision(self) -> list[Row]:
-        """What differences make of the first noise: LS, LC and PHFE over their exact values, and two checks."""
-        from theodolite.estimates import Estimate
+        """What differences make of the first noise."""
+        import torch
 
-        rows, first = [], self.pairs[:1]
-        exact = self._decoupling(self.first, first, mode="exact").quantities
-        for step in _STEPS:
-            there = self._decoupling(self.first, first, mode="paper", step=step).quantities
-            ratios = {f"{n}_over_exact": Estimate.exact(there[n].value / exact[n].value) for n in _RATIOS}
-            rows += numbers({**ratios, **{name: there[name] for name in _CHECKS}}, step=step)
-        return rows
+        from theodolite.descriptors.differencing import precision_of_differences
+
+        first = self.pairs[:1]
+        options = {"dimension": self.given["dimension"], "generator": self._seeds(first)}
+        with torch.no_grad():
+            by_step = precision_of_differences(self.first, self._noise(first), **options)
+        return [row for step, estimates in by_step.items() for row in numbers(estimates, step=step)]
 
     def _decoupling(self, sampler: LatentMap, batch: Sequence[str], **recipe: Any) -> Decoupling:
         import torch
@@ -291,12 +288,13 @@ class Decouple(Experiment):
     def quantities(cls) -> Mapping[str, Quantity]:
         """The words of its quantities."""
         from theodolite.descriptors.decoupling import MEANINGS
+        from theodolite.descriptors.differencing import QUANTITIES as OF_DIFFERENCES
         from theodolite.descriptors.hotspots import OVERLAP
         from theodolite.descriptors.paths import WORDS
         from theodolite.detection.claim_columns import QUANTITIES
         from theodolite.experiments.hotspots.shares import QUANTITIES as SHARES
 
-        return {**SHARES, **MEANINGS, **{own.name: own for own in (*WORDS, *OVERLAP)}, **QUANTITIES}
+        return {**SHARES, **MEANINGS, **{own.name: own for own in (*WORDS, *OVERLAP)}, **QUANTITIES, **OF_DIFFERENCES}
 
 
 EXPERIMENT = Decouple

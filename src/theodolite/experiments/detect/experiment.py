@@ -185,7 +185,7 @@ class Detect(Survey):
         if map_at(model, self.given["map"], not self.drawn) == "denoiser":
             told |= {"sigma": self.sigmas[0], "output": self.given["output"] or "eps"}
         self.open_subject(**told)
-        self.levels = [self.subject.at(sigma) for sigma in self.sigmas] if self.is_denoiser else []
+        self.levels = [self.subject.at(sigma) for sigma in self.sigmas] if self.subject.kind == "denoiser" else []
         self.scores = scores_of(self.subject.kind, self.given["scores"])
         known = at_levels(self.scores, self.sigmas if self.levels else ())
         if self.given["score"] not in (_HEADLINE, *known):
@@ -195,11 +195,6 @@ class Detect(Survey):
             names = ", ".join(self.scores)
             raise InputError(f"a score of the model's geometry expected among scores, got only {names}")
         self.choose(descriptors)
-
-    @property
-    def is_denoiser(self) -> bool:
-        """Whether the map is measured at noise levels."""
-        return self.subject.kind == "denoiser"
 
     def record(self) -> dict[str, Any]:
         """That of a survey, the scores, the size, and of a denoiser its levels."""
@@ -266,8 +261,7 @@ class Detect(Survey):
             shown.append(denoised)
         with torch.no_grad():
             pictures = self.pictures(image, shown[len(shown) // 2])
-        passes = sum(operator.passes for operator in operators)
-        about = {"way": operators[0].way, "status": operators[0].status, "passes": passes}
+        about = {"way": operators[0].way, "status": operators[0].status, "passes": sum(own.passes for own in operators)}
         return Piece(rows, {"latent": clean[0]}, pictures, about, failed, messages)
 
     @classmethod

@@ -15,8 +15,7 @@ from theodolite.experiments.judged import PLAIN, JudgedRun, p_cell
 from theodolite.report import page as kit
 from theodolite.report import palette
 from theodolite.report.pictures import largest_side, stored_pictures
-from theodolite.report.scored import Scored, aurocs_of, in_words, kinds_of, score_table
-from theodolite.report.series import Series, curves_of, legend_of
+from theodolite.report.scored import Scored, aurocs_of, aurocs_over_levels, in_words, kinds_of, score_table
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Plot
@@ -29,8 +28,6 @@ __all__ = ["page"]
 _CARDS = 12
 _SHY = 0.05
 """A least p-value above this is told: no image can then be called unusual at the usual level."""
-_APART = 0.008
-"""Of the width between the lowest and the highest noise level: neighbouring intervals stand three pixels apart."""
 _ROLES = ("reference", "test")
 _LABELS = {None: "", 0: "normal", 1: "unusual"}
 
@@ -42,7 +39,7 @@ class _View(JudgedRun):
         super().__init__(run)
         self.level = float(run.settings["level"])
         self.scores = [score_of(name) for name in self.scores_with("threshold")]
-        self.scored = [Scored(score.name, score.label, score.kind, score.formula) for score in self.scores]
+        self.scored = [_scored(score) for score in self.scores]
         names, chosen = [score.name for score in self.scores], str(run.settings["score"])
         self.headline = score_of(chosen if chosen in names else names[0])  # a score that was left out orders nothing
         known = run.info["labelled"] or {}
@@ -138,12 +135,12 @@ def _of_drawn(it: _View) -> str:
 def _readings(it: _View) -> Iterator[str]:
     """The result in sentences, and no more than it says."""
     above, level = len(it.above(it.headline)), f"{100 * it.level:g} %"
-    first = f"By {it.headline.label}, {above} of {len(it.suspects)} test {it.noun} lie above what {level} of the"
-    yield f"{first} reference {it.noun} stay below."
+    count = f"{above} of {len(it.suspects)} test {it.noun}"
+    yield f"By {it.headline.label}, {count} lie above what {level} of the reference {it.noun} stay below."
     if rate := it.row("auroc", it.headline.name):
         what = "unusual against normal labels" if it.labels else f"test against reference {it.noun}"
-        low, high = rate["low"], rate["high"]
-        side = "chance, 0.5, is inside" if low <= 0.5 <= high else f"{'higher' if low > 0.5 else 'lower'} than chance"
+        beyond = "higher than chance" if rate["low"] > 0.5 else "lower than chance"
+        side = "chance, 0.5, is inside" if rate["low"] <= 0.5 <= rate["high"] else beyond
         yield f"AUROC of {what}: {in_words(rate)}; {side}."
     sources = _sources(it, "reference")
     if (least := 1 / (1 + sources)) > _SHY:
@@ -173,8 +170,7 @@ def _suspicious(it: _View) -> kit.Section:
         f"p is the share of reference {it.noun} that score as high{by_source}.",
     )
     flagged = {score.label: it.above(score) for score in it.scores}
-    names = {image: [name for name in flagged if image in flagged[name]] for image in it.suspects[:_CARDS]}
-    cards = [_card(it, image, above) for image, above in names.items()]
+    cards = [_card(it, image, [name for name in flagged if image in flagged[name]]) for image in it.suspects[:_CARDS]]
     return kit.Section("suspicious", "Most suspicious", text, [kit.Cards(cards)])
 
 
@@ -197,42 +193,22 @@ def _levels(it: _View) -> list[kit.Section]:
     denoiser = it.run.info["denoiser"]
     if not denoiser or not it.has_rates:
         return []
-    sigmas: list[float] = denoiser["sigmas"]
-    tones = {"descriptor": iter(palette.MODELS), "baseline": iter((palette.INK, palette.FAINT, palette.MUTED))}
     scores = [score_of(name) for name in dict.fromkeys(of_level(score.name)[0] for score in it.scores)]
-    dashes = {score.name: "dot" if it.row("auroc", score.name) else "solid" for score in scores}
-    drawn = [score for score in scores if score.kind in tones]
-    series = [Series(s.label, s.name, next(tones[s.kind], palette.INK), dashes[s.name]) for s in drawn]
 
-    def rates(score: Series) -> list[Row]:
-        if flat := it.row("auroc", score.key):
-            return [{**flat, "sigma": sigma, "low": flat["value"], "high": flat["value"]} for sigma in sigmas]
-        rows = [(sigma, it.row("auroc", at_level(score.key, sigma))) for sigma in sigmas]
-        return [{**row, "sigma": sigma} for sigma, row in rows if row]
+    def rate(name: str, sigma: float | None) -> Row | None:
+        return it.row("auroc", name if sigma is None else at_level(name, sigma))
 
-    axis = {"type": "log", "tickvals": sigmas, "ticktext": [f"{sigma:g}" for sigma in sigmas]}
-    figure = curves_of(
-        "levels",
-        "",
-        series,
-        rates,
-        x="sigma",
-        across="noise level σ",
-        up="AUROC",
-        whiskers=True,
-        axis=axis,
-        apart=_APART * math.log10(sigmas[-1] / sigmas[0]),
-        span=(-0.02, 1.02),
-        level=0.5,
-        about="AUROC of every score over noise levels; the numbers are in the table below",
-        size=420,
-    )
     text = (
         "AUROC of the map of the denoiser at every level. One level can show anything: a score may turn round between "
         "little noise and much, and between the eps- and the x0-map.",
         "Dotted: a score without a level, and chance.",
     )
-    return [kit.Section("levels", "Noise levels", text, [legend_of(series), figure])]
+    blocks = aurocs_over_levels([_scored(score) for score in scores], denoiser["sigmas"], rate)
+    return [kit.Section("levels", "Noise levels", text, blocks)]
+
+
+def _scored(score: Score) -> Scored:
+    return Scored(score.name, score.label, score.kind, score.formula)
 
 
 def _scores(it: _View) -> kit.Section:
@@ -252,31 +228,22 @@ def _scores(it: _View) -> kit.Section:
 
 
 def _score_table(it: _View) -> kit.Table:
-    def rate(quantity: str) -> Callable[[str], kit.Cell]:
-        return lambda name: kit.interval_cell(it.row(quantity, name))
-
-    def limit(quantity: str) -> Callable[[str], kit.Cell]:
-        return lambda name: kit.number_cell(it.row(quantity, name))
-
-    def above(name: str) -> kit.Cell:
-        count = len(it.above(score_of(name)))
-        return kit.Cell(f"{count} of {tests}", count)
-
     known, tests = len(it.of_role("reference")), len(it.of_role("test"))
-    columns = [
-        (kit.Column("auroc", "AUROC"), rate("auroc")),
-        (kit.Column("average_precision", spare=True), rate("average_precision")),
-        (kit.Column("tpr", "found at 5 % false alarms", spare=True), rate("tpr")),
-        (kit.Column("threshold"), limit("threshold")),
-        (kit.Column("quantile", spare=True), limit("quantile")),
-        (kit.Column("above"), above),
-    ]
+    above = {score.name: len(it.above(score)) for score in it.scores}
+    own = {("above", name): kit.Cell(f"{count} of {tests}", count) for name, count in above.items()}
+    columns: dict[kit.Column, Callable[..., kit.Cell]] = {
+        kit.Column("auroc", "AUROC"): kit.interval_cell,
+        kit.Column("average_precision", spare=True): kit.interval_cell,
+        kit.Column("tpr", "found at 5 % false alarms", spare=True): kit.interval_cell,
+        **dict.fromkeys((kit.Column("threshold"), kit.Column("quantile", spare=True)), kit.number_cell),
+        kit.Column("above"): kit.cell,
+    }
     title = f"{it.run.info['model']['name']}, {known} reference and {tests} test {it.noun}"
     caption = (
         f"With 95 % intervals over sources. Threshold: what {100 * it.level:g} % of the reference {it.noun} stay "
         f"below, and as a quantile of all such {it.noun}; above: test {it.noun} that do not."
     )
-    return score_table(title, it.scored, columns, caption)
+    return score_table(title, it.scored, it.row, columns, caption, own)
 
 
 def _distributions(it: _View) -> kit.Section:
@@ -298,8 +265,8 @@ def _images(it: _View) -> kit.Section:
     columns += [kit.Column("flagged", "threshold")]
     columns += [*([kit.Column("label")] if it.labels else []), kit.Column("source", spare=True)]
     columns += [kit.Column(score.name, score.label, variant=True) for score in others]
-    by_source = "every photograph counted once. Any score can be sorted by."
-    caption = f"p: conformal, by {first} among the reference {it.noun}, {by_source}"
-    table = kit.Table("images", f"test {it.noun}", columns, rows, caption, top=10, sortable=True)
-    text = f"Every one of the test {it.noun}, the most suspicious first."
-    return kit.Section("images", f"All {it.noun}", [text], [table])
+    promise = f"p: conformal, by {first} among the reference {it.noun}, every photograph counted once."
+    title = f"test {it.noun}"
+    table = kit.Table("images", title, columns, rows, f"{promise} Any score can be sorted by.", top=10, sortable=True)
+    every = f"Every one of the {title}, the most suspicious first."
+    return kit.Section("images", f"All {it.noun}", [every], [table])

@@ -180,10 +180,7 @@ def judgement_of(run: Run) -> Judgement:
     """
     images = run_images(run)
     if len({image.role for image in images}) < 2:
-        raise InputError(
-            f"{run.path} holds too few finished images yet ({len(images)}); run its command again: "
-            f"{run.info['command']}"
-        )
+        raise run.too_few("images", len(images))
     strata, samples = run.info["strata"], [image.sample for image in images]
     scores, left_out = {}, {}
     for name, score in memorisation_scores().items():
