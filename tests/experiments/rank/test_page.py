@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -13,6 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from theodolite.diffusability.forecast import calibration
+from theodolite.experiments.rank.forecast_page import _said as said
 from theodolite.experiments.rank.forecast_page import forecast_readings
 from theodolite.experiments.rank.forecasting import forecasts_of
 from theodolite.experiments.rank.view import View
@@ -237,3 +240,11 @@ class Orders(View):
 )
 def test_a_model_is_chosen_only_if_it_is_surely_before_all_others_at_once(pairs, outside, words):
     assert re.match(words, forecast_readings(Orders(pairs, outside))[0])
+
+
+def test_images_that_count_as_the_studys_are_told_by_what():
+    view, fit = Orders((0.99, 0.99), []), calibration()
+    view.forecasts = SimpleNamespace(fit=fit, images=fit.data_sets[0].kind)
+    assert "by the shape, mean and deviation of their pixels alone" in said(view)[-1]
+    view.forecasts.images = replace(view.forecasts.images, mean=0.5)
+    assert "alone" not in said(view)[-1]
