@@ -132,6 +132,7 @@ def test_the_weakest_part_is_the_one_whose_change_helps_most():
         (evidence(rfd_share=0.9), CLOTHES.kind, "thrown"),
         (evidence(), replace(CLOTHES.kind, shape=(3, 64, 64)), "images"),
         (evidence(), replace(CLOTHES.kind, mean=0.4), "images"),
+        (evidence(), replace(CLOTHES.kind, judged=True), "features"),
     ],
 )
 def test_outside_the_calibration_nothing_is_ok(own, images, what):
@@ -140,6 +141,46 @@ def test_outside_the_calibration_nothing_is_ok(own, images, what):
     for estimate in (made.level(0), made.ratio(0, 1), made.probability(0, 1)):
         assert set(estimate.statuses) == {"extrapolated"}
         assert "calibrated" in estimate.message
+
+
+def test_a_network_that_was_not_calibrated_has_an_extrapolated_forecast():
+    made = Forecasts([evidence()], CLOTHES.kind, FIT, "tokens")
+    assert [item.what for item in made.outside[0]] == ["network"]
+    level, known = made.level(0), forecasts(evidence()).level(0)
+    assert set(level.statuses) == {"extrapolated"}
+    assert "another network (tokens) than was calibrated (convolutional)" in level.message
+    assert torch.equal(level.value, known.value)
+
+
+def test_the_error_of_what_is_thrown_away_is_that_of_inputs_and_coefficients():
+    still = replace(CLOTHES, factor_std=0.0)
+    fixed = replace(FIT, without=FIT.coefficients.expand_as(FIT.without), data_sets=(still, *FIT.data_sets[1:]))
+    shares = []
+    for name in ("rfd_share", "nu", "lds"):
+        moved = evidence()
+        moved.inputs[name] = moved.inputs[name].scaled(1.0001)
+        shares.append(forecasts(moved, fit=fixed).thrown_share(0).value)
+    steps = (torch.stack(shares) - forecasts(evidence(), fit=fixed).thrown_share(0).value) * 1e4 * 0.05
+    of_inputs = forecasts(evidence(errors=0.05), fit=fixed).thrown_share(0).stderr
+    assert torch.allclose(of_inputs, steps.square().sum(0).sqrt(), rtol=1e-3)
+    assert forecasts(evidence(), fit=fixed).thrown_share(0).stderr.tolist() == [0.0] * 3
+
+    free = replace(FIT, data_sets=fixed.data_sets)
+    left = [replace(free, coefficients=own) for own in FIT.without]
+    refitted = torch.stack([forecasts(evidence(), fit=own).thrown_share(0).value for own in left])
+    jackknife = ((len(left) - 1) / len(left) * (refitted - refitted.mean(0)).square().sum(0)).sqrt()
+    assert torch.allclose(forecasts(evidence(), fit=free).thrown_share(0).stderr, jackknife)
+
+
+def test_the_probability_of_an_order_has_the_interval_of_its_error():
+    good, bad = evidence("good", nu=100.0), evidence("bad", shape=(8, 8, 8), nu=150.0)
+    P, back = (forecasts(good, bad).probability(*pair) for pair in ((0, 1), (1, 0)))
+    z = torch.special.ndtri(P.value)
+    spread = torch.exp(1.96 / (2 * FIT.freedom).sqrt())
+    assert torch.allclose(P.low, torch.special.ndtr(z / spread))
+    assert torch.allclose(P.high, torch.special.ndtr(z * spread))
+    assert torch.allclose(back.low, 1 - P.high)
+    assert bool((P.stderr > 0).all())
 
 
 def test_inside_nothing_is_outside():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from theodolite.estimates.shown import Shown
-from theodolite.estimates.statuses import BOUNDS, NOT_NUMBERS, STATUSES, worse
+from theodolite.estimates.statuses import BOUNDS, NOT_NUMBERS, STATUSES, mirrored, worse
 
 __all__ = ["Estimate", "joined"]
 
@@ -157,6 +157,8 @@ class Estimate(Shown):
     def scaled(self, factor: float | Tensor) -> Estimate:
         """This estimate times an exact number, of either sign, for each entry; its parts are left behind.
 
+        Where the factor is negative, a bound bounds from the other side.
+
         Example:
             >>> Estimate.of(2.0, 0.5).scaled(-3.0)
             Estimate(-6 ± 1.5, passes=0, n=1, status='ok')
@@ -166,7 +168,10 @@ class Estimate(Shown):
         if self.ends is not None:
             both = torch.stack([by * end for end in self.ends])
             ends = both.amin(0), both.amax(0)
-        return replace(self, value=by * self.value, stderr=by.abs() * self.stderr, parts={}, ends=ends)
+        turned = (by < 0).flatten().tolist()
+        statuses = tuple(mirrored(own) if is_turned else own for own, is_turned in zip(self.statuses, turned))
+        value, stderr = by * self.value, by.abs() * self.stderr
+        return replace(self, value=value, stderr=stderr, statuses=statuses, parts={}, ends=ends)
 
     def widened(self, error: float | Tensor) -> Estimate:
         """This estimate with another, independent standard error in quadrature, in both ends of its interval too.

@@ -16,6 +16,7 @@ from theodolite.detection.memorisation.where import (
     memorisation_mask,
 )
 from theodolite.errors import InputError
+from theodolite.estimates import Estimate
 from theodolite.maps import Denoiser
 
 
@@ -57,6 +58,30 @@ def test_crops_of_one_photograph_count_once():
     assert found.p[10].item() == pytest.approx(1 / 11), "its own crops do not speak for it"
 
 
+def test_a_training_image_is_not_judged_by_crops_of_its_own_photograph():
+    values, groups = torch.tensor([0.0, 1.0, 9.0, 5.0]), ["a", "b", "c", "c"]
+    found = calibrated(values, torch.arange(4) == 3, ["s"] * 4, groups, rate=0.4)
+    assert found.p[3].item() == pytest.approx(1 / 3), "the two others lie below it"
+    assert found.p[2].item() == pytest.approx(1 / 3)
+
+
+def test_a_stratum_without_training_images_needs_no_never_seen_ones():
+    values = torch.tensor([0.0, 1.0, 9.0, 5.0])
+    found = calibrated(values, torch.tensor([False, False, True, False]), "aaab", range(4), rate=0.4)
+    assert set(found.thresholds) == set(found.least) == {"a"}
+    assert found.p.statuses == ("ok", "ok", "ok", "undetermined")
+
+
+def test_errors_of_scores_leave_p_values_open_by_what_they_may_reorder():
+    values, seen = torch.tensor([0.0, 1.0, 2.0, 3.0, 2.5], dtype=torch.float64), torch.arange(5) == 4
+    sure = calibrated(Estimate.of(values), seen, "aaaaa", range(5))
+    assert float(sure.p.low[4]) == float(sure.p.high[4]) == pytest.approx(2 / 5)
+    # the reach of 95 % for all four at once: 2.5 standard errors of a difference, which is hypot(0.15, 0.15)
+    unsure = calibrated(Estimate.of(values, 0.15), seen, "aaaaa", range(5))
+    assert unsure.p.value[4].item() == pytest.approx(2 / 5)
+    assert (unsure.p.low[4].item(), unsure.p.high[4].item()) == pytest.approx((1 / 5, 3 / 5))
+
+
 def test_with_too_few_never_seen_images_nothing_is_flagged():
     found = calibrated(torch.tensor([0.0, 1.0, 9.0]), torch.tensor([False, False, True]), "aaa", range(3), rate=0.05)
     assert found.thresholds["a"] == torch.inf
@@ -66,7 +91,7 @@ def test_with_too_few_never_seen_images_nothing_is_flagged():
 def test_a_score_that_is_no_number_is_never_flagged():
     values = torch.cat([torch.arange(30.0), torch.tensor([torch.nan])])
     found = calibrated(values, torch.arange(31) == 30, ["a"] * 31, range(31), rate=0.5)
-    assert found.p[-1].isnan()
+    assert found.p.value[-1].isnan()
     assert not found.flagged[-1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from theodolite.detection import evaluate
 from theodolite.detection.memorisation import Known, Probe, chosen_scores, memorisation_scores
 from theodolite.errors import InputError
-from theodolite.estimates import Seeds
+from theodolite.estimates import Estimate, Seeds
 from theodolite.maps import Denoiser
 from theodolite.zoo.fashion import CLASSES, fashion_images, load_fashion
 
@@ -105,6 +106,14 @@ def test_the_spectrum_of_the_denoised_point():
     assert value("flattest_direction", own).tolist() == pytest.approx([-float(slopes.max())] * 3)
     shares = slopes / slopes.sum()
     assert value("minus_nu", own).tolist() == pytest.approx([-math.exp(-float((shares * shares.log()).sum()))] * 3)
+
+
+def test_less_a_lower_bound_is_an_upper_bound():
+    known = Estimate.of(torch.tensor([0.9]), 0.1, statuses="lower-bound", ends=(0.8, 1.1))
+    own = SimpleNamespace(once=lambda make: {"leading_singular_value": known})
+    less = memorisation_scores()["flattest_direction"].function(own)
+    assert less.statuses == ("upper-bound",)
+    assert (less.low.item(), less.high.item()) == pytest.approx((-1.1, -0.9))
 
 
 def dense(seed=0, d=36):

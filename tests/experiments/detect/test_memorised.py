@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 from PIL import Image
 
 import theodolite
 from theodolite.errors import InputError
+from theodolite.estimates import Estimate
+from theodolite.experiments.memorised.judgement import judgement_of
 from theodolite.zoo.fashion import fashion_images
 
 LABELS, SCORES = (0, 9), "flipd,denoising_loss,nearest_training"
@@ -62,6 +67,46 @@ def test_thresholds_are_of_each_class(run):
     limits = [row for row in run.parquet("thresholds") if row["score"] == "flipd@0.1"]
     assert sorted(row["stratum"] for row in limits) == ["0", "9"]
     assert {row["least_p"] for row in limits} == {1 / 7}
+
+
+def test_the_share_of_never_seen_images_that_judge_each_other_is_not_sold_as_a_measurement(run):
+    assert "false_alarms" not in {row["quantity"] for row in run.derived_rows}
+    assert "each judged by the others" not in " ".join(run.experiment.page(run).readings)
+
+
+def test_a_p_value_has_the_errors_of_its_score(run):
+    rows = {row["score"]: row for row in run.derived_rows if row["quantity"] == "p_value" and "100x" in row["sample"]}
+    noisy, exact = rows["denoising_loss@0.1"], rows["nearest_training"]
+    assert noisy["high"] > noisy["value"] >= noisy["low"]
+    assert exact["low"] == exact["value"] == exact["high"]
+
+
+def test_a_score_that_is_no_number_in_a_stratum_is_left_out_alone(run):
+    judgement = judgement_of(run)
+    unseen = ~judgement.seen & torch.tensor([stratum == "9" for stratum in judgement.strata])
+    broken = judgement.scores["flipd@0.1"].value.masked_fill(unseen, torch.nan)
+    scores = {"flipd@0.1": Estimate.of(broken), "flipd@0.4": judgement.scores["flipd@0.4"]}
+    derived = replace(judgement, scores=scores).derived()
+    assert {row["score"] for row in derived.rows if row["quantity"] == "p_value"} == {"flipd@0.4"}
+    (entry,) = derived.left_out
+    assert entry["what"] == "flipd@0.1"
+    assert "in stratum '9', got 0" in entry["reason"]
+
+
+def test_photographs_are_told_apart_by_folder_unless_a_pattern_says_what_belongs_together(run):
+    judgement = judgement_of(run)
+    assert all(group.startswith(("reference/", "train/")) for group in judgement.groups)
+    told = replace(judgement, run=SimpleNamespace(settings={"group": "x"}))
+    assert told.groups == [image.source for image in told.images]
+
+
+def test_a_class_with_nothing_to_compare_with_is_refused_before_anything_is_measured(folders, tmp_path):
+    lonely = tmp_path / "unseen"
+    written(lonely, (fashion_images().labels == 0).nonzero()[-4:, 0].tolist())
+    written(lonely, (fashion_images().labels == 9).nonzero()[-1:, 0].tolist())
+    with pytest.raises(InputError, match="never-seen photographs expected in stratum '9', got 1"):
+        theodolite.detect("zoo:fashion-duplicated", lonely, None, tmp_path / "run", train=folders[1], **FAST)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_nearest_training_image_is_another_one(run):

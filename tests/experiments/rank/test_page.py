@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from theodolite.diffusability.forecast import calibration
+from theodolite.experiments.rank.forecast_page import _said as said
+from theodolite.experiments.rank.forecast_page import forecast_readings
+from theodolite.experiments.rank.forecasting import forecasts_of
+from theodolite.experiments.rank.view import View
 from theodolite.report.render import write_report
 from theodolite.runs import read_run
 
@@ -194,3 +201,50 @@ def test_without_a_finished_model_the_page_says_so(rank, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         rank("pooled", "isometric", out=tmp_path / "run", progress=stop)
     assert "No model is finished yet." in write_report(tmp_path / "run").read_text()
+
+
+def test_a_network_that_was_not_calibrated_is_forecast_as_the_one_that_was_and_says_so(run):
+    settings = {**run.settings, "network": "tokens"}
+    told = SimpleNamespace(info=run.info, units=run.units, about=run.about, rows=run.rows, settings=settings)
+    forecasts = forecasts_of(told)
+    assert all(out[0].what == "network" for out in forecasts.outside)
+    assert forecasts.fit.network == "convolutional"
+    assert "another network (tokens)" in forecasts.level(0).message
+
+
+class Orders(View):
+    """A ranking of which only the probabilities of forecast orders are known: the first model before each other."""
+
+    steps, forecast_models = (2000,), [SimpleNamespace(label=name) for name in "abc"]
+
+    def __init__(self, pairs, outside):
+        self.rows = {own.label: {"value": P} for own, P in zip(self.forecast_models[1:], pairs)}
+        self.forecasts = SimpleNamespace(models=[SimpleNamespace(name="a")], outside=[outside], missing=[""])
+
+    def pair(self, quantity, first, second, **where):
+        return self.rows[second.label]
+
+    def of(self, quantity, space, **where):
+        return {"value": 1.2, "low": 1.1, "high": 1.3}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "outside", "words"),
+    [
+        ((0.99, 0.99), [], "Choose a: its samples"),
+        ((0.96, 0.97), [], "a leads, not surely: .* all at once maybe with 0.93"),
+        ((0.96, 0.97), [SimpleNamespace(text="far")], "By an extrapolated forecast a leads, not surely"),
+        ((0.99, 0.99), [SimpleNamespace(text="far")], "By an extrapolated forecast a comes first"),
+        ((0.99, 0.6), [], "A tie: .* a and c"),
+    ],
+)
+def test_a_model_is_chosen_only_if_it_is_surely_before_all_others_at_once(pairs, outside, words):
+    assert re.match(words, forecast_readings(Orders(pairs, outside))[0])
+
+
+def test_images_that_count_as_the_studys_are_told_by_what():
+    view, fit = Orders((0.99, 0.99), []), calibration()
+    view.forecasts = SimpleNamespace(fit=fit, images=fit.data_sets[0].kind)
+    assert "by the shape, mean and deviation of their pixels alone" in said(view)[-1]
+    view.forecasts.images = replace(view.forecasts.images, mean=0.5)
+    assert "alone" not in said(view)[-1]

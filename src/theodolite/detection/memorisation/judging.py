@@ -1,22 +1,22 @@
-"""What a score says of training images beside images that the model never saw: p-values, thresholds, false alarms."""
+"""What a score says of training images beside images that the model never saw: p-values, thresholds."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from theodolite.detection.calibration import conformal_p
+from theodolite.detection.calibration import conformal_p, p_estimate
 from theodolite.detection.memorisation.registry import memorisation_scores
 from theodolite.detection.scores import of_level
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 from theodolite.estimates.quantity import Quantity
 
-__all__ = ["Calibration", "calibrated", "headline", "most_suspicious", "quantities"]
+__all__ = ["Calibration", "calibrated", "enough_unseen", "headline", "most_suspicious", "quantities"]
 
 _HEADLINES = ("flipd", "denoising_loss", "sharpness")
 """Scores that order the images when none is chosen: the first of these that was measured, at the lowest level."""
@@ -26,8 +26,6 @@ _OF_IMAGES = (
     Quantity("p_value", "p", "", _P, "Vovk, Gammerman and Shafer 2005; Dunn, Wasserman and Ramdas 2022",
              "Of an image that the model never saw it falls below a with probability a at most."),
     Quantity("flagged", "Flagged", meaning="Training images whose p is at most 1 − level."),
-    Quantity("false_alarms", "False alarms", "", "", "Clopper and Pearson 1934",
-             "Never-seen images that are flagged, each judged by the others."),
     Quantity("train_auroc", "AUROC", "", "P(seen > never seen) + ½ P(equal), within strata", "", "0.5 is chance."),
     Quantity("mask_share", "Cells known", meaning="Share of the image's cells in its mask; 1 − level by chance."),
 )  # fmt: skip
@@ -61,13 +59,14 @@ class Calibration:
     """A score of images beside never-seen ones of their stratum.
 
     Attributes:
-        p: conformal p-value of each image, `(n,)`; those of never-seen images are among the others.
+        p: conformal p-value of each image, `(n,)`, with what errors of the scores leave open (`p_estimate`); NaN, and
+            ``undetermined``, where there is none. Its `n` is the fewest photographs that one was judged by.
         flagged: `p <= rate`, `(n,)` bool.
         thresholds: by stratum the score from which an image is flagged; infinite where no score is.
         least: by stratum the least p-value that its never-seen images allow.
     """
 
-    p: Tensor
+    p: Estimate
     flagged: Tensor
     thresholds: Mapping[Hashable, float]
     least: Mapping[Hashable, float]
@@ -87,8 +86,13 @@ def calibrated(
     the score (Vovk, Gammerman and Shafer 2005; Dunn, Wasserman and Ramdas 2022). P-values that pool images of few
     photographs, or strata of which one is plainer than another, do not keep that promise; none is made here.
 
+    An image is never judged by images of its own photograph. Of the never-seen images that are judged by each other,
+    `floor(rate * G)` photographs are flagged whatever the score: their share would measure nothing. Strata without
+    training images are left out.
+
     Args:
-        score: `(n,)`; higher is taken to mean that the model knows the image by heart. NaN is never flagged.
+        score: `(n,)`; higher is taken to mean that the model knows the image by heart. NaN is never flagged. Errors
+            of an estimate widen the intervals of `p`.
         seen: `(n,)` bool, which images are training images.
         strata: of each image, e.g. its class.
         groups: of each image, e.g. its source photograph.
@@ -106,27 +110,56 @@ def calibrated(
     """
     if not 0 < rate < 1:
         raise InputError(f"a rate of false alarms between 0 and 1 expected, got {rate}; 0.05 is one in twenty")
-    values = (score.value if isinstance(score, Estimate) else score).double().cpu()
-    p = torch.full_like(values, torch.nan)
+    scores = score if isinstance(score, Estimate) else Estimate.of(score)
+    values, usable = scores.value.double().cpu(), ~scores.value.isnan().cpu()
+    p, low, high = torch.full((3, len(values)), torch.nan, dtype=torch.float64)
     thresholds: dict[Hashable, float] = {}
     least: dict[Hashable, float] = {}
-    for stratum in dict.fromkeys(strata):
+    fewest = len(values)
+    for stratum in dict.fromkeys(member for member, is_seen in zip(strata, seen.tolist()) if is_seen):
         own = torch.tensor([member == stratum for member in strata])
-        known = (own & ~seen & ~values.isnan()).nonzero()[:, 0]
+        known = (own & ~seen & usable).nonzero()[:, 0]
         names = [groups[place] for place in known.tolist()]
-        if len(set(names)) < 2:
-            raise InputError(
-                f"two or more never-seen photographs expected in stratum {stratum!r}, got {len(set(names))}; give more "
-                "reference images of it, or other strata"
-            )
-        p[own & seen] = conformal_p(values[own & seen], values[known], names)
-        for group in dict.fromkeys(names):  # each photograph is judged by the others
-            others = torch.tensor([name != group for name in names])
-            rest = [name for name in names if name != group]
-            p[known[~others]] = conformal_p(values[known[~others]], values[known[others]], rest)
-        least[stratum] = 1 / (1 + len(set(names)))
-        thresholds[stratum] = _threshold(values[known], names, rate)
-    return Calibration(p, p <= rate, thresholds, least)
+        count = enough_unseen(names, stratum)
+        for members, others in _comparisons(own, known, groups):
+            judges = [groups[place] for place in others.tolist()]
+            judged = p_estimate(scores[members], scores[others], judges)
+            p[members], low[members], high[members] = judged.value, judged.low, judged.high
+            fewest = min(fewest, judged.n)
+        least[stratum], thresholds[stratum] = 1 / (1 + count), _threshold(values[known], names, rate)
+    width = (high - low) / (2 * 1.96)
+    judgement = Estimate.of(p, width, n=fewest, passes=scores.passes, method="conformal", ends=(low, high))
+    return Calibration(judgement, p <= rate, thresholds, least)
+
+
+def enough_unseen(groups: Sequence[Hashable], stratum: Hashable) -> int:
+    """How many photographs the never-seen images of a stratum come from.
+
+    Args:
+        groups: the photograph of each never-seen image of the stratum.
+        stratum: its name.
+
+    Raises:
+        InputError: fewer than two, so that none can be judged by another.
+    """
+    count = len(set(groups))
+    if count < 2:
+        raise InputError(
+            f"two or more never-seen photographs expected in stratum {stratum!r}, got {count}; give more reference "
+            "images of it, or other strata"
+        )
+    return count
+
+
+def _comparisons(own: Tensor, known: Tensor, groups: Sequence[Hashable]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images of a stratum and the never-seen ones `known` that judge them: all but those of the same photograph."""
+    judges = [groups[place] for place in known.tolist()]
+    members: dict[Hashable, list[int]] = {}
+    for place in own.nonzero()[:, 0].tolist():
+        members.setdefault(groups[place] if groups[place] in judges else None, []).append(place)
+    for group, places in members.items():
+        others = torch.tensor([group is None or judge != group for judge in judges])
+        yield torch.tensor(places), known[others]
 
 
 def _threshold(values: Tensor, groups: Sequence[Hashable], rate: float) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from theodolite.descriptors import Chart
 from theodolite.descriptors.effort import EFFORTS
@@ -32,8 +31,7 @@ def _less(quantity: str) -> Callable[[Probe], Estimate]:
     """Less the quantity: what is known by heart does not answer to its noise."""
 
     def measure(probe: Probe) -> Estimate:
-        estimate = probe.once(_quantities)[quantity]
-        return replace(estimate, value=-estimate.value, parts={}, ends=None)
+        return probe.once(_quantities)[quantity].scaled(-1.0)
 
     return measure
 

@@ -54,12 +54,16 @@ class Forecasts:
         models: their inputs, on the same images.
         images: what these are like.
         fit: a calibration; that of the convolutional network and the primary formula by default.
+        network: the one that is to be trained, where it is not that of the fit; all is then ``extrapolated``.
 
     Source: derived here; `docs/prediction.md`.
     """
 
-    def __init__(self, models: Sequence[Evidence], images: ImageKind, fit: Calibration | None = None) -> None:
+    def __init__(
+        self, models: Sequence[Evidence], images: ImageKind, fit: Calibration | None = None, network: str = ""
+    ) -> None:
         self.models, self.images, self.fit = list(models), images, fit or calibration()
+        self.network = network or self.fit.network
 
     @cached_property
     def missing(self) -> list[str]:
@@ -69,7 +73,7 @@ class Forecasts:
     @cached_property
     def outside(self) -> list[list[Outside]]:
         """What of each model the designs of the study do not cover."""
-        return [outside(own, self.images, self.fit) for own in self.models]
+        return [outside(own, self.images, self.fit, self.network) for own in self.models]
 
     @cached_property
     def log_share(self) -> Tensor:
@@ -96,21 +100,38 @@ class Forecasts:
         return self._exp(value, error, [place, other])
 
     def probability(self, first: int, second: int) -> Estimate:
-        """That the first model comes out lower than the second at each budget, `(B,)`, by the normal law."""
+        """That the first model comes out lower than the second at each budget, `(B,)`, by the normal law.
+
+        `P = Phi(-log ratio / e)` with the error `e` of the logarithm. The probability says what is not known of the
+        ratio; its interval says what is not known of `e`, which rests on few degrees of freedom `f`: its logarithm has
+        a deviation of `1 / sqrt(2 f)`. The interval has no width where the models are forecast to be equal.
+        """
+        if self._missing(first, second):
+            return self._nothing([first, second])
         value, error = self._difference(first, second)
-        P = torch.special.ndtr(-value / error.clamp_min(1e-12))
-        nothing = torch.full_like(P, math.nan) if self._missing(first, second) else torch.zeros_like(P)
-        return self._estimate(P, nothing, [first, second], None)
+        z = -value / error.clamp_min(1e-12)
+        factor = (_NORMAL / (2 * self._freedom(first, second)).sqrt()).exp()
+        P, *sides = torch.special.ndtr(torch.stack([z, z * factor, z / factor]))
+        low, high = torch.minimum(*sides), torch.maximum(*sides)
+        return self._estimate(P, (high - low) / (2 * _NORMAL), [first, second], (low, high))
 
     def thrown_share(self, place: int) -> Estimate:
-        """The part of a forecast that reconstructions lack already, `(B,)` in [0, 1]."""
+        """The part of a forecast that reconstructions lack already, `(B,)` in [0, 1].
+
+        The error is that of the inputs to first order and of the coefficients (jackknife over shapes), and on other
+        images of what random features mean. It is the share of the formula's own answer: residuals are no part of it.
+        """
         if self.missing[place]:
             return self._nothing([place])
         own = self._terms[place]
-        share = (own.thrown / self.log_share[place].exp()).clamp(0, 1)
-        error = (1 - share) * own.thrown_error / self.log_share[place].exp()
-        spread = self._factors(place).abs() if self._is_other else torch.zeros_like(share)
-        return self._estimate(share, torch.hypot(error, (1 - share) * spread), [place], None)
+        share = self._share(own)
+        by_thrown, by_features = self._slopes(own)
+        variance = ((1 - share) * by_thrown * own.thrown_error).square()
+        variance = variance + share.square() * (by_features * own.errors).square().sum(1)
+        variance = variance + self._jackknife(torch.stack([self._share(own, without) for without in self._sets]))
+        if self._is_other:
+            variance = variance + ((1 - share) * self._factors(place)).square()
+        return self._estimate(share, variance.sqrt(), [place], None)
 
     def better(self, part: str, place: int) -> Estimate:
         """The ratio of a forecast with a part as good as the best model's to the forecast as it is, `(B,)`, at most 1.
@@ -178,6 +199,10 @@ class Forecasts:
         own = self.fit.coefficients if coefficients is None else coefficients
         return self.fit.formula.log_share(terms.thrown, terms.features, own)
 
+    def _share(self, terms: _Terms, coefficients: Tensor | None = None) -> Tensor:
+        """What is thrown away over the whole, `(B,)`."""
+        return (terms.thrown / self._value(terms, coefficients).exp()).clamp(0, 1)
+
     def _refitted(self, place: int) -> Tensor:
         """The forecast by coefficients without each shape, `(S, B)`."""
         return torch.stack([self._value(self._terms[place], own) for own in self._sets])
@@ -228,14 +253,18 @@ class Forecasts:
             return (value, value.clone()) if place == other else (value * math.nan, value * math.nan)
         alike = self.models[place].shape == self.models[other].shape
         pairs = self.fit.within if alike else self.fit.between
-        inside = torch.full_like(self.fit.freedom, self.fit.designs - len(self.fit.without))
-        freedom = inside if alike else self.fit.freedom
-        variance = 2 * self._widened(torch.maximum(pairs.diagonal(), self._elsewhere), freedom)
+        largest = torch.maximum(pairs.diagonal(), self._elsewhere)
+        variance = 2 * self._widened(largest, self._freedom(place, other))
         variance = variance + self._coefficients(self._refitted(place) - self._refitted(other), 2)
         variance = variance + self._inputs(place) + self._inputs(other)
         if self._is_other:
             variance = variance + (self._factors(place) - self._factors(other)).square()
         return self.log_share[place] - self.log_share[other], variance.sqrt()
+
+    def _freedom(self, place: int, other: int) -> Tensor:
+        """Degrees of freedom of the residuals of a pair, `(B,)`: more where both latents have one shape."""
+        inside = torch.full_like(self.fit.freedom, self.fit.designs - len(self.fit.without))
+        return inside if self.models[place].shape == self.models[other].shape else self.fit.freedom
 
     @property
     def _elsewhere(self) -> Tensor:

@@ -17,7 +17,7 @@ class Outside:
     """Something about a model, or its images, that the designs of the study do not cover.
 
     Attributes:
-        what: `images`, `entries`, `side` or the name of an input.
+        what: `network`, `images`, `features`, `entries`, `side` or the name of an input.
         text: a few words of what it is and what was calibrated.
         factor: how many times it is beyond the nearer end; 1 where that has no size.
     """
@@ -27,15 +27,30 @@ class Outside:
     factor: float = 1.0
 
 
-def outside(evidence: Evidence, images: ImageKind, fit: Calibration) -> list[Outside]:
-    """What is not covered; empty where a model is like the designs of the study in all that is looked at."""
-    found = [] if fit.data_set_of(images) else [_of_images(images, fit)]
-    return [*found, *_of_shape(evidence, fit), *_of_inputs(evidence, images, fit)]
+def outside(evidence: Evidence, images: ImageKind, fit: Calibration, network: str) -> list[Outside]:
+    """What is not covered; empty where a model is like the designs of the study in all that is looked at.
+
+    Images are known again by shape, mean and deviation of their pixels alone. Features that a user gives are never the
+    study's, which do not ship.
+
+    Args:
+        evidence: the inputs of the model.
+        images: what these were measured on.
+        fit: a calibration.
+        network: the one that is to be trained.
+    """
+    return [*_of_use(images, fit, network), *_of_shape(evidence, fit), *_of_inputs(evidence, images, fit)]
 
 
-def _of_images(images: ImageKind, fit: Calibration) -> Outside:
-    known = next(own for own in fit.data_sets if own.name == fit.data).kind.shape
-    return Outside("images", f"other images ({_size(images.shape)}) than those of {fit.data} ({_size(known)})")
+def _of_use(images: ImageKind, fit: Calibration, network: str) -> Iterator[Outside]:
+    if network != fit.network:
+        yield Outside("network", f"another network ({network}) than was calibrated ({fit.network})")
+    if fit.data_set_of(images) is None:
+        known = next(own for own in fit.data_sets if own.name == fit.data).kind.shape
+        text = f"other images ({_size(images.shape)}) than those of {fit.data} ({_size(known)})"
+        yield Outside("images", text)
+    if images.judged:
+        yield Outside("features", f"features of your own (calibrated in those of a classifier of {fit.data})")
 
 
 def _of_shape(evidence: Evidence, fit: Calibration) -> Iterator[Outside]:

@@ -89,7 +89,25 @@ class Memorised(ImageExperiment):
         strata = sources_of([*files.values()], given["strata"]) if given["strata"] else None
         told = strata or [str(self.classes.get(sample, "all")) for sample in files]
         self.strata = dict(zip(files, told))
+        self._check_strata(dict(zip(files, sources_of([*files.values()], given["group"]))))
         return images
+
+    def _check_strata(self, sources: Mapping[str, str]) -> None:
+        """Refuse, before anything is measured, a stratum of training images that nothing can be compared with.
+
+        Args:
+            sources: the photograph of each sample.
+        """
+        from theodolite.detection.memorisation.judging import enough_unseen
+
+        unseen: dict[str, list[str]] = {
+            stratum: [] for sample, stratum in self.strata.items() if self.roles[sample] == "train"
+        }
+        for sample, stratum in self.strata.items():
+            if self.roles[sample] == "reference" and stratum in unseen:
+                unseen[stratum].append(sources[sample])
+        for stratum, groups in unseen.items():
+            enough_unseen(groups, stratum)
 
     def side(self) -> int | None:
         """Pixels that images are resized to: by default what the model takes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,6 @@ from theodolite.detection.memorisation.judging import Calibration, calibrated, h
 from theodolite.detection.memorisation.where import memorisation_mask
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
-from theodolite.estimates.shares import share_of
 from theodolite.experiments.images import RunImage, run_images
 from theodolite.runs.experiment import Derived, Row, number
 
@@ -48,7 +47,7 @@ class Judgement:
         images: in the order of their units.
         strata: of each.
         scores: by name, with the level where there is one, `(n,)` each.
-        left_out: scores that are no numbers too often, with the reason.
+        left_out: scores that are no numbers too often, or throughout a stratum, with the reason.
     """
 
     run: Run
@@ -70,42 +69,58 @@ class Judgement:
     @cached_property
     def groups(self) -> list[str]:
         """The photograph of each."""
-        return [f"{image.role}/{image.source}" for image in self.images]
+        # Equal names in two folders are no sign of one photograph, unless a pattern says so.
+        has_pattern = self.run.settings["group"]
+        return [image.source if has_pattern else f"{image.role}/{image.source}" for image in self.images]
 
     def calibration(self, name: str) -> Calibration:
-        """Of one score."""
+        """Of one score.
+
+        Raises:
+            InputError: it is a number at too few never-seen images of a stratum.
+        """
         return calibrated(self.scores[name], self.seen, self.strata, self.groups, self.rate)
 
     def derived(self) -> Derived:
         """Rows of every score and image, thresholds as a table, pictures of the most suspicious."""
         rows: list[Row] = []
         limits: list[Mapping[str, Any]] = []
-        calibrations = {name: self.calibration(name) for name in self.scores}
+        calibrations, left_out = self._calibrations()
         for name, known in calibrations.items():
             rows += [*self._of_score(name, known), *self._of_images(name, known)]
             limits += [
                 {"score": name, "stratum": stratum, "threshold": limit, "least_p": known.least[stratum]}
                 for stratum, limit in known.thresholds.items()
             ]
-        first = headline([*self.scores], self.run.settings["score"])
-        masks, pictures = self._where(self._suspects(first, calibrations[first].p))
+        first = headline([*calibrations], self.run.settings["score"])
+        masks, pictures = self._where(self._suspects(first, calibrations[first].p.value))
         rows += masks
         near, distance = self.neighbours
         told = [
             {"sample": image.sample, "nearest": self.images[place].sample, "distance": far}
             for image, place, far in zip(self.images, near.tolist(), distance.tolist())
         ]
-        left_out = [{"what": name, "reason": reason} for name, reason in self.left_out.items()]
-        return Derived(rows, {"thresholds": limits, "neighbours": told}, pictures, left_out)
+        missing = [{"what": name, "reason": reason} for name, reason in left_out.items()]
+        return Derived(rows, {"thresholds": limits, "neighbours": told}, pictures, missing)
+
+    def _calibrations(self) -> tuple[dict[str, Calibration], dict[str, str]]:
+        """Of every score that can be judged in each stratum, and the others with the reason."""
+        calibrations, left_out = dict[str, Calibration](), {**self.left_out}
+        for name in self.scores:
+            try:
+                calibrations[name] = self.calibration(name)
+            except InputError as error:  # one score that is no number in a stratum must not cost the others
+                left_out[name] = str(error)
+        if not calibrations:
+            reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+            raise InputError(f"a score that can be judged expected in {self.run.path}, got none: {reasons}")
+        return calibrations, left_out
 
     def _of_score(self, name: str, known: Calibration) -> list[Row]:
         """How many images it flags, and how well it tells seen from never seen within strata."""
-        flagged, other = known.flagged[self.seen], known.flagged[~self.seen]
+        flagged = known.flagged[self.seen]
         where: dict[str, Any] = {"score": name, "sigma": of_level(name)[1]}
-        rows = [
-            number("flagged", Estimate.of(float(flagged.sum()), n=len(flagged)), **where),
-            number("false_alarms", share_of(int(other.sum()), len(other)), **where),
-        ]
+        rows = [number("flagged", Estimate.of(float(flagged.sum()), n=len(flagged)), **where)]
         whole = self.scores[name].value.isfinite()
         kept = whole.nonzero()[:, 0].tolist()
         try:
@@ -120,7 +135,7 @@ class Judgement:
         return [*rows, {"quantity": "train_auroc", "passes": 0, **where, **table.entries("score")["auroc"]}]
 
     def _of_images(self, name: str, known: Calibration) -> list[Row]:
-        sigma, p = of_level(name)[1], Estimate.exact(known.p)
+        sigma, p = of_level(name)[1], known.p
         return [
             number("p_value", p, place, sample=image.sample, score=name, sigma=sigma)
             for place, image in enumerate(self.images)
@@ -193,7 +208,7 @@ def judgement_of(run: Run) -> Judgement:
             if estimate is None or lost > _MOST_MISSING:
                 left_out[full] = f"no number to rank by at {100 * lost:.0f} % of the images"
             else:
-                scores[full] = estimate
+                scores[full] = replace(estimate, passes=0)  # they are told of the score itself
     judged = Judgement(run, images, [strata[sample] for sample in samples], scores, left_out)
     if "nearest_training" in run.info["scores"]:
         scores["nearest_training"] = Estimate.exact(judged.neighbours[1])

@@ -79,13 +79,8 @@ def _readings(it: _View) -> Iterator[str]:
     by_chance = it.rate * len(images)
     yield (
         f"By {it.label(it.headline)}, {count} of {len(images)} training images are flagged; of images that the model "
-        f"never saw {100 * it.rate:g} % would be, here {by_chance:.3g}."
+        f"never saw at most {100 * it.rate:g} % would be, here {by_chance:.3g}."
     )
-    if alarms := it.row("false_alarms", it.headline):
-        yield (
-            f"Of the never-seen images, each judged by the others of its stratum, {100 * alarms['value']:.1f} % are "
-            f"flagged (95 % interval {100 * alarms['low']:.1f} to {100 * alarms['high']:.1f})."
-        )
     yield (
         "A flag says that the model treats the image unlike images of its kind that it never saw; whether it can be "
         "drawn out of the model is for samples to tell."
@@ -151,12 +146,11 @@ def _scores(it: _View) -> kit.Section:
                 score.kind,
                 kit.interval_cell(it.row("train_auroc", name)),
                 "" if flagged is None else int(flagged["value"]),
-                kit.interval_cell(it.row("false_alarms", name)),
                 passes[0]["passes"] if passes else 0,
             ]
         )
     columns = [kit.Column("score"), kit.Column("kind"), kit.Column("train_auroc", "AUROC")]
-    columns += [kit.Column("flagged"), kit.Column("false_alarms", "false alarms"), kit.Column("passes")]
+    columns += [kit.Column("flagged"), kit.Column("passes")]
     caption = "With 95 % intervals. Passes: of the denoiser at one image and level, as if each were measured alone."
     text = (
         "AUROC: the probability that a training image scores higher than a never-seen one of its stratum. It is of all "

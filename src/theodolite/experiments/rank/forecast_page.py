@@ -46,7 +46,18 @@ def _said(view: View) -> list[str]:
         if fit.other_data
         else "It was not tried on another data set: an order on other images is a guess."
     )
-    return [*_TEXT, proven, elsewhere]
+    return [*_TEXT, proven, elsewhere, *_known_again(view)]
+
+
+def _known_again(view: View) -> list[str]:
+    """By what images count as the study's, where they do."""
+    data = view.forecasts.fit.data_set_of(view.forecasts.images) if view.forecasts else None
+    if data is None:
+        return []
+    return [
+        f"These images count as those of {data.name} by the shape, mean and deviation of their pixels alone: of others "
+        "that agree in these the forecast is an extrapolation all the same."
+    ]
 
 
 def forecast_readings(view: View) -> list[str]:
@@ -62,6 +73,11 @@ def forecast_readings(view: View) -> list[str]:
     if tied:
         names = in_a_row([model.label for model in (best, *tied)])
         first = f"A tie: the forecast cannot tell in which of {names} diffusion will train best."
+    elif not view.is_sure_of_all(best, others):
+        first = (
+            f"{'By an extrapolated forecast ' if reach(view) else ''}{best.label} leads, not surely: each other model "
+            f"is behind it with a probability above 0.95, all at once maybe with {view.sure_of_all(best, others):.2f}."
+        )
     elif reach(view):
         first = (
             f"By an extrapolated forecast {best.label} comes first: its samples are the best after {view.last:,} steps."

@@ -31,8 +31,10 @@ def forecasts_of(run: Run, images: str = "images") -> Forecasts | None:
     for entry in models:
         space = run.about(entry["unit"])["space"]
         evidence.append(Evidence(entry["label"], tuple(space["shape"]), _inputs(run, entry["unit"])))
-    network = run.settings.get("network")
-    return Forecasts(evidence, kind, calibration(network) if network in calibrated_networks() else None)
+    network = run.settings.get("network") or ""
+    # a network that was not calibrated has the forecast of the one that was, as an extrapolation
+    fit = calibration(network) if network in calibrated_networks() else calibration()
+    return Forecasts(evidence, kind, fit, network)
 
 
 def _inputs(run: Run, unit: str) -> dict[str, Estimate]:

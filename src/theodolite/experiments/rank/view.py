@@ -94,6 +94,17 @@ class View:
         """Whether the order of two models by the forecast at the largest budget is less sure than 0.95."""
         return _is_unsure(self.pair("forecast_order", first, second, steps=self.last))
 
+    def sure_of_all(self, best: Series, others: Sequence[Series]) -> float:
+        """The least probability that a model comes out before all others at once by the forecast (Bonferroni)."""
+        orders = [self.pair("forecast_order", best, other, steps=self.last) for other in others]
+        return max(0.0, 1 - sum(1 - float(row["value"]) for row in orders))
+
+    def is_sure_of_all(self, best: Series, others: Sequence[Series]) -> bool:
+        """Whether that is as sure as a pair must be to be no tie."""
+        from theodolite.diffusability.ranking import SURE
+
+        return self.sure_of_all(best, others) >= SURE
+
     @property
     def places(self) -> list[str]:
         """The place of each model by the forecast; those tied with the one before carry its place and ``=``."""
