@@ -67,6 +67,8 @@ def gate(
     measures = not is_run(target)
     if not measures and (data or out or given):
         raise click.UsageError(f"--data, --out and --set belong to a model, and {target} is a run: leave them out")
+    if measures and data is None and not target.startswith("zoo:") and not Path(target).exists():
+        raise click.UsageError(f"a run, or a model with --data FOLDER, expected; nothing is at {target}")
     thresholds, left_out = _thresholds(target, file, reference, margin)
     run = _measure(target, thresholds, data, out, given, quiet) if measures else target
     result = check(run, thresholds, left_out)

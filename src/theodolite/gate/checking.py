@@ -72,7 +72,9 @@ class Gate(Shown):
             where = ", ".join(f"{name}={value}" for name, value in verdict.bound.where.items())
             of = ", ".join(part for part in (own.what, where) if part)
             rows.append([str(verdict.bound), of, number_cell(number), _interval(verdict), own.status, verdict.outcome])
-        return Table("bounds", f"{self.run.path}: {len(rows)} bounds of {self.run.kind}", columns, rows, self.sureness)
+        return Table(
+            "bounds", f"{self.run.path}: {_bounds(len(rows))} of {self.run.kind}", columns, rows, self.sureness
+        )
 
     @property
     def sureness(self) -> str:
@@ -82,8 +84,8 @@ class Gate(Shown):
             return "Every verdict holds with the probability of its bound, each for itself; interval: at that level."
         level = f"{own.level(own.bounds[0]):.6g}"
         return (
-            f"With probability {own.sure:g} or more no verdict is wrong: each of {len(own.bounds)} bounds is tested at "
-            f"{level} (Bonferroni); interval: at that level."
+            f"With probability {own.sure:g} or more no verdict is wrong, over {_bounds(len(own.bounds))} tested at "
+            f"{level} each (Bonferroni); interval: at that level."
         )
 
     @property
@@ -122,7 +124,7 @@ class Gate(Shown):
         return {**head, **sure, "reference": reference, "verdicts": verdicts, "left_out": dict(self.left_out)}
 
     def __repr__(self) -> str:
-        return f"Gate({str(self.run.path)!r}, {self.outcome}, {len(self.verdicts)} bounds)"
+        return f"Gate({str(self.run.path)!r}, {self.outcome}, {_bounds(len(self.verdicts))})"
 
 
 def check(run: Run | str | PathLike[str], thresholds: Thresholds, left_out: Mapping[str, str] | None = None) -> Gate:
@@ -177,6 +179,11 @@ def thresholds_beside(
         InputError: one is not complete, or nothing can be compared.
     """
     own, other = _complete(run), _complete(reference)
+    if own.kind != other.kind:
+        raise InputError(
+            f"two runs of one experiment expected, got {own.path} of `theodolite {own.kind}` and {other.path} of "
+            f"`theodolite {other.kind}`"
+        )
     sizes, left_out = {}, {}
     for name in other.quantities:
         try:
@@ -214,3 +221,7 @@ def _complete(run: Run | str | PathLike[str]) -> Run:
             f"units; finish it with: {own.info['command']}"
         )
     return own
+
+
+def _bounds(count: int) -> str:
+    return f"{count} bound" if count == 1 else f"{count} bounds"

@@ -157,8 +157,10 @@ def _mean(run: Run, bound: Bound, rows: Sequence[Row], sources: Mapping[str, str
     usable = [row for row in whole if row["status"] not in NOT_NUMBERS]
     mean = mean_over_sources(whole, sources)
     values, errors = ([_number(row[name]) for row in usable] for name in ("value", "stderr"))
+    of = len({sources.get(str(row["sample"]), str(row["sample"])) for row in usable})
+    what = f"mean of {len(usable)} samples" + (f" of {len(whole)}" if len(usable) < len(whole) else "")
     return _evidence(
-        f"mean of {len(usable)} samples" + (f" of {len(whole)}" if len(usable) < len(whole) else ""),
+        what if of == len(usable) else f"{what}, over {of} sources",
         mean,
         {str(row["status"]) for row in usable},
         fixed=sum(_number(row["stderr"]) for row in usable if row["status"] in SYSTEMATIC) / max(1, len(usable)),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from theodolite.errors import InputError, path_of
+from theodolite.runs.registry import kinds
 from theodolite.runs.settings import closest
 
 __all__ = ["Bound", "Thresholds", "read_thresholds", "within_margin"]
@@ -140,18 +141,21 @@ class _Reader:
         self._known(content, _TOP, None)
         tables = content.get("bound")
         if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-            raise self._wrong("bound", None, "one or more tables [[bound]]", tables)
+            raise self._wrong("bound", None, "one or more tables [[bound]], with two brackets", tables)
         sure_of = self._word(content, "sure_of", _SURE_OF, None)
         settings = content.get("settings", {})
         if not isinstance(settings, dict):
             raise self._wrong("settings", None, "a table", settings)
+        experiment = self._text(content, "experiment", None, "survey")
+        if experiment not in kinds():
+            raise self._wrong("experiment", None, f"one of {', '.join(kinds())}", experiment)
         reference = self._text(content, "reference", None, "")
         return Thresholds(
             [self._bound(table, place, sure_of) for place, table in enumerate(tables)],
             self._sure(content, None) or 0.95,
             sure_of,
             self._flag(content, "only_ok"),
-            self._text(content, "experiment", None, "survey"),
+            experiment,
             settings,
             self.file.parent / reference if reference else None,
             self._text(content, "group", None, "") or None,
