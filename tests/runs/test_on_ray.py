@@ -21,6 +21,10 @@ from theodolite.runs.workers import Processes
 NODE = {"node": {"host": "a"}}
 
 
+def piece_of(unit):
+    return f"piece of {unit}"
+
+
 class FakeRayError(Exception):
     """What Ray raises where a node is gone."""
 
@@ -66,11 +70,11 @@ class FakeRay:
 def crew():
     """What is heard while a fake cluster that follows a plan measures units, the cluster, and the files written."""
 
-    def call(plan, units, count=1, needs=None, hear=None):
+    def call(plan, units, count=1, needs=None, hear=None, piece=piece_of):
         ray, written, heard = FakeRay(plan), {}, []
         work = SimpleNamespace(needs=lambda unit: (needs or {}).get(unit, []))
         folder = SimpleNamespace(write_files=written.update)
-        job = SimpleNamespace(work=work, folder=folder, units=units, piece=lambda unit: f"piece of {unit}", sitting={})
+        job = SimpleNamespace(work=work, folder=folder, units=units, piece=piece, sitting={})
         ray.job = job
         on_ray._Crew(ray, job, ray.worker, hear or heard.append).measure(count)
         return heard, ray, written
@@ -121,6 +125,33 @@ def test_units_that_build_on_others_come_later_and_with_these(crew):
     assert ray.pieces["late"] == {"x": "piece of x", "y": "piece of y"}
 
 
+def test_a_unit_that_failed_goes_missing_from_what_others_get_and_ends_no_run(crew):
+    def piece(unit):
+        if unit == "x":
+            raise InputError("'x' is not finished")
+        return piece_of(unit)
+
+    failed = {"reason": "boom", "is_input": False, "files": {}}
+    heard, ray, _ = crew({"x": failed}, ["x", "y", "late"], needs={"late": ["x", "y"]}, piece=piece)
+    assert ray.pieces["late"] == {"y": "piece of y"}
+    assert heard[-1] == Answer("late")
+
+
+def test_a_worker_hears_that_a_unit_failed_as_it_would_in_this_process():
+    class Asks:
+        def __init__(self):
+            self.folder = on_ray._Files(None)
+
+        def answer(self, unit, tell, piece):
+            with pytest.raises(InputError, match="'x' is not finished; see `failed`"):
+                piece("x")
+            return {"unit": unit, "reason": None, "piece": piece("y")}
+
+    worker = on_ray._RayWorker({})
+    worker.worker = Asks()
+    assert worker.measure("late", {"y": 3})["piece"] == 3
+
+
 def test_a_worker_that_cannot_open_the_model_ends_the_run_and_every_worker(crew, monkeypatch):
     killed = []
     monkeypatch.setattr(FakeRay, "kill", lambda self, actor: killed.append(actor))
@@ -131,6 +162,37 @@ def test_a_worker_that_cannot_open_the_model_ends_the_run_and_every_worker(crew,
         crew({"open": [None, None, None]}, ["a"])
     heard, _, _ = crew({"open": [None, None, NODE]}, ["a"])
     assert heard == [Answer("a")]
+
+
+REFUSED = {"refused": "no such model (on node b)"}
+
+
+@pytest.fixture
+def openings_first(monkeypatch):
+    """Workers that open the model are heard before those that measure."""
+
+    def wait(self, answers, timeout):
+        return [min(answers, key=lambda answer: answer[0] != "open")], []
+
+    monkeypatch.setattr(FakeRay, "wait", wait)
+
+
+def test_a_late_worker_that_cannot_open_the_model_is_done_without(crew, openings_first):
+    units = [f"u{k}" for k in range(8)]
+    heard, ray, written = crew({"open": [NODE, REFUSED, REFUSED, NODE]}, units, count=2)
+    said = [answer.what for answer in heard if answer.what]
+    assert said == ["goes on without a worker that could not open the model: no such model (on node b)"] * 2
+    assert set(written) == set(units)
+    assert len(ray.killed) == 4  # two were dismissed, and two at the end
+
+
+def test_after_several_refusals_no_more_workers_are_tried_and_the_last_one_ends_the_run(crew, openings_first):
+    _, ray, written = crew({"open": [NODE, REFUSED, REFUSED, REFUSED]}, [f"u{k}" for k in range(9)], count=2)
+    assert len(written) == 9
+    assert len(ray.killed) == 4
+    plan = {"open": [NODE, REFUSED, REFUSED, REFUSED], "a": None}  # the only one that was open is lost
+    with pytest.raises(InputError, match=r"3 workers in a row ended while they opened the model: no such model"):
+        crew(plan, ["a", "b"])
 
 
 def test_an_interrupt_ends_every_worker(crew, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import sysconfig
 import types
 from dataclasses import replace
 
@@ -73,6 +74,43 @@ def test_whatever_it_depends_on_makes_it_anew(made, monkeypatch, tmp_path, what)
         monkeypatch.setattr(theodolite, "__version__", "0.0")
     assert self_checked(map, z, "net").made == ""
     assert len(made) == 2
+
+
+def test_code_that_is_imported_as_the_map_runs_counts(made, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "late_helper.py").write_text("FACTOR = 1\n")
+
+    def function(z):
+        import late_helper
+
+        return late_helper.FACTOR * z.sin()
+
+    for factor in (1, 2, 2):
+        (tmp_path / "late_helper.py").write_text(f"FACTOR = {factor}\n")
+        monkeypatch.delitem(sys.modules, "late_helper", raising=False)  # as in a new process
+        last = self_checked(LatentMap(function, (5,)), Z, "late")
+    monkeypatch.delitem(sys.modules, "late_helper")
+    assert len(made) == 2
+    assert last.made
+
+
+def test_another_version_of_an_installed_package_makes_it_anew(made, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
+    before = tmp_path / "thing-1.0.dist-info"
+    before.mkdir()
+    for _ in range(2):
+        self_checked(network(), Z, "net")
+    before.rename(tmp_path / "thing-1.1.dist-info")
+    self_checked(network(), Z, "net")
+    assert len(made) == 2
+
+
+def test_a_module_below_the_prefix_is_the_users_unless_an_installer_put_it_there(monkeypatch):
+    folders = {name: sysconfig.get_path(name) for name in ("stdlib", "purelib")}
+    assert not any(self_checks._is_the_users("some", f"{folder}/some.py") for folder in folders.values())
+    monkeypatch.setattr(sys, "prefix", "/usr")
+    assert self_checks._is_the_users("mine", "/usr/app/mine.py")
+    assert self_checks._is_the_users("mine", f"{sys.base_prefix}/app/mine.py")
 
 
 def test_a_check_that_failed_is_made_every_time(made):

@@ -32,9 +32,14 @@ class Footprint:
     largest: int
     total: int
 
-    def tangents(self, device: torch.device) -> int:
-        """Tangent passes (JVPs or forward evaluations) that may run at once."""
-        fits = int(_SHARE * available_bytes(device) / (_LIVE * self.largest))
+    def tangents(self, device: torch.device, free: int | None = None) -> int:
+        """Tangent passes (JVPs or forward evaluations) that may run at once.
+
+        Args:
+            device: where they run.
+            free: bytes that can be taken there; None for what is free now.
+        """
+        fits = int(_SHARE * (available_bytes(device) if free is None else free) / (_LIVE * self.largest))
         if device.type == "cpu":
             fits = min(fits, max(4, _CACHE_BYTES // self.largest))
         return max(1, fits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import dis
 import functools
 import hashlib
 import inspect
@@ -23,6 +24,9 @@ from theodolite.maps.copying import copied
 __all__ = ["LatentMap", "given_dtype"]
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
+
+_OF_TORCH = frozenset(vars(nn.Module()))
+"""Attributes that torch keeps in every module for itself."""
 
 _GIVEN: ContextVar[torch.dtype | None] = ContextVar("the type of the latents of the map that is being evaluated")
 
@@ -143,9 +147,10 @@ class LatentMap:
     def fingerprint(self) -> str:
         """SHA-256 over weights, code and settings, as 16 hexadecimal digits.
 
-        Two maps with the same fingerprint give the same outputs. It covers weights, modules' public attributes, and
-        what a plain function holds in its closure, defaults, code, and global names where those are modules, tensors,
-        numbers or functions of the same file; pass anything else that decides the outputs in `settings`.
+        Two maps with the same fingerprint give the same outputs. It covers weights, buffers (those that are not saved
+        too), public attributes of modules, private ones that are numbers, texts or tuples of these, and what a plain
+        function holds in its closure, defaults, code, and global names where those are modules, tensors, numbers or
+        functions of the same file; pass anything else that decides the outputs in `settings`.
         """
         digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True, default=str).encode())
         for item in _held_by(self.function):
@@ -232,13 +237,44 @@ def _inside_routine(routine: Any) -> Iterator[Any]:
 
 
 def _attributes(item: Any) -> Iterator[Any]:
-    """Public attributes and their names; a module's weights are not among them (they are in its state)."""
+    """Attributes and their names, the private ones as far as they are settings; a module's weights are in its state."""
     for name, value in sorted(getattr(item, "__dict__", {}).items()):
         # A model may remember the size of what it last saw: that is no setting, and None is what it held before. What
         # a cached property keeps follows from the rest, and is there or not as it happens to have been asked for.
         cached = isinstance(getattr(type(item), name, None), functools.cached_property)
-        if not (cached or name.startswith("_") or value is None or isinstance(value, torch.Size)):
+        hidden = name.startswith("_") and not _is_private_setting(type(item), name, value)
+        if not (cached or hidden or value is None or isinstance(value, torch.Size)):
             yield from (name, value)
+
+
+def _is_private_setting(kind: type, name: str, value: Any) -> bool:
+    """Whether a private attribute says how an object is set, rather than what it remembers of its use."""
+    is_plain = all(isinstance(part, bool | int | float | str) for part in _flat(value))
+    return is_plain and name not in _OF_TORCH and name not in _written_in_use(kind)
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """The entries of nested tuples; anything else itself."""
+    if isinstance(value, tuple):
+        for part in value:
+            yield from _flat(part)
+    else:
+        yield value
+
+
+@functools.lru_cache(256)
+def _written_in_use(kind: type) -> frozenset[str]:
+    """Attributes that the methods of a model assign when it is called, such as a count of its calls."""
+    written, seen = set[str](), set[str]()
+    called = ["forward", "__call__", "encode", "decode"]
+    while called:
+        name = called.pop()
+        code = getattr(getattr(kind, name, None), "__code__", None)
+        if name not in seen and code is not None:
+            written |= {step.argval for step in dis.get_instructions(code) if step.opname == "STORE_ATTR"}
+            called += code.co_names
+        seen.add(name)
+    return frozenset(written)
 
 
 def _is_filled(cell: Any) -> bool:
@@ -271,7 +307,7 @@ def _bytes_of_module(module: nn.Module) -> bytes:
     for name, part in module.named_modules():
         parts += [f"{name}:{type(part).__qualname__}:{part.training}".encode()]
         parts += [_bytes_of_code(code)] if (code := getattr(type(part).forward, "__code__", None)) else []
-    for name, weight in sorted(module.state_dict().items()):
+    for name, weight in sorted({**dict(module.named_buffers(remove_duplicate=False)), **module.state_dict()}.items()):
         parts += [name.encode(), _bytes_of_tensor(weight)] if isinstance(weight, Tensor) else [name.encode()]
     return b"|".join(parts)
 

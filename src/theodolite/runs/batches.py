@@ -55,7 +55,7 @@ def batch_size(most: int, count: int) -> int:
     """Units that are measured together; 1 where they are few.
 
     Args:
-        most: as many as there is memory and gain for.
+        most: as many as there is gain for; the same on every machine, so that parts of a run are of the same batches.
         count: of the run.
     """
     size = min(most, count // _PARTS)

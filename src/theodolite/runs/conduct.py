@@ -156,7 +156,7 @@ class _Conducted:
         opened(self.work)
         self.units = [*self.work.units]
         self.size = batch_size(self.work.together, len(self.units))
-        if there is not None:  # whatever there is memory for now: what is together decides last digits
+        if there is not None:  # also on another device: what is together decides last digits
             self.size = max(1, int(there.get("batch") or 1))
         record = self._record()
         if self.shard is not None:

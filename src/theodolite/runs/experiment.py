@@ -69,8 +69,8 @@ class Experiment(ABC):
         requires: keys that its record must have, with their types; a dot leads inside.
         given: its arguments and settings, checked.
         units: what is measured and stored as one, in order; known once it is opened.
-        together: how many successive units are measured at once, where there is memory and gain; see
-            `measure_together`. Known once it is opened.
+        together: how many successive units are measured at once, where there is gain; see `measure_together`. Known
+            once it is opened, and the same on every machine with a device of this type, whatever memory is free.
         uses_cache: whether a self-check that passed before may be taken.
         redraw: None in a run; a number while a run is verified, when estimators take other draws, see `probe_seed`.
     """

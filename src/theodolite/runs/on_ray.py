@@ -32,7 +32,8 @@ _AHEAD = 2
 travels; more would only be lost with it, and fill the object store where the disk is slow."""
 
 _OPENINGS = 3
-"""Workers in a row that may vanish while they open the model: then it is the model that ends them, not the cluster."""
+"""Workers in a row that may vanish while they open the model, or refuse to: then it is the model that ends them, not
+the cluster. While others are open, no more are tried."""
 
 _PATIENCE = 5.0
 """Seconds to wait for a connection, and between two words to the user while no node has room."""
@@ -233,8 +234,19 @@ class _RayWorker:
         folder = self.worker.folder
         assert isinstance(folder, _Files)
         folder.files = {}
-        answer = self.worker.answer(unit, lambda what: None, pieces.__getitem__)
+        answer = self.worker.answer(unit, lambda what: None, lambda name: _piece(pieces, name))
         return {**answer, "files": folder.files}
+
+
+def _piece(pieces: Mapping[str, Piece], name: str) -> Piece:
+    """A unit among those that came along.
+
+    Raises:
+        InputError: it failed, so that it is not among them; a unit that does without it catches this.
+    """
+    if name not in pieces:
+        raise InputError(f"{name!r} is not finished; see `failed` in run.json, and run the same command again")
+    return pieces[name]
 
 
 @dataclass(eq=False)
@@ -253,7 +265,7 @@ class _Crew:
         self.ray, self.job, self.new, self.hear = ray, job, hire, hear
         self.backlog = Backlog(job.units, job.work.needs, _TRIES)
         self.hands: list[_Hand] = []
-        self.unopened = 0
+        self.unopened, self.has_opened = 0, False
 
     def measure(self, count: int) -> None:
         """Have every unit measured by so many workers, of which those work that the cluster has room for."""
@@ -285,8 +297,15 @@ class _Crew:
             for hand in [hand for hand in self.hands if hand.is_open and len(hand.due) == held]:
                 if (unit := self.backlog.take()) is None:
                     return
-                pieces = {name: self.job.piece(name) for name in self.job.work.needs(unit)}
-                hand.due.append((unit, hand.actor.measure.remote(unit, pieces)))
+                hand.due.append((unit, hand.actor.measure.remote(unit, self._pieces(unit))))
+
+    def _pieces(self, unit: str) -> dict[str, Piece]:
+        """The units that a unit builds on, as far as they could be measured."""
+        pieces = {}
+        for name in self.job.work.needs(unit):
+            with suppress(InputError):
+                pieces[name] = self.job.piece(name)
+        return pieces
 
     def _take(self, hand: _Hand) -> None:
         """Hear what a worker says to the oldest of what it has to answer."""
@@ -304,11 +323,27 @@ class _Crew:
 
     def _opened(self, hand: _Hand, told: Mapping[str, Any]) -> None:
         if "refused" in told:
-            raise InputError(told["refused"])
-        hand.is_open, self.unopened = True, 0
+            self._refuse(hand, told["refused"])
+            return
+        hand.is_open, self.unopened, self.has_opened = True, 0, True
         nodes = self.job.sitting.setdefault("nodes", [])
         if told["node"] not in nodes:
             nodes.append(told["node"])
+
+    def _refuse(self, hand: _Hand, reason: str) -> None:
+        """Do without a worker that cannot open the model, where others could: its node lacks something.
+
+        Raises:
+            InputError: no worker has opened it yet, or none is open and several in a row could not.
+        """
+        if not self.has_opened:
+            raise InputError(reason)
+        self._dismiss(hand)
+        self.hear(Answer(self._next(), what=f"goes on without a worker that could not open the model: {reason}"))
+        self._count_unopened(reason)
+        # Another one would come to the same node: after several in a row, those that are open do the work.
+        if self.unopened < _OPENINGS:
+            self._hire()
 
     def _store(self, unit: str, told: Mapping[str, Any]) -> None:
         if "disk" in told:  # collecting files touches none; a model may
@@ -320,24 +355,38 @@ class _Crew:
 
     def _lose(self, hand: _Hand, error: Exception) -> None:
         """Replace a worker that is gone: the unit that it measured has lost a try, the next one nothing."""
-        self.hands.remove(hand)
-        with suppress(Exception):  # it may be there still, and only out of reach
-            self.ray.kill(hand.actor)
+        self._dismiss(hand)
         (first, _), *others = hand.due
         for unit in [unit for unit, _ in reversed(others) if unit is not None]:
             self.backlog.give_back(unit)
         if first is None:
-            self.unopened += 1
-            if self.unopened == _OPENINGS:
-                raise InputError(
-                    f"{_OPENINGS} workers in a row ended while they opened the model: {_cause(error)}; give each more "
-                    "memory, or use fewer --workers"
-                )
+            self._count_unopened(f"{_cause(error)}; give each more memory, or use fewer --workers")
+            if self.unopened >= _OPENINGS:
+                return
         elif not self.backlog.lost(first):
             reason = f"the worker or the node that measured it vanished {_TRIES} times: {_cause(error)}"
             self.hear(Answer(first, reason=reason))
         if self.backlog.unsettled:
             self._hire()
+
+    def _dismiss(self, hand: _Hand) -> None:
+        self.hands.remove(hand)
+        with suppress(Exception):  # it may be there still, and only out of reach
+            self.ray.kill(hand.actor)
+
+    def _count_unopened(self, cause: str) -> None:
+        """Count a worker that ended, or was refused, before it had opened the model.
+
+        Raises:
+            InputError: several in a row, and none is open that could go on.
+        """
+        self.unopened += 1
+        if self.unopened >= _OPENINGS and not any(hand.is_open for hand in self.hands):
+            raise InputError(f"{self.unopened} workers in a row ended while they opened the model: {cause}")
+
+    def _next(self) -> str:
+        """A unit that is not measured yet, to say something beside it."""
+        return next((unit for unit in self.job.units if unit in self.backlog.unsettled), "")
 
 
 def _cause(error: Exception) -> str:

@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import platform
+import site
 import stat
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -43,8 +45,9 @@ def self_checked(map: LatentMap, points: Tensor, name: str, *, cache: bool = Tru
 
     Close to a kink central differences fail although the derivative is right; a wrong derivative is wrong everywhere.
     A check that passed is remembered in the user's cache by the map's fingerprint (weights, code, settings), the files
-    of its code, the versions of torch and of this library, the device and the shape of a latent, and not made again
-    while all of these are the same; then `SelfCheck.made` says when it was made.
+    of its code, the versions of everything that is installed, the device and the shape of a latent, and not made again
+    while all of these are the same; then `SelfCheck.made` says when it was made. Costs one forward pass, after which
+    all code is imported, also where the check is remembered.
 
     Args:
         map: of any kind.
@@ -55,9 +58,15 @@ def self_checked(map: LatentMap, points: Tensor, name: str, *, cache: bool = Tru
     Raises:
         InputError: the map cannot be differentiated.
     """
+    import torch
+
     from theodolite.derivatives import self_check
 
-    file = _entry_of(map, points) if cache and not os.environ.get(NO_CACHE) else None
+    file = None
+    if cache and not os.environ.get(NO_CACHE):
+        with refusing(name, *_NOT_DIFFERENTIABLE), torch.no_grad():
+            map(points[:1])  # code that it imports as it runs is loaded now, and counts
+        file = _entry_of(map, points)
     if file is not None and (known := _read(file)) is not None:
         return known
     with refusing(name, *_NOT_DIFFERENTIABLE):
@@ -93,6 +102,7 @@ def _entry_of(map: LatentMap, points: Tensor) -> Path | None:
         "dtype": str(points.dtype),
         "torch": [torch.__version__, torch.version.cuda],
         "device": torch.cuda.get_device_name(device) if is_cuda else [device.type, platform.machine()],
+        "installed": _installed(),
         "theodolite": [theodolite.__version__, _own_code()],
     }
     try:
@@ -122,10 +132,28 @@ def _code(map: LatentMap) -> dict[str, str] | None:
 
 
 def _is_the_users(name: str, file: str) -> bool:
-    """Whether a module is neither installed nor of this package."""
-    installed = {sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.dirname(os.__file__)}
+    """Whether a module is neither installed nor of this package.
+
+    By the folders that installers fill, not by the prefix above them: an environment may be at `/usr`, or at the root
+    of a project.
+    """
+    installed = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    installed |= {*site.getsitepackages(), site.getusersitepackages()}
     is_ours = name.partition(".")[0] in ("theodolite", "torch")  # a module of torch says that it is in `_ops.py`
     return not is_ours and not any(file.startswith(folder + os.sep) for folder in installed)
+
+
+def _installed() -> list[str]:
+    """Names and versions of the installed distributions, as their folders of metadata have them.
+
+    Nothing is read but names: to open the metadata of hundreds of packages would take longer than many a check. One
+    that the map does not use makes a check anew when it changes, which harms nobody.
+    """
+    names = set[str]()
+    for folder in sys.path:
+        with suppress(OSError):
+            names |= {name for name in os.listdir(folder or ".") if name.endswith((".dist-info", ".egg-info"))}
+    return sorted(names)
 
 
 def _own_code() -> str:
