@@ -316,6 +316,26 @@ MUTANTS = (
         "data/test_images.py::test_sixteen_bit_grey_keeps_its_depth",
     ),
     Mutant(
+        "runs: a remembered check of another model", "runs/self_checks.py",
+        '"map": map.fingerprint(),', '"map": "",',
+        "runs/test_self_checks.py::test_whatever_it_depends_on_makes_it_anew",
+    ),
+    Mutant(
+        "runs: an entry of the cache that others may write", "runs/self_checks.py",
+        "about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)", "about.st_mode & 0",
+        "runs/test_self_checks.py::test_an_entry_that_is_damaged_or_may_be_anothers_is_none",
+    ),
+    Mutant(
+        "runs: a unit that failed in a batch is not tried alone", "runs/conduct.py",
+        'alone = self._pending(record["configuration"])', "alone = []",
+        "runs/test_batches.py::test_a_unit_that_fails_costs_the_others_nothing",
+    ),
+    Mutant(
+        "descriptors: a plan that sees the spectrum alone", "descriptors/plan.py",
+        "fits and ways[0] <= (1 + _EXACT) * ways[1]", "fits and ways[0] <= ways[1] / 2",
+        "descriptors/test_plan.py::test_whole_jacobians_are_taken_where_they_are_nearly_as_cheap",
+    ),
+    Mutant(
         "runs: the lock released early", "runs/folder.py",
         "            self.tidy()\n            yield",
         "            self.tidy()\n            fcntl.flock(handle, fcntl.LOCK_UN)\n            yield",
@@ -328,8 +348,39 @@ MUTANTS = (
     ),
     Mutant(
         "runs: resumed whatever the unit was", "runs/conduct.py",
-        'if unit in notes and notes[unit].get("stamp") == stamp_of(self.work, unit, configuration)', "if unit in notes",
+        'if unit in whole and notes[unit].get("stamp") == stamp_of(self.work, unit, configuration)', "if unit in whole",
         "experiments/rank/test_experiment.py::test_a_model_that_changes_what_all_share_has_all_measured_again",
+    ),
+    Mutant(
+        "runs: the unit behind a lost one is forgotten", "runs/on_ray.py",
+        "            self.backlog.give_back(unit)", "            self.backlog.settle(unit)",
+        "runs/test_on_ray.py::test_a_unit_whose_node_vanished_is_tried_again_and_the_next_one_has_lost_nothing",
+    ),
+    Mutant(
+        "gate: intervals of 95 % at every level", "gate/verdict.py",
+        "student_quantile(freedom, level) / student_quantile(freedom)",
+        "student_quantile(freedom) / student_quantile(freedom)",
+        "gate/test_checking.py::test_the_interval_of_a_mean_is_students_at_any_level",
+    ),
+    Mutant(
+        "gate: a lower bound decides on the wrong side", "gate/evidence.py",
+        'math.inf if "lower" in bounds else high', 'math.inf if "upper" in bounds else high',
+        "gate/test_checking.py::test_a_bound_decides_on_its_side_alone",
+    ),
+    Mutant(
+        "gate: the worst of many numbers breaks a bound by chance", "gate/verdict.py",
+        "strict = 1 - (1 - level) / len(numbers)", "strict = level",
+        "gate/test_checking.py::test_of_many_numbers_one_breaks_the_bound_if_it_is_sure_among_all",
+    ),
+    Mutant(
+        "gate: no correction for several bounds", "gate/thresholds.py",
+        "return 1 - (1 - self.sure) / len(self.bounds)", "return self.sure",
+        "gate/test_thresholds.py::test_all_bounds_together_are_tested_by_bonferroni",
+    ),
+    Mutant(
+        "loggers: tables of TensorBoard are not escaped", "loggers/loggers.py",
+        'escape(" ".join(text.split()), quote=False)', '" ".join(text.split())',
+        "loggers/test_loggers.py::test_a_table_for_tensorboard_is_escaped",
     ),
 )  # fmt: skip
 """All faults, by room."""

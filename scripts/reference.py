@@ -26,7 +26,19 @@ from theodolite.runs.settings import Setting
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 START, END = "<!-- quantities: written by scripts/reference.py -->", "<!-- end of the written part -->"
-COMMON = ("--out", "--workers", "--shard", "--dry-run", "--json", "--quiet", "--no-report")
+COMMON = (
+    "--out",
+    "--workers",
+    "--engine",
+    "--ray-address",
+    "--gpus-per-worker",
+    "--shard",
+    "--log",
+    "--dry-run",
+    "--json",
+    "--quiet",
+    "--no-report",
+)
 
 
 def main() -> int:
@@ -59,7 +71,7 @@ def command_line() -> str:
         "## Options of every experiment",
         table(("option", "what it is"), _common()),
         *(_verb(experiment_of(kind)) for kind in SUMMARIES),
-        *(_plain(name) for name in ("merge", "show", "report", "verify", "demo")),
+        *(_plain(name) for name in ("merge", "show", "report", "explore", "verify", "gate", "demo")),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -174,7 +186,7 @@ def _plain(name: str) -> str:
     command = group.commands[name]
     paragraphs = [" ".join(part.split()) for part in inspect.cleandoc(command.help or "").split("\n\n")]
     examples = [part for part in paragraphs if part.startswith("\b")]
-    lines = [f"theodolite{line}".rstrip() for part in examples for line in part.split("theodolite")[1:]]
+    lines = [f"theodolite {line}".rstrip() for part in examples for line in part.split("theodolite ")[1:]]
     options: list[Any] = [item for item in command.params if isinstance(item, click.Option)]
     parts = [f"## `{name}`", *(part for part in paragraphs if part not in examples)]
     parts.append(table(("option", "what it is"), [(_spelt(item), item.help or "") for item in options]))

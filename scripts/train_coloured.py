@@ -3,10 +3,10 @@
     python scripts/train_coloured.py [NAME ...] [--out FOLDER] [--seed N] [--smoke]
 
 In this order: `handwriting` (the data, from scikit-learn's wheel), `classifier`, `autoencoder`, `latent` (needs the
-autoencoder), `pixels`, `memorised` (the same network on a finite set with duplicates) and `confounded` (a smaller
-`latent` that sees the combinations of `theodolite.zoo.coloured.CONFOUNDED` only). Those of `HELD_OUT` are left out of
-every training but the classifier's. Weights are stored in half
-precision and measured as stored. `--smoke` runs a few steps, to see that the script works.
+autoencoder), `pixels`, `memorised` (the same network on a finite set with duplicates), `confounded` (a smaller
+`latent` that sees the combinations of `theodolite.zoo.coloured.CONFOUNDED` only) and `distilled` (a student of
+`latent`, which it needs). Those of `HELD_OUT` are left out of every training but the classifier's. Weights are stored
+in half precision and measured as stored. `--smoke` runs a few steps, to see that the script works.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from coloured_student import GUIDANCE, likeness, restored, step_of, trajectories
 from make_bundled_images import digits
 from theodolite.zoo.coloured import CONDITIONS, CONFOUNDED, HELD_OUT, coloured_digits
 from theodolite.zoo.coloured.digits import labels_of
-from theodolite.zoo.coloured.models import WEIGHTS, build, memorised_set
+from theodolite.zoo.coloured.models import STUDENT_LEVELS, WEIGHTS, build, memorised_set
 from train_zoo import half, mse, spread
 
 BANK = 16000
@@ -56,6 +57,7 @@ RECIPES = {
     "pixels": Recipe(2000, 64, 2e-3),
     "memorised": Recipe(1200, 64, 2e-3),
     "confounded": Recipe(1500, 64, 2e-3),
+    "distilled": Recipe(1500, 64, 1e-3),
 }
 
 
@@ -126,6 +128,13 @@ def train_autoencoder(module: nn.Module, recipe: Recipe, out: Path, generator: t
     return {"validation_psnr_db": round(float(10 * torch.log10(4 / error)), 2)}
 
 
+def follow(average: nn.Module, module: nn.Module, step: int) -> None:
+    """The moving average of the weights."""
+    decay = min(0.998, (1 + step) / (10 + step))
+    for old, new in zip(average.parameters(), module.parameters()):
+        old.data.lerp_(new.data, 1 - decay)
+
+
 def train_denoiser(
     module: nn.Module, recipe: Recipe, data: tuple[Tensor, Tensor], held: Tensor, generator: torch.Generator
 ) -> dict[str, object]:
@@ -145,9 +154,7 @@ def train_denoiser(
         return losses(module, points[rows], told)
 
     for step in steps(module, recipe, loss):
-        decay = min(0.998, (1 + step) / (10 + step))
-        for kept, new in zip(average.parameters(), module.parameters()):
-            kept.data.lerp_(new.data, 1 - decay)
+        follow(average, module, step)
     module.load_state_dict(average.state_dict())
     half(module)
     with torch.no_grad():
@@ -163,10 +170,8 @@ def train_latent(
     generator: torch.Generator,
     conditions: tuple[tuple[int, str], ...] = CONDITIONS,
 ) -> dict[str, object]:
-    autoencoder = build("autoencoder")
-    stored = load_file(out / "autoencoder.safetensors")
-    mean, std = (stored.pop(f"latents_{name}").float()[:, None, None] for name in ("mean", "std"))
-    autoencoder.load_state_dict({key: value.float() for key, value in stored.items()})
+    autoencoder, stored = restored("autoencoder", out), load_file(out / "autoencoder.safetensors")
+    mean, std = (stored[f"latents_{name}"].float()[:, None, None] for name in ("mean", "std"))
 
     @torch.no_grad()
     def encoded(images: Tensor) -> Tensor:
@@ -195,6 +200,38 @@ def train_memorised(module: nn.Module, recipe: Recipe, out: Path, generator: tor
     return {**facts, "training_images": len(images), "duplicated": (copies > 1).nonzero()[:, 0].tolist()}
 
 
+def train_distilled(module: nn.Module, recipe: Recipe, out: Path, generator: torch.Generator) -> dict[str, object]:
+    """Progressive distillation in one round (Salimans and Ho 2022, arXiv 2202.00512): one step for `SUBSTEPS`.
+
+    The student starts as the teacher. With points `x_i` of the teacher's flow, the loss is the squared error of its
+    DDIM step from `x_i` against `x_{i+1}`, over that of the teacher's own step without guidance, so that all four
+    steps count alike.
+    """
+    teacher = restored("latent", out)
+    module.load_state_dict(teacher.state_dict())
+    count, few = max(8, BANK // 4), slice(0, 250)
+    labels = labels_of(list(CONDITIONS))[torch.randint(len(CONDITIONS), (count,), generator=generator)]
+    points = torch.cat([trajectories(teacher, part, generator) for part in labels.split(250)], 1)
+    with torch.no_grad():
+        ahead = (
+            step_of(teacher, x[few], torch.full_like(labels[few, 0], i), labels[few]) for i, x in enumerate(points[:-1])
+        )
+        scales = torch.stack([mse(x, points[i + 1, few]) for i, x in enumerate(ahead)])
+
+    def loss() -> Tensor:
+        rows, at = (torch.randint(n, (recipe.batch,), generator=generator) for n in (count, len(scales)))
+        error = step_of(module, points[at, rows], at, labels[rows]) - points[at + 1, rows]
+        return (error.square().flatten(1).mean(1) / scales[at]).mean()
+
+    average = copy.deepcopy(module)
+    for step in steps(module, recipe, loss):
+        follow(average, module, step)
+    module.load_state_dict(average.state_dict())
+    half(module)
+    facts = {"guidance": GUIDANCE, "levels": [*STUDENT_LEVELS], "trajectories": count}
+    return {**facts, **likeness(module, teacher, out, CHECKED, generator)}
+
+
 TRAININGS = {
     "classifier": train_classifier,
     "autoencoder": train_autoencoder,
@@ -202,6 +239,7 @@ TRAININGS = {
     "pixels": train_pixels,
     "memorised": train_memorised,
     "confounded": train_confounded,
+    "distilled": train_distilled,
 }
 
 

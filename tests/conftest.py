@@ -20,6 +20,8 @@ from theodolite.scores import GaussianMixtureScore, GaussianScore
 torch.set_num_threads(1)
 # Whoever starts the tests may set a width, parallel workers among them; what is printed must not depend on it.
 os.environ.pop("COLUMNS", None)
+# A test of a check must make it, and none may leave anything with the user.
+os.environ["THEODOLITE_NO_CACHE"] = "1"
 STAND_INS = pathlib.Path(__file__).parent / "stand_ins"
 SHARED = pathlib.Path(__file__).resolve().parents[1].parent / "shared"
 

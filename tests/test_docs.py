@@ -26,6 +26,8 @@ _FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\.\.\.|\[|\||…|\bVERB\b")
 """What stands in a line that shows how a command is made up, and is none."""
 
+_DOTTED = re.compile(r"(?<![\w./\"-])theodolite(?!\.toml\b)((?:\.[A-Za-z_]\w*)+)")
+
 
 def blocks(page, language):
     return [text for name, text in _FENCED.findall(page.read_text()) if name == language]
@@ -103,7 +105,9 @@ def test_python_in_the_pages_compiles_and_imports_what_exists(page, text):
 def named():
     """Names below `theodolite.` in code, without what follows a call."""
     for page in PAGES:
-        for name in sorted(set(re.findall(r"(?<![\w./\"-])theodolite((?:\.[A-Za-z_]\w*)+)", page.read_text()))):
+        for name in sorted(
+            set(re.findall(r"(?<![\w./\"-])theodolite(?!\.toml\b)((?:\.[A-Za-z_]\w*)+)", page.read_text()))
+        ):
             yield pytest.param(name[1:], id=f"{page.name}: {name[1:]}")
 
 

@@ -33,12 +33,15 @@ ABOVE = {
     "geodesics": {"estimates", "derivatives", "families"},
     "detection": _GEOMETRY,
     "steering": {*_GEOMETRY, "scores", "files"},
-    "training": {"estimates", "maps", *_CLOUDS},
+    "loggers": {"estimates"},
+    "training": {"estimates", "maps", "loggers", *_CLOUDS},
     "zoo": {"estimates", "maps", "derivatives", "scores", "families"},
     "data": {"maps", "estimates", "families", "zoo"},
-    "runs": {"estimates", "maps", "derivatives", "files", "report", "experiments"},
+    "runs": {"estimates", "maps", "derivatives", "files", "report", "experiments", "loggers"},
     "experiments": {*_BELOW, "zoo", "data", "runs", "report"},
-    "report": {"estimates", "files", "runs", "data"},
+    "report": {"estimates", "files", "runs", "data", "loggers"},
+    "gate": {"estimates", "files", "data", "runs", "report"},
+    "explorer": {*_BELOW, "data", "runs", "report", "experiments"},
 }
 
 

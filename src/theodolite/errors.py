@@ -70,24 +70,37 @@ def typed_line(error: BaseException) -> str:
 def refusing(name: str, what: str, fix: str) -> Iterator[None]:
     """Turn whatever a user's model raises into one line: its name, what went wrong, and what to do.
 
-    A factory that calls `sys.exit` would end the command without a word; that is an error like any other here.
+    `fix` is the cure where the model does not take what it was given. An argument that it lacks, such as a condition,
+    and a mistake in its own code have another. A factory that calls `sys.exit` would end the command without a word;
+    that is an error like any other here.
     """
     try:
         yield
     except InputError:
         raise
     except (Exception, SystemExit) as error:
-        raise InputError(f"{name} {what} ({in_one_line(error)}); {fix}") from error
+        raise InputError(f"{name} {what} ({in_one_line(error)}); {_cure(error, fix)}") from error
+
+
+def _cure(error: BaseException, fix: str) -> str:
+    """What to do about an error of a model: `fix`, unless its type says that this is no cure."""
+    if isinstance(error, TypeError) and "missing" in str(error):
+        return "give it what it needs, e.g. a condition: a factory may return the model with that filled in"
+    if isinstance(error, AttributeError | NameError | ImportError):
+        return "the mistake is in its own code: mend it there"
+    return fix
 
 
 def path_of(value: Any, what: str) -> Path:
     """The path that a user gave as `what`.
 
     Raises:
-        InputError: it is no path, or the empty one, which would stand for the current folder.
+        InputError: it is no path, the empty one, which would stand for the current folder, or an address.
     """
     if not isinstance(value, str | os.PathLike):
         raise InputError(f"{what} expected to be a path, got {value!r} ({type(value).__name__}); give a str or a Path")
     if not os.fspath(value):
         raise InputError(f"{what} expected to be a path, got an empty one; write '.' for the current folder")
+    if "://" in os.fspath(value):  # as a path it would make a folder of that name here
+        raise InputError(f"{what} expected to be a path of this machine, got {value}; copy it, or mount its storage")
     return Path(value)

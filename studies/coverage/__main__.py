@@ -1,7 +1,7 @@
 """Coverage of every error bar, measured on random cases with known answers.
 
     python -m studies.coverage list [--only TEXT]       cells, and which of them have been drawn
-    python -m studies.coverage run [--only TEXT ...] [--workers 2] [--again]
+    python -m studies.coverage run [--only TEXT ...] [--workers 2] [--again | --stale]
     python -m studies.coverage breaches [--only TEXT]   cells whose intervals did not keep their promise
     python -m studies.coverage show [--only TEXT]       every row of the table
     python -m studies.coverage collect                  coverage.parquet and docs/coverage.md from what was drawn
@@ -39,9 +39,9 @@ def _list(cells: Sequence[Cell], options: argparse.Namespace) -> None:
 
 
 def _run(cells: Sequence[Cell], options: argparse.Namespace) -> None:
-    drawn = set() if options.again else {each.cell for each in store.collected(cell.name for cell in cells)}
+    code, judged = code_version(), store.collected(cell.name for cell in cells)
+    drawn = {each.cell for each in judged if not options.again and (not options.stale or each.code == code)}
     waiting = [cell.name for cell in cells if cell.name not in drawn]
-    code = code_version()
     with multiprocessing.get_context("spawn").Pool(options.workers, one_thread) as pool:
         for count, said in enumerate(pool.imap_unordered(draw, [(name, code) for name in waiting]), 1):
             print(f"{count}/{len(waiting)} {said}", flush=True)
@@ -79,6 +79,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="cells whose name contains one of these")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes, of one thread each")
     parser.add_argument("--again", action="store_true", help="draw cells that have been drawn, too")
+    parser.add_argument("--stale", action="store_true", help="of those, the ones that another commit drew")
     return parser.parse_args(arguments)
 
 

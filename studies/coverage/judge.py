@@ -33,6 +33,7 @@ PROMISES = {
     "outside-data": "covers",
     "approximate": "none",
     "few-samples": "none",
+    "extrapolated": "none",
     "undetermined": "no number",
     "undefined": "no number",
 }

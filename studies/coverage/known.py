@@ -32,20 +32,7 @@ class Known:
         return verdict.quantity in self.quantities and self.where in verdict.cell
 
 
-KNOWN = (
-    Known(
-        ("location_scaling",),
-        "location map, gains log-normal over locations",
-        "not verified, likely: what leaks from a location of large gain is little beside its own response and much "
-        "beside that of a weak neighbour, and the error is measured at a few locations and carried to the others.",
-    ),
-    Known(
-        ("location_scaling", "location_rank"),
-        "location map, no locality",
-        "not verified, likely: every location answers to all others alike, and the squared bias that the check "
-        "measures holds what signs average out besides.",
-    ),
-)
+KNOWN: tuple[Known, ...] = ()
 
 
 def known_of(broken: Iterable[Verdict]) -> tuple[list[Verdict], list[Known]]:

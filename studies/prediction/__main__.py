@@ -4,6 +4,8 @@
     python -m studies.prediction autoencoders [--block seeds]         train what is missing
     python -m studies.prediction truth [--network convolutional] [--seed 0] [--steps 2000]
     python -m studies.prediction predictors [--group cloud ...]       measure what is missing
+    python -m studies.prediction library                              the library's own predictors
+    python -m studies.prediction calibrate                            the forecast that ships, from the outcomes
     python -m studies.prediction collect                              docs/prediction.md from the outcomes
 
 Every verb may be stopped at any time and goes on where it was. Weights and states of training lie in `parts`, which git
@@ -19,8 +21,10 @@ import torch
 
 from studies.prediction import page, truth
 from studies.prediction.autoencoders import KIND, Training, train_autoencoder, train_classifier
+from studies.prediction.calibrate import write_calibration
 from studies.prediction.data import images_of
 from studies.prediction.designs import BLOCKS, Design, in_random_order
+from studies.prediction.library import measure_library
 from studies.prediction.measuring import GROUPS, Sizes, measure
 from studies.prediction.store import Store
 
@@ -29,14 +33,7 @@ def main(arguments: Sequence[str] | None = None, store: Store | None = None) -> 
     """Do what the command line says, in this process and on one thread."""
     options = _options(arguments)
     torch.set_num_threads(1)
-    verbs = {
-        "list": _list,
-        "autoencoders": _autoencoders,
-        "truth": _truth,
-        "predictors": _predictors,
-        "collect": _collect,
-    }
-    verbs[options.verb](in_random_order(BLOCKS[options.block]), options, store or Store())
+    _VERBS[options.verb](in_random_order(BLOCKS[options.block]), options, store or Store())
 
 
 def _list(designs: Sequence[Design], options: argparse.Namespace, store: Store) -> None:
@@ -77,6 +74,17 @@ def _predictors(designs: Sequence[Design], options: argparse.Namespace, store: S
         _tell(f"{design.name}: {len(outcome['numbers'])} numbers")
 
 
+def _library(designs: Sequence[Design], options: argparse.Namespace, store: Store) -> None:
+    for design in designs:
+        if store.weights(KIND, design.autoencoder).exists():
+            measure_library(design, store, again=options.again)
+            _tell(f"{design.name}: measured")
+
+
+def _calibrate(designs: Sequence[Design], options: argparse.Namespace, store: Store) -> None:
+    _tell(f"{write_calibration(store).name} written")
+
+
 def _collect(designs: Sequence[Design], options: argparse.Namespace, store: Store) -> None:
     page.collect(store, options.network)
     _tell(f"{page.PAGE.name} written")
@@ -94,11 +102,22 @@ def _tell(line: str) -> None:
     print(line, flush=True)
 
 
+_VERBS = {
+    "list": _list,
+    "autoencoders": _autoencoders,
+    "truth": _truth,
+    "predictors": _predictors,
+    "library": _library,
+    "calibrate": _calibrate,
+    "collect": _collect,
+}
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m studies.prediction", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", choices=("list", "autoencoders", "truth", "predictors", "collect"))
+    parser.add_argument("verb", choices=_VERBS)
     parser.add_argument("--block", choices=tuple(BLOCKS), default="crossed", help="of designs")
     parser.add_argument("--network", choices=truth.NETWORKS, default="convolutional", help="of the truth")
     parser.add_argument("--seed", type=int, default=0, help="of the truth")

@@ -15,6 +15,7 @@ def test_the_demo_ends_with_the_path_of_a_report(invoke, tmp_path, monkeypatch):
     result = invoke("demo", "--out", tmp_path / "demo")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1] == str(tmp_path / "demo" / "report.html")
+    assert result.stderr.splitlines()[-1].endswith(f"theodolite explore {tmp_path / 'demo'} --model zoo:patches-kl")
     run = read_run(tmp_path / "demo")
     assert run.info["status"] == "complete"
     assert len(run.units) == 2

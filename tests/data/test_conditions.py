@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from theodolite.data.conditions import Prompted
+from theodolite.data.conditions import Prompted, prompts_of, text_of, value_of
 from theodolite.errors import InputError
 
 
@@ -43,3 +44,31 @@ def test_a_model_without_conditions_is_taken_bare_or_not_at_all():
     with pytest.raises(InputError, match="names none held out"):
         Prompted(Model(), None)
     assert Prompted(Model(), "1/2", bare=True).pairs == [(1, 2)]
+
+
+def test_files_of_embeddings_are_conditions(tmp_path):
+    cat, odd = (str(tmp_path / "a" / f"{name}.safetensors") for name in ("cat", "odd"))
+    (tmp_path / "a").mkdir()
+    save_file({"text": torch.full((1, 2, 3), 4.0)}, cat)
+    save_file({"encoder_hidden_states": torch.ones(1, 2, 3), "pooled_projections": torch.ones(1, 5)}, odd)
+    text = f"{cat}/{odd},3-red/3-yellow"  # paths hold slashes too
+    pairs = prompts_of(None, text)
+    assert pairs == [(cat, odd), ((3, "red"), (3, "yellow"))]
+    assert text_of(pairs) == text
+    torch.testing.assert_close(value_of(cat), torch.full((1, 2, 3), 4.0))
+    assert value_of(odd).keys() == {"encoder_hidden_states", "pooled_projections"}
+    assert value_of((3, "red")) == value_of("3-red") == (3, "red")
+
+
+def test_a_file_that_is_none_is_refused_before_a_model_is_opened(tmp_path):
+    (tmp_path / "cut.safetensors").write_bytes(b"cut")
+    for name, message in (("cut", "a safetensors file of embeddings expected"), ("gone", "gone")):
+        with pytest.raises(InputError, match=message):
+            prompts_of(None, f"{tmp_path}/{name}.safetensors/{tmp_path}/{name}.safetensors")
+
+
+def test_guidance_starts_from_the_condition_that_is_given():
+    prompted = Prompted(Model(), [(1, 2)], unconditional="5")
+    assert float(prompted.denoiser(0, "normal", 0.0)(X, 1.0)[0, 0]) == 5.0
+    assert float(prompted.denoiser(0, "normal", 2.0)(X, 1.0)[0, 0]) == 5.0 + 2.0 * (1.0 - 5.0)
+    assert prompted.knows_start()

@@ -1,6 +1,7 @@
 """Folders of images as people have them: nested, mixed, damaged."""
 
 import io
+import json
 import os
 import re
 import struct
@@ -12,8 +13,9 @@ import torch
 from PIL import Image, ImageCms, features
 
 from theodolite.data import stored
-from theodolite.data.images import find_images, load_file, load_image, load_images
+from theodolite.data.images import find_images, load_file, load_image, load_images, trusting
 from theodolite.data.pixels import picture
+from theodolite.data.stored import Plain
 from theodolite.errors import InputError
 
 
@@ -340,3 +342,17 @@ def test_a_common_size_is_known(tmp_path):
     assert find_images(tmp_path).common_size == (8, 16)
     save(tmp_path / "b.png", flat(1))
     assert find_images(tmp_path).common_size is None
+
+
+def test_images_that_another_process_has_read_are_found_without_reading_them(tmp_path, monkeypatch):
+    for name, side in (("a", 8), ("b", 12), ("c", 16)):
+        Image.new("RGB", (side, 8)).save(tmp_path / f"{name}.png")
+    before = find_images(tmp_path, 2)
+    known = json.loads(json.dumps(before.inventory()))
+    with monkeypatch.context() as patch, trusting(known):
+        patch.setattr(Plain, "read", None)
+        assert find_images(tmp_path, 2).files == before.files
+    (tmp_path / before.files[0].file).write_bytes((tmp_path / before.files[1].file).read_bytes())
+    with trusting(known), pytest.raises(InputError, match="is another image than when this run began"):
+        load_file(find_images(tmp_path, 2).files[0], channels=3)
+    assert find_images(tmp_path, 2).files[0] != before.files[0]

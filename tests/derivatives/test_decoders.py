@@ -41,7 +41,7 @@ def test_smooth_decoders_pass_with_exact_second_derivatives(name):
     check = self_check(decoder, latents)
     assert check.passed, check.message
     assert (check.dtype, check.way, check.independent) == ("float64", "linearised", True)
-    assert check.first_order < 1e-7
+    assert check.first_order < 1e-6  # what ends the search for a step
     assert check.second_order < 1e-5
     _, way = second_derivative(jacobian(decoder, latents), torch.randn(1, *latents.shape))
     assert way == "taylor"

@@ -70,7 +70,7 @@ def branching(z):
 @pytest.mark.parametrize(
     ("function", "shape", "ways"),
     [
-        (sampled, (6, 6), ("double-reverse",)),
+        (sampled, (6, 6), ("double-reverse", "central-differences")),  # torch 2.8 cannot differentiate its gradient
         (in_place, (3,), ("forward",)),
         (branching, (3,), ("forward",)),
         (channels_last, (2, 3, 4), ("forward-loop",)),

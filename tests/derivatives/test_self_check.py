@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import theodolite
 from theodolite import InputError, LatentMap
@@ -253,3 +254,26 @@ def test_a_map_that_leaves_torch_has_nothing_to_check():
     outside = LatentMap(lambda z: torch.from_numpy(z.detach().numpy() ** 2), (3,))
     with pytest.raises(RuntimeError, match="leaves torch"):
         self_check(outside, torch.ones(1, 3))
+
+
+@pytest.mark.parametrize(("free", "most"), [(False, 40), (True, 12)])
+def test_it_costs_at_most_forty_passes_and_of_a_map_of_free_size_those_of_a_piece(free, most):
+    layers = (nn.Conv2d(4, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.SiLU(), nn.Upsample(scale_factor=2))
+    net = nn.Sequential(*layers, nn.Conv2d(16, 3, 3, padding=1)).eval()
+    map, z = LatentMap(net, (4, None, None) if free else (4, 8, 8)), torch.randn(1, 4, 8, 8)
+    with FlopCounterMode(display=False) as one:
+        map(z)
+    with FlopCounterMode(display=False) as all_of_it:
+        check = self_check(map, z)
+    assert check.passed
+    assert check.shape == ((4, 4, 4) if free else (4, 8, 8))
+    assert 10 / (4 if free else 1) < all_of_it.get_total_flops() / one.get_total_flops() <= most
+
+
+def test_a_map_that_refuses_a_piece_is_checked_on_the_whole_latent():
+    def whole_only(z):
+        if z.shape[-1] != 6:
+            raise RuntimeError("six expected")
+        return z.sin()
+
+    assert self_check(LatentMap(whole_only, (1, None, None)), torch.randn(1, 1, 6, 6)).shape == (1, 6, 6)

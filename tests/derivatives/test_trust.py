@@ -139,6 +139,33 @@ def test_the_guard_is_made_once_a_map_for_a_few_passes():
     assert J.passes == 2
 
 
+def test_steps_of_a_sampler_are_checked_on_one_of_them():
+    runs = []
+
+    class Network(nn.Module):
+        shape = (4,)
+
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x, sigma):
+            runs.append(len(x))
+            return x / (1 + sigma) + 0.1 * torch.tanh(self.layer(x))
+
+    torch.manual_seed(0)
+    map = sampler_map(theodolite.Denoiser(Network().eval(), predicts="x0", shape=(4,)), [8.0, 4.0, 2.0, 1.0, 0.5, 0.2])
+    z, counts = torch.randn(1, 4), []
+    for point in (z, z + 1):
+        runs.clear()
+        operator = jacobian(map, point)
+        operator.matvec(torch.randn(3, 1, 4))
+        assert operator.status == "ok"
+        counts.append(sum(runs))
+    assert counts[1] <= 2 * 5 + 1  # the value and the recording of every step
+    assert counts[0] <= counts[1] + 45  # and the check of one, not of five
+
+
 def test_nothing_is_judged_before_a_derivative_is_taken(monkeypatch):
     monkeypatch.setattr(trust, "_judged", None)
     J = jacobian(LatentMap(torch.sin, (4,)), draws(1, 4))

@@ -89,6 +89,20 @@ def test_groups_shrink_with_the_memory_that_is_left(monkeypatch):
     assert groups.group_size(map, z, thin, True) < groups.group_size(map, z, thin, False)
 
 
+def test_batches_of_units_do_not_depend_on_the_memory_that_is_free(monkeypatch):
+    torch.manual_seed(0)
+    map = LatentMap(nn.Sequential(nn.Linear(16, 64), nn.SiLU(), nn.Linear(64, 3072)), (16,))
+    sizes = set()
+    for free in (2**26, 2**30, 2**34):
+        monkeypatch.setattr("theodolite.derivatives.memory.available_bytes", lambda _, free=free: free)
+        monkeypatch.setattr(groups, "available_bytes", lambda _, free=free: free)
+        z = torch.randn(2, 16)
+        sizes.add((groups.batch_size(map, z, Effort(), True), groups.batch_by_work(map, z, 8)))
+    ((dense, work),) = sizes
+    assert dense > 1
+    assert work > 1
+
+
 def test_wrong_latents_are_refused_with_a_line_in_every_batch_size():
     map = pictures()
     for count in (1, 3):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from theodolite.descriptors.colour_draws import Draw, floored, measured, slopes, standard_errors
+from theodolite.descriptors.colour_draws import Draw, along, floored, measured, slopes_of, standard_errors
 from theodolite.estimates import student_quantile
 
 COLUMNS = torch.randn(6, 9, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -23,7 +23,7 @@ def test_slopes_are_derivatives():
     change = torch.randn(6, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     change, step = change + change.mT, 1e-5
     ahead, behind = measured(BLOCKS + step * change), measured(BLOCKS - step * change)
-    for name, slope in slopes(BLOCKS, change).items():
+    for name, slope in along(slopes_of(BLOCKS), change).items():
         torch.testing.assert_close(slope, (ahead[name] - behind[name]) / (2 * step), rtol=1e-6, atol=1e-6)
 
 
@@ -44,4 +44,4 @@ def test_the_noise_of_a_draw_is_half_the_square_of_the_difference_of_two():
     errors, biases = standard_errors(blocks, 0 * blocks, pair, checked, 1e-6)
     expected = torch.full((2, 2), 0.2 / 2**0.5 * student_quantile(4) / 1.96, dtype=torch.float64)
     torch.testing.assert_close(errors["gain"], expected)
-    assert biases["gain"] == 0
+    assert not biases["gain"].any()

@@ -201,6 +201,33 @@ def test_a_map_that_is_all_leakage_is_undetermined():
     assert "more passes" in found.message
 
 
+def without_locality(gains):
+    """Every output sees every location, each with its gain, alike but for its own matrix."""
+    matrix = torch.randn(108, 108, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    return LatentMap(lambda z: (((z * gains).flatten(1)) @ matrix.T).reshape(z.shape), (3, 6, 6))
+
+
+def test_the_noise_of_signs_is_no_bias_where_every_location_answers_to_all():
+    """Twelve locations share a colour: each block is that of nine numbers, whose `log det` is far below its mean's."""
+    found, exact = over_seeds(without_locality(torch.ones(6, 6).double()), Z[..., :6, :6], passes=36, seeds=40)
+    for name in ("scaling", "rank"):
+        z = scores(found, exact, name)
+        assert abs(z.mean()) < 0.3
+        assert 0.6 < z.std() < 1.2
+
+
+def test_weak_locations_beside_strong_ones_are_undetermined_and_the_others_hold():
+    gains = torch.randn(10, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).exp()
+    map = LatentMap(lambda z: MAP(z * gains), (3, 10, 10))
+    found, exact = over_seeds(map, Z, passes=84, seeds=10)
+    ok = torch.tensor([status == "ok" for status in found.statuses]).reshape(found.gain.value.shape)
+    weak, strong = gains < gains.quantile(0.2), gains > gains.quantile(0.8)
+    assert ok[:, strong].double().mean() > ok[:, weak].double().mean() + 0.3
+    assert "more passes" in found.message
+    for name in FIELDS:
+        assert (scores(found, exact, name)[ok].abs() < 1.96).double().mean() > 0.9
+
+
 @pytest.mark.parametrize(
     ("function", "shape", "passes", "words"),
     [

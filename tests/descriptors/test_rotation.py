@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -138,3 +139,13 @@ def test_the_dense_way_and_the_other_agree():
     dense, other = (theodolite.axis_rotation(map, z, effort=Effort(axis_depth=6), dense=way) for way in (True, False))
     torch.testing.assert_close(dense.value, other.value, rtol=1e-4, atol=0)
     torch.testing.assert_close(dense.stderr, other.stderr, rtol=1e-3, atol=0)
+
+
+def test_a_map_that_leaves_torch_turns_as_its_like_in_torch():
+    """Its transpose is made of differences: exact to their step, and ``approximate`` in name."""
+    W, z = draw(5, 4), draw(2, 4, seed=1)
+    inside = theodolite.axis_rotation(LatentMap(lambda z: (z @ W.T).tanh(), (4,)), z)
+    outside = theodolite.axis_rotation(LatentMap(lambda z: torch.from_numpy(np.tanh((z @ W.T).numpy())), (4,)), z)
+    assert inside.value.min() > 1e-3
+    torch.testing.assert_close(outside.value, inside.value, rtol=1e-3, atol=0)
+    assert set(outside.statuses) == {"approximate"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,6 +48,29 @@ def test_claims_hold_where_they_are_true_and_fail_where_the_opposite_is(judged: 
     assert reverse["C1"] == "fails"
     assert reverse["C3"] == "fails"
     assert reverse["C5"] == "fails"
+
+
+@pytest.mark.parametrize(("gap", "verdict"), [(0.0, "holds"), (0.7, "undecided"), (-0.5, "holds")])
+def test_the_claim_of_a_student_compares_two_gaps(gap: float, verdict: str) -> None:
+    """The model's link is 0.7 under normal and 0 under unusual conditions; the student's differ by `gap`."""
+    both = columns(240, link=0.7, odd=0.0, shift=0.0)
+    student = drawn(240, 0, 0.3 + gap / 2), drawn(240, 1, 0.3 - gap / 2)
+    seventh = claims(replace(both, student=student))[6]
+    assert (seventh.verdict, seventh.n) == (verdict, 240)
+    own, theirs = (seventh.others[f"gap of the {name}"] for name in ("student", "model"))
+    assert seventh.number is not None
+    assert seventh.number.item() == pytest.approx(own.item() - theirs.item())
+    pooled = seventh.others["four pools drawn apart, prompts ignored"]
+    assert pooled.item() == pytest.approx(seventh.number.item())
+    assert pooled.high - pooled.low > seventh.number.high - seventh.number.low  # what pairing by seeds saves
+    grown = claims(replace(columns(240, link=0.3, odd=0.3, shift=0.0), student=(both.normal, both.unusual)))[6]
+    assert grown.verdict == "fails"
+
+
+def test_a_student_of_a_model_without_a_gap_decides_nothing() -> None:
+    flat = columns(240, link=0.3, odd=0.3, shift=0.0)
+    seventh = claims(replace(flat, student=(drawn(240, 0, -0.4), drawn(240, 1, 0.4))))[6]
+    assert (seventh.verdict, seventh.why) == ("undecided", "the model itself has no gap that is told from 0")
 
 
 def test_few_pairs_leave_the_first_claim_open() -> None:

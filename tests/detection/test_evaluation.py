@@ -233,3 +233,57 @@ def test_two_scores_without_a_mistake_do_not_tell_their_difference():
     table = evaluate(scores, [0] * 20 + [1] * 20, resamples=50)
     assert table.difference("a", "b").status == "undetermined"
     assert table.difference("a", "c").status == "ok"
+
+
+def strata(seed=0, n=90, m=40):
+    """Scores that tell three strata apart, and a little more within each."""
+    draw = np.random.default_rng(seed)
+    labels, of = np.array([0] * n + [1] * m), draw.integers(0, 3, n + m)
+    return draw.normal(size=n + m) + 5 * of + 0.7 * labels, labels, of
+
+
+def test_stratified_auroc_is_the_mean_over_unusual_samples_of_that_in_their_stratum():
+    scores, labels, of = strata()
+    table = evaluate(scores, labels, strata=of)
+    parts = [scores[(of == s) & (labels == k)] for s in range(3) for k in (0, 1)]
+    wanted = sum(brute_auroc(n, u) * len(u) for n, u in zip(parts[::2], parts[1::2])) / labels.sum()
+    assert table["score"]["auroc"] == pytest.approx(wanted, abs=1e-12)
+    shifted = evaluate(scores - 5 * of, labels, strata=of)
+    assert [*table["score"].values()] == pytest.approx([*shifted["score"].values()])
+    assert evaluate(scores, labels)["score"]["auroc"] < wanted - 0.1
+
+
+def test_one_stratum_is_none():
+    scores, labels, _ = strata()
+    assert evaluate(scores, labels, strata=["a"] * len(labels)).rows() == evaluate(scores, labels).rows()
+
+
+def test_a_score_that_only_tells_strata_apart_is_a_coin_within_them():
+    of = np.arange(60) % 3
+    labels = (np.arange(60) % 60 >= 40) | (of == 2) & (np.arange(60) > 20)
+    assert evaluate(of.astype(float), labels)["score"]["auroc"] > 0.55
+    assert evaluate(of.astype(float), labels, strata=of)["score"]["auroc"] == pytest.approx(0.5)
+
+
+def test_the_rate_is_read_where_it_is_asked_for():
+    draw = np.random.default_rng(3)
+    scores, labels = np.concatenate([draw.normal(size=400), 3 + draw.normal(size=50)]), [0] * 400 + [1] * 50
+    few, many = (evaluate(scores, labels, false_positives=rate)["score"]["tpr"] for rate in (0.01, 0.2))
+    assert few == pytest.approx(np.mean(scores[400:] > np.sort(scores[:400])[-5]))
+    assert few < many
+    assert evaluate(scores, labels, false_positives=0.01).tpr.status == "ok"
+    assert evaluate(scores[50:], labels[50:], false_positives=0.01).tpr.status == "undetermined"
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"strata": [0] * 3}, "one entry for each"),
+        ({"strata": [0] * 90 + [1] * 40}, "normal samples expected in every stratum"),
+        ({"false_positives": 0}, "between 0 and 1"),
+    ],
+)
+def test_strata_and_rates_that_cannot_be_used_are_refused(options, word):
+    scores, labels, _ = strata()
+    with pytest.raises(InputError, match=word):
+        evaluate(scores, labels, **options)

@@ -55,6 +55,14 @@ def test_quality_and_penalties_of_linear_maps(four):
     assert float(by["whitened"].penalties["encoder_curvature"].value) == pytest.approx(0, abs=1e-3)
 
 
+def test_a_ranking_is_rows_and_shows_gaps_and_shifts(four):
+    rows = four.number_rows()
+    assert [row["value"] for row in rows if row["quantity"] == "gap"] == [float(gap.value) for gap in four.gaps]
+    assert {row["quantity"] for row in four.headline_rows()} == {"gap", "shift"}
+    assert four.to_arrow().num_rows == len(rows) > 100
+    assert "isometric" in four._repr_html_()
+
+
 def test_networks_only_where_all_spaces_can_have_them():
     few = linear.images(4, 2)
     ranking = rank_models([linear.pooled()], few, linear.sources(4, 2), budget="standard")

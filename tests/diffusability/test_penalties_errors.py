@@ -109,5 +109,5 @@ def test_too_few_steps_are_confessed():
     pair = toy(lambda x: x / steep, lambda z: z * steep, 12, 12)
     found = penalties(pair, images(drawn(40, 12)), dense=False, depth=2)
     assert found.encoder_curvature.status == found.distortion.status == "undetermined"
-    assert "increase `depth`" in found.encoder_curvature.message
+    assert "more `depth`" in found.encoder_curvature.message
     assert found.compression["coverage"].value < 0.9

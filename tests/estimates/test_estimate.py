@@ -179,6 +179,15 @@ def test_a_negative_factor_turns_the_interval():
     assert turned.parts == {}
 
 
+def test_a_negative_factor_turns_a_bound_to_the_other_side():
+    bounds = Estimate(ONE, 0.1 * ONE, 0, 1, ("lower-bound", "upper-bound"))
+    turned = bounds.scaled(-1.0)
+    assert turned.statuses == ("upper-bound", "lower-bound")
+    torch.testing.assert_close(turned.low, -bounds.high)
+    torch.testing.assert_close(turned.high, -bounds.low)
+    assert bounds.scaled(2.0).statuses == bounds.statuses
+
+
 def test_an_error_joins_both_ends_in_quadrature():
     wider = Estimate.of(0.0, 1.0, ends=(-3.0, 4.0)).widened(4.0 / 1.96)
     assert wider.low.item() == pytest.approx(-5.0)

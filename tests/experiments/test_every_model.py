@@ -19,6 +19,7 @@ VERBS = {
     "detect": "detect MODEL --reference seed:0..1 --latents seed:3 --scores local_rank,nearest_neighbour STEPS",
     "hotspots": f"hotspots MODEL {LATENTS} --dimension 2 --neighbours 1 STEPS",
     "compare": f"compare MODEL MODEL {LATENTS} --descriptors leading_singular_value STEPS",
+    "sample": "sample MODEL --data {photos} --limit 2 --latents seed:0..2 --descriptors local_rank STEPS",
     "path": "path MODEL seed:1 seed:2 --steps 4 --via linear SAMPLER",
     "traverse": f"traverse plane MODEL {PLANE} --grid 2 SAMPLER",
     "phases": f"phases MODEL {PLANE} --grid 7 --samples 60 SAMPLER",
@@ -28,6 +29,7 @@ QUANTITY = {
     "detect": "score",
     "hotspots": "subspace_ls_max",
     "compare": "leading_singular_value",
+    "sample": "local_rank",
     "path": "length",
     "traverse": "local_rank",
     "phases": "codazzi_residual",
@@ -44,9 +46,14 @@ MODELS = {
     "tokens": ("situations:tokens", "--size 16", ("", "")),
 }
 KINDS = {"gan": "generator", "tokens": "decoder"}
-HEAVY = {("flux", "compare"), ("flux", "traverse"), ("flow", "compare"), ("flow", "traverse")}
+HEAVY = {
+    *(("flux", verb) for verb in ("compare", "traverse")),
+    *(("flow", verb) for verb in ("compare", "traverse", "sample")),
+}
 """Left to the docs, where they were tried: what they add to the others is time."""
-CELLS = [(model, verb) for model in MODELS for verb in VERBS if (model, verb) not in HEAVY]
+REFUSED = {("flux", "sample")}
+"""Packed tokens without their autoencoder are no images."""
+CELLS = [(model, verb) for model in MODELS for verb in VERBS if (model, verb) not in HEAVY | REFUSED]
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +67,17 @@ def saved(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("model", "verb"), CELLS, ids=["-".join(cell) for cell in CELLS])
-def test_from_one_command(invoke, tiny, saved, tmp_path, model, verb):
+def test_from_one_command(invoke, tiny, saved, photos, tmp_path, model, verb):
     name, options, steps = MODELS[model]
     words = VERBS[verb].replace("MODEL", name).replace("STEPS", steps[0]).replace("SAMPLER", steps[1])
-    given = f"{words} {options} --no-report --out {tmp_path / 'run'}".format(**saved)
+    given = f"{words} {options} --no-report --out {tmp_path / 'run'}".format(photos=photos, **saved)
     result = invoke(*given.split())
     assert result.exit_code == 0, result.output
     run = read_run(tmp_path / "run")
     assert any(row["value"] is not None for row in run.rows(quantity=QUANTITY[verb]))
-    if verb in ("survey", "detect", "hotspots", "compare"):
+    if verb in ("survey", "detect", "hotspots", "compare", "sample"):
         assert run.info["map"] == KINDS.get(model, "sampler")
+    if verb in ("survey", "detect", "hotspots", "compare"):
         assert run.info["data"]["latents"]
 
 
@@ -105,6 +113,7 @@ def test_from_one_command(invoke, tiny, saved, tmp_path, model, verb):
             "path kinds:gan seed:1 seed:2 --scale 2",
             "--scale belongs to a denoiser or a sampler",
         ),
+        ("sample {flux} --condition {prompt} --data {photos} --size 2 --steps 1", "a model that draws images"),
         (
             "hotspots {flux} --condition {prompt} --data {photos} --sigma 1",
             "a denoiser of images (channels, height, width)",

@@ -254,3 +254,45 @@ def test_the_codazzi_residual_holds_the_error_of_its_step():
     residual = codazzi_residual(fitted)
     assert 0 < residual.value.item() <= 1.96 * residual.stderr.item()
     assert residual.value.item() < 0.1
+
+
+class Normal:
+    """Normal laws by mean and logarithm of their width, or of unit width in the plane by their mean."""
+
+    def __init__(self, has_width):
+        self.has_width = has_width
+
+    def log_likelihood(self, states, theta):
+        if not self.has_width:
+            return -(states[:, None] - theta).square().sum(-1) / 2
+        return -((states[:, :1] - theta[:, 0]) / theta[:, 1].exp()).square() / 2 - theta[:, 1]
+
+    def fitted(self, bundles):
+        draws = torch.Generator().manual_seed(0)
+        grid = ParameterGrid((-1.5, -0.5), (1.5, 0.5), (14, 14))
+        theta = (torch.rand(bundles, 2, generator=draws, dtype=D) - 0.5) * torch.tensor([3.0, 1.0], dtype=D)
+        noise = torch.randn(bundles, 4, 1 if self.has_width else 2, generator=draws, dtype=D)
+        means = theta[:, None, :1] if self.has_width else theta[:, None]
+        samples = means + (theta[:, None, 1:].exp() if self.has_width else 1) * noise
+        return direct_metric(grid_posterior(self, samples, grid), replicates=16)
+
+
+def test_a_codazzi_residual_of_noise_alone_is_no_number():
+    """It was up to 1e150: noise over a variance of derivatives that was zero when that of sampling had been taken off.
+
+    Of a hundred and fifty bundles it is the residual of `diag(exp(-2 t), 2)`: 1.
+    """
+    few, many = (codazzi_residual(Normal(True).fitted(bundles)) for bundles in (20, 150))
+    assert few.statuses == ("undetermined",)
+    assert "larger" in few.message
+    assert few.value.item() <= 1.5**0.5
+    assert few.stderr.item() <= 2 * 1.5**0.5
+    assert many.statuses == ("ok",)
+    assert abs(many.value.item() - 1) <= 1.96 * many.stderr.item()
+
+
+def test_a_constant_metric_is_a_hessian_however_its_differences_round():
+    for source in (Normal(False).fitted(60), lambda theta: torch.eye(2, dtype=D).expand(len(theta), 2, 2) / 3):
+        points = None if isinstance(source, DirectMetric) else INNER
+        residual = codazzi_residual(source, points)
+        assert (residual.item(), float(residual.stderr), residual.statuses) == (0.0, 0.0, ("ok",))

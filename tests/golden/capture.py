@@ -80,7 +80,7 @@ def _rank(run: pathlib.Path) -> dict[str, Number]:
             thinned.append({**row, "level": levels[curve]})
     whole = [{**row, "passes": row["passes"] or None} for row in rows if row["tau"] is None]
     return _merged(
-        _long(whole, ("space", "first", "second")),
+        _long(whole, ("space", "first", "second", "steps", "part", "seed")),
         _long(thinned, ("space", "denoiser", "level"), more=("tau", "t")),
     )
 

@@ -72,7 +72,7 @@ REFUSALS = {
         "zoo:nothing --data {photos}",
         "zoo:patches-kl --data {photos} --loss huge",
         "zoo:patches-kl --data {photos} --time never",
-        "zoo:patches-kl --data {photos} --log {nowhere}",
+        "zoo:patches-kl --data {photos} --losses {nowhere}",
         "zoo:patches-kl --data {photos} --out {survey}",
     ),
     "diffusability": (

@@ -161,6 +161,36 @@ def test_fingerprint_sees_numbers_reached_by_a_global_name(monkeypatch):
     assert print_of(scaled) != before
 
 
+class Private(nn.Module):
+    """Set by a private attribute or by a buffer that is not saved; counts its calls."""
+
+    def __init__(self, mix=False, offset=0.0, pair=(1, "a")):
+        super().__init__()
+        self._mix, self._pair, self._calls, self._log = mix, pair, 0, []
+        self.register_buffer("offset", torch.tensor(offset), persistent=False)
+
+    def forward(self, z):
+        self._count()
+        return (z.flip(-1) if self._mix else z) + self.offset
+
+    def _count(self):
+        self._calls += 1
+        self._log.append(self._calls)
+
+
+@pytest.mark.parametrize("changed", [{"mix": True}, {"offset": 1.0}, {"pair": (1, "b")}])
+def test_fingerprint_sees_private_settings_and_buffers_that_are_not_saved(changed):
+    assert print_of(Private().eval()) == print_of(Private().eval()) != print_of(Private(**changed).eval())
+
+
+def test_fingerprint_is_not_moved_by_a_private_count_of_calls():
+    module = Private().eval()
+    before = print_of(module)
+    module(torch.zeros(5, 2))
+    assert module._calls == 1
+    assert print_of(module) == before
+
+
 def test_fingerprint_is_not_moved_by_use():
     module = seeded(Forgetful)
     before = print_of(module)

@@ -201,7 +201,7 @@ def test_a_model_of_the_zoo_is_loaded():
 
 
 def test_an_unknown_model_of_the_zoo_lists_the_known():
-    refused("zoo:digits", "zoo:atlantis")
+    refused("a model of the zoo expected, one of zoo:digits, .*zoo:coloured-distilled", "zoo:atlantis")
 
 
 def test_a_factory_of_a_module_is_probed_evaluated_and_frozen():

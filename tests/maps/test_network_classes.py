@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from theodolite import Denoiser, InputError
+from theodolite.maps.loading import _from_factory
 from theodolite.maps.network_classes import places_of
-from theodolite.maps.networks import null_of, rows_of
+from theodolite.maps.networks import conditions_of, null_of, rows_of
 
 diffusers = pytest.importorskip("diffusers")
 D = torch.float64
@@ -151,3 +152,26 @@ def test_a_network_that_is_told_something_names_it(name):
     model = tokens("Told", num_class_embeds=5) if name == "class_labels" else tokens("Told")
     with pytest.raises(InputError, match="a condition of Told expected, got none"):
         null_of(model)
+
+
+@pytest.mark.parametrize(("config", "count"), [({"num_class_embeds": 5}, 5), ({"num_embeds_ada_norm": 5}, 6)])
+def test_a_class_that_a_network_has_not_is_refused_with_those_that_it_has(config, count):
+    class Labelled(Exact):
+        def forward(self, hidden_states, timestep, class_labels=None):
+            return super().forward(hidden_states, timestep)
+
+    model = Labelled(lambda time: time, 1, **config).eval()
+    for label in (-1, count):
+        with pytest.raises(InputError, match=f"a class from 0 to {count - 1} expected by Labelled, got {label}"):
+            Denoiser(model, schedule=diffusers.DDIMScheduler(), condition=label)
+    assert Denoiser(model, schedule=diffusers.DDIMScheduler(), condition=count - 1).given["class_labels"] == count - 1
+
+
+def test_a_condition_of_another_name_is_refused_with_the_names_that_there_are():
+    with pytest.raises(InputError, match="Told takes no condition 'words' but encoder_hidden_states"):
+        conditions_of(tokens("Told"), {"words": torch.ones(1, 2, 3)})
+
+
+def test_a_factory_of_a_network_without_its_schedule_is_told_what_lacks():
+    with pytest.raises(InputError, match="returned Told without what it was trained on"):
+        _from_factory(tokens("Told"), "mine:net", torch.device("cpu"), None)

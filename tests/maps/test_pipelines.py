@@ -113,6 +113,14 @@ def saved(folder, make, scheduler, component=None):
     return folder
 
 
+def test_guidance_of_texts_without_its_start_is_one_clear_error():
+    model = Denoiser(text_unet().eval(), schedule=diffusers.DDIMScheduler())
+    with pytest.raises(InputError, match=r"^`unconditional` expected, which guidance 3 starts from: .*empty prompt"):
+        sampler_map(model, 2, condition=TEXT["condition"], guidance=3.0)
+    with pytest.raises(InputError, match="takes no class"):
+        sampler_map(model, 2, condition=3, guidance=3.0, unconditional=TEXT["unconditional"])
+
+
 @pytest.fixture(scope="module", params=CASES)
 def case(request, tmp_path_factory):
     make, scheduler, options = CASES[request.param]

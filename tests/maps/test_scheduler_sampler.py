@@ -248,7 +248,8 @@ def test_derivatives_hold_through_every_step(case):
     slope = (J.at_offsets(h * V) - J.at_offsets(-h * V)) / (2 * h)
     assert apart(J.matvec(V), slope) < 1e-6
     torch.testing.assert_close((U * J.matvec(V)).sum((-1, -2, -3)), (V * J.rmatvec(U)).sum((-1, -2, -3)))
-    assert J.way == ("forward" if case == "dynamic thresholding" else "linearised")  # quantiles are not recorded
+    ways = {"linearised", *(["forward"] if case == "dynamic thresholding" else [])}  # torch 2.8 alone records quantiles
+    assert J.way in ways
     assert self_check(map, noise(1)).passed
 
 

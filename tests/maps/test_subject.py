@@ -99,6 +99,18 @@ def test_another_model_is_refused():
         subject_of("zoo:digits")
 
 
+class Scaled(nn.Module):
+    """Its condition times the point, half of it without one; sampled from level 2."""
+
+    shape = (1, 4, 4)
+
+    def forward(self, x, sigma, condition=None):
+        return (0.5 if condition is None else condition) * x
+
+    def levels(self, steps):
+        return [2.0 * (1 - step / steps) for step in range(steps + 1)]
+
+
 class TestDenoiser:
     """Of standard normal data, where `E[x_0 | x] = x / (1 + sigma²)`."""
 
@@ -160,6 +172,26 @@ class TestDenoiser:
         assert guided.at(0.5).outputs(ones).mean() == 6
         with pytest.raises(InputError, match="a condition expected with guidance"):
             subject_of(model, sigma=1.0, guidance=3.0)
+
+    @pytest.mark.parametrize("kind", [{"sigma": 1.0}, {"kind": "sampler", "steps": 1}])
+    def test_guidance_starts_from_the_condition_that_is_given(self, kind):
+        net = Denoiser(Scaled().eval())
+        ones = torch.ones(1, 1, 4, 4)
+        options = {"condition": 2.0, "guidance": 3.0, **kind}
+        starts = [subject_of(net, unconditional=u, **options).outputs(ones).mean() for u in (None, 1.0)]
+        plain, other = (subject_of(net, condition=c, **kind).outputs(ones).mean() for c in (2.0, 1.0))
+        torch.testing.assert_close(starts[1], other + 3.0 * (plain - other))
+        assert float(starts[0]) != float(starts[1])
+        if "sigma" in kind:
+            again = subject_of(net, unconditional=1.0, **options).at(1.0).outputs(ones).mean()
+            torch.testing.assert_close(again, starts[1])
+
+    def test_what_guidance_starts_from_is_no_setting_without_guidance(self):
+        for guidance in (None, 1.0):
+            with pytest.raises(InputError, match=r"--unconditional is what guidance starts from.*give --guidance"):
+                subject_of(Denoiser(Scaled().eval()), sigma=1.0, condition=2.0, unconditional=1.0, guidance=guidance)
+        with pytest.raises(InputError, match="--unconditional belongs to a denoiser or a sampler"):
+            subject_of(LatentMap(lambda z: z, (3,)), unconditional=1.0)
 
     def test_the_map_of_images_is_the_denoiser_and_that_of_latents_the_sampler(self):
         assert map_at(self.MODEL, None, images=True) == "denoiser"

@@ -92,6 +92,15 @@ def test_what_cannot_be_merged_is_refused_and_nothing_is_left(tallied, tmp_path)
     assert read_run(other.path).status == "complete"
 
 
+def test_parts_of_different_batches_are_not_merged(tallied, tmp_path):
+    parts = [tallied(f"part{k}", shard=f"{k}/2").path for k in (1, 2)]
+    record = json.loads((parts[1] / "run.json").read_text())
+    (parts[1] / "run.json").write_text(json.dumps({**record, "batch": 42}))
+    with pytest.raises(InputError, match=r"as many units at once expected, got 1 in .*part1 and 42 in .*part2"):
+        merge(parts, tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
 @pytest.mark.parametrize("text", ["0/2", "3/2", "2", "a/b", "1/0", "-1/2", ""])
 def test_a_part_that_is_none_is_refused(text):
     with pytest.raises(InputError, match=r"--shard expected as I/N"):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from theodolite.cli import verbs
 from theodolite.errors import InputError
 from theodolite.runs.conduct import _Conducted
+from theodolite.runs.engine import ThisProcess
 from theodolite.runs.folder import RunFolder
 from theodolite.runs.run import schema_of
 from theodolite.runs.settings import Setting, checked_settings, split_list
@@ -185,7 +186,8 @@ def test_the_recorded_command_parses_back_to_the_same_settings(echo, tmp_path_fa
     experiment, call = echo
     checked = checked_settings(ALL, given, "mix")
     folder = RunFolder(tmp_path_factory.getbasetemp() / "a run", schema_of(experiment))
-    command = _Conducted(experiment({"thing": thing, **checked}), folder, print).command(checked)
+    work = experiment({"thing": thing, **checked})
+    command = _Conducted(work, folder, print, ThisProcess(), None, None).command(checked)
     program, kind, *words = shlex.split(command)
     assert (program, kind) == ("theodolite", "mix")
     assert call(words) == (checked, [thing], str(folder.path))

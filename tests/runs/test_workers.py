@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +17,8 @@ import theodolite
 from theodolite import InputError, read_run
 from theodolite.errors import DiskError
 from theodolite.runs import workers
-from theodolite.runs.workers import Answer, answers, check_workers
+from theodolite.runs.engine import Answer, check_workers
+from theodolite.runs.workers import answers
 
 FACTORY = """
 import os, pathlib, signal
@@ -128,7 +132,7 @@ def test_an_interrupt_ends_every_process_and_keeps_what_is_finished(survey, tmp_
 
 def test_a_model_that_is_given_as_an_object_needs_a_name(tmp_path):
     net = theodolite.LatentMap(torch.tanh, (3,), name="net")
-    with pytest.raises(InputError, match=r"`model` in every process and expects its name.*got LatentMap"):
+    with pytest.raises(InputError, match=r"opens `model` for itself and expects its name.*got LatentMap"):
         theodolite.survey(net, None, tmp_path / "run", latents="seed:0..1", workers=2)
     assert not (tmp_path / "run").exists()
 
@@ -213,3 +217,43 @@ def test_a_process_that_cannot_open_the_model_and_a_full_disk_end_the_run(told):
     with pytest.raises(DiskError, match="no space"):
         told({"a": {"disk": "no space"}}, ["a", "b"])
     assert not [thread for thread in threading.enumerate() if "serve" in thread.name]
+
+
+@pytest.mark.parametrize("moment", range(7))
+def test_an_interrupt_at_any_moment_ends_every_process(monkeypatch, moment):
+    plan = {unit: [{"what": "half"}, {"unit": unit, "reason": None}] for unit in "abcd"}
+    started, heard = [], []
+
+    def start(task):
+        started.append(Fake(plan, []))
+        return started[-1]
+
+    def hear(answer):
+        heard.append(answer)
+        if len(heard) > moment:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers, "_Process", start)
+    work = SimpleNamespace(needs=lambda unit: [])
+    folder = SimpleNamespace(path="run")
+    job = SimpleNamespace(work=work, folder=folder, units=[*"abcd"], task={"settings": {}}, workers=2)
+    with pytest.raises(KeyboardInterrupt):
+        workers.Processes().measure(job, hear)
+    assert len(heard) == moment + 1
+    assert all("end" in process.log for process in started)
+    assert not [thread for thread in threading.enumerate() if "serve" in thread.name]
+
+
+def test_a_worker_whose_conducting_process_is_gone_ends_at_once():
+    done = subprocess.run(
+        [sys.executable, "-m", "theodolite.runs.worker"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+
+
+def test_one_unit_is_measured_in_this_process(told, monkeypatch):
+    monkeypatch.setattr(workers, "_Process", None)
+    measured = []
+    monkeypatch.setattr(workers.ThisProcess, "measure", lambda self, job, hear: measured.append(job.units))
+    workers.Processes().measure(SimpleNamespace(units=["a"]), None)
+    assert measured == [["a"]]

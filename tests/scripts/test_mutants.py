@@ -30,8 +30,8 @@ def test_forty_faults_with_names_of_their_own_lie_in_all_rooms(mutants):
     assert len(set(names)) == len(names) >= 40
     rooms = Counter(mutant.file.partition("/")[0] for mutant in mutants.MUTANTS)
     assert all(name.startswith(mutant.file.partition("/")[0]) for name, mutant in zip(names, mutants.MUTANTS))
-    assert len(rooms) == 14
-    assert max(rooms.values()) < 10
+    assert len(rooms) >= 16
+    assert max(rooms.values()) <= len(names) / 4  # no room has most of them
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,21 @@ def test_rows_come_back_as_written(tmp_path):
     assert verdicts(back)[0].cell == CELLS[0].name
 
 
+def test_collecting_keeps_what_was_not_drawn_again(tmp_path, monkeypatch):
+    """By cell: its draws, where there are some, else what the table holds."""
+    monkeypatch.setattr(store, "TABLE", tmp_path / "table.parquet")
+    monkeypatch.setattr(store, "PARTS", tmp_path / "parts")
+    exact = Estimate.of(1.0, 0.0)
+    cells = [Cell("room", name, 1, "", lambda seed: {"number": Answer(exact, 1.0)}, seeds=2) for name in "ab"]
+    rows = {cell.name: [row for seed in (0, 1) for row in rows_of(cell, seed)] for cell in cells}
+    store.write_table(verdicts({**row, "code": "old"} for own in rows.values() for row in own))
+    store.write([{**row, "code": "new"} for row in rows[cells[1].name]], store.part_of(cells[1].name))
+    assert [(each.cell, each.code) for each in store.collected([cell.name for cell in cells])] == [
+        (cells[0].name, "old"),
+        (cells[1].name, "new"),
+    ]
+
+
 SMOKE = [cell for cell in CELLS if zlib.crc32(cell.name.encode()) % 40 == 0]
 """One cell in forty, the same in every run."""
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
+from theodolite.cli import terminal
 from theodolite.cli.verbs import conduct
 
 __all__ = ["demo"]
+
+_MODEL = "zoo:patches-kl"
 
 
 @click.command(short_help="Survey a small model on bundled images.")
@@ -16,7 +21,7 @@ __all__ = ["demo"]
 def demo(out: str) -> None:
     """Survey a small autoencoder on the bundled images; about a minute, without a network or a GPU.
 
-    The last line printed is the path of the report.
+    The last line printed is the path of the report; how to look at the run in the browser is said on stderr.
 
     \b
     Examples:
@@ -26,4 +31,5 @@ def demo(out: str) -> None:
     from theodolite.runs.registry import experiment_of
     from theodolite.zoo import bundled_images
 
-    conduct(experiment_of("survey"), ["zoo:patches-kl"], out, {"data": str(bundled_images()), "size": 32})
+    conduct(experiment_of("survey"), [_MODEL], out, {"data": str(bundled_images()), "size": 32})
+    terminal.notice(f"look closer, and turn its latents: theodolite explore {shlex.quote(out)} --model {_MODEL}")

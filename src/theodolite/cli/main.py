@@ -9,6 +9,8 @@ import click
 import theodolite
 from theodolite.cli import terminal
 from theodolite.cli.demo import demo
+from theodolite.cli.explore import explore
+from theodolite.cli.gate import gate
 from theodolite.cli.merge import merge
 from theodolite.cli.models import models
 from theodolite.cli.report import report
@@ -88,11 +90,14 @@ def main() -> None:
       theodolite models ./my-vae
       theodolite show runs/first
       theodolite verify runs/first
+      theodolite explore runs/first
+      theodolite gate runs/first --file theodolite.toml
 
-    Exit codes: 0 done (also when the reader of a pipe stops early, as `head` does), 1 a bug, or a run that `verify`
-    contradicts, 2 bad input or a disk that refuses (one line says what), 130 interrupted.
+    Exit codes: 0 done (also when the reader of a pipe stops early, as `head` does), 1 a bug, a run that `verify`
+    contradicts, or a bound that `gate` finds broken, 2 bad input or a disk that refuses (one line says what), 3 a bound
+    that `gate` cannot decide, 130 interrupted.
     """  # noqa: D301
 
 
-for verb in (demo, merge, models, report, show, verify):
+for verb in (demo, explore, gate, merge, models, report, show, verify):
     main.add_command(verb)

@@ -42,11 +42,12 @@ def models(model: str | None, subfolder: str | None, revision: str | None, as_js
 def _shipped() -> dict[str, str]:
     """A line about every model by name."""
     from theodolite.maps.families import FAMILIES
-    from theodolite.zoo import AUTOENCODERS, DIFFUSIONS
+    from theodolite.zoo import AUTOENCODERS, DIFFUSIONS, MEMORISING
     from theodolite.zoo import FAMILIES as PHASES
 
     told = {f"zoo:{name}": f"autoencoder: {text}" for name, text in AUTOENCODERS.items()}
     told |= {f"zoo:{name}": "diffusion model of coloured digits, conditional" for name in DIFFUSIONS}
+    told |= {f"zoo:{name}": f"diffusion model: {text}" for name, text in MEMORISING.items()}
     told |= dict.fromkeys(PHASES, "parameter family with exact answers, for `phases`")
     return told | dict.fromkeys(FAMILIES, "models of an installed package")
 

@@ -303,15 +303,11 @@ def chosen_tables(
 
 
 def _first_rows(table: PageTable) -> PageTable:
-    """As many rows as are printed of it, without variants."""
-    shown = [place for place, head in enumerate(table.heads) if not head.variant]
-    if len(shown) < len(table.heads):
-        rows = [replace(row, cells=[row.cells[place] for place in shown]) for row in table.body]
-        table = replace(table, columns=[table.heads[place] for place in shown], rows=rows)
-    if not table.top or len(table.rows) <= table.top:
-        return table
-    caption = f"{table.caption} The first {table.top} of {len(table.rows)}; --sort lists them all.".strip()
-    return replace(table, rows=[*table.rows][: table.top], caption=caption)
+    """As many rows as are printed of it, without variants, and how to see the others."""
+    first = table.first_rows()
+    if len(first.rows) < len(table.rows):
+        return replace(first, caption=f"{first.caption.removesuffix('.')}; --sort lists them all.")
+    return first
 
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {

@@ -16,16 +16,30 @@ from theodolite.errors import InputError
 from theodolite.runs.record import plain
 
 if TYPE_CHECKING:
+    from theodolite.runs.engine import Engine
     from theodolite.runs.experiment import Experiment
     from theodolite.runs.run import Run
     from theodolite.runs.settings import Setting
 
-__all__ = ["conclude", "option_of", "verb_of"]
+__all__ = ["conclude", "measured", "option_of", "verb_of"]
 
 _OUT = click.option("--out", metavar="FOLDER", help="Run folder: new, or one to go on with; needed unless --dry-run.")
 _HOW = (
-    click.option("--workers", metavar="N", help="Processes that measure, one thread and one model each. [default: 1]"),
+    click.option(
+        "--workers",
+        metavar="N",
+        help="Processes that measure, one thread and one model each. [default: 1; on Ray what there is room for]",
+    ),
+    click.option("--engine", metavar="NAME", help="Who measures: local, or ray for a Ray cluster. [default: local]"),
+    click.option("--ray-address", metavar="HOST:PORT", help="Of the Ray cluster. [default: that of this machine]"),
+    click.option("--gpus-per-worker", metavar="X", help="GPUs of a Ray worker, e.g. 0.5. [default: 1 on cuda]"),
     click.option("--shard", metavar="I/N", help="Measure every N-th unit, from the I-th; see `theodolite merge`."),
+    click.option("--no-cache", is_flag=True, help="Check the derivatives anew, whatever was checked before."),
+    click.option(
+        "--log",
+        metavar="WHERE",
+        help="Send results there too: tensorboard:FOLDER, wandb:PROJECT or trackio:PROJECT.",
+    ),
 )
 _ANSWER = (
     click.option("--dry-run", is_flag=True, help="Print what it would cost, and measure nothing."),
@@ -47,7 +61,7 @@ def option_of(setting: Setting) -> Callable[[Any], Any]:
     name = f"--{setting.name.replace('_', '-')}"
     text = setting.help if not setting.words else f"{setting.help} One of {', '.join(setting.words)}."
     if setting.required:
-        text = f"{text} [required{f', or --{setting.instead}' if setting.instead else ''}]"
+        text = f"{text} [required{''.join(f', or --{way}' for way in setting.instead)}]"
     elif setting.default not in (None, (), [], False):
         text = f"{text} [default: {setting.as_text(setting.default)}]"
     if setting.kind is bool:
@@ -66,7 +80,12 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
     def run(
         out: str | None,
         workers: str | None,
+        engine: str | None,
+        ray_address: str | None,
+        gpus_per_worker: str | None,
         shard: str | None,
+        no_cache: bool,
+        log: str | None,
         dry_run: bool,
         as_json: bool,
         quiet: bool,
@@ -84,7 +103,9 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
             return
         if out is None:
             raise click.UsageError("--out FOLDER expected, got none: where the run goes; or give --dry-run")
-        how = {name: value for name, value in (("workers", workers), ("shard", shard)) if value is not None}
+        chosen = _engine(engine, ray_address, gpus_per_worker)
+        how = {"workers": workers, "engine": chosen, "shard": shard, "cache": False if no_cache else None, "log": log}
+        how = {name: value for name, value in how.items() if value is not None}
         conduct(experiment, arguments, out, settings | how, as_json=as_json, quiet=quiet, report=not no_report)
 
     decorated = run
@@ -100,9 +121,9 @@ def verb_of(experiment: type[Experiment]) -> click.Command:
 
 def _require(experiment: type[Experiment], settings: dict[str, Any]) -> None:
     for setting in experiment.settings:
-        if setting.required and not {setting.name, setting.instead} & set(settings):
+        if setting.required and not {setting.name, *setting.instead} & set(settings):
             option = f"--{setting.name.replace('_', '-')} {setting.metavar or ''}".strip()
-            option = f"{option}, or --{setting.instead}," if setting.instead else option
+            option = "".join([option, *(f", or --{way}" for way in setting.instead), "," if setting.instead else ""])
             raise click.UsageError(f"{option} expected, got none: {setting.help.rstrip('.')}")
 
 
@@ -124,6 +145,18 @@ def _help(experiment: type[Experiment]) -> str:
     at = next((n for n, line in enumerate(lines) if line.strip() == "Examples:"), len(lines))
     lines = [*lines[:at], *about, *lines[at:]]
     return "\n".join("\b\nExamples:" if line.strip() == "Examples:" else line for line in lines)
+
+
+def _engine(name: str | None, ray_address: str | None, gpus_per_worker: str | None) -> Engine | str | None:
+    """The engine that is named, with what only Ray is told."""
+    if name == "ray":
+        from theodolite.runs.on_ray import OnRay
+
+        return OnRay(ray_address, gpus_per_worker)
+    for option, value in (("--ray-address", ray_address), ("--gpus-per-worker", gpus_per_worker)):
+        if value is not None:
+            raise click.UsageError(f"{option} belongs to --engine ray; give both or neither")
+    return name
 
 
 def _argument(value: Any) -> Any:
@@ -158,9 +191,32 @@ def conduct(
     report: bool = True,
 ) -> None:
     """Conduct with progress on stderr and the result on stdout; Ctrl-C ends with a usable run and code 130."""
+    answer = {"as_json": as_json, "quiet": quiet, "report": report}
+    try:
+        changed = measured(experiment, arguments, out, settings, quiet=quiet)
+    except KeyboardInterrupt:
+        if not (Path(out) / "run.json").exists():
+            raise
+        terminal.notice("interrupted; what is finished is kept, and the same command goes on")
+        with suppress(InputError):  # too little is finished to be shown
+            conclude(out, **answer)
+        raise click.exceptions.Exit(130) from None
+    if settings.get("shard"):
+        _part(out, as_json)
+        return
+    conclude(out, changed=changed, **answer)
+
+
+def measured(
+    experiment: type[Experiment], arguments: Sequence[Any], out: str, settings: dict[str, Any], *, quiet: bool
+) -> bool:
+    """Conduct with progress on stderr; whether anything was left to measure.
+
+    Raises:
+        InputError: as `theodolite.runs.conduct.conduct`, and where every unit was refused for what the user can mend.
+    """
     from theodolite.runs.conduct import conduct as measure
 
-    answer = {"as_json": as_json, "quiet": quiet, "report": report}
     told: list[str] = []
     try:
         with terminal.at_work(quiet) as draw:
@@ -171,22 +227,12 @@ def conduct(
 
             measure(experiment, arguments, out, progress=progress, **settings)
     except RuntimeError as error:
-        if isinstance(error.__cause__, InputError):  # every unit was refused for what the user can mend
+        if isinstance(error.__cause__, InputError):
             raise InputError(str(error)) from error
         raise
-    except KeyboardInterrupt:
-        if not (Path(out) / "run.json").exists():
-            raise
-        terminal.notice("interrupted; what is finished is kept, and the same command goes on")
-        with suppress(InputError):  # too little is finished to be shown
-            conclude(out, **answer)
-        raise click.exceptions.Exit(130) from None
     if not told and not quiet:
         terminal.notice(f"{out} is complete already: nothing was measured")
-    if settings.get("shard"):
-        _part(out, as_json)
-        return
-    conclude(out, changed=bool(told), **answer)
+    return bool(told)
 
 
 def _part(out: str, as_json: bool) -> None:

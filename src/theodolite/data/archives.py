@@ -8,9 +8,10 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from theodolite.data.pixels import suffixes
+from theodolite.data.remote import DataPath, Remote
 from theodolite.data.stored import Contents, Entry, Skipped, Stored, checked_size, is_shown
 
 __all__ = ["READERS", "TarMember", "ZipMember", "tar_contents", "zip_contents"]
@@ -23,7 +24,7 @@ _LOCAL_HEADER = 30
 class TarMember:
     """A member of a tar archive: where its bytes begin and how many they are."""
 
-    path: Path
+    path: DataPath
     offset: int
     size: int
 
@@ -36,7 +37,7 @@ class TarMember:
 class ZipMember:
     """A member of a zip archive, as its directory describes it."""
 
-    path: Path
+    path: DataPath
     offset: int
     packed: int
     size: int
@@ -57,16 +58,19 @@ class ZipMember:
         return content
 
 
-def _stretch(path: Path, offset: int, size: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        content = file.read(size)
+def _stretch(path: DataPath, offset: int, size: int) -> bytes:
+    if isinstance(path, Remote):
+        content = path.stretch(offset, size)
+    else:
+        with path.open("rb") as file:
+            file.seek(offset)
+            content = file.read(size)
     if len(content) != size:
         raise OSError(None, "truncated: the archive ends before it does")
     return content
 
 
-def tar_contents(path: Path) -> Contents:
+def tar_contents(path: DataPath) -> Contents:
     """The images of a tar archive that is not compressed; links and special members are passed over, by name.
 
     Raises:
@@ -74,7 +78,7 @@ def tar_contents(path: Path) -> Contents:
     """
     contents = Contents()
     try:
-        with tarfile.open(path, "r:") as archive:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             while (member := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined]  # it would keep every header
                 reason = "a link or special file" if not (member.isdir() or member.isreg()) else ""
@@ -91,7 +95,7 @@ def tar_contents(path: Path) -> Contents:
     return contents
 
 
-def zip_contents(path: Path) -> Contents:
+def zip_contents(path: DataPath) -> Contents:
     """The images of a zip archive; links, encrypted members and rare compressions are passed over, by name.
 
     Raises:
@@ -99,7 +103,7 @@ def zip_contents(path: Path) -> Contents:
     """
     contents = Contents()
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise OSError(None, f"no zip archive that can be read ({error})") from error
@@ -132,5 +136,5 @@ def _add(contents: Contents, name: str, stored: Stored, reason: str) -> None:
         contents.entries.append(Entry(path.as_posix(), stored))
 
 
-READERS: dict[str, Callable[[Path], Contents]] = {".zip": zip_contents, ".tar": tar_contents}
+READERS: dict[str, Callable[[DataPath], Contents]] = {".zip": zip_contents, ".tar": tar_contents}
 """By suffix."""

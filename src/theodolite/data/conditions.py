@@ -20,13 +20,16 @@ __all__ = [
     "condition_of",
     "pictures_of",
     "prompts_of",
-    "read_condition",
     "text_of",
+    "value_of",
     "word_of",
 ]
 
 MODEL = "zoo:coloured-latent"
 """The model of the demonstrations."""
+
+_EMBEDDINGS = ".safetensors"
+"""How the name of a file of embeddings ends."""
 
 SIDES = ("normal", "unusual")
 """Of a pair of conditions."""
@@ -49,22 +52,24 @@ def condition_of(text: str) -> Any:
     return (int(first), second) if dash else int(first)
 
 
-def read_condition(text: str) -> Any:
-    """A condition that `condition_of` reads, or what a `.safetensors` file holds.
+def value_of(condition: Any) -> Any:
+    """What models are given: of text a condition that `condition_of` reads, or what a `.safetensors` file holds.
 
     Args:
-        text: one tensor of a file is an embedding, `(1, tokens, width)`; several are arguments of the network by name
-            (`encoder_hidden_states`, `pooled_projections`): this is how models of text are measured, whose text encoder
-            ran elsewhere.
+        condition: text, or a condition, which stays as it is. One tensor of a file is an embedding,
+            `(1, tokens, width)`; several are arguments of the network by name (`encoder_hidden_states`,
+            `pooled_projections`): this is how models of text are measured, whose text encoder ran elsewhere.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or the text is no condition.
     """
-    if not text.endswith(".safetensors"):
-        return condition_of(text)
+    if not isinstance(condition, str):
+        return condition
+    if not condition.endswith(_EMBEDDINGS):
+        return condition_of(condition)
     from safetensors.torch import load_file
 
-    path = path_of(text, "a condition")
+    path = path_of(condition, "a condition")
     try:
         tensors = load_file(path)
     except Exception as error:  # the system's, or the format's own error type
@@ -94,11 +99,25 @@ def prompts_of(model: Any, conditions: str | Sequence[tuple[Any, Any]] | None) -
     if not isinstance(conditions, str):
         found = [tuple(pair) for pair in conditions]
     else:
-        words = [pair.split("/") for pair in conditions.split(",") if pair.strip()]
-        found = [tuple(condition_of(side) for side in sides) for sides in words]
+        found = [tuple(map(_side_of, _sides_in(pair.strip()))) for pair in conditions.split(",") if pair.strip()]
     if not found or any(len(pair) != 2 for pair in found):
-        raise InputError(f"conditions expected as NORMAL/UNUSUAL,..., e.g. 3-red/3-yellow or 207/360, got {conditions}")
+        raise InputError(
+            "conditions expected as NORMAL/UNUSUAL,..., e.g. 3-red/3-yellow, 207/360 or a.safetensors/b.safetensors, "
+            f"got {conditions}"
+        )
     return [(pair[0], pair[1]) for pair in found]
+
+
+def _sides_in(pair: str) -> list[str]:
+    """Both sides of a pair: paths of files of embeddings may hold slashes of their own."""
+    first, ends, second = pair.partition(f"{_EMBEDDINGS}/")
+    return [f"{first}{_EMBEDDINGS}", second] if ends else pair.split("/")
+
+
+def _side_of(text: str) -> Any:
+    """A condition; of a file its path, once it was seen to be readable."""
+    value = value_of(text)
+    return text if text.endswith(_EMBEDDINGS) else value
 
 
 def text_of(prompts: Sequence[tuple[Any, Any]]) -> str:
@@ -113,6 +132,7 @@ class Prompted:
         model: loaded, as `theodolite.data.models.opened_denoiser` gives it.
         conditions: as for `prompts_of`.
         bare: take a model that names no conditions without any.
+        unconditional: what guidance starts from, as text; what the model knows as nothing in particular by default.
 
     Attributes:
         model: the model.
@@ -123,8 +143,8 @@ class Prompted:
         InputError: as for `prompts_of`.
     """
 
-    def __init__(self, model: Any, conditions: Any, *, bare: bool = False) -> None:
-        self.model = model
+    def __init__(self, model: Any, conditions: Any, *, bare: bool = False, unconditional: Any = None) -> None:
+        self.model, self.unconditional = model, value_of(unconditional)
         self.name = str(getattr(self.model, "name", type(self.model).__name__))
         is_bare = bare and conditions is None and not getattr(self.model, "held_out", ())
         self.pairs = [] if is_bare else prompts_of(self.model, conditions)
@@ -137,11 +157,20 @@ class Prompted:
         """The condition of a seed on one side, the normal one by default; None of a bare model."""
         return self.pairs[seed % len(self.pairs)][SIDES.index(side or "normal")] if self.pairs else None
 
+    def knows_start(self) -> bool:
+        """Whether guidance has something to start from: of text that is given, or the condition's effect is unknown."""
+        try:
+            self.denoiser(0, None, 0.0)
+        except InputError:
+            return False
+        return True
+
     def denoiser(self, seed: int, side: str | None, guidance: float) -> BaseDenoiser:
         """The guided denoiser of a seed on one side."""
         from theodolite.maps.denoisers import as_denoiser
 
-        return as_denoiser(self.model, condition=self.condition(seed, side), guidance=guidance if self.pairs else 1.0)
+        condition, guidance = value_of(self.condition(seed, side)), guidance if self.pairs else 1.0
+        return as_denoiser(self.model, condition=condition, guidance=guidance, unconditional=self.unconditional)
 
 
 def pictures_of(model: Any, points: Tensor) -> list[Image]:

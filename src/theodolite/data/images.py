@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,14 +15,27 @@ from typing import TYPE_CHECKING
 from theodolite.data.draws import drawn_order
 from theodolite.data.listing import Listing, list_images
 from theodolite.data.pixels import as_tensor, decoded
+from theodolite.data.remote import DataPath, data_of
 from theodolite.data.sources import sources_of
 from theodolite.data.stored import Plain, Skipped, Stored
-from theodolite.errors import InputError, path_of
+from theodolite.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ImageFile", "ImageSet", "find_images", "load_file", "load_image", "load_images", "readable_images"]
+__all__ = [
+    "ImageFile",
+    "ImageSet",
+    "find_images",
+    "load_file",
+    "load_image",
+    "load_images",
+    "readable_images",
+    "trusting",
+]
+
+_INVENTORY: ContextVar[Mapping[str, Sequence[str | int]] | None] = ContextVar("inventory", default=None)
+"""Hash, height and width of images that are known, by where they are stored."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +78,7 @@ class ImageSet:
         notes: what was drawn, passed over or lost, in sentences.
     """
 
-    folder: Path
+    folder: DataPath
     files: tuple[ImageFile, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...] = field(default=())
@@ -73,6 +88,10 @@ class ImageSet:
         """Height and width, where all images have the same."""
         sizes = {image.size for image in self.files}
         return sizes.pop() if len(sizes) == 1 else None
+
+    def inventory(self) -> dict[str, list[str | int]]:
+        """What reading the images has told, for `trusting`; with the types of JSON."""
+        return {repr(image.stored): [image.sha256, *image.size] for image in self.files}
 
     def at_least(self, pixels: int) -> ImageSet:
         """This set without images whose shortest side is below `pixels`; those join `skipped`.
@@ -105,7 +124,26 @@ class ImageSet:
         return self
 
 
-def find_images(data: Path, limit: int | None = None, setting: str = "data", seed: int = 0) -> ImageSet:
+@contextmanager
+def trusting(inventory: Mapping[str, Sequence[str | int]] | None) -> Iterator[None]:
+    """Images that another process has read for the same run are not read again to be found.
+
+    A worker on a large data set would otherwise read all of it before its first image. Each is held against its hash
+    when it is measured, as always.
+
+    Args:
+        inventory: what `ImageSet.inventory` gave there; None for nothing.
+    """
+    before = _INVENTORY.set(inventory)
+    try:
+        yield
+    finally:
+        _INVENTORY.reset(before)
+
+
+def find_images(
+    data: DataPath, limit: int | None = None, setting: str = "data", seed: int = 0, only: Sequence[str] = ()
+) -> ImageSet:
     """At most `limit` readable images of a folder, archive or data set; all of them when `limit` is None.
 
     They are drawn at random by `seed`: of every photograph one image (crops of one share the name before their
@@ -114,20 +152,22 @@ def find_images(data: Path, limit: int | None = None, setting: str = "data", see
     found before long work starts: it is skipped with its reason, and another takes its place.
 
     Args:
-        data: a folder of images with its subfolders, or a file of many images (`list_images`).
+        data: a folder of images with its subfolders, a file of many images (`list_images`), or an address.
         limit: how many at most.
         setting: whose value `data` is, for the words of an error.
         seed: of the draw.
+        only: samples among which it is drawn; all when empty.
 
     Raises:
-        InputError: the folder is missing, holds no image, or no image of it can be read.
+        InputError: the folder is missing, holds no image, no image of it can be read, or one of `only` is missing.
     """
     listing = list_images(data, setting)
+    listing = listing.only(only) if only else listing
     return readable_images(listing, limit, seed, sources_of(listing.files))
 
 
 def sourced_images(
-    data: Path, pattern: str | None, limit: int | None, setting: str = "data", seed: int = 0
+    data: DataPath, pattern: str | None, limit: int | None, setting: str = "data", seed: int = 0
 ) -> tuple[ImageSet, list[str]]:
     """At most `limit` images that a setting names, drawn from their sources in turn, and the source of each.
 
@@ -165,6 +205,10 @@ def readable_images(
         if limit is not None and len(files) == limit:
             break
         entry = listing.entries[index]
+        if (known := (_INVENTORY.get() or {}).get(repr(entry.stored))) is not None:
+            digest, height, width = str(known[0]), int(known[1]), int(known[2])
+            files[index] = ImageFile(listing.samples[index], entry.file, entry.stored, digest, (height, width))
+            continue
         try:
             content = entry.stored.read()
             image = decoded(content)
@@ -245,7 +289,7 @@ def load_images(
 
     Args:
         data: a folder, searched with its subfolders in the order of paths, or a file of many images: zip, tar, Parquet,
-            Arrow or npz.
+            Arrow or npz; also an address that fsspec opens, e.g. ``s3://bucket/photos``.
         size: centre square, resized to so many pixels; when None the centre is cut to a multiple of `multiple` pixels,
             and all images must then have one size.
         limit: only so many, drawn at random as for `find_images`.
@@ -266,7 +310,7 @@ def load_images(
     """
     import torch
 
-    images = find_images(path_of(data, "the image folder"), limit, seed=seed)
+    images = find_images(data_of(data), limit, seed=seed)
     if images.skipped:
         bad = images.skipped[0]
         raise InputError(f"readable images expected in {data}, got {bad.file}: {bad.reason}; mend it or move it away")

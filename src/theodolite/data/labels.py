@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from theodolite.errors import InputError
 
-__all__ = ["labels_among", "read_labels"]
+__all__ = ["classes_of", "labels_among", "read_labels"]
 
 _LABELS = {"0": 0, "normal": 0, "1": 1, "unusual": 1}
 _HEAD = {"file", "label"}
@@ -61,3 +61,50 @@ def _checked(path: str, rows: Sequence[tuple[str | None, str | None]], files: se
         held = f"only {next(iter(labels.values()))}" if labels else "none"
         raise InputError(f"labels of both kinds, 0 and 1, expected in {path}, got {held}")
     return labels
+
+
+def classes_of(path: str | None, files: Mapping[str, str]) -> dict[str, int]:
+    """The class of every image by sample: from a CSV file, else from the folder with a whole number for its name.
+
+    Args:
+        path: of a CSV file with the columns file,class; None for the names of folders, e.g. ``3/shoe.png``.
+        files: of every sample the path inside its folder.
+
+    Returns:
+        By sample; empty where no image has a class, for a model without conditions.
+
+    Raises:
+        InputError: a file that cannot be read, or images of which some have a class and some none.
+    """
+    if path is None:
+        told = {
+            file: next((part for part in file.split("/")[:-1] if part.isdecimal()), None) for file in files.values()
+        }
+    else:
+        told = _classes_in(path)
+    classes = {sample: int(word) for sample, file in files.items() if (word := told.get(file)) is not None}
+    if classes and len(classes) < len(files):
+        lacking = next(file for sample, file in files.items() if sample not in classes)
+        source = path or "the names of folders"
+        raise InputError(
+            f"a class of every image expected from {source}, got none of {lacking}; name it, or leave it out"
+        )
+    return classes
+
+
+def _classes_in(path: str) -> dict[str, str | None]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            rows = csv.DictReader(stream, skipinitialspace=True)
+            if not set(rows.fieldnames or ()) >= {"file", "class"}:
+                raise InputError(f"{path} expected to begin with the columns file,class, got {rows.fieldnames}")
+            told = {row["file"]: str(row["class"]).strip() for row in rows}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"cannot read the classes file {path}: {reason}; give a CSV with columns file,class"
+        ) from error
+    for file, word in told.items():
+        if not word.isdecimal():
+            raise InputError(f"{path} expected a class as a whole number for {file}, got {word!r}")
+    return {**told}

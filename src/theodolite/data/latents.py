@@ -62,6 +62,7 @@ class LatentSet:
         number = int(sample.rpartition("-")[2])
         if self.seeds:
             return subject.draw(number, subject.shape(size))[None]
+        _check_shape(tuple(self._tensor.shape), ("n", *subject.map.latent_shape), self.spec, subject)
         latent = self._tensor[number][None]
         subject.map.check(latent)
         return subject.placed(latent)
@@ -105,6 +106,8 @@ def find_latents(spec: str, limit: int | None = None) -> LatentSet:
     tensor, sha256 = _tensor_of(path)
     if tensor.ndim < 2 or not len(tensor):
         raise InputError(f"latents (n, *latent) expected in {path}, got shape {tuple(tensor.shape)}")
+    if (bad := int((~tensor.isfinite()).flatten(1).any(1).sum())) > 0:
+        raise InputError(f"finite latents expected in {path}, got NaN or infinity in {bad} of {len(tensor)}")
     count = len(tensor) if limit is None else min(limit, len(tensor))
     stem = re.sub(r"[^\w]", "_", path.stem, flags=re.ASCII)[:_LONGEST] or "latent"
     return LatentSet(spec, tuple(f"{stem}-{number}" for number in range(count)), sha256=sha256)
@@ -180,6 +183,8 @@ def read_ends(specs: Sequence[str], subject: Subject, size: int | None = None) -
             f"latents of one shape expected, got {one} from {first} and {other} from {second}; give --size to resize "
             "images to one size"
         )
+    for spec in files:
+        _check_shape(shape, subject.map.latent_shape, spec, subject)
     subject.map.check(latents[0][None])
     return [End(_name(spec), latent, _source(spec)) for spec, latent in zip(specs, latents)]
 
@@ -190,6 +195,14 @@ def _read(spec: str, subject: Subject, size: int | None) -> Tensor:
     if not bool(latent.isfinite().all()):
         raise InputError(f"finite latents expected, got NaN or infinity from {spec}")
     return subject.placed(latent)
+
+
+def _check_shape(shape: tuple[int, ...], wanted: Sequence[int | str | None], spec: str, subject: Subject) -> None:
+    """Refuse a file whose latents are none of the map's: `wanted` has None for a size that is free, text for any."""
+    fits = (own is None or isinstance(own, str) or own == got for own, got in zip(wanted, shape))
+    if len(shape) != len(wanted) or not all(fits):
+        text = ", ".join("any" if own is None else str(own) for own in wanted)
+        raise InputError(f"latents ({text}) expected in {spec}, the points of {subject.map.name}, got {shape}")
 
 
 def _stored(path: Path) -> Tensor:

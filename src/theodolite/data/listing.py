@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
 
 from theodolite.data import archives, arrays, tables
 from theodolite.data.pixels import suffixes
+from theodolite.data.remote import DataPath, Remote, remote_contents
 from theodolite.data.stored import Contents, Entry, Plain, Skipped, is_shown
 from theodolite.errors import InputError
 
-__all__ = ["Listing", "list_images"]
+__all__ = ["Listing", "chosen_among", "list_images"]
 
 _LONGEST_NAME = 48
 _TOLD = 4
@@ -37,7 +40,7 @@ class Listing:
         notes: what was passed over.
     """
 
-    folder: Path
+    folder: DataPath
     entries: tuple[Entry, ...]
     samples: tuple[str, ...]
     skipped: tuple[Skipped, ...]
@@ -48,9 +51,36 @@ class Listing:
         """Paths inside the data."""
         return [entry.file for entry in self.entries]
 
+    def only(self, samples: Sequence[str]) -> Listing:
+        """This listing with these samples alone.
 
-def list_images(data: Path, setting: str = "data") -> Listing:
+        Raises:
+            InputError: it lacks one of them.
+        """
+        chosen = set(chosen_among(samples, self.samples, str(self.folder)))
+        pairs = [(entry, sample) for entry, sample in zip(self.entries, self.samples) if sample in chosen]
+        return replace(self, entries=tuple(e for e, _ in pairs), samples=tuple(sample for _, sample in pairs))
+
+
+def chosen_among(samples: Sequence[str], known: Sequence[str], where: str) -> Sequence[str]:
+    """The samples that are chosen.
+
+    Raises:
+        InputError: one is not among the known ones.
+    """
+    there = set(known)
+    for sample in samples:
+        if sample not in there:
+            close = difflib.get_close_matches(sample, known, n=1)
+            hint = f", did you mean {close[0]!r}?" if close else "; names are those of `theodolite show RUN --json`"
+            raise InputError(f"--only expected samples of {where}, got {sample!r}{hint}")
+    return samples
+
+
+def list_images(data: DataPath, setting: str = "data") -> Listing:
     """The images below a folder or in one file that holds many: zip, tar, Parquet, Arrow, npz or npy.
+
+    Of an address (`theodolite.data.remote`): those below it, or in one zip or tar there.
 
     Folders that are links are followed, each real folder once. Hidden files and run folders are passed over. Files
     that hold many images count where a folder has no image as a file of its own.
@@ -62,8 +92,7 @@ def list_images(data: Path, setting: str = "data") -> Listing:
     Raises:
         InputError: it is missing, cannot be read, or holds no image.
     """
-    _check(data, setting)
-    contents = _of_file(data) if data.is_file() else _of_folder(data)
+    contents = _of_address(data, setting) if isinstance(data, Remote) else _of_path(data, setting)
     named: dict[str, Entry] = {}
     for entry in sorted(contents.entries, key=lambda entry: entry.name or entry.file):
         named.setdefault(entry.name or entry.file, entry)
@@ -73,6 +102,20 @@ def list_images(data: Path, setting: str = "data") -> Listing:
         raise _empty(data, contents)
     notes = [*contents.notes, *_passed_over(contents.passed)]
     return Listing(data, (*named.values(),), _sample_names([*named]), (*contents.skipped,), (*notes,))
+
+
+def _of_address(data: Remote, setting: str) -> Contents:
+    suffix = data.suffix.lower()
+    if suffix in archives.READERS:
+        return _read(archives.READERS[suffix], data)
+    if suffix in _CONTAINERS:
+        raise InputError(f"{suffix} is read from a disk only, got {data}; copy it there, or give a zip or tar")
+    return remote_contents(data, setting)
+
+
+def _of_path(data: Path, setting: str) -> Contents:
+    _check(data, setting)
+    return _of_file(data) if data.is_file() else _of_folder(data)
 
 
 def _check(data: Path, setting: str) -> None:
@@ -87,7 +130,7 @@ def _check(data: Path, setting: str) -> None:
         raise InputError(f"cannot read {data}: permission denied; give a folder you may read")
 
 
-def _empty(data: Path, contents: Contents) -> InputError:
+def _empty(data: DataPath, contents: Contents) -> InputError:
     if contents.skipped:
         first, count = contents.skipped[0], len(contents.skipped)
         told = f"{first.file}: {first.reason}" if first.file else first.reason
@@ -107,8 +150,12 @@ def _passed_over(names: list[str]) -> list[str]:
 
 
 def _of_file(path: Path) -> Contents:
+    return _read(_CONTAINERS[path.suffix.lower()], path)
+
+
+def _read(reader: Callable[[Any], Contents], path: DataPath) -> Contents:
     try:
-        return _CONTAINERS[path.suffix.lower()](path)
+        return reader(path)
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
         return Contents(skipped=[Skipped("", reason)])

@@ -49,7 +49,8 @@ def opened_model(model: Any, *, size: int | tuple[int, int] | None = None, **opt
     from theodolite.maps import load
 
     if isinstance(model, str | os.PathLike):
-        with refusing(os.fspath(model), "could not be loaded", "mend the model or what it needs"):
+        other = "" if size is None else ", or give another --size where it takes no such images"
+        with refusing(os.fspath(model), "could not be loaded", f"mend the model or what it needs{other}"):
             return load(model, size=size, **options)
     check_model(model, **options)
     return model
@@ -108,22 +109,21 @@ def opened_map(
         kind: of `theodolite.maps.subject.KINDS`; the first that the model has at images, or at latents, when None.
         images: whether points come from images.
         settings: of the map, by the names of `theodolite.maps.adapters.subject_of`; `condition` also as text: a class,
-            or a file that `read_condition` reads.
+            or a file that `value_of` reads; so `unconditional`.
         size: of the images that are measured, or that a sampler of any size makes.
         options: of `opened_model`.
 
     Raises:
         InputError: something else is named, or the model has no such map.
     """
-    from theodolite.data.conditions import read_condition
+    from theodolite.data.conditions import value_of
     from theodolite.maps.adapters import SETTINGS, subject_of
 
     names = {name for known in SETTINGS.values() for name in known}
     given = {name: value for name, value in settings.items() if name in names}
     if "sampler_steps" in settings:  # of a verb with other steps, and with several scales in another design
         given |= {"steps": settings["sampler_steps"], "guidance": settings["scale"], "named": _OF_SAMPLERS}
-    if isinstance(given.get("condition"), str):
-        given["condition"] = read_condition(given["condition"])
+    given |= {name: value_of(given[name]) for name in ("condition", "unconditional") if name in given}
     if not images and isinstance(size, int):
         given["size"] = size
     return subject_of(opened_model(model, size=size, **options), kind, images=images, **given)

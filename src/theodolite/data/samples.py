@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from theodolite.data.conditions import read_condition, word_of
-from theodolite.data.models import opened_map
+from theodolite.data.conditions import value_of, word_of
+from theodolite.data.models import opened_model
 from theodolite.errors import InputError, refusing
 from theodolite.estimates.streams import seed_of
 from theodolite.maps.adapters import subject_of
@@ -47,7 +47,7 @@ class Draw(NamedTuple):
     @property
     def asked(self) -> Any:
         """The condition as models take it."""
-        return None if self.condition is None else read_condition(self.condition)
+        return value_of(self.condition)
 
 
 class Draws:
@@ -59,7 +59,8 @@ class Draws:
         loading: options of `theodolite.load`.
 
     Attributes:
-        subject: the model's map.
+        subject: a map of the model: without a condition, or under the first where that is unknown.
+        without: the map without a condition; None where it is unknown, as of texts.
         conditions: as text, of which every sample draws one; empty of a model without.
         notes: how outputs were read.
 
@@ -69,19 +70,40 @@ class Draws:
 
     def __init__(self, given: Mapping[str, Any], latents: LatentSet, loading: Mapping[str, Any]) -> None:
         self.given, self.latents = given, latents
-        settings = {"steps": given["steps"]}  # conditions follow, so that its own map is that of nothing in particular
-        self.subject = opened_map(given["model"], given["map"], settings=settings, size=given["size"], **loading)
         named: Sequence[str] = given["condition"] or ()
+        self.model = opened_model(given["model"], size=given["size"], **loading)
+        self.subject, self.without = self._opened(named)
         self.conditions = [*named] or [word_of(own) for own in getattr(self.subject.denoiser, "conditions", ())]
         self._check()
         self.notes: list[str] = []
         self._subjects: dict[str, Subject] = {}
+        for condition in named:
+            self.under(condition)  # one that the model does not take is told before anything is drawn
         self._range = self._found_range()
+
+    @property
+    def why_unmoved(self) -> str:
+        """Why it cannot be told how far a condition moves a sample; empty where it can."""
+        if not self.conditions:
+            return "the model names no conditions, and --condition gives none"
+        unknown = "what the model makes without a condition is unknown; give --unconditional with --guidance"
+        return unknown if self.without is None else ""
+
+    def _opened(self, named: Sequence[str]) -> tuple[Subject, Subject | None]:
+        """A map of the model, and the one without a condition, where the model knows it or guidance says its start."""
+        options = {"kind": self.given["map"], "steps": self.given["steps"], "size": self.given["size"]}
+        try:
+            without = subject_of(self.model, condition=value_of(self.given["unconditional"]), **options)
+        except InputError:
+            if not named:
+                raise
+            return subject_of(self.model, condition=value_of(named[0]), **options), None
+        return without, without
 
     def _check(self) -> None:
         """Refuse settings of a conditional model with another one."""
         name, is_diffusion = self.subject.name, self.subject.denoiser is not None
-        for setting in ("condition", "guidance", "steps"):
+        for setting in ("condition", "guidance", "unconditional", "steps"):
             if self.given[setting] is not None and not is_diffusion:
                 raise InputError(f"--{setting} belongs to a diffusion model, got it with {name}; leave it out")
         if self.given["guidance"] is not None and not self.conditions:
@@ -95,14 +117,14 @@ class Draws:
         """
         condition, latent = self.condition(unit), self.latents.latent(unit, self.subject, self.given["size"])
         subject = self.under(condition)
-        fix = "see that it takes such noise; a LatentMap says what shape it has"
+        fix = f"see that it takes such noise{subject.given}"
         with refusing(subject.name, f"failed on noise of shape {tuple(latent.shape)}", fix):
             output = subject.outputs(latent)
         images = subject.images(output)
         if images is None:
             raise InputError(
                 f"a model that draws images (1 or 3 channels, height, width) expected, {subject.name} draws "
-                f"{tuple(output.shape[1:])}; return images from its factory"
+                f"{tuple(output.shape[1:])}; give it with its autoencoder, or a factory whose model returns images"
             )
         low, high = self._range
         image = (2 * (images - low) / (high - low) - 1).float().cpu().clamp(-1, 1)
@@ -120,8 +142,8 @@ class Draws:
             return self.subject
         if condition not in self._subjects:
             options = {name: self.given[name] for name in ("steps", "guidance", "size")}
-            told = read_condition(condition)
-            self._subjects[condition] = subject_of(self.subject.denoiser, "sampler", condition=told, **options)
+            options |= {"condition": value_of(condition), "unconditional": value_of(self.given["unconditional"])}
+            self._subjects[condition] = subject_of(self.model, "sampler", **options)
         return self._subjects[condition]
 
     def denoiser(self, draw: Draw, sigma: float) -> LatentMap | None:
@@ -132,7 +154,7 @@ class Draws:
         try:
             if draw.condition is None:
                 return denoiser_map(sampler.denoiser, sigma)
-            return denoiser_map(self.subject.denoiser, sigma, condition=draw.asked)
+            return denoiser_map(self.model, sigma, condition=draw.asked)
         except InputError:  # it does not know this level
             return None
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
+from theodolite.data.remote import DataPath
 from theodolite.errors import InputError
 
 __all__ = ["DEFAULT", "several_sources", "sources_of"]
@@ -41,7 +42,7 @@ def sources_of(files: Sequence[str], pattern: str | None = None) -> list[str]:
     return [_source(PurePosixPath(file), expression, pattern) for file in files]
 
 
-def several_sources(sources: Sequence[str], folder: Path, limit: int | None, fix: str) -> None:
+def several_sources(sources: Sequence[str], folder: DataPath, limit: int | None, fix: str) -> None:
     """Refuse images of one source.
 
     Raises:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 __all__ = ["Footprint", "available_bytes", "is_out_of_memory", "measure_footprint"]
 
@@ -31,9 +32,14 @@ class Footprint:
     largest: int
     total: int
 
-    def tangents(self, device: torch.device) -> int:
-        """Tangent passes (JVPs or forward evaluations) that may run at once."""
-        fits = int(_SHARE * available_bytes(device) / (_LIVE * self.largest))
+    def tangents(self, device: torch.device, free: int | None = None) -> int:
+        """Tangent passes (JVPs or forward evaluations) that may run at once.
+
+        Args:
+            device: where they run.
+            free: bytes that can be taken there; None for what is free now.
+        """
+        fits = int(_SHARE * (available_bytes(device) if free is None else free) / (_LIVE * self.largest))
         if device.type == "cpu":
             fits = min(fits, max(4, _CACHE_BYTES // self.largest))
         return max(1, fits)
@@ -51,8 +57,10 @@ class _Meter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
+        given = {leaf.untyped_storage()._cdata for leaf in tree_leaves(args) if isinstance(leaf, Tensor)}
         for tensor in result if isinstance(result, list | tuple) else (result,):
-            if isinstance(tensor, Tensor):
+            # A view takes no memory: of a weight that is transposed for a product, it would count as a large output.
+            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in given:
                 size = tensor.numel() * tensor.element_size()
                 self.largest, self.total = max(self.largest, size), self.total + size
         return result

@@ -50,8 +50,8 @@ _QUANTISED = (
     "derivative is no slope; measure the model without the quantiser, on the continuous latents that come after it"
 )
 _Kind = tuple[object, ...]
-_messages: WeakKeyDictionary[LatentMap, dict[_Kind, str]] = WeakKeyDictionary()
-_verdicts: WeakKeyDictionary[LatentMap, dict[_Kind, Verdict]] = WeakKeyDictionary()
+_messages: WeakKeyDictionary[object, dict[_Kind, str]] = WeakKeyDictionary()
+_verdicts: WeakKeyDictionary[object, dict[_Kind, Verdict]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,17 @@ class Products(Protocol):
 def guard(map: LatentMap, z: Tensor, operator: Callable[[LatentMap, Tensor], Products]) -> Verdict:
     """Hold one product and its adjoint against differences of the map near one latent `z: (1, *latent)`.
 
-    Made once a map and kind of latent, a hundredth of the latent's norm beside `z`: a latent of zeros, where a network
-    without biases has a kink, says nothing about others. About 20 passes, up to 300 more where the
-    derivative is zero or cut.
+    Made once a map, or maps that are `alike`, and kind of latent, a hundredth of the latent's norm beside `z`: a latent
+    of zeros, where a network without biases has a kink, says nothing about others. About 20 passes, up to 300 more
+    where the derivative is zero or cut.
 
     Args:
         map: the map.
         z: where it is in use.
         operator: makes the operator of a map at latents.
     """
-    kind = (z.shape[1:], z.dtype, z.device)
-    verdicts = _verdicts.setdefault(map, {})
+    owner, kind = _owner_and_kind(map, z)
+    verdicts = _verdicts.setdefault(owner, {})
     if kind not in verdicts:
         try:
             verdicts[kind] = _judged(operator(map, z + 0.01 * _reach(z) * _unit(z, 1)), map)
@@ -113,7 +113,7 @@ def check_recording(map: LatentMap, z: Tensor) -> str:
     """Hold a recorded product with one random vector against forward mode at one latent `z: (1, *latent)`.
 
     Where the two differ, central differences of the map decide: forward mode obeys what the map's code says about
-    gradients, the recording does not. Made once a map and kind of latent; about four passes.
+    gradients, the recording does not. Made once a map, or maps that are `alike`, and kind of latent; about four passes.
 
     Returns:
         A message for the user, mostly empty.
@@ -121,12 +121,18 @@ def check_recording(map: LatentMap, z: Tensor) -> str:
     Raises:
         NotRecordableError: the recording is not the map.
     """
-    kind = (z.shape[1:], z.dtype, z.device)
-    messages = _messages.setdefault(map, {})
+    owner, kind = _owner_and_kind(map, z)
+    messages = _messages.setdefault(owner, {})
     if kind not in messages:
         draw = torch.randn(1, *z.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         messages[kind] = _compared(map, z, draw.to(z))
     return messages[kind]
+
+
+def _owner_and_kind(map: LatentMap, z: Tensor) -> tuple[object, _Kind]:
+    """What a check is remembered by: the map, or what maps of the same operations share, and the kind of latent."""
+    owner, word = map.alike or (map, "")
+    return owner, (word, z.shape[1:], z.dtype, z.device)
 
 
 def _compared(map: LatentMap, z: Tensor, v: Tensor) -> str:

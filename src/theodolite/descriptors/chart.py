@@ -25,6 +25,8 @@ from theodolite.spectrum import (
     dense_triplet,
     falls_short,
     normal_norm,
+    range_basis,
+    right_svd,
     ritz_triplet,
     spectral_measure,
 )
@@ -49,7 +51,9 @@ class Chart:
         generator: seeds of everything random (`theodolite.estimates.Seeds`).
         effort: what may be spent.
         dense: True to build the Jacobians, False never to, None to build them where that costs no more passes than
-            the probes would (`Effort.is_dense`).
+            the probes would (`Effort.is_dense`); `theodolite.descriptors.plan` decides for a list of descriptors.
+        own_volume: the log-volume to `Effort.rtol` is found by itself, preconditioned, and the spectrum that other
+            descriptors share from the probes of the effort.
         exact_second: False for a map whose second derivative the self-check found wrong: differences are then taken.
     """
 
@@ -61,9 +65,11 @@ class Chart:
         generator: Seeding = None,
         effort: Effort | None = None,
         dense: bool | None = None,
+        own_volume: bool = False,
         exact_second: bool = True,
     ) -> None:
         self.map = map
+        self.own_volume = own_volume
         self.exact_second = exact_second
         self.operator: JacobianOperator = jacobian(map, latents)
         self.latents = self.operator.latents
@@ -121,13 +127,16 @@ class Chart:
     @cached_property
     def right(self) -> tuple[Tensor, Tensor]:
         """Singular values of the Jacobians, `(n, r)` float64, and their right vectors as rows, `(n, r, columns)`."""
-        _, sigma, rows = torch.linalg.svd(torch.linalg.qr(self.jacobians.double(), mode="r").R, full_matrices=False)
-        return sigma, rows
+        return right_svd(self.jacobians)
 
     @cached_property
     def spectrum(self) -> SpectralMeasure:
         """The singular values as nodes and weights."""
-        return dense_measure(self.jacobians, self._in_double) if self.is_dense else self._sampled[1]
+        if not self.is_dense:
+            return self._sampled[1]
+        # In float32 the vectors are asked for too, by `rounding.scatter`.
+        values = None if self.latents.dtype is torch.float64 else self.right[0]
+        return dense_measure(self.jacobians, self._in_double, values)
 
     @property
     def probes(self) -> Bidiagonalisation:
@@ -149,7 +158,7 @@ class Chart:
     def leading(self) -> LeadingTriplet:
         """The leading singular triplet, iterated until its direction is known well enough or the effort is spent."""
         if self.is_dense:
-            return dense_triplet(self.jacobians)
+            return dense_triplet(self.jacobians, self.right)
         triplet = ritz_triplet(self.flat, self._sampled[0])
         return converge(self.flat, triplet, angle=_ANGLE, depth=max(4, self.effort.depth // 3), rounds=2)
 
@@ -161,8 +170,12 @@ class Chart:
     def normal_norm(self, a: Tensor) -> tuple[Tensor, Tensor]:
         """Length of the part of output vectors `a: (k, n, output_dim)` outside the tangent space, and its bias."""
         if self.is_dense:
-            return dense_normal_norm(self.jacobians, a)
+            return dense_normal_norm(self.jacobians, a, self._range)
         return normal_norm(self.flat, a, self.effort.tangent_depth, run=self._sampled[0], measure=self.spectrum)
+
+    @cached_property
+    def _range(self) -> Tensor:
+        return range_basis(self.jacobians)
 
     def _in_double(self, where: Tensor) -> Tensor | None:
         """The Jacobians at some of the latents in float64, None where the map does not follow."""
@@ -177,7 +190,7 @@ class Chart:
     @cached_property
     def _sampled(self) -> tuple[Bidiagonalisation, SpectralMeasure]:
         """The probes' run and what it says of the spectrum."""
-        if self.effort.rtol is not None:
+        if self.effort.rtol is not None and not self.own_volume:
             return bidiagonalise_within(self.flat, self.effort.rtol, self.seeds)
         run = bidiagonalise(self.flat, self.effort.probes, self.effort.depth, self.seeds)
         return run, spectral_measure(run, self.flat)

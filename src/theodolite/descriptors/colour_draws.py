@@ -13,7 +13,7 @@ from theodolite.derivatives import JacobianOperator
 from theodolite.descriptors.colouring import Colouring
 from theodolite.estimates import student_quantile
 
-__all__ = ["QUANTITIES", "Draw", "draw", "floored", "measured", "slopes", "standard_errors"]
+__all__ = ["QUANTITIES", "Draw", "along", "draw", "floored", "measured", "slopes_of", "standard_errors"]
 
 _TOGETHER = 32
 """Tangents pushed at once: from about here on their cost is that of the arithmetic alone."""
@@ -64,11 +64,13 @@ def draw(
 def standard_errors(
     blocks: Tensor, contested: Tensor, pair: tuple[Draw, Draw], checked: Tensor, floor: float
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Standard errors of gain, scaling and rank, `(H, W)` each, and the mean bias of each by leakage.
+    """Standard errors of gain, scaling and rank, and by how much each is too high on average: `(H, W)` each.
 
     Two independent draws err by `b + e` and `b + e'`. `D = b + e - m`, the difference of a draw's two ways, has mean
     `b`, so `D D'` has mean `b²`; half the squared difference of the draws has mean `Var(e)`. Both are averaged over the
-    locations checked in units that follow the location (`_units`).
+    locations checked in units that follow the location (`_units`). The mean of `D` in those units is the part of `b`
+    that all locations share: it is known, may be taken off, and then no error. The gain keeps it, as its total is
+    unbiased.
 
     Args:
         blocks: `(H, W, C, C)`.
@@ -79,17 +81,30 @@ def standard_errors(
     """
     units = _units(blocks, contested, floor)
     first, second = (floored(draw.blocks[checked], floor)[0] for draw in pair)
-    leaks = [slopes(block, block - draw.back[checked]) for block, draw in zip((first, second), pair)]
+    slopes = _slopes_without_noise(first, second)
+    leaks = [along(slopes, block - draw.back[checked]) for block, draw in zip((first, second), pair)]
     values, others = measured(first), measured(second)
     widening = student_quantile(max(1, int(checked.sum()))) / 1.96
     errors, biases = {}, {}
     for name in QUANTITIES:
         unit = units[name][checked]
-        bias = (leaks[0][name] * leaks[1][name] / unit.square()).mean().clamp_min(0)
         noise = ((values[name] - others[name]) / unit).square().mean() / 2
-        errors[name] = widening * (bias + noise).sqrt() * units[name]
-        biases[name] = (leaks[0][name] + leaks[1][name]).mean() / 2
+        left, right = (leak[name] / unit for leak in leaks)
+        square, both = (left * right).mean(), (left + right) / 2
+        shared, doubt = (both.mean(), both.var(correction=0) / len(both)) if name != "gain" else both.new_zeros(2)
+        errors[name] = widening * ((square - shared.square()).clamp_min(0) + doubt + noise).sqrt() * units[name]
+        biases[name] = shared * units[name]
     return errors, biases
+
+
+def _slopes_without_noise(first: Tensor, second: Tensor) -> dict[str, Tensor]:
+    """The slopes at the mean of which both draws are, `2 f'((M + M') / 2) - (f'(M) + f'(M')) / 2`.
+
+    Slopes are curved: those of `log det` at noisy blocks are too steep, by their variance. The noise of the mean of two
+    draws has half that variance, so that the difference takes it out to first order.
+    """
+    middle, *ends = (slopes_of(blocks) for blocks in ((first + second) / 2, first, second))
+    return {name: 2 * middle[name] - (ends[0][name] + ends[1][name]) / 2 for name in QUANTITIES}
 
 
 def _units(blocks: Tensor, contested: Tensor, floor: float) -> dict[str, Tensor]:
@@ -172,11 +187,18 @@ def measured(blocks: Tensor) -> dict[str, Tensor]:
     return {name: function(values) for name, (function, _) in QUANTITIES.items()}
 
 
-def slopes(blocks: Tensor, changes: Tensor) -> dict[str, Tensor]:
-    """To first order, by how much gain, scaling and rank change when `changes` is added to `blocks`."""
+def slopes_of(blocks: Tensor) -> dict[str, Tensor]:
+    """The derivative of gain, scaling and rank by the entries of `blocks`, symmetric: `(..., C, C)` each."""
     values, vectors = torch.linalg.eigh(blocks)
-    moved = torch.einsum("...ci,...cd,...di->...i", vectors, changes, vectors)
-    return {name: (slope(values) * moved).sum(-1) for name, (_, slope) in QUANTITIES.items()}
+    return {
+        name: torch.einsum("...ci,...i,...di->...cd", vectors, slope(values), vectors)
+        for name, (_, slope) in QUANTITIES.items()
+    }
+
+
+def along(slopes: Mapping[str, Tensor], changes: Tensor) -> dict[str, Tensor]:
+    """To first order, by how much gain, scaling and rank change when `changes` is added to blocks of these slopes."""
+    return {name: (slope * changes).sum((-1, -2)) for name, slope in slopes.items()}
 
 
 def floored(blocks: Tensor, floor: float) -> tuple[Tensor, Tensor]:

@@ -141,25 +141,30 @@ def _bundle(chart: Chart, frames: list[Tensor], radius: float, *, relative: bool
 
 def _cuts(chart: Chart, offsets: Tensor) -> tuple[Tensor, int]:
     """Units cut for each latent, and units there are, over vertices `z + offsets`, `(vertices, n, latent_dim)`."""
-    counts, units = [], 0
+    count = len(offsets)
     together = chart.operator.footprint.tangents(chart.latents.device)
-    for index in range(chart.n):
-        vertices = chart.latents[index] + offsets[:, index].reshape(-1, *chart.latents.shape[1:])
-        signs = _Signs()
-        for start in range(0, len(vertices), together):
-            part = vertices[start : start + together]
-            with plain_evaluation(), signs.watching(len(part)):
-                chart.map(laid_out(part))
+    points = chart.latents.unsqueeze(1) + offsets.transpose(0, 1).reshape(chart.n, count, *chart.latents.shape[1:])
+    counts, units = [], 0
+    for group in points.split(max(1, together // count)):
+        signs = _Signs(len(group))
+        for part in group.split(count if len(group) > 1 else together, dim=1):
+            with plain_evaluation(), signs.watching(part.shape[1]):
+                chart.map(laid_out(part.flatten(0, 1)))
         counts.append(signs.cut())
         units = signs.units()
-    chart.operator.passes += len(offsets)
-    return torch.tensor(counts, dtype=torch.float64, device=chart.latents.device), units
+    chart.operator.passes += count
+    return torch.cat(counts).to(chart.rms), units
 
 
 class _Signs:
-    """The signs of every unit at the first vertex, and which units have since shown another."""
+    """The signs of every unit at the first vertex of each latent, and which units have since shown another.
 
-    def __init__(self) -> None:
+    Args:
+        latents: how many there are.
+    """
+
+    def __init__(self, latents: int) -> None:
+        self._latents = latents
         self._first: list[Tensor] = []
         self._mixed: list[Tensor] = []
         self._call = 0
@@ -167,29 +172,34 @@ class _Signs:
 
     @contextmanager
     def watching(self, vertices: int) -> Iterator[None]:
-        """Read the activations of one batch of vertices."""
+        """Read the activations of one batch of so many vertices of each latent."""
         self._call, self._vertices = 0, vertices
         with _Watch(self):
             yield
 
     def see(self, preactivation: Tensor) -> None:
-        """One activation's input: a first axis of vertices, maybe times frames of a video, or none (a constant)."""
-        first = preactivation.shape[0] if preactivation.ndim else 1
-        rows = self._vertices if first % self._vertices == 0 else 1
-        positive = (preactivation.detach() > 0).reshape(rows, -1)
+        """One activation's input: a first axis of latents and vertices, maybe times frames, or none (a constant)."""
+        first, rows = preactivation.shape[0] if preactivation.ndim else 1, self._latents * self._vertices
+        positive = preactivation.detach() > 0
+        if first % rows == 0:
+            positive = positive.reshape(self._latents, self._vertices, -1)
+        else:
+            positive = positive.reshape(1, 1, -1).expand(self._latents, 1, -1)
         if self._call == len(self._first):
-            self._first.append(positive[0])
-            self._mixed.append(torch.zeros_like(positive[0]))
-        self._mixed[self._call] |= (positive != self._first[self._call]).any(0)
+            self._first.append(positive[:, 0])
+            self._mixed.append(torch.zeros_like(positive[:, 0]))
+        self._mixed[self._call] |= (positive != self._first[self._call].unsqueeze(1)).any(1)
         self._call += 1
 
-    def cut(self) -> int:
-        """Units that changed sign."""
-        return sum(int(mixed.sum()) for mixed in self._mixed)
+    def cut(self) -> Tensor:
+        """Units that changed sign, for each latent."""
+        if not self._mixed:
+            return torch.zeros(self._latents)
+        return torch.stack([mixed.sum(-1) for mixed in self._mixed]).sum(0)
 
     def units(self) -> int:
         """All units."""
-        return sum(mixed.numel() for mixed in self._mixed)
+        return sum(mixed.shape[-1] for mixed in self._mixed)
 
 
 class _Watch(TorchFunctionMode):

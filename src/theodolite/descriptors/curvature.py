@@ -116,20 +116,21 @@ def curvature(
     if isotropic == "tangent" and not chart.is_dense:
         raise InputError("directions isotropic in the tangent space need whole Jacobians; give dense=True")
     headline, *others = (scale,) if scale is not None else chart.effort.scales
-    mean, leading = _at_scale(chart, headline, isotropic)
-    limit, limit_leading = _at_scale(chart, None, isotropic)
+    drawn = directions(chart, isotropic)
+    mean, leading = _at_scale(chart, headline, drawn)
+    limit, limit_leading = _at_scale(chart, None, drawn)
     parts = {
         "curvature_leading": leading,
         "curvature_infinitesimal": limit,
         "curvature_infinitesimal_leading": limit_leading,
-        **{f"curvature_h{other:g}": _at_scale(chart, other, isotropic)[0] for other in others},
+        **{f"curvature_h{other:g}": _at_scale(chart, other, drawn)[0] for other in others},
     }
     return marked(replace(mean, parts=parts), chart)
 
 
-def _at_scale(chart: Chart, scale: float | None, isotropic: Isotropy) -> tuple[Estimate, Estimate]:
+def _at_scale(chart: Chart, scale: float | None, drawn: tuple[Tensor, Tensor, Tensor]) -> tuple[Estimate, Estimate]:
     """Mean over directions, and the value along the leading one; `scale` None is the limit."""
-    (V, weights, unsure), before = directions(chart, isotropic), chart.operator.passes
+    (V, weights, unsure), before = drawn, chart.operator.passes
     second, noise, differenced = _second(chart, V, scale)
     normal, bias = chart.normal_norm(second)
     length = chart.flat.matvec(V.flatten(2)).norm(dim=-1).double().square()

@@ -11,7 +11,7 @@ from torch import Tensor
 from theodolite.descriptors.chart import Chart
 from theodolite.estimates import Seeds
 
-__all__ = ["Isotropy", "directions"]
+__all__ = ["CANDIDATES", "Isotropy", "directions"]
 
 Isotropy = Literal["latent", "tangent"]
 
@@ -19,7 +19,7 @@ _FEW = 8
 """Entries of a latent up to which as many directions are drawn for one: a few are too few where curvature has two
 values. They are independent: means of whole frames agree by chance where the second form is nearly definite."""
 
-_CANDIDATES = 1024
+CANDIDATES = 1024
 """Isotropic directions among which those of more entries are drawn by their stretch: the mean of `1 / ||J v||²` over
 them errs by a thirtieth of its spread."""
 
@@ -85,14 +85,14 @@ def _by_stretch(chart: Chart) -> tuple[Tensor, Tensor, Tensor]:
     the second derivative, a third of the mean where curvature itself scattered by .9 and 2.
     """
     dim, (sigma, rows) = chart.operator.latent_dim, chart.right
-    units = chart.seeds.unit("curvature", _CANDIDATES, dim).to(chart.rms)
+    units = chart.seeds.unit("curvature", CANDIDATES, dim).to(chart.rms)
     stretch = (torch.einsum("mnc,nrc->mnr", units, rows) * sigma).square().sum(-1).T.contiguous()
     density = 1 / stretch.clamp_min(torch.finfo(torch.float64).tiny / torch.finfo(torch.float64).eps)
     below = density.cumsum(-1) / density.sum(-1, keepdim=True)
     level = torch.special.ndtr(chart.seeds.normal("curvature-stretch", chart.effort.directions)).to(below)
-    chosen = torch.searchsorted(below, level).clamp_max(_CANDIDATES - 1)
+    chosen = torch.searchsorted(below, level).clamp_max(CANDIDATES - 1)
     mean = density.mean(-1, keepdim=True)
-    error = density.std(-1) / mean[:, 0] / _CANDIDATES**0.5
+    error = density.std(-1) / mean[:, 0] / CANDIDATES**0.5
     directions = units[chosen.T, torch.arange(chart.n, device=units.device)]
     return directions, (mean / density.gather(-1, chosen)).T, error
 

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from theodolite.derivatives import JacobianOperator
     from theodolite.descriptors.effort import Effort
+    from theodolite.descriptors.plan import Plan
     from theodolite.maps import LatentMap
 
 __all__ = ["Forecast", "forecast_of"]
@@ -29,6 +31,7 @@ class Forecast:
         latent_dim: entries of one latent.
         output_dim: entries of one output.
         dense: the Jacobian of each sample will be built whole.
+        plan: why, in words.
         passes: model passes of one sample: of the shared ``spectrum`` and of each descriptor beside it.
         seconds_a_pass: measured now, at the latent of the first image.
         left_out: descriptors that this model cannot have, and why.
@@ -38,6 +41,7 @@ class Forecast:
     latent_dim: int
     output_dim: int
     dense: bool
+    plan: str
     passes: Mapping[str, int]
     seconds_a_pass: float
     left_out: list[dict[str, str]]
@@ -60,6 +64,8 @@ class Forecast:
 def forecast_of(descriptors: Sequence[str], effort: Effort, map: LatentMap, latents: Tensor, samples: int) -> Forecast:
     """The cost of descriptors at `samples` latents like this one; some fifteen passes.
 
+    What a requested error takes is decided by the spectrum itself: it is measured once, at this latent.
+
     Args:
         descriptors: names from the registry.
         effort: what may be spent.
@@ -71,16 +77,13 @@ def forecast_of(descriptors: Sequence[str], effort: Effort, map: LatentMap, late
         InputError: the map cannot be differentiated there.
     """
     from theodolite.derivatives import jacobian
-    from theodolite.descriptors.registry import REGISTRY
+    from theodolite.descriptors.plan import plan_of
     from theodolite.descriptors.together import applicable
 
     operator = jacobian(map, latents)
-    dimension = min(operator.latent_dim, operator.output_dim)
     chosen, left_out = applicable(descriptors, operator.outputs.shape[1:])
-    dense = effort.is_dense(dimension)
-    passes = {name: REGISTRY[name].passes(effort, dense) for name in chosen}
-    if any(REGISTRY[name].needs_spectrum for name in chosen):
-        passes = {"spectrum": effort.spectrum_passes(dimension), **passes}
+    plan = plan_of(chosen, effort, operator.latents.shape[1:], operator.outputs.shape[1:])
+    passes = {**plan.passes, **_within(plan, effort, operator)}
     V = latents.expand(_VECTORS, *latents.shape)
     work: tuple[Callable[[], object], ...] = (
         lambda: operator.matvec(V),
@@ -88,7 +91,22 @@ def forecast_of(descriptors: Sequence[str], effort: Effort, map: LatentMap, late
         lambda: operator.at_offsets(V),
     )
     seconds = sum(_seconds(product, latents.device) for product in work) / (len(work) * _VECTORS)
-    return Forecast(samples, operator.latent_dim, operator.output_dim, dense, passes, seconds, left_out)
+    sizes = operator.latent_dim, operator.output_dim
+    return Forecast(samples, *sizes, plan.dense, plan.reason, passes, seconds, left_out)
+
+
+def _within(plan: Plan, effort: Effort, operator: JacobianOperator) -> dict[str, int]:
+    """Passes of what stops at a requested error, counted at one latent."""
+    from theodolite.descriptors.preconditioning import log_volume_of
+    from theodolite.estimates import Seeds
+    from theodolite.spectrum import bidiagonalise_within
+
+    if effort.rtol is None or plan.dense or "spectrum" not in plan.passes:
+        return {}
+    seeds = Seeds(0, 1)
+    if plan.volume == "preconditioned":
+        return {"volume": log_volume_of(operator, effort.rtol, seeds, fallback=False).passes}
+    return {"spectrum": bidiagonalise_within(operator.flat, effort.rtol, seeds)[1].passes}
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:

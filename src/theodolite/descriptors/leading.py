@@ -21,7 +21,10 @@ from theodolite.spectrum import LeadingTriplet
 __all__ = ["DESCRIPTOR", "leading_singular_value", "spectral_gap"]
 
 
-_SECOND = "increase `probes` and `depth`: the second singular value has not converged"
+_SECOND = (
+    "the second singular value has not converged: take a larger budget, in Python Effort(probes=..., depth=...) or "
+    "dense=True"
+)
 
 
 @with_shared_arguments
@@ -82,9 +85,7 @@ def spectral_gap(triplet: LeadingTriplet) -> Estimate:
         "truncated" if wide or status == "lower-bound" else status
         for wide, status in zip((reach > TIE).tolist(), leading.statuses)
     )
-    message = (
-        "increase `probes` and `depth`: the second singular value has not converged" if "truncated" in statuses else ""
-    )
+    message = _SECOND if "truncated" in statuses else ""
     return replace(leading, value=triplet.gap, stderr=reach / 1.96, statuses=statuses, message=message)
 
 

@@ -33,7 +33,8 @@ _LEAST_CHECKED = 16
 """Locations at which the error is measured at least, where so many rounds can be paid."""
 
 _LOST = 0.5
-"""Relative error of the gain beyond which a map of locations says nothing."""
+"""Relative error of the gain beyond which a location says nothing: what leaks into it is as strong as its response, and
+how much of that is its own no first order tells."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class LocationField:
     Attributes:
         value: `(n, H, W)`.
         stderr: standard error, same shape.
-        level_bias: by how much `value` is too high on average over a latent through leakage, as measured where the
-            error was, in the unit of `value`, `(n,)`; inside `stderr`. Zero for the gain, whose total is conserved.
+        level_bias: by how much leakage made the field too high on average over a latent, in the unit of `value`,
+            `(n,)`: taken off. Zero for the gain, whose total is conserved.
     """
 
     value: Tensor
@@ -64,7 +65,7 @@ class LocationMap:
         passes: model passes spent on one latent.
         n: locations of one latent at which the error was measured.
         spacing: least distance of locations that shared a tangent, in latent cells; infinite for the dense way.
-        statuses: one word a latent, as in `Estimate`.
+        statuses: one word a location, latent by latent and row by row, as in `Estimate`.
         message: what to know when a status is not ``ok``.
         method: ``colouring``, or ``dense`` where that costs no more.
     """
@@ -89,11 +90,8 @@ class LocationMap:
         if name not in QUANTITIES:
             raise InputError(f"the name of a field expected, one of {list(QUANTITIES)}, got {name!r}")
         field: LocationField = getattr(self, name)
-        each = field.value[0].numel()
-        statuses = tuple(status for status in self.statuses for _ in range(each))
-        return Estimate(
-            field.value.flatten(), field.stderr.flatten(), self.passes, self.n, statuses, self.message, self.method
-        )
+        numbers = field.value.flatten(), field.stderr.flatten()
+        return Estimate(*numbers, self.passes, self.n, self.statuses, self.message, self.method)
 
 
 def location_map(
@@ -107,7 +105,8 @@ def location_map(
     `M_p` is what the shares get wrong, whatever leaks from one location to another, near or through attention. One
     colour in sixteen is drawn with two sets of signs, and both go back through the map: the product of the two `D`
     has the squared bias as its mean, half the squared difference of the two `M_p` the variance of the signs. Their
-    sum, in units of the root of the share of energy in contested cells, is the squared standard error everywhere.
+    sum, in units of the root of the share of energy in contested cells, is the squared standard error everywhere. What
+    `D` comes to on average in those units is taken off scaling and rank; `blocks` stay as they are.
 
     Args:
         map: a map with latents `(C, H, W)` and outputs `(channels, a H, b W)`, `a` and `b` whole numbers.
@@ -117,10 +116,11 @@ def location_map(
         generator: a `torch.Generator`, a seed, or one seed a latent.
 
     Returns:
-        A `LocationMap`. Status ``undetermined`` where leakage is as strong as the local response; more passes help
-        where it falls with distance. A few locations that reach much farther than those checked escape the standard
-        error, and so may a response shared by all locations that is several times the local one. The correlation
-        between neighbouring locations is not looked at: the sum of `scaling` is an upper bound of local scaling.
+        A `LocationMap`. Status ``undetermined`` at locations where leakage is as strong as the local response, as at
+        weak ones beside strong ones; more passes help where it falls with distance. A few locations that reach much
+        farther than those checked escape the standard error, and so may a response shared by all locations that is
+        several times the local one. The correlation between neighbouring locations is not looked at: the sum of
+        `scaling` is an upper bound of local scaling.
 
     Raises:
         InputError: latents or outputs without the two spatial axes, sizes that do not divide, or too few passes.
@@ -147,14 +147,14 @@ def location_map(
 
 @dataclass(frozen=True)
 class _Survey:
-    """The fields of one latent: by name the values and standard errors `(H, W)`, and the bias of the level."""
+    """The fields of one latent: by name the values, standard errors and biases taken off, `(H, W)` each."""
 
     fields: Mapping[str, tuple[Tensor, Tensor, Tensor]]
     blocks: Tensor
     passes: int
     checked: int
     colours: Colouring
-    status: str
+    statuses: tuple[str, ...]
     message: str
 
 
@@ -183,16 +183,18 @@ def _survey(operator: JacobianOperator, budget: int, seed: int) -> _Survey:
     blocks, low = floored(first.blocks, floor)
     values = measured(blocks)
     errors = {name: torch.zeros_like(value) for name, value in values.items()}
-    biases = {name: value.new_zeros(()) for name, value in values.items()}
+    biases = errors
     checked = torch.isin(colours.colours, torch.tensor(chosen, dtype=torch.long)).to(blocks.device)
     if chosen:
         pair = first, draw(operator, colours, chosen, signs[1], back=chosen)
         errors, biases = standard_errors(blocks, first.contested, pair, checked, floor)
+        values = {name: value - biases[name] for name, value in values.items()}
+        values["rank"] = values["rank"].clamp(1, channels)
     fields = {name: (values[name], errors[name], biases[name]) for name in values}
-    status, message = _verdict(operator, fields["gain"], int(low.sum()))
-    if status == "undefined":
+    statuses, message = _verdict(operator, fields["gain"], low)
+    if operator.status == "undefined":
         fields = {name: (value * torch.nan, error * torch.nan, bias) for name, (value, error, bias) in fields.items()}
-    return _Survey(fields, blocks, operator.passes - 1, int(checked.sum()), colours, status, message)
+    return _Survey(fields, blocks, operator.passes - 1, int(checked.sum()), colours, statuses, message)
 
 
 def _plan(height: int, width: int, rounds: int) -> tuple[Colouring, int]:
@@ -205,23 +207,29 @@ def _plan(height: int, width: int, rounds: int) -> tuple[Colouring, int]:
     return colours, min((rounds - colours.count) // _CHECK_ROUNDS, colours.count)
 
 
-def _verdict(operator: JacobianOperator, gain: tuple[Tensor, Tensor, Tensor], low: int) -> tuple[str, str]:
-    status, message = operator.status, "" if operator.status == "ok" else operator.message
-    if low:
-        status = worse(status, "rank-deficient")
-        message = message or f"{low} locations have directions at rounding level, raised to that level"
-    if not all(bool(part.isfinite().all()) for part in gain):
-        return worse(status, "undetermined"), OVERFLOW
-    if status != "undefined" and gain[1].square().mean() > (_LOST * gain[0]).square().mean():
-        status = "undetermined"
-        message = "leakage between locations is as strong as their own response; give more passes"
-    return status, message
+def _verdict(
+    operator: JacobianOperator, gain: tuple[Tensor, Tensor, Tensor], low: Tensor
+) -> tuple[tuple[str, ...], str]:
+    """The status of each location, row by row, and what to know of them."""
+    lost = gain[1] > _LOST * gain[0]
+    unbounded = ~(gain[0].isfinite() & gain[1].isfinite())
+    notes = (
+        (low, "rank-deficient", "locations have directions at rounding level, raised to that level"),
+        (lost, "undetermined", "locations get as much from others as they respond themselves; give more passes"),
+        (unbounded, "undetermined", "locations overflow: " + OVERFLOW),
+    )
+    statuses, message = [operator.status] * gain[0].numel(), "" if operator.status == "ok" else operator.message
+    for where, status, about in notes:
+        statuses = [worse(own, status) if hit else own for own, hit in zip(statuses, where.flatten().tolist())]
+        message = message or (f"{int(where.sum())} {about}" if bool(where.any()) else "")
+    return tuple(statuses), message
 
 
 def _joined(surveys: list[_Survey]) -> LocationMap:
     fields = {
-        name: LocationField(*(torch.stack(part) for part in zip(*(survey.fields[name] for survey in surveys))))
+        name: LocationField(value, error, bias.mean((-1, -2)))
         for name in QUANTITIES
+        for value, error, bias in [[torch.stack(part) for part in zip(*(survey.fields[name] for survey in surveys))]]
     }
     first = surveys[0]
     return LocationMap(
@@ -230,7 +238,7 @@ def _joined(surveys: list[_Survey]) -> LocationMap:
         passes=max(survey.passes for survey in surveys),
         n=min(survey.checked for survey in surveys),
         spacing=first.colours.spacing,
-        statuses=tuple(survey.status for survey in surveys),
+        statuses=sum((survey.statuses for survey in surveys), ()),
         message=next((survey.message for survey in surveys if survey.message), ""),
         method="colouring" if first.checked else "dense",
     )

@@ -133,8 +133,10 @@ def _moved(chart: Chart) -> Tensor:
 
 
 def _dense_axes(chart: Chart) -> _Axes:
-    U, S, Vh = torch.linalg.svd(chart.jacobians.double(), full_matrices=False)
-    return _Axes(Vh.mT, U, S, chart.seeds.normal("rounding-probe", chart.dimension).to(chart.rms))
+    S, rows = chart.right
+    # Of values that count as null, whose left vectors this does not give, no change is taken.
+    U = (chart.jacobians.double() @ rows.mT) / S.clamp_min(_TINY).unsqueeze(-2)
+    return _Axes(rows.mT, U, S.clone(), chart.seeds.normal("rounding-probe", chart.dimension).to(chart.rms))
 
 
 def _ritz_axes(chart: Chart) -> _Axes:

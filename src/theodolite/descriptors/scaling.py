@@ -86,6 +86,8 @@ def local_scaling(
 def _with_rounding(chart: Chart) -> Estimate:
     """The log-volume and its parts with what the rounding of the latents does to them."""
     total, rounding = _volume(chart.spectrum), chart.once(scatter)
+    if chart.own_volume and chart.effort.rtol is not None:
+        total = _with_own(total, log_volume_of(chart.operator, chart.effort.rtol, chart.seeds, fallback=False), chart)
     volume = rounding.of_sum(torch.reciprocal)
     length = total["gain"].value.clamp_min(torch.finfo(torch.float64).tiny)
     errors = {
@@ -95,6 +97,13 @@ def _with_rounding(chart: Chart) -> Estimate:
     }
     parts = {name: with_scatter(part, errors[name]) if name in errors else part for name, part in total.parts.items()}
     return replace(with_scatter(total, volume), passes=total.passes + rounding.passes, parts=parts)
+
+
+def _with_own(total: Estimate, own: Estimate, chart: Chart) -> Estimate:
+    """The log-volume found by itself, with the parts that the spectrum tells."""
+    rank = (chart.dimension - total.parts["null_dimension"].value).clamp_min(1)
+    per_dimension = replace(own, value=own.value / rank, stderr=own.stderr / rank)
+    return replace(own, parts={**total.parts, "local_scaling_per_dimension": per_dimension})
 
 
 def _volume(measure: SpectralMeasure) -> Estimate:

@@ -38,6 +38,12 @@ class Measurements:
     failed: tuple[dict[str, str], ...]
     messages: dict[str, str]
 
+    def messages_at(self, place: int) -> dict[str, str]:
+        """Those that concern one latent: of a quantity that is ``ok`` everywhere, or not there."""
+        statuses = {name: self.estimates[name].statuses for name in self.messages}
+        concerned = [name for name, own in statuses.items() if own[place] != "ok" or {*own} == {"ok"}]
+        return {name: self.messages[name] for name in concerned}
+
     def doubted(self, status: str, message: str) -> Measurements:
         """The same with no number better than `status`."""
         statuses = {name: worst(e.statuses, (status,) * len(e.statuses)) for name, e in self.estimates.items()}

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from theodolite.detection.evaluation import DetectionTable, evaluate
 from theodolite.estimates import Estimate, Resamples
+from theodolite.estimates.quantity import Quantity
 
 __all__ = [
     "FEWEST",
     "LABELS",
     "MANY",
+    "QUANTITIES",
     "RESAMPLES",
     "Columns",
     "auroc_of",
@@ -31,6 +33,13 @@ MANY = 5
 """Prompt pairs from which intervals are over them."""
 
 RESAMPLES = 2000
+
+_WORDS = (
+    Quantity("recognised", "Recognised", meaning="1 where the classifier sees in a sample what was asked for"),
+    Quantity("claim", "Claim", meaning="what decides a claim of the paper, or stands beside it"),
+)
+QUANTITIES = {quantity.name: quantity for quantity in _WORDS}
+"""The words of what a decoupling experiment has beside its descriptors."""
 
 LABELS = {
     "lc_over_phfe": ("LC / PHFE", "ratio"),
@@ -54,6 +63,7 @@ class Columns:
         paths: `(paths, 2)` places of the pairs at both ends of an interpolation.
         dimension: `k` of the subspace.
         pairs: the prompts of each pair: a prompt pair may have an effect of its own, which its seeds share.
+        student: the same quantities of a distilled student at the same noises, normal and unusual; None without one.
         over_prompts: intervals are over prompt pairs, each drawn with all its seeds; None for where there are `MANY`.
     """
 
@@ -62,6 +72,7 @@ class Columns:
     paths: Tensor
     dimension: int
     pairs: tuple[str, ...]
+    student: tuple[Mapping[str, Tensor], Mapping[str, Tensor]] | None = None
     over_prompts: bool | None = None
 
     def __post_init__(self) -> None:
@@ -83,7 +94,14 @@ class Columns:
 
     def both(self, *names: str) -> tuple[tuple[Hashable, ...], tuple[Tensor, ...]]:
         """Units and these quantities under both conditions, where all are numbers: normal first, then unusual."""
-        columns = [side[name] for side in (self.normal, self.unusual) for name in names]
+        return self._known([side[name] for side in (self.normal, self.unusual) for name in names])
+
+    def all_four(self, *names: str) -> tuple[tuple[Hashable, ...], tuple[Tensor, ...]]:
+        """As `both`, of the model and then of its student."""
+        sides = (self.normal, self.unusual, *(self.student or ()))
+        return self._known([side[name] for side in sides for name in names])
+
+    def _known(self, columns: Sequence[Tensor]) -> tuple[tuple[Hashable, ...], tuple[Tensor, ...]]:
         kept = torch.stack([column.isfinite() for column in columns]).all(0)
         return self.kept(kept), tuple(column[kept] for column in columns)
 
@@ -92,10 +110,10 @@ class Columns:
         return tuple(unit for unit, is_kept in zip(self.units, rows.tolist()) if is_kept)
 
     def among(self, rows: Tensor) -> Columns:
-        """The pairs where `rows: (n,)` is true, without paths, which join two of them."""
+        """The pairs where `rows: (n,)` is true, without paths, which join two of them, and without a student."""
         normal, unusual = ({name: one[rows] for name, one in side.items()} for side in (self.normal, self.unusual))
         pairs = tuple(pair for pair, kept in zip(self.pairs, rows.tolist()) if kept)
-        return replace(self, normal=normal, unusual=unusual, paths=self.paths[:0], pairs=pairs)
+        return replace(self, normal=normal, unusual=unusual, paths=self.paths[:0], pairs=pairs, student=None)
 
 
 def detection_table(columns: Columns, seed: int = 0) -> tuple[DetectionTable, int] | None:

@@ -76,6 +76,10 @@ class _Draws(Resamples):
         """The rank correlation of two quantities, given others, in every resample."""
         return rank_correlation(x, y, given, self.samples)
 
+    def of_links(self, links: Tensor) -> Estimate:
+        """A rank correlation, or a difference of two, with an interval of percentiles."""
+        return self.percentiles(links, skewed=False)
+
     def average(self, values: Tensor) -> Estimate:
         """The mean over pairs."""
         return self.percentiles(self.mean(values))
@@ -89,13 +93,13 @@ def _linked(columns: Columns, seed: int) -> Claim:
         return _without("C1", text, test, units)
     draws = _Draws(units, seed)
     link, odd = draws.link(lc, phfe), draws.link(lc_odd, phfe_odd)
-    normal, change = draws.percentiles(link), draws.percentiles(link - odd)
+    normal, change = draws.of_links(link), draws.of_links(link - odd)
     fails = normal.high < 0 or change.high < 0
     others = {
         "normal": normal,
-        "unusual": draws.percentiles(odd),
-        "normal, given the gap": draws.percentiles(draws.link(lc, phfe, gap)),
-        "unusual, given the gap": draws.percentiles(draws.link(lc_odd, phfe_odd, gap_odd)),
+        "unusual": draws.of_links(odd),
+        "normal, given the gap": draws.of_links(draws.link(lc, phfe, gap)),
+        "unusual, given the gap": draws.of_links(draws.link(lc_odd, phfe_odd, gap_odd)),
         **_within(columns),
     }
     few = f"fewer than {ENOUGH} pairs" if len(lc) < ENOUGH else ""
@@ -130,14 +134,14 @@ def _unchanged(columns: Columns, seed: int) -> Claim:
         return _without("C2", text, test, units)
     draws = _Draws(units, seed)
     link, odd = draws.link(ls, phfe), draws.link(ls_odd, phfe_odd)
-    normal, unusual, change = (draws.percentiles(one) for one in (link, odd, link - odd))
+    normal, unusual, change = (draws.of_links(one) for one in (link, odd, link - odd))
     holds = min(normal.low, unusual.low) > 0.6 and change.low > -0.1 and change.high < 0.1
     fails = min(normal.high, unusual.high) < 0.6 or change.low > 0.1 or change.high < -0.1
     others = {
         "normal": normal,
         "unusual": unusual,
-        "normal, q": draws.percentiles(draws.link(ls, q)),
-        "unusual, q": draws.percentiles(draws.link(ls_odd, q_odd)),
+        "normal, q": draws.of_links(draws.link(ls, q)),
+        "unusual, q": draws.of_links(draws.link(ls_odd, q_odd)),
     }
     verdict = _verdict(units, holds, fails)
     return Claim("C2", text, test, len(ls), change, verdict, "", others, _prompts(columns, units))
@@ -227,14 +231,44 @@ def _tortuous(columns: Columns, seed: int) -> Claim:
     others = {name: draws.average(column) for name, column in means.items()}
     here = [unit for unit, kept in zip(units, complexity.isfinite().tolist()) if kept]
     if len(set(here)) >= FEWEST:
-        others["Spearman with mean LC of the ends, normal"] = draws.percentiles(draws.link(complexity, straight))
+        others["Spearman with mean LC of the ends, normal"] = draws.of_links(draws.link(complexity, straight))
     verdict = _verdict(units, number.low > 0, number.high < 0)
     return Claim("C6", text, test, len(first), number, verdict, "", others, _prompts(columns, units))
 
 
 def _distilled(columns: Columns, seed: int) -> Claim:
     text = "a distilled model of few steps has a smaller gap between the conditions"
-    return Claim("C7", text, "the first claim, model against student", 0, None, "undecided", "no distilled student")
+    test = (
+        f"Spearman(LC, PHFE) normal less unusual: that of the model above 0, and the student's less it below 0, n of "
+        f"{ENOUGH} or more; beside it with the four pools of samples drawn apart"
+    )
+    if columns.student is None:
+        return Claim("C7", text, test, 0, None, "undecided", "no distilled student was measured")
+    units, (lc, phfe, lc_odd, phfe_odd, *student) = columns.all_four("lc", "phfe")
+    if len(set(units)) < FEWEST:
+        return _without("C7", text, test, units)
+    sides = ((lc, phfe), (lc_odd, phfe_odd), (student[0], student[1]), (student[2], student[3]))
+    draws = _Draws(units, seed)
+    links = [draws.link(*side) for side in sides]
+    apart = [_Draws(range(len(lc)), seed + 1 + place).link(*side) for place, side in enumerate(sides)]
+    own, smaller, change = links[0] - links[1], links[2] - links[3], _change(links)
+    gap, number = draws.percentiles(own), draws.percentiles(change)
+    others = {
+        "gap of the model": gap,
+        "gap of the student": draws.percentiles(smaller),
+        "student, normal": draws.percentiles(links[2]),
+        "student, unusual": draws.percentiles(links[3]),
+        "four pools drawn apart, prompts ignored": _Draws(range(len(lc)), seed).percentiles(_change(apart)),
+    }
+    holds = gap.low > 0 and number.high < 0 and len(lc) >= ENOUGH
+    verdict = _verdict(units, holds, number.low > 0)
+    why = "the model itself has no gap that is told from 0" if verdict == "undecided" and gap.low <= 0 else ""
+    return Claim("C7", text, test, len(lc), number, verdict, why, others, _prompts(columns, units))
+
+
+def _change(links: Sequence[Tensor]) -> Tensor:
+    """The gap of the student less that of the model: of links normal and unusual, the model's first."""
+    return (links[2] - links[3]) - (links[0] - links[1])
 
 
 def _visible(columns: Columns, seed: int) -> Claim:

@@ -16,21 +16,20 @@ from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 from theodolite.estimates.quantity import Quantity
 
-__all__ = ["QUANTITIES", "RATES", "Novelty", "novelty"]
+__all__ = ["QUANTITIES", "Novelty", "novelty"]
 
 _TOO_MANY = 0.1
 """A score that is no number at more than this share of the samples is left out: comparisons would be of others."""
-
-RATES = ("auroc", "average_precision", "tpr")
-"""What a `DetectionTable` says of every score."""
 
 _PRECISION = "Precision P, averaged over recall R; chance is the share of unusual images."
 _FOUND = "Share of unusual images above what 95 % of normal ones have."
 _LIMIT = "What the level's share of the reference images stays below; its error is that of their scores."
 _ALL_SUCH = "What that share of all images like the reference stays below, as far as these can tell."
 _AS_HIGH = "Share of reference images that score as high; the interval is what errors of the scores leave open."
-_CLOPPER, _DUNN = "Clopper and Pearson 1934; Korn and Graubard 1998", "Dunn, Wasserman and Ramdas 2022"
-_VOVK = "Vovk, Gammerman and Shafer 2005"
+_CLOPPER, _DUNN = (
+    "Clopper and Pearson 1934; Korn and Graubard 1998",
+    "Vovk, Gammerman and Shafer 2005; Dunn, Wasserman and Ramdas 2022",
+)
 _ALL = (
     Quantity("auroc", "AUROC", "", "P(unusual > normal) + ½ P(equal)", "Hanley and McNeil 1982", "0.5 is chance."),
     Quantity("average_precision", "Average precision", "", "Σ (Rₖ − Rₖ₋₁) Pₖ", "", _PRECISION),
@@ -38,8 +37,7 @@ _ALL = (
     Quantity("threshold", "Threshold", meaning=_LIMIT),
     Quantity("quantile", "Quantile", source=_CLOPPER, meaning=_ALL_SUCH),
     Quantity("score", "Score", meaning="Of one image; higher is taken to mean more suspicious."),
-    Quantity("p_value", "p", "", "(1 + #{reference ≥ score}) / (1 + n)", _VOVK, _AS_HIGH),
-    Quantity("p_value_by_source", "p by source", "", "", _DUNN, "The same with each photograph counted once."),
+    Quantity("p_value", "p", "", "(1 + Σ over photographs of the share ≥ score) / (1 + G)", _DUNN, _AS_HIGH),
 )
 QUANTITIES = {quantity.name: quantity for quantity in _ALL}
 """The words of every number that follows from a `Novelty`."""
@@ -76,14 +74,16 @@ class Novelty:
             limits[name] = threshold(score.value[known], self.level, groups, score.stderr[known])
         return limits
 
-    def p_values(self, name: str) -> tuple[Estimate, Estimate]:
-        """Conformal p-values of every sample: as if samples were independent, and with each group counted once.
+    def p_value(self, name: str) -> Estimate:
+        """The conformal p-value of every sample, with each group counted once.
 
-        A reference sample is compared with the others, itself included. The interval is what errors of the scores
-        leave open (`p_estimate`).
+        It is a statement about a sample of a new group, e.g. a new photograph; one that counts samples of one group as
+        if they were independent is none: with six sources `P(p <= 0.05)` was 0.10 for new photographs. A reference
+        sample is compared with the others, itself included. The interval is what errors of the scores leave open
+        (`p_estimate`).
         """
         score, (known, groups) = self.scores[name], self._known(name)
-        return p_estimate(score, score[known]), p_estimate(score, score[known], groups)
+        return p_estimate(score, score[known], groups)
 
     def flagged(self, name: str) -> Tensor:
         """Samples above the threshold, `(n,)` bool."""

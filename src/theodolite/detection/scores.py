@@ -17,11 +17,13 @@ __all__ = [
     "BASELINES",
     "BASELINE_QUANTITIES",
     "DEPARTURE",
+    "LEVELS",
     "LEVEL_FREE",
     "SCORES",
     "Score",
     "at_level",
     "at_levels",
+    "checked_levels",
     "checked_scores",
     "computed",
     "computed_at_levels",
@@ -42,6 +44,9 @@ BASELINES = (
     "pixel_energy",
 )
 """Quantities of a sample that need no Jacobian."""
+
+LEVELS = (0.1, 0.4, 1.6)
+"""Noise levels by default, in the units of the points: images in [-1, 1], or latents of a deviation near one."""
 
 LEVEL_FREE = ("nearest_neighbour", "pixel_energy")
 """Scores of a denoiser that do not depend on the noise level."""
@@ -227,6 +232,21 @@ def score_of(name: str) -> Score:
     base, sigma = of_level(name)
     score = {**SCORES, "departure": DEPARTURE}[base]
     return score if sigma is None else replace(score, name=name, label=f"{score.label}, σ = {sigma:g}")
+
+
+def checked_levels(sigmas: Iterable[float] | None) -> tuple[float, ...]:
+    """Noise levels, rising; `LEVELS` when None.
+
+    Raises:
+        InputError: fewer than two different ones.
+    """
+    levels = LEVELS if sigmas is None else tuple(sigmas)
+    if len({f"{sigma:g}" for sigma in levels}) < max(2, len(levels)):
+        raise InputError(
+            f"two or more different noise levels expected, since one level can show anything, got "
+            f"{', '.join(f'{sigma:g}' for sigma in levels)}; e.g. --sigma 0.1,0.4"
+        )
+    return tuple(sorted(float(sigma) for sigma in levels))
 
 
 def at_levels(names: Iterable[str], sigmas: Iterable[float]) -> list[str]:

@@ -113,10 +113,10 @@ def rank_models(
     """Put autoencoders in the order of their gap to the images, and say how sure that order is.
 
     The scalar is `diffusability`: half the area between the MMSE rates of latents and images over relative noise, 0 for
-    an isometric embedding, 1 at most. It describes how alike both give way to noise; whether a smaller one forecasts
-    better training is being studied, not proven. Every space is asked by denoisers that never saw a sample's source,
-    and every error is over sources: models are resampled on the same ones, so that their order can be surer than
-    either number. Orders less sure than 0.95 are ties.
+    an isometric embedding, 1 at most. It describes how alike both give way to noise; a smaller one forecasts little of
+    training (docs/prediction.md; `forecast_models` does that). Every space is asked by denoisers that never saw a
+    sample's source, and every error is over sources: models are resampled on the same ones, so that their order can be
+    surer than either number. Orders less sure than 0.95 are ties.
 
     Args:
         autoencoders: one or more, of images of one kind.

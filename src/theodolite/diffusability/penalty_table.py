@@ -189,8 +189,8 @@ class Pool:
         if float(covered.value + 1.96 * covered.stderr) >= _COVERED:
             return ""
         return (
-            f"least squares reached {float(covered.value):.2f} of the tangent dimensions: increase `depth`, give "
-            "`dimension`, or set dense=True"
+            f"least squares reached {float(covered.value):.2f} of the tangent dimensions; in Python give more "
+            "`depth`, `dimension`, or dense=True"
         )
 
     def known(self, value: float, parts: Mapping[str, Estimate] | None = None) -> Estimate:

@@ -129,8 +129,8 @@ QUANTITIES: Mapping[str, Quantity] = {item.name: item for item in (*SCALARS, *PE
 PARAGRAPHS: Mapping[str, tuple[str, ...]] = {
     "gap": (
         "The gap is half the area between the MMSE rates of latents and images over relative noise: 0 for an isometric "
-        "embedding, 1 at most. It says how alike two spaces are to a denoiser, not how good samples will look; whether "
-        "a smaller one forecasts better training is being studied.",
+        "embedding, 1 at most. It says how alike two spaces are to a denoiser, not how good samples will look, which "
+        "it forecast little of in the prediction study.",
     ),
     "pairs": (
         "Probability that the model of the row has the smaller gap than that of the column. Both are resampled on the "
@@ -179,8 +179,8 @@ PARAGRAPHS: Mapping[str, tuple[str, ...]] = {
 """What a reader is told of gaps, curves and penalties, by what it is about."""
 
 NOTES: Mapping[str, str] = {
-    "No forecast": "The gap describes how alike latents and images are to a denoiser. Whether a smaller one forecasts "
-    "better training or better samples is being studied; it is not proven.",
+    "No forecast": "The gap describes how alike latents and images are to a denoiser. In the prediction study a "
+    "smaller one forecast little of samples.",
     "An upper bound": "No denoiser beats the best one, so every loss lies above the MMSE, by an unknown amount that "
     "shrinks with more images and longer training. It enters both sides of the gap.",
     "Interval": "From a bootstrap over sources with Student's quantile. It does not hold what other training images or "

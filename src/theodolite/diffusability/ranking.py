@@ -12,9 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from theodolite.diffusability.gap import DEVIATIONS, ROUNDING, beyond, compared, difference_of, few_groups, gap
+from theodolite.diffusability.floors import loss_floor
+from theodolite.diffusability.gap import (
+    DEVIATIONS,
+    ROUNDING,
+    beyond,
+    compared,
+    difference_of,
+    few_groups,
+    gap,
+    tells_more,
+)
 from theodolite.diffusability.space import Space
 from theodolite.estimates import Estimate, Resamples, student_cdf
+from theodolite.estimates.shown import Shown
 
 __all__ = ["SURE", "Ranked", "Ranking"]
 
@@ -42,7 +53,7 @@ class Ranked:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class Ranking(Shown):
     """Autoencoders by their diffusability, the best (the smallest gap to the images) first.
 
     Attributes:
@@ -121,7 +132,8 @@ class Ranking:
 
     def differences(self, first: int, second: int) -> Estimate:
         """The gap of the second model less that of the first, with its paired error."""
-        paired = difference_of(self.replicates[first], self.replicates[second], self.resamples)
+        skewed = not tells_more(self.images, *(self.models[place].space for place in (first, second)))
+        paired = difference_of(self.replicates[first], self.replicates[second], self.resamples, skewed=skewed)
         return paired.widened(abs(self._beyond[second] - self._beyond[first]))
 
     @property
@@ -143,6 +155,23 @@ class Ranking:
     def message(self) -> str:
         """What to know about all errors; empty where there are sources enough."""
         return few_groups(self.resamples.groups)
+
+    def floors(self) -> dict[str, Estimate]:
+        """The floor of the velocity loss with uniform times of every model, per entry (`loss_floor`)."""
+        return {model.name: loss_floor(model.space, self.resamples) for model in self.models}
+
+    def number_rows(self) -> list[dict[str, Any]]:
+        """`numbers` as rows."""
+        names = ("space", "denoiser", "tau", "t", "first", "second")
+        return [
+            {**dict.fromkeys(names), "quantity": name, **_row(estimate, place), **where}
+            for name, estimate, place, where in self.numbers()
+        ]
+
+    def headline_rows(self) -> list[dict[str, Any]]:
+        """Gap and shift of every model, in order."""
+        own = [row for row in self.number_rows() if row["tau"] is None and row["quantity"] in ("gap", "shift")]
+        return [{name: value for name, value in row.items() if value is not None} for row in own]
 
     def numbers(self) -> Iterator[tuple[str, Estimate, int, dict[str, Any]]]:
         """Every number of the ranking: its name, an estimate, which entry of that it is, and what it is of.
@@ -174,6 +203,11 @@ def _over_noise(
     for quantity, curve in curves.items():
         for place, (tau, t) in enumerate(zip(space.tau.tolist(), space.t.tolist())):
             yield quantity, curve, place, {"space": space.name, "denoiser": denoiser, "tau": tau, "t": t}
+
+
+def _row(estimate: Estimate, place: int) -> dict[str, Any]:
+    low, high = (float(end.reshape(-1)[place]) for end in estimate.interval())
+    return {**estimate.entry(place), "low": low, "high": high, "passes": estimate.passes}
 
 
 def _inside(estimate: Estimate) -> dict[str, float]:

@@ -138,17 +138,24 @@ class Resamples:
             spread = torch.where(count > 1, (centred.square().sum(0) / (count - 1).clamp_min(1)).sqrt(), torch.nan)
         return spread * (self.effective / (self.effective - 1)) ** 0.5 if self.groups > 1 else spread * torch.nan
 
-    def estimate(self, replicates: Tensor, method: str = "bootstrap over groups") -> Estimate:
+    def estimate(self, replicates: Tensor, method: str = "bootstrap over groups", *, skewed: bool = True) -> Estimate:
         """Value and standard error; the 95 % interval is Student's, with the skew of the replicates (`skewed_ends`).
 
         Entries have the shape of one replicate, a scalar that of one entry. Status ``few-samples`` below `FEWEST`
         groups; a single one tells no error: ``undetermined``.
+
+        Args:
+            replicates: `(1 + count, ...)`.
+            method: what the estimate says of itself.
+            skewed: Hall's interval holds for what is like a mean. Of a distance, whose replicates are skewed by what
+                makes it too large, it reaches on the wrong side: those that allow for that themselves say no.
         """
         value, freedom = torch.atleast_1d(replicates[0]), self.effective - 1
         if self.groups < 2:
             return Estimate(value, value * torch.nan, 0, 1, "undetermined", _ONE_GROUP, method)
         stderr = torch.atleast_1d(self.stderr(replicates))
-        ends = skewed_ends(value, stderr, torch.atleast_1d(self.skewness(replicates)), freedom)
+        skewness = torch.atleast_1d(self.skewness(replicates)) if skewed else torch.zeros_like(value)
+        ends = skewed_ends(value, stderr, skewness, freedom)
         widened = stderr * (student_quantile(freedom) / 1.96)
         return Estimate(value, widened, 0, self.groups, *self.doubt(), method, ends=ends)
 
@@ -170,12 +177,18 @@ class Resamples:
         """Status and message of an interval over so many groups."""
         return ("few-samples", FEW_SAMPLES) if self.effective < fewest - _ROUNDING else ("ok", "")
 
-    def percentiles(self, replicates: Tensor, method: str = "expanded percentiles") -> Estimate:
+    def percentiles(self, replicates: Tensor, method: str = "expanded percentiles", *, skewed: bool = True) -> Estimate:
         """A scalar with an interval that need not be symmetric, from replicates `(1 + count,)`.
 
         Its ends are the quantiles at the normal probabilities of `±t sqrt(G / (G - 1))` with Student's quantile `t`:
         plain percentiles of few groups are too narrow. On the side of the longer tail the interval that allows for skew
-        joins them (`skewed_ends`). Resamples without a number are left out.
+        joins them (`skewed_ends`), as means need it. Percentiles of rank correlations hold 94 to 98 times in 100
+        without it, and with it are up to twice as wide. Resamples without a number are left out.
+
+        Args:
+            replicates: `(1 + count,)`.
+            method: what the estimate says of itself.
+            skewed: whether the interval that allows for skew joins.
         """
         rest = replicates[1:][replicates[1:].isfinite()].double()
         value, G = float(replicates[0]), self.effective
@@ -185,7 +198,7 @@ class Resamples:
             )
         tail = 0.5 * math.erfc(student_quantile(G - 1) * (G / (G - 1)) ** 0.5 / 2**0.5)
         low, high = torch.quantile(rest, torch.tensor([tail, 1 - tail], dtype=rest.dtype)).tolist()
-        skew = self.skewness(replicates[:, None])
+        skew = self.skewness(replicates[:, None]) if skewed else torch.zeros(1)
         beyond = skewed_ends(replicates[:1].double(), self.stderr(replicates[:, None]).double(), skew.double(), G - 1)
         low = min(low, float(beyond[0])) if float(skew) < 0 else low
         high = max(high, float(beyond[1])) if float(skew) > 0 else high

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import product
 from typing import Any, cast, overload
 
 import torch
 from torch import Tensor
 
-from theodolite.estimates.statuses import BOUNDS, NOT_NUMBERS, STATUSES, worse
+from theodolite.estimates.shown import Shown
+from theodolite.estimates.statuses import BOUNDS, NOT_NUMBERS, STATUSES, mirrored, worse
 
 __all__ = ["Estimate", "joined"]
 
@@ -20,7 +22,7 @@ _SHOWN = 6
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class Estimate:
+class Estimate(Shown):
     """Numbers of any shape with their errors: one scalar, one entry a latent, a map, a table.
 
     `value ± 1.96 stderr` is a 95 % interval: where the standard error itself was estimated from few draws it is
@@ -155,6 +157,8 @@ class Estimate:
     def scaled(self, factor: float | Tensor) -> Estimate:
         """This estimate times an exact number, of either sign, for each entry; its parts are left behind.
 
+        Where the factor is negative, a bound bounds from the other side.
+
         Example:
             >>> Estimate.of(2.0, 0.5).scaled(-3.0)
             Estimate(-6 ± 1.5, passes=0, n=1, status='ok')
@@ -164,7 +168,10 @@ class Estimate:
         if self.ends is not None:
             both = torch.stack([by * end for end in self.ends])
             ends = both.amin(0), both.amax(0)
-        return replace(self, value=by * self.value, stderr=by.abs() * self.stderr, parts={}, ends=ends)
+        turned = (by < 0).flatten().tolist()
+        statuses = tuple(mirrored(own) if is_turned else own for own, is_turned in zip(self.statuses, turned))
+        value, stderr = by * self.value, by.abs() * self.stderr
+        return replace(self, value=value, stderr=stderr, statuses=statuses, parts={}, ends=ends)
 
     def widened(self, error: float | Tensor) -> Estimate:
         """This estimate with another, independent standard error in quadrature, in both ends of its interval too.
@@ -198,6 +205,29 @@ class Estimate:
         """`value`, `stderr`, `n` and `status` of the entry at a place in row-major order, as a table's row."""
         value, stderr = float(self.value.flatten()[place]), float(self.stderr.flatten()[place])
         return {"value": value, "stderr": stderr, "n": self.n, "status": self.statuses[place]}
+
+    def number_rows(self) -> list[dict[str, Any]]:
+        """Every entry, then those of the parts by name, with its place `axis_0, axis_1, ...` in the shape."""
+        deepest = max(part.value.ndim for part in (self, *self.parts.values()))
+        own = self._rows("", deepest)
+        return [*own, *(row for name, part in self.parts.items() for row in part._rows(name, deepest))]
+
+    def headline_rows(self) -> list[dict[str, Any]]:
+        """Every entry; parts are asked for by name."""
+        return self._rows("", self.value.ndim)
+
+    def _rows(self, name: str, axes: int) -> list[dict[str, Any]]:
+        value, stderr, low, high = (
+            part.detach().flatten().tolist() for part in (self.value, self.stderr, *self.interval())
+        )
+        return [
+            {
+                **{f"axis_{axis}": own[axis] if axis < len(own) else None for axis in range(axes)},
+                **{"quantity": name, "value": value[k], "stderr": stderr[k], "low": low[k], "high": high[k]},
+                **{"n": self.n, "passes": self.passes, "status": self.statuses[k]},
+            }
+            for k, own in enumerate(product(*map(range, self.shape)))
+        ]
 
     def named(self, name: str) -> dict[str, Estimate]:
         """This estimate under `name`, and its parts under theirs."""

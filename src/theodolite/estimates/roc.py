@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -13,13 +14,10 @@ from theodolite.estimates.means import skewed_ends
 from theodolite.estimates.statuses import BOUNDS
 from theodolite.estimates.student import student_quantile
 
-__all__ = ["FALSE_POSITIVES", "Roc", "rate_at_few_alarms", "share_estimate"]
+__all__ = ["FALSE_POSITIVES", "Roc", "normal_groups_for", "rate_at_few_alarms", "share_estimate"]
 
 FALSE_POSITIVES = 0.05
 """The false-positive rate at which the true-positive rate is read."""
-
-NORMAL_GROUPS = 72
-"""Independent normal samples from which the quantile that one in twenty reaches has two ends: `1 - 0.95^72` is .975."""
 
 _ROUNDING = 1e-9
 """Sums of weights that should reach a rate may miss it by so much."""
@@ -51,7 +49,7 @@ class Roc:
     Args:
         scores: `(n,)`, not NaN; infinities are levels like others. Samples of one value share a level.
         normal: weights `(B, n)` of the normal samples, zeros at the others; rows sum to one.
-        unusual: weights of the unusual samples, likewise.
+        unusual: weights of the unusual samples, likewise; of one stratum among several their rows sum to its part.
     """
 
     def __init__(self, scores: Tensor, normal: Tensor, unusual: Tensor) -> None:
@@ -70,8 +68,10 @@ class Roc:
         Args:
             share: of unusual samples among all, on which precision depends.
         """
-        hits, alarms = share * self.unusual.cumsum(-1), (1 - share) * self.normal.cumsum(-1)
-        precision = hits / (hits + alarms).clamp_min(torch.finfo(torch.float64).tiny)
+        tiny = torch.finfo(torch.float64).tiny
+        found = self.unusual.cumsum(-1) / self.unusual.sum(-1, keepdim=True).clamp_min(tiny)
+        hits, alarms = share * found, (1 - share) * self.normal.cumsum(-1)
+        precision = hits / (hits + alarms).clamp_min(tiny)
         return (self.unusual * precision).sum(-1)
 
     def true_positive_rate(self, false_positives: float = FALSE_POSITIVES) -> Tensor:
@@ -111,16 +111,31 @@ def share_estimate(replicates: Tensor, resamples: Resamples, method: str = "stra
     return Estimate(value, stderr, 0, G, statuses, message, method, ends=(low, high))
 
 
-def rate_at_few_alarms(replicates: Tensor, resamples: Resamples, normal_groups: int) -> Estimate:
-    """True-positive rates at `FALSE_POSITIVES` from replicates `(1 + B, k)`: `share_estimate`, with percentiles.
+def normal_groups_for(false_positives: float) -> int:
+    """Independent normal samples from which the quantile that so few reach has two ends: `(1 - rate)^n <= 0.025`.
+
+    Example:
+        >>> normal_groups_for(0.05), normal_groups_for(0.01)
+        (72, 368)
+    """
+    return math.ceil(math.log(_TAIL) / math.log1p(-false_positives))
+
+
+def rate_at_few_alarms(
+    replicates: Tensor, resamples: Resamples, normal_groups: int, false_positives: float = FALSE_POSITIVES
+) -> Estimate:
+    """True-positive rates at few false ones from replicates `(1 + B, k)`: `share_estimate`, with percentiles.
 
     The interval holds the middle 95 % of the replicates too: with ties the rate jumps from one level to the next,
-    where a normal sample more or less decides. Status ``undetermined`` of fewer than `NORMAL_GROUPS` independent normal
-    samples, of which the threshold that one in twenty reaches has no upper end.
+    where a normal sample more or less decides. Status ``undetermined`` of fewer independent normal samples than
+    `normal_groups_for`, of which the threshold has no upper end.
     """
-    rate = share_estimate(replicates, resamples)
-    if normal_groups < NORMAL_GROUPS:
-        doubt = f"{normal_groups} independent normal samples do not tell what one in twenty reaches: {NORMAL_GROUPS} do"
+    rate, least = share_estimate(replicates, resamples), normal_groups_for(false_positives)
+    if normal_groups < least:
+        doubt = (
+            f"{normal_groups} independent normal samples do not tell what {100 * false_positives:g} in a hundred "
+            f"reach: {least} do"
+        )
         return replace(rate, statuses=("undetermined",) * len(rate.statuses), message=doubt)
     low, high = torch.quantile(replicates[1:].double(), torch.tensor([_TAIL, 1 - _TAIL], dtype=torch.float64), dim=0)
     return replace(rate, ends=(torch.minimum(rate.low, low), torch.maximum(rate.high, high)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-__all__ = ["NOT_NUMBERS", "STATUSES", "STATUS_TABLE", "Status", "is_number", "worse", "worst"]
+__all__ = ["NOT_NUMBERS", "STATUSES", "STATUS_TABLE", "Status", "is_number", "mirrored", "worse", "worst"]
 
 
 class Status(NamedTuple):
@@ -59,6 +59,11 @@ STATUS_TABLE = (
         "a sampler's result left the range of the data; the number is the map's, not that of a sample of the data",
     ),
     Status(
+        "extrapolated",
+        "it comes from a fit that is used outside of what it was fitted to; the interval is that of the fit, and holds "
+        "nothing of what differs",
+    ),
+    Status(
         "undetermined",
         "the quantity is not defined well enough here to be a number; do not rank by it",
         is_number=False,
@@ -76,6 +81,8 @@ NOT_NUMBERS = tuple(status.name for status in STATUS_TABLE if not status.is_numb
 BOUNDS = {status.name: status.bound for status in STATUS_TABLE if status.is_bound}
 """The side of every status that is a bound."""
 
+_MIRRORED = {"lower-bound": "upper-bound", "upper-bound": "lower-bound"}
+
 _SEVERITY = {status.name: rank for rank, status in enumerate(STATUS_TABLE)}
 
 
@@ -87,6 +94,16 @@ def is_number(status: str) -> bool:
         (True, False)
     """
     return status not in NOT_NUMBERS
+
+
+def mirrored(status: str) -> str:
+    """The status of the negated value: a bound bounds it from the other side.
+
+    Example:
+        >>> mirrored("lower-bound"), mirrored("truncated")
+        ('upper-bound', 'truncated')
+    """
+    return _MIRRORED.get(status, status)
 
 
 def worse(first: str, second: str) -> str:

@@ -2,8 +2,8 @@
 
 SUMMARIES: dict[str, str] = {
     "survey": "Measure an autoencoder on a folder of images.",
-    "rank": "Rank autoencoders by how nearly noise hides their latents as it hides their images.",
-    "diffusability": "How differently a model's latents and its images give way to noise.",
+    "rank": "Rank autoencoders by a forecast of how well diffusion trains in their latents.",
+    "diffusability": "The same forecast of one model, and how its latents give way to noise.",
     "floor": "The training loss that no network can beat in a model's latents.",
     "detect": "Score images of one folder, or latents, against a reference.",
     "sample": "Draw samples, judge them, and ask whether geometry tells the bad ones.",

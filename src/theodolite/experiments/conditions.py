@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from theodolite.runs.settings import Setting
+from theodolite.runs.settings import AnyObject
 
 __all__ = ["CONDITIONS"]
 
 
-class _Conditions(Setting):
-    """Pairs of any objects that the model takes, which only the opened model can check; `run.json` has their text."""
-
-    def checked(self, value: Any) -> Any:
-        """Text or pairs as they are: `theodolite.data.conditions.prompts_of` reads them."""
-        return value
-
-
-CONDITIONS = _Conditions(
+CONDITIONS = AnyObject(
     name="conditions",
     help="Normal and unusual condition of each pair, e.g. 3-red/3-yellow,4-blue/4-red, 3-red/3-red+8-red (a mean of "
     "two) or 207/360; by default what the zoo's model was trained on and what was held out.",

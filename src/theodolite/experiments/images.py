@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from theodolite.data.models import check_model
-from theodolite.errors import InputError, path_of, refusing
+from theodolite.data.remote import DataPath, data_of
+from theodolite.errors import InputError, refusing
 from theodolite.runs.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -59,9 +60,8 @@ class ImageExperiment(Experiment):
         """The images, before any model is loaded."""
         from theodolite.data.images import find_images
 
-        return find_images(
-            path_of(self.given["data"], "the image folder"), self.given["limit"], seed=self.given.get("seed") or 0
-        )
+        folder, only = data_of(self.given["data"]), self.given.get("only") or ()
+        return find_images(folder, self.given["limit"], seed=self.given.get("seed") or 0, only=only)
 
     def side(self) -> int | None:
         """Pixels that images are resized to; None where they keep their size."""
@@ -134,6 +134,17 @@ class ImageExperiment(Experiment):
         """The hash of every image; names of samples begin with their roles."""
         return {image.sample: image.sha256 for image in self.images.files}
 
+    def inventory(self) -> dict[str, list[str | int]]:
+        """What reading the images has told."""
+        return self.images.inventory()
+
+    @classmethod
+    def trusting(cls, inventory: Any) -> AbstractContextManager[None]:
+        """The images are not read again to be found."""
+        from theodolite.data.images import trusting
+
+        return trusting(inventory)
+
     def content(self) -> dict[str, Any]:
         """The model's fingerprint, and the images by hash."""
         return {"model": self.model.fingerprint(), "images": self.identities()}
@@ -184,13 +195,13 @@ def in_one(sets: Sequence[ImageSet], chosen: Mapping[str, Sequence[ImageFile]]) 
     return ImageSet(sets[0].folder, images, skipped, notes), roles
 
 
-def different_folders(first: Any, second: Any, words: tuple[str, str], fix: str) -> tuple[Path, Path]:
+def different_folders(first: Any, second: Any, words: tuple[str, str], fix: str) -> tuple[DataPath, DataPath]:
     """Two folders that are not the same.
 
     Raises:
         InputError: they are, or one is no path.
     """
-    folders = path_of(first, f"the {words[0]} folder"), path_of(second, f"the {words[1]} folder")
+    folders = data_of(first, f"the {words[0]} folder"), data_of(second, f"the {words[1]} folder")
     if folders[0].resolve() == folders[1].resolve():
         raise InputError(f"two folders expected, got {folders[0]} as {words[0]} and as {words[1]}; {fix}")
     return folders

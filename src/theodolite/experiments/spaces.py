@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from theodolite.runs.experiment import Piece, Row
@@ -19,11 +20,15 @@ _TENSORS = ("tau", "loss", "rate", "calibration", "spread", "free", "half", "low
 
 
 def space_piece(
-    space: Space, rows: Sequence[Row] = (), failed: Sequence[Mapping[str, str]] = (), **messages: str
+    space: Space,
+    rows: Sequence[Row] = (),
+    failed: Sequence[Mapping[str, str]] = (),
+    messages: Mapping[str, str] = MappingProxyType({}),
+    **about: Any,
 ) -> Piece:
-    """A unit that holds a space, with further numbers of it."""
+    """A unit that holds a space, with further numbers of it, what estimators had to say, and what else is known."""
     fields = {name: value for name, value in asdict(space).items() if name not in _TENSORS}
-    about = {"space": fields, "winners": list(space.winners), "messages": messages}
+    about = {"space": fields, "winners": list(space.winners), "messages": {**messages}, **about}
     return Piece(rows, {name: getattr(space, name) for name in _TENSORS}, {}, about, failed)
 
 

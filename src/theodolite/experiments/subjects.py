@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,9 +61,11 @@ class SubjectExperiment(ImageExperiment):
     def find_drawn(self) -> Mapping[str, tuple[LatentSet, str]]:
         """The latents, before any model is loaded, by unit."""
         from theodolite.data.latents import find_latents
+        from theodolite.data.listing import chosen_among
 
         latents = find_latents(self.given["latents"], self.given["limit"])
-        return {sample: (latents, sample) for sample in latents.samples}
+        only = chosen_among(self.given.get("only") or (), latents.samples, self.given["latents"])
+        return {sample: (latents, sample) for sample in latents.samples if not only or sample in set(only)}
 
     def open_subject(self, **settings: Any) -> None:
         """Open the map, keep the images that it can take, and look at its first output.
@@ -97,8 +100,10 @@ class SubjectExperiment(ImageExperiment):
         """The first point and its output: what the model cannot do is told before anything is written."""
         if not self.drawn and self.subject.kind == "decoder":
             return self.first_pass()
+        for latents, sample in {latents: (latents, sample) for latents, sample in self.drawn.values()}.values():
+            latents.latent(sample, self.subject, self.given["size"])  # a wrong file is told before units fail by it
         points, _ = self.point_of(self.units[0], self.subject)
-        fix = "see that it takes such points; a LatentMap says what shape they have"
+        fix = f"see that it takes such points{self.subject.given}"
         with refusing(self.subject.name, f"failed on the first point, of shape {tuple(points.shape)}", fix):
             return points, self.subject.outputs(points)
 
@@ -112,6 +117,36 @@ class SubjectExperiment(ImageExperiment):
         image = self.picture_of(unit)
         with torch.no_grad():
             return subject.points(image, self.noise_seed(unit)), image
+
+    def points_of(self, units: Sequence[str]) -> tuple[list[str], Tensor, Tensor | None]:
+        """Where the map is measured in several units, encoded at once: those that can be read, points and images.
+
+        Raises:
+            InputError: none can be read, or they have several shapes.
+        """
+        import torch
+
+        read: dict[str, Tensor] = {}
+        for unit in units:
+            with suppress(Exception):  # measured alone, it says why
+                read[unit] = self._raw(unit)
+        if len({each.shape for each in read.values()}) != 1:
+            raise InputError(f"points of one shape expected in {units[0]} and the {len(units) - 1} after it")
+        together = torch.cat([*read.values()])
+        if self.drawn:
+            return [*read], self.subject.placed(together), None
+        with torch.no_grad():
+            if self.subject.kind != "denoiser":
+                return [*read], self.subject.points(together), together
+            noised = [self.subject.points(image, self.noise_seed(unit)) for unit, image in read.items()]
+        return [*read], torch.cat(noised), together
+
+    def _raw(self, unit: str) -> Tensor:
+        """The image of a unit, or its latent where it is drawn, before they are where the weights are."""
+        if not self.drawn:
+            return self.picture_of(unit)
+        latents, sample = self.drawn[unit]
+        return latents.latent(sample, self.subject, self.given["size"])
 
     def noise_seed(self, unit: str) -> int:
         """Of the noise of a denoiser's point, which defines it: from the run's own seed, never that of probes."""

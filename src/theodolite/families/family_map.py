@@ -136,9 +136,10 @@ def _potential(posterior: Posterior, seed: int, *, exponential: bool) -> Potenti
 
 def _numbers(posterior: Posterior, potential: Potential, direct: DirectMetric, phases: PhaseMap) -> dict[str, Estimate]:
     residual = codazzi_residual(direct)
+    is_exact = float(residual.stderr) <= _ROUNDING and bool(residual.is_number())
     return {
         "regions": Estimate.of(phases.count),
-        "codazzi_residual": residual if float(residual.stderr) > _ROUNDING else Estimate.of(float(residual.value)),
+        "codazzi_residual": Estimate.of(float(residual.value)) if is_exact else residual,
         "misfit": Estimate.of(potential.misfit),
         "potential_converged": Estimate.of(potential.converged),
         "posterior_width": Estimate.of(float(posterior.resolution().median())),

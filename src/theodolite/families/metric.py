@@ -48,6 +48,15 @@ that is nearly nought somewhere would make them large there, however small they 
 BEYOND = "beyond the centres of the outermost cells the metric is extrapolated; take a larger box"
 """Why there is no number there."""
 
+_MOST_RESIDUAL = 1.5**0.5
+"""The Codazzi residual of two parameters is at most this: `(a - b)² <= 3/2 (a² + 2 b²)`, and the derivative `b` of the
+entry off the diagonal counts twice among all."""
+
+_STILL = 1e-12
+"""Relative change of a metric over a step that is rounding: some thousand units of the last digit."""
+
+_FLAT = "sampling noise hides how the metric changes: take more bundles, or larger ones"
+
 _THIN = "next to no bundle had its posterior here; spread the parameters over the box"
 
 
@@ -200,8 +209,9 @@ def codazzi_residual(
         step: of the differences; by default a cell of the grid along each parameter, or 1e-4.
 
     Returns:
-        One value; its error is the root mean square by which replicates with the error of resolution differ from it,
-        and what half the step changes (Richardson).
+        One value, at most `sqrt(3/2)`; its error is the root mean square by which replicates with the error of
+        resolution differ from it, and what half the step changes (Richardson). Status ``undetermined`` where sampling
+        noise hides that the metric changes at all, or leaves the residual anywhere in its range.
 
     Raises:
         InputError: points of another shape, or outside the box after a step.
@@ -214,22 +224,37 @@ def codazzi_residual(
     if callable(source):
         steps = torch.full((2,), step or 1e-4, dtype=torch.float64)
         mean = source(points).mean(0)
-        ratio, finer = (
-            _ratio(torch.stack(_squares(_slopes(source, points, own), mean)).mean(-1)) for own in (steps, steps / 2)
+        squares, finer = (
+            torch.stack(_squares(_slopes(source, points, own), mean)).mean(-1) for own in (steps, steps / 2)
         )
+        if _is_constant(squares[1], steps, mean):
+            return Estimate.of(0.0, method="central differences")
+        ratio, finer = _ratio(squares), _ratio(finer)
         return Estimate(ratio[None], _of_step(ratio, finer)[None], 0, 1, method="central differences")
     steps = source.grid.spacing if step is None else torch.full((2,), step, dtype=torch.float64)
     mean = source.metric(points).mean(0)
-    value, sampled, whole = (
+    squares, sampled, whole = (
         torch.stack(_squares(_slopes(field, points, steps), mean)).mean(-1)
         for field in (source.metric, source.sampling_replicates, source.metric_replicates)
     )
-    noise = (sampled.mean(-1) - value).clamp_min(0)
-    ratio, ratios = _ratio(value - noise), _ratio(whole - 2 * noise[:, None])
+    if _is_constant(squares[1], steps, mean):
+        return Estimate.of(
+            0.0, n=whole.shape[-1], statuses=("learned",) if source.learned else "ok", method="bootstrap"
+        )
+    noise = (sampled.mean(-1) - squares).clamp_min(0)
+    ratio, ratios = _ratio(squares - noise), _ratio(whole - 2 * noise[:, None])
     finer = _ratio(torch.stack(_squares(_slopes(source.metric, points, steps / 2), mean)).mean(-1) - noise)
     error = torch.hypot((ratios - ratio).square().mean().sqrt(), _of_step(ratio, finer))
-    statuses = ("learned",) if source.learned else ()
-    return Estimate(ratio[None], error[None], 0, whole.shape[-1], statuses, method="bootstrap")
+    is_lost = bool(squares[1] <= noise[1]) or float(1.96 * error) > _MOST_RESIDUAL / 2
+    status, message = ("undetermined", _FLAT) if is_lost else ("learned" if source.learned else "ok", "")
+    value = ratio.clamp_max(_MOST_RESIDUAL)
+    return Estimate(value[None], error[None], 0, whole.shape[-1], (status,), message, "bootstrap")
+
+
+def _is_constant(square: Tensor, steps: Tensor, mean: Tensor) -> bool:
+    """Whether derivatives of this mean square, where `mean` is the identity, are the rounding of their differences."""
+    length = (steps.to(mean).square() * mean.diagonal()).min().sqrt()
+    return bool(square.sqrt() <= _STILL / length)
 
 
 def _of_step(ratio: Tensor, finer: Tensor) -> Tensor:
@@ -238,8 +263,12 @@ def _of_step(ratio: Tensor, finer: Tensor) -> Tensor:
 
 
 def _ratio(squares: Tensor) -> Tensor:
-    """The root of the first over the second, none below zero."""
-    return (squares[0].clamp_min(0) / squares[1].clamp_min(1e-300)).sqrt()
+    """The root of the first over the second, none below zero, at most twice what there can be.
+
+    What noise makes of a ratio beyond the most that there can be is part of its error.
+    """
+    share = squares[0].clamp_min(0) / squares[1].clamp_min(torch.finfo(squares.dtype).tiny)
+    return share.sqrt().clamp_max(2 * _MOST_RESIDUAL)
 
 
 def _slopes(metric: Metric, points: Tensor, steps: Tensor) -> Tensor:

@@ -16,14 +16,14 @@ from theodolite.maps.subject import Subject
 __all__ = ["SETTINGS", "STEPS", "is_model", "map_at", "maps_of", "subject_of"]
 
 STEPS = 10
-"""Steps of a sampler by default: the fewest at which deterministic samplers of images are in common use."""
+"""Steps of a sampler where the model says no number: the fewest that deterministic samplers of images commonly take."""
 
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "decoder": (),
     "encoder": (),
     "generator": (),
-    "denoiser": ("sigma", "guidance", "condition", "output"),
-    "sampler": ("steps", "guidance", "condition", "eta", "draws"),
+    "denoiser": ("sigma", "guidance", "condition", "unconditional", "output"),
+    "sampler": ("steps", "guidance", "condition", "unconditional", "eta", "draws"),
 }
 """What each map can be told."""
 
@@ -40,6 +40,7 @@ def subject_of(
     steps: int | None = None,
     guidance: float | None = None,
     condition: Any = None,
+    unconditional: Any = None,
     output: str | None = None,
     eta: float | None = None,
     draws: int | None = None,
@@ -54,9 +55,10 @@ def subject_of(
         kind: of `KINDS`.
         images: whether points come from images, and not from latents.
         sigma: noise level of a denoiser.
-        steps: of a sampler.
+        steps: of a sampler; by default what the model was distilled for, else `STEPS`.
         guidance: of a denoiser or sampler, as for `theodolite.denoiser_map`.
         condition: of a denoiser or sampler; that of nothing in particular when None.
+        unconditional: what guidance starts from, as for `theodolite.denoiser_map`.
         output: of a denoiser, ``x0`` (the default) or ``eps``.
         eta: of a sampler, as for `theodolite.sampler_map`.
         draws: seed of the noise that a scheduler adds on its way, the same for every latent; 0 by default.
@@ -68,10 +70,13 @@ def subject_of(
         InputError: another model, a map that it has not, or settings of another map.
     """
     given = {"sigma": sigma, "steps": steps, "guidance": guidance, "condition": condition, "output": output}
-    given |= {"eta": eta, "draws": draws}
+    given |= {"eta": eta, "draws": draws, "unconditional": unconditional}
     chosen = map_at(model, kind, images or sigma is not None)
     for name in (name for name, value in given.items() if value is not None and name not in SETTINGS[chosen]):
         raise _foreign(name, named.get(name, name), model, chosen)
+    if unconditional is not None and guidance in (None, 1):
+        called = named.get("guidance", "guidance")
+        raise InputError(f"--unconditional is what guidance starts from, got no guidance; give --{called}, e.g. 4")
     return _adapter(model).subject(model, chosen, {**given, "size": size})
 
 
@@ -140,16 +145,18 @@ def _of_denoiser(model: Denoiser, kind: str, given: Mapping[str, Any]) -> Subjec
         decode = model.autoencoder if len(shape) == 3 else None  # samples of packed tokens stay as they are
         draws = 0 if given["draws"] is None and model.scheduler is not None else given["draws"]
         options = {"decode": decode, "condition": condition, "guidance": guidance, "shape": shape}
+        options |= {"unconditional": given["unconditional"]}
         options |= {"eta": given["eta"], "noise": draws}
-        return Subject(kind, sampler_map(bound, given["steps"] or STEPS, **options), model.name, decode, bound)
+        steps = given["steps"] or model.sampler_steps or STEPS
+        return Subject(kind, sampler_map(bound, steps, **options), model.name, decode, bound)
     if given["sigma"] is None:
         raise InputError(f"the denoiser of {model.name} is measured at a noise level: give --sigma, e.g. 0.4")
     output: Output = given["output"] or "x0"
     if output not in _OUTPUTS:
         raise InputError(f"`output` expected to be one of {', '.join(_OUTPUTS)}, got {output!r}")
-    map = denoiser_map(bound, given["sigma"], output, condition, guidance)
-    level = float(given["sigma"])
-    return Subject(kind, map, model.name, model.autoencoder, bound, level, output, guidance, condition)
+    level, start = float(given["sigma"]), given["unconditional"]
+    map = denoiser_map(bound, level, output, condition, guidance, unconditional=start)
+    return Subject(kind, map, model.name, model.autoencoder, bound, level, output, guidance, condition, start)
 
 
 def _bound(model: Denoiser, condition: Any) -> Denoiser:

@@ -85,7 +85,8 @@ class Denoiser(BaseDenoiser):
     Args:
         net: a callable `net(y, time)` or `net(y, time, condition)`, or a diffusers network, in `eval()` mode. The time
             is a number for ``sigma`` and a tensor `(n,)` otherwise, or the other of the two where it takes only that.
-            A callable may say its `shape`, its `known_levels` (the least and the largest) and its `levels(steps)`.
+            A callable may say its `shape`, its `known_levels` (the least and the largest), its `levels(steps)` and
+            its `sampler_steps`, where a sampler takes one number of them only.
         predicts: what it returns; by default what the schedule says, else ``x0``.
         time: what it is told; by default as in the table.
         schedule: how it was trained.
@@ -213,6 +214,12 @@ class Denoiser(BaseDenoiser):
             shares = [1 - step / steps for step in range(steps + 1)]
             return [math.inf if u == 1 else u / (1 - u) for u in shares]
         return super().levels(steps, mu)
+
+    @property
+    def sampler_steps(self) -> int | None:
+        """The number of steps that its sampler takes where the network says one, as a distilled student does."""
+        own = getattr(self.net, "sampler_steps", None)
+        return own if isinstance(own, int) else None
 
     @property
     def channel(self) -> Channel:

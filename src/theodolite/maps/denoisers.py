@@ -119,10 +119,13 @@ def as_denoiser(
     if guidance == 1:
         return bound(condition)
     if condition is None:
-        raise InputError(f"a condition expected with guidance {guidance:g}, got none; leave out one of them")
-    if guidance == 0:
-        return bound(unconditional, null=True)
-    return Guided(bound(condition), bound(unconditional, null=True), float(guidance))
+        raise InputError(f"a condition expected with guidance {guidance:g}, got none; give one, or leave guidance out")
+    conditioned = bound(condition)  # first: a condition that the model does not take is the nearer mistake
+    try:
+        start = bound(unconditional, null=True)
+    except InputError as error:
+        raise InputError(f"`unconditional` expected, which guidance {guidance:g} starts from: {error}") from error
+    return start if guidance == 0 else Guided(conditioned, start, float(guidance))
 
 
 def jacobians_of(output: Output, denoised: Tensor, sigma: float) -> Tensor:

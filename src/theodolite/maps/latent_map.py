@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import dis
 import functools
 import hashlib
 import inspect
@@ -24,6 +25,9 @@ __all__ = ["LatentMap", "given_dtype"]
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 
+_OF_TORCH = frozenset(vars(nn.Module()))
+"""Attributes that torch keeps in every module for itself."""
+
 _GIVEN: ContextVar[torch.dtype | None] = ContextVar("the type of the latents of the map that is being evaluated")
 
 
@@ -43,6 +47,8 @@ class LatentMap:
         output_range: lowest and highest value an output may take, when that is known, e.g. `(-1.0, 1.0)`.
         name: what reports call it.
         settings: whatever else decides the outputs (normalisation, guidance, ...); part of the fingerprint.
+        alike: an object and a word that maps of the same operations in the same order share, such as the steps of a
+            sampler, which differ in numbers alone: how they are differentiated is checked on one of them for all.
 
     Raises:
         InputError: `function` is not callable, or `latent_shape` is not a sequence of sizes.
@@ -61,6 +67,7 @@ class LatentMap:
         output_range: tuple[float, float] | None = None,
         name: str | None = None,
         settings: Mapping[str, Any] | None = None,
+        alike: tuple[object, str] | None = None,
     ) -> None:
         if not callable(function):
             raise InputError(
@@ -75,6 +82,7 @@ class LatentMap:
         self.output_range = output_range
         self.name = name or getattr(function, "__name__", type(function).__name__)
         self.settings = dict(settings or {})
+        self.alike = alike
 
     def __call__(self, latents: Tensor) -> Tensor:
         """Map a batch `(n, *latent_shape)` to its outputs `(n, *output)`; one model pass.
@@ -133,21 +141,32 @@ class LatentMap:
         function = self.function
         if isinstance(function, nn.Module):
             function = copied(function).to(device=device, dtype=dtype)
-        return LatentMap(
-            function, self.latent_shape, output_range=self.output_range, name=self.name, settings=self.settings
-        )
+        about = {"output_range": self.output_range, "name": self.name, "settings": self.settings, "alike": self.alike}
+        return LatentMap(function, self.latent_shape, **about)  # type: ignore[arg-type]
 
     def fingerprint(self) -> str:
         """SHA-256 over weights, code and settings, as 16 hexadecimal digits.
 
-        Two maps with the same fingerprint give the same outputs. It covers weights, modules' public attributes, and
-        what a plain function holds in its closure, defaults, code, and global names where those are modules, tensors,
-        numbers or functions of the same file; pass anything else that decides the outputs in `settings`.
+        Two maps with the same fingerprint give the same outputs. It covers weights, buffers (those that are not saved
+        too), public attributes of modules, private ones that are numbers, texts or tuples of these, and what a plain
+        function holds in its closure, defaults, code, and global names where those are modules, tensors, numbers or
+        functions of the same file; pass anything else that decides the outputs in `settings`.
         """
         digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True, default=str).encode())
         for item in _held_by(self.function):
             digest.update(b"|" + _bytes_of(item))
         return digest.hexdigest()[:16]
+
+    @property
+    def code_modules(self) -> set[str]:
+        """Names of the Python modules that hold the code of everything that decides the outputs, as far as is known."""
+        names: set[str] = set()
+        for item in _held_by(self.function):
+            parts = [*item.modules()] if isinstance(item, nn.Module) else [item]
+            for part in parts:
+                coded = part if inspect.isroutine(part) or isinstance(part, type) else type(part)
+                names.add(getattr(coded, "__module__", None) or "builtins")
+        return names
 
     @property
     def weights(self) -> Iterator[Tensor]:
@@ -163,22 +182,20 @@ class LatentMap:
         return f"LatentMap({self.name}, latent_shape={self.latent_shape}, output_range={self.output_range})"
 
 
-def _held_by(function: Any) -> list[Any]:
+def _held_by(function: Any) -> Iterator[Any]:
     """Everything that decides what `function` returns: itself, its owner, its closure, defaults and globals."""
-    found: list[Any] = []
-    _collect(function, found, set())
-    return found
+    yield from _collected(function, set())
 
 
-def _collect(item: Any, found: list[Any], seen: set[int]) -> None:
+def _collected(item: Any, seen: set[int]) -> Iterator[Any]:
     # Plain values are counted each time they are met: which of them share an identity differs between processes.
     if not isinstance(item, _PLAIN):
         if id(item) in seen:
             return
         seen.add(id(item))
-    found.append(item)
+    yield item
     for other in _inside(item):
-        _collect(other, found, seen)
+        yield from _collected(other, seen)
 
 
 def _inside(item: Any) -> Iterator[Any]:
@@ -220,13 +237,44 @@ def _inside_routine(routine: Any) -> Iterator[Any]:
 
 
 def _attributes(item: Any) -> Iterator[Any]:
-    """Public attributes and their names; a module's weights are not among them (they are in its state)."""
+    """Attributes and their names, the private ones as far as they are settings; a module's weights are in its state."""
     for name, value in sorted(getattr(item, "__dict__", {}).items()):
         # A model may remember the size of what it last saw: that is no setting, and None is what it held before. What
         # a cached property keeps follows from the rest, and is there or not as it happens to have been asked for.
         cached = isinstance(getattr(type(item), name, None), functools.cached_property)
-        if not (cached or name.startswith("_") or value is None or isinstance(value, torch.Size)):
+        hidden = name.startswith("_") and not _is_private_setting(type(item), name, value)
+        if not (cached or hidden or value is None or isinstance(value, torch.Size)):
             yield from (name, value)
+
+
+def _is_private_setting(kind: type, name: str, value: Any) -> bool:
+    """Whether a private attribute says how an object is set, rather than what it remembers of its use."""
+    is_plain = all(isinstance(part, bool | int | float | str) for part in _flat(value))
+    return is_plain and name not in _OF_TORCH and name not in _written_in_use(kind)
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """The entries of nested tuples; anything else itself."""
+    if isinstance(value, tuple):
+        for part in value:
+            yield from _flat(part)
+    else:
+        yield value
+
+
+@functools.lru_cache(256)
+def _written_in_use(kind: type) -> frozenset[str]:
+    """Attributes that the methods of a model assign when it is called, such as a count of its calls."""
+    written, seen = set[str](), set[str]()
+    called = ["forward", "__call__", "encode", "decode"]
+    while called:
+        name = called.pop()
+        code = getattr(getattr(kind, name, None), "__code__", None)
+        if name not in seen and code is not None:
+            written |= {step.argval for step in dis.get_instructions(code) if step.opname == "STORE_ATTR"}
+            called += code.co_names
+        seen.add(name)
+    return frozenset(written)
 
 
 def _is_filled(cell: Any) -> bool:
@@ -259,7 +307,7 @@ def _bytes_of_module(module: nn.Module) -> bytes:
     for name, part in module.named_modules():
         parts += [f"{name}:{type(part).__qualname__}:{part.training}".encode()]
         parts += [_bytes_of_code(code)] if (code := getattr(type(part).forward, "__code__", None)) else []
-    for name, weight in sorted(module.state_dict().items()):
+    for name, weight in sorted({**dict(module.named_buffers(remove_duplicate=False)), **module.state_dict()}.items()):
         parts += [name.encode(), _bytes_of_tensor(weight)] if isinstance(weight, Tensor) else [name.encode()]
     return b"|".join(parts)
 

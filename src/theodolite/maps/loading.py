@@ -23,7 +23,7 @@ from theodolite.maps.families import family_of
 from theodolite.maps.generators import generator_map, is_generator, is_plain_generator, plain_generator_map
 from theodolite.maps.hub import Fetched, fetch
 from theodolite.maps.latent_map import LatentMap
-from theodolite.maps.networks import is_plain_denoiser
+from theodolite.maps.networks import is_network, is_plain_denoiser
 from theodolite.maps.pipelines import autoencoder_folder, diffusion_folder, diffusion_from_folder
 from theodolite.maps.probing import probe
 
@@ -64,7 +64,7 @@ def load(
               `LatentMap`, or a generator (a module z -> x, or one with `mapping`, `synthesis` and `z_dim`), gives a
               `LatentMap`; a module `D(x, sigma)` that says its `shape` gives a `Denoiser`;
             - ``zoo:name``, a model that ships with the package, among them the diffusion models of
-              `theodolite.zoo.DIFFUSIONS`;
+              `theodolite.zoo.DIFFUSIONS` and `MEMORISING`;
             - what a registered `ModelFamily` matches.
         subfolder: where the model is inside a folder or a hub repository.
         revision: branch, tag or commit of a hub repository.
@@ -181,8 +181,13 @@ def _from_checkpoint(
 def _from_zoo(name: str, device: torch.device, dtype: torch.dtype | None) -> Autoencoder | Denoiser:
     from theodolite import zoo
 
+    known = [*zoo.AUTOENCODERS, *zoo.DIFFUSIONS, *zoo.MEMORISING]
+    if name not in known:
+        raise InputError(f"a model of the zoo expected, one of zoo:{', zoo:'.join(known)}, got 'zoo:{name}'")
     if name in zoo.DIFFUSIONS:
         return zoo.load_diffusion(name).to(device, dtype)
+    if name in zoo.MEMORISING:
+        return zoo.load_fashion(name).to(device, dtype)
     return _moved(zoo.load_autoencoder(name), device, dtype)
 
 
@@ -259,6 +264,11 @@ def _from_factory(
         return plain_generator_map(prepared, spec)
     if is_plain_denoiser(made):
         return _denoiser(Denoiser(made, name=spec, notes=[_READ_AS_CLEAN]), spec, device, dtype)
+    if is_network(made):
+        raise InputError(
+            f"factory {spec} returned {kind_of(made)} without what it was trained on; return "
+            "theodolite.Denoiser(network, schedule=scheduler)"
+        )
     raise InputError(
         f"factory {spec} expected to return an Autoencoder, a module with encode and decode, or (encode, decode), "
         f"a LatentMap or a generator (a module z -> x), a Denoiser or a module D(x, sigma) with its `shape`, got "

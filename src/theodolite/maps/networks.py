@@ -149,11 +149,26 @@ def conditions_of(model: Any, condition: Any) -> dict[str, Any]:
                 f"{tuple(value.shape)}; make one map a condition"
             )
         if isinstance(model, nn.Module) and not takes(model, name):
-            raise InputError(f"{type(model).__name__} takes no condition {name!r}; give a dictionary of its arguments")
+            known = ", ".join(known for known in (*_CONDITIONS, "class_labels") if takes(model, known)) or "none"
+            raise InputError(
+                f"{type(model).__name__} takes no condition {name!r} but {known}; name the tensors of a file, or the "
+                "entries of a dictionary, as its arguments are"
+            )
     config = getattr(model, "config", {})
+    _check_class(model, config, named.get("class_labels"))
     if "class_labels" in named and "num_class_embeds" in config and all(config.get(name) is None for name in _CLASSES):
         raise InputError(f"{type(model).__name__} takes no class: it was made without any; leave the condition out")
     return named
+
+
+def _check_class(model: Any, config: Mapping[str, Any], label: Any) -> None:
+    """Refuse a class that a table of embeddings does not have, which torch would call an index out of range."""
+    classes, of_dit = config.get("num_class_embeds"), config.get("num_embeds_ada_norm")
+    count = classes if classes is not None else None if of_dit is None else of_dit + 1  # the last one is that of none
+    if label is None or count is None or config.get("class_embed_type") is not None:
+        return
+    if not 0 <= int(label) < count:
+        raise InputError(f"a class from 0 to {count - 1} expected by {type(model).__name__}, got {int(label)}")
 
 
 def null_of(model: Any) -> dict[str, Any]:
@@ -170,8 +185,7 @@ def null_of(model: Any) -> dict[str, Any]:
     if asks or any(config.get(name) is not None for name in _CLASSES):
         raise InputError(
             f"a condition of {type(model).__name__} expected, got none: it takes {', '.join(asks) or 'class_labels'}; "
-            "give a class, or a .safetensors file with embeddings, e.g. of the empty prompt, as `condition` (and "
-            "`unconditional` for guidance)"
+            f"give a {'.safetensors file with embeddings, e.g. of the empty prompt' if asks else 'class'}"
         )
     return {}
 

@@ -171,7 +171,8 @@ class Sampler(Sampling):
         for index, (here, there) in enumerate(itertools.pairwise(self.levels)):
             step = _Step(self.denoiser, here, there, self.method, 1.0 if index else start)
             name = f"{self.method} step from sigma {here:.4g} to {there:.4g}"
-            yield LatentMap(step, self.denoiser.shape, name=name)
+            kind = "from noise" if math.isinf(here) else "last" if there == 0 else "step"
+            yield LatentMap(step, self.denoiser.shape, name=name, alike=(self, kind))
 
 
 class _Step(nn.Module):

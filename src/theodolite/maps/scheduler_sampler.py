@@ -130,7 +130,10 @@ class SchedulerSampler(Sampling):
         for place, step in enumerate(self._loop.steps):
             shape = self.denoiser.shape if len(step.holds) == 1 else (len(step.holds), *self.denoiser.shape)
             function = self.evaluation(place, self.denoiser, self.draws)
-            yield LatentMap(function, shape, name=f"{self.method} step at sigma {step.sigma:.4g}")
+            following = self._loop.steps[place + 1 : place + 2]
+            kind = f"{len(step.holds)} to {[len(other.holds) for other in following]}"
+            alike = (self, f"first, {kind}" if place == 0 else kind)
+            yield LatentMap(function, shape, name=f"{self.method} step at sigma {step.sigma:.4g}", alike=alike)
 
     def evaluation(self, place: int, denoiser: BaseDenoiser, draws: Draws | None) -> _Evaluation:
         """One evaluation, of this denoiser or of another with the same channel."""

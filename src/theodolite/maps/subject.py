@@ -46,6 +46,7 @@ class Subject:
         output: what the map of a denoiser returns, of `theodolite.denoiser_map`.
         guidance: of a denoiser.
         condition: of a denoiser, as it was given.
+        unconditional: of a denoiser, what guidance starts from, as it was given.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class Subject:
     output: Output = "x0"
     guidance: float = 1.0
     condition: Any = None
+    unconditional: Any = None
 
     @property
     def device(self) -> torch.device:
@@ -152,7 +154,8 @@ class Subject:
         Raises:
             InputError: a level that the model does not know.
         """
-        map = denoiser_map(self.denoiser, sigma, self.output, self.condition, self.guidance)
+        guided = {"guidance": self.guidance, "unconditional": self.unconditional}
+        map = denoiser_map(self.denoiser, sigma, self.output, self.condition, **guided)
         return replace(self, map=map, sigma=float(sigma))
 
     def denoised(self, points: Tensor, outputs: Tensor) -> Tensor:
@@ -170,6 +173,14 @@ class Subject:
         assert self.denoiser is not None
         notes = self.denoiser.confirmed(self.encoded(images)).notes
         return replace(self, denoiser=self.denoiser.named(notes=notes))
+
+    @property
+    def given(self) -> str:
+        """What the network is given beside its points, as messages say it: shapes of tensors; empty for nothing."""
+        named = self.denoiser.given if self.denoiser is not None else {}
+        pairs = named.items() if isinstance(named, dict) else [("", value) for value in named]
+        known = [(name, tuple(v.shape) if isinstance(v, Tensor) else v) for name, v in pairs if v is not None]
+        return f" and such a condition: {', '.join(f'{name} {what}'.strip() for name, what in known)}" if known else ""
 
     def outputs(self, points: Tensor) -> Tensor:
         """What the map gives at points, without a gradient; one pass."""

@@ -210,7 +210,8 @@ def _dotted(level: float) -> dict[str, Any]:
 def _upward(values: Array, span: tuple[float, float] | None, logarithmic: bool) -> dict[str, Any]:
     if not logarithmic:
         return {"range": list(span)} if span else {}
-    positive = values[np.isfinite(values) & (values > 0)]
+    shown = values if span is None else np.array(span)
+    positive = shown[np.isfinite(shown) & (shown > 0)]
     low, high = float(np.log10(positive.min())), float(np.log10(positive.max()))
     spread = 0.05 * (high - low) or 0.05
     return {**decades(low - spread, high + spread), "range": [low - spread, high + spread]}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from theodolite.report.blocks import Pictures
+from theodolite.report.rounding import typeset
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -14,7 +17,12 @@ if TYPE_CHECKING:
 
     from theodolite.runs.run import Run
 
-__all__ = ["data_uri", "heat_uri", "image_uri", "largest_side", "stored_pictures"]
+__all__ = ["contact_sheets", "data_uri", "heat_uri", "image_uri", "largest_side", "stored_pictures"]
+
+_ON_A_SHEET = 16
+"""Pictures of a contact sheet: what a row of a page shows large enough to be seen."""
+
+_SHEET_SIDE = 96
 
 
 def largest_side(count: int) -> int:
@@ -60,6 +68,28 @@ def stored_pictures(run: Run, names: Iterable[tuple[str, str, str]], side: int =
     """
     there = [(run.picture(unit, name), text) for unit, name, text in names]
     return [(data_uri(path, side), text) for path, text in there if path is not None]
+
+
+def contact_sheets(run: Run, values: Mapping[str, Mapping[str, float]]) -> Pictures | None:
+    """A row of pictures a number: units from its lowest value to its highest, at even steps of rank.
+
+    Args:
+        run: the run.
+        values: by label, the number of every unit that has one. Labels of fewer than two units have no row.
+
+    Returns:
+        None where there is no row.
+    """
+    sheets = []
+    for label, of in values.items():
+        if len(of) < 2:
+            continue
+        ordered = sorted(of, key=lambda unit: of[unit])
+        count = min(_ON_A_SHEET, len(ordered))
+        chosen = [ordered[round(k * (len(ordered) - 1) / (count - 1))] for k in range(count)]
+        shown = [(data_uri(run.picture(u), _SHEET_SIDE), f"{u}: {label} {of[u]:.4g}") for u in chosen]
+        sheets.append((typeset(f"{label}, {of[chosen[0]]:.3g} to {of[chosen[-1]]:.3g}"), shown))
+    return Pictures(sheets) if sheets else None
 
 
 def heat_uri(values: Tensor, side: int = 128) -> str:

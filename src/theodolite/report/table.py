@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from theodolite.report.rounding import Shown, shown, typeset
@@ -214,6 +214,19 @@ class Table:
             [Cell(q.label, q.name, below=q.unit), *(own.get(q.name) for own in numbers.values())] for q in quantities
         ]
         return cls(name, title, ["quantity", *numbers], rows)
+
+    def first_rows(self) -> Table:
+        """What is shown of it without being asked for more: `top` rows, without variants."""
+        shown = [place for place, head in enumerate(self.heads) if not head.variant]
+        if len(shown) < len(self.heads):
+            rows = [replace(row, cells=[row.cells[place] for place in shown]) for row in self.body]
+            table = replace(self, columns=[self.heads[place] for place in shown], rows=rows)
+        else:
+            table = self
+        if not table.top or len(table.rows) <= table.top:
+            return table
+        caption = f"{table.caption} The first {table.top} of {len(table.rows)}.".strip()
+        return replace(table, rows=[*table.rows][: table.top], caption=caption)
 
     def as_json(self) -> list[dict[str, Any]]:
         """One mapping a row, by names of columns."""

@@ -11,6 +11,7 @@ from theodolite.runs.settings import Argument, Setting
 
 if TYPE_CHECKING:
     from theodolite.runs.merging import merge
+    from theodolite.runs.on_ray import OnRay
     from theodolite.runs.run import Run
     from theodolite.runs.verification import Verification, verify
 
@@ -18,6 +19,7 @@ __all__ = [
     "Argument",
     "Derived",
     "Experiment",
+    "OnRay",
     "Piece",
     "Run",
     "Setting",
@@ -34,7 +36,13 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Names that cost an import of tables are loaded on first use, so that experiments can be declared for nothing."""
-    homes = {"Run": "run", "merge": "merging", "Verification": "verification", "verify": "verification"}
+    homes = {
+        "OnRay": "on_ray",
+        "Run": "run",
+        "merge": "merging",
+        "Verification": "verification",
+        "verify": "verification",
+    }
     if name not in homes:
         raise AttributeError(f"module 'theodolite.runs' has no attribute {name!r}")
     return getattr(import_module(f"theodolite.runs.{homes[name]}"), name)

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import Any
 
 import theodolite
-from theodolite.errors import DiskError, InputError, path_of, refusing
-from theodolite.runs.experiment import Experiment, Sitting
+from theodolite.errors import DiskError, InputError, in_one_line, path_of
+from theodolite.loggers import check_log, opened_logger
+from theodolite.runs.batches import Batch, batch_size, batches
+from theodolite.runs.engine import Answer, Engine, Job, check_workers
+from theodolite.runs.engines import check_named, engine_of
+from theodolite.runs.experiment import Experiment
 from theodolite.runs.finishing import finished
 from theodolite.runs.folder import RunFolder, read_rows
 from theodolite.runs.measuring import (
     Progress,
     argument_words,
+    command_line,
     configuration_of,
     family_of_kind,
     opened,
     prepared,
-    reason_of,
     stamp_of,
-    store_unit,
     teller,
     word_of,
 )
@@ -31,21 +32,10 @@ from theodolite.runs.piece import Piece
 from theodolite.runs.record import FORMAT, differences, machine, now, plain, read_record, versions
 from theodolite.runs.registry import experiment_of, read_run
 from theodolite.runs.run import Run, schema_of
+from theodolite.runs.self_checks import self_checked
 from theodolite.runs.sharding import Shard
-from theodolite.runs.workers import answers, check_workers
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from theodolite.derivatives import SelfCheck
-    from theodolite.maps import LatentMap
-
-__all__ = ["conduct", "forecast", "self_checked"]
-
-_NOT_DIFFERENTIABLE = (
-    "cannot be differentiated",
-    "it must run at any latent near this one, and in torch operations only (no numpy, no .item())",
-)
+__all__ = ["conduct", "forecast"]
 
 
 def conduct(
@@ -54,8 +44,11 @@ def conduct(
     out: Any,
     *,
     progress: Progress | None = None,
-    workers: int = 1,
+    workers: int | None = None,
+    engine: Engine | str = "local",
     shard: Any = None,
+    cache: bool = True,
+    log: Any = None,
     **given: Any,
 ) -> Run:
     """Measure every unit of an experiment and store it as it is made.
@@ -68,9 +61,15 @@ def conduct(
         arguments: what it is about, in the order of `Experiment.arguments`.
         out: the run folder: new, empty, or one of the same configuration.
         progress: called at the start, and as units are finished.
-        workers: processes that measure units, one thread and one model each; the numbers do not depend on it. 1 is this
-            process itself, with its own threads. More need a model that is named, not given as an object.
+        workers: processes that measure units, one thread and one model each; the numbers do not depend on it. Of this
+            machine 1 by default, which is this process itself, with its own threads; of a Ray cluster as many as it has
+            room for. Others need a model that is named, not given as an object.
+        engine: ``local``, ``ray``, or an engine: `theodolite.runs.OnRay` says which cluster and how many GPUs.
         shard: ``I/N`` for every N-th unit alone, from the I-th; `theodolite.runs.merge` makes one run of the parts.
+        cache: whether a self-check of the derivatives that passed before is taken for this run too, see
+            `theodolite.runs.self_checks`.
+        log: where the results of the complete run go too: ``tensorboard:FOLDER``, ``wandb:PROJECT``,
+            ``trackio:PROJECT`` or an object, see `theodolite.loggers.check_log`.
         given: settings by name.
 
     Raises:
@@ -80,14 +79,36 @@ def conduct(
         RuntimeError: not one unit could be measured.
     """
     work = prepared(experiment, arguments, given)
+    work.uses_cache = cache
     folder = RunFolder(path_of(out, "the run folder"), schema_of(experiment))
     folder.check()
     part = None if shard is None else Shard.of_text(shard)
-    count = check_workers(workers)
-    if count > 1:
-        _check_named(work)
-    with folder.held():
-        return _Conducted(work, folder, progress or (lambda done, total, what: None), count, part).run()
+    count = None if workers is None else check_workers(workers)
+    chosen = engine_of(engine, count)
+    if chosen.elsewhere:
+        check_named(work)
+    check_log(log)
+    if log is not None and part is not None:
+        raise InputError("`log` belongs to a whole run, and --shard measures a part; log when the parts are merged")
+    with chosen.ready(work, count), folder.held():
+        run = _Conducted(work, folder, progress or (lambda done, total, what: None), chosen, count, part).run()
+    if log is not None:
+        _send(run, log)
+    return run
+
+
+def _send(run: Run, log: Any) -> None:
+    """Send a run to a logger; whatever fails there, the run is whole and stays."""
+    from theodolite.report.logged import log_run
+
+    try:
+        with opened_logger(log) as logger:
+            log_run(run, logger)
+    except Exception as error:
+        raise InputError(
+            f"the run is {run.status} in {run.path}, but could not be logged ({in_one_line(error)}); the same command "
+            "logs it again and measures nothing"
+        ) from error
 
 
 def forecast(experiment: type[Experiment], arguments: Sequence[Any], **given: Any) -> Mapping[str, Any]:
@@ -105,52 +126,22 @@ def forecast(experiment: type[Experiment], arguments: Sequence[Any], **given: An
     return told
 
 
-def _check_named(work: Experiment) -> None:
-    """Raise `InputError` where another process cannot be told what to open."""
-    names = [given.name for given in work.arguments] + [setting.name for setting in work.settings]
-    for name in names:
-        value = work.given[name]
-        parts = value if isinstance(value, list | tuple) else [value]
-        unnamed = [part for part in parts if not isinstance(part, str | os.PathLike | int | float | None)]
-        if unnamed:
-            raise InputError(
-                f"--workers above 1 opens `{name}` in every process and expects its name, e.g. a folder or "
-                f"package.module:factory, got {type(unnamed[0]).__name__}; give its name, or leave workers out"
-            )
-
-
-def self_checked(map: LatentMap, points: Tensor, name: str) -> SelfCheck:
-    """Whether derivatives hold, at the first point where they do; at the last where they hold at none.
-
-    Close to a kink central differences fail although the derivative is right; a wrong derivative is wrong everywhere.
-
-    Args:
-        map: of any kind.
-        points: a few, `(k, *latent)`.
-        name: what the user calls the model.
-
-    Raises:
-        InputError: the map cannot be differentiated.
-    """
-    from theodolite.derivatives import self_check
-
-    with refusing(name, *_NOT_DIFFERENTIABLE):
-        for point in points.split(1):
-            check = self_check(map, point)
-            if check.first_order_holds:
-                break
-    return check
-
-
 class _Conducted:
     """An experiment in a folder that is held."""
 
     def __init__(
-        self, work: Experiment, folder: RunFolder, progress: Progress, workers: int = 1, shard: Shard | None = None
+        self,
+        work: Experiment,
+        folder: RunFolder,
+        progress: Progress,
+        engine: Engine,
+        workers: int | None,
+        shard: Shard | None,
     ) -> None:
         self.work, self.folder, self.progress = work, folder, progress
-        self.workers, self.shard = workers, shard
+        self.engine, self.workers, self.shard = engine, workers, shard
         self.kind = type(work)
+        self.units: list[str] = []
         self.failed: list[dict[str, Any]] = []
         self.last_error: BaseException | None = None
 
@@ -163,6 +154,10 @@ class _Conducted:
                 f"{self.work.kind}`; give another --out"
             )
         opened(self.work)
+        self.units = [*self.work.units]
+        self.size = batch_size(self.work.together, len(self.units))
+        if there is not None:  # also on another device: what is together decides last digits
+            self.size = max(1, int(there.get("batch") or 1))
         record = self._record()
         if self.shard is not None:
             record |= self._part()
@@ -177,9 +172,9 @@ class _Conducted:
         old = there or {}
         record |= {name: old[name] for name in ("created", "self_check") if name in old}
         if "self_check" not in record and (subject := self.work.checked_map()) is not None:
-            record["self_check"] = self_checked(*subject).as_dict()
+            record["self_check"] = self_checked(*subject, cache=self.work.uses_cache).as_dict()
         sitting: dict[str, Any] = {"started": now(), "theodolite": theodolite.__version__, "versions": versions()}
-        sitting |= {"machine": machine(self.work.device), "workers": self.workers, "units": 0, "seconds": 0.0}
+        sitting |= {"machine": machine(self.work.device), "workers": self.workers or 1, "units": 0, "seconds": 0.0}
         record["sittings"] = [*(old.get("sittings") or []), sitting]
         self.folder.forget(pending)
         self.folder.write_record({**record, "status": "running", "finished": None})
@@ -192,7 +187,7 @@ class _Conducted:
                 self._finish(record, "interrupted")
             raise
         sitting |= {"seconds": round(time.monotonic() - started, 3), "finished": now()}
-        if len(pending) == len(self.failed) == len(self.work.units):
+        if len(pending) == len(self.failed) == len(self.units):
             self._finish(record, "interrupted")
             raise RuntimeError(f"nothing could be measured; the first: {self.failed[0]['reason']}") from self.last_error
         return self._finish(record, "complete")
@@ -216,7 +211,8 @@ class _Conducted:
                 "configuration": configuration_of(self.work, content),
                 "content": content,
                 **self.work.record(),
-                "units": list(self.work.units),
+                "units": self.units,
+                **({"batch": self.size} if self.size > 1 else {}),
                 "failed": [],
                 "messages": {},
                 "quantities": {},
@@ -226,23 +222,21 @@ class _Conducted:
     def _part(self) -> dict[str, Any]:
         """What the record of a part says: its units, and all of them for the merge."""
         assert self.shard is not None
-        whole = [*self.work.units]
+        whole = self.units
         dependent = next((unit for unit in whole if self.work.needs(unit)), None)
         if dependent is not None:
             raise InputError(
                 f"--shard cannot part a run of `theodolite {self.work.kind}`: {dependent} builds on "
                 f"{self.work.needs(dependent)[0]}; leave it out"
             )
-        self.work.units = self.shard.units(whole)
-        return {"units": [*self.work.units], "shard": {"index": self.shard.index, "of": self.shard.of, "units": whole}}
+        self.units = self.shard.units(whole, self.size)
+        return {"units": self.units, "shard": {"index": self.shard.index, "of": self.shard.of, "units": whole}}
 
     def command(self, settings: Mapping[str, Any]) -> str:
         """The command line that repeats, and so resumes, this run."""
-        words = ["theodolite", self.work.kind, *argument_words(self.work)]
-        for setting in self.work.settings:
-            words += setting.as_words(settings[setting.name])
         part = [] if self.shard is None else ["--shard", str(self.shard)]
-        return shlex.join([*words, *part, "--out", str(self.folder.path)])
+        more = [*part, "--out", str(self.folder.path)]
+        return command_line(self.work.kind, argument_words(self.work), self.work.settings, settings, more)
 
     def _refuse_another(self, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
         if there["configuration"] != here["configuration"]:
@@ -266,12 +260,13 @@ class _Conducted:
                 f"{self.folder.path} holds {foreign[0]} of another configuration; delete its files below shards, or "
                 "the run, and repeat the command"
             )
+        whole = notes.keys() - self.folder.without_arrays()
         done = {
             unit
-            for unit in self.work.units
-            if unit in notes and notes[unit].get("stamp") == stamp_of(self.work, unit, configuration)
+            for unit in self.units
+            if unit in whole and notes[unit].get("stamp") == stamp_of(self.work, unit, configuration)
         }
-        return [unit for unit in self.work.units if unit not in done]
+        return [unit for unit in self.units if unit not in done]
 
     def _is_as_asked(self, there: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
         """Whether nothing is left to do: what judges is as it was, and the run is whole."""
@@ -281,55 +276,61 @@ class _Conducted:
         return same and there["status"] == "complete" and there["units"] == record["units"]
 
     def _measure(self, record: dict[str, Any], pending: Sequence[str]) -> None:
-        total, done = len(self.work.units), len(self.work.units) - len(pending)
-        self.progress(done, total, "")
-        if self.workers > 1 and len(pending) > 1:
-            self._measure_in_workers(record, pending, done, total)
+        """Batches first, then, one by one, the units that could not be measured with others."""
+        self.progress(len(self.units) - len(pending), len(self.units), "")
+        alone = [*pending]
+        names = batches(self.work.units, pending, self.size)
+        if names != alone:
+            self._measure_each(record, [name for name in names if Batch.of_name(name)], len(self.units) - len(pending))
+            alone = self._pending(record["configuration"])
+            record["sittings"][-1]["units"] = len(pending) - len(alone)
+        self._measure_each(record, alone, len(self.units) - len(alone))
+
+    def _measure_each(self, record: dict[str, Any], names: Sequence[str], done: int) -> None:
+        """Have the engine measure batches, or units alone."""
+        if not names:
             return
-        for place, unit in enumerate(pending, start=done):
-            self._measure_unit(unit, record, place, total)
-            self.progress(place + 1, total, unit)
 
-    def _measure_unit(self, unit: str, record: dict[str, Any], done: int, total: int) -> None:
-        tell = teller(self.progress, done, total, unit)
-        sitting = Sitting(tell, self._piece, record.get("self_check") or {})
-        try:
-            store_unit(self.work, self.folder, unit, record["configuration"], sitting)
-        except DiskError:
-            raise
-        except (Exception, SystemExit) as error:  # the failure of one unit must not cost the others their run
-            self._fail(unit, reason_of(error), error)
-        else:
-            record["sittings"][-1]["units"] += 1
+        def hear(answer: Answer) -> None:
+            nonlocal done
+            if answer.what is not None:
+                teller(self.progress, done, len(self.units), answer.unit)(answer.what)
+            else:
+                done = self._settle(record, answer, done)
 
-    def _measure_in_workers(self, record: dict[str, Any], pending: Sequence[str], done: int, total: int) -> None:
+        self.engine.measure(self._job(record, names), hear)
+        order = {name: place for place, name in enumerate(names)}
+        self.failed.sort(key=lambda entry: order.get(entry["unit"], -1))
+
+    def _job(self, record: dict[str, Any], names: Sequence[str]) -> Job:
+        given = [self.work.given[argument.name] for argument in self.work.arguments]
         task = {
             "kind": self.work.kind,
-            "arguments": plain([self.work.given[argument.name] for argument in self.work.arguments]),
+            "arguments": plain(given) if self.engine.elsewhere else [],
+            "inventory": self.work.inventory() if self.engine.elsewhere else None,
+            "versions": {name: versions()[name] for name in ("theodolite", "torch")},
             "settings": record["settings"],
-            "folder": os.fspath(self.folder.path),
             "configuration": record["configuration"],
             "check": record.get("self_check") or {},
             "threads": 1,
         }
-        with closing(answers(task, pending, self.work.needs, min(self.workers, len(pending)))) as told:
-            for answer in told:
-                if answer.what:
-                    teller(self.progress, done, total, answer.unit)(answer.what)
-                    continue
-                done += 1
-                if answer.reason:
-                    kind = InputError if answer.is_input else RuntimeError
-                    self._fail(answer.unit, answer.reason, kind(answer.reason))
-                else:
-                    record["sittings"][-1]["units"] += 1
-                self.progress(done, total, answer.unit)
-        order = {unit: place for place, unit in enumerate(pending)}
-        self.failed.sort(key=lambda entry: order[entry["unit"]])
+        return Job(self.work, self.folder, names, self._piece, task, self.workers, record["sittings"][-1])
 
-    def _fail(self, unit: str, reason: str, error: BaseException) -> None:
-        self.failed.append({"unit": unit, "what": None, "reason": reason})
-        self.last_error = error
+    def _settle(self, record: dict[str, Any], answer: Answer, done: int) -> int:
+        """Keep what came of a batch or a unit; how many units are done now."""
+        batch = Batch.of_name(answer.unit)
+        if batch is not None:
+            stored = 0 if answer.reason else len(batch.chosen)
+            record["sittings"][-1]["units"] += stored
+            self.progress(done + stored, len(self.units), self.work.units[batch.chosen[-1]])
+            return done + stored
+        if answer.reason is None:
+            record["sittings"][-1]["units"] += 1
+        else:
+            self.failed.append({"unit": answer.unit, "what": None, "reason": answer.reason})
+            self.last_error = answer.error or (InputError if answer.is_input else RuntimeError)(answer.reason)
+        self.progress(done + 1, len(self.units), answer.unit)
+        return done + 1
 
     def _piece(self, unit: str) -> Piece:
         return read_run(self.folder.path).piece(unit)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from theodolite.runs.piece import Derived, Piece, Row, number, numbers
+from theodolite.runs.piece import Derived, Piece, Row, number, numbers, numbers_each, open_ended
 from theodolite.runs.settings import LOADING, Argument, Setting
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from theodolite.report.page import Page
     from theodolite.runs.run import Run
 
-__all__ = ["Derived", "Experiment", "Piece", "Row", "Sitting", "number", "numbers"]
+__all__ = ["Derived", "Experiment", "Piece", "Row", "Sitting", "number", "numbers", "numbers_each", "open_ended"]
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,16 @@ class Experiment(ABC):
         coordinates: columns of its table beside the unit, with their types: ``str``, ``float`` or ``int``.
         without_derivatives: quantities that do not rest on derivatives; the others are ``undetermined`` where the
             self-check finds these wrong.
+        variants: where another question is asked by the same verb: by a setting of this experiment the module whose
+            ``EXPERIMENT`` is conducted once that setting is given. It has the same kind, arguments, settings and
+            columns; see `variant`.
         judging: keys of its record that, like settings which judge, decide only what follows from the measured numbers.
         requires: keys that its record must have, with their types; a dot leads inside.
         given: its arguments and settings, checked.
-        units: what is measured and stored together, in order; known once it is opened.
+        units: what is measured and stored as one, in order; known once it is opened.
+        together: how many successive units are measured at once, where there is gain; see `measure_together`. Known
+            once it is opened, and the same on every machine with a device of this type, whatever memory is free.
+        uses_cache: whether a self-check that passed before may be taken.
         redraw: None in a run; a number while a run is verified, when estimators take other draws, see `probe_seed`.
     """
 
@@ -75,15 +82,24 @@ class Experiment(ABC):
     settings: ClassVar[Sequence[Setting]]
     coordinates: ClassVar[Mapping[str, type]] = {}
     without_derivatives: ClassVar[frozenset[str]] = frozenset()
+    variants: ClassVar[Mapping[str, str]] = {}
     judging: ClassVar[Sequence[str]] = ()
     requires: ClassVar[Mapping[str, type]] = {}
     device: torch.device | None = None
+    uses_cache: bool = True
     redraw: int | None = None
+    together: int = 1
     units: Sequence[str]
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         """Check what can be checked without the model: files that must be there, settings that belong together."""
         self.given = dict(given)
+
+    @classmethod
+    def variant(cls, settings: Mapping[str, Any]) -> type[Experiment]:
+        """The experiment that settings choose: of the first of `variants` that is given, otherwise this one."""
+        module = next((module for name, module in cls.variants.items() if settings.get(name) is not None), None)
+        return cls if module is None else import_module(module).EXPERIMENT  # type: ignore[no-any-return]
 
     @abstractmethod
     def open(self) -> None:
@@ -127,6 +143,15 @@ class Experiment(ABC):
         """
         return {}
 
+    def inventory(self) -> Any:
+        """What was found of the data and a worker need not find again, with the types of JSON; see `trusting`."""
+        return None
+
+    @classmethod
+    def trusting(cls, inventory: Any) -> AbstractContextManager[None]:
+        """While a worker makes the experiment: it takes what `inventory` gave in the process that conducts the run."""
+        return nullcontext()
+
     def checked_map(self) -> tuple[LatentMap, Tensor, str] | None:
         """A map, a few points `(k, *latent)` and the model's name, for the self-check of derivatives; None for none."""
         return None
@@ -134,6 +159,14 @@ class Experiment(ABC):
     @abstractmethod
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """Measure one unit."""
+
+    def measure_together(self, units: Sequence[str], sitting: Sitting) -> Mapping[str, Piece]:
+        """Measure several units at once, each as `measure` would but for the last digits of its numbers.
+
+        Returns:
+            Those that could be measured so; the others are measured alone, and so are all where this raises anything.
+        """
+        return {unit: self.measure(unit, sitting) for unit in units}
 
     def forecast(self) -> Mapping[str, Any] | None:
         """What the run would cost, for `--dry-run`; None where that cannot be told."""

@@ -42,6 +42,8 @@ def finished(
     messages = {name: text for note in reversed(mine.values()) for name, text in note["messages"].items()}
     done = {**record, "status": status, "finished": now(), "failed": [*failed, *parts], "messages": messages}
     done["quantities"] = _described(kind, table["quantity"].unique().to_pylist())
+    if isinstance(plan := record.get("plan"), Mapping):
+        done["plan"] = {**plan, "took": _taken(mine)}
     if record.get("shard"):
         folder.write_record(done)
         return read_run(folder.path)
@@ -67,6 +69,12 @@ def _derived(kind: type[Experiment], folder: RunFolder, record: Mapping[str, Any
         added["left_out"] = [*(record.get("left_out") or []), *map(dict, derived.left_out)]
     folder.write_record({**record, **added})
     return read_run(folder.path)
+
+
+def _taken(notes: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Model passes that finished units took, on average and at most."""
+    passes = [note["about"]["passes"] for note in notes.values() if isinstance(note["about"].get("passes"), int)]
+    return {"passes_a_sample": sum(passes) / len(passes), "most": max(passes)} if passes else {}
 
 
 def _described(kind: type[Experiment], names: Iterable[str]) -> dict[str, dict[str, str]]:

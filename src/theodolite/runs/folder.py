@@ -7,7 +7,6 @@ import fcntl
 import io
 import json
 import os
-import re
 import shutil
 import stat
 import time
@@ -23,6 +22,8 @@ import pyarrow.parquet as pq
 
 from theodolite.errors import DiskError, InputError
 from theodolite.files import replacing
+from theodolite.runs.joining import header_of, joined
+from theodolite.runs.piece import Piece
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -55,6 +56,8 @@ Notes = dict[str, dict[str, Any]]
 
 _NOTES = b"theodolite"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_STRETCH = 256
+"""Shards whose tables are joined as they are read: Arrow holds some 10 kB beside the rows of each table."""
 _PATIENCE = 20
 """Tries to take the lock in a second: a reader that asks whether it is held takes it for a moment too."""
 
@@ -128,7 +131,7 @@ class RunFolder:
         pictures: Mapping[str, Image],
         notes: Mapping[str, Any],
     ) -> None:
-        """Store a finished unit; its Parquet file comes last, so that a shard that has one is whole.
+        """Store a finished unit.
 
         Args:
             unit: its id.
@@ -140,14 +143,42 @@ class RunFolder:
         Raises:
             DiskError: the disk is full or refuses.
         """
+        self.write_units({unit: Piece([dict(row) for row in rows], arrays, pictures)}, {unit: notes})
+
+    def write_units(self, pieces: Mapping[str, Piece], notes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Store finished units in one shard, named by the first.
+
+        Its Parquet file comes last, so that a shard that has one is whole.
+
+        Args:
+            pieces: the units by id.
+            notes: what else is to be remembered of each, JSON-able.
+
+        Raises:
+            DiskError: the disk is full or refuses.
+        """
         from safetensors.torch import save
 
-        for name, picture in pictures.items():
-            write_whole(picture_path(self.path, unit, name), [_png(picture)])
-        named = {f"{unit}/{name}": array.detach().cpu().contiguous() for name, array in arrays.items()}
-        write_whole(self.shards / f"{unit}.safetensors", [save(named)])
-        table = pa.Table.from_pylist([{"unit": unit, **row} for row in rows], schema=self.schema)
-        write_whole(self.shards / f"{unit}.parquet", [_with_notes(table, {unit: dict(notes)})])
+        files: dict[str, bytes] = {}
+        for unit, piece in pieces.items():
+            for name, picture in piece.pictures.items():
+                files[picture_path(Path(), unit, name).as_posix()] = _png(picture)
+        named = {
+            f"{unit}/{name}": array.detach().cpu().contiguous()
+            for unit, piece in pieces.items()
+            for name, array in piece.arrays.items()
+        }
+        rows = [{"unit": unit, **row} for unit, piece in pieces.items() for row in piece.rows]
+        table = pa.Table.from_pylist(rows, schema=self.schema)
+        first = next(iter(pieces))
+        files[f"shards/{first}.safetensors"] = save(named)
+        files[f"shards/{first}.parquet"] = _with_notes(table, notes)
+        self.write_files(files)
+
+    def write_files(self, files: Mapping[str, bytes]) -> None:
+        """Write files by their paths inside the folder, in this order."""
+        for path, content in files.items():
+            write_whole(self.path / path, [content])
 
     def write_derived(
         self,
@@ -175,17 +206,42 @@ class RunFolder:
         if finished:
             table, notes = read_rows(self.path, self.schema)
             arrays = [*(shard.with_suffix(".safetensors") for shard in finished), self.path / "arrays.safetensors"]
-            write_whole(self.path / "arrays.safetensors", _joined([path for path in arrays if path.exists()]))
+            write_whole(self.path / "arrays.safetensors", joined([path for path in arrays if path.exists()]))
             write_whole(self.path / "quantities.parquet", [_with_notes(_ordered(table, order), notes)])
         for shard in finished:
             shard.unlink()
         shutil.rmtree(self.shards, ignore_errors=True)
 
+    def without_arrays(self) -> set[str]:
+        """Units whose shard has lost its arrays: they are not finished.
+
+        Raises:
+            InputError: a shard with damaged arrays.
+        """
+        lost = list[Path]()
+        for table in self.shards.glob("*.parquet"):
+            arrays = table.with_suffix(".safetensors")
+            if arrays.exists():
+                header_of(arrays)
+            else:
+                lost.append(table)
+        return {unit for table in lost for unit in (table.stem, *_read_notes(table))}
+
+    def clear(self) -> None:
+        """Remove what was stored in a folder that has become no run: without a record it would be in the way."""
+        for folder in (self.shards, self.path / "pictures"):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def forget(self, units: Iterable[str]) -> None:
         """Remove the shards of units that are measured again."""
-        for unit in units:
+        again = set(units)
+        shards = {shard.stem: {shard.stem, *_read_notes(shard)} for shard in self.shards.glob("*.parquet")}
+        whole = {name for name, held in shards.items() if held <= again}
+        for name in whole | (again - shards.keys()):
             for ending in (".parquet", ".safetensors"):
-                (self.shards / f"{unit}{ending}").unlink(missing_ok=True)
+                (self.shards / f"{name}{ending}").unlink(missing_ok=True)
+        if any(not held.isdisjoint(again) for name, held in shards.items() if name not in whole):
+            self.merge(())  # a shard that holds others too: what is merged gives way to newer shards, unit by unit
 
 
 def picture_path(folder: Path, unit: str, name: str = "") -> Path:
@@ -211,10 +267,9 @@ def read_rows(path: Path, schema: pa.Schema) -> tuple[pa.Table, Notes]:
         InputError: a file that is damaged, or a table with other columns.
     """
     # Shards first: one that is merged meanwhile is then found in the merged table.
-    parts = [_read_with_notes(shard, schema) for shard in sorted((path / "shards").glob("*.parquet"))]
+    notes: Notes = {}
+    tables = _in_stretches(_shard_tables(path, schema, notes))
     merged = _read_with_notes(path / "quantities.parquet", schema)
-    notes = {unit: note for part in parts if part for unit, note in part[1].items()}
-    tables = [part[0] for part in parts if part]
     if merged is not None:
         older = merged[0]
         if notes:
@@ -222,6 +277,25 @@ def read_rows(path: Path, schema: pa.Schema) -> tuple[pa.Table, Notes]:
         tables.insert(0, older)
         notes = {**merged[1], **notes}
     return pa.concat_tables(tables) if tables else schema.empty_table(), notes
+
+
+def _shard_tables(path: Path, schema: pa.Schema, notes: Notes) -> Iterator[pa.Table]:
+    """The table of each shard; its notes join the others."""
+    for shard in sorted((path / "shards").glob("*.parquet")):
+        if (part := _read_with_notes(shard, schema)) is not None:
+            notes |= part[1]
+            yield part[0]
+
+
+def _in_stretches(tables: Iterable[pa.Table]) -> list[pa.Table]:
+    """Tables of a few rows each, joined many at a time."""
+    joined, few = list[pa.Table](), list[pa.Table]()
+    for table in tables:
+        few.append(table)
+        if len(few) == _STRETCH:
+            joined.append(pa.concat_tables(few).combine_chunks())
+            few = []
+    return [*joined, *few]
 
 
 def read_table(path: Path) -> pa.Table:
@@ -351,6 +425,15 @@ def _read_with_notes(path: Path, schema: pa.Schema) -> tuple[pa.Table, Notes] | 
         raise _broken(path, error) from error
 
 
+def _read_notes(shard: Path) -> Notes:
+    """The notes of a shard of this run; none where it is damaged."""
+    try:
+        metadata = pq.read_schema(shard).metadata or {}
+        return dict(json.loads(metadata.get(_NOTES, b"{}")))
+    except (OSError, ValueError, pa.ArrowException):
+        return {}
+
+
 def _read(path: Path) -> pa.Table | None:
     """The table of one Parquet file; None where there is none."""
     if not path.exists() and not path.is_symlink():
@@ -377,39 +460,3 @@ def _ordered(table: pa.Table, order: Sequence[str]) -> pa.Table:
     position = {unit: index for index, unit in enumerate(order)}
     keys = [position.get(unit, len(position)) for unit in table["unit"].to_pylist()]
     return table.take(np.argsort(keys, kind="stable"))
-
-
-def _joined(sources: Sequence[Path]) -> Iterator[bytes]:
-    """The bytes of one safetensors file with the arrays of several, a piece at a time; the first of a name counts."""
-    pieces: dict[str, tuple[Path, int, dict[str, Any]]] = {}
-    for source in sources:
-        with open(source, "rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length))
-        for name, entry in header.items():
-            if name != "__metadata__":
-                pieces.setdefault(name, (source, 8 + length, entry))
-    # The wide types first, as the format's own writer does, so that every array starts on its alignment.
-    names = sorted(pieces, key=lambda name: (-_bits(pieces[name][2]["dtype"]), name))
-    yield _header([(name, pieces[name][2]) for name in names])
-    for name in names:
-        source, start, entry = pieces[name]
-        begin, end = entry["data_offsets"]
-        with open(source, "rb") as stream:
-            stream.seek(start + begin)
-            yield stream.read(end - begin)
-
-
-def _header(entries: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
-    header, offset = {}, 0
-    for name, entry in entries:
-        begin, end = entry["data_offsets"]
-        header[name] = {**entry, "data_offsets": [offset, offset + end - begin]}
-        offset += end - begin
-    encoded = json.dumps(header).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    return len(encoded).to_bytes(8, "little") + encoded
-
-
-def _bits(dtype: str) -> int:
-    return int(re.sub(r"\D", "", dtype) or 8)

@@ -60,7 +60,7 @@ def _signature(experiment: type[Experiment]) -> inspect.Signature:
     parameters = [parameter(argument.name) for argument in experiment.arguments]
     parameters += [parameter(name, default=default) for name in names]
     parameters += [parameter(setting.name, by_name=True, default=setting.default) for setting in others]
-    how = {"workers": 1, "shard": None, "progress": None}
+    how = {"workers": None, "engine": "local", "shard": None, "cache": True, "progress": None, "log": None}
     return inspect.Signature([*parameters, *(parameter(name, by_name=True, default=how[name]) for name in how)])
 
 
@@ -71,9 +71,14 @@ def _docstring(experiment: type[Experiment]) -> str:
     lines.append("    out: the run folder: new, empty, or one of the same configuration.")
     lines += [f"    {setting.name}: {setting.help}" for setting in experiment.settings if not setting.required]
     lines.append("    workers: processes that measure units, one thread each; more than 1 need a model that is named.")
+    lines.append("    engine: ``local``, ``ray``, or e.g. ``theodolite.runs.OnRay(address='HOST:6379')``.")
     lines.append(
         "    shard: ``I/N`` for every N-th unit alone, from the I-th; `theodolite.runs.merge` joins the parts."
     )
+    lines.append("    cache: whether a self-check of the derivatives that passed before is taken for this run too.")
     lines.append("    progress: called with (units done, units in all, what is under way).")
+    lines.append(
+        "    log: ``tensorboard:FOLDER``, ``wandb:PROJECT``, ``trackio:PROJECT`` or a logger: where results go too."
+    )
     head, _, examples = text.partition("\nExamples:")
     return "\n".join([head.rstrip(), "", "Args:", *lines, _RAISES]) + (f"\nExamples:{examples}\n" if examples else "")

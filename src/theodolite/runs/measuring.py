@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import theodolite
-from theodolite.errors import InputError, in_one_line, refusing
+from theodolite.errors import DiskError, InputError, in_one_line, refusing
+from theodolite.runs.batches import Batch
 from theodolite.runs.experiment import Experiment, Sitting
 from theodolite.runs.folder import RunFolder
 from theodolite.runs.piece import Piece, doubted, without_numbers
 from theodolite.runs.record import fingerprint, plain
-from theodolite.runs.settings import checked_settings
+from theodolite.runs.settings import Setting, checked_settings
 
 __all__ = [
     "Progress",
     "argument_words",
+    "command_line",
     "configuration_of",
     "family_of_kind",
     "measured",
@@ -42,7 +45,7 @@ def prepared(experiment: type[Experiment], arguments: Sequence[Any], given: Mapp
     """
     named = dict(zip((argument.name for argument in experiment.arguments), arguments, strict=True))
     settings = checked_settings(experiment.settings, given, f"`theodolite {experiment.kind}`")
-    return experiment({**named, **settings})
+    return experiment.variant(settings)({**named, **settings})
 
 
 def opened(work: Experiment) -> Experiment:
@@ -58,7 +61,10 @@ def opened(work: Experiment) -> Experiment:
 
 def measured(work: Experiment, unit: str, sitting: Sitting) -> Piece:
     """One unit as it is stored: no NaN is ``ok``, nor what rests on derivatives that were found wrong."""
-    piece = work.measure(unit, sitting)
+    return _sound(work, work.measure(unit, sitting), sitting)
+
+
+def _sound(work: Experiment, piece: Piece, sitting: Sitting) -> Piece:
     rows = without_numbers(piece.rows)
     return replace(piece, rows=rows if sitting.first_order_holds else doubted(rows, work.without_derivatives))
 
@@ -88,21 +94,44 @@ def configuration_of(work: Experiment, content: Mapping[str, Any]) -> str:
 def store_unit(work: Experiment, folder: RunFolder, unit: str, configuration: str, sitting: Sitting) -> None:
     """Measure a unit and store it in the folder, which this process or its parent holds.
 
+    Of a batch (`theodolite.runs.batches`) those units are stored that could be measured with the others; the rest is
+    to be measured alone, where each succeeds or says why not.
+
     Raises:
         DiskError: the disk is full or refuses.
         Exception: whatever the model raises; nothing is stored then.
     """
     started = time.monotonic()
-    piece = measured(work, unit, sitting)
-    notes = {
+    batch = Batch.of_name(unit)
+    pieces = {unit: measured(work, unit, sitting)} if batch is None else _together(work, batch, sitting)
+    seconds = round((time.monotonic() - started) / max(1, len(pieces)), 6 if batch else 3)
+    noted = {name: _notes(work, name, piece, configuration, seconds) for name, piece in pieces.items()}
+    if pieces:
+        folder.write_units(pieces, noted)
+
+
+def _together(work: Experiment, batch: Batch, sitting: Sitting) -> dict[str, Piece]:
+    """What is stored of a batch; nothing where it could not be measured as one."""
+    units = work.units[batch.start : batch.stop]
+    chosen = {work.units[place] for place in batch.chosen}
+    try:
+        pieces = work.measure_together(units, sitting)
+    except DiskError:
+        raise
+    except (Exception, SystemExit):  # measured alone, each unit says what it was
+        return {}
+    return {unit: _sound(work, piece, sitting) for unit, piece in pieces.items() if unit in chosen}
+
+
+def _notes(work: Experiment, unit: str, piece: Piece, configuration: str, seconds: float) -> dict[str, Any]:
+    return {
         "configuration": configuration,
         "stamp": stamp_of(work, unit, configuration),
-        "seconds": round(time.monotonic() - started, 3),
+        "seconds": seconds,
         "about": plain(piece.about),
         "failed": [dict(entry) for entry in piece.failed],
         "messages": dict(piece.messages),
     }
-    folder.write_unit(unit, piece.rows, piece.arrays, piece.pictures, notes)
 
 
 def reason_of(error: BaseException) -> str:
@@ -128,6 +157,22 @@ def argument_words(work: Experiment) -> list[str]:
     values = [work.given[argument.name] for argument in work.arguments]
     flat = [item for value in values for item in (value if isinstance(value, list | tuple) else [value])]
     return [word_of(value) for value in flat]
+
+
+def command_line(
+    kind: str, arguments: Sequence[str], settings: Sequence[Setting], values: Mapping[str, Any], more: Sequence[str]
+) -> str:
+    """The command of a run, quoted for a POSIX shell; settings that have their default are left out.
+
+    Args:
+        kind: of the experiment.
+        arguments: what it is about, in words.
+        settings: those of the experiment that are told.
+        values: of each by name.
+        more: words that end it.
+    """
+    words = [word for setting in settings for word in setting.as_words(values[setting.name])]
+    return shlex.join(["theodolite", kind, *arguments, *words, *more])
 
 
 def word_of(value: Any) -> str:

@@ -33,12 +33,12 @@ def merge(runs: Sequence[Any], out: Any) -> Run:
         The merged run.
 
     Raises:
-        InputError: no runs, runs of several configurations, a damaged one, or `out` holds a run.
+        InputError: no runs, runs of several configurations or batches, a damaged one, or `out` holds a run.
     """
     parts = [read_run(path) for path in runs]
     _check(parts)
     first = parts[0]
-    kind = experiment_of(first.kind)
+    kind = experiment_of(first.kind).variant(first.settings)
     folder = RunFolder(path_of(out, "the merged run"), schema_of(kind))
     folder.check()
     if (folder.path / "run.json").exists():
@@ -47,7 +47,11 @@ def merge(runs: Sequence[Any], out: Any) -> Run:
     record = _record(parts, units, folder.path)
     with folder.held():
         measured = {unit for part in parts for unit in part.units}
-        _copy(parts, units, folder)
+        try:
+            _copy(parts, units, folder)
+        except BaseException:
+            folder.clear()
+            raise
         failed = [entry for part in parts for entry in part.info["failed"] if entry["unit"] not in measured]
         known = measured | {entry["unit"] for entry in failed}
         status = "complete" if known >= {*units} else "interrupted"
@@ -69,6 +73,13 @@ def _check(parts: Sequence[Run]) -> None:
             raise InputError(
                 f"runs of one configuration expected, {part.path} is another than {first.path} ({phrases}); repeat one "
                 "of them with the settings of the others"
+            )
+        sizes = [run.info.get("batch") or 1 for run in (first, part)]
+        if sizes[0] != sizes[1]:
+            raise InputError(
+                f"parts that measured as many units at once expected, got {sizes[0]} in {first.path} and {sizes[1]} in "
+                f"{part.path}: they overlap or leave gaps, as parts do that were measured on a CPU and on a GPU; "
+                "measure one again where the others were, into a new --out"
             )
 
 

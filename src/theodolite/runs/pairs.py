@@ -12,6 +12,7 @@ import torch
 
 from theodolite.errors import InputError
 from theodolite.estimates import NOT_NUMBERS, Estimate, paired_difference, worse
+from theodolite.estimates.groups import group_mean
 from theodolite.estimates.means import with_doubt
 from theodolite.estimates.statuses import BOUNDS, STATUSES
 from theodolite.runs.piece import Row, number
@@ -19,12 +20,12 @@ from theodolite.runs.piece import Row, number
 if TYPE_CHECKING:
     from theodolite.runs.run import Run
 
-__all__ = ["PARTS", "differences", "images_of", "other_images", "paired_numbers"]
+__all__ = ["PARTS", "SYSTEMATIC", "differences", "images_of", "mean_over_sources", "other_images", "paired_numbers"]
 
 PARTS = ("first", "second", "difference")
 """Of a compared quantity: the mean of either side, and of second less first."""
 
-_SYSTEMATIC = ("lower-bound", "upper-bound", "truncated", "miscalibrated", "learned")
+SYSTEMATIC = ("lower-bound", "upper-bound", "truncated", "miscalibrated", "learned")
 """Statuses whose error does not become less by averaging over images: all of them may be off to one side."""
 
 
@@ -55,6 +56,26 @@ def differences(rows: Iterable[Row], sources: Mapping[str, str], columns: Sequen
     return made
 
 
+def mean_over_sources(rows: Sequence[Row], sources: Mapping[str, str]) -> Row:
+    """The mean of one quantity over samples, with an interval over their sources (`group_mean`), as a row.
+
+    Errors that averaging does not lessen are added to its own.
+
+    Args:
+        rows: one a sample; those without a number may be a tenth.
+        sources: what the images of samples were cut from; a sample that is not there is its own source.
+    """
+    value, stderr = (
+        torch.tensor([math.nan if row[name] is None else row[name] for row in rows], dtype=torch.float64)
+        for name in ("value", "stderr")
+    )
+    samples = Estimate(value, stderr, max(row["passes"] or 0 for row in rows), 1, [row["status"] for row in rows])
+    mean = group_mean(samples, [sources.get(row["sample"], row["sample"]) for row in rows])
+    off = [row["stderr"] for row in rows if row["status"] in SYSTEMATIC]
+    count = max(1, int(samples.is_number().sum()))
+    return number(rows[0]["quantity"], _shifted(mean, sum(off) / count, mean.statuses[0]))
+
+
 def _usable(pair: Iterable[Row]) -> bool:
     return all(row["status"] not in NOT_NUMBERS and row["value"] is not None for row in pair)
 
@@ -66,7 +87,7 @@ def _difference(pairs: Mapping[str, Mapping[str, Row]], sources: Mapping[str, st
         return _single(*(rows[0] for rows in sides))
     first, second = (torch.tensor([row["value"] for row in rows], dtype=torch.float64) for rows in sides)
     estimates = paired_difference(first, second, [sources.get(sample, sample) for sample in pairs])
-    off = [sum(row["stderr"] for row in rows if row["status"] in _SYSTEMATIC) / max(1, len(rows)) for rows in sides]
+    off = [sum(row["stderr"] for row in rows if row["status"] in SYSTEMATIC) / max(1, len(rows)) for rows in sides]
     statuses = [max((row["status"] for row in rows), key=[*STATUSES].index, default="ok") for rows in sides]
     shifts = (*off, sum(off))
     all_statuses = (*statuses, _of_difference(*statuses))
@@ -77,7 +98,7 @@ def _single(first: Row, second: Row) -> list[Estimate]:
     """Of two numbers without repetition: their own errors, as if independent; those to one side add up."""
     both = [Estimate.of(row["value"], row["stderr"], n=row["n"], statuses=row["status"]) for row in (first, second)]
     errors = [row["stderr"] for row in (first, second)]
-    stderr = sum(errors) if {first["status"], second["status"]} & {*_SYSTEMATIC} else math.hypot(*errors)
+    stderr = sum(errors) if {first["status"], second["status"]} & {*SYSTEMATIC} else math.hypot(*errors)
     status = _of_difference(first["status"], second["status"])
     change = Estimate.of(second["value"] - first["value"], stderr, n=min(e.n for e in both), statuses=status)
     return [*both, change]

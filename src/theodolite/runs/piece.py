@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from theodolite.estimates import Estimate
 
-__all__ = ["Derived", "Piece", "Row", "doubted", "number", "numbers", "without_numbers"]
+__all__ = ["Derived", "Piece", "Row", "doubted", "number", "numbers", "numbers_each", "open_ended", "without_numbers"]
 
 Row = dict[str, Any]
 """One number: its coordinates, then `quantity, value, stderr, low, high, n, passes, status`."""
@@ -33,9 +33,35 @@ def number(quantity: str, estimate: Estimate, place: int = 0, **coordinates: Any
     return {"quantity": quantity, **entry, "low": low, "high": high, **coordinates}
 
 
+def open_ended(row: Row) -> Row:
+    """The row with None for an error, or an end of its interval, that is no finite number."""
+    told = {key: row[key] for key in ("stderr", "low", "high")}
+    return {
+        **row,
+        **{key: value if value is not None and math.isfinite(value) else None for key, value in told.items()},
+    }
+
+
 def numbers(estimates: Mapping[str, Estimate], place: int = 0, **coordinates: Any) -> list[Row]:
     """The rows of several estimates at the same coordinates."""
     return [number(name, estimate, place, **coordinates) for name, estimate in estimates.items()]
+
+
+def numbers_each(estimates: Mapping[str, Estimate], where: Sequence[Mapping[str, Any]]) -> list[list[Row]]:
+    """The rows of every entry of several estimates, as `numbers` makes those of one.
+
+    Args:
+        estimates: of as many latents as there are places.
+        where: the coordinates of each.
+    """
+    rows: list[list[Row]] = [[] for _ in where]
+    for name, estimate in estimates.items():
+        tensors = (estimate.value, estimate.stderr, *estimate.interval())
+        columns = zip(*(tensor.flatten().double().tolist() for tensor in tensors), estimate.statuses)
+        for own, place, (value, stderr, low, high, status) in zip(rows, where, columns):
+            entry = {"value": value, "stderr": stderr, "n": estimate.n, "status": status, "passes": estimate.passes}
+            own.append({"quantity": name, **entry, "low": low, "high": high, **place})
+    return rows
 
 
 @dataclass(frozen=True)

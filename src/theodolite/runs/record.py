@@ -68,6 +68,7 @@ _WHERE_PRESENT: Mapping[str, type] = {
     "effort": dict,
     "left_out": list,
     "shard": dict,
+    "batch": int,
 }
 """Entries that not every kind of run has, but whose readers are the same for all."""
 

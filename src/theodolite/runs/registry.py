@@ -83,7 +83,7 @@ def read_run(path: Any) -> Run:
         raise InputError(f"{table} is missing; run its command again to make it: {info['command']}")
     from theodolite.runs.run import Run
 
-    return Run(folder, info, experiment)
+    return Run(folder, info, experiment.variant(info["settings"]))
 
 
 def _points() -> list[EntryPoint]:

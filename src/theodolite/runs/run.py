@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from theodolite.errors import InputError
 from theodolite.estimates.quantity import described
+from theodolite.estimates.shown import Shown
 from theodolite.runs.folder import NUMBER, Notes, is_held, picture_path, read_rows, read_table, regular
 from theodolite.runs.piece import Derived, Piece, Row
 from theodolite.runs.record import timing
@@ -56,7 +57,7 @@ def schema_of(experiment: Kind) -> pa.Schema:
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class Run(Shown):
     """The results of an experiment.
 
     Attributes:
@@ -121,6 +122,14 @@ class Run:
         """
         return self._rows[0]
 
+    def to_arrow(self) -> pa.Table:
+        """`table`."""
+        return self.table
+
+    def number_rows(self) -> list[Row]:
+        """The rows of `table`."""
+        return self.rows()
+
     def without_derived(self) -> Run:
         """The run with the numbers of its units alone: what `Experiment.derive` starts from, also a second time."""
         run = Run(self.path, self.info, self.experiment)
@@ -150,6 +159,11 @@ class Run:
         entry = self.info["quantities"].get(quantity) or {}
         known = {key: str(entry[key]) for key in ("label", "unit", "formula", "source", "meaning") if key in entry}
         return replace(described({}, [quantity])[quantity], **known)
+
+    def too_few(self, what: str, count: int) -> InputError:
+        """The refusal to derive anything from the units that are finished so far."""
+        command = self.info["command"]
+        return InputError(f"{self.path} holds too few finished {what} yet ({count}); run its command again: {command}")
 
     def about(self, unit: str) -> dict[str, Any]:
         """What is remembered of a unit beside its numbers."""
@@ -277,8 +291,7 @@ class Run:
         from safetensors import SafetensorError
 
         self._noted(unit)
-        shard = self.path / "shards" / f"{unit}.safetensors"
-        file = shard if regular(shard) else self.path / "arrays.safetensors"
+        file = self._shard_of(unit, framework) or self.path / "arrays.safetensors"
         if not regular(file):
             raise InputError(f"{file} is missing; run its command again to make it: {self.info['command']}")
         try:
@@ -287,6 +300,14 @@ class Run:
         except (SafetensorError, OSError, ValueError, OverflowError) as error:
             reason = " ".join(str(error).split())[:120]
             raise InputError(f"broken {file} ({reason}); delete it and run the same command again") from error
+
+    def _shard_of(self, unit: str, framework: str) -> Path | None:
+        """The file with the arrays of a unit that is not merged yet: its own, or that of its batch."""
+        shards = self.path / "shards"
+        if regular(own := shards / f"{unit}.safetensors"):
+            return own
+        others = (file for file in sorted(shards.glob("*.safetensors")) if regular(file))
+        return next((file for file in others if unit in self._opened(file, framework)[1]), None)
 
     def _opened(self, file: Path, framework: str) -> tuple[Any, dict[str, list[str]]]:
         """An arrays' file, and the names in it by unit; the merged one is opened once, however many units it holds."""

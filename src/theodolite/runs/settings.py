@@ -28,14 +28,18 @@ __all__ = [
     "LOADING",
     "MAP",
     "MODEL",
+    "OF_DIFFUSION",
     "OF_MAPS",
     "OF_SAMPLERS",
+    "ONLY",
     "REVISION",
     "SEED",
     "SIGMA",
     "SIZE",
     "STEPS",
     "SUBFOLDER",
+    "UNCONDITIONAL",
+    "AnyObject",
     "Argument",
     "Setting",
     "checked_settings",
@@ -79,7 +83,7 @@ class Setting:
         each: entries that belong together: a list of so many numbers each.
         different: a list that is not empty and whose entries differ, numbers in six digits.
         required: it has no default.
-        instead: of a required one, another setting that may stand in its place: one of both is given.
+        instead: of a required one, other settings that may stand in its place: exactly one of all is given.
         zero_means_none: 0 on the command line, or in Python, stands for None, e.g. for "no limit".
         metavar: what help calls the value.
         role: ``measures`` where another value gives other numbers; ``judges`` where it only decides what follows from
@@ -100,7 +104,7 @@ class Setting:
     each: int = 1
     different: bool = False
     required: bool = False
-    instead: str = ""
+    instead: tuple[str, ...] = ()
     zero_means_none: bool = False
     metavar: str | None = None
     role: Role = "measures"
@@ -208,6 +212,17 @@ class Setting:
         return [*self.default] if self.many and self.default is not None else self.default
 
 
+class AnyObject(Setting):
+    """A setting of text on the command line and of any object in Python, e.g. a model or a function.
+
+    It is taken as it is, and read by what opens the experiment; `run.json` has its text.
+    """
+
+    def checked(self, value: Any) -> Any:
+        """The value, unchanged."""
+        return value
+
+
 def checked_settings(settings: Sequence[Setting], given: Mapping[str, Any], of: str) -> dict[str, Any]:
     """Every setting by name: what was given, checked, otherwise its default.
 
@@ -225,10 +240,11 @@ def checked_settings(settings: Sequence[Setting], given: Mapping[str, Any], of: 
             raise InputError(f"unknown setting {name!r} of {of}{closest(name, known)}; known are {', '.join(known)}")
     checked = {setting.name: setting.checked(given.get(setting.name, setting.default)) for setting in settings}
     for setting in (setting for setting in settings if setting.instead):
-        present = [name for name in (setting.name, setting.instead) if checked[name] is not None]
+        ways = (setting.name, *setting.instead)
+        present = [name for name in ways if checked[name] is not None]
         if len(present) != 1:
-            number = "both" if present else "neither"
-            raise InputError(f"`{setting.name}` or `{setting.instead}` expected, got {number}: {setting.help}")
+            number = ("both" if len(ways) == 2 else " and ".join(present)) if present else "neither"
+            raise InputError(f"{' or '.join(f'`{way}`' for way in ways)} expected, got {number}: {setting.help}")
     return checked
 
 
@@ -307,6 +323,12 @@ CONDITION = Setting(
     "by default.",
     metavar="CLASS|FILE",
 )
+UNCONDITIONAL = Setting(
+    name="unconditional",
+    help="What guidance starts from: a class, or a .safetensors file of embeddings, of text models that of the empty "
+    "prompt; nothing in particular by default, where the model knows it.",
+    metavar="CLASS|FILE",
+)
 ETA = Setting(
     name="eta", help="Of a DDIM sampler, the share of DDPM's noise; what its scheduler does by default.", kind=float
 )
@@ -315,7 +337,9 @@ DRAWS = Setting(
     help="Seed of the noise that a sampler's scheduler adds on its way, the same for every latent; 0 by default.",
     kind=int,
 )
-OF_MAPS = (MAP, SIGMA, STEPS, GUIDANCE, CONDITION, ETA, DRAWS)
+OF_DIFFUSION = (STEPS, GUIDANCE, CONDITION, UNCONDITIONAL, ETA, DRAWS)
+"""What a denoiser or a sampler is told."""
+OF_MAPS = (MAP, SIGMA, *OF_DIFFUSION)
 """Which map of a model is measured, and what it is told."""
 SCALE = Setting(
     name="scale", help="Guidance of a sampler: 1 is the conditional network alone, the default.", kind=float
@@ -324,6 +348,7 @@ SAMPLER_STEPS = Setting(name="sampler_steps", help="Of a sampler; 10 by default.
 OF_SAMPLERS = (
     replace(CONDITION, help=CONDITION.help.replace("denoiser or sampler", "sampler")),
     SCALE,
+    UNCONDITIONAL,
     SAMPLER_STEPS,
     ETA,
     DRAWS,
@@ -338,11 +363,21 @@ LIMIT = Setting(
     zero_means_none=True,
     metavar="N",
 )
+ONLY = Setting(
+    name="only",
+    help="Only these samples, by the names that they have in runs; `theodolite explore` writes the command for a "
+    "selection.",
+    many=True,
+    metavar="SAMPLE",
+    role="places",
+)
 SIZE = Setting(
     name="size",
     help="Centre square, resized to so many pixels; by default what the model takes.",
     kind=int,
     least=1,
+    # one image is then 3 GB in float32: a slip of a zero is refused before any memory is taken
+    most=16_384,
     metavar="PIXELS",
 )
 BUDGET = Setting(

@@ -38,13 +38,20 @@ class Shard:
             raise InputError(f"--shard expected as I/N with 1 <= I <= N, e.g. 2/8, got {text!r}")
         return cls(int(match[1]), int(match[2]))
 
-    def units(self, units: Sequence[str]) -> list[str]:
-        """Its own, of all units of the run: every n-th, so that parts take about the same time.
+    def units(self, units: Sequence[str], size: int = 1) -> list[str]:
+        """Its own, of all units of the run: every n-th batch, so that parts take about the same time.
+
+        Where there are fewer batches than parts, every n-th unit.
+
+        Args:
+            units: all of them.
+            size: of a batch.
 
         Raises:
             InputError: there are fewer units than parts.
         """
-        own = [*units][self.index - 1 :: self.of]
+        size = size if -(-len(units) // size) >= self.of else 1
+        own = [unit for place, unit in enumerate(units) if place // size % self.of == self.index - 1]
         if not own:
             raise InputError(f"--shard {self} expected at least {self.of} units, got {len(units)}; use fewer parts")
         return own

@@ -11,13 +11,83 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from theodolite.errors import DiskError, InputError
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from theodolite.runs.folder import RunFolder
+    from theodolite.runs.piece import Piece
+
+__all__ = ["Worker", "main"]
+
+
+class Worker:
+    """The experiment of a run that another process conducts, opened in this one.
+
+    Args:
+        task: see `theodolite.runs.engine.Job`; of one version of this package and of torch with this process.
+        folder: where units are stored, or what collects their files.
+
+    Raises:
+        InputError: it cannot be opened here, or is another one than that of the conducting process.
+    """
+
+    def __init__(self, task: Mapping[str, Any], folder: Callable[[pa.Schema], RunFolder]) -> None:
+        import torch
+
+        from theodolite.errors import refusing
+        from theodolite.runs.measuring import configuration_of, opened, prepared
+        from theodolite.runs.record import plain, versions
+        from theodolite.runs.registry import experiment_of
+        from theodolite.runs.run import schema_of
+
+        here = versions()
+        for package, there in task["versions"].items():
+            if here[package] != there:
+                raise InputError(
+                    f"{package} {there} expected, as in the process that conducts the run, got {here[package]}; "
+                    "install one version everywhere"
+                )
+        torch.set_num_threads(task["threads"])
+        kind = experiment_of(task["kind"])
+        fix = "try it in one process"
+        with (
+            kind.trusting(task["inventory"]),
+            refusing(f"theodolite {kind.kind}", "could not be opened in a worker", fix),
+        ):
+            self.work = opened(prepared(kind, task["arguments"], task["settings"]))
+            configuration = configuration_of(self.work, plain(self.work.content()))
+        if configuration != task["configuration"]:
+            raise InputError(
+                "the model, the data or a setting is another one in a worker than in the process that started it; "
+                "was a file changed meanwhile? Otherwise measure in one process"
+            )
+        self.folder = folder(schema_of(kind))
+        self.configuration, self.check = configuration, task["check"]
+
+    def answer(self, unit: str, tell: Callable[[str], None], piece: Callable[[str], Piece]) -> dict[str, Any]:
+        """Measure and store a unit; why not, where it fails.
+
+        Args:
+            unit: its id.
+            tell: says what is under way.
+            piece: gives the units that it builds on.
+        """
+        from theodolite.runs.experiment import Sitting
+        from theodolite.runs.measuring import reason_of, store_unit
+
+        try:
+            store_unit(self.work, self.folder, unit, self.configuration, Sitting(tell, piece, self.check))
+        except DiskError as error:
+            return {"disk": str(error)}
+        except (Exception, SystemExit) as error:  # the failure of one unit must not cost the others their run
+            return {"unit": unit, "reason": reason_of(error), "is_input": isinstance(error, InputError)}
+        return {"unit": unit, "reason": None}
 
 
 def main() -> None:
@@ -27,8 +97,11 @@ def main() -> None:
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
     task = json.loads(lines.get())
+    path = Path(task["folder"])
     try:
-        worker = _Worker(task, wire)
+        from theodolite.runs.folder import RunFolder
+
+        worker = Worker(task, lambda schema: RunFolder(path, schema))
     except (Exception, SystemExit) as error:
         from theodolite.runs.measuring import reason_of
 
@@ -36,58 +109,14 @@ def main() -> None:
         return
     _say(wire, {"opened": True})
     while True:
-        _say(wire, worker.answer(json.loads(lines.get())["unit"]))
+        unit = json.loads(lines.get())["unit"]
+        _say(wire, worker.answer(unit, lambda what: _say(wire, {"what": what}), lambda name: _piece(path, name)))
 
 
-class _Worker:
-    """The experiment in this process.
+def _piece(path: Path, unit: str) -> Piece:
+    from theodolite.runs.registry import read_run
 
-    Args:
-        task: kind, arguments and settings of the run, its folder, configuration and self-check, and threads.
-        wire: where answers go.
-    """
-
-    def __init__(self, task: Mapping[str, Any], wire: IO[str]) -> None:
-        import torch
-
-        from theodolite.errors import refusing
-        from theodolite.runs.folder import RunFolder
-        from theodolite.runs.measuring import configuration_of, opened, prepared
-        from theodolite.runs.record import plain
-        from theodolite.runs.registry import experiment_of
-        from theodolite.runs.run import schema_of
-
-        torch.set_num_threads(task["threads"])
-        kind = experiment_of(task["kind"])
-        with refusing(f"theodolite {task['kind']}", "could not be opened in a worker", "try it with --workers 1"):
-            self.work = opened(prepared(kind, task["arguments"], task["settings"]))
-            configuration = configuration_of(self.work, plain(self.work.content()))
-        if configuration != task["configuration"]:
-            raise InputError(
-                "the model, the data or a setting is another one in a worker than in the process that started it; "
-                "was a file changed meanwhile? Otherwise use --workers 1"
-            )
-        self.folder = RunFolder(Path(task["folder"]), schema_of(kind))
-        self.configuration, self.check, self.wire = configuration, task["check"], wire
-
-    def answer(self, unit: str) -> dict[str, Any]:
-        """Measure and store a unit; why not, where it fails."""
-        from theodolite.runs.experiment import Sitting
-        from theodolite.runs.measuring import reason_of, store_unit
-
-        sitting = Sitting(lambda what: _say(self.wire, {"what": what}), self._piece, self.check)
-        try:
-            store_unit(self.work, self.folder, unit, self.configuration, sitting)
-        except DiskError as error:
-            return {"disk": str(error)}
-        except (Exception, SystemExit) as error:  # the failure of one unit must not cost the others their run
-            return {"unit": unit, "reason": reason_of(error), "is_input": isinstance(error, InputError)}
-        return {"unit": unit, "reason": None}
-
-    def _piece(self, unit: str) -> Any:
-        from theodolite.runs.registry import read_run
-
-        return read_run(self.folder.path).piece(unit)
+    return read_run(path).piece(unit)
 
 
 def _read(lines: queue.SimpleQueue[str]) -> None:

@@ -9,51 +9,40 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from typing import IO, Any
 
 from theodolite.errors import DiskError, InputError
+from theodolite.runs.engine import Answer, Backlog, Hear, Job, ThisProcess
+from theodolite.runs.experiment import Experiment
 
-__all__ = ["Answer", "answers", "check_workers"]
+__all__ = ["Processes", "answers"]
 
 _TRIES = 2
 """Processes that may die over one unit: a second one tells a machine that was short of memory once from a unit that
 always needs too much."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What came of a unit.
+class Processes:
+    """Several processes of this machine, one thread and one model each, that store what they measure."""
 
-    Attributes:
-        unit: its id.
-        what: what is under way in it; empty where it is done.
-        reason: why it failed; empty where it is stored.
-        is_input: whether the failure is an `InputError`.
-    """
+    elsewhere = True
 
-    unit: str
-    what: str = ""
-    reason: str = ""
-    is_input: bool = False
+    def ready(self, work: Experiment, workers: int | None) -> AbstractContextManager[Any]:
+        """Nothing is needed."""
+        return nullcontext()
 
-
-def check_workers(count: Any) -> int:
-    """How many processes.
-
-    Raises:
-        InputError: no whole number from 1 on.
-    """
-    try:
-        number = int(str(count))
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise InputError(f"--workers expected a whole number, 1 or more, got {count!r}; e.g. 2")
-    return number
+    def measure(self, job: Job, hear: Hear) -> None:
+        """See `theodolite.runs.engine.Engine.measure`."""
+        if len(job.units) == 1:  # one more process would gain nothing
+            ThisProcess().measure(job, hear)
+            return
+        task = {**job.task, "folder": os.fspath(job.folder.path)}
+        count = min(job.workers or 1, len(job.units))
+        with closing(answers(task, job.units, job.work.needs, count)) as told:
+            for answer in told:
+                hear(answer)
 
 
 def answers(
@@ -77,9 +66,9 @@ def answers(
     """
     pool = _Pool(units, needs)
     threads = [threading.Thread(target=pool.serve, args=(_task_of(task, k),), daemon=True) for k in range(count)]
-    for thread in threads:
-        thread.start()
     try:
+        for thread in threads:
+            thread.start()
         for _ in range(len(threads)):
             while (said := pool.said.get()) is not None:
                 if isinstance(said, BaseException):
@@ -88,7 +77,8 @@ def answers(
     finally:
         pool.stop()
         for thread in threads:
-            thread.join()
+            if thread.ident is not None:  # an interrupt may come before all have started
+                thread.join()
 
 
 def _task_of(task: Mapping[str, Any], place: int) -> Mapping[str, Any]:
@@ -104,10 +94,8 @@ class _Pool:
     """Units that are dealt out, and what is said of them."""
 
     def __init__(self, units: Sequence[str], needs: Callable[[str], Sequence[str]]) -> None:
-        self.waiting, self.needs = deque(units), needs
-        self.unstored = set(units)
+        self.backlog = Backlog(units, needs, _TRIES)
         self.running = 0
-        self.tries: dict[str, int] = {}
         self.said: queue.SimpleQueue[Answer | BaseException | None] = queue.SimpleQueue()
         self.changed = threading.Condition()
         self.stopped = False
@@ -136,7 +124,8 @@ class _Pool:
     def stop(self) -> None:
         """End every process."""
         with self.changed:
-            self.stopped, self.waiting = True, deque()
+            self.stopped = True
+            self.backlog.waiting.clear()
             processes = [*self.processes]
             self.changed.notify_all()
         for process in processes:
@@ -146,12 +135,10 @@ class _Pool:
         """The first unit that needs none which is not stored yet."""
         with self.changed:
             while True:
-                ready = next((unit for unit in self.waiting if self.unstored.isdisjoint(self.needs(unit))), None)
-                if ready is not None:
-                    self.waiting.remove(ready)  # the first of all, unless units before it wait for others
+                if (ready := self.backlog.take()) is not None:
                     self.running += 1
                     return ready
-                if not self.waiting or not self.running:
+                if not self.backlog.waiting or not self.running:
                     return None
                 self.changed.wait()
 
@@ -178,21 +165,17 @@ class _Pool:
             self.changed.notify_all()
             if told is None:
                 self.processes.discard(process)
-                self.tries[unit] = self.tries.get(unit, 0) + 1
-            again = told is None and self.tries[unit] < _TRIES and not self.stopped
-            if again:
-                self.waiting.appendleft(unit)
+                again = not self.stopped and self.backlog.lost(unit)
             else:
-                self.unstored.discard(unit)
+                self.backlog.settle(unit)
         if told is None:
             process.end()
-        if again:
-            return None
-        if told is None:
+            if again:
+                return None
             return Answer(unit, reason=f"the process that measured it ended {_TRIES} times: {process.last_words()}")
         if "disk" in told:
             raise DiskError(told["disk"])
-        return Answer(unit, reason=told["reason"] or "", is_input=bool(told.get("is_input")))
+        return Answer(unit, reason=told["reason"], is_input=bool(told.get("is_input")))
 
 
 class _Process:

@@ -11,7 +11,7 @@ from theodolite.derivatives import LinearOperator
 from theodolite.estimates import Estimate
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, golub_kahan
 
-__all__ = ["LeadingTriplet", "converge", "dense_triplet", "refine", "ritz_triplet"]
+__all__ = ["LeadingTriplet", "converge", "dense_triplet", "refine", "right_svd", "ritz_triplet"]
 
 _TWICE = {torch.float64: 1e-8, torch.float32: 1e-4}
 """Directions that two Krylov spaces share: eigenvalues of the Gram matrix of all bases below this share of the largest.
@@ -73,19 +73,35 @@ class LeadingTriplet:
             self.passes,
             n=1,
             statuses=tuple("lower-bound" if bad else "ok" for bad in loose),
-            message="the Krylov space has not converged: increase `depth`" if any(loose) else "",
+            message="the Krylov space has not converged: take a larger budget, in Python more `depth`"
+            if any(loose)
+            else "",
             method="golub-kahan",
         )
 
 
-def dense_triplet(J: Tensor) -> LeadingTriplet:
-    """The exact triplet of explicit matrices `(n, rows, columns)`."""
-    _, s, Vh = torch.linalg.svd(torch.linalg.qr(J.double(), mode="r").R)
+def dense_triplet(J: Tensor, right: tuple[Tensor, Tensor] | None = None) -> LeadingTriplet:
+    """The exact triplet of explicit matrices `(n, rows, columns)`.
+
+    Args:
+        J: the matrices.
+        right: their singular values and right vectors as rows, `right_svd`, where these are known.
+    """
+    s, Vh = right_svd(J) if right is None else right
     second = s[:, 1] if s.shape[1] > 1 else torch.zeros_like(s[:, 0])
-    right = Vh[:, 0].to(J)
-    left = torch.einsum("nrc,nc->nr", J, right) / s[:, :1].clamp_min(torch.finfo(torch.float64).tiny).to(J)
+    axis = Vh[:, 0].to(J)
+    left = torch.einsum("nrc,nc->nr", J, axis) / s[:, :1].clamp_min(torch.finfo(torch.float64).tiny).to(J)
     nothing = torch.zeros_like(second)
-    return LeadingTriplet(s[:, 0], second, nothing, right, left, nothing, True, min(J.shape[1:]))
+    return LeadingTriplet(s[:, 0], second, nothing, axis, left, nothing, True, min(J.shape[1:]))
+
+
+def right_svd(J: Tensor) -> tuple[Tensor, Tensor]:
+    """Singular values of matrices `(n, rows, columns)`, `(n, r)` float64, and their right vectors `(n, r, columns)`.
+
+    Of the triangle of a QR decomposition: the left vectors, which are long, are not worked out.
+    """
+    _, sigma, rows = torch.linalg.svd(torch.linalg.qr(J.double(), mode="r").R, full_matrices=False)
+    return sigma, rows
 
 
 def ritz_triplet(operator: LinearOperator, run: Bidiagonalisation) -> LeadingTriplet:

@@ -11,17 +11,31 @@ from theodolite.derivatives import LinearOperator
 from theodolite.spectrum.bidiagonal import Bidiagonalisation, golub_kahan
 from theodolite.spectrum.measure import SpectralMeasure
 
-__all__ = ["dense_normal_norm", "normal_norm"]
+__all__ = ["dense_normal_norm", "normal_norm", "range_basis"]
 
 _TWICE = 1e-4
 """Directions met twice: eigenvalues of the Gram matrix of all bases below this share of the largest are dropped."""
 
 
-def dense_normal_norm(J: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-    """`||a - J J⁺ a||` for explicit `J: (n, rows, columns)` and `a: (k, n, rows)`; the bias returned is zero."""
+def range_basis(J: Tensor) -> Tensor:
+    """An orthonormal basis of the range of explicit `J: (n, rows, columns)` as rows, `(n, r, rows)` float64.
+
+    Where directions are null, zeros stand in their place.
+    """
     Q, R = torch.linalg.qr(J.double())
     left, s, _ = torch.linalg.svd(R)
-    basis = (Q @ (left * (s > 1e-10 * s[:, :1]).unsqueeze(-2))).mT
+    return (Q @ (left * (s > 1e-10 * s[:, :1]).unsqueeze(-2))).mT
+
+
+def dense_normal_norm(J: Tensor, a: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """`||a - J J⁺ a||` for explicit `J: (n, rows, columns)` and `a: (k, n, rows)`; the bias returned is zero.
+
+    Args:
+        J: the matrices.
+        a: the vectors.
+        basis: their `range_basis`, where it is known.
+    """
+    basis = range_basis(J) if basis is None else basis
     norm = _outside(basis, _outside(basis, a.double())).norm(dim=-1)
     return norm, torch.zeros_like(norm)
 

@@ -165,7 +165,9 @@ def singular_spectrum(
     return spectral_measure(bidiagonalise(operator, probes, depth, Seeds(generator, operator.n)), operator)
 
 
-def dense_measure(J: Tensor, in_double: Callable[[Tensor], Tensor | None] | None = None) -> SpectralMeasure:
+def dense_measure(
+    J: Tensor, in_double: Callable[[Tensor], Tensor | None] | None = None, values: Tensor | None = None
+) -> SpectralMeasure:
     """The exact spectrum of explicit matrices `(n, rows, columns)`, in float64.
 
     Of matrices in float32, singular values within rounding of the null cut are doubtful: which of them are null is
@@ -175,8 +177,9 @@ def dense_measure(J: Tensor, in_double: Callable[[Tensor], Tensor | None] | None
         J: the matrices.
         in_double: for a mask `(n,)` the same matrices computed in float64, `(count, rows, columns)`, or None where
             that cannot be done; costs the passes of `J` again.
+        values: their singular values `(n, r)` in float64, where these are known.
     """
-    nodes, passes = _singular_values(J), min(J.shape[-2:])
+    nodes, passes = _singular_values(J) if values is None else values.clone(), min(J.shape[-2:])
     doubtful = _is_doubtful(nodes) if J.dtype is not torch.float64 else torch.zeros_like(nodes, dtype=torch.bool)
     where = doubtful.any(-1)
     again = in_double(where) if in_double is not None and bool(where.any()) else None

@@ -42,7 +42,8 @@ a direction whose weight would have been noticed (`theodolite.spectrum.null_spac
 ONE_SIDED = 1.645 / 1.96
 """Standard errors, in those of a two-sided interval, beyond which a draw lies on one given side five times in 100."""
 
-_DEPTH = "increase `depth`: truncation of the quadrature dominates the error"
+_PROBES = "a few large singular values decide: take a larger budget, in Python more `probes`"
+_DEPTH = "truncation of the quadrature dominates the error: take a larger budget, in Python more `depth`"
 
 _ROUNDING = "rounding decides which singular values are null: use float64"
 
@@ -158,7 +159,7 @@ def _from_logarithm(measure: SpectralMeasure, H: Tensor, sampling: Tensor, bias:
 
 def _loosened(estimate: Estimate, loose: Tensor) -> Estimate:
     statuses = tuple(worse(s, "truncated") if bad else s for s, bad in zip(estimate.statuses, loose.tolist()))
-    message = "increase `probes`: a few large singular values decide" if loose.any() else estimate.message
+    message = _PROBES if loose.any() else estimate.message
     return replace(estimate, statuses=statuses, message=message)
 
 

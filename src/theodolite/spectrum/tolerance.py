@@ -74,19 +74,20 @@ def check_rtol(rtol: float) -> float:
     return float(rtol)
 
 
-def forecast(dimension: int, rtol: float, *, setup: int = 0) -> Forecast:
+def forecast(dimension: int, rtol: float, *, setup: int = 0, depth: int = _DEPTH) -> Forecast:
     """The likely cost of `log_volume_within` for a spectrum as wide as those of real decoders.
 
     Args:
         dimension: `min(rows, columns)`.
         rtol: as in `log_volume_within`.
         setup: passes of the preconditioner.
+        depth: steps a probe; by default those of a preconditioned operator.
     """
     probes = max(PROBES, _probes_needed(_SPREAD**2, dimension, _left_for_sampling(rtol, _SHARE * rtol)))
-    passes = setup + 2 * probes * _DEPTH
+    passes = setup + 2 * probes * depth
     if passes >= dimension:
         return Forecast(True, 0, 0, dimension)
-    return Forecast(False, probes, _DEPTH, passes)
+    return Forecast(False, probes, depth, passes)
 
 
 def log_volume_within(
@@ -95,6 +96,7 @@ def log_volume_within(
     *,
     generator: Seeding = None,
     preconditioner: BlockPreconditioner | None = None,
+    fallback: bool = True,
 ) -> Estimate:
     """`sum log sigma` with a standard error of at most `rtol` for each dimension, by as few products as that takes.
 
@@ -105,6 +107,7 @@ def log_volume_within(
         generator: a `torch.Generator`, a seed, or one seed a latent.
         preconditioner: an approximation of `JᵀJ`; set aside where a null space shows, because a volume without its
             null directions does not factor.
+        fallback: whether the dense matrix is built where probes did not come to the request for its cost.
 
     Returns:
         `Estimate` as `log_volume` gives it. Dense where that costs no more; where the request needs more passes than
@@ -113,15 +116,15 @@ def log_volume_within(
     """
     rtol, seeds = check_rtol(rtol), Seeds(generator, operator.n)
     setup = preconditioner.passes if preconditioner else 0
-    if forecast(operator.dimension, rtol).dense:
+    if fallback and forecast(operator.dimension, rtol).dense:
         return log_volume(dense_measure(operator.dense()))
     if preconditioner is not None and operator.columns <= operator.rows and bool(preconditioner.usable.all()):
         _, measure = bidiagonalise_within(preconditioner.applied(operator), rtol, seeds)
         if not _shows_null(measure):
-            return _finished(preconditioner.undone(log_volume(measure)), operator, rtol, setup)
+            return _finished(preconditioner.undone(log_volume(measure)), operator, rtol, setup, fallback)
         setup += measure.passes
     _, measure = bidiagonalise_within(operator, rtol, seeds)
-    return _finished(log_volume(measure), operator, rtol, setup)
+    return _finished(log_volume(measure), operator, rtol, setup, fallback)
 
 
 def bidiagonalise_within(
@@ -158,18 +161,18 @@ def falls_short(measure: SpectralMeasure, operator: LinearOperator, rtol: float)
     return _together(*_errors(measure)) > rtol and _dense_fits(operator)
 
 
-def _finished(estimate: Estimate, operator: LinearOperator, rtol: float, setup: int) -> Estimate:
+def _finished(estimate: Estimate, operator: LinearOperator, rtol: float, setup: int, fallback: bool) -> Estimate:
     """The estimate where it is good enough, else the dense answer where there is room for it, else with a message."""
     d, drawn = operator.dimension, replace(estimate, passes=setup + estimate.passes)
     if float(drawn.stderr.max()) <= rtol * d:
         return replace(drawn, message=_WITHIN) if drawn.status == "truncated" else drawn
-    if _dense_fits(operator):
+    if fallback and _dense_fits(operator):
         exact = log_volume(dense_measure(operator.dense()))
         return replace(exact, passes=exact.passes + drawn.passes)
     reached = float(drawn.stderr.max()) / d
+    why = "which does not fit" if fallback else "which is not built on top"
     return replace(
-        drawn,
-        message=f"requested rtol={rtol:g}, reached {reached:.2g} at the cost of a dense Jacobian, which does not fit",
+        drawn, message=f"requested rtol={rtol:g}, reached {reached:.2g} at the cost of a dense Jacobian, {why}"
     )
 
 

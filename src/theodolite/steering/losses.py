@@ -42,6 +42,9 @@ def tangential_loss(decoder: _Map | Autoencoder, latents: Tensor, *, generator: 
     and vanishes with the distortion, since every single draw is at least zero (Cauchy-Schwarz), and zero for a scaled
     isometry. Outputs and latents may be scaled freely.
 
+    Lower is not better for diffusion: in `docs/prediction.md` autoencoders trained with it gave worse samples than
+    plain ones, at both weights that were tried.
+
     It measures the decoder; of an encoder that inverts it, eigenvalues are the inverse ones. Layers that couple rows
     (batch statistics) make `G` that of the whole batch; running statistics are not updated.
 

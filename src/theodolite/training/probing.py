@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -15,12 +16,13 @@ from theodolite.diffusability import penalties
 from theodolite.diffusability.penalty_table import filled_dimension
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
+from theodolite.loggers import Logger, lasting
 from theodolite.maps.autoencoders import Autoencoder
 from theodolite.maps.outputs import mean_of
 from theodolite.scores.clouds import checked_cloud, checked_levels
 from theodolite.training.reservoir import FEWEST, QUANTITIES, Scoring, curve, distinct, sample
 
-__all__ = ["LEVELS", "check_images", "check_log", "probe", "scalars", "send"]
+__all__ = ["LEVELS", "check_images", "probe", "scalars", "send"]
 
 LEVELS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Noise variances of normalised latents that are asked about by default."""
@@ -30,6 +32,9 @@ _ENCODED = 256
 
 _COVARIANCE = 512
 """Latents whose covariance is taken."""
+
+_SHOWN = 8
+"""Images that are shown beside their reconstructions."""
 
 _DEPTH = 6
 """Least-squares steps where Jacobians are too large to be formed."""
@@ -66,8 +71,11 @@ def probe(
             and `decode`. One wrapped for distributed training has them inside (`.module`).
         images: `(n, channels, height, width)` in [-1, 1]; a few hundred to a few thousand, always the same.
         step: what the values are logged under.
-        log: a TensorBoard `SummaryWriter` or anything with `add_scalar(tag, value, step)`; or anything with
-            `log(dict)`, or a function of a dict, which then holds `PREFIX/step` too. NaN is not sent.
+        log: ``tensorboard:FOLDER``, ``wandb:PROJECT`` or ``trackio:PROJECT``, opened once and closed when the process
+            ends; a TensorBoard `SummaryWriter` or a run of W&B or trackio; anything with `add_scalar(tag, value,
+            step)`; or anything with `log(dict)`, or a function of a dict, which then holds `PREFIX/step` too. NaN is
+            not sent. Who takes tables, figures and pictures gets every number with its error, curves over noise and
+            eight reconstructions.
         t: noise variances of normalised latents.
         score: what makes a score of normalised reference latents, or a score for the latents as they are; by default
             the empirical mixture, which in more than a few dimensions holds for large `t` only.
@@ -92,7 +100,8 @@ def probe(
     """
     levels = checked_levels(t)
     _check(model, images, bent)
-    check_log(log)
+    logger = lasting(log)
+    pictures = None
     with _undisturbed(model):
         autoencoder = model if isinstance(model, Autoencoder) else _autoencoder(model, images)
         latents = _encoded(autoencoder, images)
@@ -100,7 +109,14 @@ def probe(
         estimates["filled_dimension"] = filled_dimension(latents[:_COVARIANCE])
         if bent:
             estimates |= _penalties(autoencoder, images[:bent], seed)
-    send(log, estimates, levels.tolist(), step, prefix)
+        if logger is not None and logger.takes_media:
+            pictures = _reconstructions(autoencoder, images)
+    if logger is not None:
+        send(logger, estimates, levels.tolist(), step, prefix)
+        if pictures is not None:
+            caption = f"images above, reconstructions below, step {step}"
+            logger.image(f"{prefix}/reconstructions", pictures.numpy(), caption, step)
+        logger.flush()
     return estimates
 
 
@@ -199,21 +215,38 @@ def scalars(estimates: Mapping[str, Estimate], levels: Sequence[float], prefix: 
     return {tag: value for tag, value in tagged.items() if math.isfinite(value)}
 
 
-def send(log: Any, estimates: Mapping[str, Estimate], levels: Sequence[float], step: int, prefix: str) -> None:
-    """Give the scalars to `log`: its `add_scalar`, its `log`, or itself when it is a function; None takes nothing."""
-    if log is None:
+def send(logger: Logger, estimates: Mapping[str, Estimate], levels: Sequence[float], step: int, prefix: str) -> None:
+    """Give scalars to a logger, and to one that takes more a table of every number, and figures over levels."""
+    logger.scalars(scalars(estimates, levels, prefix), step, f"{prefix}/step")
+    if not logger.takes_media:
         return
-    tagged = scalars(estimates, levels, prefix)
-    if hasattr(log, "add_scalar"):
-        for tag, value in tagged.items():
-            log.add_scalar(tag, value, step)
-        return
-    getattr(log, "log", log)({f"{prefix}/step": step, **tagged})
+    logger.table(f"{prefix}/numbers", *_table(estimates, levels), step)
+    for name in (name for name in QUANTITIES if name in estimates and _can_draw(estimates[name])):
+        logger.figure(f"{prefix}/{name}", estimates[name].plot(title=name), step)
 
 
-def check_log(log: Any) -> None:
-    """Raise `InputError` unless `send` can use `log`."""
-    if log is not None and not hasattr(log, "add_scalar") and not callable(getattr(log, "log", log)):
-        raise InputError(
-            f"`log` expected to have `add_scalar` or `log`, or to be a function of a dict, got {type(log).__name__}"
-        )
+def _table(
+    estimates: Mapping[str, Estimate], levels: Sequence[float]
+) -> tuple[Sequence[str], list[list[float | str | None]]]:
+    rows: list[list[float | str | None]] = []
+    for name, estimate in estimates.items():
+        places: Sequence[float | None] = levels if name in QUANTITIES else [None]
+        for place, t in enumerate(places):
+            own = estimate.entry(place)
+            numbers = (own[key] if math.isfinite(own[key]) else None for key in ("value", "stderr"))
+            rows.append([name, t, *numbers, own["status"]])
+    return ("quantity", "t", "value", "stderr", "status"), rows
+
+
+def _can_draw(estimate: Estimate) -> bool:
+    return find_spec("plotly") is not None and bool(estimate.is_number().any())
+
+
+def _reconstructions(autoencoder: Autoencoder, images: Tensor) -> Tensor:
+    """The first images above their reconstructions, as one picture `(height, width, 3)` of 8 bits."""
+    shown = images[:_SHOWN]
+    with torch.no_grad():
+        again = autoencoder.decode(autoencoder.encode(shown)).to(shown)
+    rows = [torch.cat([*part.clamp(-1, 1)], dim=2) for part in (shown, again)]
+    grid = ((torch.cat(rows, dim=1) + 1) * 127.5).round().byte().cpu().permute(1, 2, 0)
+    return grid.expand(-1, -1, 3) if grid.shape[2] == 1 else grid[..., :3]

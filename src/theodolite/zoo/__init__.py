@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         memorised_set,
         pixel_diffusion,
     )
+    from theodolite.zoo.fashion import MEMORISING, fashion_images, load_fashion
     from theodolite.zoo.ising import CRITICAL_COUPLING, Ising, OnsagerLimit, onsager
     from theodolite.zoo.mixture_diffusion import MixtureDiffusion
     from theodolite.zoo.tasep import TASEP
@@ -29,6 +30,7 @@ __all__ = [
     "CRITICAL_COUPLING",
     "DIFFUSIONS",
     "FAMILIES",
+    "MEMORISING",
     "TASEP",
     "ConditionalDiffusion",
     "Ising",
@@ -39,9 +41,11 @@ __all__ = [
     "conditional_diffusion",
     "digit_classifier",
     "digit_features",
+    "fashion_images",
     "linear",
     "load_autoencoder",
     "load_diffusion",
+    "load_fashion",
     "memorised_set",
     "onsager",
     "parabola",
@@ -67,6 +71,7 @@ _HOMES = {
         "memorised_set",
         "pixel_diffusion",
     ),
+    "fashion": ("MEMORISING", "fashion_images", "load_fashion"),
     "ising": ("CRITICAL_COUPLING", "Ising", "OnsagerLimit", "onsager"),
     "mixture_diffusion": ("MixtureDiffusion",),
     "tasep": ("TASEP",),

@@ -73,9 +73,8 @@ def build_networks(name: str) -> tuple[nn.Module, nn.Module]:
 def _known(name: str) -> str:
     short = name.removeprefix("zoo:")
     if short not in AUTOENCODERS:
-        raise InputError(
-            f"zoo model expected to be one of {', '.join(f'zoo:{key}' for key in AUTOENCODERS)}, got {name!r}"
-        )
+        known = ", ".join(f"zoo:{key}" for key in AUTOENCODERS)
+        raise InputError(f"an autoencoder of the zoo expected, one of {known}, got {name!r}")
     return short
 
 

@@ -39,9 +39,9 @@ def _claims(link: float, n: int, seeds: int, seed: int) -> Answers:
     normal, other = (rank_correlation(*pair, (), resamples.samples) for pair in ((x, y), odd))
     truth = 6 / math.pi * math.asin(link / 2)
     return {
-        "link": Answer(resamples.percentiles(normal), truth),
-        "link, none": Answer(resamples.percentiles(other), 0.0),
-        "change of the link": Answer(resamples.percentiles(normal - other), truth),
+        "link": Answer(resamples.percentiles(normal, skewed=False), truth),
+        "link, none": Answer(resamples.percentiles(other, skewed=False), 0.0),
+        "change of the link": Answer(resamples.percentiles(normal - other, skewed=False), truth),
         "mean": Answer(resamples.percentiles(resamples.mean(rise)), 0.5),
     }
 

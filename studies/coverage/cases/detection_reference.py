@@ -92,10 +92,10 @@ def _with_errors(law: Law, noise: float, n: int, seed: int) -> Answers:
         return novelty(columns, reference, range(len(exact)))
 
     noisy, clean = judged(exact + errors, noise), judged(exact, 0.0)
-    limit, p = noisy.thresholds[names[0]], noisy.p_values(names[0])[0]
+    limit, p = noisy.thresholds[names[0]], noisy.p_value(names[0])
     return {
         "quantile": Answer(quantile_of(limit), law.quantile(0.95)),
         "threshold": Answer(limit["sample"], clean.thresholds[names[0]].value),
-        "p-value": Answer(p[~reference], clean.p_values(names[0])[0].value[~reference]),
+        "p-value": Answer(p[~reference], clean.p_value(names[0]).value[~reference]),
         "departure": Answer(noisy.scores["departure"][~reference], clean.scores["departure"].value[~reference]),
     }

@@ -17,7 +17,9 @@ from studies.coverage.cases.information import stream
 from studies.coverage.cells import Answer, Answers, Cell
 from theodolite.diffusability import Ranked, Ranking, Space, diffusability
 from theodolite.diffusability.affine import unexplained
-from theodolite.diffusability.measured import noise_grid
+from theodolite.diffusability.cross_fitting import checked_effort
+from theodolite.diffusability.gap import contrasted
+from theodolite.diffusability.measured import checked_groups, measured_space, noise_grid
 from theodolite.diffusability.quality import reconstruction, reconstruction_error
 from theodolite.estimates import Resamples
 from theodolite.maps import Autoencoder
@@ -40,6 +42,9 @@ def cells() -> Iterator[Cell]:
     ):
         name = f"Gaussian images, {regime} to latents" + (f", {each} of a source" if each > 1 else "")
         yield Cell(ROOM, name, sources, "budget=quick", partial(of_gaussians, regime, sources, each), _BOUND)
+    for sources, each in ((12, 1), (40, 1), (20, 5)):
+        name = "Gaussian images, two projections" + (f", {each} of a source" if each > 1 else "")
+        yield Cell(ROOM, name, sources, "budget=quick", partial(of_two, sources, each), _BOUND)
     for groups, each in ((4, 4), (12, 1), (12, 4), (100, 1), (100, 4)):
         name = "linear latents with noise" + (f", {each} of a source" if each > 1 else "")
         reason = _FEW if groups < 10 else ""
@@ -54,10 +59,7 @@ def cells() -> Iterator[Cell]:
 def of_gaussians(regime: str, sources: int, each: int, seed: int) -> Answers:
     """Images in six dimensions; latents are the first three along their axes, stretched, or all of them, turned."""
     draws = stream(seed)
-    variances = torch.randn(6, generator=draws, dtype=torch.float64).exp()
-    shared, own = (torch.randn(count, 6, generator=draws, dtype=torch.float64) for count in (sources, sources * each))
-    images = shared.repeat_interleave(each, 0) + own if each > 1 else own
-    images = images * (variances / (2 if each > 1 else 1)).sqrt()
+    images, variances, groups = _images(sources, each, draws)
     if regime == "projection":
         stretch = torch.randn(3, generator=draws, dtype=torch.float64).exp()
         latents, spread = images[:, :3] * stretch.sqrt(), variances[:3] * stretch
@@ -66,20 +68,57 @@ def of_gaussians(regime: str, sources: int, each: int, seed: int) -> Answers:
             7 * images @ torch.linalg.qr(torch.randn(6, 6, generator=draws, dtype=torch.float64)).Q,
             variances,
         )
-    groups = [f"{source:04d}" for source in range(sources) for _ in range(each)]
     whole = diffusability(latents.float(), images.float(), groups, budget="quick", seed=seed)
     tau = noise_grid(latents.shape[1], 6)
-    truth, of_images = curves(spread, tau), curves(variances, tau)
-    rises = [
-        torch.cat([t.new_zeros(1), 1 - t, t.new_ones(1)]).diff() for t in (truth["resolved"], of_images["resolved"])
-    ]
-    gap = float((rises[0] - rises[1]).abs().sum() / 2)
-    shift = float(torch.trapezoid(truth["resolved"] - of_images["resolved"], tau.log10()))
+    truth, of_images = curves(spread, tau), curves(variances, tau)["resolved"]
+    gap, shift = _gap(truth["resolved"], of_images), _shift(truth["resolved"], of_images, tau)
     answers = {"gap": Answer(whole, gap, 1.0), "gap.gaussian": Answer(whole["gaussian"], gap, 1.0)}
     answers["gap.shift"] = Answer(whole["shift"], shift, 1.0)
     for name, values in truth.items():
         answers[f"curve.{name}"] = Answer(whole[f"latents/{name}"], values, float(values.abs().max()))
     return answers
+
+
+def of_two(sources: int, each: int, seed: int) -> Answers:
+    """The first three and the last four of six axes, each stretched: two spaces that share an axis, and the images."""
+    draws = stream(seed)
+    images, variances, groups = _images(sources, each, draws)
+    names, index = checked_groups(groups)
+    tau, effort = noise_grid(6), checked_effort("quick")
+    spaces, resolved = [], []
+    for name, axes in (("first", slice(0, 3)), ("second", slice(2, 6)), ("images", slice(0, 6))):
+        own = torch.ones(6, dtype=torch.float64)[axes]
+        stretch = own if name == "images" else torch.randn(len(own), generator=draws, dtype=torch.float64).exp()
+        cloud = (images[:, axes] * stretch.sqrt()).float()
+        spaces.append(measured_space(name, cloud, names, index, tau, effort, seed))
+        resolved.append(curves(variances[axes] * stretch, tau)["resolved"])
+    numbers = contrasted(*spaces, Resamples(len(names), effort.resamples, seed))
+    first, second, of_images = resolved
+    gap = _gap(second, of_images) - _gap(first, of_images)
+    shift = _shift(second, of_images, tau) - _shift(first, of_images, tau)
+    return {
+        "difference.gap": Answer(numbers["gap"][2], gap, 1.0),
+        "difference.shift": Answer(numbers["shift"][2], shift, 1.0),
+        "difference.resolved": Answer(numbers["resolved"][2], second - first, 1.0),
+    }
+
+
+def _images(sources: int, each: int, draws: torch.Generator) -> tuple[Tensor, Tensor, list[str]]:
+    """Images in six dimensions with their variances and sources; those of one source share half of theirs."""
+    variances = torch.randn(6, generator=draws, dtype=torch.float64).exp()
+    shared, own = (torch.randn(count, 6, generator=draws, dtype=torch.float64) for count in (sources, sources * each))
+    images = shared.repeat_interleave(each, 0) + own if each > 1 else own
+    groups = [f"{source:04d}" for source in range(sources) for _ in range(each)]
+    return images * (variances / (2 if each > 1 else 1)).sqrt(), variances, groups
+
+
+def _gap(resolved: Tensor, of_images: Tensor) -> float:
+    rises = [torch.cat([own.new_zeros(1), 1 - own, own.new_ones(1)]).diff() for own in (resolved, of_images)]
+    return float((rises[0] - rises[1]).abs().sum() / 2)
+
+
+def _shift(resolved: Tensor, of_images: Tensor, tau: Tensor) -> float:
+    return float(torch.trapezoid(resolved - of_images, tau.log10()))
 
 
 def curves(variances: Tensor, tau: Tensor) -> dict[str, Tensor]:

@@ -92,6 +92,30 @@ def test_hotspots_are_those_beside_the_same_seeds_under_the_normal_condition(tmp
     assert overlap["value"] == sides["unusual"].shares["overlap"].item()
 
 
+def test_a_student_is_measured_at_the_same_noises_and_decides_the_seventh_claim(tmp_path: Path) -> None:
+    """A student that is the model itself, without guidance, has its gap."""
+    options: dict[str, Any] = {"conditions": "0/1", "pairs": 6, "guidance": 1.0, "null": False, **LEVELS}
+    run = decouple(model(), tmp_path / "run", student=model(), student_steps=2, **options)
+    found = Pairs(run)
+    assert found.student is not None
+    assert set(found.values) == set(found.hotspots) == {"normal", "unusual"}
+    for own, students in zip((found.values["normal"], found.values["unusual"]), found.student):
+        for name, column in students.items():
+            torch.testing.assert_close(column, own[name], equal_nan=True)
+    seventh = found.claims[6]
+    assert (seventh.n, seventh.number.item(), seventh.verdict) == (6, 0.0, "undecided")  # type: ignore[union-attr]
+    assert run.info["student"] == "tiny"
+    assert "tiny, 2 steps" in write_report(run.path).read_text()
+
+
+def test_a_student_of_other_points_is_refused(tmp_path: Path) -> None:
+    class Other(Tiny):
+        shape = (1, 8, 2)
+
+    with pytest.raises(InputError, match=r"a student of points \(1, 4, 4\) expected"):
+        decouple(model(), tmp_path / "run", conditions="0/1", student=SimpleNamespace(denoiser=Other()), **LEVELS)
+
+
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_an_interrupted_run_goes_on_to_equal_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
@@ -172,9 +196,9 @@ def test_derivatives_are_checked_first_and_numbers_of_wrong_ones_settle_nothing(
     options: dict[str, Any] = {"conditions": "0/1", "pairs": 4, "null": False, **LEVELS}
     checked = decouple(model(), tmp_path / "checked", **options)
     assert checked.info["self_check"]["passed"]
-    wrong = SelfCheck(False, "float64", "linearised", 1.0, 0.0, None, True, True, "wrong by 1", False)
+    wrong = SelfCheck(False, "float64", "linearised", 1.0, 0.0, None, True, True, "wrong by 1", first_order_holds=False)
     monkeypatch.setattr("theodolite.derivatives.self_check", lambda map, point: wrong)
-    found = decouple(model(), tmp_path / "run", **options)
+    found = decouple(model(), tmp_path / "run", cache=False, **options)
     statuses = {row["quantity"]: row["status"] for row in found.table.to_pylist() if row["unit"]}
     assert statuses.pop("jump") == statuses.pop("tortuosity") == "undefined"  # of the second pair of a path
     assert set(statuses.values()) == {"undetermined"}

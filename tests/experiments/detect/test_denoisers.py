@@ -11,10 +11,10 @@ from torch import nn
 
 from theodolite import Denoiser, LatentMap, detect, read_run
 from theodolite.detection import of_level
+from theodolite.detection.scores import LEVELS as DEFAULT
+from theodolite.detection.scores import checked_levels
 from theodolite.errors import InputError
 from theodolite.estimates.streams import seed_of
-from theodolite.experiments.detect.experiment import SIGMAS as DEFAULT
-from theodolite.experiments.detect.experiment import checked_levels
 from theodolite.experiments.detect.judgement import judgement_of
 from theodolite.zoo import ConditionalDiffusion
 

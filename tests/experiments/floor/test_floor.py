@@ -30,7 +30,7 @@ def test_a_floor_is_made_shown_and_judged_anew_without_measuring(invoke, log, tm
     assert result.exit_code == 0, result.output
     assert "No network gets its velocity loss with uniform times below a floor between" in result.stdout
     stored = (out / "arrays.safetensors").read_bytes()
-    again = invoke("floor", *WORDS, "--out", out, "--log", log)
+    again = invoke("floor", *WORDS, "--out", out, "--losses", log)
     assert again.exit_code == 0, again.output
     assert "Your training stands at" in again.stdout
     (row,) = json.loads(invoke("show", out, "--json").stdout)["tables"]["floor"]
@@ -47,7 +47,7 @@ def test_a_floor_is_made_shown_and_judged_anew_without_measuring(invoke, log, tm
         (("--time", "often"), "a time sampling expected"),
         (("--time", "uniform:-1"), "a shift and a deviation above zero"),
         (("--loss", "l1"), "l1"),
-        (("--log", "nowhere.csv"), "a CSV file of losses expected"),
+        (("--losses", "nowhere.csv"), "a CSV file of losses expected"),
     ],
 )
 def test_mistakes_are_one_line(refused, tmp_path, words, message):

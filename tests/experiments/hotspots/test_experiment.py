@@ -104,8 +104,8 @@ def test_doubted_derivatives_doubt_every_share(tiny, photos, tmp_path, monkeypat
 
     whole = conduct.self_checked
 
-    def failed(*subject):
-        return replace(whole(*subject), passed=False, first_order_holds=False, message="cut off")
+    def failed(*subject, **how):
+        return replace(whole(*subject, **how), passed=False, first_order_holds=False, message="cut off")
 
     monkeypatch.setattr(conduct, "self_checked", failed)
     run = hotspots(tiny.make(), photos, tmp_path / "run", **QUICK)

@@ -37,6 +37,12 @@ def folder(linear, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def many(linear, tmp_path_factory):
+    """Ten crops of each of twelve sources: enough for a batch beside those that are held out of a training."""
+    return photographs(linear, tmp_path_factory.mktemp("many") / "photos", 12, 10)
+
+
+@pytest.fixture(scope="session")
 def rank(linear, folder):
     """Rank linear autoencoders by name."""
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from theodolite.diffusability.forecast import calibration
+from theodolite.experiments.rank.forecast_page import _said as said
+from theodolite.experiments.rank.forecast_page import forecast_readings
+from theodolite.experiments.rank.forecasting import forecasts_of
+from theodolite.experiments.rank.view import View
 from theodolite.report.render import write_report
 from theodolite.runs import read_run
 
@@ -49,7 +56,7 @@ class Plots(HTMLParser):
 def test_every_figure_has_a_place_and_an_alternative_text(page):
     places = Plots(page).found
     assert set(places) == set(figures(page))
-    assert {"gaps", "resolved", "share", "r", "a", "b", "local_dimension", "bars-distortion"} <= set(places)
+    assert {"forecast", "gaps", "resolved", "share", "r", "a", "b", "local_dimension", "bars-distortion"} <= set(places)
     assert all(len(text) > 10 for text in places.values())
     assert "isometric 0.0" in places["gaps"]
 
@@ -61,14 +68,40 @@ def test_it_asks_for_nothing_outside(page):
 
 
 def test_ties_and_few_sources_are_in_words(page):
-    assert re.search(r"It is tied with (isometric|padded).*: these images cannot tell which is nearer", page)
+    assert re.search(r"tied with (isometric|padded).*: these images cannot tell which is nearer", page)
     assert "6 independent sources" in page
     assert ">tie</span>" in page
 
 
-def test_no_forecast_is_promised(page):
-    assert "whether a smaller one forecasts better training is being studied" in page
+def test_the_forecast_says_what_is_proven_and_the_gap_promises_nothing(page):
+    assert re.search(r"On 48 latent spaces of fashion-mnist, .* its rank correlation with gFD after 2,000 steps", page)
+    assert "Longer trainings and other networks were not forecast" in page
+    assert "The gap describes, and forecasts little" in page
     assert "smaller is better" not in page
+
+
+def test_the_first_screen_says_how_far_the_models_lie_from_the_calibration(run):
+    shown = run.experiment.page(run)
+    (warning,) = (text for text in shown.warnings if "extrapolated" in text)
+    assert "other images (1x8x8) than those of fashion-mnist (1x32x32)" in warning
+    assert "pooled: " in warning
+    assert any("better 2,000" in text for text in shown.warnings)  # of 24 images
+    (reach,) = (table for table in shown.tables if table.name == "reach")
+    assert {row["model"] for row in reach.as_json()} == {"pooled", "isometric", "padded"}
+
+
+def test_the_forecast_leads_and_names_the_weakest_part_with_its_effect(run):
+    shown = run.experiment.page(run)
+    names = [table.name for table in shown.tables]
+    assert names[0] == "models"
+    assert names.index("gaps") > names.index("remedies")
+    tables = {table.name: table.as_json() for table in shown.tables}
+    first, *_ = tables["models"]
+    assert first["at_2000"]["value"] == 1
+    assert {row["model"]: row["weakest"] for row in tables["remedies"]}["pooled"] == "reconstruction"
+    assert all(row["with_best"] is None or row["with_best"]["value"] < 1 for row in tables["remedies"])
+    assert re.match(r"A tie: the forecast cannot tell|By an extrapolated forecast ", shown.readings[0])
+    assert all(0 <= row["bounds"][0] <= row["bounds"][1] <= 1 for row in tables["gaps"])
 
 
 def test_bands_lie_around_their_lines(page):
@@ -168,3 +201,50 @@ def test_without_a_finished_model_the_page_says_so(rank, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         rank("pooled", "isometric", out=tmp_path / "run", progress=stop)
     assert "No model is finished yet." in write_report(tmp_path / "run").read_text()
+
+
+def test_a_network_that_was_not_calibrated_is_forecast_as_the_one_that_was_and_says_so(run):
+    settings = {**run.settings, "network": "tokens"}
+    told = SimpleNamespace(info=run.info, units=run.units, about=run.about, rows=run.rows, settings=settings)
+    forecasts = forecasts_of(told)
+    assert all(out[0].what == "network" for out in forecasts.outside)
+    assert forecasts.fit.network == "convolutional"
+    assert "another network (tokens)" in forecasts.level(0).message
+
+
+class Orders(View):
+    """A ranking of which only the probabilities of forecast orders are known: the first model before each other."""
+
+    steps, forecast_models = (2000,), [SimpleNamespace(label=name) for name in "abc"]
+
+    def __init__(self, pairs, outside):
+        self.rows = {own.label: {"value": P} for own, P in zip(self.forecast_models[1:], pairs)}
+        self.forecasts = SimpleNamespace(models=[SimpleNamespace(name="a")], outside=[outside], missing=[""])
+
+    def pair(self, quantity, first, second, **where):
+        return self.rows[second.label]
+
+    def of(self, quantity, space, **where):
+        return {"value": 1.2, "low": 1.1, "high": 1.3}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "outside", "words"),
+    [
+        ((0.99, 0.99), [], "Choose a: its samples"),
+        ((0.96, 0.97), [], "a leads, not surely: .* all at once maybe with 0.93"),
+        ((0.96, 0.97), [SimpleNamespace(text="far")], "By an extrapolated forecast a leads, not surely"),
+        ((0.99, 0.99), [SimpleNamespace(text="far")], "By an extrapolated forecast a comes first"),
+        ((0.99, 0.6), [], "A tie: .* a and c"),
+    ],
+)
+def test_a_model_is_chosen_only_if_it_is_surely_before_all_others_at_once(pairs, outside, words):
+    assert re.match(words, forecast_readings(Orders(pairs, outside))[0])
+
+
+def test_images_that_count_as_the_studys_are_told_by_what():
+    view, fit = Orders((0.99, 0.99), []), calibration()
+    view.forecasts = SimpleNamespace(fit=fit, images=fit.data_sets[0].kind)
+    assert "by the shape, mean and deviation of their pixels alone" in said(view)[-1]
+    view.forecasts.images = replace(view.forecasts.images, mean=0.5)
+    assert "alone" not in said(view)[-1]

@@ -74,6 +74,10 @@ def test_a_requested_error_is_kept_by_the_survey_and_belongs_to_its_configuratio
     row = run.column("local_scaling")
     dimensions = 4 * 12 * 12
     assert row["stderr"][0] <= 0.05 * dimensions
+    told = survey_forecast("zoo:patches-plain", photos, rtol=0.05, **settings)["passes_a_sample"]
+    assert told / 1.25 <= passes(run) <= 1.25 * told
+    assert run.info["plan"]["volume"] == "preconditioned"
+    assert run.info["plan"]["took"] == {"passes_a_sample": passes(run), "most": passes(run)}
     assert "--rtol 0.05" in run.info["command"]
     with pytest.raises(InputError, match="rtol"):
         survey("zoo:patches-plain", photos, tmp_path / "run", rtol=0.04, **settings)

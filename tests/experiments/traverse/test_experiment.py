@@ -15,7 +15,7 @@ from theodolite.descriptors import EFFORTS, local_complexity
 from theodolite.errors import InputError
 from theodolite.estimates import Seeds
 from theodolite.experiments.traverse.sources import OverCorruptions
-from theodolite.maps import Autoencoder, karras_levels
+from theodolite.maps import Autoencoder, Denoiser, karras_levels
 from theodolite.runs import read_run
 from theodolite.runs.functions import function_of
 
@@ -158,6 +158,39 @@ def test_guidance_mixes_both_jacobians_and_sides_are_told_apart(tmp_path):
     assert gap == pytest.approx(float(((one - nothing) * x / sigma).norm()), rel=1e-6)
     (row,) = found.rows("local_scaling", measure="mean", guidance=0.0, step=0)
     assert (row["side"], row["value"]) == ("none", pytest.approx(float(nothing.log().sum()), rel=1e-6))
+
+
+def class_conditional():
+    """A UNet of ten classes and one for none, as people train them for guidance."""
+    diffusers = pytest.importorskip("diffusers")
+    torch.manual_seed(0)
+    blocks = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",), "block_out_channels": (8,)}
+    network = diffusers.UNet2DModel(4, 3, 3, layers_per_block=1, norm_num_groups=4, num_class_embeds=11, **blocks)
+    return Denoiser(network.eval(), schedule=diffusers.DDPMScheduler(1000), name="classes")
+
+
+def named_conditions():
+    """A `Denoiser` of a callable, whose conditions are any objects."""
+    return Denoiser(Gaussian(), condition=3, name="callable")
+
+
+@pytest.mark.parametrize(("made", "more"), [(class_conditional, {"unconditional": "10"}), (named_conditions, {})])
+def test_any_conditional_model_is_followed_under_guidance(tmp_path, made, more):
+    settings = {"guidance": [0, 2], "conditions": "1/2", "steps": 1, "seeds": 2, "output": ["x0"], **more}
+    run = traverse("denoising", made(), tmp_path / "run", **settings)
+    assert run.status == "complete"
+    assert {row["guidance"] for row in run.rows("local_scaling", measure=None)} == {0.0, 2.0}
+    assert {row["status"] for row in run.rows("condition_norm", measure=None)} == {"ok"}
+
+
+def test_guidance_without_what_it_starts_from_is_refused_before_anything_is_measured(tmp_path):
+    settings = {"conditions": "1/2", "steps": 1, "seeds": 2, "output": ["x0"]}
+    with pytest.raises(InputError, match="`unconditional` expected, which guidance 4 starts from"):
+        traverse("denoising", class_conditional(), tmp_path / "run", guidance=[1, 4], **settings)
+    assert not (tmp_path / "run" / "run.json").exists()
+    run = traverse("denoising", class_conditional(), tmp_path / "run", guidance=[1], **settings)
+    assert run.rows("score_norm")
+    assert "condition_norm" not in run.quantities  # how far a condition moves is unknown
 
 
 def test_a_model_that_fails_when_it_is_opened_is_named(tmp_path):

@@ -60,7 +60,7 @@ class Encoded:
         groups: Sequence[Hashable] | None = None,
         seed: int = 0,
         sample: bool = False,
-        features: str | Callable[[Tensor], Tensor] | None = None,
+        features: str | Callable[[Tensor], Tensor] | FeatureMap | None = None,
         generated: int = 2000,
     ) -> None:
         autoencoder.check_images(images)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from theodolite.errors import InputError, refusing
 from theodolite.maps.factories import call_factory
 
-__all__ = ["FeatureMap", "feature_map"]
+__all__ = ["FeatureMap", "feature_map", "reference_features"]
 
 _BATCH = 250
 
@@ -46,14 +46,21 @@ class FeatureMap:
         return features
 
 
-def feature_map(given: str | Callable[[Tensor], Tensor] | None, channels: int, seed: int) -> FeatureMap:
-    """The feature map that is given: ``module:factory``, a callable, or None for random convolutions.
+def reference_features(channels: int) -> FeatureMap:
+    """The random convolutions that forecasts are calibrated in: those of seed 0, whatever the seed of a measurement."""
+    return FeatureMap("random convolutions, seed 0", _random_convolutions(channels, 0))
+
+
+def feature_map(given: str | Callable[[Tensor], Tensor] | FeatureMap | None, channels: int, seed: int) -> FeatureMap:
+    """The feature map that is given: one, ``module:factory``, a callable, or None for random convolutions.
 
     Raises:
         InputError: none of these, or a factory that fails.
     """
     if given is None:
         return FeatureMap(f"random convolutions, seed {seed}", _random_convolutions(channels, seed))
+    if isinstance(given, FeatureMap):
+        return given
     if isinstance(given, str):
         module, _, name = given.partition(":")
         if not module or not name:

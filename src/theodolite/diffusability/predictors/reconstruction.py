@@ -16,7 +16,7 @@ from theodolite.diffusability.quality import image_scores
 from theodolite.diffusability.quantities import QUANTITIES
 from theodolite.estimates import Estimate
 
-__all__ = ["PREDICTORS", "noise_fd", "noise_response", "psnr", "rfd", "ssim"]
+__all__ = ["PREDICTORS", "noise_fd", "noise_response", "psnr", "rfd", "rfd_share", "ssim"]
 
 _NOISE = 0.2
 """Standard deviation of the noise, in deviations of an entry: that of the last steps of a sampler."""
@@ -39,10 +39,23 @@ def ssim(encoded: Encoded) -> Estimate:
     return mean_over_sources(encoded, torch.tensor(scores["ssim"]), passes=2)
 
 
+def _reconstructed_features(encoded: Encoded) -> Tensor:
+    return encoded.features.of(encoded.reconstructions)
+
+
 def rfd(encoded: Encoded) -> Estimate:
     """Frechet distance of reconstructions from the images, in the features that are named beside it."""
-    features = encoded.features.of(encoded.reconstructions)
+    features = encoded.once(_reconstructed_features)
     return frechet_over_sources(encoded, features, encoded.once(blocks), method="reconstructions", passes=2)
+
+
+def rfd_share(encoded: Encoded) -> Estimate:
+    """The same over the variance of the images' features, the trace of their covariance: free of the features' scale.
+
+    It is 1 where every image comes back as one whose features are the mean of all.
+    """
+    features, block = encoded.once(_reconstructed_features), encoded.once(blocks)
+    return frechet_over_sources(encoded, features, block, method="reconstructions", passes=2, relative=True)
 
 
 def _noised(encoded: Encoded) -> Tensor:
@@ -77,6 +90,13 @@ PREDICTORS = (
         label="Reconstruction Fréchet distance",
         source="Heusel et al. 2017 (arXiv 1706.08500)",
         meaning="of reconstructions from images, in the features named beside it",
+    ),
+    predictor(
+        rfd_share,
+        label="Reconstruction Fréchet distance, share",
+        formula="rFD / tr Cov(features of images)",
+        source="derived here",
+        meaning="of reconstructions from images, over the variance of the images in these features: 0 to about 1",
     ),
     predictor(
         noise_response,

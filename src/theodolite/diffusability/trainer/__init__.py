@@ -1,5 +1,6 @@
 """Small reference models that are trained in a latent space at a fixed budget, and how good their samples get."""
 
+from theodolite.diffusability.trainer.entrants import entrant_of
 from theodolite.diffusability.trainer.flow import flow_loss, heun_samples, loss_by_time, time_shift
 from theodolite.diffusability.trainer.frechet import Moments, frechet_estimate
 from theodolite.diffusability.trainer.judging import SampleJudge
@@ -14,6 +15,7 @@ __all__ = [
     "Moments",
     "SampleJudge",
     "TrainingPlan",
+    "entrant_of",
     "flow_loss",
     "frechet_estimate",
     "heun_samples",

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from theodolite.data.models import check_model
-from theodolite.errors import InputError, path_of
+from theodolite.data.remote import data_of
+from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.compare.autoencoders import spaces_of, through_both
 from theodolite.experiments.compare.maps import SIDES, Design, PairOfMaps, pair_of
@@ -155,7 +156,7 @@ class Compare(SubjectExperiment):
         """The images, from their sources in turn."""
         from theodolite.data.images import sourced_images
 
-        folder = path_of(self.given["data"], "the image folder")
+        folder = data_of(self.given["data"])
         return sourced_images(folder, self.given["group"], self.given["limit"], seed=self.given["seed"])[0]
 
     def side(self) -> int:
@@ -292,7 +293,7 @@ class Compare(SubjectExperiment):
             return None
         import torch
 
-        from theodolite.runs.conduct import self_checked
+        from theodolite.runs.self_checks import self_checked
 
         if self.maps is not None:
             subjects = [(s.map, z, s.name) for s, z in zip(self.maps.subjects, self._points(self.units[0]))]
@@ -300,7 +301,7 @@ class Compare(SubjectExperiment):
             image = self.picture_of(self.units[0])
             with torch.no_grad():
                 subjects = [(m.decoder, m.encode(image), m.name) for m in self.models]
-        check = self_checked(*subjects[1])
+        check = self_checked(*subjects[1], cache=self.uses_cache)
         return subjects[0] if check.first_order_holds and check.second_order_holds else subjects[1]
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:

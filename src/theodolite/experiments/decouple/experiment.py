@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.conditions import CONDITIONS
+from theodolite.experiments.decouple import STUDENT
 from theodolite.runs.experiment import Derived, Experiment, Piece, Row, Sitting, numbers
-from theodolite.runs.settings import LOADING, SEED, Argument, Setting
+from theodolite.runs.settings import LOADING, SEED, UNCONDITIONAL, AnyObject, Argument, Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,13 +29,14 @@ _INTERPOLATED = 2
 """Pairs between whose noises a path is measured: the smallest batch, in which pairs are verified."""
 _BATCH = 14
 """Pairs of the same prompts that are measured together: enough to fill a processor, few enough to be lost to a kill."""
-_STEPS = (0.01, 0.02, 0.04)
-"""Steps of the precision of differences: the released one, half and twice of it."""
 _OF_PAIRS, _OF_CLAIMS = ("condition", "prompt"), ("claim", "beside", "part", "pair")
-_RATIOS, _CHECKS = ("ls_max", "lc", "phfe"), ("ones_cosine", "linearity")
 _KIND = "A conditional diffusion model: of the zoo, e.g. zoo:coloured-latent, a diffusers folder, a hub id"
 _PAIRS = "Seeds, each used under both conditions; 200 for a verdict on the first claim."
 _NEIGHBOURS = "Of LC, whose scatter is its error; the paper's recipe has one, without an error."
+_STUDENT = (
+    "A distilled student of few steps, which decides the seventh claim: at the same noises, without guidance, e.g. "
+    "zoo:coloured-distilled."
+)
 _DIMENSION = "Of the random subspace; the smaller of 64 and a quarter of the latent by default."
 
 
@@ -47,7 +49,7 @@ class Decouple(Experiment):
     2604.18804) are tested, each with its interval: holds, fails or undecided (docs/decoupling.md).
 
     Every two successive pairs share their conditions and are the ends of one interpolation. Cost of a condition of a
-    pair: k + 6 neighbours + 19 runs of the sampler, in paper mode 2 (k + 1) + 19; before them about 50 runs of the
+    pair: k + 6 neighbours + 19 runs of the sampler, in paper mode 2 (k + 1) + 19; before them about 25 runs of the
     self-check.
 
     Examples:
@@ -66,10 +68,13 @@ class Decouple(Experiment):
         Setting(name="pairs", help=_PAIRS, default=24, kind=int, least=2),
         Setting(name="steps", help="Of the sampler.", default=12, kind=int, least=1),
         Setting(name="guidance", help="Of both conditions; 1 for none.", default=2.0, kind=float),
+        UNCONDITIONAL,
         Setting(name="method", help="Of the sampler.", default="ddim", choices=("ddim", "euler", "heun")),
         Setting(name="dimension", help=_DIMENSION, kind=int, least=1, metavar="K"),
         Setting(name="neighbours", help=_NEIGHBOURS, default=8, kind=int, least=2),
         Setting(name="paper", help="Forward differences of 0.02, as released, with checks.", default=False, kind=bool),
+        AnyObject(name="student", help=_STUDENT, metavar="MODEL", role="places"),
+        Setting(name="student_steps", help="Of the student's sampler.", default=4, kind=int, least=1),
         Setting(name="null", help="Measure without a condition too.", default=True, kind=bool),
         SEED,
         *LOADING,
@@ -84,6 +89,8 @@ class Decouple(Experiment):
 
         super().__init__(given)
         check_model(given["model"], **self.loading())
+        if given["student"] is not None:
+            check_model(given["student"])
         if given["conditions"] is not None:
             prompts_of(None, given["conditions"])
         self._measured: dict[str, Piece | Exception] = {}
@@ -92,13 +99,14 @@ class Decouple(Experiment):
         """Load the model, and sample it once under every condition."""
         import torch
 
-        from theodolite.data.conditions import prompts_of, text_of
+        from theodolite.data.conditions import prompts_of, text_of, value_of
         from theodolite.data.models import opened_denoiser
         from theodolite.descriptors.subspaces import subspace_dimension
         from theodolite.estimates import Seeds
 
         self.model = opened_denoiser(self.given["model"], self.kind, **self.loading())
         self.name = str(getattr(self.model, "name", type(self.model).__name__))
+        self.unconditional = value_of(self.given["unconditional"])
         self.prompts = prompts_of(self.model, self.given["conditions"])
         self.given["conditions"] = text_of(self.prompts)
         self.pairs = [f"pair-{place:04d}" for place in range(self.given["pairs"])]
@@ -114,9 +122,35 @@ class Decouple(Experiment):
             raise InputError(f"a sampler of points (channels, *space) of known size expected, got {shape}")
         self.shape = tuple(size for size in shape if size is not None)
         subspace_dimension(self.given["dimension"], prod(self.shape))
+        self.student = self._opened_student()
         with torch.no_grad():
             for condition in (condition for pair in self.prompts for condition in pair):
                 self._sampler(condition)(self._noise(self.pairs[:1]))
+
+    def _opened_student(self) -> Any:
+        """The student, once it has run under a condition; None where none is given.
+
+        Raises:
+            InputError: its points have another shape: no noise is the same for both.
+        """
+        import torch
+
+        from theodolite.data.models import opened_denoiser
+
+        if self.given["student"] is None:
+            return None
+        try:
+            student = opened_denoiser(self.given["student"], self.kind, device=self.given["device"])
+        except InputError as error:
+            raise InputError(f"--student: {error}") from error
+        sampler = self._sampler(self.prompts[0][0], student)
+        if sampler.latent_shape != self.first.latent_shape:
+            raise InputError(
+                f"a student of points {tuple(self.shape)} expected, as {self.name} has, got {sampler.latent_shape}"
+            )
+        with torch.no_grad():
+            sampler(self._noise(self.pairs[:1]))
+        return student
 
     def _prompt(self, pair: str) -> int:
         """Which prompts a pair has: two successive ones share them."""
@@ -127,11 +161,15 @@ class Decouple(Experiment):
         from theodolite.data.conditions import word_of
 
         model = {"name": self.name, "fingerprint": self.first.fingerprint(), "shape": [*self.shape]}
-        return {"model": model, "prompts": [[word_of(side) for side in pair] for pair in self.prompts]}
+        record = {"model": model, "prompts": [[word_of(side) for side in pair] for pair in self.prompts]}
+        return record if self.student is None else {**record, "student": self.student.name}
 
     def content(self) -> dict[str, Any]:
-        """The model's fingerprint."""
-        return {"model": self.first.fingerprint()}
+        """The fingerprints of the model and of its student."""
+        content = {"model": self.first.fingerprint()}
+        if self.student is not None:
+            content["student"] = self._sampler(self.prompts[0][0], self.student).fingerprint()
+        return content
 
     def checked_map(self) -> tuple[LatentMap, Tensor, str] | None:
         """The first sampler at up to three noises; none for the paper's forward differences."""
@@ -154,7 +192,7 @@ class Decouple(Experiment):
         return piece
 
     def _measure(self, batch: Sequence[str]) -> dict[str, Piece]:
-        """Every pair of a batch under all conditions."""
+        """Every pair of a batch under all conditions, then by the student at the same noises and subspaces."""
         import torch
 
         from theodolite.data.conditions import pictures_of, word_of
@@ -162,39 +200,49 @@ class Decouple(Experiment):
         from theodolite.descriptors.paths import tortuosity_by_twos
         from theodolite.estimates import Estimate
 
-        z, recognised = self._noise(batch), getattr(self.model, "recognised", None)  # by a classifier, if it has one
-        recipe = {"neighbours": self.given["neighbours"], "mode": "paper" if self.given["paper"] else "exact"}
+        z, mode = self._noise(batch), "paper" if self.given["paper"] else "exact"
         pieces: dict[str, Any] = {pair: ([], {}, {}) for pair in batch}
         messages: dict[str, str] = {}
-        prompts = self.prompts[self._prompt(batch[0])]
-        for kind, condition in zip(KINDS if self.given["null"] else KINDS[:2], (*prompts, None)):
-            sampler = self._sampler(condition)
+        for kind, condition, student in self._sides(self.prompts[self._prompt(batch[0])]):
+            sampler, model = self._sampler(condition, student), self.model if student is None else student
+            more, images = dict[str, Estimate](), None
             with torch.no_grad():
-                there = self._decoupling(sampler, batch, **recipe)
-                more = {**overlap_of_maps(there), **tortuosity_by_twos(sampler, z)}
+                there = self._decoupling(sampler, batch, mode=mode, neighbours=self.given["neighbours"])
+                if student is None:
+                    more = {**overlap_of_maps(there), **tortuosity_by_twos(sampler, z)}
+                    images = pictures_of(model, there.outputs)
+                recognised = getattr(model, "recognised", None)  # by a classifier, if it has one
                 if recognised is not None and condition is not None:
                     more["recognised"] = Estimate.exact(recognised(there.outputs, condition).double().cpu())
-                pictures = pictures_of(self.model, there.outputs)
-            messages |= {name: one.message for name, one in there.quantities.items() if one.message}
             where = {"condition": kind, "prompt": None if condition is None else word_of(condition)}
             for place, pair in enumerate(batch):
-                rows, arrays, images = pieces[pair]
+                rows, arrays, pictures = pieces[pair]
                 rows += numbers({**there.quantities, **more}, place, **where)
-                arrays |= {f"{kind}/{name}": values[place].float() for name, values in there.maps.items()}
-                images |= {kind: pictures[place]} if pictures else {}
-        return {pair: Piece(rows, arrays, images, messages=messages) for pair, (rows, arrays, images) in pieces.items()}
+                if student is None:
+                    arrays |= {f"{kind}/{name}": values[place].float() for name, values in there.maps.items()}
+                pictures |= {kind: images[place]} if images else {}
+            if student is None:
+                messages |= {name: own.message for name, own in there.quantities.items() if own.message}
+        return {pair: Piece(rows, arrays, shown, messages=messages) for pair, (rows, arrays, shown) in pieces.items()}
+
+    def _sides(self, prompts: Sequence[Any]) -> list[tuple[str, Any, Any]]:
+        """What a pair is measured under: word, condition, and the student where it is not the model."""
+        sides = [*zip(KINDS if self.given["null"] else KINDS[:2], (*prompts, None), (None, None, None))]
+        if self.student is not None:
+            sides += [(f"{STUDENT}{kind}", condition, self.student) for kind, condition in zip(KINDS, prompts)]
+        return sides
 
     def _precision(self) -> list[Row]:
-        """What differences make of the first noise: LS, LC and PHFE over their exact values, and two checks."""
-        from theodolite.estimates import Estimate
+        """What differences make of the first noise."""
+        import torch
 
-        rows, first = [], self.pairs[:1]
-        exact = self._decoupling(self.first, first, mode="exact").quantities
-        for step in _STEPS:
-            there = self._decoupling(self.first, first, mode="paper", step=step).quantities
-            ratios = {f"{n}_over_exact": Estimate.exact(there[n].value / exact[n].value) for n in _RATIOS}
-            rows += numbers({**ratios, **{name: there[name] for name in _CHECKS}}, step=step)
-        return rows
+        from theodolite.descriptors.differencing import precision_of_differences
+
+        first = self.pairs[:1]
+        options = {"dimension": self.given["dimension"], "generator": self._seeds(first)}
+        with torch.no_grad():
+            by_step = precision_of_differences(self.first, self._noise(first), **options)
+        return [row for step, estimates in by_step.items() for row in numbers(estimates, step=step)]
 
     def _decoupling(self, sampler: LatentMap, batch: Sequence[str], **recipe: Any) -> Decoupling:
         import torch
@@ -205,13 +253,18 @@ class Decouple(Experiment):
         with torch.no_grad():
             return decoupling(sampler, self._noise(batch), **options, **recipe)
 
-    def _sampler(self, condition: Any) -> LatentMap:
+    def _sampler(self, condition: Any, student: Any = None) -> LatentMap:
+        """The sampler of the model under a condition, or the student's own, which was distilled from a guided one."""
+        from theodolite.data.conditions import value_of
         from theodolite.maps import sampler_map
 
-        guidance = self.given["guidance"] if condition is not None else 1.0
-        if condition is None and getattr(self.model, "is_named", False):  # guidance 0 is its own null condition alone
-            condition, guidance = self.prompts[0][0], 0.0
-        options = {"condition": condition, "guidance": guidance}
+        if student is not None:
+            return sampler_map(
+                student, self.given["student_steps"], self.given["method"], condition=value_of(condition)
+            )
+        guidance = 0.0 if condition is None else self.given["guidance"]  # 0 is the null condition alone
+        told = self.prompts[0][0] if condition is None else condition
+        options = {"condition": value_of(told), "guidance": guidance, "unconditional": self.unconditional}
         return sampler_map(self.model, self.given["steps"], self.given["method"], **options)
 
     def _seeds(self, batch: Sequence[str]) -> list[int]:
@@ -234,9 +287,14 @@ class Decouple(Experiment):
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
         """The words of its quantities."""
-        from theodolite.experiments.decouple.page import quantities
+        from theodolite.descriptors.decoupling import MEANINGS
+        from theodolite.descriptors.differencing import QUANTITIES as OF_DIFFERENCES
+        from theodolite.descriptors.hotspots import OVERLAP
+        from theodolite.descriptors.paths import WORDS
+        from theodolite.detection.claim_columns import QUANTITIES
+        from theodolite.experiments.hotspots.shares import QUANTITIES as SHARES
 
-        return quantities()
+        return {**SHARES, **MEANINGS, **{own.name: own for own in (*WORDS, *OVERLAP)}, **QUANTITIES, **OF_DIFFERENCES}
 
 
 EXPERIMENT = Decouple

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from theodolite.estimates.quantity import Quantity
+from theodolite.experiments.decouple import STUDENT
 from theodolite.report import page as kit
 from theodolite.report import palette
 from theodolite.report.drawing import scattered
 from theodolite.report.pictures import stored_pictures
 from theodolite.report.rounding import shown
-from theodolite.report.series import Series, points_of
+from theodolite.report.scored import Scored, aurocs_of
 from theodolite.runs.rows import crossed, where
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from theodolite.runs.experiment import Row
     from theodolite.runs.run import Run
 
-__all__ = ["page", "quantities"]
+__all__ = ["page"]
 
 _COLOURS = {"normal": palette.MODELS[0], "unusual": palette.MODELS[1]}
 _LEGEND = kit.Legend([(colour, "square", kind) for kind, colour in _COLOURS.items()])
@@ -32,23 +32,6 @@ _TITLE = "Do scaling, rotation and detail come apart?"
 _VERDICTS = ("holds", "fails", "undecided")
 _UNUSUAL = "what the prompt asks for, not what the sample shows: a model may compose what it never saw"
 _HOTSPOT = "a cell that bends more than 95 % of all cells of normal samples; wasted where it adds no detail"
-_OWN = (
-    Quantity("recognised", "Recognised", meaning="1 where the classifier sees in a sample what was asked for"),
-    Quantity("claim", "Claim", meaning="what decides a claim of the paper, or stands beside it"),
-    Quantity("ls_max_over_exact", "LS over exact", meaning="by forward differences, at the first noise"),
-    Quantity("lc_over_exact", "LC over exact", meaning="of one neighbour; several where it is exact"),
-    Quantity("phfe_over_exact", "PHFE over exact", meaning="by forward differences, at the first noise"),
-)
-
-
-def quantities() -> dict[str, Quantity]:
-    """The words of its descriptors, of hotspots, and of this experiment, by name."""
-    from theodolite.descriptors.decoupling import MEANINGS
-    from theodolite.descriptors.hotspots import OVERLAP
-    from theodolite.descriptors.paths import WORDS
-    from theodolite.experiments.hotspots.shares import QUANTITIES
-
-    return {**QUANTITIES, **MEANINGS, **{quantity.name: quantity for quantity in (*WORDS, *OVERLAP, *_OWN)}}
 
 
 def page(run: Run) -> kit.Page:
@@ -61,6 +44,7 @@ def page(run: Run) -> kit.Page:
         "Pairs": f"{len(pairs.names)}, same noise",
         "Prompts": f"{len(prompts)} normal, {len(prompts)} unusual",
         "Sampler": f"{settings['method']}, {settings['steps']} steps, guidance {settings['guidance']:g}",
+        **_student_of(run),
         "Derivatives": "forward differences" if settings["paper"] else "exact",
     }
     stored = run.info["status"] != "running" and (run.path / "claims.parquet").exists()
@@ -79,14 +63,19 @@ def page(run: Run) -> kit.Page:
         *([_precision(run)] if settings["paper"] else []),
     ]
     method = [kit.Facts("Conditions", dict(prompts), "Normal, and the unusual one beside it.")]
-    explained = (q for q in quantities().values() if q.name in run.quantities and q.meaning and q.name != "claim")
+    words = [own for name, own in run.experiment.quantities().items() if name in run.quantities and name != "claim"]
     glossary = [
-        *kit.terms_of(explained),
+        *kit.terms_of(own for own in words if own.meaning),
         kit.Term("Hotspot", _HOTSPOT, source="named by Liang, Chen and Lai 2026; defined here"),
         kit.Term("Unusual", _UNUSUAL),
     ]
     readings, warnings = _readings(verdicts, claimed), _warnings(pairs)
     return kit.Page(_TITLE, facts, readings, sections, method, glossary, warnings=warnings)
+
+
+def _student_of(run: Run) -> dict[str, str]:
+    steps = f"{run.settings.get('student_steps')} steps without guidance, same noise"
+    return {"Student": f"{run.info['student']}, {steps}"} if "student" in run.info else {}
 
 
 def _warnings(pairs: Pairs) -> list[str]:
@@ -158,11 +147,9 @@ def _detection(pairs: Pairs) -> kit.Section:
     judged, figures = detection_table(pairs.columns, pairs.run.settings["seed"]), []
     if judged is not None:
         table = judged[0]
-        series = [Series(label, name, palette.KINDS[kind]) for name in table.names for label, kind in [LABELS[name]]]
+        scored = [Scored(name, *LABELS[name]) for name in table.names]
         about = "AUROC of LC / PHFE and its baselines with 95 % intervals; the numbers are beside claim C3"
-        options: dict[str, Any] = {"span": (-0.02, 1.02), "level": 0.5}
-        rates = {name: table.entries(name)["auroc"] for name in table.names}
-        figures = [points_of("aurocs", about, "AUROC", series, lambda item: rates[item.key], **options)]
+        figures = [aurocs_of(scored, about, lambda name: table.entries(name)["auroc"])]
     text = (
         "AUROC: the probability that a sample under an unusual condition scores higher than one under a normal "
         "condition. 0.5 is chance.",
@@ -175,14 +162,15 @@ def _means(pairs: Pairs) -> kit.Section:
     from theodolite.descriptors.decoupling import MEANINGS
 
     there = [quantity for quantity in MEANINGS.values() if quantity.name in pairs.values["normal"]]
-    sides = pairs.values.values()
-    rows = [[kit.Cell(q.label, q.name, below=q.formula), *(_mean(side[q.name]) for side in sides)] for q in there]
+    sides = {**pairs.values, **dict(zip((f"{STUDENT}{kind}" for kind in _COLOURS), pairs.student or ()))}
+    means = ((q, (_mean(side[q.name]) if q.name in side else kit.cell(None) for side in sides.values())) for q in there)
+    rows = [[kit.Cell(q.label, q.name, below=q.formula), *own] for q, own in means]
     text = (
         "Means over pairs with errors by Student's law over these prompts, inside the random subspace. Not to be "
         "compared across models or dimensions.",
         "Minus LS, leading share and effective rank are candidates for rigidity, which the paper does not define.",
     )
-    table = kit.Table("means", "means over pairs", ["quantity", *pairs.values], rows, brief=False)
+    table = kit.Table("means", "means over pairs", ["quantity", *sides], rows, brief=False)
     return kit.Section("quantities", "Quantities", text, [table])
 
 
@@ -239,7 +227,7 @@ def _precision(run: Run) -> kit.Section:
     names = ("ls_max_over_exact", "lc_over_exact", "phfe_over_exact", "ones_cosine", "linearity")
     steps = crossed(run.rows(unit="precision"), "step", "quantity")
     rows = kit.numbers_by((([step], own) for step, own in sorted(steps.items())), names)
-    columns: list[str | kit.Column] = ["step", *kit.columns_of(quantities()[name] for name in names)]
+    columns: list[str | kit.Column] = ["step", *kit.columns_of(run.experiment.quantities()[name] for name in names)]
     about = (
         "Quantities by forward differences over their exact values, at the first noise. Where they are far from 1, or "
         "move with the step, the recipe cannot be trusted here."

@@ -18,6 +18,7 @@ from theodolite.detection.claims import Claim, claims
 from theodolite.detection.hotspot_shares import paired_hotspots
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
+from theodolite.experiments.decouple import STUDENT
 from theodolite.experiments.hotspots.shares import overlaid, share_rows
 from theodolite.runs.experiment import Row, number
 
@@ -48,8 +49,19 @@ class Pairs:
     @cached_property
     def values(self) -> dict[str, dict[str, Tensor]]:
         """By condition and quantity, `(n,)` over `names`; NaN where a value is no number to rank by."""
+        return {kind: side for kind, side in self._every.items() if not kind.startswith(STUDENT)}
+
+    @cached_property
+    def _every(self) -> dict[str, dict[str, Tensor]]:
+        """Those of a student too."""
         values = self.run.values(self.names, "condition")
         return {kind: {name: torch.from_numpy(v) for name, v in side.items()} for kind, side in values.items()}
+
+    @property
+    def student(self) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
+        """`values` of the student under a normal and an unusual condition; None where none was measured."""
+        sides = [self._every.get(f"{STUDENT}{kind}") for kind in ("normal", "unusual")]
+        return None if sides[0] is None or sides[1] is None else (sides[0], sides[1])
 
     @cached_property
     def prompts(self) -> dict[str, tuple[str, str]]:
@@ -71,7 +83,7 @@ class Pairs:
         paths = torch.tensor(ends, dtype=torch.int64).reshape(-1, 2)
         dimension = subspace_dimension(self.run.settings["dimension"], prod(self.run.info["model"]["shape"]))
         pairs = tuple("/".join(self.prompts[pair]) for pair in self.names)
-        return Columns(self.values["normal"], self.values["unusual"], paths, dimension, pairs)
+        return Columns(self.values["normal"], self.values["unusual"], paths, dimension, pairs, self.student)
 
     @cached_property
     def claims(self) -> list[Claim]:

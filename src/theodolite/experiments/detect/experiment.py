@@ -11,41 +11,33 @@ from theodolite.experiments import SUMMARIES
 from theodolite.experiments.images import different_folders, in_one, usual_size
 from theodolite.experiments.subjects import drawn_in_roles
 from theodolite.experiments.survey.experiment import Survey
+from theodolite.runs import settings as usual
 from theodolite.runs.experiment import Derived, Piece, Sitting, number, numbers
-from theodolite.runs.settings import (
-    BUDGET,
-    CONDITION,
-    DRAWS,
-    ETA,
-    GROUP,
-    GUIDANCE,
-    LATENTS,
-    LIMIT,
-    LOADING,
-    MAP,
-    MODEL,
-    SEED,
-    SIZE,
-    STEPS,
-    Setting,
-)
+from theodolite.runs.settings import Setting
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from theodolite.data.images import ImageSet
     from theodolite.data.latents import LatentSet
+    from theodolite.estimates import Estimate
     from theodolite.estimates.quantity import Quantity
     from theodolite.runs.run import Run
 
-__all__ = ["EXPERIMENT", "HEADLINE", "SIGMAS", "Detect", "checked_levels"]
+__all__ = ["EXPERIMENT", "Detect"]
 
-HEADLINE = "departure"
+_HEADLINE = "departure"
 """The score that orders the images when none is chosen."""
-
-SIGMAS = (0.1, 0.4, 1.6)
-"""Noise levels by default, in the units of the points: images in [-1, 1], or latents of a deviation near one."""
 
 _REFERENCE = "Folder of normal images; with --latents normal latents: seed:0..63, or a .safetensors file."
 _TEST = "Folder of images to judge."
+_TRAIN = (
+    "Folder of training images of a diffusion model, with --reference of images that it never saw: which of them it "
+)
+_CLASSES = (
+    "With --train: CSV file with columns file,class; by default the folder that is named by a number, 3/shoe.png."
+)
+_STRATA = "With --train: regular expression for the part of a path within which images are compared; their class."
 _LABELS = "CSV file with columns file,label of test images (of latents seed-3): 0 or normal, 1 or unusual."
 _SIGMA = "Noise levels of a denoiser, two or more, in units of its points; by default 0.1,0.4,1.6."
 _SCORES = "By default all but curvature, and of a denoiser those that one spectrum gives."
@@ -55,8 +47,9 @@ _LEVEL = "Share of the reference below a threshold."
 
 def _scores() -> Sequence[str]:
     from theodolite.detection import SCORES
+    from theodolite.detection.memorisation import memorisation_scores
 
-    return [*SCORES]
+    return [*SCORES, *memorisation_scores()]
 
 
 def _below_one(level: float) -> float:
@@ -65,19 +58,10 @@ def _below_one(level: float) -> float:
     return level
 
 
-def checked_levels(sigmas: Sequence[float] | None) -> tuple[float, ...]:
-    """Noise levels, rising; those by default when None.
+def _levels(sigmas: Sequence[float]) -> list[float]:
+    from theodolite.detection.scores import checked_levels
 
-    Raises:
-        InputError: fewer than two different ones, or one that is no positive number.
-    """
-    levels = SIGMAS if sigmas is None else tuple(sigmas)
-    if len({f"{sigma:g}" for sigma in levels}) < max(2, len(levels)):
-        raise InputError(
-            f"two or more different noise levels expected, since one level can show anything, got "
-            f"{', '.join(f'{sigma:g}' for sigma in levels)}; e.g. --sigma 0.1,0.4"
-        )
-    return tuple(sorted(float(sigma) for sigma in levels))
+    return [*checked_levels(sigmas)]
 
 
 class Detect(Survey):
@@ -94,6 +78,11 @@ class Detect(Survey):
     headline is departure: how far out a sample lies in all descriptors, on either side. A latent that is drawn has no
     label: what is flagged is unusual among the reference's latents, not wrong.
 
+    With --train the question is another one: which images of that folder does a diffusion model know by heart, and
+    where? Each is noised at every level and scored (flipd, sharpness, denoising_loss, ...; docs/memorisation.md), and
+    its p-value is conformal among the reference's images of its class, which the model must never have seen: of such
+    images a share of 1 - level is flagged, no more. Cost: at most 64 passes an image, level and score (standard).
+
     Finished samples are kept: after Ctrl-C the same command goes on. On a complete run --labels, --group, --level and
     --score may be changed without measuring again. MODEL is what `theodolite survey` takes, or zoo:coloured-pixels,
     zoo:coloured-latent, the folder of a diffusers pixel pipeline, or of a latent one with --subfolder unet.
@@ -103,34 +92,46 @@ class Detect(Survey):
       theodolite detect ./my-vae --reference photos --test mixed --labels labels.csv --out runs/labelled --limit 0
       theodolite detect ./my-vae --reference photos --test others --out runs/odd --score lc_over_phfe --level 0.9
       theodolite detect zoo:coloured-pixels --reference digits --test odd --out runs/noise --sigma 0.1,0.4
+      theodolite detect zoo:fashion-duplicated --reference unseen --train seen --sigma 0.1,0.4 --out runs/known
       theodolite detect my_package.models:gan --reference seed:0..63 --latents mine.safetensors --out runs/gan
       theodolite detect ./my-vae --reference photos --test others --out runs/large --size 128 --budget standard --json
     """
 
     kind = "detect"
     summary = SUMMARIES["detect"]
-    arguments = (MODEL,)
+    arguments = (usual.MODEL,)
     settings: ClassVar[Sequence[Setting]] = (
         Setting(name="reference", help=_REFERENCE, required=True, metavar="FOLDER|SEEDS|FILE", role="places"),
-        Setting(name="test", help=_TEST, required=True, instead="latents", metavar="FOLDER", role="places"),
-        replace(LATENTS, help=LATENTS.help.replace("--data", "--test")),
+        Setting(name="test", help=_TEST, required=True, instead=("latents", "train"), metavar="FOLDER", role="places"),
+        replace(usual.LATENTS, help=usual.LATENTS.help.replace("--data", "--test")),
+        Setting(name="train", help=f"{_TRAIN}knows by heart.", metavar="FOLDER", role="places"),
+        Setting(name="classes", help=_CLASSES, metavar="FILE.csv", role="places"),
+        Setting(name="strata", help=_STRATA, metavar="REGEX", role="judges"),
         Setting(name="labels", help=_LABELS, metavar="FILE.csv", role="judges"),
-        MAP,
-        Setting(name="sigma", help=_SIGMA, kind=float, above=0.0, many=True, check=lambda s: [*checked_levels(s)]),
+        usual.MAP,
+        Setting(name="sigma", help=_SIGMA, kind=float, above=0.0, many=True, check=_levels),
         Setting(name="output", help="Which map of a denoiser; eps by default.", choices=("eps", "x0")),
-        *(STEPS, GUIDANCE, CONDITION, ETA, DRAWS, LIMIT),
-        replace(SIZE, help="Centre square, resized to so many pixels; by default four latents a side, at least 32."),
-        replace(BUDGET, default="quick"),
+        *(*usual.OF_DIFFUSION, usual.LIMIT),
+        replace(
+            usual.SIZE, help="Centre square, resized to so many pixels; by default four latents a side, at least 32."
+        ),
+        replace(usual.BUDGET, default="quick"),
         Setting(name="scores", help=_SCORES, many=True, choices=_scores),
-        Setting(name="score", help=_SCORE, default=HEADLINE, role="judges"),
+        Setting(name="score", help=_SCORE, default=_HEADLINE, role="judges"),
         Setting(name="level", help=_LEVEL, default=0.95, kind=float, above=0.0, check=_below_one, role="judges"),
-        *(GROUP, SEED, *LOADING),
+        *(usual.GROUP, usual.SEED, *usual.LOADING),
     )
     coordinates: ClassVar = {**Survey.coordinates, "score": str}
+    variants: ClassVar = {"train": "theodolite.experiments.memorised.experiment"}
     judging = ("labelled",)
     without_derivatives = frozenset(("pixel_energy", "reconstruction_error", "denoising_error", "score_norm"))
 
     def __init__(self, given: Mapping[str, Any]) -> None:
+        from theodolite.detection.scores import checked_levels
+
+        for name in ("classes", "strata"):
+            if given[name] is not None:
+                raise InputError(f"`{name}` belongs to training images, got it without `train`; leave it out")
         self.sigmas = checked_levels(given["sigma"])
         super().__init__({**given, "descriptors": None, "rtol": None})
 
@@ -184,21 +185,16 @@ class Detect(Survey):
         if map_at(model, self.given["map"], not self.drawn) == "denoiser":
             told |= {"sigma": self.sigmas[0], "output": self.given["output"] or "eps"}
         self.open_subject(**told)
-        self.levels = [self.subject.at(sigma) for sigma in self.sigmas] if self.is_denoiser else []
+        self.levels = [self.subject.at(sigma) for sigma in self.sigmas] if self.subject.kind == "denoiser" else []
         self.scores = scores_of(self.subject.kind, self.given["scores"])
         known = at_levels(self.scores, self.sigmas if self.levels else ())
-        if self.given["score"] not in (HEADLINE, *known):
-            expected = f"{HEADLINE} or one of {', '.join(known)}"
+        if self.given["score"] not in (_HEADLINE, *known):
+            expected = f"{_HEADLINE} or one of {', '.join(known)}"
             raise InputError(f"`score` expected to be {expected}, got {self.given['score']!r}")
         if not (descriptors := descriptors_for(self.scores)):
             names = ", ".join(self.scores)
             raise InputError(f"a score of the model's geometry expected among scores, got only {names}")
         self.choose(descriptors)
-
-    @property
-    def is_denoiser(self) -> bool:
-        """Whether the map is measured at noise levels."""
-        return self.subject.kind == "denoiser"
 
     def record(self) -> dict[str, Any]:
         """That of a survey, the scores, the size, and of a denoiser its levels."""
@@ -219,23 +215,27 @@ class Detect(Survey):
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """The descriptors' numbers, and those of the baselines that need the image."""
+        return self._noised(unit, sitting) if self.levels else super().measure(unit, sitting)
+
+    def measure_together(self, units: Sequence[str], sitting: Sitting) -> Mapping[str, Piece]:
+        """As a survey does; at noise levels one by one."""
+        return {} if self.levels else super().measure_together(units, sitting)
+
+    def beside(self, images: Tensor | None, outputs: Tensor) -> Mapping[str, Estimate]:
+        """The baselines that need the image."""
         from theodolite.detection import pixel_energy, reconstruction_error
 
-        if self.levels:
-            return self._noised(unit, sitting)
-        piece = super().measure(unit, sitting)
-        points, image = self.point_of(unit, self.subject)
-        shown = self.subject.images(self.subject.outputs(points)) if image is None else image
+        made = self.subject.images(outputs)
+        shown = made if images is None else images
         beside = {} if shown is None else {"pixel_energy": pixel_energy(shown)}
-        if image is not None and "reconstruction" in piece.pictures:
-            beside["reconstruction_error"] = reconstruction_error(self.model, image)
-        return replace(piece, rows=[*piece.rows, *numbers(beside, **self.where(unit))])
+        if images is not None and made is not None:
+            beside["reconstruction_error"] = reconstruction_error(self.model, images)
+        return beside
 
     def _noised(self, unit: str, sitting: Sitting) -> Piece:
         """Every descriptor at one image, noised at every level by the same draw."""
         import torch
 
-        from theodolite.data.pixels import picture
         from theodolite.descriptors.chart import Chart
         from theodolite.detection import pixel_energy
         from theodolite.detection.measuring import denoiser_quantities
@@ -245,14 +245,13 @@ class Detect(Survey):
             clean = self.subject.encoded(image)
         where: dict[str, Any] = {**self.where(unit), "map": self.subject.output}
         rows = [number("pixel_energy", pixel_energy(image), **{**where, "sigma": None})]
-        exact = {"exact_second": sitting.second_order_holds}
         failed: list[Mapping[str, str]] = []
         messages: dict[str, str] = {}
         operators, shown = [], []
         for level in self.levels:
             with torch.no_grad():
                 points = level.points(image, self.noise_seed(unit))
-            chart = Chart(level.map, points, effort=self.effort, generator=seed, **exact)
+            chart = Chart(level.map, points, generator=seed, **self.of_charts(sitting))
             denoised = level.denoised(points, level.outputs(points))
             measured = denoiser_quantities(chart, self.descriptors, denoised, clean, level.sigma, seed)
             rows += numbers(measured.estimates, **{**where, "sigma": level.sigma})
@@ -261,12 +260,8 @@ class Detect(Survey):
             operators.append(chart.operator)
             shown.append(denoised)
         with torch.no_grad():
-            back = self.subject.images(shown[len(shown) // 2])
-        pictures = {"": picture(image[0])}
-        if back is not None:
-            pictures["reconstruction"] = picture(back[0], self.subject.output_range)
-        passes = sum(operator.passes for operator in operators)
-        about = {"way": operators[0].way, "status": operators[0].status, "passes": passes}
+            pictures = self.pictures(image, shown[len(shown) // 2])
+        about = {"way": operators[0].way, "status": operators[0].status, "passes": sum(own.passes for own in operators)}
         return Piece(rows, {"latent": clean[0]}, pictures, about, failed, messages)
 
     @classmethod
@@ -278,11 +273,12 @@ class Detect(Survey):
 
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
-        """Those of descriptors and baselines, and what images are judged by."""
+        """Those of descriptors, baselines and scores of memorisation, and what images are judged by."""
+        from theodolite.detection.memorisation.judging import quantities
         from theodolite.detection.novelty import QUANTITIES
         from theodolite.detection.scores import BASELINE_QUANTITIES
 
-        return {**Survey.quantities(), **BASELINE_QUANTITIES, **QUANTITIES}
+        return {**quantities(), **Survey.quantities(), **BASELINE_QUANTITIES, **QUANTITIES}
 
 
 EXPERIMENT = Detect

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from itertools import compress
 from typing import TYPE_CHECKING
@@ -13,10 +12,9 @@ from theodolite.detection import Novelty, nearest_neighbour, novelty, of_level, 
 from theodolite.detection.calibration import quantile_of
 from theodolite.detection.novelty import QUANTITIES
 from theodolite.detection.scores import computed_at_levels
-from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 from theodolite.experiments.images import RunImage, run_images
-from theodolite.runs.experiment import Derived, Row, number
+from theodolite.runs.experiment import Derived, Row, number, open_ended
 
 if TYPE_CHECKING:
     from theodolite.runs.run import Run
@@ -42,20 +40,18 @@ class Judgement:
         """Its rates, the threshold that was applied, and how well that is known as one of all such images."""
         table, limit = self.novelty.table, self.novelty.thresholds[name]
         rates = {} if table is None else table.entries(name)
-        quantile = number("quantile", quantile_of(limit), score=name)
-        ends = {key: end if math.isfinite(end := quantile[key]) else None for key in ("stderr", "low", "high")}
         return [
             *({"quantity": rate, "score": name, "passes": 0, **entry} for rate, entry in rates.items()),
             number("threshold", limit["sample"], score=name),
-            {**quantile, **ends},
+            open_ended(number("quantile", quantile_of(limit), score=name)),
         ]
 
     def _of_images(self, name: str) -> list[Row]:
-        estimates = (self.novelty.scores[name], *self.novelty.p_values(name))
+        estimates = {"score": self.novelty.scores[name], "p_value": self.novelty.p_value(name)}
         return [
             number(quantity, estimate, place, sample=image.sample, score=name, sigma=of_level(name)[1])
             for place, image in enumerate(self.images)
-            for quantity, estimate in zip(("score", "p_value", "p_value_by_source"), estimates)
+            for quantity, estimate in estimates.items()
         ]
 
 
@@ -70,10 +66,7 @@ def judgement_of(run: Run) -> Judgement:
     sources = [image.source if run.settings["group"] else f"{image.role}/{image.source}" for image in images]
     reference = [image.role == "reference" for image in images]
     if len({*compress(sources, reference)}) < 2 or all(reference):
-        raise InputError(
-            f"{run.path} holds too few finished images yet ({len(images)}); run its command again: "
-            f"{run.info['command']}"
-        )
+        raise run.too_few("images", len(images))
     labels = {image.sample: known[image.file] for image in images if image.role == "test" and image.file in known}
     truth = [labels.get(image.sample) for image in images] if labels else None
     quantities = _quantities(run, [image.sample for image in images], sources, sum(reference))

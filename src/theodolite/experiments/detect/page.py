@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from theodolite.detection import at_level, of_level
-from theodolite.detection.novelty import QUANTITIES, RATES
+from theodolite.detection.novelty import QUANTITIES
 from theodolite.detection.scores import Score, score_of
-from theodolite.experiments.images import RunImage, run_images
+from theodolite.experiments.images import RunImage
+from theodolite.experiments.judged import PLAIN, JudgedRun, p_cell
 from theodolite.report import page as kit
 from theodolite.report import palette
 from theodolite.report.pictures import largest_side, stored_pictures
-from theodolite.report.series import Series, curves_of, legend_of, points_of
+from theodolite.report.scored import Scored, aurocs_of, aurocs_over_levels, in_words, kinds_of, score_table
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Plot
@@ -26,21 +28,18 @@ __all__ = ["page"]
 _CARDS = 12
 _SHY = 0.05
 """A least p-value above this is told: no image can then be called unusual at the usual level."""
-_APART = 0.008
-"""Of the width between the lowest and the highest noise level: neighbouring intervals stand three pixels apart."""
-_PLAIN = "#c9d0d9"
-"""Of cards that are not above the threshold."""
 _ROLES = ("reference", "test")
 _LABELS = {None: "", 0: "normal", 1: "unusual"}
 
 
-class _View:
+class _View(JudgedRun):
     """The finished images of a run and its stored numbers, by score and image."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.images, self.level = run, run_images(run), float(run.settings["level"])
-        self._by = {(row["quantity"], row["score"], row["sample"]): row for row in run.derived_rows}
-        self.scores = [score_of(name) for quantity, name, _ in self._by if quantity == "threshold"]
+        super().__init__(run)
+        self.level = float(run.settings["level"])
+        self.scores = [score_of(name) for name in self.scores_with("threshold")]
+        self.scored = [_scored(score) for score in self.scores]
         names, chosen = [score.name for score in self.scores], str(run.settings["score"])
         self.headline = score_of(chosen if chosen in names else names[0])  # a score that was left out orders nothing
         known = run.info["labelled"] or {}
@@ -59,15 +58,7 @@ class _View:
     @property
     def has_rates(self) -> bool:
         """Whether there is an AUROC of every score."""
-        return self.row("auroc", self.headline) is not None
-
-    def of_role(self, role: str) -> list[RunImage]:
-        """The images of a role."""
-        return [image for image in self.images if image.role == role]
-
-    def row(self, quantity: str, score: Score, image: RunImage | None = None) -> Row | None:
-        """A number of a score, or of an image in that score."""
-        return self._by.get((quantity, score.name, image and image.sample))
+        return self.row("auroc", self.headline.name) is not None
 
     def value(self, score: Score, image: RunImage) -> float:
         """What an image scores; NaN where that is no number."""
@@ -80,13 +71,6 @@ class _View:
     def above(self, score: Score) -> list[RunImage]:
         """The test images above the threshold."""
         return [image for image in self.of_role("test") if self.value(score, image) > self.limit(score)]
-
-    @property
-    def repeated(self) -> list[str]:
-        """Test files whose bytes are those of a reference image."""
-        hashes = self.run.info["content"]["images"]
-        known = {hashes[image.sample] for image in self.of_role("reference")}
-        return [image.file for image in self.of_role("test") if hashes[image.sample] in known]
 
     @property
     def suspects(self) -> list[RunImage]:
@@ -124,9 +108,9 @@ def _sources(it: _View, role: str) -> int:
 
 
 def _warnings(it: _View) -> Iterator[str]:
-    if it.repeated:
-        what = ("image is", "a reference image") if len(it.repeated) == 1 else ("images are", "reference images")
-        yield f"{len(it.repeated)} test {what[0]} byte for byte {what[1]}, e.g. {it.repeated[0]}."
+    if twice := it.repeated("test", "reference"):
+        what = ("image is", "a reference image") if len(twice) == 1 else ("images are", "reference images")
+        yield f"{len(twice)} test {what[0]} byte for byte {what[1]}, e.g. {twice[0]}."
     if it.is_drawn:
         yield _of_drawn(it)
     if why := it.run.info["messages"].get("auroc"):
@@ -151,13 +135,13 @@ def _of_drawn(it: _View) -> str:
 def _readings(it: _View) -> Iterator[str]:
     """The result in sentences, and no more than it says."""
     above, level = len(it.above(it.headline)), f"{100 * it.level:g} %"
-    first = f"By {it.headline.label}, {above} of {len(it.suspects)} test {it.noun} lie above what {level} of the"
-    yield f"{first} reference {it.noun} stay below."
-    if rate := it.row("auroc", it.headline):
+    count = f"{above} of {len(it.suspects)} test {it.noun}"
+    yield f"By {it.headline.label}, {count} lie above what {level} of the reference {it.noun} stay below."
+    if rate := it.row("auroc", it.headline.name):
         what = "unusual against normal labels" if it.labels else f"test against reference {it.noun}"
-        value, low, high = (rate[name] for name in ("value", "low", "high"))
-        side = "chance, 0.5, is inside" if low <= 0.5 <= high else f"{'higher' if low > 0.5 else 'lower'} than chance"
-        yield f"AUROC of {what}: {value:.2f} (95 % interval {low:.2f} to {high:.2f}); {side}."
+        beyond = "higher than chance" if rate["low"] > 0.5 else "lower than chance"
+        side = "chance, 0.5, is inside" if rate["low"] <= 0.5 <= rate["high"] else beyond
+        yield f"AUROC of {what}: {in_words(rate)}; {side}."
     sources = _sources(it, "reference")
     if (least := 1 / (1 + sources)) > _SHY:
         yield f"The reference has {sources} sources: counted by source, no p-value can fall below {least:.2g}."
@@ -180,36 +164,28 @@ def _suspicious(it: _View) -> kit.Section:
     middle = "as the denoiser gave them back from noise of the middle level"
     back, label = middle if it.run.info["denoiser"] else "as they came back", it.headline.label
     shown = f"what the {it.run.info['map']} makes of them" if it.is_drawn else f"as the model saw them, and {back}"
-    by_source = "" if it.is_drawn else "; by source, with each photograph counted once"
+    by_source = "" if it.is_drawn else ", with each photograph counted once"
     text = (
         f"The test {it.noun} that score highest in {label}: {shown}.",
         f"p is the share of reference {it.noun} that score as high{by_source}.",
     )
     flagged = {score.label: it.above(score) for score in it.scores}
-    names = {image: [name for name in flagged if image in flagged[name]] for image in it.suspects[:_CARDS]}
-    cards = [_card(it, image, above) for image, above in names.items()]
+    cards = [_card(it, image, [name for name in flagged if image in flagged[name]]) for image in it.suspects[:_CARDS]]
     return kit.Section("suspicious", "Most suspicious", text, [kit.Cards(cards)])
 
 
 def _card(it: _View, image: RunImage, above: list[str]) -> kit.Card:
     label, side = it.headline.label, largest_side(_CARDS)
     facts: list[tuple[str, Any]] = [
-        (label, kit.number_cell(it.row("score", it.headline, image))),
-        ("p", _p(it, "p_value", image)),
-        ("p by source", _p(it, "p_value_by_source", image)),
+        (label, kit.number_cell(it.row("score", it.headline.name, image))),
+        ("p", p_cell(it.p(it.headline.name, image))),
         *([("Label", _LABELS[it.labels[image.sample]])] if image.sample in it.labels else []),
     ]
     first = "output" if it.is_drawn else "as the model saw it"
     texts = {"": f"{image.file}, {first}", "reconstruction": f"{image.file}, reconstructed"}
     pair = stored_pictures(it.run, [(image.sample, name, text) for name, text in texts.items()], side)
     note = f"Above {len(above)} of {len(it.scores)} thresholds{': ' + '; '.join(above) if above else ''}."
-    return kit.Card(image.file, pair, facts, palette.MODELS[1] if label in above else _PLAIN, note)
-
-
-def _p(it: _View, quantity: str, image: RunImage) -> kit.Cell:
-    """A conformal p-value, exact: a count over a count."""
-    value = (it.row(quantity, it.headline, image) or {"value": math.nan})["value"]
-    return kit.cell(None) if math.isnan(value) else kit.Cell(f"{value:.3f}", value)
+    return kit.Card(image.file, pair, facts, palette.MODELS[1] if label in above else PLAIN, note)
 
 
 def _levels(it: _View) -> list[kit.Section]:
@@ -217,53 +193,29 @@ def _levels(it: _View) -> list[kit.Section]:
     denoiser = it.run.info["denoiser"]
     if not denoiser or not it.has_rates:
         return []
-    sigmas: list[float] = denoiser["sigmas"]
-    tones = {"descriptor": iter(palette.MODELS), "baseline": iter((palette.INK, palette.FAINT, palette.MUTED))}
     scores = [score_of(name) for name in dict.fromkeys(of_level(score.name)[0] for score in it.scores)]
-    dashes = {score.name: "dot" if it.row("auroc", score) else "solid" for score in scores}
-    drawn = [score for score in scores if score.kind in tones]
-    series = [Series(s.label, s.name, next(tones[s.kind], palette.INK), dashes[s.name]) for s in drawn]
 
-    def rates(score: Series) -> list[Row]:
-        if flat := it.row("auroc", score_of(score.key)):
-            return [{**flat, "sigma": sigma, "low": flat["value"], "high": flat["value"]} for sigma in sigmas]
-        rows = [(sigma, it.row("auroc", score_of(at_level(score.key, sigma)))) for sigma in sigmas]
-        return [{**row, "sigma": sigma} for sigma, row in rows if row]
+    def rate(name: str, sigma: float | None) -> Row | None:
+        return it.row("auroc", name if sigma is None else at_level(name, sigma))
 
-    axis = {"type": "log", "tickvals": sigmas, "ticktext": [f"{sigma:g}" for sigma in sigmas]}
-    figure = curves_of(
-        "levels",
-        "",
-        series,
-        rates,
-        x="sigma",
-        across="noise level σ",
-        up="AUROC",
-        whiskers=True,
-        axis=axis,
-        apart=_APART * math.log10(sigmas[-1] / sigmas[0]),
-        span=(-0.02, 1.02),
-        level=0.5,
-        about="AUROC of every score over noise levels; the numbers are in the table below",
-        size=420,
-    )
     text = (
         "AUROC of the map of the denoiser at every level. One level can show anything: a score may turn round between "
         "little noise and much, and between the eps- and the x0-map.",
         "Dotted: a score without a level, and chance.",
     )
-    return [kit.Section("levels", "Noise levels", text, [legend_of(series), figure])]
+    blocks = aurocs_over_levels([_scored(score) for score in scores], denoiser["sigmas"], rate)
+    return [kit.Section("levels", "Noise levels", text, blocks)]
+
+
+def _scored(score: Score) -> Scored:
+    return Scored(score.name, score.label, score.kind, score.formula)
 
 
 def _scores(it: _View) -> kit.Section:
     blocks: list[kit.Block] = []
     if it.has_rates:
-        kinds = {score.kind for score in it.scores}
-        series = [Series(score.label, score.name, palette.KINDS[score.kind]) for score in it.scores]
-        options: dict[str, Any] = {"span": (-0.02, 1.02), "level": 0.5}
-        blocks += [kit.Legend([(colour, "square", kind) for kind, colour in palette.KINDS.items() if kind in kinds])]
         about = "AUROC of every score with its 95 % interval"
-        blocks += [points_of("aurocs", about, "AUROC", series, lambda s: it.row("auroc", score_of(s.key)), **options)]
+        blocks = [kinds_of(it.scored), aurocs_of(it.scored, about, partial(it.row, "auroc"))]
     labelled, roles = ("a sample labelled unusual", "one labelled normal"), ("a test sample", "a reference sample")
     positive, normal = labelled if it.labels else roles
     text = (
@@ -276,22 +228,22 @@ def _scores(it: _View) -> kit.Section:
 
 
 def _score_table(it: _View) -> kit.Table:
-    rows, known, tests = [], len(it.of_role("reference")), len(it.of_role("test"))
-    for score in it.scores:
-        first = kit.Cell(score.label, score.name, below=score.formula, swatch=palette.KINDS[score.kind])
-        rates = [kit.interval_cell(it.row(rate, score)) for rate in RATES]
-        limits = [kit.number_cell(it.row(limit, score)) for limit in ("threshold", "quantile")]
-        above = len(it.above(score))
-        rows.append([first, *rates, *limits, kit.Cell(f"{above} of {tests}", above)])
+    known, tests = len(it.of_role("reference")), len(it.of_role("test"))
+    above = {score.name: len(it.above(score)) for score in it.scores}
+    own = {("above", name): kit.Cell(f"{count} of {tests}", count) for name, count in above.items()}
+    columns: dict[kit.Column, Callable[..., kit.Cell]] = {
+        kit.Column("auroc", "AUROC"): kit.interval_cell,
+        kit.Column("average_precision", spare=True): kit.interval_cell,
+        kit.Column("tpr", "found at 5 % false alarms", spare=True): kit.interval_cell,
+        **dict.fromkeys((kit.Column("threshold"), kit.Column("quantile", spare=True)), kit.number_cell),
+        kit.Column("above"): kit.cell,
+    }
     title = f"{it.run.info['model']['name']}, {known} reference and {tests} test {it.noun}"
     caption = (
         f"With 95 % intervals over sources. Threshold: what {100 * it.level:g} % of the reference {it.noun} stay "
         f"below, and as a quantile of all such {it.noun}; above: test {it.noun} that do not."
     )
-    columns = [kit.Column("score"), kit.Column("auroc", "AUROC"), kit.Column("average_precision", spare=True)]
-    columns += [kit.Column("tpr", "found at 5 % false alarms", spare=True)]
-    columns += [kit.Column("threshold"), kit.Column("quantile", spare=True), kit.Column("above")]
-    return kit.Table("scores", title, columns, rows, caption)
+    return score_table(title, it.scored, it.row, columns, caption, own)
 
 
 def _distributions(it: _View) -> kit.Section:
@@ -304,18 +256,17 @@ def _images(it: _View) -> kit.Section:
     others, above = [score for score in it.scores if score != it.headline], it.above(it.headline)
     rows = []
     for image in it.suspects:
-        ps = [_p(it, quantity, image) for quantity in ("p_value", "p_value_by_source")]
-        values = [kit.number_cell(it.row("score", score, image)) for score in (it.headline, *others)]
+        values = [kit.number_cell(it.row("score", score.name, image)) for score in (it.headline, *others)]
         label = [_LABELS[it.labels.get(image.sample)]] if it.labels else []
         flag, source = "above" if image in above else "", image.source
-        rows.append([image.file, values[0], *ps, flag, *label, source, *values[1:]])
+        rows.append([image.file, values[0], p_cell(it.p(it.headline.name, image)), flag, *label, source, *values[1:]])
     first = it.headline.label
     columns = [kit.Column("file"), kit.Column(it.headline.name, first), kit.Column("p_value", "p")]
-    columns += [kit.Column("p_value_by_source", "p by source"), kit.Column("flagged", "threshold")]
+    columns += [kit.Column("flagged", "threshold")]
     columns += [*([kit.Column("label")] if it.labels else []), kit.Column("source", spare=True)]
     columns += [kit.Column(score.name, score.label, variant=True) for score in others]
-    by_source = "by source: with every photograph counted once. Any score can be sorted by."
-    caption = f"p: conformal, by {first} among the reference {it.noun}; {by_source}"
-    table = kit.Table("images", f"test {it.noun}", columns, rows, caption, top=10, sortable=True)
-    text = f"Every one of the test {it.noun}, the most suspicious first."
-    return kit.Section("images", f"All {it.noun}", [text], [table])
+    promise = f"p: conformal, by {first} among the reference {it.noun}, every photograph counted once."
+    title = f"test {it.noun}"
+    table = kit.Table("images", title, columns, rows, f"{promise} Any score can be sorted by.", top=10, sortable=True)
+    every = f"Every one of the {title}, the most suspicious first."
+    return kit.Section("images", f"All {it.noun}", [every], [table])

@@ -13,11 +13,12 @@ __all__ = ["EXPERIMENT"]
 
 
 class Diffusability(Rank):
-    """Measure how differently the latents of MODEL and its images give way to noise, with curves and penalties.
+    """Forecast how well diffusion trains in the latents of MODEL, and measure how they and images give way to noise.
 
-    The number is the gap of `theodolite rank`: half the area between the MMSE rates of latents and images over relative
-    noise, 0 for an isometric embedding and 1 at most. It describes the latents; whether a smaller gap forecasts better
-    training is being studied, not proven. Other models join the same folder with `theodolite rank`.
+    The forecast is that of `theodolite rank`: the Frechet distance of samples of a small flow model, as a share of the
+    images' variance in the same features, with what the autoencoder throws away already. The gap, half the area between
+    the MMSE rates of latents and images over relative noise, describes the latents and forecasts little. Other models
+    join the same folder with `theodolite rank`.
 
     Cost: an encoder and two decoder passes an image, the training of small networks (`standard`: three on the images,
     three on the latents), and some hundred Jacobian products a source for penalties on small crops. Source: Gu et al.

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from theodolite.errors import InputError, path_of
+from theodolite.data.remote import data_of
+from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.floor.training_log import read_losses
 from theodolite.experiments.spaces import space_piece, stored_space
@@ -43,8 +44,9 @@ class Floor(Experiment):
 
     The floor of a denoising loss is the MMSE of the latents, weighted as the loss weighs it. Above, it is bounded by
     the held-out loss of the best of several denoisers; below, by that of the mixture of all latents at these latents
-    themselves. The truth is known to lie between; at little noise only more images bring the two together. With --log
-    the loss of one's own training stands beside it: what was learned, what is still to learn, what is impossible.
+    themselves. The truth is known to lie between; at little noise only more images bring the two together. With
+    --losses the loss of one's own training stands beside it: what was learned, what is still to learn, what is
+    impossible.
 
     Losses are means over the entries of a latent, and noise `sigma` is over the signal, in the units of the latents as
     the model gives them (scaling factor included). For straight lines `x = (1 - a) z + a eps` with velocity
@@ -57,7 +59,7 @@ class Floor(Experiment):
     Examples:
       theodolite floor zoo:patches-kl --data photos --out runs/floor --size 32
       theodolite floor ./my-vae --data photos --out runs/floor --loss eps --time cosine
-      theodolite floor ./my-vae --data photos --out runs/floor --time logit-normal --log losses.csv
+      theodolite floor ./my-vae --data photos --out runs/floor --time logit-normal --losses losses.csv
     """
 
     kind = "floor"
@@ -81,7 +83,7 @@ class Floor(Experiment):
             role="judges",
         ),
         Setting(
-            name="log",
+            name="losses",
             help="CSV file of your own training: columns step and loss (means over entries), and sigma or t (the share "
             "of noise) where losses are by noise level.",
             metavar="FILE",
@@ -106,9 +108,9 @@ class Floor(Experiment):
 
         super().__init__(given)
         check_model(given["model"])
-        if given["log"] is not None:
-            read_losses(given["log"], time_sampling(given["time"]))
-        folder = path_of(given["data"], "the image folder")
+        if given["losses"] is not None:
+            read_losses(given["losses"], time_sampling(given["time"]))
+        folder = data_of(given["data"])
         self.images, self.sources = sourced_images(folder, given["group"], given["limit"], seed=given["seed"])
         self.names, self.index = checked_groups(self.sources)
         self.units = (LATENTS,)
@@ -189,8 +191,8 @@ class Floor(Experiment):
         lower, upper = (curve / space.dimension for curve in floor_curves(space, loss, time, resamples.weights))
         curve, sigma = bounded(lower, upper, resamples), space.t.sqrt() / space.scale
         rows += [number("floor", curve, place, sigma=level) for place, level in enumerate(sigma.tolist())]
-        if run.settings["log"]:
-            rows += _beside(run.settings["log"], time, space, rows, sigma.log())
+        if run.settings["losses"]:
+            rows += _beside(run.settings["losses"], time, space, rows, sigma.log())
         return Derived(rows)
 
     @classmethod

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from theodolite.errors import InputError, path_of, refusing
+from theodolite.data.remote import DataPath, data_of
+from theodolite.errors import InputError, refusing
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.images import different_folders, in_one
 from theodolite.experiments.subjects import SubjectExperiment, drawn_in_roles
-from theodolite.runs.experiment import Derived, Piece, Sitting, numbers
+from theodolite.runs.experiment import Derived, Piece, Sitting, numbers_each
 from theodolite.runs.settings import DATA, GROUP, LATENTS, LIMIT, LOADING, MODEL, OF_MAPS, SEED, SIZE, Setting
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from theodolite.data.images import ImageSet
     from theodolite.data.latents import LatentSet
     from theodolite.estimates.quantity import Quantity
@@ -49,7 +51,7 @@ class HotspotsExperiment(SubjectExperiment):
     summary = SUMMARIES["hotspots"]
     arguments = (MODEL,)
     settings = (
-        replace(DATA, instead="latents"),
+        replace(DATA, instead=("latents",)),
         LATENTS,
         Setting(
             name="reference",
@@ -103,14 +105,15 @@ class HotspotsExperiment(SubjectExperiment):
             raise InputError(f"thresholds of two latents or more expected, got {reference or latents}; e.g. seed:0..15")
         return drawn
 
-    def _folders(self) -> Sequence[Path]:
+    def _folders(self) -> Sequence[DataPath]:
         data, reference = self.given["data"], self.given["reference"]
         if reference is None:
-            return [path_of(data, "the image folder")]
+            return [data_of(data)]
         return different_folders(data, reference, ("data", "reference"), "leave out the reference")
 
     def open(self) -> None:
         """The map, its points, and whether there are locations and a subspace as they are wanted."""
+        from theodolite.descriptors.groups import batch_by_work
         from theodolite.descriptors.subspaces import subspace_dimension
 
         self.open_subject()
@@ -125,6 +128,7 @@ class HotspotsExperiment(SubjectExperiment):
                 f"{self.output_shape}; hotspots are places of an image"
             )
         self.dimension = subspace_dimension(self.given["dimension"], self.latents[0].numel())
+        self.together = batch_by_work(self.subject.map, self.latents, self.dimension)
 
     def record(self) -> dict[str, Any]:
         """Model, samples, and the shape of latents."""
@@ -143,23 +147,36 @@ class HotspotsExperiment(SubjectExperiment):
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """Maps of one sample, and the scalars beside them."""
+        point, image = self.point_of(unit, self.subject)
+        return self._measured([unit], point, image, sitting)[unit]
+
+    def measure_together(self, units: Sequence[str], sitting: Sitting) -> Mapping[str, Piece]:
+        """Those of several samples."""
+        return self._measured(*self.points_of(units), sitting)
+
+    def _measured(
+        self, units: Sequence[str], points: Tensor, images: Tensor | None, sitting: Sitting
+    ) -> dict[str, Piece]:
         import torch
 
         from theodolite.descriptors.hotspots import hotspot_maps
+        from theodolite.estimates import Seeds
 
         options = {name: self.given[name] for name in _OF_MAPS}
-        points, image = self.point_of(unit, self.subject)
+        seeds = [Seeds(self.probe_seed(unit), 1).base[0] for unit in units]
         with torch.no_grad():
-            maps = hotspot_maps(self.subject.map, points, generator=self.probe_seed(unit), **options)
-            pictures = self.pictures(image, maps.outputs)
-        rows = numbers(maps.quantities, **self.where(unit), part=None)
-        arrays = {name: getattr(maps, name)[0].float() for name in ("gain", "curvature", "detail")}
-        about = {
-            "passes": maps.passes * options["subspaces"],
-            "leading": maps.statuses[0],
-            "holds": sitting.first_order_holds,
-        }
-        return Piece(rows, {"latent": points[0], **arrays}, pictures, about)
+            maps = hotspot_maps(self.subject.map, points, generator=seeds, **options)
+        rows = numbers_each(maps.quantities, [{**self.where(unit), "part": None} for unit in units])
+        about = {"passes": maps.passes * options["subspaces"], "holds": sitting.first_order_holds}
+        pieces = {}
+        for place, unit in enumerate(units):
+            own = slice(place, place + 1)
+            arrays = {name: getattr(maps, name)[place].float() for name in ("gain", "curvature", "detail")}
+            with torch.no_grad():
+                pictures = self.pictures(None if images is None else images[own], maps.outputs[own])
+            noted = {**about, "leading": maps.statuses[place]}
+            pieces[unit] = Piece(rows[place], {"latent": points[place], **arrays}, pictures, noted)
+        return pieces
 
     @classmethod
     def derive(cls, run: Run) -> Derived:

@@ -10,11 +10,13 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from theodolite.errors import InputError, path_of
+from theodolite.data.remote import data_of
+from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
+from theodolite.experiments.rank.training import TRAINING, Training, check_images, finished, trainings_of
 from theodolite.experiments.spaces import space_piece, stored_space
 from theodolite.runs.experiment import Derived, Experiment, Piece, Sitting, number, numbers
-from theodolite.runs.settings import BUDGET, DATA, DEVICE, GROUP, LIMIT, SEED, SIZE, Argument
+from theodolite.runs.settings import BUDGET, DATA, DEVICE, GROUP, LIMIT, SEED, SIZE, Argument, Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,21 +34,33 @@ IMAGES = "images"
 
 _MANY = Argument("models", "Each a folder, a hub id, zoo:NAME, or package.module:factory.", many=True)
 
+FEATURES = Setting(
+    name="features",
+    help="In which samples will be judged, as module:factory of a function (n, C, H, W) -> (n, k); random convolutions "
+    "by default, whose relation to trained ones is known from the study alone.",
+    metavar="MODULE:FACTORY",
+)
+
 
 class Rank(Experiment):
-    """Put two or more MODELS in order: in whose latents does noise hide things most as it does in the images?
+    """Put two or more MODELS in order: in whose latents will diffusion train best?
 
-    The number is the gap, half the area between the MMSE rates of latents and images over relative noise: 0 for an
-    isometric embedding, 1 at most. Errors are over source photographs, and every pair comes with the probability that
-    its order is right; below 0.95 it is a tie. The gap describes how alike two spaces are to a denoiser; whether a
-    smaller one forecasts better training is being studied, not proven.
+    The order is that of a forecast: the Frechet distance of samples (gFD) after 500, 1,000 and 2,000 steps of a small
+    flow model, from reconstruction, the decoder's local rank and the spatial order of the latents. It was fitted to the
+    latent spaces of the prediction study (docs/prediction.md), and the report says how well it did where it had not
+    seen the shape. Every pair comes with a probability; below 0.95 it is a tie. Models and images unlike those of the
+    study are named as such; longer trainings and other networks were not forecast.
+
+    The gap, half the area between the MMSE rates of latents and images over relative noise, describes how alike two
+    spaces are to a denoiser: 0 for an isometric embedding, 1 at most. It forecasts little (docs/prediction.md).
 
     Finished models are kept: after Ctrl-C the same command goes on, and with one more model only that is measured,
     unless its shape changes what all have in common (noise levels, denoisers, the side of crops for penalties).
 
-    Cost: an encoder and two decoder passes an image, the training of small networks in every space (`standard`: three,
-    `quick`: none), and some hundred Jacobian products a source for penalties on small crops. Source: Gu et al. 2026
-    (arXiv 2604.02751); the gap in this form is derived here.
+    Cost: three encoder and three decoder passes an image, up to 256 Jacobian products at each of 24 latents, the
+    training of small denoisers in every space (`standard`: three, `quick`: none), and some hundred Jacobian products a
+    source for penalties on small crops. Source: Gu et al. 2026 (arXiv 2604.02751) for the gap, whose form is derived
+    here; the forecast is derived here.
 
     Examples:
       theodolite rank --demo
@@ -66,11 +80,16 @@ class Rank(Experiment):
             SIZE, help="Centre square, resized to so many pixels; by default images keep their size, cut to what fits."
         ),
         replace(GROUP, role="places"),  # what it says of each image is content: another word for the same is no change
+        FEATURES,
         replace(BUDGET, help="quick: no networks; standard: a short training in every space; full: a long one."),
+        *TRAINING,
         SEED,
         DEVICE,
     )
-    coordinates: ClassVar = {"space": str, "denoiser": str, "tau": float, "t": float, "first": str, "second": str}
+    coordinates: ClassVar = {
+        **{"space": str, "denoiser": str, "tau": float, "t": float, "first": str, "second": str},
+        **{"steps": int, "part": str, "seed": int},
+    }
     requires: ClassVar = {"models": list, "effort.resamples": int, "data.groups": dict, "data.shape": list}
     fewest: ClassVar[int] = 2
 
@@ -101,11 +120,12 @@ class Rank(Experiment):
             raise InputError(f"two or more models expected, got {len(self.named)}; for one: theodolite diffusability")
         for model in self.named:
             check_model(model)
-        folder = path_of(given["data"], "the image folder")
+        folder = data_of(given["data"])
         self.images, self.sources = sourced_images(folder, given["group"], given["limit"], seed=given["seed"])
         if len(self.sources) < 2:
             raise InputError(f"at least two images expected, got {len(self.sources)}; give more data")
         checked_groups(self.sources)
+        check_images(given, self.sources)
 
     def open(self) -> None:
         """Load the models, and check on one image that they take it and give latents that are finite."""
@@ -119,6 +139,7 @@ class Rank(Experiment):
         (first,) = self._read(1)
         for model in self.models:
             model.check_images(first[None])
+        self._check_features(first)
         self.shape, shapes = tuple(first.shape), [tuple(latents_of(m, first[None]).shape[1:]) for m in self.models]
         drawing = {"budget": self.given["budget"], "seed": self.probe_seed()}
         self.common = Comparison.of(self.models, self.shape, shapes, self.sources, **drawing)
@@ -126,7 +147,15 @@ class Rank(Experiment):
         labels = labels_of(self.models, words)
         ids = _ids(labels, [model.fingerprint() for model in self.models])
         self.of = dict(zip(ids, zip(labels, self.models)))
-        self.units = (IMAGES, *ids)
+        self.trainings = trainings_of(self.given, ids)
+        self.units = (IMAGES, *ids, *self.trainings)
+
+    def _check_features(self, image: Tensor) -> None:
+        """Refuse features that cannot be used, before long work."""
+        from theodolite.diffusability.predictors.features import feature_map
+
+        if self.given["features"] is not None:
+            feature_map(self.given["features"], image.shape[0], 0).of(image[None])
 
     def _read(self, count: int | None = None) -> Tensor:
         """Some images or all, as every model takes them."""
@@ -174,10 +203,17 @@ class Rank(Experiment):
 
     def identity(self, unit: str) -> Any:
         """The model's fingerprint, and what all spaces have in common: images, noise levels, denoisers, crops."""
+        if training := self.trainings.get(unit):
+            return {**asdict(training), "model": self.of[training.model][1].fingerprint()}
         effort, tau = self.common.effort, self.common.tau
         shared = {"shape": self.shape, "levels": len(tau), "least": float(tau[0]), "networks": bool(effort.steps)}
         own = {} if unit == IMAGES else {"model": self.of[unit][1].fingerprint(), "side": self.common.side}
         return {**shared, **own}
+
+    def needs(self, unit: str) -> list[str]:
+        """Of a second training those with the first seed: it is left out where these say that it cannot win."""
+        own = self.trainings.get(unit)
+        return [other.unit for other in self.trainings.values() if own is not None and own.seed > other.seed == 0]
 
     def forecast(self) -> Mapping[str, Any]:
         """How many spaces, images and trainings; seconds depend on the size of latents."""
@@ -185,20 +221,39 @@ class Rank(Experiment):
         trainings = len(self.units) * min(effort.folds, sources) if effort.steps else 0
         cost = {"spaces": len(self.units), "images": len(self.sources), "sources": sources}
         passes = {"encoder passes": len(self.models) * len(self.sources)}
+        if self.trainings:
+            passes |= {"reference trainings": len(self.trainings), "steps of each": self.given["train"]}
         return {**cost, "noise levels": len(self.common.tau), "networks to train": trainings, **passes}
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """One space: the losses of its denoisers; of a model its reconstructions and penalties too."""
         if unit == IMAGES:
-            return space_piece(self.common.space(IMAGES, self._batch.to(self.device), sitting.tell))
+            pixels = {"mean": float(self._batch.double().mean()), "std": float(self._batch.double().std())}
+            space = self.common.space(IMAGES, self._batch.to(self.device), sitting.tell)
+            return space_piece(space, pixels=pixels)
+        if training := self.trainings.get(unit):
+            return self._trained(training, sitting)
         label, model = self.of[unit]
         ranked = self.common.model(label, model, self._batch, sitting.tell)
-        estimates = {**ranked.quality, **ranked.penalties}
+        sitting.tell("forecast")
+        estimates = {**ranked.quality, **ranked.penalties, **self._inputs(model)}
         predicted, failures = self._predicted(model)
         messages = {name: estimate.message for name, estimate in estimates.items() if estimate.message}
         trouble = str(ranked.description["trouble"])
         failed = [*failures, *([{"what": "penalties", "reason": trouble}] if trouble else [])]
-        return space_piece(ranked.space, numbers({**estimates, **predicted}, space=label), failed, **messages)
+        return space_piece(ranked.space, numbers({**estimates, **predicted}, space=label), failed, messages)
+
+    def _trained(self, training: Training, sitting: Sitting) -> Piece:
+        sitting.tell("train")
+        others = finished(self.needs(training.unit), sitting)
+        return training.measure(*self.of[training.model], self._batch, self.sources, self.given, others)
+
+    def _inputs(self, model: Autoencoder) -> dict[str, Estimate]:
+        """What the forecast is made from."""
+        from theodolite.diffusability.forecast.models import evidence_of
+
+        options = {"features": self.given["features"], "generator": self.probe_seed()}
+        return dict(evidence_of(model, self._batch, self.sources, **options).inputs)
 
     def _predicted(self, model: Autoencoder) -> tuple[dict[str, Estimate], list[dict[str, str]]]:
         """The numbers of predictors that other packages register, and those that failed."""
@@ -217,16 +272,29 @@ class Rank(Experiment):
 
     @classmethod
     def derive(cls, run: Run) -> Derived:
-        """Curves of every space, the gap of every model, and how sure the order of every pair is."""
-        return Derived([number(name, e, place, **where) for name, e, place, where in ranking_of(run).numbers()])
+        """Forecasts; curves of every space, the gap of every model, and how sure the order of every pair is."""
+        from theodolite.experiments.rank.forecasting import forecast_rows, forecasts_of
+        from theodolite.experiments.rank.training import trained_rows
+
+        ranking, forecasts = ranking_of(run), forecasts_of(run)
+        rows = [number(name, e, place, **where) for name, e, place, where in ranking.numbers()]
+        floors = [number("floor_v", floor, space=name) for name, floor in ranking.floors().items()]
+        labels = [model.name for model in ranking.models]
+        first = labels[0] if forecasts is None else forecasts.models[forecasts.order[0]].name
+        of_forecasts = [] if forecasts is None else [*forecast_rows(forecasts)]
+        return Derived([*of_forecasts, *floors, *rows, *trained_rows(run, labels, first)])
 
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
         """What the numbers of a ranking are called."""
         from theodolite.diffusability import PREDICTORS
+        from theodolite.diffusability.forecast import INPUTS
+        from theodolite.diffusability.forecast.quantities import QUANTITIES as FORECASTS
         from theodolite.diffusability.quantities import QUANTITIES
 
-        return {**QUANTITIES, **{name: predictor.quantity for name, predictor in PREDICTORS.added().items()}}
+        inputs = {name: PREDICTORS[name].quantity for name in INPUTS}
+        added = {name: predictor.quantity for name, predictor in PREDICTORS.added().items()}
+        return {**FORECASTS, **inputs, **QUANTITIES, **added}
 
 
 def ranking_of(run: Run) -> Ranking:
@@ -236,6 +304,7 @@ def ranking_of(run: Run) -> Ranking:
         InputError: the images or every model are not finished.
     """
     from theodolite.diffusability import Ranked, Ranking
+    from theodolite.diffusability.quality import PENALTIES
     from theodolite.estimates import Resamples
     from theodolite.runs.run import estimate_of
 
@@ -250,8 +319,9 @@ def ranking_of(run: Run) -> Ranking:
     models = []
     for entry in entries:
         scalars = {row["quantity"]: estimate_of([row]) for row in run.rows(unit=entry["unit"])}
-        quality = {name: scalars.pop(name) for name in ("psnr", "ssim") if name in scalars}
-        models.append(Ranked(entry["label"], stored_space(run, entry["unit"], entry["label"]), quality, scalars, entry))
+        quality, penalties = ({n: scalars[n] for n in names if n in scalars} for names in (("psnr", "ssim"), PENALTIES))
+        space = stored_space(run, entry["unit"], entry["label"])
+        models.append(Ranked(entry["label"], space, quality, penalties, entry))
     resamples = Resamples(len(images.groups), run.info["effort"]["resamples"], run.settings["seed"])
     return Ranking.of(images, models, resamples)
 

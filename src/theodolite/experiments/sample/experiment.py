@@ -6,25 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from theodolite.errors import InputError, path_of, refusing
+from theodolite.data.remote import data_of
+from theodolite.detection.sample_scores import DEAR, DESCRIPTORS, LEVEL, OF_CONDITIONS, QUANTITIES
+from theodolite.errors import InputError, refusing
 from theodolite.experiments import SUMMARIES
-from theodolite.experiments.sample.scores import DEAR, DESCRIPTORS, LEVEL, OF_CONDITIONS, QUANTITIES
+from theodolite.runs import settings as usual
 from theodolite.runs.experiment import Derived, Experiment, Piece, Row, Sitting, number, numbers
-from theodolite.runs.settings import (
-    BUDGET,
-    CONDITION,
-    DATA,
-    GUIDANCE,
-    LATENTS,
-    LIMIT,
-    LOADING,
-    MAP,
-    MODEL,
-    SEED,
-    SIZE,
-    STEPS,
-    Setting,
-)
+from theodolite.runs.settings import AnyObject, Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,15 +30,18 @@ __all__ = ["EXPERIMENT", "Sample"]
 _REAL = "real"
 """The unit of the real images, and their side; every other unit is a sample."""
 
+_NOISE = "Noise of the samples: seed:0..63, a standard normal draw each, or a .safetensors file (n, *latent)."
+_MAP = "What is sampled; by default the decoder, the generator or the sampler."
+_CONDITION = (
+    "Of a sampler: one condition, a class (207, 3-red) or a .safetensors file, or several, of which every sample draws "
+    "one; by default drawn from those that the model names."
+)
+_EMBEDDING = "Features of images: pixels, patches (mean and spread of each 8 x 8) or package.module:factory."
+_LIMIT = "Real images, drawn at random by the seed, from their sources and sub-folders in turn; 0 for all."
+_DESCRIPTORS = f"What is measured at the noise; by default all but {' and '.join(DEAR)}."
+_WORST = "Share of the samples that counts as bad: the worst by the judge."
+_BELOW = "Instead of --worst: bad is what the judge scores below this, e.g. 0.5."
 _OWN_DISTANCE = "distance to the nearest real image"
-
-
-class _Judge(Setting):
-    """A factory's name, or in Python a callable on images; what it is stands in the content of a run."""
-
-    def checked(self, value: Any) -> Any:
-        """As it is: `theodolite.data.judges.judge_of` reads it."""
-        return value
 
 
 def _share(value: float) -> float:
@@ -86,55 +77,25 @@ class Sample(Experiment):
 
     kind = "sample"
     summary = SUMMARIES["sample"]
-    arguments = (MODEL,)
+    arguments = (usual.MODEL,)
     settings: ClassVar[Sequence[Setting]] = (
-        replace(DATA, help="Real images: folder with its subfolders, or a file of many. Subfolders are classes."),
-        replace(
-            LATENTS,
-            default="seed:0..63",
-            help="Noise of the samples: seed:0..63, a standard normal draw each, or a .safetensors file (n, *latent).",
-        ),
-        replace(MAP, help="What is sampled; by default the decoder, the generator or the sampler.",
-                choices=("decoder", "generator", "sampler")),
-        STEPS,
-        GUIDANCE,
-        replace(
-            CONDITION,
-            many=True,
-            help="Of a sampler: one condition, a class (207, 3-red) or a .safetensors file, or several, of which every "
-            "sample draws one; by default drawn from those that the model names.",
-            metavar="CLASS|FILE",
-        ),
-        _Judge(name="judge", metavar="MODULE:FACTORY", help="What judges the samples; see above.", role="places"),
-        Setting(
-            name="embedding",
-            default="patches",
-            help="Features of images: pixels, patches (mean and spread of each 8 x 8) or package.module:factory.",
-        ),
-        replace(
-            LIMIT,
-            default=200,
-            help="Real images, drawn at random by the seed, from their sources and sub-folders in turn; 0 for all.",
-        ),
-        replace(SIZE, help="Pixels of the samples, for a model that draws any size."),
-        replace(BUDGET, default="quick"),
-        Setting(
-            name="descriptors",
-            many=True,
-            choices=tuple(DESCRIPTORS),
-            help=f"What is measured at the noise; by default all but {' and '.join(DEAR)}.",
-        ),
-        Setting(
-            name="worst", default=0.1, kind=float, above=0.0, check=_share, role="judges",
-            help="Share of the samples that counts as bad: the worst by the judge.",
-        ),
-        Setting(
-            name="below", kind=float, role="judges",
-            help="Instead of --worst: bad is what the judge scores below this, e.g. 0.5.",
-        ),
-        SEED,
-        *LOADING,
-    )  # fmt: skip
+        replace(usual.DATA, help="Real images: folder with its subfolders, or a file of many. Subfolders are classes."),
+        replace(usual.LATENTS, default="seed:0..63", help=_NOISE),
+        replace(usual.MAP, help=_MAP, choices=("decoder", "generator", "sampler")),
+        *(usual.STEPS, usual.GUIDANCE),
+        replace(usual.CONDITION, many=True, help=_CONDITION, metavar="CLASS|FILE"),
+        usual.UNCONDITIONAL,
+        AnyObject(name="judge", metavar="MODULE:FACTORY", help="What judges the samples; see above.", role="places"),
+        Setting(name="embedding", default="patches", help=_EMBEDDING),
+        replace(usual.LIMIT, default=200, help=_LIMIT),
+        replace(usual.SIZE, help="Pixels of the samples, for a model that draws any size."),
+        replace(usual.BUDGET, default="quick"),
+        Setting(name="descriptors", many=True, choices=tuple(DESCRIPTORS), help=_DESCRIPTORS),
+        Setting(name="worst", default=0.1, kind=float, above=0.0, check=_share, role="judges", help=_WORST),
+        Setting(name="below", kind=float, role="judges", help=_BELOW),
+        usual.SEED,
+        *usual.LOADING,
+    )
     coordinates: ClassVar = {
         "model": str, "sample": str, "side": str, "map": str, "condition": str, "mode": str, "score": str,
         "beside": str,
@@ -160,9 +121,7 @@ class Sample(Experiment):
         self.embed = embedding_of(given["embedding"])
         self.judge: Judge | None = None if given["judge"] is None else judge_of(given["judge"])
         self.effort = EFFORTS[given["budget"]]
-        self.images: ImageSet = find_images(
-            path_of(given["data"], "the image folder"), given["limit"], seed=given["seed"] or 0
-        )
+        self.images: ImageSet = find_images(data_of(given["data"]), given["limit"], seed=given["seed"] or 0)
         self.units = [_REAL, *self.noise.samples]
 
     def open(self) -> None:
@@ -185,10 +144,11 @@ class Sample(Experiment):
         self.geometry, self.left_out = applicable(
             [n for n in chosen if n not in OF_CONDITIONS], self.first.image.shape[1:]
         )
-        self.of_conditions = [name for name in chosen if name in OF_CONDITIONS and self.draws.conditions]
-        if self.given["descriptors"] and not self.draws.conditions:
-            none = "the model names no conditions, and --condition gives none"
-            self.left_out += [{"what": name, "reason": none} for name in chosen if name in OF_CONDITIONS]
+        why, self.of_conditions = self.draws.why_unmoved, [name for name in chosen if name in OF_CONDITIONS]
+        if why:
+            told = self.of_conditions if self.given["descriptors"] or self.draws.conditions else ()
+            self.left_out += [{"what": name, "reason": why} for name in told]
+            self.of_conditions = []
         if not self.geometry and not self.of_conditions:
             raise InputError(f"no descriptor left: {self.left_out[0]['what']}: {self.left_out[0]['reason']}")
 
@@ -308,9 +268,10 @@ class Sample(Experiment):
         """What the condition of a sample changes."""
         from theodolite.detection.sample_baselines import condition_shifts
 
-        if draw.condition is None or not self.of_conditions:
+        without = self.draws.without
+        if draw.condition is None or without is None or not self.of_conditions:
             return {}
-        maps = draw.subject.map, self.draws.under(None).map
+        maps = draw.subject.map, without.map
         options: dict[str, Any] = {"effort": self.effort, "seed": seed, "volume": volume}
         return condition_shifts(*maps, draw.latent, self.of_conditions, **options)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from theodolite.detection.sample_scores import BASELINES, QUANTITIES, SCORES
+from theodolite.estimates import NOT_NUMBERS
 from theodolite.experiments.sample.judging import REAL, Judging
-from theodolite.experiments.sample.scores import BASELINES, QUANTITIES, SCORES
 from theodolite.report import page as kit
 from theodolite.report import palette
-from theodolite.report.pictures import data_uri, stored_pictures
+from theodolite.report.pictures import contact_sheets, stored_pictures
 from theodolite.report.rounding import typeset
-from theodolite.report.series import Series, points_of
+from theodolite.report.scored import Scored, aurocs_of, in_words, kinds_of, score_table
 from theodolite.runs.rows import crossed, where
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["page"]
 
 _CARDS = 8
-_ON_A_SHEET = 16
-"""Samples of a sheet: what a row of a page shows large enough to be seen."""
-_SIDE = 96
 _RELIABLE = 0.5
 """Share of the variance between samples that is not error, below which a score orders noise rather than samples."""
 _BY_CHANCE = 0.05
@@ -46,27 +44,35 @@ class _View(Judging):
         rows = self.run.rows(side="drawn")
         return crossed(rows, "sample", "quantity")
 
-    @property
-    def tested(self) -> list[str]:
+    @cached_property
+    def tested(self) -> list[Scored]:
         """Scores and baselines with an AUROC, in their order."""
-        return [name for name in (*SCORES, *BASELINES) if "auroc" in self.by_score.get(name, {})]
+        kinds = {**dict.fromkeys(SCORES, "descriptor"), **dict.fromkeys(BASELINES, "baseline")}
+        known = {name: kind for name, kind in kinds.items() if "auroc" in self.by_score.get(name, {})}
+        return [Scored(name, self.label(name), kind, self.run.words(name).formula) for name, kind in known.items()]
 
     @property
     def baseline(self) -> str | None:
         """The best baseline."""
         return next((row["advantage"]["beside"] for row in self.by_score.values() if "advantage" in row), None)
 
+    def number(self, quantity: str, score: str) -> Row | None:
+        """A number of a score."""
+        return self.by_score[score].get(quantity)
+
+    def value(self, quantity: str, score: str) -> float:
+        """Its value."""
+        return float(self.by_score[score][quantity]["value"])
+
     def label(self, name: str) -> str:
         """Of a quantity."""
         return self.run.words(name).label
 
-    def ordered(self, name: str) -> list[str]:
-        """Samples from the lowest to the highest value; those without a number are left out."""
-        from theodolite.estimates import NOT_NUMBERS
-
+    def known(self, name: str) -> dict[str, float]:
+        """What samples have of a number; those without are left out."""
         rows = {unit: self.values[unit].get(name) for unit in self.samples}
         known = {unit: row["value"] for unit, row in rows.items() if row and row["status"] not in NOT_NUMBERS}
-        return sorted((unit for unit, value in known.items() if math.isfinite(value)), key=lambda unit: known[unit])
+        return {unit: value for unit, value in known.items() if math.isfinite(value)}
 
 
 def page(run: Run) -> kit.Page:
@@ -124,7 +130,7 @@ def _readings(it: _View) -> Iterator[str]:
     rows = where(it.run.derived_rows, quantity="share_difference")
     apart = [row for row in rows if row["low"] > 0 or row["high"] < 0]
     if apart:
-        words = ", ".join(f"{row['mode']} ({_percent(row)})" for row in apart)
+        words = ", ".join(f"{row['mode']} ({typeset(format(100 * row['value'], '+.0f'))} %)" for row in apart)
         yield (
             f"Classes whose share among samples differs from that among real images: {words}; of {len(rows)} intervals "
             "one in twenty does so by chance."
@@ -137,40 +143,21 @@ def _verdict(it: _View) -> str:
     scores = [name for name in SCORES if "p_value" in it.by_score.get(name, {})]
     if not scores or it.baseline is None:
         return "Whether any descriptor beats the baselines cannot be told from these samples."
-    best = min(scores, key=lambda name: (it.by_score[name]["p_value"]["value"], -_advantage(it, name)))
-    beats = [name for name in scores if it.by_score[name]["p_value"]["value"] < _BY_CHANCE]
-    gain, p = it.by_score[best]["advantage"], it.by_score[best]["p_value"]["value"]
-    baseline = f"{it.label(it.baseline)} (AUROC {_auroc(it, it.baseline)})"
-    if beats:
+    gain, p = (partial(it.value, quantity) for quantity in ("advantage", "p_value"))
+    best = min(scores, key=lambda name: (p(name), -gain(name)))
+    baseline = f"{it.label(it.baseline)} (AUROC {it.value('auroc', it.baseline):.2f})"
+    if p(best) < _BY_CHANCE:
         return (
-            f"{it.label(best)} (AUROC {_auroc(it, best)}) tells bad samples of this model better than the best "
-            f"baseline, {baseline}: its advantage is {_interval(gain)}. With all {len(scores)} scores looked at, "
-            f"beating every baseline has p = {p:.2g}."
+            f"{it.label(best)} (AUROC {it.value('auroc', best):.2f}) tells bad samples of this model better than the "
+            f"best baseline, {baseline}: its advantage is {in_words(it.by_score[best]['advantage'])}. With all "
+            f"{len(scores)} scores looked at, beating every baseline has p = {p(best):.2g}."
         )
-    best = max(scores, key=lambda name: _advantage(it, name))
-    gain = it.by_score[best]["advantage"]
+    best = max(scores, key=gain)
     return (
         f"No descriptor is shown to beat the best baseline, {baseline}, on this model: the nearest to it is "
-        f"{it.label(best)} (AUROC {_auroc(it, best)}), whose advantage is {_interval(gain)}."
+        f"{it.label(best)} (AUROC {it.value('auroc', best):.2f}), whose advantage is "
+        f"{in_words(it.by_score[best]['advantage'])}."
     )
-
-
-def _percent(row: Row) -> str:
-    return typeset(f"{100 * row['value']:+.0f} %")
-
-
-def _advantage(it: _View, name: str) -> float:
-    return float(it.by_score[name]["advantage"]["value"])
-
-
-def _auroc(it: _View, name: str) -> str:
-    return f"{it.by_score[name]['auroc']['value']:.2f}"
-
-
-def _interval(row: Row) -> str:
-    if row["status"] == "undetermined" or row["low"] is None:
-        return typeset(f"{row['value']:.2f} (without an interval that can be told)")
-    return typeset(f"{row['value']:.2f} (95 % interval {row['low']:.2f} to {row['high']:.2f})")
 
 
 def _bad(it: _View) -> kit.Section:
@@ -202,67 +189,43 @@ def _card(it: _View, unit: str) -> kit.Card:
 def _scores(it: _View) -> kit.Section:
     if not it.tested:
         return kit.Section("scores", "What tells bad samples")
-    kinds = {name: "descriptor" if name in SCORES else "baseline" for name in it.tested}
-    series = [Series(it.label(name), name, palette.KINDS[kinds[name]]) for name in it.tested]
-    options: dict[str, Any] = {"span": (-0.02, 1.02), "level": 0.5}
-    if any("auroc_within" in it.by_score[name] for name in it.tested):
-        options["beside"] = ("in class", lambda own: it.by_score[own.key].get("auroc_within"))
-    figure = points_of(
-        "aurocs", "AUROC of every score for bad samples, with its 95 % interval", "AUROC", series,
-        lambda own: it.by_score[own.key].get("auroc"), **options,
-    )  # fmt: skip
-    legend = kit.Legend([(palette.KINDS[kind], "square", kind) for kind in ("descriptor", "baseline")])
+    within = ("in class", partial(it.number, "auroc_within"))
+    has_classes = any("auroc_within" in own for own in it.by_score.values())
+    about = "AUROC of every score for bad samples, with its 95 % interval"
+    figure = aurocs_of(it.tested, about, partial(it.number, "auroc"), within if has_classes else None)
     text = (
         "AUROC: the probability that a bad sample has a higher value than a good one. 0.5 is chance; below, bad "
         "samples have lower values. Hollow: among samples of one class.",
         "A descriptor is worth its Jacobians where its advantage over the best baseline is above zero. Each counts "
         "towards the side on which it is; p allows for having looked at all of them.",
     )
-    return kit.Section("scores", "What tells bad samples", text, [legend, figure, _score_table(it)])
+    return kit.Section("scores", "What tells bad samples", text, [kinds_of(it.tested), figure, _score_table(it)])
 
 
 def _score_table(it: _View) -> kit.Table:
-    rows = []
-    for name in it.tested:
-        own, kind = it.by_score[name], "descriptor" if name in SCORES else "baseline"
-        first = kit.Cell(it.label(name), name, below=it.run.words(name).formula, swatch=palette.KINDS[kind])
-        p = own.get("p_value")
-        chance = kit.Cell("–") if p is None else kit.Cell(f"{p['value']:.2g}", p["value"])
-        best = kit.Cell("best baseline", None) if name == it.baseline else kit.interval_cell(own.get("advantage"))
-        rows.append([first, kit.interval_cell(own["auroc"]), kit.interval_cell(own.get("auroc_within")), best, chance])
-    columns = [
-        kit.Column("score"),
-        kit.Column("auroc", "AUROC"),
-        kit.Column("auroc_within", "in class"),
-        kit.Column("advantage"),
-        kit.Column("p_value", "p"),
-    ]
-    bad = sum(it.bad.values())
+    def chance(p: Row | None) -> kit.Cell:
+        return kit.Cell("–") if p is None else kit.Cell(f"{p['value']:.2g}", p["value"])
+
+    columns: dict[kit.Column, Callable[..., kit.Cell]] = {
+        kit.Column("auroc", "AUROC"): kit.interval_cell,
+        kit.Column("auroc_within", "in class"): kit.interval_cell,
+        kit.Column("advantage"): kit.interval_cell,
+        kit.Column("p_value", "p"): chance,
+    }
+    best = {("advantage", it.baseline or ""): kit.Cell("best baseline", None)}
+    bad, than = sum(it.bad.values()), it.label(it.baseline or "")
     title = f"{it.run.info['model'].get('name')}, {bad} bad and {len(it.samples) - bad} other samples"
-    than = it.label(it.baseline or "")
     caption = f"With 95 % intervals over noise draws. Advantage: what is separated more than by {than}."
-    return kit.Table("scores", title, columns, rows, caption)
+    return score_table(title, it.tested, it.number, columns, caption, best)
 
 
 def _sheets(it: _View) -> kit.Section:
-    sheets: list[tuple[str, list[tuple[str, str]]]] = []
-    for name in ("judged", *SCORES, *BASELINES):
-        ordered = it.ordered(name) if any(name in own for own in it.values.values()) else []
-        if len(ordered) < 2:
-            continue
-        count = min(_ON_A_SHEET, len(ordered))
-        chosen = [ordered[round(k * (len(ordered) - 1) / (count - 1))] for k in range(count)]
-        values = [it.values[unit][name]["value"] for unit in chosen]
-        pictures = [
-            (data_uri(it.run.picture(unit), _SIDE), f"{unit}: {it.label(name)} {value:.4g}")
-            for unit, value in zip(chosen, values)
-        ]
-        sheets.append((typeset(f"{it.label(name)}, {values[0]:.3g} to {values[-1]:.3g}"), pictures))
     text = (
         "Samples in the order of every score, from its lowest value on the left to its highest on the right, at even "
         "steps of rank. Look for what changes along a row: content is no artefact."
     )
-    return kit.Section("sheets", "Contact sheets", [text], [kit.Pictures(sheets)] if sheets else [])
+    sheets = contact_sheets(it.run, {it.label(name): it.known(name) for name in ("judged", *SCORES, *BASELINES)})
+    return kit.Section("sheets", "Contact sheets", [text], [sheets] if sheets else [])
 
 
 def _classes(it: _View) -> kit.Section:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from theodolite.errors import InputError, refusing
 from theodolite.experiments import SUMMARIES
 from theodolite.experiments.subjects import SubjectExperiment
-from theodolite.runs.experiment import Piece, Sitting, numbers
+from theodolite.runs.experiment import Piece, Sitting, numbers_each
 from theodolite.runs.settings import (
     BUDGET,
     DATA,
@@ -18,6 +18,7 @@ from theodolite.runs.settings import (
     LOADING,
     MODEL,
     OF_MAPS,
+    ONLY,
     SEED,
     SIZE,
     Setting,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from theodolite.descriptors.chart import Chart
     from theodolite.descriptors.effort import Effort
+    from theodolite.estimates import Estimate
     from theodolite.estimates.quantity import Quantity
 
 __all__ = ["DESCRIPTORS", "EXPERIMENT", "RTOL", "Survey", "known_descriptors", "quantities_of", "spectrum_of"]
@@ -92,10 +94,11 @@ class Survey(SubjectExperiment):
     summary = SUMMARIES["survey"]
     arguments = (MODEL,)
     settings: ClassVar[Sequence[Setting]] = (
-        replace(DATA, instead="latents"),
+        replace(DATA, instead=("latents",)),
         LATENTS,
         *OF_MAPS,
         replace(LIMIT, default=None, help="Only the first N images, by path; 0 or nothing for all."),
+        ONLY,
         SIZE,
         BUDGET,
         RTOL,
@@ -115,27 +118,33 @@ class Survey(SubjectExperiment):
         self.choose(self.given["descriptors"] or known_descriptors())
 
     def choose(self, descriptors: Sequence[str]) -> None:
-        """Measure these descriptors, as far as the outputs allow.
+        """Measure these descriptors, as far as the outputs allow, in the cheapest way to all of them.
 
         Raises:
             InputError: none is left.
         """
+        from theodolite.descriptors.groups import batch_size
+        from theodolite.descriptors.plan import plan_of
         from theodolite.descriptors.together import applicable
 
         chosen = [name for name in known_descriptors() if name in descriptors]
         self.descriptors, self.left_out = applicable(chosen, self.output_shape)
         if not self.descriptors:
             raise InputError(f"no descriptor left: {self.left_out[0]['what']} {self.left_out[0]['reason']}")
+        self.plan = plan_of(self.descriptors, self.effort, self.latents.shape[1:], self.output_shape)
+        with refusing(self.subject.name, "cannot be differentiated", "it must run in torch operations only"):
+            self.together = batch_size(self.subject.map, self.latents, self.effort, self.plan.dense)
 
     def record(self) -> dict[str, Any]:
         """Model, samples, shapes, what is left out, and what the budget stands for."""
         effort = {name: value for name, value in asdict(self.effort).items() if value is not None}
         shapes = {"latent_shape": [*self.latents.shape[1:]], "output_shape": [*self.output_shape]}
-        return {**super().record(), **shapes, "left_out": self.left_out, "effort": effort}
+        return {**super().record(), **shapes, "left_out": self.left_out, "effort": effort, "plan": self.plan.as_dict()}
 
     def content(self) -> dict[str, Any]:
-        """Model and samples, the descriptors, and what the budget stands for."""
-        return {**super().content(), "descriptors": self.descriptors, "effort": asdict(self.effort)}
+        """Model and samples, the descriptors, what the budget stands for, and the way that was planned."""
+        way = [self.plan.dense, self.plan.volume]
+        return {**super().content(), "descriptors": self.descriptors, "effort": asdict(self.effort), "way": way}
 
     def forecast(self) -> Mapping[str, Any]:
         """Passes of a sample by descriptor, counted; and seconds, from a pass that is timed."""
@@ -147,19 +156,45 @@ class Survey(SubjectExperiment):
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """Every descriptor at one point."""
+        point, image = self.point_of(unit, self.subject)
+        return self._measured([unit], point, image, sitting)[unit]
+
+    def measure_together(self, units: Sequence[str], sitting: Sitting) -> Mapping[str, Piece]:
+        """Every descriptor at several points; nothing where one of them has no number at any of them."""
+        readable, points, images = self.points_of(units)
+        pieces = self._measured(readable, points, images, sitting)
+        return {} if any(piece.failed for piece in pieces.values()) else pieces
+
+    def _measured(
+        self, units: Sequence[str], points: Tensor, images: Tensor | None, sitting: Sitting
+    ) -> dict[str, Piece]:
         from theodolite.descriptors.chart import Chart
         from theodolite.descriptors.together import measured_at
+        from theodolite.estimates import Seeds
 
-        points, image = self.point_of(unit, self.subject)
-        outputs = self.subject.outputs(points)
-        seed = self.probe_seed(unit)
-        exact = {"exact_second": sitting.second_order_holds}
-        chart = Chart(self.subject.map, points, effort=self.effort, generator=seed, **exact)
-        measured = measured_at(chart, self.descriptors, seed)
-        rows = numbers(measured.estimates, **self.where(unit))
+        seeds = [Seeds(self.probe_seed(unit), 1).base[0] for unit in units]
+        chart = Chart(self.subject.map, points, generator=seeds, **self.of_charts(sitting))
+        measured = measured_at(chart, self.descriptors, seeds)
+        estimates = {**measured.estimates, **self.beside(images, chart.outputs)}
+        rows = numbers_each(estimates, [self.where(unit) for unit in units])
         about = {"way": chart.operator.way, "status": chart.operator.status, "passes": chart.operator.passes}
-        arrays = {"latent": points[0], **spectrum_of(chart)}
-        return Piece(rows, arrays, self.pictures(image, outputs), about, measured.failed, measured.messages)
+        pieces = {}
+        for place, unit in enumerate(units):
+            own = slice(place, place + 1)
+            pictures = self.pictures(None if images is None else images[own], chart.outputs[own])
+            arrays = {"latent": points[place], **spectrum_of(chart, place=place)}
+            messages = measured.messages_at(place)
+            pieces[unit] = Piece(rows[place], arrays, pictures, about, measured.failed, messages)
+        return pieces
+
+    def of_charts(self, sitting: Sitting) -> dict[str, Any]:
+        """What every chart of this run is told."""
+        way = {"dense": self.plan.dense, "own_volume": self.plan.volume == "preconditioned"}
+        return {"effort": self.effort, "exact_second": sitting.second_order_holds, **way}
+
+    def beside(self, images: Tensor | None, outputs: Tensor) -> Mapping[str, Estimate]:
+        """Further numbers of each point, from its image where it has one and from what the map makes of it."""
+        return {}
 
     @classmethod
     def quantities(cls) -> Mapping[str, Quantity]:
@@ -173,11 +208,11 @@ def _effort(budget: str, rtol: float | None) -> Effort:
     return replace(EFFORTS[budget], rtol=rtol)
 
 
-def spectrum_of(chart: Chart, name: str = "spectrum") -> dict[str, Tensor]:
-    """Nodes and weights of a chart's spectrum, where one was computed, as arrays of a unit."""
+def spectrum_of(chart: Chart, name: str = "spectrum", place: int = 0) -> dict[str, Tensor]:
+    """Nodes and weights of a chart's spectrum at one of its latents, where one was computed, as arrays of a unit."""
     if not chart.has_spectrum:
         return {}
-    return {f"{name}/nodes": chart.spectrum.nodes[0], f"{name}/weights": chart.spectrum.weights[0]}
+    return {f"{name}/nodes": chart.spectrum.nodes[place], f"{name}/weights": chart.spectrum.weights[place]}
 
 
 EXPERIMENT = Survey

@@ -21,6 +21,7 @@ from theodolite.runs.settings import (
     OF_SAMPLERS,
     SEED,
     SIZE,
+    UNCONDITIONAL,
     Argument,
     Setting,
     closest,
@@ -59,6 +60,7 @@ DESIGNS: Mapping[str, tuple[Setting, ...]] = {
     "denoising": (
         CONDITIONS,
         Setting(name="guidance", help=_SCALES, default=(0.0, 1.0, 2.0, 4.0), kind=float, least=0, **_LIST),
+        UNCONDITIONAL,
         Setting(name="output", help="What the map returns.", **_OUTPUT),
         Setting(name="steps", help="Of the sampler.", default=10, kind=int, least=1),
         Setting(name="seeds", help="Noises, each under both conditions.", default=8, kind=int, least=2),
@@ -109,6 +111,7 @@ class Traverse(PointExperiment):
       theodolite traverse plane zoo:digits --anchor seed:1,seed:2,seed:3 --out runs/plane
       theodolite traverse denoising zoo:coloured-latent --guidance 0,1,2,4 --out runs/denoising
       theodolite traverse denoising ./my-dit --conditions 207/360 --guidance 1,4 --output x0,v --seeds 4 --out runs/dit
+      theodolite traverse denoising ./sd --conditions a.safetensors/b.safetensors --unconditional c.safetensors --out sd
       theodolite traverse corruptions ./my-vae --data photos --corruption jpeg --limit 16 --out runs/jpeg
     """
 

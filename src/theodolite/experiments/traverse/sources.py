@@ -16,12 +16,13 @@ from theodolite.data.images import ImageSet, sourced_images
 from theodolite.data.models import opened_denoiser, opened_map
 from theodolite.data.pixels import picture
 from theodolite.data.plane import CORNERS, Plane, check_anchors
+from theodolite.data.remote import data_of
 from theodolite.data.sources import several_sources
 from theodolite.descriptors.together import charts_alike, charts_of_outputs
 from theodolite.detection import CORRUPTIONS, SEVERITIES, corrupt, pixel_energy, reconstruction_error, score_norm
 from theodolite.detection.evaluation import paired_auroc
 from theodolite.detection.sensitivity import sensitivity, severity_correlation
-from theodolite.errors import InputError, path_of
+from theodolite.errors import InputError
 from theodolite.estimates import Estimate, Seeds, joined
 from theodolite.estimates.groups import difference, group_mean, group_spread
 from theodolite.estimates.streams import seed_of
@@ -95,7 +96,7 @@ class AlongDenoising(Traverse):
         """Load the model, and run it once under every condition."""
         given, bare = self.given, self.given["guidance"] == [1.0]
         opened = opened_denoiser(given["model"], "traverse denoising", **self.loading())
-        self.model = Prompted(opened, given["conditions"], bare=bare)
+        self.model = Prompted(opened, given["conditions"], bare=bare, unconditional=given["unconditional"])
         given["conditions"] = text_of(self.model.pairs) or None
         self.seeds = Seeds(given["seed"], given["seeds"]).base
         self.probes = Seeds(self.probe_seed(), given["seeds"]).base
@@ -109,6 +110,9 @@ class AlongDenoising(Traverse):
         with torch.no_grad():
             for seed, side in product(range(len(self.model.pairs)), SIDES):
                 self.model.denoiser(seed, side, 1.0)(self._noise(0), lowest)
+                for scale in given["guidance"]:  # where guidance starts is asked for before anything is measured
+                    self.model.denoiser(seed, side, scale)
+        self.starts = self.model.knows_start()
         prompts = [[word_of(side) for side in pair] for pair in self.model.pairs]
         design, model = {"prompts": prompts, "levels": self.levels}, {"name": self.model.name, "shape": self.shape}
         self.checked = self.first, torch.cat([self._noise(seed) for seed in range(2)]) * lowest, self.model.name
@@ -143,7 +147,7 @@ class AlongDenoising(Traverse):
         """What geometry has to beat: `||D - x|| / sigma²`, and `||c - u|| / sigma` of both predictions."""
         with torch.no_grad():
             norms = {"score_norm": replace(score_norm((denoiser(x, level) - x) / level**2), passes=1)}
-            if side is not None:
+            if side is not None and self.starts:
                 c, u = (self.model.denoiser(seed, side, scale)(x, level) for scale in (1.0, 0.0))
                 norms["condition_norm"] = replace(score_norm((c - u) / level), passes=2)
         return norms
@@ -177,7 +181,7 @@ class OverCorruptions(Traverse, ImageExperiment):
     def find(self) -> ImageSet:
         """Images of several photographs, each in turn; one alone, over which there is no error, is refused."""
         self.given["corruption"] = self.given["corruption"] or [*CORRUPTIONS]
-        folder, limit = path_of(self.given["data"], "`data`"), self.given["limit"]
+        folder, limit = data_of(self.given["data"]), self.given["limit"]
         images, sources = sourced_images(folder, self.given["group"], limit, seed=self.given["seed"])
         several_sources(sources, folder, limit, "or tell them apart with --group")
         self.sources = dict(zip((image.sample for image in images.files), sources))

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from theodolite.errors import InputError
 from theodolite.maps.samplers import karras_levels
 from theodolite.zoo.coloured.digits import COLOURS, is_mix, labels_of
 
@@ -28,12 +29,21 @@ class ConditionalUNet(nn.Module):
         widths: channels at the two resolutions.
         data: standard deviation of the data.
         patch: side of the squares of pixels that the network sees as one location.
+        distilled: of a student of few steps, the noise levels that it was trained at, from the largest to 0.
     """
 
     waves: Tensor
 
-    def __init__(self, shape: tuple[int, int, int], widths: tuple[int, int], data: float = 1.0, patch: int = 1) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        widths: tuple[int, int],
+        data: float = 1.0,
+        patch: int = 1,
+        distilled: tuple[float, ...] | None = None,
+    ) -> None:
         super().__init__()
+        self.distilled = distilled
         (wide, deep), channels = widths, shape[0] * patch**2
         self.shape, self.data, self.patch = shape, data, patch
         self.register_buffer("waves", 2 ** torch.linspace(-1.0, 3.0, _WAVES))
@@ -70,12 +80,29 @@ class ConditionalUNet(nn.Module):
         return denoised
 
     def levels(self, steps: int) -> list[float]:
-        """Noise levels for a sampler of so many steps, from 20 to 0.02 times the deviation of the data, and 0."""
-        return karras_levels(steps, *self.known_levels)
+        """Noise levels for a sampler of so many steps, from 20 to 0.02 times the deviation of the data, and 0.
+
+        Raises:
+            InputError: a student of another number of steps.
+        """
+        if self.distilled is None:
+            return karras_levels(steps, *self.known_levels)
+        if steps != self.sampler_steps:
+            raise InputError(
+                f"{self.sampler_steps} steps expected, the number that this student was distilled for, got {steps}"
+            )
+        return [*self.distilled]
+
+    @property
+    def sampler_steps(self) -> int | None:
+        """The number of steps that a student was distilled for; None where any will do."""
+        return None if self.distilled is None else len(self.distilled) - 1
 
     @property
     def known_levels(self) -> tuple[float, float]:
         """The least and the largest noise level that the network is used at."""
+        if self.distilled is not None:
+            return self.distilled[-2], self.distilled[0]
         return 0.02 * self.data, 20.0 * self.data
 
     def _level(self, sigma: Tensor) -> Tensor:
@@ -90,6 +117,11 @@ class ConditionalUNet(nn.Module):
             labels = torch.tensor([[10, len(COLOURS)]])
         else:
             labels = condition if isinstance(condition, Tensor) else labels_of(condition)
+            if labels.is_floating_point() or labels.ndim > 2 or labels.shape[-1:] != (2,):
+                raise InputError(
+                    "conditions as (digit, colour), e.g. 3-red, or labels (n, 2) expected, got a tensor of shape "
+                    f"{tuple(labels.shape)}"
+                )
         labels = labels.to(self.digit.weight.device).expand(n, 2)
         embedding: Tensor = self.digit(labels[:, 0]) + self.colour(labels[:, 1])
         return embedding

@@ -1,0 +1,1 @@
+"""`detect --train`: which training images a diffusion model knows by heart, and where."""
