@@ -38,9 +38,28 @@ copies lie {rms:.2f} from their image in the median (root mean square, images in
 
 _USE = """## How to use it
 
-```bash
-theodolite detect zoo:fashion-duplicated --reference unseen --train seen --sigma 0.1,0.4 --level 0.95 --out runs/known
+The images that ship with the model, as two folders of classes: those that it never saw, and those that it saw.
+
+```python
+from pathlib import Path
+
+from PIL import Image
+
+from theodolite.zoo import fashion_images
+
+shipped = fashion_images()
+for image, label, copies, row in zip(shipped.images, shipped.labels, shipped.copies, shipped.rows):
+    folder = Path("seen" if copies else "unseen") / str(int(label))
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = ((image[0] + 1) * 127.5).round().byte().numpy()
+    Image.fromarray(pixels).save(folder / f"{int(row)}-seen-{int(copies)}.png")
 ```
+
+```bash
+theodolite detect zoo:fashion-duplicated --reference unseen --train seen --sigma 0.1,0.4 --limit 0 --out runs/known
+```
+
+`--limit 0` takes all images: of the 24 that are drawn by default too few are of one class for anything to be flagged.
 
 The class of an image is the folder with a number for its name (`3/shoe.png`), or stands in `--classes FILE.csv`.
 `--reference` must hold images of the same classes that the model never saw: they set the thresholds. The p-value of a

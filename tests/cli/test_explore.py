@@ -58,6 +58,14 @@ def test_an_export_prints_its_page(invoke, finished, tmp_path):
     assert result.stdout.strip() == str(tmp_path / "public" / "index.html")
 
 
+def test_a_run_that_is_named_twice_is_shown_once(invoke, finished, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("theodolite.explorer.export.export_to", lambda contents, out: seen.extend(contents))
+    result = invoke("explore", finished, f"{finished}/../run", "--export", tmp_path / "public")
+    assert result.exit_code == 0, result.output
+    assert [content.run.path.name for content in seen] == ["run"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -66,7 +74,12 @@ def test_an_export_prints_its_page(invoke, finished, tmp_path):
         (("explore", "{run}", "--port", "99999"), "--port expected between 0 and 65535"),
         (("explore", "{run}", "--export", "{run}"), "empty folder expected"),
         (("explore", "{run}", "--export", "{nowhere}", "--model", "zoo:digits"), "a model cannot be exported"),
+        (("explore", "{run}", "--export", "{nowhere}", "--port", "8080"), "leave out --port"),
+        (("explore", "{run}", "--device", "cpu"), "--device expected beside --model"),
         (("explore", "{run}", "--model", ""), "a model expected"),
+        (("explore", "{run}", "--model", "zoo:nope"), "a model of the zoo expected"),
+        (("explore", "{run}", "--model", "./nope"), "no such folder"),
+        (("explore", "{run}", "--model", "zoo:digits", "--device", "cuda:99"), "device 'cuda:99' asked for"),
         (("explore", "{bare}", "--model", "zoo:digits"), "beside a run that stores latents"),
     ],
 )

@@ -8,6 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from theodolite.cli.main import main
+from theodolite.data.models import check_model
+from theodolite.errors import InputError
+from theodolite.zoo import FAMILIES
 
 CODE = """
 from torch import nn
@@ -33,6 +36,19 @@ def test_what_ships():
     told = json.loads(run("--json").output)
     assert {"zoo:digits", "zoo:coloured-latent", "zoo:ising"} <= set(told)
     assert "zoo:digits" in run().output
+    own = [text for name, text in told.items() if name.startswith("zoo:") and name not in FAMILIES]
+    assert len(set(own)) == len(own)  # a line each that tells it from the others
+    assert "notes" not in run("zoo:patches-kl").output
+
+
+def test_every_model_that_is_listed_is_known():
+    for name, text in json.loads(run("--json").output).items():
+        if text.startswith(("autoencoder", "diffusion model")):
+            check_model(name)
+        else:
+            assert name in FAMILIES or text == "models of an installed package"
+    with pytest.raises(InputError, match="a model of the zoo expected"):
+        check_model("zoo:ising")
 
 
 @pytest.mark.parametrize(

@@ -356,3 +356,12 @@ def test_images_that_another_process_has_read_are_found_without_reading_them(tmp
     with trusting(known), pytest.raises(InputError, match="is another image than when this run began"):
         load_file(find_images(tmp_path, 2).files[0], channels=3)
     assert find_images(tmp_path, 2).files[0] != before.files[0]
+
+
+def test_samples_are_chosen_by_their_names_or_those_of_their_files(tiny, tmp_path):
+    whole = find_images(tiny.write_images(tmp_path / "photos"))
+    (first, second), all_files = whole.files[:2], whole.folder
+    chosen = find_images(all_files, only=[first.file, second.sample])
+    assert [image.sample for image in chosen.files] == [first.sample, second.sample]
+    with pytest.raises(InputError, match="--only expected samples of"):
+        find_images(all_files, only=["nowhere.png"])

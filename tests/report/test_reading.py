@@ -35,6 +35,12 @@ def test_a_spread_within_the_errors_is_called_uncertain(make_run, high, words):
     assert words in second
 
 
+def test_a_sentence_that_starts_with_the_directions_names_the_map(make_run):
+    first = reading(survey_listing(make_run(samples=9, quantities=("local_rank",))))[0]
+    assert first.startswith("Around the 9 latents surveyed, the decoder of ")
+    assert " spreads its response over about " in first
+
+
 def test_one_sample_makes_no_claim_about_differences(make_run):
     content = survey_listing(make_run(samples=1))
     first, second = reading(content)

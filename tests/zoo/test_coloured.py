@@ -235,6 +235,11 @@ def test_bad_conditions_are_one_clear_error(models):
     for condition in ((3, "pink"), (11, "red"), (-1, 0)):
         with pytest.raises(InputError, match="digit 0 to 9"):
             models["coloured-pixels"].sampler(condition)(noise(models["coloured-pixels"], 1))
+    for condition in (1, "red", [(3, "red", 2)]):
+        with pytest.raises(InputError, match=r"e\.g\. 3-red"):
+            labels_of(condition)
+    with pytest.raises(InputError, match=r"^conditions of this model are a digit and a colour, e\.g\. 3-red, got 1$"):
+        sampler_map(models["coloured-pixels"], 2, condition=1)(noise(models["coloured-pixels"], 1))
     with pytest.raises(InputError, match="16 or 32"):
         coloured_digits((1, "red"), 3, side=28)
 

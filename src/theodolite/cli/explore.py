@@ -49,12 +49,16 @@ def explore(
 
     if not 0 <= port <= _LAST_PORT:
         raise InputError(f"--port expected between 0 and {_LAST_PORT}, got {port}; leave it out for a free one")
-    contents = contents_of(runs)
+    if device is not None and model is None:
+        raise InputError("--device expected beside --model, got it alone; say which model, or leave it out")
+    contents = contents_of([*{Path(run).resolve(): run for run in runs}.values()])  # a run that is named twice, once
     if export is not None:
         from theodolite.explorer.export import export_to
 
         if model is not None:
             raise InputError("--export writes what runs hold, and a model cannot be exported; leave out --model")
+        if port or in_browser:
+            raise InputError("--export writes a page and serves none; leave out --port and --open")
         terminal.say(export_to(contents, Path(export)))
         return
     if importlib.util.find_spec("uvicorn") is None or importlib.util.find_spec("starlette") is None:
@@ -82,7 +86,7 @@ def _live(model: str, device: str | None, contents: Sequence[Content]) -> Live:
     from theodolite.data.models import check_model
     from theodolite.explorer.live import Live
 
-    check_model(model)
+    check_model(model, device=device)
     if not any(content.has_latents for content in contents):
         raise InputError(
             "--model expected beside a run that stores latents (survey, detect, hotspots), got none of them"

@@ -33,7 +33,7 @@ def models(model: str | None, subfolder: str | None, revision: str | None, as_js
     if as_json:
         terminal.say(json.dumps(told, indent=2))
         return
-    lines = {key.replace("_", " "): _text(value) for key, value in told.items()}
+    lines = {key.replace("_", " "): text for key, value in told.items() if (text := _text(value))}
     width = max(map(len, lines))
     for key, value in lines.items():
         terminal.say(f"{terminal.printable(key):<{width}}  {terminal.printable(value)}".rstrip())
@@ -46,7 +46,7 @@ def _shipped() -> dict[str, str]:
     from theodolite.zoo import FAMILIES as PHASES
 
     told = {f"zoo:{name}": f"autoencoder: {text}" for name, text in AUTOENCODERS.items()}
-    told |= {f"zoo:{name}": "diffusion model of coloured digits, conditional" for name in DIFFUSIONS}
+    told |= {f"zoo:{name}": f"diffusion model: {text}" for name, text in DIFFUSIONS.items()}
     told |= {f"zoo:{name}": f"diffusion model: {text}" for name, text in MEMORISING.items()}
     told |= dict.fromkeys(PHASES, "parameter family with exact answers, for `phases`")
     return told | dict.fromkeys(FAMILIES, "models of an installed package")

@@ -19,7 +19,7 @@ from theodolite.data.remote import DataPath, Remote, remote_contents
 from theodolite.data.stored import Contents, Entry, Plain, Skipped, is_shown
 from theodolite.errors import InputError
 
-__all__ = ["Listing", "chosen_among", "list_images"]
+__all__ = ["Listing", "chosen_among", "list_images", "named_samples"]
 
 _LONGEST_NAME = 48
 _TOLD = 4
@@ -52,14 +52,27 @@ class Listing:
         return [entry.file for entry in self.entries]
 
     def only(self, samples: Sequence[str]) -> Listing:
-        """This listing with these samples alone.
+        """This listing with these samples alone, each by its own name or by that of its file.
 
         Raises:
             InputError: it lacks one of them.
         """
-        chosen = set(chosen_among(samples, self.samples, str(self.folder)))
+        known, of_file = set(self.samples), dict(zip(self.files, self.samples))
+        names = [name if name in known else of_file.get(name, name) for name in samples]
+        chosen = set(chosen_among(names, self.samples, str(self.folder)))
         pairs = [(entry, sample) for entry, sample in zip(self.entries, self.samples) if sample in chosen]
         return replace(self, entries=tuple(e for e, _ in pairs), samples=tuple(sample for _, sample in pairs))
+
+
+def named_samples(only: Sequence[str] | None) -> Sequence[str]:
+    """The names that `--only` gives; none where it was left out, for all samples.
+
+    Raises:
+        InputError: it was given without a name, which would measure everything.
+    """
+    if only is not None and not only:
+        raise InputError("--only expected one sample or more, got none; leave it out for all")
+    return only or ()
 
 
 def chosen_among(samples: Sequence[str], known: Sequence[str], where: str) -> Sequence[str]:

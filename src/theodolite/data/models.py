@@ -23,12 +23,13 @@ def check_model(model: Any, **options: Any) -> None:
     """Refuse what can be seen to be no model before anything is loaded.
 
     Raises:
-        InputError: text that names no model, or options of loading with a model that is loaded already.
+        InputError: text that names no model, a device that is not here, or options of loading with a model that is
+            loaded already.
     """
-    from theodolite.maps.loading import check_spec
+    from theodolite.maps.loading import check_named
 
     if model is None or isinstance(model, str | os.PathLike | int | float):
-        check_spec(model)
+        check_named(model, options.get("device"))
         return
     given = [name for name, value in options.items() if value is not None]
     if given:

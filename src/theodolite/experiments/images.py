@@ -59,8 +59,9 @@ class ImageExperiment(Experiment):
     def find(self) -> ImageSet:
         """The images, before any model is loaded."""
         from theodolite.data.images import find_images
+        from theodolite.data.listing import named_samples
 
-        folder, only = data_of(self.given["data"]), self.given.get("only") or ()
+        folder, only = data_of(self.given["data"]), named_samples(self.given.get("only"))
         return find_images(folder, self.given["limit"], seed=self.given.get("seed") or 0, only=only)
 
     def side(self) -> int | None:

@@ -61,10 +61,10 @@ class SubjectExperiment(ImageExperiment):
     def find_drawn(self) -> Mapping[str, tuple[LatentSet, str]]:
         """The latents, before any model is loaded, by unit."""
         from theodolite.data.latents import find_latents
-        from theodolite.data.listing import chosen_among
+        from theodolite.data.listing import chosen_among, named_samples
 
         latents = find_latents(self.given["latents"], self.given["limit"])
-        only = chosen_among(self.given.get("only") or (), latents.samples, self.given["latents"])
+        only = chosen_among(named_samples(self.given.get("only")), latents.samples, self.given["latents"])
         return {sample: (latents, sample) for sample in latents.samples if not only or sample in set(only)}
 
     def open_subject(self, **settings: Any) -> None:

@@ -100,10 +100,7 @@ def load(
         raise refuse_pickle(text)
     if _is_hub_id(text, spec):
         return _from_hub(fetch(text, subfolder, revision), device, dtype, size)
-    from theodolite.zoo import AUTOENCODERS
-
-    hint = f"did you mean 'zoo:{text}'?" if text in AUTOENCODERS else "check the path"
-    raise InputError(f"no model {text!r}: no such folder; {_FORMS} expected; {hint}")
+    raise _no_model(text)
 
 
 def check_spec(spec: Any) -> str:
@@ -119,6 +116,30 @@ def check_spec(spec: Any) -> str:
             "theodolite.Autoencoder(encode, decode, name=..., latent_shape=...) for `survey`"
         )
     return os.fspath(spec)
+
+
+def check_named(spec: Any, device: torch.device | str | None = None) -> None:
+    """Refuse a name that no model has, and a device that is not here, without loading anything.
+
+    What a factory returns, what a folder holds and whether the hub has a repository show when the model is loaded.
+
+    Raises:
+        InputError: as `load` says it.
+    """
+    text, _ = check_spec(spec), _device(device)
+    if family_of(text) is not None:
+        return
+    if text.startswith("zoo:"):
+        _check_zoo(text.removeprefix("zoo:"))
+    elif not (Path(text).expanduser().exists() or _FACTORY.fullmatch(text) or _is_hub_id(text, spec)):
+        raise refuse_pickle(text) if text.endswith(PICKLED) else _no_model(text)
+
+
+def _no_model(text: str) -> InputError:
+    from theodolite.zoo import AUTOENCODERS
+
+    hint = f"did you mean 'zoo:{text}'?" if text in AUTOENCODERS else "check the path"
+    return InputError(f"no model {text!r}: no such folder; {_FORMS} expected; {hint}")
 
 
 def _is_hub_id(text: str, spec: str | os.PathLike[str]) -> bool:
@@ -178,12 +199,18 @@ def _from_checkpoint(
     return from_diffusers(model, name=checkpoint.name, source=checkpoint.source, notes=checkpoint.notes, size=size)
 
 
-def _from_zoo(name: str, device: torch.device, dtype: torch.dtype | None) -> Autoencoder | Denoiser:
+def _check_zoo(name: str) -> None:
     from theodolite import zoo
 
     known = [*zoo.AUTOENCODERS, *zoo.DIFFUSIONS, *zoo.MEMORISING]
     if name not in known:
         raise InputError(f"a model of the zoo expected, one of zoo:{', zoo:'.join(known)}, got 'zoo:{name}'")
+
+
+def _from_zoo(name: str, device: torch.device, dtype: torch.dtype | None) -> Autoencoder | Denoiser:
+    from theodolite import zoo
+
+    _check_zoo(name)
     if name in zoo.DIFFUSIONS:
         return zoo.load_diffusion(name).to(device, dtype)
     if name in zoo.MEMORISING:

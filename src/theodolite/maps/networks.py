@@ -101,22 +101,25 @@ def takes_rows(model: Callable[..., Any], call: Callable[[Tensor, Any], Any], y:
         time: what it is told.
 
     Raises:
-        InputError: it takes neither.
+        InputError: it takes neither; the network's own, where it refuses by one.
     """
     if len(y) in (1, *y.shape[1:]):
         n = next(count for count in range(2, y.ndim + 3) if count not in y.shape[1:])
         y = torch.zeros(n, *y.shape[1:], dtype=y.dtype, device=y.device)
-    reasons = []
+    reasons, refusal = [], None
     for told in (times_of(time, y), time):
         try:
             with torch.no_grad():
                 output = prediction_in(call(y, told), y)
         except Exception as error:  # whatever the user's network raises
+            refusal = error if isinstance(error, InputError) else refusal
             reasons.append(in_one_line(error))
             continue
         if isinstance(output, Tensor) and output.shape == y.shape:
             return isinstance(told, Tensor)
         reasons.append(f"it returned {tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__}")
+    if refusal is not None and len(reasons) == 2 and reasons[0] == reasons[1]:  # of its condition, whatever the time
+        raise refusal
     raise InputError(
         f"{name_of(model)} expected to take points {tuple(y.shape)} with a time, a tensor (n,) or a number, and to "
         f"return one number for each entry, the shape of its point: {reasons[0]}"

@@ -48,6 +48,7 @@ def test_a_floor_is_made_shown_and_judged_anew_without_measuring(invoke, log, tm
         (("--time", "uniform:-1"), "a shift and a deviation above zero"),
         (("--loss", "l1"), "l1"),
         (("--losses", "nowhere.csv"), "a CSV file of losses expected"),
+        (("--losses", bundled_images()), "got a folder"),
     ],
 )
 def test_mistakes_are_one_line(refused, tmp_path, words, message):

@@ -64,6 +64,16 @@ def test_without_images_enough_it_is_refused(rank, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"seeds": 3}, "--seeds expected beside --train STEPS, got 3"), ({"train": -5}, "or 0 for none, got -5")],
+)
+def test_training_that_makes_no_sense_is_refused(rank, tmp_path, settings, message):
+    with pytest.raises(InputError, match=message):
+        rank("pooled", "isometric", out=tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_cannot_win_is_left_out():
     rows = [{"quantity": "trained_run", "space": "best", "value": 0.1, "stderr": 0.005}]
     others = [Piece(rows), Piece([{**rows[0], "space": "worse", "value": 0.3}]), Piece()]

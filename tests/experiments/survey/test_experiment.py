@@ -304,6 +304,7 @@ def test_damaged_images_are_skipped_and_named(photos, tmp_path):
         ("tiny:make", {"dtype": "float16"}, "float16"),
         ("tiny:make", {"dtype": "flaot32"}, "flaot32"),
         ("tiny:missing", {}, "missing"),
+        ("tiny:make", {"only": []}, "--only expected one sample or more, got none"),
         (None, {}, "a model expected .*got None"),
         ("", {}, "a model expected .*got ''"),
         (3, {}, "a model expected .*got int"),

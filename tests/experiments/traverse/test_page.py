@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from theodolite.errors import InputError
-from theodolite.experiments.traverse.page import QUANTITIES
+from theodolite.experiments.traverse.page import QUANTITIES, _told_apart
 from theodolite.maps import karras_levels
 from theodolite.report.render import write_report
 from theodolite.report.series import field_of
@@ -94,6 +94,14 @@ def test_words_say_what_the_tables_hold(runs):
     found = read_run(runs / "denoising")
     (sure, *_) = found.experiment.page(found).readings
     assert "by the x0 map at 0 of 2 noise levels" in sure  # two pairs cannot say it
+
+
+def test_what_was_not_measured_is_not_yet_known():
+    none = {"quantity": "local_scaling", "output": "x0", "guidance": 2.0, "low": float("nan"), "high": float("nan")}
+    (sentence,) = _told_apart([none, none])
+    assert sentence.endswith("tells unusual conditions from normal ones by the x0 map is not yet known.")
+    (sentence,) = _told_apart([none, {**none, "low": 0.6, "high": 0.9}, {**none, "low": 0.4, "high": 0.9}])
+    assert "by the x0 map at 1 of 2 noise levels" in sentence
 
 
 def test_a_killed_run_is_shown_as_far_as_it_came(runs, tmp_path):

@@ -92,7 +92,7 @@ class Detect(Survey):
       theodolite detect ./my-vae --reference photos --test mixed --labels labels.csv --out runs/labelled --limit 0
       theodolite detect ./my-vae --reference photos --test others --out runs/odd --score lc_over_phfe --level 0.9
       theodolite detect zoo:coloured-pixels --reference digits --test odd --out runs/noise --sigma 0.1,0.4
-      theodolite detect zoo:fashion-duplicated --reference unseen --train seen --sigma 0.1,0.4 --out runs/known
+      theodolite detect zoo:fashion-duplicated --reference unseen --train seen --sigma 0.1,0.4 --limit 0 --out runs/seen
       theodolite detect my_package.models:gan --reference seed:0..63 --latents mine.safetensors --out runs/gan
       theodolite detect ./my-vae --reference photos --test others --out runs/large --size 128 --budget standard --json
     """

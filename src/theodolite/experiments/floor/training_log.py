@@ -45,7 +45,8 @@ def read_losses(path: str, time: TimeSampling) -> Losses:
     """
     file = path_of(path, "the table of losses")
     if not file.is_file():
-        raise InputError(f"a CSV file of losses expected at {file}, got none there; write columns step, sigma, loss")
+        there = "a folder" if file.is_dir() else "none there"
+        raise InputError(f"a CSV file of losses expected at {file}, got {there}; write columns step, sigma, loss")
     with file.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     columns = set(rows[0]) if rows else set()

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from theodolite.data.remote import data_of
 from theodolite.errors import InputError
 from theodolite.experiments import SUMMARIES
-from theodolite.experiments.rank.training import TRAINING, Training, check_images, finished, trainings_of
+from theodolite.experiments.rank.training import (
+    TRAINING,
+    Training,
+    check_images,
+    check_training,
+    finished,
+    trainings_of,
+)
 from theodolite.experiments.spaces import space_piece, stored_space
 from theodolite.runs.experiment import Derived, Experiment, Piece, Sitting, number, numbers
 from theodolite.runs.settings import BUDGET, DATA, DEVICE, GROUP, LIMIT, SEED, SIZE, Argument, Setting
@@ -115,6 +122,7 @@ class Rank(Experiment):
         from theodolite.diffusability.measured import checked_groups
 
         super().__init__(given)
+        check_training(given)
         self.named = self.named_models(given)
         if len(self.named) < self.fewest:
             raise InputError(f"two or more models expected, got {len(self.named)}; for one: theodolite diffusability")

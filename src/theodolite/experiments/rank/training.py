@@ -36,15 +36,21 @@ def _networks() -> Sequence[str]:
     return [*NETWORKS]
 
 
+def _steps(value: int) -> int:
+    if value < 1:
+        raise InputError(f"`train` expected to be a whole number of steps, 1 or more, or 0 for none, got {value}")
+    return value
+
+
 TRAINING = (
     Setting(
         name="train",
         help="Train a small flow model in the latents of every model for so many steps of 64 latents, and judge its "
         "samples beside the forecast. Half a minute for 2,000 steps of 4x8x8 latents on one CPU core; needs a hundred "
-        "images, better thousands.",
+        "images, better thousands. 0 or nothing: none.",
         kind=int,
-        least=1,
         zero_means_none=True,
+        check=_steps,
         metavar="STEPS",
         role="judges",  # it adds units to a run and changes none
     ),
@@ -135,6 +141,20 @@ def trainings_of(given: Mapping[str, Any], models: Sequence[str]) -> dict[str, T
         for model in models
     ]
     return {own.unit: own for own in made}
+
+
+def check_training(given: Mapping[str, Any]) -> None:
+    """Refuse what says how to train where nothing is trained.
+
+    Raises:
+        InputError: seeds without a training.
+    """
+    default = next(setting.default for setting in TRAINING if setting.name == "seeds")
+    if given["train"] is None and given["seeds"] != default:
+        raise InputError(
+            f"--seeds expected beside --train STEPS, got {given['seeds']} and no training; add --train, or leave out "
+            "--seeds"
+        )
 
 
 def check_images(given: Mapping[str, Any], sources: Sequence[str]) -> None:

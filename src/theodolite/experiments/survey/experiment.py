@@ -97,7 +97,12 @@ class Survey(SubjectExperiment):
         replace(DATA, instead=("latents",)),
         LATENTS,
         *OF_MAPS,
-        replace(LIMIT, default=None, help="Only the first N images, by path; 0 or nothing for all."),
+        replace(
+            LIMIT,
+            default=None,
+            help="So many images, drawn at random by the seed, from their sources and sub-folders in turn, or the "
+            "first latents; 0 or nothing for all.",
+        ),
         ONLY,
         SIZE,
         BUDGET,

@@ -50,7 +50,8 @@ seven and more."""
 def _first(listing: Listing) -> str:
     if not listing.count:
         return "No sample has been measured yet."
-    parts = [part for part in (_stretch(listing), _directions(listing)) if part] or [_any_quantity(listing)]
+    stretch = _stretch(listing)
+    parts = [part for part in (stretch, _directions(listing, bool(stretch))) if part] or [_any_quantity(listing)]
     where = "Around the one latent surveyed" if listing.count == 1 else f"Around the {listing.count} latents surveyed"
     return f"{where}, {' and '.join(part for part in parts if part)}." if any(parts) else ""
 
@@ -72,14 +73,16 @@ def _stretch(listing: Listing) -> str:
     return text if listing.count == 1 else f"{text} (median over samples; quartiles {low} to {high}{power})"
 
 
-def _directions(listing: Listing) -> str:
+def _directions(listing: Listing, continues: bool) -> str:
+    """Over how many directions the map responds; `continues` a sentence that has named it."""
     quantity = listing.quantity("local_rank")
     if quantity is None or not math.isfinite(quantity.summary["median"]):
         return ""
     words = quantity.summarised(_DIGITS)
     shape = listing.run.info.get("latent_shape") or []
     of = f" of {math.prod(shape)} latent dimensions" if shape else " latent dimensions"
-    return f"spreads that response over about {words['median']}{of} (entropy rank)"
+    subject = "" if continues else f"the {listing.run.info.get('map', 'decoder')} of {_name(listing)} "
+    return f"{subject}spreads {'that' if continues else 'its'} response over about {words['median']}{of} (entropy rank)"
 
 
 def _any_quantity(listing: Listing) -> str:

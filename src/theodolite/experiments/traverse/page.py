@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -175,10 +176,15 @@ def _told_apart(judged: Sequence[Row]) -> list[str]:
     """At how many levels each quantity tells unusual conditions from normal ones."""
     sentences = []
     for key, rows in grouped(judged, "quantity", "output"):
-        of_scale = {f"{at['guidance']:g}": own for at, own in grouped(rows, "guidance")}
+        label, by = QUANTITIES[key["quantity"]].label, f"by the {key['output']} map"
+        known = [row for row in rows if math.isfinite(row["low"]) and math.isfinite(row["high"])]
+        of_scale = {f"{at['guidance']:g}": own for at, own in grouped(known, "guidance")}
+        if not of_scale:
+            sentences.append(f"Whether {label} tells unusual conditions from normal ones {by} is not yet known.")
+            continue
         sure = ", ".join(str(sum(_leaves_out(row, 0.5) for row in own)) for own in of_scale.values())
         sentences.append(
-            f"{QUANTITIES[key['quantity']].label} tells unusual conditions from normal ones by the {key['output']} map "
+            f"{label} tells unusual conditions from normal ones {by} "
             f"at {sure} of {max(map(len, of_scale.values()))} noise levels (at guidance {', '.join(of_scale)})."
         )
     return sentences or ["One condition only: there is nothing to tell apart."]

@@ -96,12 +96,16 @@ def labels_of(conditions: Tensor | Condition | list[Condition]) -> Tensor:
     """Combinations as labels `(n, 2)` int64: the digit, and the place of the colour in `COLOURS`.
 
     Raises:
-        InputError: no such digit or colour.
+        InputError: no digit and colour, or none that there is.
     """
     if isinstance(conditions, Tensor):
         labels = conditions.reshape(-1, 2)
     else:
-        pairs = [conditions] if isinstance(conditions, tuple) else list(conditions)
+        pairs = [conditions] if isinstance(conditions, tuple) else conditions
+        if not isinstance(pairs, list | tuple) or not all(
+            isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
+        ):
+            raise InputError(f"conditions of this model are a digit and a colour, e.g. 3-red, got {conditions}")
         labels = torch.tensor([[digit, _place(colour)] for digit, colour in pairs])
     if labels.numel() == 0 or bool((labels < 0).any()) or bool((labels >= torch.tensor([10, len(COLOURS)])).any()):
         raise InputError(f"conditions (digit 0 to 9, colour of {', '.join(COLOURS)}) expected, got {conditions}")
