@@ -19,7 +19,7 @@ from theodolite.errors import InputError, refusing
 from theodolite.runs.settings import SIZE
 
 SOURCE = Path(theodolite.__file__).parent
-OTHERS = {"--frozen", "--no-sandbox", "--no"}
+OTHERS = {"--frozen", "--head", "--no-sandbox", "--no"}
 """Options of other programs, and how those of switches begin."""
 
 

@@ -66,7 +66,11 @@ The class of an image is the folder with a number for its name (`3/shoe.png`), o
 training image is conformal among those **of its own class** (or of its `--strata`), each source photograph counted once
 (`--group`), so that of new images which the model never saw a share of `1 - level` is flagged, whatever the law of the
 score. That takes 19 never-seen photographs of a class at level 0.95, and 99 at 0.99; with fewer nothing is flagged, and
-the page says so. P-values that pool classes or crops do not keep that promise, and there are none. The page shows the
+the page says so; with fewer than two the class is refused before anything is measured. No image is judged by another
+of its photograph, where `--group` says which belong together, and errors of scores over draws of noise are in the
+intervals of the p-values. How many of the never-seen images flag each other measures nothing (a share of `1 - level`
+of them does, by construction), and is not printed. P-values that pool classes or crops do not keep that promise, and
+there are none. The page shows the
 most suspicious images beside what the model makes of them, where it knows them, and their nearest other training image.
 
 The folder of training images shows duplicates by itself: equal bytes need no model. The scores are for what the folder

@@ -110,8 +110,8 @@ def _verdict(judged: Sequence[Judged], table: Sequence[Row], last: int, steps: S
     yield (
         f"**The primary hypothesis {word}**: Spearman of the frozen forecast with gFD after {last:,} steps "
         f"{interval_text(rho)}, where {TARGET} with a lower end above {TARGET_LOW} was the target; regret "
-        f"{primary.regret:.0%}, where {TARGET_REGRET:.0%} was. n = {len(judged)} designs of one data set; for another see "
-        "below."
+        f"{primary.regret:.0%}, where {TARGET_REGRET:.0%} was. n = {len(judged)} designs of one data set; for "
+        "another see below."
     )
     tried = [row for row in table if row.name != EARLY]
     best = tried[0]

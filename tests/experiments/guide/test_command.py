@@ -200,7 +200,7 @@ def test_a_model_is_opened_where_its_options_say(invoke, quick, reward, tmp_path
 
 
 def test_wrong_derivatives_are_said_and_settle_nothing(invoke, quick, reward, tmp_path, monkeypatch):
-    wrong = SelfCheck(False, "float64", "linearised", 1.0, 0.0, None, True, True, "wrong by 1", False)
+    wrong = SelfCheck(False, "float64", "linearised", 1.0, 0.0, None, True, True, "wrong by 1", first_order_holds=False)
     monkeypatch.setattr("theodolite.derivatives.self_check", lambda map, point: wrong)
     out = tmp_path / "run"
     result = invoke("guide", MODEL, "--rho", 0.3, "--reward", reward, *WORDS, "--out", out)

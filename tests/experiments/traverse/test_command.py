@@ -97,7 +97,7 @@ def test_an_interrupt_is_told_and_keeps_what_is_finished(invoke, monkeypatch, tm
     ("words", "message"),
     [
         (("plane", "zoo:digits", "--anchor", "seed:1"), "three anchors expected, got 1"),
-        (("plane", "zoo:nothing", *ANCHORS), "got 'nothing'"),
+        (("plane", "zoo:nothing", *ANCHORS), "got 'zoo:nothing'"),
         (("denoising", "zoo:digits"), "`traverse denoising` measures diffusion models"),
         (("denoising", "zoo:coloured-latent", "--output", "x1"), "`output` expected to be one of"),
         (("denoising", "zoo:coloured-latent", "--output", "x0,x1"), "x1"),

@@ -311,7 +311,7 @@ def test_every_design_goes_on_to_equal_tables(tiny, tmp_path):
 
 
 def test_wrong_derivatives_leave_what_does_not_rest_on_them(tiny, tmp_path, monkeypatch):
-    wrong = SelfCheck(False, "float64", "linearised", 1.0, 0.0, None, True, True, "wrong by 1", False)
+    wrong = SelfCheck(False, "float64", "linearised", 1.0, 0.0, None, True, True, "wrong by 1", first_order_holds=False)
     monkeypatch.setattr("theodolite.derivatives.self_check", lambda map, point: wrong)
     folder = photographs(tmp_path / "photos", tiny)
     found = traverse("corruptions", model(), tmp_path / "run", data=folder, corruption=["contrast"], limit=2)
