@@ -179,7 +179,7 @@ def test_the_projection_says_how_much_it_shows(address, browse):
 def test_curves_have_bands_and_can_be_hidden(address, browse):
     page = browse(address, run("rank"))
     page.wait_for_selector(".lines polygon")
-    page.get_by_label("Over", exact=True).select_option("tau")
+    page.locator(".controls select").first.select_option("tau")
     figure = page.locator(".card").filter(has_text="MMSE rate").first
     before = figure.locator("polyline").count()
     page.get_by_role("button", name="images, best").click()
