@@ -23,6 +23,9 @@ that four measurements of five decide."""
 _MOST_WORK = 1e4
 """More samples or work than this times the present is no advice: the number lies at its bound."""
 
+_LITTLE = 0.005
+"""A share of the variance that rounds to 0 %: no larger budget is worth its time for it."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -143,4 +146,6 @@ def _samples(own: Evidence, margin: float, half: float, level: float) -> str:
         text = f"about {float(f'{times:.2g}'):g} times the samples or the work behind this number"
         return text + (f" ({own.n} now)" if own.n > 1 else "")
     told = f"about {math.ceil(times * own.n)} independent samples in place of {own.n}"
+    if own.single < _LITTLE:
+        return told + "; a larger budget does not help"
     return told + f"; a larger budget takes off at most {own.single:.0%} of the variance between samples"
