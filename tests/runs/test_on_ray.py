@@ -261,7 +261,7 @@ def test_without_ray_one_line_says_what_to_install(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(InputError, match=r"needs the package ray; install it: pip install 'theodolite\[ray\]'"):
-        theodolite.survey("zoo:toy-cubic", None, tmp_path / "run", latents="seed:0..1", engine="ray")
+        theodolite.survey("zoo:digits", None, tmp_path / "run", latents="seed:0..1", engine="ray")
     assert not (tmp_path / "run").exists()
 
 
