@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from theodolite.cli import terminal
-from theodolite.cli.verbs import measured
+from theodolite.cli.verbs import measured, named_value
 from theodolite.errors import InputError
 from theodolite.runs.record import is_run, plain
 
@@ -116,7 +116,7 @@ def _measure(
     if [argument.many for argument in experiment.arguments] != [False]:
         raise InputError(f"`experiment` expected to be one of a single model, e.g. survey, got {experiment.kind}")
     _check_names(thresholds, [*experiment.quantities()])
-    settings = {**thresholds.settings, **dict(_setting(text) for text in given)}
+    settings = {**thresholds.settings, **dict(named_value(text, "--set", "budget=quick") for text in given)}
     measured(experiment, [model], out, settings | ({"data": data} if data else {}), quiet=quiet)
     return out
 
@@ -131,13 +131,6 @@ def _check_names(thresholds: Thresholds, known: list[str]) -> None:
                 f"no quantity {bound.quantity!r} in `theodolite {thresholds.experiment}`{near}; it has "
                 f"{', '.join(known)}"
             )
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    name, sign, value = text.partition("=")
-    if not sign or not value:
-        raise InputError(f"--set expected NAME=VALUE, e.g. budget=quick, got {text!r}")
-    return name.strip().replace("-", "_"), value
 
 
 def _print(result: Gate) -> None:

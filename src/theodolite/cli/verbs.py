@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from theodolite.runs.run import Run
     from theodolite.runs.settings import Setting
 
-__all__ = ["conclude", "measured", "option_of", "verb_of"]
+__all__ = ["conclude", "measured", "named_value", "option_of", "verb_of"]
 
 _OUT = click.option("--out", metavar="FOLDER", help="Run folder: new, or one to go on with; needed unless --dry-run.")
 _HOW = (
@@ -178,6 +178,18 @@ def _foretell(experiment: type[Experiment], arguments: Sequence[Any], settings: 
     with redirect_stdout(sys.stderr):
         told = forecast(experiment, arguments, **settings)
     terminal.say(json.dumps(plain(told)) if as_json else terminal.forecast_text(told))
+
+
+def named_value(text: str, option: str, example: str) -> tuple[str, str]:
+    """What an option that takes NAME=VALUE was given: the name as in Python, and the value.
+
+    Raises:
+        InputError: one of the two is missing.
+    """
+    name, sign, value = text.partition("=")
+    if not sign or not value:
+        raise InputError(f"{option} expected NAME=VALUE, e.g. {example}, got {text!r}")
+    return name.strip().replace("-", "_"), value
 
 
 def conduct(

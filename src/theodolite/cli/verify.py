@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from theodolite.cli import terminal
-from theodolite.errors import InputError
+from theodolite.cli.verbs import named_value
 from theodolite.runs.record import plain
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def verify(
     """  # noqa: D301
     from theodolite.runs.verification import verify as verified
 
-    at = dict(_place(text) for text in places)
+    at = dict(named_value(text, "--at", "data=photos") for text in places)
     options: dict[str, Any] = {"seed": seed, "level": level, "float64": float64, "budget": budget}
     with terminal.at_work(quiet) as progress:
         result = verified(run, at=at, units=units or None, progress=progress, **options)
@@ -78,13 +78,6 @@ def verify(
         _print(result)
     if not result.holds:
         raise click.exceptions.Exit(1)
-
-
-def _place(text: str) -> tuple[str, Any]:
-    name, found, value = text.partition("=")
-    if not found or not value:
-        raise InputError(f"--at expected NAME=VALUE, e.g. data=photos, got {text!r}")
-    return name.strip().replace("-", "_"), value
 
 
 def _print(result: Verification) -> None:

@@ -304,11 +304,12 @@ class _Conducted:
 
     def _job(self, record: dict[str, Any], names: Sequence[str]) -> Job:
         given = [self.work.given[argument.name] for argument in self.work.arguments]
+        installed = versions()
         task = {
             "kind": self.work.kind,
             "arguments": plain(given) if self.engine.elsewhere else [],
             "inventory": self.work.inventory() if self.engine.elsewhere else None,
-            "versions": {name: versions()[name] for name in ("theodolite", "torch")},
+            "versions": {name: installed[name] for name in ("theodolite", "torch")},
             "settings": record["settings"],
             "configuration": record["configuration"],
             "check": record.get("self_check") or {},
