@@ -78,7 +78,7 @@ class JacobianOperator:
         """How far products can be trusted, once there were some.
 
         ``ok`` for exact derivatives, ``approximate`` when only central differences worked, ``undetermined`` when
-        products are no slopes of the map, ``undefined`` when it jumps (`trust.guard`; about 20 passes once a map).
+        products are no slopes of the map, ``undefined`` when it jumps (`trust.guard`; about ten passes once a map).
         """
         ways: tuple[Push | Pull | None, ...] = (self._push, self._pull)
         return worse(self._verdict.status, "ok" if all(way is None or way.exact for way in ways) else "approximate")
