@@ -94,18 +94,23 @@ def prompts_of(model: Any, conditions: str | Sequence[tuple[Any, Any]] | None) -
         held_out = getattr(model, "held_out", ())
         if not held_out:
             raise InputError("conditions expected, since this model names none held out; e.g. --conditions 207/360")
-        seen = {first: [one for one in model.conditions if one[0] == first] for first, _ in held_out}
-        return [(seen[one[0]][place % len(seen[one[0]])], one) for place, one in enumerate(held_out)]
+        trained = {
+            first: [condition for condition in model.conditions if condition[0] == first] for first, _ in held_out
+        }
+        return [
+            (trained[condition[0]][index % len(trained[condition[0]])], condition)
+            for index, condition in enumerate(held_out)
+        ]
     if not isinstance(conditions, str):
-        found = [tuple(pair) for pair in conditions]
+        pairs = [tuple(pair) for pair in conditions]
     else:
-        found = [tuple(map(_side_of, _sides_in(pair.strip()))) for pair in conditions.split(",") if pair.strip()]
-    if not found or any(len(pair) != 2 for pair in found):
+        pairs = [tuple(map(_side_of, _sides_in(pair.strip()))) for pair in conditions.split(",") if pair.strip()]
+    if not pairs or any(len(pair) != 2 for pair in pairs):
         raise InputError(
             "conditions expected as NORMAL/UNUSUAL,..., e.g. 3-red/3-yellow, 207/360 or a.safetensors/b.safetensors, "
             f"got {conditions}"
         )
-    return [(pair[0], pair[1]) for pair in found]
+    return [(pair[0], pair[1]) for pair in pairs]
 
 
 def _sides_in(pair: str) -> list[str]:

@@ -114,12 +114,12 @@ class ImageSet:
         """
         of_size = {image.cut(multiple): image for image in self.files}
         if len(of_size) > 1:
-            (first, here), (second, there), *_ = of_size.items()
+            (first, first_entry), (second, second_entry), *_ = of_size.items()
             side = min(image.shortest_side for image in self.files) // multiple * multiple
             raise InputError(
                 f"images of one size expected, since numbers at several sizes cannot be compared; {self.folder} has "
-                f"{len(of_size)} sizes, e.g. {first[0]}x{first[1]} ({here.file}) and {second[0]}x{second[1]} "
-                f"({there.file}); give --size, e.g. --size {side}"
+                f"{len(of_size)} sizes, e.g. {first[0]}x{first[1]} ({first_entry.file}) and {second[0]}x{second[1]} "
+                f"({second_entry.file}); give --size, e.g. --size {side}"
             )
         return self
 

@@ -67,13 +67,13 @@ class Judge:
         if parts[0].ndim == 1 or parts[0].shape[1] == 1:
             return Verdict(parts[0].reshape(-1).double().cpu(), None)
         logits = [part.double().cpu() for part in parts]
-        wanted = self._wanted(condition, logits)
+        target = self._wanted(condition, logits)
         chosen = [
             part.log_softmax(-1)[:, own] if own is not None else part.log_softmax(-1).amax(-1)
-            for part, own in zip(logits, wanted)
+            for part, own in zip(logits, target)
         ]
-        words = self.words(logits[0].shape[1])
-        return Verdict(sum(chosen).exp(), tuple(words[place] for place in logits[0].argmax(-1).tolist()))  # type: ignore[union-attr]
+        names = self.words(logits[0].shape[1])
+        return Verdict(sum(chosen).exp(), tuple(names[place] for place in logits[0].argmax(-1).tolist()))  # type: ignore[union-attr]
 
     def words(self, count: int) -> Sequence[str]:
         """The words of its classes, by default their numbers."""

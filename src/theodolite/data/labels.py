@@ -40,8 +40,8 @@ def labels_among(labels: Mapping[str, int], files: Sequence[str], path: str | No
     """
     known = {file: labels[file] for file in files if file in labels}
     if labels and len(set(known.values())) < 2:
-        held = f"only {next(iter(known.values()))}" if known else "none"
-        raise InputError(f"labels of both kinds expected among the {len(files)} test images, got {held} in {path}")
+        classes = f"only {next(iter(known.values()))}" if known else "none"
+        raise InputError(f"labels of both kinds expected among the {len(files)} test images, got {classes} in {path}")
     return known if labels else None
 
 
@@ -58,8 +58,8 @@ def _checked(path: str, rows: Sequence[tuple[str | None, str | None]], files: se
             raise InputError(f"{path} names {file} twice; keep one line for each file")
         labels[file] = _LABELS[label.strip().lower()]
     if len(set(labels.values())) < 2:
-        held = f"only {next(iter(labels.values()))}" if labels else "none"
-        raise InputError(f"labels of both kinds, 0 and 1, expected in {path}, got {held}")
+        classes = f"only {next(iter(labels.values()))}" if labels else "none"
+        raise InputError(f"labels of both kinds, 0 and 1, expected in {path}, got {classes}")
     return labels
 
 
@@ -77,12 +77,12 @@ def classes_of(path: str | None, files: Mapping[str, str]) -> dict[str, int]:
         InputError: a file that cannot be read, or images of which some have a class and some none.
     """
     if path is None:
-        told = {
+        by_folder = {
             file: next((part for part in file.split("/")[:-1] if part.isdecimal()), None) for file in files.values()
         }
     else:
-        told = _classes_in(path)
-    classes = {sample: int(word) for sample, file in files.items() if (word := told.get(file)) is not None}
+        by_folder = _classes_in(path)
+    classes = {sample: int(label) for sample, file in files.items() if (label := by_folder.get(file)) is not None}
     if classes and len(classes) < len(files):
         lacking = next(file for sample, file in files.items() if sample not in classes)
         source = path or "the names of folders"
@@ -98,13 +98,13 @@ def _classes_in(path: str) -> dict[str, str | None]:
             rows = csv.DictReader(stream, skipinitialspace=True)
             if not set(rows.fieldnames or ()) >= {"file", "class"}:
                 raise InputError(f"{path} expected to begin with the columns file,class, got {rows.fieldnames}")
-            told = {row["file"]: str(row["class"]).strip() for row in rows}
+            by_row = {row["file"]: str(row["class"]).strip() for row in rows}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"cannot read the classes file {path}: {reason}; give a CSV with columns file,class"
         ) from error
-    for file, word in told.items():
-        if not word.isdecimal():
-            raise InputError(f"{path} expected a class as a whole number for {file}, got {word!r}")
-    return {**told}
+    for file, label in by_row.items():
+        if not label.isdecimal():
+            raise InputError(f"{path} expected a class as a whole number for {file}, got {label!r}")
+    return {**by_row}

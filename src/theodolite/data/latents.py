@@ -178,10 +178,10 @@ def read_ends(specs: Sequence[str], subject: Subject, size: int | None = None) -
     latents = [files[spec] if spec in files else subject.draw(_seed_of(spec), shape) for spec in specs]
     shapes = {tuple(latent.shape): spec for spec, latent in zip(specs, latents)}
     if len(shapes) > 1:
-        (one, first), (other, second), *_ = shapes.items()
+        (first_name, first), (second_name, second), *_ = shapes.items()
         raise InputError(
-            f"latents of one shape expected, got {one} from {first} and {other} from {second}; give --size to resize "
-            "images to one size"
+            f"latents of one shape expected, got {first_name} from {first} and {second_name} from {second}; "
+            "give --size to resize images to one size"
         )
     for spec in files:
         _check_shape(shape, subject.map.latent_shape, spec, subject)

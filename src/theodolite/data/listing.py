@@ -81,9 +81,9 @@ def chosen_among(samples: Sequence[str], known: Sequence[str], where: str) -> Se
     Raises:
         InputError: one is not among the known ones.
     """
-    there = set(known)
+    present = set(known)
     for sample in samples:
-        if sample not in there:
+        if sample not in present:
             close = difflib.get_close_matches(sample, known, n=1)
             hint = f", did you mean {close[0]!r}?" if close else "; names are those of `theodolite show RUN --json`"
             raise InputError(f"--only expected samples of {where}, got {sample!r}{hint}")
@@ -146,8 +146,8 @@ def _check(data: Path, setting: str) -> None:
 def _empty(data: DataPath, contents: Contents) -> InputError:
     if contents.skipped:
         first, count = contents.skipped[0], len(contents.skipped)
-        told = f"{first.file}: {first.reason}" if first.file else first.reason
-        return InputError(f"none of the {count} images in {data} can be read; the first is {told}")
+        reason = f"{first.file}: {first.reason}" if first.file else first.reason
+        return InputError(f"none of the {count} images in {data} can be read; the first is {reason}")
     passed = "".join(f"; {note}" for note in _passed_over(contents.passed))
     return InputError(f"{data} holds no image; files that Pillow reads expected, or {', '.join(_CONTAINERS)}{passed}")
 
@@ -157,9 +157,9 @@ def _passed_over(names: list[str]) -> list[str]:
         return []
     kinds = Counter(PurePosixPath(name).suffix.lower() or "without suffix" for name in names)
     counts = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
-    told = ", ".join(f"{count} {suffix}" for suffix, count in counts[:_TOLD])
+    described = ", ".join(f"{count} {suffix}" for suffix, count in counts[:_TOLD])
     more = f" and {len(counts) - _TOLD} other kinds" if len(counts) > _TOLD else ""
-    return [f"passed over {len(names)} files that are no images by their suffix: {told}{more}"]
+    return [f"passed over {len(names)} files that are no images by their suffix: {described}{more}"]
 
 
 def _of_file(path: Path) -> Contents:
@@ -198,18 +198,18 @@ def _of_folder(folder: Path) -> Contents:
 
 def _walk(folder: Path, contents: Contents) -> Iterator[Path]:
     """Files below a folder; through links to folders too, each real folder once."""
-    seen = {_identity(folder)}
+    visited = {_identity(folder)}
     for parent, folders, files in os.walk(folder, followlinks=True):
         here, further = Path(parent), list[str]()
         for name in sorted(folders, key=lambda name: ((here / name).is_symlink(), name)):
             path = here / name
             if not is_shown(name) or (path / "run.json").exists():
                 continue
-            if _identity(path) in seen:
+            if _identity(path) in visited:
                 label = _printable(path.relative_to(folder).as_posix())
                 contents.notes.append(f"{label} leads to a folder that is read already, and is left out")
                 continue
-            seen.add(_identity(path))
+            visited.add(_identity(path))
             further.append(name)
         folders[:] = further
         yield from (here / name for name in files if is_shown(name))

@@ -59,4 +59,4 @@ def _edge(mask: np.ndarray, width: int) -> np.ndarray:
 
 
 def _rgb(colour: str) -> np.ndarray:
-    return np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)], dtype=np.float64)
+    return np.array([int(colour[start : start + 2], 16) for start in (1, 3, 5)], dtype=np.float64)

@@ -182,6 +182,6 @@ def side_by_side(pictures: Sequence[Image.Image], gap: int = 2) -> Image.Image:
     """Pictures of one size as one, `gap` white pixels between them."""
     width, height = pictures[0].size
     page = Image.new("RGB", (len(pictures) * (width + gap) - gap, height), "white")
-    for place, one in enumerate(pictures):
-        page.paste(one.convert("RGB"), (place * (width + gap), 0))
+    for index, frame in enumerate(pictures):
+        page.paste(frame.convert("RGB"), (index * (width + gap), 0))
     return page

@@ -57,11 +57,11 @@ def several_sources(sources: Sequence[str], folder: DataPath, limit: int | None,
 
 def _source(file: PurePosixPath, expression: re.Pattern[str], pattern: str | None) -> str:
     path = file.with_suffix("").as_posix()
-    found = expression.search(path)
-    if found is None:
+    match = expression.search(path)
+    if match is None:
         if pattern is None:
             return path
         raise InputError(
             f"`group` {pattern!r} expected to match every file, and {file} does not; mend the pattern or move the file"
         )
-    return str(found[1] if expression.groups else found[0])
+    return str(match[1] if expression.groups else match[0])

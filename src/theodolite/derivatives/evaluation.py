@@ -77,8 +77,8 @@ def _refuse_training(map: LatentMap, n: int) -> None:
             )
 
 
-def _refuse_meta(where: torch.device, name: str | None, what: str) -> None:
-    if where.type == "meta":
+def _refuse_meta(device: torch.device, name: str | None, what: str) -> None:
+    if device.type == "meta":
         raise InputError(
             f"{name} expected {what} with values, got some on the device meta, which holds shapes only; load the model "
             "onto 'cpu' or 'cuda' first"

@@ -283,14 +283,14 @@ def _pulled(step: _Step, given: Sequence[Tensor | None], is_own: bool) -> Sequen
         return _several(act([g]))
     if rule.pull is not None and g is not None:
         return rule.pull(g)
-    wanted = [place for place, part in enumerate(given) if part is not None]
+    needed = [position for position, part in enumerate(given) if part is not None]
 
     def push(*tangents: Tensor) -> tuple[Tensor, ...]:
         results = _several(rule.push(tangents))
-        return tuple(results[place] for place in wanted)
+        return tuple(results[position] for position in needed)
 
     _, pullback, *_ = vjp(push, *(like.zeros() for like in step.likes))
-    pulled: Sequence[Tensor] = pullback(tuple(given[place] for place in wanted))
+    pulled: Sequence[Tensor] = pullback(tuple(given[position] for position in needed))
     return pulled
 
 
@@ -310,7 +310,7 @@ def _keep_second(second: dict[int, Tensor], step: _Step, live: Mapping[int, Tens
         parts.append(_several(step.local.bend([live[i] for i in step.inputs])))
     for number in step.done:
         second.pop(number, None)
-    for place, made in enumerate(step.outputs):
-        terms = [part[place] for part in parts if part[place] is not None]
+    for position, made in enumerate(step.outputs):
+        terms = [part[position] for part in parts if part[position] is not None]
         if made is not None and terms:
             second[made] = sum(terms[1:], terms[0])

@@ -84,8 +84,8 @@ def available_bytes(device: torch.device) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on any device."""
-    words = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in words or "not enough memory" in words
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "not enough memory" in text
 
 
 def _free_in_machine() -> int:

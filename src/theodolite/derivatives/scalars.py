@@ -30,8 +30,8 @@ def differentiable_gradients(function: Callable[[Tensor], Tensor], points: Tenso
     What a map may contain: forward and reverse mode go through, at the cost of the Hessian's products.
     """
     values, pull = torch.func.vjp(function, points)  # type: ignore[misc]
-    (found,) = pull(torch.ones_like(values))
-    return cast(Tensor, found)
+    (gradient,) = pull(torch.ones_like(values))
+    return cast(Tensor, gradient)
 
 
 def hessians(function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:

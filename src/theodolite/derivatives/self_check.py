@@ -258,9 +258,9 @@ def _rows_are_independent(map: LatentMap, operator: JacobianOperator) -> bool:
     z = operator.latents
     other = z.flip(-1) + 0.5 * z.std(correction=0) + 0.1
     with plain_evaluation():
-        alone, beside = torch.cat([operator.outputs, map(other)]), map(torch.cat([z, other]))
+        alone, batched = torch.cat([operator.outputs, map(other)]), map(torch.cat([z, other]))
     tolerance = 1e-6 if z.dtype is torch.float64 else 1e-3
-    return beside.shape == alone.shape and _relative(beside.nan_to_num(), alone.nan_to_num()) < tolerance
+    return batched.shape == alone.shape and _relative(batched.nan_to_num(), alone.nan_to_num()) < tolerance
 
 
 def _why_unchecked(dtype: torch.dtype) -> str:

@@ -132,8 +132,8 @@ def check_recording(map: LatentMap, z: Tensor) -> str:
 
 def _owner_and_kind(map: LatentMap, z: Tensor) -> tuple[object, _Kind]:
     """What a check is remembered by: the map, or what maps of the same operations share, and the kind of latent."""
-    owner, word = map.alike or (map, "")
-    return owner, (word, z.shape[1:], z.dtype, z.device)
+    owner, variant = map.alike or (map, "")
+    return owner, (variant, z.shape[1:], z.dtype, z.device)
 
 
 def _compared(map: LatentMap, z: Tensor, v: Tensor) -> str:
@@ -190,19 +190,19 @@ def _jumps_along(map: LatentMap, z: Tensor, v: Tensor, gain: float, dtype: torch
     """
     eps = torch.finfo(dtype).eps
 
-    def at(places: Sequence[float]) -> Tensor:
-        points = [(z + place * v).to(dtype) for place in places]
+    def at(offsets: Sequence[float]) -> Tensor:
+        points = [(z + offset * v).to(dtype) for offset in offsets]
         with plain_evaluation():
             values = torch.cat([map(point) for point in points])
         return values.flatten(1).double()
 
-    places = torch.linspace(-2, 2, _POINTS, dtype=torch.float64).tolist()
-    values = at(places)
+    offsets = torch.linspace(-2, 2, _POINTS, dtype=torch.float64).tolist()
+    values = at(offsets)
     bends = (values[2:] - 2 * values[1:-1] + values[:-2]).norm(dim=1)
     if not bends.any():
         return False
     start = int(bends.argmax())
-    low, high, left, right = places[start], places[start + 2], values[start], values[start + 2]
+    low, high, left, right = offsets[start], offsets[start + 2], values[start], values[start + 2]
     while high - low > 8 * eps:
         middle = (low + high) / 2
         value = at([middle])[0]
@@ -235,8 +235,8 @@ def _slopes(map: LatentMap, z: Tensor, v: Tensor, product: Tensor) -> Iterator[T
     gain = _size(product) / float(length.clamp_min(torch.finfo(v.dtype).tiny))
     rounding = torch.finfo(v.dtype).eps * _size(map(z))
     steps = [h * float(_reach(z)) for h in _STEPS]
-    seen = [h for h in steps if gain * h > _VISIBLE * rounding] or steps[:1]
-    for h in seen:
+    visible = [h for h in steps if gain * h > _VISIBLE * rounding] or steps[:1]
+    for h in visible:
         yield length * (stacked(map, z + h * unit) - stacked(map, z - h * unit)) / (2 * h)
 
 

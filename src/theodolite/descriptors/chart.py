@@ -177,10 +177,10 @@ class Chart:
     def _range(self) -> Tensor:
         return range_basis(self.jacobians)
 
-    def _in_double(self, where: Tensor) -> Tensor | None:
+    def _in_double(self, mask: Tensor) -> Tensor | None:
         """The Jacobians at some of the latents in float64, None where the map does not follow."""
         try:
-            operator = jacobian(self.map.to(dtype=torch.float64), self.latents[where].double())
+            operator = jacobian(self.map.to(dtype=torch.float64), self.latents[mask].double())
             matrices = operator.dense()
         except Exception:  # whatever a map raises in another precision, the errors then allow for float32
             return None

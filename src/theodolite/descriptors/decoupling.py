@@ -197,9 +197,9 @@ def _paper_neighbour(
 ) -> Turned:
     offset = step * torch.einsum("nk,knd->nd", inside, W)
     there = jacobian(operator.map, operator.latents + offset.reshape(operator.latents.shape))
-    found = subspace_spectrum(there, W, "forward", step)
-    sign = torch.where((found.leading * here.leading).sum(-1, keepdim=True) < 0, -1.0, 1.0)
-    axis = sign * found.leading
+    spectrum = subspace_spectrum(there, W, "forward", step)
+    sign = torch.where((spectrum.leading * here.leading).sum(-1, keepdim=True) < 0, -1.0, 1.0)
+    axis = sign * spectrum.leading
     moved = _differenced(there, W, axis, step)
     operator.passes += there.passes
     still = torch.zeros_like(here.gap)

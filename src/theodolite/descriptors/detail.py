@@ -76,10 +76,10 @@ def laplacian(x: Tensor, axes: int) -> Tensor:
 
 
 def _paper(chart: Chart) -> Estimate:
-    found = subspace(chart)
-    step = SUBSPACE_STEP * found.direction.reshape(1, *chart.latents.shape)
+    spectrum = subspace(chart)
+    step = SUBSPACE_STEP * spectrum.direction.reshape(1, *chart.latents.shape)
     pushed = (chart.operator.at_offsets(step)[0] - chart.outputs) / SUBSPACE_STEP
-    return _measure(chart, pushed.flatten(1), torch.zeros_like(found.gap), found.gap < TIE, found.passes + 1)
+    return _measure(chart, pushed.flatten(1), torch.zeros_like(spectrum.gap), spectrum.gap < TIE, spectrum.passes + 1)
 
 
 def _measure(chart: Chart, pushed: Tensor, angle: Tensor, tied: Tensor, passes: int) -> Estimate:
@@ -90,9 +90,9 @@ def _measure(chart: Chart, pushed: Tensor, angle: Tensor, tied: Tensor, passes: 
     blur = 2 * q.sqrt() * (4 * axes) * angle / 1.96
     variance = rough.var(-1)
     share = Estimate(q, blur, passes, n=1)
-    whole = Estimate(variance, _ratio(blur, q) * variance, passes, n=1)
+    total = Estimate(variance, _ratio(blur, q) * variance, passes, n=1)
     parts = {"detail_q": flagged(share, tied, "undetermined", TIED)}
-    return replace(flagged(whole, tied, "undetermined", TIED), parts=parts)
+    return replace(flagged(total, tied, "undetermined", TIED), parts=parts)
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:

@@ -152,7 +152,7 @@ def hotspot_maps(
     return _joined(parts)
 
 
-def overlap_of_maps(there: Decoupling) -> dict[str, Estimate]:
+def overlap_of_maps(other: Decoupling) -> dict[str, Estimate]:
     """How the map of LC lies on that of PHFE: their rank correlation, and LC's mass on the top tenth of PHFE.
 
     Both are of the mean map over neighbours. Their error is what means over half of the neighbours scatter
@@ -161,8 +161,8 @@ def overlap_of_maps(there: Decoupling) -> dict[str, Estimate]:
     Returns:
         `map_correlation` and `mass_on_detail`, with the statuses of LC; ``undefined`` where nothing turns.
     """
-    turning, detail = (part.double().cpu() for part in (there.lc_maps, there.maps["phfe_map"]))
-    statuses = there.quantities["lc"].statuses
+    turning, detail = (part.double().cpu() for part in (other.lc_maps, other.maps["phfe_map"]))
+    statuses = other.quantities["lc"].statuses
     # Two neighbouring ranks that change places change the correlation by this much: less is not seen in few cells.
     least = 4 / detail[0].numel() ** 2
     return {
@@ -287,9 +287,9 @@ def _over_subspaces(draws: Sequence[Estimate], is_whole: bool, is_turn: bool) ->
     mean, spread = student_mean(torch.stack([draw.value for draw in draws]))
     within = torch.stack([draw.stderr for draw in draws]).square().sum(0).sqrt() / count
     stderr = within if is_whole else torch.maximum(spread, within)
-    whole = replace(first, value=mean, stderr=stderr, n=count, ends=None)
+    pooled = replace(first, value=mean, stderr=stderr, n=count, ends=None)
     rare = torch.full_like(mean, is_turn and not is_whole and count < FEWEST, dtype=torch.bool)
-    return flagged(whole, rare, "few-samples", _RARE_TIES)
+    return flagged(pooled, rare, "few-samples", _RARE_TIES)
 
 
 def _rounding(draw: Decoupling, latents: Tensor, mode: object) -> Tensor:

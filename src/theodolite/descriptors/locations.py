@@ -219,9 +219,9 @@ def _verdict(
         (unbounded, "undetermined", "locations overflow: " + OVERFLOW),
     )
     statuses, message = [operator.status] * gain[0].numel(), "" if operator.status == "ok" else operator.message
-    for where, status, about in notes:
-        statuses = [worse(own, status) if hit else own for own, hit in zip(statuses, where.flatten().tolist())]
-        message = message or (f"{int(where.sum())} {about}" if bool(where.any()) else "")
+    for mask, status, about in notes:
+        statuses = [worse(own, status) if hit else own for own, hit in zip(statuses, mask.flatten().tolist())]
+        message = message or (f"{int(mask.sum())} {about}" if bool(mask.any()) else "")
     return tuple(statuses), message
 
 

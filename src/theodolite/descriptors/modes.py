@@ -47,17 +47,17 @@ def is_paper(mode: str) -> bool:
     return mode == "paper"
 
 
-def flagged(estimate: Estimate, where: Tensor, status: str, message: str) -> Estimate:
-    """The estimate with its status lowered to `status` at the latents of the mask `where`, `(n,)`.
+def flagged(estimate: Estimate, mask: Tensor, status: str, message: str) -> Estimate:
+    """The estimate with its status lowered to `status` at the latents of `mask`, `(n,)`.
 
     What is ``undefined`` has no number: value and standard error become NaN.
     """
-    if not where.any():
+    if not mask.any():
         return estimate
     if status == "undefined":
-        value, stderr = (part.masked_fill(where, torch.nan) for part in (estimate.value, estimate.stderr))
+        value, stderr = (part.masked_fill(mask, torch.nan) for part in (estimate.value, estimate.stderr))
         estimate = replace(estimate, value=value, stderr=stderr)
-    statuses = tuple(worse(old, status) if bad else old for old, bad in zip(estimate.statuses, where.tolist()))
+    statuses = tuple(worse(old, status) if bad else old for old, bad in zip(estimate.statuses, mask.tolist()))
     is_worst = worse(estimate.status, status) != estimate.status
     return replace(estimate, statuses=statuses, message=message if is_worst else estimate.message)
 

@@ -123,17 +123,17 @@ def _exact(chart: Chart) -> Estimate:
     is_extreme = out_of_range(centre.sigma, chart.latents.dtype)
     rotation = _bundle(mean, near.distance, spectral_gap(centre), lost)
     rotation = _lowered(rotation, met_by_some(near), "few-samples", AT_KINKS)
-    for where, message in ((blind, NOT_SEEN), (is_extreme, OVERFLOW)):
-        rotation = _lowered(rotation, where, "undetermined", message)
+    for mask, message in ((blind, NOT_SEEN), (is_extreme, OVERFLOW)):
+        rotation = _lowered(rotation, mask, "undetermined", message)
     is_nearer = near.distance < 0.99 * STEP * chart.latents.flatten(1).norm(dim=1).double()
     cosine = flagged(rotation["axis_cosine"], is_nearer, "undetermined", _NEARER)
     return replace(rotation, parts={**rotation.parts, "axis_cosine": cosine})
 
 
-def _lowered(rotation: Estimate, where: Tensor, status: str, message: str) -> Estimate:
+def _lowered(rotation: Estimate, mask: Tensor, status: str, message: str) -> Estimate:
     """Rotation and cosine with a worse status at some latents; the gap is that of the latent itself, and stays."""
-    cosine = flagged(rotation["axis_cosine"], where, status, message)
-    return replace(flagged(rotation, where, status, message), parts={**rotation.parts, "axis_cosine": cosine})
+    cosine = flagged(rotation["axis_cosine"], mask, status, message)
+    return replace(flagged(rotation, mask, status, message), parts={**rotation.parts, "axis_cosine": cosine})
 
 
 def _image(centre: LeadingTriplet) -> Tensor:

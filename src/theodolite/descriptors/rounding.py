@@ -106,10 +106,10 @@ def scatter(chart: Chart) -> Scatter:
     x = torch.einsum("ncr,nr->nc", axes.right, weights).to(chart.latents)
     here, passes = _image(chart, x, axes, weights)
     moved = jacobian(chart.map, _moved(chart))
-    there = moved.flat.matvec(x.repeat(_MOVES, 1)[None])[0].double().unflatten(0, (_MOVES, chart.n))
+    images = moved.flat.matvec(x.repeat(_MOVES, 1)[None])[0].double().unflatten(0, (_MOVES, chart.n))
     chart.operator.passes += _MOVES * moved.passes
     random = torch.cat([torch.ones_like(lengths[:, :1]), axes.random[:, 1:]], -1)
-    changes = torch.einsum("nor,mno->mnr", axes.left, there - here) * (random / lengths * alive)
+    changes = torch.einsum("nor,mno->mnr", axes.left, images - here) * (random / lengths * alive)
     return Scatter(values, changes, _MOVES * moved.passes + passes)
 
 

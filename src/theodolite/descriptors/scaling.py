@@ -120,9 +120,9 @@ def _volume(measure: SpectralMeasure) -> Estimate:
 
 
 def _within(map: LatentMap, latents: Tensor, rtol: float, generator: Seeding, **others: object) -> Estimate:
-    given = [name for name, value in others.items() if value not in (None, "exact")]
-    if given:
-        raise InputError(f"`rtol` decides by itself what to spend, got `{given[0]}` too; leave one of them out")
+    options = [name for name, value in others.items() if value not in (None, "exact")]
+    if options:
+        raise InputError(f"`rtol` decides by itself what to spend, got `{options[0]}` too; leave one of them out")
     chart = Chart(map, latents, generator=generator, effort=Effort(rtol=check_rtol(rtol)))
     if chart.effort.is_dense(chart.dimension):
         return marked(_with_rounding(chart), chart)

@@ -93,9 +93,9 @@ def applied_step(latents: Tensor, directions: Tensor, step: float, dtype: torch.
     return {"changed": (applied != 0).double().mean(-1), "length": length / step, "cosine": cosine}
 
 
-def subspace_dimension(asked: int | None, latent_dim: int) -> int:
+def subspace_dimension(requested: int | None, latent_dim: int) -> int:
     """`k`: `min(64, D / 4)` and at least 1, or what was asked for, if `D` allows it."""
-    k = max(1, min(SUBSPACE_DIMENSION, latent_dim // 4)) if asked is None else asked
+    k = max(1, min(SUBSPACE_DIMENSION, latent_dim // 4)) if requested is None else requested
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= latent_dim:
-        raise InputError(f"`dimension` expected between 1 and {latent_dim}, the entries of a latent, got {asked!r}")
+        raise InputError(f"`dimension` expected between 1 and {latent_dim}, the entries of a latent, got {requested!r}")
     return k

@@ -115,9 +115,9 @@ class Resamples:
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of values `(n,)`, or of each column of `(n, k)`, in every resample; NaN is left out."""
-        known = values.double().isfinite().double()
+        finite = values.double().isfinite().double()
         total = self.samples @ values.double().nan_to_num(posinf=0.0, neginf=0.0)
-        return total / (self.samples @ known)
+        return total / (self.samples @ finite)
 
     def replicates(self, statistic: Callable[[Tensor], Tensor]) -> Tensor:
         """A statistic of weights of groups on all of them: `(1 + count, ...)`, the estimate itself first."""
@@ -129,12 +129,12 @@ class Resamples:
         Resamples in which a statistic is no number are left out.
         """
         rest = replicates[1:]
-        known = rest.isfinite()
-        if bool(known.all()):
+        finite = rest.isfinite()
+        if bool(finite.all()):
             spread = rest.std(0)
         else:
-            count = known.sum(0)
-            centred = torch.where(known, rest - rest.where(known, torch.nan).nanmean(0), 0.0)
+            count = finite.sum(0)
+            centred = torch.where(finite, rest - rest.where(finite, torch.nan).nanmean(0), 0.0)
             spread = torch.where(count > 1, (centred.square().sum(0) / (count - 1).clamp_min(1)).sqrt(), torch.nan)
         return spread * (self.effective / (self.effective - 1)) ** 0.5 if self.groups > 1 else spread * torch.nan
 
@@ -249,8 +249,8 @@ def paired_difference(
     size = float(torch.maximum(first.abs(), second.abs()).mean()) if bool((first != second).any()) else 0.0
     rounding = torch.tensor([0.0, 0.0, _ROUNDING * size]).to(paired.stderr)
     ends = (paired.low - 1.96 * rounding, paired.high + 1.96 * rounding)
-    whole = replace(paired, stderr=torch.hypot(paired.stderr, rounding), ends=ends)
-    return [whole[place] for place in range(3)]
+    estimate = replace(paired, stderr=torch.hypot(paired.stderr, rounding), ends=ends)
+    return [estimate[index] for index in range(3)]
 
 
 def jackknife(left: Tensor) -> Tensor:
@@ -280,8 +280,10 @@ def _drawn(holds: Tensor, count: int, seed: int) -> Tensor:
         members = torch.nonzero(bits == pool).flatten()
         # every pool has a stream of its own, so that more normal samples do not change how unusual ones are drawn
         stream = torch.Generator().manual_seed(seed * (2 ** len(holds) - 1) + pool - 1)
-        drawn = torch.randint(len(members), (count, len(members)), generator=stream)
-        own = torch.zeros(drawn.shape, dtype=torch.float64).scatter_add_(1, drawn, torch.ones_like(drawn).double())
+        members_drawn = torch.randint(len(members), (count, len(members)), generator=stream)
+        own = torch.zeros(members_drawn.shape, dtype=torch.float64).scatter_add_(
+            1, members_drawn, torch.ones_like(members_drawn).double()
+        )
         times[1:, members] = own
     return times
 

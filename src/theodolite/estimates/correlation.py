@@ -120,9 +120,9 @@ def ranks(values: Tensor) -> Tensor:
 
 def _weighted_ranks(values: Tensor, weights: Tensor) -> Tensor:
     """Weight below each value and half of that at it, `(B, n)`: ranks as if pairs stood there several times."""
-    levels, place = torch.unique(values.nan_to_num(), return_inverse=True)
-    mass = torch.zeros(len(weights), len(levels), dtype=torch.float64).index_add_(1, place, weights)
-    return (mass.cumsum(-1) - mass / 2)[:, place]
+    levels, rank = torch.unique(values.nan_to_num(), return_inverse=True)
+    mass = torch.zeros(len(weights), len(levels), dtype=torch.float64).index_add_(1, rank, weights)
+    return (mass.cumsum(-1) - mass / 2)[:, rank]
 
 
 def _partial(centred: Sequence[Tensor], shares: Tensor, first: int, second: int, given: list[int]) -> Tensor:
@@ -151,8 +151,8 @@ def _linked(x: Tensor, y: Tensor, given: Sequence[Tensor], of: Tensor, groups: i
         return Estimate.of(round(r), width, n=groups, statuses=status, message=_SAME_ORDER, method="ranks")
     left = _left_out(x, y, given, of)
     step = 6 / max(groups**3 - groups, 6)  # half of what one exchange of neighbours changes: artanh stays finite
-    z, each = (torch.atanh(part.clamp(step - 1, 1 - step)) for part in (torch.tensor(r).double(), left))
-    reach = student_quantile(2 * groups) * jackknife(each)
+    z, spread = (torch.atanh(part.clamp(step - 1, 1 - step)) for part in (torch.tensor(r).double(), left))
+    reach = student_quantile(2 * groups) * jackknife(spread)
     low, high = (float(torch.tanh(z + side * reach)) for side in (-1, 1))
     few = free < FEWEST_PAIRS
     link = Estimate.between(r, min(low, r), max(high, r), n=groups, method="ranks, jackknife")
@@ -176,13 +176,13 @@ def _blocks(labels: Sequence[Hashable]) -> Tensor:
 
 
 def _check(rows: Tensor, y: Tensor, given: Sequence[Tensor], groups: Sequence[Hashable] | None) -> None:
-    others = [tuple(one.shape) for one in given if one.shape != y.shape]
+    others = [tuple(column.shape) for column in given if column.shape != y.shape]
     if rows.ndim != 2 or y.ndim != 1 or rows.shape[1] != len(y) or len(y) < 4 or others:
         raise InputError(
             f"`x` (k, n), `y` and `given` (n,) with n >= 4 expected, got {tuple(rows.shape)}, {tuple(y.shape)} and "
             f"{others or 'none'}; pair the samples"
         )
-    if not all(bool(one.isfinite().all()) for one in (rows, y, *given)):
+    if not all(bool(column.isfinite().all()) for column in (rows, y, *given)):
         raise InputError("finite numbers expected to be ranked, got NaN or infinity; leave such pairs out")
     if groups is not None and (len(groups) != len(y) or len(set(groups)) < 2):
         raise InputError(f"`groups` expected one label for each of {len(y)} pairs, two or more of them, got {groups}")

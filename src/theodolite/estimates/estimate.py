@@ -78,10 +78,17 @@ class Estimate(Shown):
         parts: Mapping[str, Estimate] | None = None,
         ends: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        words = _broadcast(statuses, value.numel())
-        _check(value, stderr, words, ends)
-        words, spoilt = _without_silent_nan(value, stderr, words, ends)
-        fields = {"value": value, "stderr": stderr, "passes": passes, "n": n, "statuses": words, "method": method}
+        broadcast_statuses = _broadcast(statuses, value.numel())
+        _check(value, stderr, broadcast_statuses, ends)
+        broadcast_statuses, spoilt = _without_silent_nan(value, stderr, broadcast_statuses, ends)
+        fields = {
+            "value": value,
+            "stderr": stderr,
+            "passes": passes,
+            "n": n,
+            "statuses": broadcast_statuses,
+            "method": method,
+        }
         fields |= {"message": message or (_NO_NUMBER if spoilt else ""), "parts": parts or {}, "ends": ends}
         for name, content in fields.items():
             object.__setattr__(self, name, content)
@@ -252,7 +259,7 @@ class Estimate(Shown):
         chosen = places[key.cpu() if isinstance(key, Tensor) else key].flatten().tolist()
         parts = {name: part._entries(key) if part.shape == self.shape else part for name, part in self.parts.items()}
         ends = None if self.ends is None else (self.ends[0][key], self.ends[1][key])
-        statuses = tuple(self.statuses[place] for place in chosen)
+        statuses = tuple(self.statuses[index] for index in chosen)
         return replace(self, value=self.value[key], stderr=self.stderr[key], statuses=statuses, parts=parts, ends=ends)
 
     def _is(self, side: str) -> Tensor:
@@ -335,11 +342,11 @@ def _without_silent_nan(
     if bool(sound.all()):
         return statuses, False
     half_open = known & ~stderr.detach().isnan()
-    told = tuple(
+    stated = tuple(
         status if is_sound or (status in BOUNDS and is_bounded) else worse(status, "undetermined")
         for status, is_sound, is_bounded in zip(statuses, _flat(sound), _flat(half_open))
     )
-    return told, told != statuses
+    return stated, stated != statuses
 
 
 def _flat(mask: Tensor) -> list[bool]:

@@ -41,11 +41,11 @@ def group_mean(samples: Estimate, groups: Sequence[Hashable], variance: float = 
         One value; `n` is the number of groups. ``few-samples`` below twenty groups, ``undetermined`` with fewer than
         two or where a tenth of the samples has no number, ``undefined`` where none has.
     """
-    kept, means = samples.is_number(), _group_means(samples, groups)
-    if len(means) < 2 or int(kept.sum()) < LEAST_SHARE * len(kept):
-        status, nothing = "undetermined" if bool(kept.any()) else "undefined", torch.full((1,), math.nan).double()
+    is_number, means = samples.is_number(), _group_means(samples, groups)
+    if len(means) < 2 or int(is_number.sum()) < LEAST_SHARE * len(is_number):
+        status, nothing = "undetermined" if bool(is_number.any()) else "undefined", torch.full((1,), math.nan).double()
         return Estimate(nothing, nothing, samples.passes, len(means), (status,))
-    status = reduce(worse, (status for status, is_kept in zip(samples.statuses, kept.tolist()) if is_kept), "ok")
+    status = reduce(worse, (status for status, is_kept in zip(samples.statuses, is_number.tolist()) if is_kept), "ok")
     return mean_estimate(means, status, passes=samples.passes, variance=variance)
 
 

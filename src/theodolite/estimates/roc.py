@@ -53,9 +53,9 @@ class Roc:
     """
 
     def __init__(self, scores: Tensor, normal: Tensor, unusual: Tensor) -> None:
-        levels, place = torch.unique(-scores.double(), return_inverse=True)
+        levels, rank = torch.unique(-scores.double(), return_inverse=True)
         empty = torch.zeros(len(normal), len(levels), dtype=torch.float64)
-        self.normal, self.unusual = (empty.index_add(1, place, part) for part in (normal, unusual))
+        self.normal, self.unusual = (empty.index_add(1, rank, part) for part in (normal, unusual))
 
     def auroc(self) -> Tensor:
         """`P(unusual > normal) + P(unusual = normal) / 2`, exact with ties: `(B,)`."""
@@ -69,8 +69,8 @@ class Roc:
             share: of unusual samples among all, on which precision depends.
         """
         tiny = torch.finfo(torch.float64).tiny
-        found = self.unusual.cumsum(-1) / self.unusual.sum(-1, keepdim=True).clamp_min(tiny)
-        hits, alarms = share * found, (1 - share) * self.normal.cumsum(-1)
+        true_positives = self.unusual.cumsum(-1) / self.unusual.sum(-1, keepdim=True).clamp_min(tiny)
+        hits, alarms = share * true_positives, (1 - share) * self.normal.cumsum(-1)
         precision = hits / (hits + alarms).clamp_min(tiny)
         return (self.unusual * precision).sum(-1)
 

@@ -68,8 +68,8 @@ def shares_apart(first: Estimate, second: Estimate) -> Estimate:
 def _share_with(count: int, n: int, probability: float) -> float:
     """The share `p` at which `count` or fewer of `n` have this probability; it falls as `p` rises."""
     k = torch.arange(count + 1, dtype=torch.float64)
-    whole = torch.lgamma(torch.tensor(n + 1.0, dtype=torch.float64))
-    choose = whole - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+    log_factorial = torch.lgamma(torch.tensor(n + 1.0, dtype=torch.float64))
+    choose = log_factorial - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
     low, high = 0.0, 1.0
     for _ in range(_HALVINGS):
         middle = torch.tensor((low + high) / 2, dtype=torch.float64)

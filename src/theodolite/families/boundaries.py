@@ -84,13 +84,13 @@ def steepness_across(map: Callable[[Tensor], Tensor], crossing: Crossing) -> tup
     length = float((crossing.end - crossing.start).norm())
     zooms = math.log(max(length / (_POINTS - 1) / SMALLEST, 1.0)) / math.log((_POINTS - 1) / 3)
     levels = 1 + math.floor(zooms)
-    found = steepness(map, crossing.start.double(), crossing.end.double(), points=_POINTS, levels=max(4, levels))
-    x, y = found.scales.log(), found.slopes.clamp_min(torch.finfo(torch.float64).tiny).log()
+    result = steepness(map, crossing.start.double(), crossing.end.double(), points=_POINTS, levels=max(4, levels))
+    x, y = result.scales.log(), result.slopes.clamp_min(torch.finfo(torch.float64).tiny).log()
     local = -(y.diff() / x.diff())[-3:]
     if len(local) < 2:
-        return found, Estimate.of(found.exponent, math.inf, n=len(local), statuses="undetermined")
+        return result, Estimate.of(result.exponent, math.inf, n=len(local), statuses="undetermined")
     mean, error = student_mean(local)
-    return found, Estimate.of(mean, error, n=len(local), passes=_POINTS * len(found.scales))
+    return result, Estimate.of(mean, error, n=len(local), passes=_POINTS * len(result.scales))
 
 
 def near_boundary(phases: PhaseMap, count: int, generator: Seeding = None) -> Tensor:

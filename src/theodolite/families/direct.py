@@ -130,19 +130,19 @@ def direct_metric(posterior: Posterior, *, replicates: int = 30, generator: Seed
         raise InputError("finite posteriors expected, got NaN; check the likelihood behind them")
     support = logs.exp().mean(0) * logs.shape[1]
     if posterior.pullback is not None:
-        whole, again, resolution = posterior.pullback.metric(replicates, generator)
-        return DirectMetric(posterior.grid, _positive(whole), again, support, posterior.learned, resolution)
+        fine, again, resolution = posterior.pullback.metric(replicates, generator)
+        return DirectMetric(posterior.grid, _positive(fine), again, support, posterior.learned, resolution)
     shares = Resamples(len(logs), replicates, Seeds(generator, 1).base[0]).weights[1:].to(logs)
     members = logs[None] if posterior.members is None else posterior.members.double()
     even = torch.full_like(shares[:1], 1 / len(logs))
     widest = min(_WIDTH, (min(posterior.grid.shape) - 1) // 2 * 2 + 1)
-    whole, coarse = (_weighed(logs, even, posterior, width)[0] for width in (widest, widest - 2))
-    again = torch.empty(replicates, *whole.shape).to(whole)
+    fine, coarse = (_weighed(logs, even, posterior, width)[0] for width in (widest, widest - 2))
+    again = torch.empty(replicates, *fine.shape).to(fine)
     for k, own in enumerate(members):
         again[k :: len(members)] = _weighed(own, shares[k :: len(members)], posterior, widest)
-    resolution = around((whole - coarse).square(), posterior.grid.shape)
-    widening = _student_widening(logs, whole, posterior, widest)
-    return DirectMetric(posterior.grid, _positive(whole), again, support, posterior.learned, resolution, widening)
+    resolution = around((fine - coarse).square(), posterior.grid.shape)
+    widening = _student_widening(logs, fine, posterior, widest)
+    return DirectMetric(posterior.grid, _positive(fine), again, support, posterior.learned, resolution, widening)
 
 
 _LEAST_FREEDOM = 1.0
@@ -152,7 +152,7 @@ _ROUNDING = 1e-9
 """Share of the largest entry of a metric below which an error of sampling is rounding, which has no law."""
 
 
-def _student_widening(logs: Tensor, whole: Tensor, posterior: Posterior, width: int) -> Tensor:
+def _student_widening(logs: Tensor, full: Tensor, posterior: Posterior, width: int) -> Tensor:
     """What the bootstrap lacks in each cell, where few of the bundles `(m, cells)` decide its metric: `(cells,)`.
 
     With weights `w` the sample is one of `k = 1 / sum w²`: its bootstrap variance is `1 - 1/k` of the true one, and is
@@ -163,9 +163,9 @@ def _student_widening(logs: Tensor, whole: Tensor, posterior: Posterior, width: 
     shares = logs.softmax(0)
     freedom = (1 / shares.square().sum(0) - 1).clamp_min(_LEAST_FREEDOM)
     quantiles = torch.tensor([student_quantile(round(own, 1)) for own in freedom.tolist()]).to(shares)
-    farthest, least = quantiles, (_ROUNDING * whole.abs().amax((1, 2))).square()
+    farthest, least = quantiles, (_ROUNDING * full.abs().amax((1, 2))).square()
     for entry, own in zip(_information(logs, posterior.grid, width), ((0, 0), (0, 1), (1, 1))):
-        moves = shares * (entry / posterior.samples - whole[:, own[0], own[1]])
+        moves = shares * (entry / posterior.samples - full[:, own[0], own[1]])
         variance = moves.square().sum(0)
         is_chance = variance > least
         tilt = torch.where(is_chance, moves.pow(3).sum(0) / torch.where(is_chance, variance, 1.0).pow(1.5), 0.0)
@@ -196,9 +196,9 @@ def _differences(size: int, order: int, width: int) -> Tensor:
     columns = starts[:, None] + torch.arange(width)
     offsets = (columns - torch.arange(size)[:, None]).double()
     powers = offsets[:, None] ** torch.arange(width)[:, None]
-    wanted = torch.zeros(size, width, dtype=torch.float64)
-    wanted[:, order] = math.factorial(order)
-    return torch.zeros(size, size, dtype=torch.float64).scatter(1, columns, torch.linalg.solve(powers, wanted))
+    target = torch.zeros(size, width, dtype=torch.float64)
+    target[:, order] = math.factorial(order)
+    return torch.zeros(size, size, dtype=torch.float64).scatter(1, columns, torch.linalg.solve(powers, target))
 
 
 def _positive(matrices: Tensor) -> Tensor:

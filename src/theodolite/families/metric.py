@@ -233,22 +233,20 @@ def codazzi_residual(
         return Estimate(ratio[None], _of_step(ratio, finer)[None], 0, 1, method="central differences")
     steps = source.grid.spacing if step is None else torch.full((2,), step, dtype=torch.float64)
     mean = source.metric(points).mean(0)
-    squares, sampled, whole = (
+    squares, sampled, full = (
         torch.stack(_squares(_slopes(field, points, steps), mean)).mean(-1)
         for field in (source.metric, source.sampling_replicates, source.metric_replicates)
     )
     if _is_constant(squares[1], steps, mean):
-        return Estimate.of(
-            0.0, n=whole.shape[-1], statuses=("learned",) if source.learned else "ok", method="bootstrap"
-        )
+        return Estimate.of(0.0, n=full.shape[-1], statuses=("learned",) if source.learned else "ok", method="bootstrap")
     noise = (sampled.mean(-1) - squares).clamp_min(0)
-    ratio, ratios = _ratio(squares - noise), _ratio(whole - 2 * noise[:, None])
+    ratio, ratios = _ratio(squares - noise), _ratio(full - 2 * noise[:, None])
     finer = _ratio(torch.stack(_squares(_slopes(source.metric, points, steps / 2), mean)).mean(-1) - noise)
     error = torch.hypot((ratios - ratio).square().mean().sqrt(), _of_step(ratio, finer))
     is_lost = bool(squares[1] <= noise[1]) or float(1.96 * error) > _MOST_RESIDUAL / 2
     status, message = ("undetermined", _FLAT) if is_lost else ("learned" if source.learned else "ok", "")
     value = ratio.clamp_max(_MOST_RESIDUAL)
-    return Estimate(value[None], error[None], 0, whole.shape[-1], (status,), message, "bootstrap")
+    return Estimate(value[None], error[None], 0, full.shape[-1], (status,), message, "bootstrap")
 
 
 def _is_constant(square: Tensor, steps: Tensor, mean: Tensor) -> bool:

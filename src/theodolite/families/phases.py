@@ -159,12 +159,12 @@ def _borders(values: Tensor, regions: Tensor, shape: tuple[int, int]) -> tuple[T
     saddles: dict[tuple[int, int], float] = {}
     for axis in (0, 1):
         size = shape[axis] - 1
-        here, there = (labels.narrow(axis, start, size) for start in (0, 1))
-        differ = here != there
+        before, after = (labels.narrow(axis, start, size) for start in (0, 1))
+        differ = before != after
         for start in (0, 1):
             edge.narrow(axis, start, size).logical_or_(differ)
         passes = torch.maximum(heights.narrow(axis, 0, size), heights.narrow(axis, 1, size))[differ]
-        for a, b, height in zip(here[differ].tolist(), there[differ].tolist(), passes.tolist()):
+        for a, b, height in zip(before[differ].tolist(), after[differ].tolist(), passes.tolist()):
             pair = (min(a, b), max(a, b))
             saddles[pair] = min(height, saddles.get(pair, height))
     return edge.flatten(), saddles

@@ -114,8 +114,8 @@ class LocalPolynomials:
         B = self._monomials(positions[self.indices] - centres[:, None])
         self.operator, singular = torch.linalg.solve_ex(B.mT * weights @ B, B.mT * weights)
         if bool(singular.any()):
-            where = tuple(grid.points[int(singular.argmax())].tolist())
-            raise InputError(f"parameters spread over the box expected, got those near {where} on one line")
+            point = tuple(grid.points[int(singular.argmax())].tolist())
+            raise InputError(f"parameters spread over the box expected, got those near {point} on one line")
         self._nearest = distances.argmin(0)
         self._offsets = self._monomials(positions - centres[self._nearest])
 
@@ -173,10 +173,10 @@ class LocalPolynomials:
         reach = distances.topk(min(needed, self.samples), 1, largest=False).values[:, -1]
         far = reach > _CLOSE * _FARTHEST * bandwidth
         if self.samples < needed or bool(far.any()):
-            where = tuple(grid.points[int(reach.argmax())].tolist())
+            point = tuple(grid.points[int(reach.argmax())].tolist())
             raise InputError(
                 f"samples near every cell expected, got fewer than {needed} within {_CLOSE * _FARTHEST:g} bandwidths "
-                f"of {where}; draw more parameters, take fewer cells or a smaller box"
+                f"of {point}; draw more parameters, take fewer cells or a smaller box"
             )
         return (reach / _CLOSE).clamp_min(bandwidth)
 

@@ -110,6 +110,6 @@ def _flow(field: Metric, x: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
 def _velocity(field: Metric, x: Tensor, p: Tensor) -> Tensor:
     velocity, info = torch.linalg.solve_ex(field(x).detach(), p)
     if bool((info != 0).any()) or not bool(torch.isfinite(velocity).all()):
-        where = tuple(x[(info != 0) | ~torch.isfinite(velocity).all(-1)][0].tolist())
-        raise InputError(f"an invertible metric expected on the way, got a singular one at {where}")
+        point = tuple(x[(info != 0) | ~torch.isfinite(velocity).all(-1)][0].tolist())
+        raise InputError(f"an invertible metric expected on the way, got a singular one at {point}")
     return velocity

@@ -245,15 +245,15 @@ def _bessel(dimension: int, kappa: Tensor) -> tuple[Tensor, Tensor]:
     n = order + depth
     share = 1 / (n + 1 + ((n + 1) ** 2 + kappa.square()).sqrt())
     log_bessel = torch.special.i0e(kappa).log() if start == 0 else torch.log1p((-2 * kappa).exp())
-    wanted = share
+    target = share
     while n > start - 0.25:
         share = 1 / (2 * (n + 1) + kappa.square() * share)
         if n == order:
-            wanted = share
+            target = share
         elif n < order:
             log_bessel = log_bessel + share.log()
         n -= 1
-    return wanted, log_bessel
+    return target, log_bessel
 
 
 def _panels(low: float, high: float, count: int) -> tuple[Tensor, Tensor]:
@@ -265,9 +265,9 @@ def _panels(low: float, high: float, count: int) -> tuple[Tensor, Tensor]:
     return (left + width * (nodes + 1) / 2).flatten(), (width * weights).expand(count, -1).flatten()
 
 
-def _gauss(diagonal: Tensor, beside: Tensor) -> tuple[Tensor, Tensor]:
+def _gauss(diagonal: Tensor, off_diagonal: Tensor) -> tuple[Tensor, Tensor]:
     """Gauss quadrature of a probability law from its Jacobi matrix (Golub and Welsch 1969)."""
-    nodes, vectors = torch.linalg.eigh(diagonal.diag() + beside.diag(1) + beside.diag(-1))
+    nodes, vectors = torch.linalg.eigh(diagonal.diag() + off_diagonal.diag(1) + off_diagonal.diag(-1))
     return nodes, vectors[0].square()
 
 

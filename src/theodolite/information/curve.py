@@ -92,21 +92,23 @@ class InformationCurve:
         """
         return self._excess("excess_fir", self.fir, self.fir_samples, 2)
 
-    def _excess(self, name: str, whole: Estimate, samples: Tensor, power: int) -> Estimate:
+    def _excess(self, name: str, estimate: Estimate, samples: Tensor, power: int) -> Estimate:
         if self.floor is None:
             raise InputError(f"`{name}` needs the covariance of the cloud, and this curve was made without one")
         if not len(samples):
-            return replace(whole, value=whole.value - self.floor.exact(self.t, power).to(whole.value), parts={})
+            return replace(
+                estimate, value=estimate.value - self.floor.exact(self.t, power).to(estimate.value), parts={}
+            )
         pseudo, left = self.floor.pseudo_values(self.t, power, name)
         mean = mean_over_latents(samples.double() - pseudo)
         own = mean_over_latents(samples.double(), skewed=power == 2).stderr
-        systematic = (whole.stderr.double().square() - own.square()).clamp_min(0)
+        systematic = (estimate.stderr.double().square() - own.square()).clamp_min(0)
         status = ["truncated" if over else "ok" for over in (left > mean.stderr).tolist()]
-        message = whole.message or (_FEW if "truncated" in status else "")
-        statuses = worst(status, whole.statuses)
-        value, stderr, *ends = (part.to(whole.value) for part in (mean.value, mean.stderr, *mean.ends))
+        message = estimate.message or (_FEW if "truncated" in status else "")
+        statuses = worst(status, estimate.statuses)
+        value, stderr, *ends = (part.to(estimate.value) for part in (mean.value, mean.stderr, *mean.ends))
         sampled = Estimate(
-            value, stderr, whole.passes, whole.n, statuses, message, "jackknife", ends=(ends[0], ends[1])
+            value, stderr, estimate.passes, estimate.n, statuses, message, "jackknife", ends=(ends[0], ends[1])
         )
         return sampled.widened((left.square() + systematic).sqrt().to(value))
 
@@ -158,10 +160,10 @@ class GaussianFloor:
             )
         t = t.double().to(self.cloud.device)
         pairs = [self._leave_one_out(level, power) for level in t]
-        whole, left_out = torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])
-        pseudo = n * whole[:, None] - (n - 1) * left_out
-        correction = whole - pseudo.mean(1)
-        return pseudo, correction.square() / whole
+        full, left_out = torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])
+        pseudo = n * full[:, None] - (n - 1) * left_out
+        correction = full - pseudo.mean(1)
+        return pseudo, correction.square() / full
 
     def _leave_one_out(self, t: Tensor, power: int) -> tuple[Tensor, Tensor]:
         s, squares = self._moments

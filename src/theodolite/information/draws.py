@@ -230,8 +230,8 @@ class Fall:
 
 def draw_with_fall(flat: Tensor, levels: Tensor, score: ScoreSource, generator: Seeding) -> tuple[Draws, Fall]:
     """`draw` at the levels and beside them, all with the same noise; beyond the score's range at its end."""
-    beside = (level.clamp(score.low, score.high) for level in _beside(levels))
-    draws, T = draw(flat, torch.cat([levels, *beside]), score, generator), len(levels)
+    neighbours = (level.clamp(score.low, score.high) for level in _beside(levels))
+    draws, T = draw(flat, torch.cat([levels, *neighbours]), score, generator), len(levels)
     below, above = draws.at(slice(T, 2 * T)), draws.at(slice(2 * T, None))
     return draws.at(slice(T)), Fall(levels.to(flat.device), below, above, score)
 

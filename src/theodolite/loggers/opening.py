@@ -32,8 +32,8 @@ def check_log(log: Any) -> None:
         InputError: it is none of these, or its package is not installed.
     """
     if isinstance(log, str):
-        kind, _, place = log.partition(":")
-        if kind not in KINDS or not place:
+        kind, _, target = log.partition(":")
+        if kind not in KINDS or not target:
             forms = ", ".join(f"{known}:{'FOLDER' if known == 'tensorboard' else 'PROJECT'}" for known in KINDS)
             raise InputError(f"`log` expected as {forms}, or an object of yours in Python, got {log!r}")
         if find_spec(kind) is None:
@@ -98,15 +98,15 @@ def opened_logger(log: Any) -> Iterator[Logger]:
         logger.close()
 
 
-def _by_name(kind: str, place: str) -> Logger:
+def _by_name(kind: str, target: str) -> Logger:
     if kind == "tensorboard":
         writers = needed("torch.utils.tensorboard", "`log` tensorboard:FOLDER", _INSTALL[kind])
-        return TensorBoardLogger(writers.SummaryWriter(place), owned=True)
+        return TensorBoardLogger(writers.SummaryWriter(target), owned=True)
     package = needed(kind, f"`log` {kind}:PROJECT", _INSTALL[kind])
     try:
-        run = package.init(project=place)
+        run = package.init(project=target)
     except Exception as error:  # whatever their service or settings raise; their message says what to do
-        raise InputError(f"{kind} could not open the project {place!r}: {in_one_line(error)}") from error
+        raise InputError(f"{kind} could not open the project {target!r}: {in_one_line(error)}") from error
     return MediaLogger(package, run.log, package.finish)
 
 

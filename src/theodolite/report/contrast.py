@@ -43,7 +43,7 @@ def difference_table(name: str, title: str, rows: Sequence[tuple[Quantity, str, 
         caption: what the numbers are; how to read the verdict is added.
     """
     shown, columns = rows[:_MOST], ["quantity", "first", "second", "difference", "n", "differs"]
-    placed = sum(bool(where) for _, where, _ in shown)
+    placed = sum(bool(position) for _, position, _ in shown)
     if placed:  # what few rows have stands behind the numbers, which a narrow screen then shows
         columns.insert(1 if placed > len(shown) / 2 else len(columns), "where")
     labels = {"difference": "second less first"}

@@ -111,9 +111,9 @@ def curve_of(
     """
     if not rows:
         return []
-    drawn = np.array([row["status"] not in NOT_NUMBERS for row in rows])
+    is_number = np.array([row["status"] not in NOT_NUMBERS for row in rows])
     value, *ends = (
-        change(np.where(drawn, np.array([row[name] for row in rows], dtype=float), np.nan))
+        change(np.where(is_number, np.array([row[name] for row in rows], dtype=float), np.nan))
         for name in ("value", "low", "high")
     )
     across = np.array([row[x] for row in rows], dtype=float)
@@ -168,8 +168,8 @@ def plotted(
     if not np.isfinite(values).any():
         return None
     if axis is None:
-        places = np.concatenate([curve.x for curve in curves])
-        ends = [float(np.log10(edge)) for edge in (places.min(), places.max())]
+        positions = np.concatenate([curve.x for curve in curves])
+        ends = [float(np.log10(edge)) for edge in (positions.min(), positions.max())]
         axis = {**decades(*ends), "range": ends}
     if whiskers:
         offsets = ((n - (len(curves) - 1) / 2) * apart for n in range(len(curves)))
@@ -185,7 +185,7 @@ def plotted(
 def _with_intervals(curve: Curve, x: Array, joined: bool) -> dict[str, Any]:
     assert curve.low is not None
     assert curve.high is not None
-    told = f"{escaped(curve.label)}<br>at %{{customdata[0]:.3g}}<br>%{{y:.4g}} (%{{customdata[1]:.4g}} to "
+    hover = f"{escaped(curve.label)}<br>at %{{customdata[0]:.3g}}<br>%{{y:.4g}} (%{{customdata[1]:.4g}} to "
     return {
         **_line(curve),
         "mode": "lines+markers" if joined else "markers",
@@ -193,7 +193,7 @@ def _with_intervals(curve: Curve, x: Array, joined: bool) -> dict[str, Any]:
         "error_y": whisker(curve.y, curve.low, curve.high, color=curve.colour),
         "marker": {"size": 7, "color": curve.colour},
         "customdata": [*zip(short(curve.x), short(curve.low), short(curve.high))],
-        "hovertemplate": told + "%{customdata[2]:.4g})<extra></extra>",
+        "hovertemplate": hover + "%{customdata[2]:.4g})<extra></extra>",
     }
 
 
@@ -220,12 +220,12 @@ def _upward(values: Array, span: tuple[float, float] | None, logarithmic: bool) 
 def _band(curve: Curve, logarithmic: bool) -> list[dict[str, Any]]:
     assert curve.low is not None
     assert curve.high is not None
-    there = np.isfinite(curve.y) & np.isfinite(curve.low) & np.isfinite(curve.high)
+    finite = np.isfinite(curve.y) & np.isfinite(curve.low) & np.isfinite(curve.high)
     low = np.maximum(curve.low, 1e-3 * np.abs(curve.y)) if logarithmic else curve.low
-    base = {"type": "scatter", "mode": "lines", "x": short(curve.x[there]), "hoverinfo": "skip", "line": {"width": 0}}
+    base = {"type": "scatter", "mode": "lines", "x": short(curve.x[finite]), "hoverinfo": "skip", "line": {"width": 0}}
     return [
-        {**base, "y": short(low[there])},
-        {**base, "y": short(curve.high[there]), "fill": "tonexty", "fillcolor": palette.faded(curve.colour, 0.14)},
+        {**base, "y": short(low[finite])},
+        {**base, "y": short(curve.high[finite]), "fill": "tonexty", "fillcolor": palette.faded(curve.colour, 0.14)},
     ]
 
 
@@ -244,20 +244,20 @@ def _line(curve: Curve) -> dict[str, Any]:
 
 def bars(marks: Sequence[Mark], up: str) -> Figure | None:
     """One bar a number with its 95 % interval, in a place of its own; None where there is no number at all."""
-    there = [(place, mark) for place, mark in enumerate(marks) if mark.is_number]
-    if not there:
+    numbered = [(position, mark) for position, mark in enumerate(marks) if mark.is_number]
+    if not numbered:
         return None
-    values, low, high = (np.array([mark.number[name] for _, mark in there]) for name in ("value", "low", "high"))
+    values, low, high = (np.array([mark.number[name] for _, mark in numbered]) for name in ("value", "low", "high"))
     wide = is_wide(values.min(), values.max())
     low = np.maximum(low, 0.1 * values) if wide else low
     trace = {
         "type": "bar",
-        "x": [place for place, _ in there],
+        "x": [position for position, _ in numbered],
         "y": short(values),
-        "width": [0.55] * len(there),
-        "marker": {"color": [palette.faded(mark.colour, 0.8) for _, mark in there]},
+        "width": [0.55] * len(numbered),
+        "marker": {"color": [palette.faded(mark.colour, 0.8) for _, mark in numbered]},
         "error_y": whisker(values, low, high, color=palette.INK, width=5),
-        "hovertext": [mark.text for _, mark in there],
+        "hovertext": [mark.text for _, mark in numbered],
         "hoverinfo": "text",
     }
     hidden = {"showgrid": False, "ticks": "", "showticklabels": False, "range": [-0.5, len(marks) - 0.5]}
@@ -282,10 +282,10 @@ def points(
         span: its range; marks at its ends are drawn whole.
         level: where a dashed line lies, e.g. chance.
     """
-    places = range(len(filled), 0, -1)
-    traces = [_point(mark, place - 0.22, hollow=True) for mark, place in zip(hollow, places) if mark.is_number]
-    traces += [_point(mark, place, hollow=False) for mark, place in zip(filled, places) if mark.is_number]
-    rows = {**named_rows([mark.label for mark in filled], places), "range": [0.4, len(filled) + 0.5]}
+    positions = range(len(filled), 0, -1)
+    traces = [_point(mark, position - 0.22, hollow=True) for mark, position in zip(hollow, positions) if mark.is_number]
+    traces += [_point(mark, position, hollow=False) for mark, position in zip(filled, positions) if mark.is_number]
+    rows = {**named_rows([mark.label for mark in filled], positions), "range": [0.4, len(filled) + 0.5]}
     more = {"margin": {"l": 12, "r": 16, "t": 8, "b": 46}, "shapes": [] if level is None else [upright(level, "dash")]}
     return chart(traces, across, "", x={"range": [*span]}, y=rows, **more)
 

@@ -51,15 +51,15 @@ def mean_density(
     samples with Student's 95 % interval. Nodes below `tolerance` times a sample's largest belong to its null space.
     """
     measures = [_positive(node, weight, tolerance) for node, weight in zip(nodes, weights)]
-    kept = tuple(position for position, measure in enumerate(measures) if len(measure[0]))
-    if not kept:
+    indices = tuple(position for position, measure in enumerate(measures) if len(measure[0]))
+    if not indices:
         return None
-    logs, shares, null = zip(*(measures[position] for position in kept))
+    logs, shares, null = zip(*(measures[position] for position in indices))
     bandwidth = _spectrum_bandwidth(logs, shares)
     low, high = min(item.min() for item in logs), max(item.max() for item in logs)
     grid = np.linspace(low - 3 * bandwidth, high + 3 * bandwidth, points)
     curves = np.stack([kernel_density(grid, item, bandwidth, share) for item, share in zip(logs, shares)])
-    return MeanDensity(kept, grid, curves, curves.mean(axis=0), _margin(curves), bandwidth, float(np.mean(null)))
+    return MeanDensity(indices, grid, curves, curves.mean(axis=0), _margin(curves), bandwidth, float(np.mean(null)))
 
 
 def kernel_density(grid: Array, centres: Array, bandwidth: float, weights: Array | None = None) -> Array:

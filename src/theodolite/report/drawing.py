@@ -133,7 +133,7 @@ def scattered(groups: Mapping[str, tuple[Any, Any]], colours: Mapping[str, str],
         across: title of the axis of `x`.
         up: title of the axis of `y`.
     """
-    drawn = {name: [p for p in zip(*ends) if all(0 < c < math.inf for c in p)] for name, ends in groups.items()}
+    positive = {name: [p for p in zip(*ends) if all(0 < c < math.inf for c in p)] for name, ends in groups.items()}
     traces = [
         {
             "type": "scatter",
@@ -143,10 +143,10 @@ def scattered(groups: Mapping[str, tuple[Any, Any]], colours: Mapping[str, str],
             "marker": {"size": 6, "color": palette.faded(colours[name], 0.7)},
             "hovertemplate": f"{name}<br>{across} %{{x:.4g}}, {up} %{{y:.4g}}<extra></extra>",
         }
-        for name, points in drawn.items()
+        for name, points in positive.items()
     ]
     axis = {"type": "log", "nticks": 5}
-    return chart(traces, across, up, x=axis, y=axis) if any(drawn.values()) else None
+    return chart(traces, across, up, x=axis, y=axis) if any(positive.values()) else None
 
 
 def escaped(text: str) -> str:
@@ -249,8 +249,8 @@ def strips(groups: Mapping[str, Sequence[tuple[str, float]]], limit: float, *, l
         limit: in the unit of the values.
         large: larger points and more ticks, for a figure of the page's width.
     """
-    drawn = {name: [(label, x) for label, x in points if math.isfinite(x)] for name, points in groups.items()}
-    values = [x for points in drawn.values() for _, x in points]
+    finite = {name: [(label, x) for label, x in points if math.isfinite(x)] for name, points in groups.items()}
+    values = [x for points in finite.values() for _, x in points]
     if not values:
         return None
     wide = min(values) > 0 and is_wide(min(values), max(values))
@@ -258,8 +258,8 @@ def strips(groups: Mapping[str, Sequence[tuple[str, float]]], limit: float, *, l
     margin = 0.05 * (high - low) or 0.5
     scale = decades(low - margin, high + margin) if wide else {}
     x = {**scale, "range": [low - margin, high + margin], "nticks": 8 if large else 4}
-    y = {**named_rows([*drawn], range(len(drawn))), "range": [-0.5, len(drawn) - 0.5]}
-    traces = [_strip(points, row, limit, large) for row, points in enumerate(drawn.values())]
+    y = {**named_rows([*finite], range(len(finite))), "range": [-0.5, len(finite) - 0.5]}
+    traces = [_strip(points, row, limit, large) for row, points in enumerate(finite.values())]
     return chart(traces, "", "", x=x, y=y, margin={"l": 66, "r": 10, "t": 6, "b": 30}, shapes=[upright(limit, "solid")])
 
 

@@ -40,10 +40,10 @@ def distribution(listing: Listing, quantity: Quantities) -> Figure | None:
         return None
     usual = values[central(values)]
     logarithmic = bool(values.min() > 0) and is_wide(usual.min(), usual.max())
-    places = np.log10(values) if logarithmic else values
-    inside = central(places)
+    coordinates = np.log10(values) if logarithmic else values
+    inside = central(coordinates)
     ceiling = math.log10(quantity.most) if logarithmic else quantity.most
-    outline, inner, reach = _outline(places[inside], logarithmic, ceiling)
+    outline, inner, reach = _outline(coordinates[inside], logarithmic, ceiling)
     width = np.full(len(values), 0.35)
     width[inside] = inner
     frame = framed(values, *_interval(quantity, chosen), logarithmic=logarithmic, reach=reach, most=quantity.most)
@@ -162,15 +162,15 @@ def _interval(quantity: Quantities, chosen: NDArray[np.intp]) -> tuple[Array, Ar
 def _point_outwards(points: dict[str, Any], frame: Frame, high: str, low: str) -> None:
     """Marks of values beyond the panel become triangles at its edge."""
     symbols = points["marker"]["symbol"]
-    for place in np.flatnonzero(frame.side):
-        symbols[place] = f"triangle-{high if frame.side[place] > 0 else low}{symbols[place].removeprefix('circle')}"
+    for index in np.flatnonzero(frame.side):
+        symbols[index] = f"triangle-{high if frame.side[index] > 0 else low}{symbols[index].removeprefix('circle')}"
     points["cliponaxis"] = False
 
 
 def _edge(frame: Frame, across: Array, high: str, low: str) -> list[tuple[float, float, str]]:
     """Where intervals meet the panel's edge and go on: the place along the axis, across it, and the symbol."""
-    upper = [(frame.high, float(place), f"triangle-{high}") for place in across[frame.cut_high]]
-    return upper + [(frame.low, float(place), f"triangle-{low}") for place in across[frame.cut_low]]
+    upper = [(frame.high, float(coordinate), f"triangle-{high}") for coordinate in across[frame.cut_high]]
+    return upper + [(frame.low, float(coordinate), f"triangle-{low}") for coordinate in across[frame.cut_low]]
 
 
 def _cut(edges: Sequence[tuple[float, float, str]]) -> dict[str, Any]:

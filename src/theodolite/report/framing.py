@@ -60,11 +60,11 @@ def framed(
     `most` what no value can exceed.
     """
     above = np.minimum(above, np.maximum(most - values, 0.0))
-    places = np.log10(values) if logarithmic else values
-    inside = central(places)
+    coordinates = np.log10(values) if logarithmic else values
+    inside = central(coordinates)
     low, high = _ends(values[inside], below[inside], above[inside], logarithmic, reach, most)
     first, last = (10.0**low, 10.0**high) if logarithmic else (low, high)
-    side = np.where(inside, 0, np.where(places > np.median(places), 1, -1))
+    side = np.where(inside, 0, np.where(coordinates > np.median(coordinates), 1, -1))
     return Frame(
         axis={"range": [low, high], **(decades(low, high) if logarithmic else {})},
         low=first,

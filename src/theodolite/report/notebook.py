@@ -76,11 +76,11 @@ def _paragraph(text: str) -> str:
 
 def _table_of(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     """Rows of numbers as a table: what each is of, the number with its error, and its status."""
-    places = [name for name in (rows[0] if rows else ()) if name not in _NUMBER]
+    coordinates = [name for name in (rows[0] if rows else ()) if name not in _NUMBER]
     with_names = any(row.get("quantity") for row in rows)
     columns: list[str | Column] = [
         *(["quantity"] if with_names else []),
-        *places,
+        *coordinates,
         Column("value"),
         Column("95 % interval"),
         "status",
@@ -88,7 +88,7 @@ def _table_of(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     lines = []
     for row in rows[:_MOST_ROWS]:
         own = [row.get("quantity") or "value"] if with_names else []
-        lines.append([*own, *(_place(row[name]) for name in places), number_cell(row), _ends(row), row["status"]])
+        lines.append([*own, *(_place(row[name]) for name in coordinates), number_cell(row), _ends(row), row["status"]])
     caption = f"The first {_MOST_ROWS} of {len(rows)} numbers." if len(rows) > _MOST_ROWS else ""
     return Table("numbers", title, columns, lines, caption)
 
@@ -113,7 +113,7 @@ def _ends(row: Mapping[str, Any]) -> Cell:
 def table_html(table: Table) -> str:
     """A table of the page kit as one HTML element without scripts, styles of its own or pictures."""
     heads = table.heads
-    head = "".join(f"<th{_class(place, column)}>{_heading(column)}</th>" for place, column in enumerate(heads))
+    head = "".join(f"<th{_class(index, column)}>{_heading(column)}</th>" for index, column in enumerate(heads))
     body = "".join(_row_html(row, heads) for row in table.body)
     caption = f'<p class="soft">{escape(table.caption)}</p>' if table.caption else ""
     return (
@@ -133,7 +133,7 @@ def _class(place: int, column: Column) -> str:
 
 
 def _row_html(row: Row, heads: Sequence[Column]) -> str:
-    cells = (f"<td{_class(place, heads[place])}>{_cell_html(cell)}</td>" for place, cell in enumerate(row.cells))
+    cells = (f"<td{_class(index, heads[index])}>{_cell_html(cell)}</td>" for index, cell in enumerate(row.cells))
     return f"<tr>{''.join(cells)}</tr>"
 
 
@@ -181,11 +181,11 @@ def _run_figure(run: Run, name: str | None) -> Figure | None:
         known = ", ".join(figures) or "none"
         raise InputError(f"a figure of this run expected, got {name!r}{closest(name, [*figures])}; it has {known}")
     for own in figures.values() if name is None else [figures[name]]:
-        if (drawn := own.draw()) is not None:
+        if (plot := own.draw()) is not None:
             height = own.size if isinstance(own.size, int) else _HEIGHTS.get(own.size, _HEIGHTS["mid"])
             title = " ".join(part for part in (own.title, f"({own.unit})" if own.unit else "") if part)
             heading = {"title": {"text": escaped(title), "font": {"size": 14}}} if title else {}
-            return drawn.update_layout(height=height, meta=None, **heading, margin={"t": 46 if title else 12})
+            return plot.update_layout(height=height, meta=None, **heading, margin={"t": 46 if title else 12})
     return None
 
 
@@ -194,24 +194,24 @@ def _numbers_figure(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     from theodolite.report.curves import Mark, curve_of, plotted, points
     from theodolite.report.drawing import chart, heat_of, is_drawn
 
-    drawn = [row for row in rows if is_drawn(row)]
-    if not drawn:
+    numbers = [row for row in rows if is_drawn(row)]
+    if not numbers:
         return None
     if {"axis_0", "axis_1"} <= {*rows[0]} and all(row["axis_0"] is not None for row in rows):
         field = heat_of(rows, "axis_1", "axis_0", "value")
         return None if field is None else chart([field], "axis 1", "axis 0", height=_HEIGHTS["square"])
     if len(rows) > _MOST_POINTS:
-        numbered = [{**row, "entry": place} for place, row in enumerate(rows)]
+        numbered = [{**row, "entry": index} for index, row in enumerate(rows)]
         curves = curve_of(numbered, "entry", "value", palette.ACCENT)
         figure = plotted(curves, "entry", "value", axis={"range": [0, len(rows) - 1]})
         return None if figure is None else figure.update_layout(height=_HEIGHTS["mid"])
     marks = [Mark(_label(row), palette.ACCENT, row if is_drawn(row) else None) for row in rows]
-    ends = [end for row in drawn for end in (row["low"], row["value"], row["high"]) if math.isfinite(end)]
+    ends = [end for row in numbers for end in (row["low"], row["value"], row["high"]) if math.isfinite(end)]
     room = 0.06 * (max(ends) - min(ends)) or 0.5
     figure = points(marks, [], "value and 95 % interval", (min(ends) - room, max(ends) + room))
     return figure.update_layout(height=90 + 26 * len(marks))
 
 
 def _label(row: Mapping[str, Any]) -> str:
-    places = [str(value) for name, value in row.items() if name not in _NUMBER and value is not None]
-    return " ".join(part for part in (str(row.get("quantity") or ""), ", ".join(places)) if part) or "value"
+    coordinates = [str(value) for name, value in row.items() if name not in _NUMBER and value is not None]
+    return " ".join(part for part in (str(row.get("quantity") or ""), ", ".join(coordinates)) if part) or "value"

@@ -27,10 +27,10 @@ def colour_at(position: float) -> str:
     """The colour at `position` in [0, 1] of `SCALE`; grey where the position is not a number."""
     if not math.isfinite(position):
         return FAINT
-    place = min(max(position, 0.0), 1.0) * (len(SCALE) - 1)
-    below = min(int(place), len(SCALE) - 2)
+    index = min(max(position, 0.0), 1.0) * (len(SCALE) - 1)
+    below = min(int(index), len(SCALE) - 2)
     pairs = zip(rgb(SCALE[below]), rgb(SCALE[below + 1]))
-    return "#" + "".join(f"{round(low + (high - low) * (place - below)):02x}" for low, high in pairs)
+    return "#" + "".join(f"{round(low + (high - low) * (index - below)):02x}" for low, high in pairs)
 
 
 def faded(colour: str, opacity: float) -> str:

@@ -66,8 +66,8 @@ def stored_pictures(run: Run, names: Iterable[tuple[str, str, str]], side: int =
         names: unit, name and text of each.
         side: longest side in pixels.
     """
-    there = [(run.picture(unit, name), text) for unit, name, text in names]
-    return [(data_uri(path, side), text) for path, text in there if path is not None]
+    present = [(run.picture(unit, name), text) for unit, name, text in names]
+    return [(data_uri(path, side), text) for path, text in present if path is not None]
 
 
 def contact_sheets(run: Run, values: Mapping[str, Mapping[str, float]]) -> Pictures | None:
@@ -101,9 +101,9 @@ def heat_uri(values: Tensor, side: int = 128) -> str:
 
     field = values.double().cpu().numpy()
     low, high = np.quantile(field, (0.01, 0.99))
-    place = ((field - low) / max(high - low, np.finfo(float).tiny)).clip(0, 1) * (len(palette.SCALE) - 1)
+    level = ((field - low) / max(high - low, np.finfo(float).tiny)).clip(0, 1) * (len(palette.SCALE) - 1)
     stops = np.array([palette.rgb(colour) for colour in palette.SCALE])
-    channels = [np.interp(place, range(len(stops)), stops[:, channel]) for channel in range(3)]
+    channels = [np.interp(level, range(len(stops)), stops[:, channel]) for channel in range(3)]
     picture = Image.fromarray(np.stack(channels, -1).round().astype(np.uint8))
     cell = max(1, side // max(field.shape))
     return _encoded(picture.resize((cell * picture.width, cell * picture.height), Image.Resampling.NEAREST))

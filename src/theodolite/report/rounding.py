@@ -95,10 +95,10 @@ def _aligned(values: Sequence[float], stderr: float | None, most: int = MOST_DIG
     shift = exponent if exponent >= 6 or exponent <= -4 else 0
     scaled, error = [value / 10.0**shift for value in values], error / 10.0**shift
     finest = max(digits - 1 - (exponent - shift), 0)
-    places = min(_decimals(error), finest) if error else finest
+    decimals = min(_decimals(error), finest) if error else finest
     if not error and all(value == round(value) for value in scaled):
-        places = 0
-    return [_plain(value, places) for value in scaled], _error_text(error, places), _power(shift)
+        decimals = 0
+    return [_plain(value, decimals) for value in scaled], _error_text(error, decimals), _power(shift)
 
 
 def _error_text(error: float, places: int) -> str:

@@ -175,9 +175,9 @@ class Listing:
 
     def end(self, *, reverse: bool) -> list[Sample]:
         """The samples at one end of the order; the two ends never share one."""
-        places = self.order.places if self.order else ()
-        count = min(AT_EACH_END, len(places) // 2)
-        return [self.samples[place] for place in (places[::-1] if reverse else places)[:count]]
+        indices = self.order.places if self.order else ()
+        count = min(AT_EACH_END, len(indices) // 2)
+        return [self.samples[index] for index in (indices[::-1] if reverse else indices)[:count]]
 
     def cards(self, samples: Sequence[Sample], quantities: Sequence[Quantities]) -> list[Card]:
         """A card for each sample with its pictures and these quantities."""
@@ -236,8 +236,8 @@ def _listed(run: Run, order_by: Sequence[str]) -> list[str]:
     if step <= 1:
         return names
     order = _order(_quantities(run, names, (), (), only=order_by), order_by)
-    places = order.places if order else ()
-    ends = (names[place] for place in (*places[:AT_EACH_END], *places[-AT_EACH_END:]))
+    indices = order.places if order else ()
+    ends = (names[index] for index in (*indices[:AT_EACH_END], *indices[-AT_EACH_END:]))
     chosen = {*names[::step], *ends}
     return [name for name in names if name in chosen]
 
@@ -247,7 +247,7 @@ def _quantities(
 ) -> tuple[Quantities, ...]:
     summaries = {row["quantity"]: row for row in run.summary()}
     names = [name for name in run.quantities if name in summaries]
-    place = {name: index for index, name in enumerate(listed)}
+    row_of = {name: index for index, name in enumerate(listed)}
     made = []
     for name in names:
         if only is not None and name not in only:
@@ -256,7 +256,7 @@ def _quantities(
         values, stderr = np.full(len(listed), np.nan), np.full(len(listed), np.nan)
         statuses = [""] * len(listed)
         for unit, value, error, status in zip(*(column[key] for key in ("unit", "value", "stderr", "status"))):
-            if (index := place.get(unit)) is not None:
+            if (index := row_of.get(unit)) is not None:
                 values[index], stderr[index], statuses[index] = value, error, str(status)
         family = name if name in plain else min((o for o in names if name.startswith(f"{o}_")), key=len, default=name)
         most = 1.0 if name.startswith(tuple(shares)) else math.inf
@@ -273,13 +273,13 @@ def _order(quantities: Sequence[Quantities], order_by: Sequence[str]) -> Order |
     if quantity is None:
         return None
     values = np.where(quantity.usable, quantity.values, np.nan)
-    places = tuple(int(i) for i in np.argsort(values, kind="stable")[: int(quantity.usable.sum())])
-    low, high = values[places[0]], values[places[-1]]
+    indices = tuple(int(i) for i in np.argsort(values, kind="stable")[: int(quantity.usable.sum())])
+    low, high = values[indices[0]], values[indices[-1]]
     logarithmic = is_wide(low, high)
     if logarithmic:
         values, low, high = np.log(values), math.log(low), math.log(high)
     positions = (values - low) / (high - low) if high > low else np.where(np.isfinite(values), 0.5, np.nan)
-    return Order(quantity, positions, places, logarithmic)
+    return Order(quantity, positions, indices, logarithmic)
 
 
 def _samples(run: Run, listed: Sequence[str], order: Order | None) -> tuple[Sample, ...]:

@@ -63,8 +63,8 @@ def aurocs_of(
     series = [Series(score.label, score.name, palette.KINDS[score.kind]) for score in scores]
     hollow = None
     if beside is not None:
-        word, other = beside
-        hollow = (word, lambda item: other(item.key))
+        label, other = beside
+        hollow = (label, lambda item: other(item.key))
     return points_of("aurocs", about, "AUROC", series, lambda item: row(item.key), hollow, span=_SPAN, level=_CHANCE)
 
 
@@ -100,8 +100,8 @@ def aurocs_over_levels(
 
 def kinds_of(scores: Iterable[Scored]) -> Legend:
     """The colours of the kinds that there are."""
-    there = {score.kind for score in scores}
-    return Legend([(colour, "square", kind) for kind, colour in palette.KINDS.items() if kind in there])
+    kinds = {score.kind for score in scores}
+    return Legend([(colour, "square", kind) for kind, colour in palette.KINDS.items() if kind in kinds])
 
 
 def score_table(
@@ -124,8 +124,8 @@ def score_table(
     """
 
     def cell_of(column: Column, score: Scored) -> Cell:
-        given = own.get((column.name, score.name))
-        return columns[column](row(column.name, score.name)) if given is None else given
+        number = own.get((column.name, score.name))
+        return columns[column](row(column.name, score.name)) if number is None else number
 
     rows = [[score.cell, *(cell_of(column, score) for column in columns)] for score in scores]
     return Table("scores", title, [Column("score"), *columns], rows, caption)

@@ -133,9 +133,9 @@ def trends_of(
     figures = []
     for at, own in grouped(rows, *by, "quantity"):
         *others, quantity = (value for value in at.values() if value is not None)
-        drawn = {line: where(own, **of) for line, of in lines.items()}
+        points = {line: where(own, **of) for line, of in lines.items()}
         title, name = ", ".join([words[quantity].label, *others]), "-".join([*others, quantity])
-        figures.append(curves_of(name, title, [*lines], drawn.__getitem__, marked=True, **options))
+        figures.append(curves_of(name, title, [*lines], points.__getitem__, marked=True, **options))
     return [legend_of([*lines]), Figures(figures)]
 
 

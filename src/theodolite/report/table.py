@@ -217,10 +217,10 @@ class Table:
 
     def first_rows(self) -> Table:
         """What is shown of it without being asked for more: `top` rows, without variants."""
-        shown = [place for place, head in enumerate(self.heads) if not head.variant]
+        shown = [index for index, head in enumerate(self.heads) if not head.variant]
         if len(shown) < len(self.heads):
-            rows = [replace(row, cells=[row.cells[place] for place in shown]) for row in self.body]
-            table = replace(self, columns=[self.heads[place] for place in shown], rows=rows)
+            rows = [replace(row, cells=[row.cells[index] for index in shown]) for row in self.body]
+            table = replace(self, columns=[self.heads[index] for index in shown], rows=rows)
         else:
             table = self
         if not table.top or len(table.rows) <= table.top:
@@ -279,9 +279,9 @@ def crossed_table(
     """
     from theodolite.runs.rows import grouped
 
-    there = [words[key["quantity"]] for key, _ in grouped(rows, "quantity")]
-    across, heads = columns or ("quantity", dict(zip((q.name for q in there), columns_of(there))))
-    labels = {q.name: Cell(q.label, q.name) for q in there}
+    quantities = [words[key["quantity"]] for key, _ in grouped(rows, "quantity")]
+    across, heads = columns or ("quantity", dict(zip((q.name for q in quantities), columns_of(quantities))))
+    labels = {q.name: Cell(q.label, q.name) for q in quantities}
     lines = (
         ([labels[value] if axis == "quantity" else value for axis, value in at.items()], {r[across]: r for r in own})
         for at, own in grouped(rows, *down)

@@ -296,8 +296,8 @@ def split(latents: Tensor, held_out: float | Tensor, generator: torch.Generator)
         if not isinstance(held_out, Real) or not 0 < held_out <= 0.5:
             raise InputError(f"`held_out` expected a share in (0, 0.5], or latents, got {held_out!r}")
         order = torch.randperm(len(clean), generator=generator, device=clean.device)
-        held = max(1, round(float(held_out) * len(clean)))
-        clean, judges = clean[order[held:]], clean[order[:held]]
+        held_out_count = max(1, round(float(held_out) * len(clean)))
+        clean, judges = clean[order[held_out_count:]], clean[order[:held_out_count]]
     if len(clean) + len(judges) < _FEWEST:
         raise InputError(
             f"at least {_FEWEST} latents expected to train a NetworkScore, got {len(clean) + len(judges)}; survey more "

@@ -50,11 +50,11 @@ def _power(values: Mapping[int, Tensor], depths: Sequence[int]) -> Tensor:
     """Return what is left of `c depth^-p` when `c` and `p` are taken from three depths; `p` by bisection."""
     early, late, full = depths
     first, second, last = (values[depth] for depth in depths)
-    wanted = _safe_ratio(first - last, second - last)
-    low, high = (torch.full_like(wanted, bound) for bound in _POWERS)
+    limit_ratio = _safe_ratio(first - last, second - last)
+    low, high = (torch.full_like(limit_ratio, bound) for bound in _POWERS)
     for _ in range(_HALVINGS):
         p = (low + high) / 2
-        is_below = ((full / early) ** p - 1) / ((full / late) ** p - 1) < wanted
+        is_below = ((full / early) ** p - 1) / ((full / late) ** p - 1) < limit_ratio
         low, high = torch.where(is_below, p, low), torch.where(is_below, high, p)
     return (second - last) / ((full / late) ** low - 1)
 

@@ -151,9 +151,9 @@ def converge(
     return triplet
 
 
-def _choose(where: Tensor, first: LeadingTriplet, second: LeadingTriplet) -> LeadingTriplet:
+def _choose(mask: Tensor, first: LeadingTriplet, second: LeadingTriplet) -> LeadingTriplet:
     def pick(a: Tensor, b: Tensor) -> Tensor:
-        return torch.where(where if a.ndim == 1 else where.unsqueeze(-1), a, b)
+        return torch.where(mask if a.ndim == 1 else mask.unsqueeze(-1), a, b)
 
     return replace(
         first,

@@ -75,13 +75,13 @@ def normal_norm(
     lower = torch.cat([steps.matrix().mT, torch.zeros_like(steps.alpha).unsqueeze(-2)], dim=-2)
     lower[..., -1, -1] = steps.beta[..., -1]
     removed, floor = known.square().sum((-2, -1)).double().round(), measure.tolerance * measure.largest()
-    size, whole = (part.double().square().sum(-1) for part in (rest, a))
+    size, total = (part.double().square().sum(-1) for part in (rest, a))
     stages = [lower[..., : m + 1, :m] for m in (0, steps.depth // 2, steps.depth)]
     energy = size * torch.stack([_residual(stage, floor) for stage in stages]).square()
-    held = torch.stack([_held(stage, measure, removed, floor) for stage in stages])
-    slopes = (energy[:2] - energy[2]) / (held[:2] - held[2]).clamp_min(1e-12)
-    met = torch.where(removed > 0, (whole - size) / removed.clamp_min(1), torch.inf)
-    truth = (energy[2] - torch.minimum(slopes.amin(0), met) * held[2]).clamp_min(0)
+    bounds = torch.stack([_held(stage, measure, removed, floor) for stage in stages])
+    slopes = (energy[:2] - energy[2]) / (bounds[:2] - bounds[2]).clamp_min(1e-12)
+    met = torch.where(removed > 0, (total - size) / removed.clamp_min(1), torch.inf)
+    truth = (energy[2] - torch.minimum(slopes.amin(0), met) * bounds[2]).clamp_min(0)
     is_solved = steps.beta[..., -1] == 0
     return energy[2].sqrt(), torch.where(is_solved, 0.0, energy[2].sqrt() - truth.sqrt())
 

@@ -181,10 +181,10 @@ def dense_measure(
     """
     nodes, passes = _singular_values(J) if values is None else values.clone(), min(J.shape[-2:])
     doubtful = _is_doubtful(nodes) if J.dtype is not torch.float64 else torch.zeros_like(nodes, dtype=torch.bool)
-    where = doubtful.any(-1)
-    again = in_double(where) if in_double is not None and bool(where.any()) else None
+    rows = doubtful.any(-1)
+    again = in_double(rows) if in_double is not None and bool(rows.any()) else None
     if again is not None:
-        nodes[where], doubtful, passes = _singular_values(again), torch.zeros_like(doubtful), 2 * passes
+        nodes[rows], doubtful, passes = _singular_values(again), torch.zeros_like(doubtful), 2 * passes
     tolerance = NULL_SHARE[torch.float64]
     null = is_null(nodes, tolerance) & ~doubtful
     share = (null.double().mean(-1), (null | doubtful).double().mean(-1))

@@ -64,9 +64,9 @@ def met_null(nodes: Tensor, weights: Tensor, tolerance: float) -> tuple[Tensor, 
     met = weights > MET
     null = is_null(nodes, tolerance) & met
     others = (met & ~null).sum(-1).amax(0)
-    found = null.any(-1).any(0)
+    has_null = null.any(-1).any(0)
     d = nodes.shape[-1]
-    return found.double() / d, torch.where(found, (d - others).double() / d, 0.0)
+    return has_null.double() / d, torch.where(has_null, (d - others).double() / d, 0.0)
 
 
 def counted_null(ends: Ends, gauss: tuple[Tensor, Tensor], tolerance: float) -> Tensor:

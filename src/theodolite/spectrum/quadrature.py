@@ -283,7 +283,7 @@ def _doubt(measure: SpectralMeasure, f: Callable[[Tensor], Tensor], weights: Ten
     ends = (torch.zeros_like(nodes), (1.001 * measure.tolerance * largest).expand_as(nodes))
     # The largest node stays in each row, because it decides which of the others are null.
     moved = (f(torch.cat([end, largest], -1))[..., :-1] for end in ends)
-    shifts = ((weights * (f(nodes) - there)).sum(-1).abs() for there in moved)
+    shifts = ((weights * (f(nodes) - value)).sum(-1).abs() for value in moved)
     return measure.dimension * torch.maximum(*shifts)
 
 

@@ -59,14 +59,14 @@ def frechet_distance(features: Tensor, reference: Tensor) -> Estimate:
             f"features (n, d) and (m, d) expected, got {tuple(features.shape)} and {tuple(reference.shape)}"
         )
     _check_count(len(features), 3)
-    there = _moments(reference.double())
-    found = _jackknifed(features.double(), lambda some: distance_of(there, _moments(some)), "gaussian")
+    reference_moments = _moments(reference.double())
+    distance = _jackknifed(features.double(), lambda some: distance_of(reference_moments, _moments(some)), "gaussian")
     if len(features) >= _FEWEST_A_DIMENSION * features.shape[1]:
-        return _doubted(found) if kurtosis(features.double()) > MOST_KURTOSIS else found
+        return _doubted(distance) if kurtosis(features.double()) > MOST_KURTOSIS else distance
     # few samples may have too small a covariance as well: the bound is the upper end of what the jackknife allows
-    most = found.high
+    most = distance.high
     ends = (torch.zeros_like(most), most)
-    return replace(found, value=most, stderr=most / 1.96, statuses=("upper-bound",), message=_FEW, ends=ends)
+    return replace(distance, value=most, stderr=most / 1.96, statuses=("upper-bound",), message=_FEW, ends=ends)
 
 
 def diversity(features: Tensor, groups: Tensor | None = None) -> Estimate:
@@ -97,9 +97,9 @@ def diversity(features: Tensor, groups: Tensor | None = None) -> Estimate:
     return _from_left_out(total / count, left, "pairs")
 
 
-def _doubted(found: Estimate) -> Estimate:
-    status = worse(found.status, "few-samples")
-    return replace(found, statuses=(status,), message=_LONG_TAILS if status == "few-samples" else found.message)
+def _doubted(estimate: Estimate) -> Estimate:
+    status = worse(estimate.status, "few-samples")
+    return replace(estimate, statuses=(status,), message=_LONG_TAILS if status == "few-samples" else estimate.message)
 
 
 def _jackknifed(samples: Tensor, statistic: Callable[[Tensor], Tensor], method: str) -> Estimate:

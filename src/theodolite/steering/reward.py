@@ -227,8 +227,8 @@ def fit_reward(
     low, high = _checked(latents, sigmas, steps, width, depth, batch)
     values = _targets(latents, target)
     draws = torch.Generator(latents.device).manual_seed(Seeds(generator, 1).base[0])
-    places = torch.arange(len(latents), device=latents.device, dtype=torch.float64)[:, None]
-    train_at, judge_at = (part[:, 0].long() for part in split(places, held_out, draws))
+    positions = torch.arange(len(latents), device=latents.device, dtype=torch.float64)[:, None]
+    train_at, judge_at = (part[:, 0].long() for part in split(positions, held_out, draws))
     centre, spread = float(values[train_at].mean()), float(values[train_at].std())
     clean, y = latents.detach().float(), ((values - centre) / spread).float()
     mean = clean[train_at].mean(0)

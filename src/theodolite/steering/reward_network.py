@@ -98,9 +98,9 @@ def train(
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / _WARM_UP) * (1 + math.cos(math.pi * step / steps)) / 2
-        x, wanted, sigma = _batch(levels, clean, y, batch, draws)
+        x, target, sigma = _batch(levels, clean, y, batch, draws)
         optimiser.zero_grad()
-        huber_loss(read(x, sigma), wanted).backward()
+        huber_loss(read(x, sigma), target).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         share = 1 - (1 - 1 / (step + 1)) ** (1 + _MEMORY)

@@ -112,12 +112,12 @@ class MixtureDiffusion:
         left = 1 - torch.arange(steps + 1, dtype=torch.float64) / steps
         angles = ((math.pi / 2 - _START) * left**_CROWDING).tolist()
         y = y + _START * (self.mixture.weights @ self.mixture.means).to(y)
-        for here, there in itertools.pairwise(angles):
-            h = there - here
-            first = self._velocity(y, here)
-            second = self._velocity(y + h / 2 * first, here + h / 2)
-            third = self._velocity(y + h / 2 * second, here + h / 2)
-            fourth = self._velocity(y + h * third, there)
+        for before, after in itertools.pairwise(angles):
+            h = after - before
+            first = self._velocity(y, before)
+            second = self._velocity(y + h / 2 * first, before + h / 2)
+            third = self._velocity(y + h / 2 * second, before + h / 2)
+            fourth = self._velocity(y + h * third, after)
             y = y + h / 6 * (first + 2 * second + 2 * third + fourth)
         return y
 

@@ -127,8 +127,8 @@ class ConditionalDiffusion(Denoiser):
         if is_mix(condition):
             return torch.stack([self.recognised(points, pair) for pair in condition]).any(0)
         digit, colour = labels_of(cast(Condition, condition))[0].tolist()
-        seen = [logits.argmax(-1) for logits in self.classifier(self.decode(points))]
-        return (seen[0] == digit) & (seen[1] == colour)
+        predicted = [logits.argmax(-1) for logits in self.classifier(self.decode(points))]
+        return (predicted[0] == digit) & (predicted[1] == colour)
 
     def labels(self, n: int, most: int | None = None) -> Tensor:
         """Labels `(n, 2)` of conditions that it knows, in turn: all of these, or `most` spread over them."""
