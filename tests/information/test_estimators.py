@@ -395,3 +395,13 @@ def test_the_error_of_a_score_is_known_to_about_itself(eight):
     error = information(eight.sample(2000, torch.Generator().manual_seed(0)), [1.0], off, generator=0).fi["score_error"]
     assert error.value.item() > 0
     assert error.low.item() < 0
+
+
+def test_few_latents_say_little_of_a_rate():
+    """Modes between which few latents lie hide what they add to `F`: few-samples up to 400, while `J` is ok from 20."""
+    two = GaussianMixtureScore(torch.ones(2), torch.tensor([[-1.5], [1.5]]), torch.full((2, 1), 0.2), exact=True)
+    draws = torch.Generator().manual_seed(0)
+    for n, first, second in ((16, "few-samples", "few-samples"), (399, "ok", "few-samples"), (400, "ok", "ok")):
+        curve = information(two.sample(n, draws), [4.0], two, generator=1)
+        assert (curve.fi.status, curve.fir.status, curve.rate.status) == (first, second, second)
+    assert "modes" in information(two.sample(50, draws), [4.0], two, generator=1).fir.message

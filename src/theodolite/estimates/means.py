@@ -185,7 +185,7 @@ def with_doubt(status: str, doubt: str) -> str:
     return status if status in BOUNDS and doubt == "few-samples" else worse(status, doubt)
 
 
-def mean_over_latents(samples: Tensor, *, skewed: bool = False) -> Mean:
+def mean_over_latents(samples: Tensor, *, skewed: bool = False, fewest: int = FEWEST) -> Mean:
     """Mean of `samples: (T, n)` over latents, with the degrees of freedom that long tails leave to its error.
 
     The sample variance of `n` draws with kurtosis `k` varies as one of `2 n / (k - 1)` normal draws (Satterthwaite
@@ -204,6 +204,7 @@ def mean_over_latents(samples: Tensor, *, skewed: bool = False) -> Mean:
     Args:
         samples: contributions, float64.
         skewed: they are positive with a long upper tail.
+        fewest: below so many latents that scatter the status is ``few-samples``.
     """
     n = samples.shape[1]
     mean, stderr = student_mean(samples.T)
@@ -218,7 +219,7 @@ def mean_over_latents(samples: Tensor, *, skewed: bool = False) -> Mean:
     low, high = skewed_ends(mean, plain, skewness_of_mean(samples.T), n - 1)
     ends = torch.minimum(low, value - 1.96 * stderr), torch.maximum(high, value + 1.96 * stderr)
     decided = freedom < min(ENOUGH_FREEDOM, _ENOUGH_SHARE * n)
-    few = (stderr > _ALIKE * mean.abs()) & (n < FEWEST)
+    few = (stderr > _ALIKE * mean.abs()) & (n < fewest)
     flags = zip(decided.tolist(), few.tolist())
     statuses = tuple("undetermined" if bad else "few-samples" if doubtful else "ok" for bad, doubtful in flags)
     return Mean(value, stderr, freedom, ends, statuses)

@@ -92,7 +92,7 @@ def mixture_form(K: int, D: int, seed: int) -> Answers:
 def lattice(weights: Tensor, means: Tensor, own: Tensor, t: float) -> Tensor:
     """`mmse, fi, fir, rate` of a mixture with diagonal covariances by a trapezoid rule."""
     widths, D = own + t, means.shape[1]
-    spacing, reach = (float(widths.min()) ** 0.5 / (30 if D == 1 else 5), 9 * float(widths.max()) ** 0.5)
+    spacing, reach = (float(widths.min()) ** 0.5 / (30 if D == 1 else 12), 9 * float(widths.max()) ** 0.5)
     axes = [torch.arange(float(m.min()) - reach, float(m.max()) + reach, spacing, dtype=torch.float64) for m in means.T]
     total = torch.zeros(4, dtype=torch.float64)
     mass = 0.0
