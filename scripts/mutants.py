@@ -336,13 +336,13 @@ MUTANTS = (
         "descriptors/test_plan.py::test_whole_jacobians_are_taken_where_they_are_nearly_as_cheap",
     ),
     Mutant(
-        "runs: the lock released early", "runs/folder.py",
-        "            self.tidy()\n            yield",
-        "            self.tidy()\n            fcntl.flock(handle, fcntl.LOCK_UN)\n            yield",
+        "runs: the lock released early", "runs/lock.py",
+        "        handle = _patiently(path)\n        yield",
+        "        handle = _patiently(path)\n        fcntl.flock(handle, fcntl.LOCK_UN)\n        yield",
         "runs/test_held.py::test_the_lock_lasts_as_long_as_the_work",
     ),
     Mutant(
-        "runs: an old note for a unit measured again", "runs/folder.py",
+        "runs: an old note for a unit measured again", "runs/tables.py",
         "notes = {**merged[1], **notes}", "notes = {**notes, **merged[1]}",
         "runs/test_held.py::test_what_is_measured_once_more_counts_with_its_rows_and_its_notes",
     ),

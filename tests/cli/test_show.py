@@ -12,7 +12,8 @@ import pytest
 
 from theodolite.experiments.survey.experiment import EXPERIMENT
 from theodolite.runs import read_run
-from theodolite.runs.folder import RunFolder, is_held
+from theodolite.runs.folder import RunFolder
+from theodolite.runs.lock import is_held
 from theodolite.runs.run import schema_of
 
 LONGEST = "curvature_infinitesimal_leading"

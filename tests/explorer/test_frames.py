@@ -11,8 +11,8 @@ import pytest
 
 from theodolite import read_run
 from theodolite.explorer.frames import frame_of
-from theodolite.runs.folder import _NOTES, parquet
 from theodolite.runs.run import schema_of
+from theodolite.runs.tables import _NOTES, parquet
 
 
 @pytest.fixture

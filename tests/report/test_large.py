@@ -11,8 +11,9 @@ from safetensors.numpy import save_file
 
 from theodolite.experiments.survey.experiment import EXPERIMENT
 from theodolite.report import write_report
-from theodolite.runs.folder import RunFolder, _with_notes
+from theodolite.runs.folder import RunFolder
 from theodolite.runs.run import schema_of
+from theodolite.runs.tables import with_notes
 
 MANY = 20_000
 NAMES = ("local_scaling_per_dimension", "local_rank", "curvature")
@@ -43,7 +44,7 @@ def many(make_run):
     }
     notes = {sample: {"about": {}, "failed": [], "messages": {}, "seconds": 0.1} for sample in ids}
     table = pa.table({name: columns[name] for name in schema.names}, schema=schema)
-    (run.path / "quantities.parquet").write_bytes(_with_notes(table, notes))
+    (run.path / "quantities.parquet").write_bytes(with_notes(table, notes))
     spectrum = {"nodes": np.exp(random.normal(size=16)), "weights": np.full(16, 1 / 16)}
     arrays = {f"{sample}/spectrum/{name}": array for sample in ids for name, array in spectrum.items()}
     save_file(arrays, run.path / "arrays.safetensors")

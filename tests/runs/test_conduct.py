@@ -13,8 +13,10 @@ from theodolite.errors import DiskError, InputError
 from theodolite.runs import folder as module
 from theodolite.runs import read_run
 from theodolite.runs.conduct import _Conducted, conduct, forecast
-from theodolite.runs.folder import RunFolder, is_held
+from theodolite.runs.folder import RunFolder
+from theodolite.runs.lock import is_held
 from theodolite.runs.run import schema_of
+from theodolite.runs.tables import parquet
 
 
 def numbers(run):
@@ -88,7 +90,7 @@ def timeless(path):
     notes = json.loads(table.schema.metadata[b"theodolite"])
     for note in notes.values():
         note.pop("seconds")
-    return module.parquet(table.replace_schema_metadata()), notes
+    return parquet(table.replace_schema_metadata()), notes
 
 
 @pytest.mark.parametrize("unit", ["u0", "u1", "u2"])

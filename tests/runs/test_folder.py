@@ -14,7 +14,10 @@ from safetensors.torch import load_file
 
 from theodolite.errors import DiskError, InputError
 from theodolite.runs import folder as module
-from theodolite.runs.folder import NUMBER, RunFolder, is_held, read_rows, read_table, write_whole
+from theodolite.runs import lock
+from theodolite.runs.folder import RunFolder, write_whole
+from theodolite.runs.lock import is_held
+from theodolite.runs.tables import NUMBER, parquet, read_rows, read_table
 
 SCHEMA = pa.schema([("unit", pa.string()), ("sigma", pa.float64()), *NUMBER])
 
@@ -215,7 +218,7 @@ def test_a_damaged_table_is_named(folder, name, damage):
     elif damage == "emptied":
         file.write_bytes(b"")
     elif damage == "other columns":
-        file.write_bytes(module.parquet(pa.table({"x": [1]})))
+        file.write_bytes(parquet(pa.table({"x": [1]})))
     else:
         file.rename(folder.path / "elsewhere")
         make = {"a link": lambda: file.symlink_to(folder.path / "elsewhere"), "a fifo": lambda: os.mkfifo(file)}
@@ -230,7 +233,7 @@ def test_reading_a_table_does_not_abort_the_process_at_its_end(folder):
     folder.merge(["a"])
     code = (
         "import os, pathlib, sys; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); import torch; "
-        "from theodolite.runs.folder import read_table; "
+        "from theodolite.runs.tables import read_table; "
         "print(read_table(pathlib.Path(sys.argv[1]) / 'quantities.parquet').num_rows)"
     )
     for _ in range(4):
@@ -319,7 +322,7 @@ def test_two_processes_cannot_write_to_one_folder(folder):
 
 
 def test_a_folder_that_was_removed_while_it_was_waited_for_is_made_again(tmp_path, monkeypatch):
-    real, path, removed = module._lock, tmp_path / "run", []
+    real, path, removed = lock._lock, tmp_path / "run", []
 
     def removes_once(place):
         handle = real(place)
@@ -327,10 +330,10 @@ def test_a_folder_that_was_removed_while_it_was_waited_for_is_made_again(tmp_pat
             removed.append(place.rmdir())
         return handle
 
-    monkeypatch.setattr(module, "_lock", removes_once)
+    monkeypatch.setattr(lock, "_lock", removes_once)
     with RunFolder(path, SCHEMA).held():
         assert os.path.isdir(path)
-        monkeypatch.setattr(module, "_lock", real)
+        monkeypatch.setattr(lock, "_lock", real)
         assert is_held(path)
 
 

@@ -6,7 +6,9 @@ import pyarrow as pa
 import pytest
 
 from theodolite.errors import InputError
-from theodolite.runs.folder import NUMBER, RunFolder, is_held, read_rows
+from theodolite.runs.folder import RunFolder
+from theodolite.runs.lock import is_held
+from theodolite.runs.tables import NUMBER, read_rows
 
 SCHEMA = pa.schema([("unit", pa.string()), *NUMBER])
 

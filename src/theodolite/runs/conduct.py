@@ -15,7 +15,7 @@ from theodolite.runs.engine import Answer, Engine, Job, check_workers
 from theodolite.runs.engines import check_named, engine_of
 from theodolite.runs.experiment import Experiment
 from theodolite.runs.finishing import finished
-from theodolite.runs.folder import RunFolder, read_rows
+from theodolite.runs.folder import RunFolder
 from theodolite.runs.measuring import (
     Progress,
     argument_words,
@@ -34,6 +34,7 @@ from theodolite.runs.registry import experiment_of, read_run
 from theodolite.runs.run import Run, schema_of
 from theodolite.runs.self_checks import self_checked
 from theodolite.runs.sharding import Shard
+from theodolite.runs.tables import read_rows
 
 __all__ = ["conduct", "forecast"]
 

@@ -9,11 +9,12 @@ from typing import Any
 from theodolite.errors import InputError
 from theodolite.estimates.quantity import described
 from theodolite.runs.experiment import Experiment
-from theodolite.runs.folder import RunFolder, read_rows
+from theodolite.runs.folder import RunFolder
 from theodolite.runs.piece import without_numbers
 from theodolite.runs.record import now
 from theodolite.runs.registry import read_run
 from theodolite.runs.run import Run
+from theodolite.runs.tables import read_rows
 
 __all__ = ["finished"]
 

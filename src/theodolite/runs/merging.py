@@ -11,10 +11,11 @@ import pyarrow as pa
 
 from theodolite.errors import InputError, path_of
 from theodolite.runs.finishing import finished
-from theodolite.runs.folder import RunFolder, read_rows
+from theodolite.runs.folder import RunFolder
 from theodolite.runs.record import differences, is_unit
 from theodolite.runs.registry import experiment_of, read_run
 from theodolite.runs.run import Run, schema_of
+from theodolite.runs.tables import read_rows
 
 __all__ = ["merge"]
 

@@ -171,7 +171,7 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the folder is missing, holds no run, one of another layout, or a damaged one.
     """
-    from theodolite.runs.folder import regular
+    from theodolite.runs.tables import regular
 
     file = path / "run.json"
     if not regular(file):

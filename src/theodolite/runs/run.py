@@ -15,10 +15,12 @@ import pyarrow.compute as pc
 from theodolite.errors import InputError
 from theodolite.estimates.quantity import described
 from theodolite.estimates.shown import Shown
-from theodolite.runs.folder import NUMBER, Notes, is_held, picture_path, read_rows, read_table, regular
+from theodolite.runs.folder import picture_path
+from theodolite.runs.lock import is_held
 from theodolite.runs.piece import Derived, Piece, Row
 from theodolite.runs.record import timing
 from theodolite.runs.settings import closest
+from theodolite.runs.tables import NUMBER, Notes, read_rows, read_table, regular
 
 if TYPE_CHECKING:
     from torch import Tensor
