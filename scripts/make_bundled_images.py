@@ -96,7 +96,8 @@ def write_photographs(folder: Path) -> None:
     for crop in CROPS:
         # crop first: a resize with `box=` may look at pixels outside the box, which training has seen
         square = photograph(crop.photograph).crop(crop.box).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-        square.save(folder / f"{crop.photograph}-{crop.content}.png", optimize=True)
+        # without the colour profile, Adobe RGB of one of them: the zoo was trained on pixels as they are stored
+        square.save(folder / f"{crop.photograph}-{crop.content}.png", optimize=True, icc_profile=None)
 
 
 def write_digits(folder: Path) -> None:
