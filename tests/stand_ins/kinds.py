@@ -92,7 +92,7 @@ def saved_flow(folder: Path) -> Path:
 
 
 def saved_flux(folder: Path) -> Path:
-    """A transformer of tokens with dynamic shifting, as a pipeline of Flux saves it."""
+    """A transformer of tokens with dynamic shifting, beside its autoencoder, as a pipeline of Flux saves it."""
     import diffusers
 
     torch.manual_seed(0)
@@ -107,6 +107,15 @@ def saved_flux(folder: Path) -> Path:
         pooled_projection_dim=5,
         axes_dims_rope=(4, 4, 8),
     )
+    autoencoder = diffusers.AutoencoderKL(
+        block_out_channels=(8,),
+        latent_channels=1,
+        norm_num_groups=4,
+        sample_size=8,
+        scaling_factor=0.5,
+        shift_factor=0.1,
+    )
+    autoencoder.save_pretrained(folder / "vae")
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
     return _saved(folder, network, scheduler, "FluxPipeline")
 

@@ -101,7 +101,9 @@ def map_at(model: Any, kind: str | None, images: bool) -> str:
     if kind is None:
         return next((name for name in known if images and name != "sampler"), known[0])
     if kind not in known:
-        raise InputError(f"{model.name} has no {kind}: it has {' and '.join(known)}; give --map {known[0]}")
+        network = kind in ("denoiser", "sampler") and isinstance(model, Autoencoder)
+        hint = "; of a pipeline's folder give its network, as FOLDER/unet or FOLDER/transformer" if network else ""
+        raise InputError(f"{model.name} has no {kind}: it has {' and '.join(known)}; give --map {known[0]}{hint}")
     return kind
 
 
@@ -142,7 +144,9 @@ def _of_denoiser(model: Denoiser, kind: str, given: Mapping[str, Any]) -> Subjec
     bound = _bound(model, condition)
     if kind == "sampler":
         shape = _shape_of(model, given["size"])
-        decode = model.autoencoder if len(shape) == 3 else None  # samples of packed tokens stay as they are
+        decode = model.autoencoder
+        if decode is not None and len(decode.latent_shape) != len(shape):
+            decode = None  # tokens that are no patches of its latents stay as they are
         draws = 0 if given["draws"] is None and model.scheduler is not None else given["draws"]
         options = {"decode": decode, "condition": condition, "guidance": guidance, "shape": shape}
         options |= {"unconditional": given["unconditional"]}
@@ -178,9 +182,8 @@ def _shape_of(model: Denoiser, size: int | None) -> tuple[int | None, ...]:
     if size is None or None not in shape:
         return shape
     down = 1 if autoencoder is None else autoencoder.downsampling
-    if len(shape) == 2:  # pipelines pack two by two latents to a token
-        side = size if autoencoder is None else size // (2 * down)
-        return tuple(side**2 if axis is None else axis for axis in shape)
+    if len(shape) == 2:
+        return tuple((size // down) ** 2 if axis is None else axis for axis in shape)
     return tuple(size // down if axis is None else axis for axis in shape)
 
 

@@ -30,6 +30,7 @@ from theodolite.maps.networks import (
     takes_rows,
     times_of,
 )
+from theodolite.maps.packing import as_tokens
 from theodolite.maps.schedules import levels_of, shift_of
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Denoiser(BaseDenoiser):
         null: stand for the condition of nothing in particular where none is given: the last class of a DiT.
         shape: of one point; by default what the network says.
         time_scale: factor on the time, e.g. 1000; by default that of the configuration (Sana), else 1.
-        autoencoder: of a latent model.
+        autoencoder: of a latent model; of a network of tokens (Flux), whose tokens are patches of its latents.
         name: what reports call it.
         source: where it came from.
         notes: what to know about how it was read.
@@ -153,7 +154,7 @@ class Denoiser(BaseDenoiser):
         self._channel = channel_of(schedule, predicts, time or self._usual_time(schedule, predicts), self._time_scale)
         self.settings = self._channel  # part of the fingerprint
         self._range = data_range
-        self._about = _About(autoencoder, name or name_of(net), source, tuple(notes))
+        self._about = _About(self._of_points(autoencoder), name or name_of(net), source, tuple(notes))
         self._condition(condition, null)
 
     def with_condition(self, condition: Any = None, null: bool = False) -> Denoiser:
@@ -272,7 +273,12 @@ class Denoiser(BaseDenoiser):
         """The same network with another `autoencoder`, `name`, `source` or `notes`."""
         other = copy.copy(self)
         other._about = replace(self._about, **about)
+        other._about = replace(other._about, autoencoder=self._of_points(other.autoencoder))
         return other
+
+    def _of_points(self, autoencoder: Autoencoder | None) -> Autoencoder | None:
+        """The autoencoder with what the network denoises as its latents: tokens, where that is what it takes."""
+        return None if autoencoder is None else as_tokens(autoencoder, self.shape)
 
     def confirmed(self, points: Tensor, *, seed: int = 0) -> Denoiser:
         """The same denoiser with a note that its convention holds on data; see `theodolite.maps.conventions.confirmed`.

@@ -96,6 +96,8 @@ class Subject:
             InputError: its points are neither images nor latents of its autoencoder.
         """
         shape, model = self.map.latent_shape, self.autoencoder
+        if model is not None and len(shape) == len(model.latent_shape) == 2:
+            return model  # of tokens, as `as_tokens` made it
         if len(shape) != 3:
             raise InputError(
                 f"a denoiser of images (channels, height, width) expected, {self.name} denoises {shape}; give noisy "
