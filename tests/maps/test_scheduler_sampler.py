@@ -284,13 +284,41 @@ def test_levels_are_those_that_the_scheduler_makes():
     assert apart(named, own) < 1e-6  # the same formula with the same clipping, in other units
 
 
+@pytest.mark.parametrize("settings", [{}, {"clip_sample": False}, ZERO_SNR])
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_noise_drawn_at_given_levels_is_that_of_the_scheduler(settings, eta):
+    denoiser = Denoiser(NET, schedule=made("DDIM", **settings))
+    draws = noise(5, seed=2)
+    ours, own = (sampler_map(denoiser, 5, method, eta=eta, noise=draws)(noise()) for method in ("ddim", None))
+    assert apart(ours, own) < 1e-6
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_drawn_noise_keeps_the_law_of_the_data(eta):
+    """Of standard normal data, in steps small enough, every `eta` gives variance 1 back."""
+    steps = 400
+    levels = [20.0 * 0.97**step for step in range(steps)] + [0.0]
+    denoise = lambda x, sigma: x / (1 + sigma**2)  # noqa: E731
+    draws = torch.zeros(steps, steps + 1, dtype=D)
+    draws[range(steps), range(1, steps + 1)] = 1.0  # an entry a draw: the sample is the weights of z and of each draw
+    z = torch.zeros(1, steps + 1, dtype=D)
+    z[0, 0] = 1.0
+    given = {"eta": eta, "noise": draws} if eta else {}
+    weights = sampler_map(denoise, levels, shape=(steps + 1,), **given)(z)[0]
+    assert abs(float(weights.square().sum()) - 1) < 0.05
+    assert float(weights[0]) == pytest.approx(1.0, abs=0.05) if eta == 0 else float(weights[0]) < 0.5
+
+
 def test_methods_and_their_options_belong_together():
     denoiser = Denoiser(NET, schedule=made("DDIM"))
     for message, call in {
         "a number of steps with method 'scheduler'": lambda: sampler_map(denoiser, [1.0, 0.0], "scheduler"),
         "a model with a diffusers scheduler": lambda: sampler_map(lambda x, s: x, 4, "scheduler", shape=(2,)),
-        "`eta` belongs to method 'scheduler'": lambda: sampler_map(denoiser, 4, "ddim", eta=0.5),
-        "`noise` belongs to method 'scheduler'": lambda: sampler_map(denoiser, 4, "heun", noise=1),
+        "`eta` belongs to method 'ddim'": lambda: sampler_map(denoiser, 4, "euler", eta=0.5, noise=1),
+        "`noise` belongs to `eta` above 0": lambda: sampler_map(denoiser, 4, "heun", noise=1),
+        "draws noise at every step": lambda: sampler_map(denoiser, 4, "ddim", eta=0.5),
+        "a draw for each of 4 steps": lambda: sampler_map(denoiser, 4, "ddim", eta=1.0, noise=noise(3)),
+        "no noise, and 1, got 1.5": lambda: sampler_map(denoiser, 4, "ddim", eta=1.5, noise=1),
         "`eta` expected between 0": lambda: sampler_map(denoiser, 4, eta=2.0),
         "`eta` belongs to DDIM": lambda: sampler_map(Denoiser(NET, schedule=made("PNDM")), 4, eta=0.5),
         "a seed or a tensor": lambda: sampler_map(denoiser, 4, noise="some"),

@@ -228,5 +228,18 @@ class TestDenoiser:
         assert not torch.allclose(first, other)
         levels = Denoiser(lambda x, sigma: x, shape=(1, 4, 4))
         levels.net.levels = lambda steps: [1.0, 0.0]
-        with pytest.raises(InputError, match="`eta` belongs to method 'scheduler'"):
-            subject_of(levels, eta=1.0)
+        with pytest.raises(InputError, match="`noise` belongs to `eta` above 0"):
+            subject_of(levels, draws=1)
+
+    def test_noise_of_eta_is_fixed_by_a_seed_without_a_scheduler_too(self):
+        model = Denoiser(lambda x, sigma: x / (1 + sigma), shape=(1, 4, 4))
+        model.net.levels = lambda steps: [4.0, 1.0, 0.0]
+        z = torch.ones(1, 1, 4, 4)
+        none, first, same, other = (
+            subject_of(model, eta=eta, draws=draws).outputs(z)
+            for eta, draws in ((0.0, None), (1.0, None), (1.0, 0), (1.0, 1))
+        )
+        torch.testing.assert_close(none, subject_of(model).outputs(z))
+        assert torch.equal(first, same)
+        assert not torch.allclose(first, other)
+        assert not torch.allclose(first, none)

@@ -147,7 +147,8 @@ def _of_denoiser(model: Denoiser, kind: str, given: Mapping[str, Any]) -> Subjec
         decode = model.autoencoder
         if decode is not None and len(decode.latent_shape) != len(shape):
             decode = None  # tokens that are no patches of its latents stay as they are
-        draws = 0 if given["draws"] is None and model.scheduler is not None else given["draws"]
+        is_noisy = model.scheduler is not None or bool(given["eta"])
+        draws = 0 if given["draws"] is None and is_noisy else given["draws"]
         options = {"decode": decode, "condition": condition, "guidance": guidance, "shape": shape}
         options |= {"unconditional": given["unconditional"]}
         options |= {"eta": given["eta"], "noise": draws}

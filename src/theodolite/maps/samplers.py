@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
@@ -52,7 +53,13 @@ def sampler_map(
     which is DDIM without noise (Song et al. 2021, arXiv 2010.02502), the Euler step of the probability flow in `sigma`
     (Karras et al. 2022, arXiv 2206.00364) and that of flow matching in `tau = sigma / (1 + sigma)`, all three the same;
     ``heun`` corrects it with the slope at its end (Karras et al., algorithm 1), a second model pass except where
-    `sigma' = 0`. Where a scheduler clips, ``ddim`` clips the first `D` alone, as diffusers does, the others both. The
+    `sigma' = 0`. With `eta` a ``ddim`` step keeps a part of the predicted noise and draws the rest,
+
+        x' = D + sqrt(sigma'² - s²) (x - D) / sigma + s n,    s² = eta² sigma'² (1 - sigma'² / sigma²),
+
+    with `n` standard normal and held fixed by `noise`; `eta = 1` is the ancestral sampler of DDPM.
+
+    Where a scheduler clips, ``ddim`` clips the first `D` alone, as diffusers does, the others both. The
     map starts from `x = c z`: `c = sigma` for a callable, and what its pipeline multiplies noise with for a diffusers
     model. A flow may start from an infinite `sigma`, which is noise alone, as may a schedule without signal at its end.
 
@@ -73,15 +80,16 @@ def sampler_map(
         scheduler: as for `denoiser_map`.
         shape: as for `denoiser_map`.
         mu: shift of a scheduler with dynamic shifting; by default from the size of a point, as pipelines take it.
-        eta: of DDIM schedulers, the share of the noise of DDPM; what the scheduler does by itself when None.
-        noise: a seed of what the scheduler draws, the same for every row, or the draws `(evaluations, *shape)`.
+        eta: of ``ddim`` and of DDIM schedulers, the share of the noise of DDPM, between 0 and 1; no noise, or what the
+            scheduler does by itself, when None.
+        noise: a seed of what is drawn on the way, the same for every row, or the draws `(evaluations, *shape)`.
 
     Returns:
         A `LatentMap` of noise `(n, *shape)`. One run costs a model pass a step (``heun`` two), doubled by guidance.
 
     Raises:
-        InputError: levels that do not fall or that the model does not know; a scheduler that draws noise, without
-            `noise`; one whose steps cannot be followed; as for `denoiser_map`.
+        InputError: levels that do not fall or that the model does not know; noise that is drawn on the way, without
+            `noise`; a scheduler whose steps cannot be followed; as for `denoiser_map`.
 
     Example:
         >>> standard = lambda x, sigma: x / (1 + sigma**2)  # of standard normal data: noise is kept, up to a factor
@@ -103,12 +111,8 @@ def sampler_map(
             raise InputError(f"`sigmas` expected as a number of steps with method 'scheduler', got {sigmas}")
         sampler: Sampling = _scheduled(denoiser, int(sigmas), end, mu, eta, noise)  # type: ignore[arg-type]
     else:
-        for name, value in (("eta", eta), ("noise", noise)):
-            if value is not None:
-                raise InputError(
-                    f"`{name}` belongs to method 'scheduler', got it with {method or 'ddim'}; leave it out"
-                )
-        sampler = Sampler(denoiser, _levels(denoiser, sigmas, mu), method or "ddim", end)
+        share, draws = _noise_of(method or "ddim", eta, noise)
+        sampler = Sampler(denoiser, _levels(denoiser, sigmas, mu), method or "ddim", end, eta=share, draws=draws)
     return LatentMap(
         sampler,
         denoiser.shape,
@@ -158,28 +162,63 @@ class Sampler(Sampling):
     Attributes:
         levels: noise levels, falling.
         method: how a step is made.
+        eta: share of the noise of DDPM that a step draws.
+        draws: that noise, where `eta` is above 0.
     """
 
     def __init__(
-        self, denoiser: BaseDenoiser, levels: Sequence[float], method: Method, decode: Callable[[Tensor], Tensor] | None
+        self,
+        denoiser: BaseDenoiser,
+        levels: Sequence[float],
+        method: Method,
+        decode: Callable[[Tensor], Tensor] | None,
+        *,
+        eta: float = 0.0,
+        draws: Draws | None = None,
     ) -> None:
         super().__init__(denoiser, method, levels, decode)
+        if draws is not None and draws.fixed is not None and len(draws.fixed) != self.steps:
+            raise InputError(f"`noise` expected with a draw for each of {self.steps} steps, got {len(draws.fixed)}")
+        self.eta, self.draws = eta, draws
 
     def make_steps(self) -> Iterator[LatentMap]:
         """One map a step."""
         start = self.denoiser.start(self.levels[0])
         for index, (here, there) in enumerate(itertools.pairwise(self.levels)):
-            step = _Step(self.denoiser, here, there, self.method, 1.0 if index else start)
+            drawn = None if self.draws is None else _Drawn(self.draws, index, _drawn_of(self.eta, here, there))
+            step = _Step(self.denoiser, here, there, self.method, 1.0 if index else start, drawn)
             name = f"{self.method} step from sigma {here:.4g} to {there:.4g}"
             kind = "from noise" if math.isinf(here) else "last" if there == 0 else "step"
             yield LatentMap(step, self.denoiser.shape, name=name, alike=(self, kind))
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """The noise that one step draws: of all draws the one at `index`, times `size`."""
+
+    draws: Draws
+    index: int
+    size: float
+
+    def added(self, x: Tensor) -> Tensor:
+        """The noise, `(1, *shape)`."""
+        return self.size * self.draws.at(self.index, x)
+
+
 class _Step(nn.Module):
     """From one noise level to the next, the state multiplied by `scale` first."""
 
-    def __init__(self, denoiser: BaseDenoiser, here: float, there: float, method: str, scale: float) -> None:
+    def __init__(
+        self,
+        denoiser: BaseDenoiser,
+        here: float,
+        there: float,
+        method: str,
+        scale: float,
+        drawn: _Drawn | None = None,
+    ) -> None:
         super().__init__()
+        self.drawn = drawn
         self.denoiser, self.here, self.there, self.method, self.scale = denoiser, here, there, method, scale
         self.clip = denoiser.sampler_clip
         self.training = False
@@ -188,6 +227,10 @@ class _Step(nn.Module):
         x = self.scale * x
         denoised = self.denoiser(x, self.here)
         first = self._slope(x, denoised, self.here)
+        if self.drawn is not None:
+            kept = (self.there**2 - self.drawn.size**2) ** 0.5
+            direction = x if math.isinf(self.here) else first
+            return self._clipped(denoised) + kept * direction + self.drawn.added(x)
         if math.isinf(self.here):  # `x` is noise: its denoised point, and the noise of the next level
             return self._clipped(x - first) + self.there * x
         shift = self.there - self.here
@@ -209,6 +252,34 @@ class _Step(nn.Module):
 
     def _clipped(self, denoised: Tensor) -> Tensor:
         return denoised if self.clip is None else self.clip(denoised)
+
+
+def _drawn_of(eta: float, here: float, there: float) -> float:
+    """The size of the noise that a step draws, `eta` times that of the posterior of `x'` given `x` and `x_0`."""
+    return eta * there * (1.0 if math.isinf(here) else max(0.0, 1 - (there / here) ** 2) ** 0.5)
+
+
+def _noise_of(method: str, eta: float | None, noise: Any) -> tuple[float, Draws | None]:
+    """The share of drawn noise and its draws, for methods of given levels.
+
+    Raises:
+        InputError: a share outside [0, 1], a method without noise, or noise without its draws.
+    """
+    if eta is None or eta == 0:
+        if noise is not None:
+            raise InputError(f"`noise` belongs to `eta` above 0, or to a scheduler that draws; {method} draws none")
+        return 0.0, None
+    if method != "ddim":
+        raise InputError(f"`eta` belongs to method 'ddim' or a DDIM scheduler, got it with {method}; leave it out")
+    if not 0 < eta <= 1:
+        raise InputError(f"`eta` expected between 0, no noise, and 1, got {eta}")
+    draws = Draws.of(noise)
+    if draws is None:
+        raise InputError(
+            f"`eta` of {eta:g} draws noise at every step, so that a sample is no function of the first noise; give "
+            "`noise=SEED` to hold that fixed"
+        )
+    return float(eta), draws
 
 
 def _scheduled(

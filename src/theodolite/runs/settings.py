@@ -330,11 +330,14 @@ UNCONDITIONAL = Setting(
     metavar="CLASS|FILE",
 )
 ETA = Setting(
-    name="eta", help="Of a DDIM sampler, the share of DDPM's noise; what its scheduler does by default.", kind=float
+    name="eta",
+    help="Of a DDIM sampler (all but those of other schedulers), the share of DDPM's noise; by default none, or what "
+    "its scheduler does.",
+    kind=float,
 )
 DRAWS = Setting(
     name="draws",
-    help="Seed of the noise that a sampler's scheduler adds on its way, the same for every latent; 0 by default.",
+    help="Seed of the noise that a sampler draws on its way, the same for every latent; 0 by default.",
     kind=int,
 )
 OF_DIFFUSION = (STEPS, GUIDANCE, CONDITION, UNCONDITIONAL, ETA, DRAWS)

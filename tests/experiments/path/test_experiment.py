@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from theodolite import path
+from theodolite import Denoiser, path
 from theodolite.errors import InputError
 from theodolite.geodesics.arc import slerp
 from theodolite.maps import Autoencoder
@@ -182,3 +182,16 @@ def test_broken_latents_and_outputs_are_refused(model, ends, tmp_path):
     )
     with pytest.raises(InputError, match="finite outputs"):
         path(holes, *ends, out=tmp_path / "run", via="linear")
+
+
+def test_noise_on_the_way_is_one_for_the_whole_path(tmp_path):
+    """With `eta` 1 all points of a path share their draws: of a linear denoiser it stays a straight line."""
+    model = Denoiser(lambda x, sigma: x / (1 + sigma**2), shape=(1, 2, 2), name="linear")
+    model.net.levels = lambda steps: [8.0 * 0.5**step for step in range(steps)] + [0.0]
+    options = {"via": "linear", "steps": 4, "sampler_steps": 3, "embedding": "pixels"}
+    plain, noisy = (path(model, "seed:1", "seed:2", out=tmp_path / f"{eta}", eta=eta, **options) for eta in (0.0, 1.0))
+    for run in (plain, noisy):
+        for name in ("length", "embedded_length"):
+            assert value(run, "linear", name)["value"] > 0
+        assert value(run, "linear", "tortuosity")["value"] == pytest.approx(1.0, abs=1e-6)
+    assert value(noisy, "linear", "length")["value"] < value(plain, "linear", "length")["value"]
