@@ -191,9 +191,9 @@ class RunFolder:
         again = set(units)
         shards = {shard.stem: {shard.stem, *read_notes(shard)} for shard in self.shards.glob("*.parquet")}
         whole = {name for name, held in shards.items() if held <= again}
-        for name in whole | (again - shards.keys()):
-            for ending in (".parquet", ".safetensors"):
-                (self.shards / f"{name}{ending}").unlink(missing_ok=True)
+        for file in [*self.shards.glob("*")]:
+            if file.stem in whole or (file.stem in again and file.stem not in shards):
+                file.unlink(missing_ok=True)
         if any(not held.isdisjoint(again) for name, held in shards.items() if name not in whole):
             self.merge(())  # a shard that holds others too: what is merged gives way to newer shards, unit by unit
 

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,10 +138,16 @@ def _is_the_users(name: str, file: str) -> bool:
     By the folders that installers fill, not by the prefix above them: an environment may be at `/usr`, or at the root
     of a project.
     """
-    installed = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    installed |= {*site.getsitepackages(), site.getusersitepackages()}
     is_ours = name.partition(".")[0] in ("theodolite", "torch")  # a module of torch says that it is in `_ops.py`
-    return not is_ours and not any(file.startswith(folder + os.sep) for folder in installed)
+    return not is_ours and not file.startswith(_folders_of_installers())
+
+
+@cache
+def _folders_of_installers() -> tuple[str, ...]:
+    """The folders that installers fill; asked for each of 2,000 modules they were two thirds of a small survey."""
+    folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    folders |= {*site.getsitepackages(), site.getusersitepackages()}
+    return tuple(folder + os.sep for folder in folders)
 
 
 def _installed() -> list[str]:
