@@ -57,10 +57,22 @@ def mlp() -> LatentMap:
 
 
 def small_models(is_smoke: bool) -> Table:
+    """An MLP of some layers."""
+    about = "An MLP 16-400-400-784 (SiLU), 16 entries a latent; run folder, table and record are in the time of survey."
+    return _small(mlp(), "Small models", about, is_smoke)
+
+
+def digits(is_smoke: bool) -> Table:
+    """A decoder that costs next to nothing, so that all else shows."""
+    about = "The decoder of zoo:digits, 8 entries a latent, 64 pixels; a pass is a hundredth of a millisecond."
+    return _small(theodolite.load("zoo:digits").decoder, "A model that costs nothing", about, is_smoke)
+
+
+def _small(map: LatentMap, title: str, about: str, is_smoke: bool) -> Table:
     """`survey` of a small model, its store included, beside the batched loop that a user would write."""
     count, repeats = (32, 1) if is_smoke else (256, 3)
-    map = mlp()
-    seeds = [torch.randn(16, generator=torch.Generator().manual_seed(seed)) for seed in range(count)]
+    (entries,) = map.latent_shape
+    seeds = [torch.randn(entries or 1, generator=torch.Generator().manual_seed(seed)) for seed in range(count)]
     ways: dict[str, Callable[[], object]] = {
         "user: vmap(jacfwd), svdvals": lambda: _by_hand(map.function, torch.stack(seeds)),
         "survey, three spectral descriptors": lambda: _surveyed(map, count, SPECTRAL),
@@ -77,14 +89,13 @@ def small_models(is_smoke: bool) -> Table:
     for (way, taken), size in zip(seconds.items(), sizes):
         each = taken / size
         rows[way] = {"latents": size, "ms a latent": 1e3 * each, "latents a second": 1 / each, "ratio": each / unit}
-    about = "An MLP 16-400-400-784 (SiLU), 16 entries a latent; run folder, table and record are in the time of survey."
-    return Table("Small models", about, rows)
+    return Table(title, about, rows)
 
 
 def _by_hand(net: Callable[[Tensor], Tensor], latents: Tensor) -> tuple[Tensor, ...]:
     """What a user would write for the log-volume, the entropy rank and the leading value."""
     with torch.no_grad():
-        values = torch.linalg.svdvals(vmap(jacfwd(net))(latents))
+        values = torch.linalg.svdvals(vmap(jacfwd(lambda z: net(z[None])[0].flatten()))(latents))
     shares = values / values.sum(-1, keepdim=True)
     return values.log().sum(-1), torch.exp(-(shares * shares.log()).sum(-1)), values[:, 0]
 
@@ -239,6 +250,7 @@ def _operations(work: Callable[[], object]) -> int:
 
 TABLES: Mapping[str, Callable[[bool], Table]] = {
     "small_models": small_models,
+    "digits": digits,
     "self_checks": self_checks,
     "plans": plans,
     "requested_errors": requested_errors,

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from theodolite.errors import DiskError, InputError
 from theodolite.runs import folder as module
-from theodolite.runs import lock
+from theodolite.runs import joining, lock
 from theodolite.runs.folder import RunFolder, write_whole
 from theodolite.runs.lock import is_held
 from theodolite.runs.tables import NUMBER, parquet, read_rows, read_table
@@ -72,7 +72,9 @@ def test_shards_are_merged_in_order_and_removed(folder):
     assert files(folder) == ["arrays.safetensors", *pictures, "quantities.parquet", "run.json"]
 
 
-def test_merged_arrays_are_the_shards_arrays(folder):
+@pytest.mark.parametrize("most", [1, 2, 64])
+def test_merged_arrays_are_the_shards_arrays(folder, monkeypatch, most):
+    monkeypatch.setattr(joining, "_MOST_OPEN", most)
     for seed, unit in enumerate(["a", "b"]):
         add(folder, unit, seed)
     folder.merge(["a", "b"])

@@ -6,11 +6,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from theodolite.errors import InputError
 
 __all__ = ["header_of", "joined"]
+
+_MOST_OPEN = 64
+"""Files that stay open at a time, far below the 1,024 that systems allow a process by default."""
 
 
 def header_of(path: Path) -> tuple[int, dict[str, Any]]:
@@ -50,12 +53,35 @@ def joined(sources: Sequence[Path]) -> Iterator[bytes]:
     # The wide types first, as the format's own writer does, so that every array starts on its alignment.
     names = sorted(pieces, key=lambda name: (-_bits(pieces[name][2]["dtype"]), name))
     yield _header([(name, pieces[name][2]) for name in names])
-    for name in names:
-        source, start, entry = pieces[name]
-        begin, end = entry["data_offsets"]
-        with open(source, "rb") as stream:
+    with _Streams() as streams:
+        for name in names:
+            source, start, entry = pieces[name]
+            begin, end = entry["data_offsets"]
+            stream = streams.of(source)
             stream.seek(start + begin)
             yield stream.read(end - begin)
+
+
+class _Streams:
+    """Files that are read in turn: the last ones stay open, since a file of a batch is asked for once an array."""
+
+    def __init__(self) -> None:
+        self._open: dict[Path, BinaryIO] = {}
+
+    def __enter__(self) -> _Streams:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for stream in self._open.values():
+            stream.close()
+
+    def of(self, path: Path) -> BinaryIO:
+        """The file, open for reading."""
+        if path not in self._open:
+            if len(self._open) == _MOST_OPEN:
+                self._open.pop(next(iter(self._open))).close()
+            self._open[path] = open(path, "rb")  # noqa: SIM115  (closed at the end, or when it gives way)
+        return self._open[path]
 
 
 def _header(entries: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
