@@ -1,11 +1,11 @@
 // Curves with bands: of a ranking over noise, of anything over a coordinate.
-import { useMemo } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import type { Context } from "./context";
 import { useLoaded } from "./hooks";
-import { Lines } from "./lines";
+import { Lines, Stroke } from "./lines";
 import type { Line, Point } from "./lines";
 import { DASHES, series as tone } from "./palette";
-import { Empty, Loading } from "./parts";
+import { Controls, Empty, Loading } from "./parts";
 import { json } from "./source";
 
 interface CurveData {
@@ -24,22 +24,31 @@ const GREEK: Record<string, string> = { tau: "τ", sigma: "σ", rho: "ρ" };
 export function Curves({ context }: { context: Context }) {
   const { frame, view } = context;
   const { value, error } = useLoaded(() => json<{ curves: CurveData[] }>(`runs/${frame.run}/curves.json`), [frame]);
+  const [pointed, setPointed] = useState<string | null>(null);
   const curves = value?.curves ?? [];
   const axes = [...new Set(curves.map((curve) => curve.x))];
   const axis = axes.includes(view.more.axis ?? "") ? (view.more.axis as string) : (axes[0] ?? "");
   const labels = [
     ...new Set(curves.filter((curve) => curve.x === axis).flatMap((curve) => curve.series.map((entry) => entry.label))),
   ];
+  const styles = useMemo(() => stylesOf(labels), [labels.join("|"), context.theme]);
   const hidden = new Set((view.more.hidden ?? "").split("|").filter(Boolean));
-  const colours = useMemo(() => coloured(labels), [labels.join("|"), context.theme]);
+  const lit = pointed ?? view.more.lit ?? "";
   if (error) return <Empty>{error}</Empty>;
   if (!value) return <Loading what="Curves are read" />;
-  const flip = (label: string) =>
-    context.more("hidden", [...labels.filter((own) => (own === label) !== hidden.has(own))].join("|"));
+  const parts = [...styles.heads, ...styles.tails];
+  const flip = (name: string) =>
+    context.more(
+      "hidden",
+      parts
+        .map((part) => part.name)
+        .filter((own) => (own === name) !== hidden.has(own))
+        .join("|"),
+    );
   return (
     <div class="view">
-      <div class="controls">
-        {axes.length > 1 && (
+      {axes.length > 1 && (
+        <Controls>
           <label>
             Over
             <select value={axis} onChange={(event) => context.more("axis", event.currentTarget.value)}>
@@ -50,31 +59,33 @@ export function Curves({ context }: { context: Context }) {
               ))}
             </select>
           </label>
-        )}
-        {labels.length > 1 &&
-          labels.map((label) => (
+          <small class="hint">Bands: 95 % intervals. Point at a line to light it, click to leave it lit.</small>
+        </Controls>
+      )}
+      {labels.length > 1 && (
+        <div class="legend" role="group" aria-label="lines that are shown">
+          {parts.map((part) => (
             <button
-              key={label}
-              class={`chip ${hidden.has(label) ? "" : "on"}`}
-              aria-pressed={!hidden.has(label)}
-              onClick={() => flip(label)}
+              key={part.name}
+              class={`chip ${hidden.has(part.name) ? "" : "on"}`}
+              aria-pressed={!hidden.has(part.name)}
+              onClick={() => flip(part.name)}
+              onMouseEnter={() => setPointed(part.name)}
+              onMouseLeave={() => setPointed(null)}
+              onFocus={() => setPointed(part.name)}
+              onBlur={() => setPointed(null)}
             >
-              <svg width="22" height="8">
-                <line
-                  x1="0"
-                  x2="22"
-                  y1="4"
-                  y2="4"
-                  stroke={colours.get(label)?.colour}
-                  stroke-width="2.5"
-                  stroke-dasharray={colours.get(label)?.dash}
-                />
-              </svg>
-              {label}
+              <Stroke line={part} />
+              {part.text}
             </button>
           ))}
-        <small class="hint">Bands: 95 % intervals.</small>
-      </div>
+          {view.more.lit && (
+            <button class="chip on" title="light nothing" onClick={() => context.more("lit", "")}>
+              lit: {view.more.lit} <b>×</b>
+            </button>
+          )}
+        </div>
+      )}
       <div class="scroll multiples">
         {curves
           .filter((curve) => curve.x === axis)
@@ -83,8 +94,11 @@ export function Curves({ context }: { context: Context }) {
               key={curve.quantity}
               curve={curve}
               hidden={hidden}
-              colours={colours}
+              styles={styles}
               single={labels.length < 2}
+              lit={lit}
+              onLit={setPointed}
+              onPin={(label) => context.more("lit", view.more.lit === label ? "" : label)}
             />
           ))}
       </div>
@@ -92,48 +106,82 @@ export function Curves({ context }: { context: Context }) {
   );
 }
 
-/** A colour for what comes first in a label (a model, a route), a dash for the rest (a denoiser). */
-function coloured(labels: string[]): Map<string, { colour: string; dash: string }> {
-  const heads = [...new Set(labels.map((label) => label.split(", ")[0] ?? ""))];
-  const tails = [...new Set(labels.map((label) => label.split(", ").slice(1).join(", ")))];
-  return new Map(
-    labels.map((label) => {
-      const [head, ...rest] = label.split(", ");
-      return [
-        label,
-        {
-          colour: tone(heads.indexOf(head ?? "")),
-          dash: DASHES[tails.indexOf(rest.join(", ")) % DASHES.length] as string,
-        },
-      ];
-    }),
-  );
+/** Of a label what comes first (a model, a route), and the rest (a denoiser). */
+function split(label: string): [string, string] {
+  const [head = "", ...rest] = label.split(", ");
+  return [head, rest.length ? `${TAIL}${rest.join(", ")}` : ""];
+}
+
+const TAIL = ", ";
+const NEUTRAL = "#8b95a4";
+
+interface Part {
+  /** In the address; of the rest of a label it begins with `TAIL`, since a model may have the same name. */
+  name: string;
+  text: string;
+  colour: string;
+  dash?: string;
+}
+
+interface Styles {
+  heads: Part[];
+  tails: Part[];
+  of(label: string): { colour: string; dash?: string };
+}
+
+/** A colour for what comes first in a label, a dash for the rest: a legend of the sum of both, not of their product. */
+function stylesOf(labels: string[]): Styles {
+  const pairs = labels.map(split);
+  const heads = [...new Set(pairs.map(([head]) => head))].map((name, n) => ({ name, text: name, colour: tone(n) }));
+  const rests = [...new Set(pairs.map(([, tail]) => tail))];
+  const dash = (tail: string) => DASHES[rests.indexOf(tail) % DASHES.length] as string;
+  const tails = rests
+    .filter((tail) => tail && rests.length > 1)
+    .map((tail) => ({ name: tail, text: tail.slice(TAIL.length), colour: NEUTRAL, dash: dash(tail) }));
+  return {
+    heads,
+    tails,
+    of(label) {
+      const [head, tail] = split(label);
+      return { colour: heads.find((part) => part.name === head)?.colour ?? tone(0), dash: dash(tail) };
+    },
+  };
+}
+
+/** Whether a line is what is lit: itself, or one that shares the part of its label. */
+function isLit(lit: string, label: string): boolean {
+  return lit === label || split(label).includes(lit);
 }
 
 function CurveFigure({
   curve,
   hidden,
-  colours,
+  styles,
   single,
+  lit,
+  onLit,
+  onPin,
 }: {
   curve: CurveData;
   hidden: Set<string>;
-  colours: Map<string, { colour: string; dash: string }>;
+  styles: Styles;
   single: boolean;
+  lit: string;
+  onLit(label: string | null): void;
+  onPin(label: string): void;
 }) {
   const lines = useMemo(
     () =>
       curve.series
-        .filter((entry) => !hidden.has(entry.label))
+        .filter((entry) => !split(entry.label).some((part) => hidden.has(part)))
         .map(
           (entry): Line => ({
             label: single ? curve.label : entry.label,
             points: entry.points,
-            colour: colours.get(entry.label)?.colour ?? tone(0),
-            dash: colours.get(entry.label)?.dash,
+            ...styles.of(entry.label),
           }),
         ),
-    [curve, [...hidden].join("|"), colours],
+    [curve, [...hidden].join("|"), styles],
   );
   return (
     <figure class="card">
@@ -148,6 +196,9 @@ function CurveFigure({
         up=""
         height={230}
         label={`${curve.label} over ${curve.x}`}
+        lit={lit && lines.some((line) => isLit(lit, line.label)) ? (line) => isLit(lit, line.label) : null}
+        onLit={(line) => onLit(line && !single ? line.label : null)}
+        onPin={(line) => onPin(line.label)}
       />
       {curve.left > 0 && <p class="note">{curve.left} more curves are not drawn.</p>}
     </figure>

@@ -33,6 +33,16 @@ export interface Album {
   sheet: number;
 }
 
+/** A map of numbers over the picture of every sample, on one scale: its ends are quantiles over all of them. */
+export interface PictureMap {
+  name: string;
+  label: string;
+  unit: string;
+  meaning: string;
+  low: number;
+  high: number;
+}
+
 export interface Overall {
   label: string;
   where: string;
@@ -62,6 +72,7 @@ export interface About {
   views: string[];
   frame: { rows: number; keys: { name: string; numeric: boolean }[]; columns: ColumnInfo[]; ofSamples: boolean };
   album: Album | null;
+  maps: PictureMap[];
   hasLatents: boolean;
 }
 

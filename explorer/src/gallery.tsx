@@ -2,7 +2,22 @@
 import { useState } from "preact/hooks";
 import type { Context } from "./context";
 import { useColumns, useSize } from "./hooks";
-import { ColumnChoice, Difference, Empty, NAMES, Picture, Thumbnail, Value, picturesOf } from "./parts";
+import { tick } from "./format";
+import type { Frame, PictureMap } from "./frame";
+import { OVER_PICTURES } from "./palette";
+import {
+  ColumnChoice,
+  Controls,
+  Difference,
+  Empty,
+  NAMES,
+  Overlay,
+  Picture,
+  Thumbnail,
+  Value,
+  opacityOf,
+  picturesOf,
+} from "./parts";
 import { usual } from "./scatter";
 
 const SIZES: Record<string, number> = { small: 66, medium: 128, large: 208 };
@@ -13,7 +28,8 @@ export function Gallery({ context }: { context: Context }) {
   const [top, setTop] = useState(0);
   const names = [...new Set((frame.about.album?.sets ?? []).flat())];
   const derived = names.includes("") && names.includes("reconstruction") && !names.includes("difference");
-  const all = derived ? [...names, "|difference|"] : names;
+  const maps = frame.about.maps;
+  const all = [...names, ...(derived ? ["|difference|"] : []), ...maps.map((map) => mapName(map))];
   const chosen = (
     view.more.pictures ?? (all.includes("") ? ".," : "") + (all.includes("reconstruction") ? "reconstruction," : "")
   )
@@ -22,6 +38,8 @@ export function Gallery({ context }: { context: Context }) {
     .map((name) => (name === "." ? "" : name))
     .filter((name) => all.includes(name));
   const shown = chosen.length ? chosen : all.slice(0, 1);
+  const mapped = maps.filter((map) => shown.includes(mapName(map)));
+  const opacity = opacityOf(view.more);
   const size = view.more.size && SIZES[view.more.size] ? view.more.size : rows.length > 400 ? "small" : "medium";
   const side = SIZES[size] as number;
   const isSmall = size === "small";
@@ -31,7 +49,9 @@ export function Gallery({ context }: { context: Context }) {
       ? view.sort
       : usual(context, 0);
   const columns = useColumns(frame, [number]);
-  const cell = isSmall ? { w: side + 4, h: side + 4 } : { w: shown.length * (side + 4) + 14, h: side + 58 };
+  const cell = isSmall
+    ? { w: side + 4, h: side + 4 }
+    : { w: shown.length * (side + 4) + 14, h: side + (shown.length > 1 ? 74 : 58) };
   const across = Math.max(1, Math.floor((width - 8) / cell.w));
   const lines = Math.ceil(rows.length / across);
   const first = Math.max(0, Math.floor(top / cell.h) - 1);
@@ -44,7 +64,7 @@ export function Gallery({ context }: { context: Context }) {
 
   return (
     <div class="view">
-      <div class="controls">
+      <Controls>
         <ColumnChoice
           label="Sort by"
           frame={frame}
@@ -70,11 +90,33 @@ export function Gallery({ context }: { context: Context }) {
           all.map((name) => (
             <label key={name} class="check">
               <input type="checkbox" checked={shown.includes(name)} onChange={() => flip(name)} />
-              {titleOf(name)}
+              {titleOf(name, frame)}
             </label>
           ))}
+        {!isSmall && mapped.length > 0 && (
+          <label>
+            Maps over pictures
+            <input
+              type="range"
+              min={0}
+              max={100}
+              step={5}
+              value={Math.round(100 * opacity)}
+              aria-label="how much of a map is seen over its picture"
+              onInput={(event) => context.more("over", event.currentTarget.value)}
+            />
+          </label>
+        )}
         {!isSmall && columns?.[0] && <small class="hint">Below each: {columns[0].label}.</small>}
-      </div>
+      </Controls>
+      {!isSmall && mapped.length > 0 && (
+        <div class="legend scales">
+          {mapped.map((map) => (
+            <MapScale key={map.name} map={map} />
+          ))}
+          <small>from the 1 % to the 99 % quantile of all cells of the run</small>
+        </div>
+      )}
       <div
         class="gallery"
         ref={holder}
@@ -113,19 +155,29 @@ export function Gallery({ context }: { context: Context }) {
                   <>
                     <span class="pictures">
                       {shown.map((name) => (
-                        <span key={name} class="frame" style={{ width: side, height: side }}>
-                          {name === "|difference|" ? (
-                            <Difference frame={frame} unit={unit} />
-                          ) : there.includes(name) ? (
-                            <Picture
-                              frame={frame}
-                              unit={unit}
-                              name={name}
-                              alt={`${frame.title(row)}, ${titleOf(name)}`}
-                            />
-                          ) : (
-                            <small>none</small>
-                          )}
+                        <span key={name} class="shown" style={{ width: side }}>
+                          <span class="frame" style={{ width: side, height: side }}>
+                            {name === "|difference|" ? (
+                              <Difference frame={frame} unit={unit} />
+                            ) : maps.some((map) => mapName(map) === name) ? (
+                              <Overlay
+                                frame={frame}
+                                row={row}
+                                map={maps.findIndex((map) => mapName(map) === name)}
+                                opacity={opacity}
+                              />
+                            ) : there.includes(name) ? (
+                              <Picture
+                                frame={frame}
+                                unit={unit}
+                                name={name}
+                                alt={`${frame.title(row)}, ${titleOf(name, frame)}`}
+                              />
+                            ) : (
+                              <small>none</small>
+                            )}
+                          </span>
+                          {shown.length > 1 && <small>{titleOf(name, frame)}</small>}
                         </span>
                       ))}
                     </span>
@@ -144,8 +196,27 @@ export function Gallery({ context }: { context: Context }) {
   );
 }
 
-export function titleOf(name: string): string {
-  return name === "|difference|" ? "difference × 4" : (NAMES[name] ?? name);
+/** The name of a map in the address, which no picture has. */
+function mapName(map: PictureMap): string {
+  return `|map ${map.name}|`;
+}
+
+function titleOf(name: string, frame: Frame): string {
+  const map = frame.about.maps.find((own) => mapName(own) === name);
+  return map?.label ?? (name === "|difference|" ? "difference × 4" : (NAMES[name] ?? name));
+}
+
+/** What the colours of a map mean; the same for every sample, so that they can be compared. */
+function MapScale({ map }: { map: PictureMap }) {
+  return (
+    <span title={map.meaning}>
+      {map.label}
+      {map.unit && <small> {map.unit}</small>}
+      <span class="number">{tick(Number(map.low.toPrecision(3)))}</span>
+      <i class="scale" style={{ background: `linear-gradient(90deg, ${OVER_PICTURES.join(", ")})` }} />
+      <span class="number">{tick(Number(map.high.toPrecision(3)))}</span>
+    </span>
+  );
 }
 
 /** Every unit of a run whose units are no samples: strips of a path, samples along geodesics, rungs of a ladder. */

@@ -2,7 +2,7 @@
 import type { Context } from "./context";
 import { count } from "./format";
 import { useColumns } from "./hooks";
-import { Bar, Difference, NAMES, Picture, Thumbnail, Value, picturesOf, plusMinus } from "./parts";
+import { Bar, Difference, NAMES, Overlay, Picture, Thumbnail, Value, opacityOf, picturesOf, plusMinus } from "./parts";
 import { extent } from "./state";
 
 export function Inspector({ context }: { context: Context }) {
@@ -32,7 +32,7 @@ export function Inspector({ context }: { context: Context }) {
 }
 
 function Sample({ context, row }: { context: Context; row: number }) {
-  const { frame, rows, selected } = context;
+  const { frame, rows, selected, view } = context;
   const names = frame.about.frame.columns.map((column) => column.name).slice(0, 80);
   const columns = useColumns(frame, names);
   const unit = frame.unit(row);
@@ -79,6 +79,12 @@ function Sample({ context, row }: { context: Context; row: number }) {
               <figcaption>difference × 4</figcaption>
             </figure>
           )}
+          {frame.about.maps.map((map, n) => (
+            <figure key={map.name} title={map.meaning}>
+              <Overlay frame={frame} row={row} map={n} opacity={opacityOf(view.more)} />
+              <figcaption>{map.label}</figcaption>
+            </figure>
+          ))}
         </div>
       )}
       <div class="buttons">

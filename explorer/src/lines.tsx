@@ -18,6 +18,9 @@ export interface Line {
   band?: boolean;
 }
 
+/** How faint the other lines become while one is lit. */
+const UNLIT = 0.22;
+
 export function Lines({
   lines,
   log,
@@ -26,6 +29,9 @@ export function Lines({
   height,
   least,
   label,
+  lit = null,
+  onLit,
+  onPin,
 }: {
   lines: Line[];
   log: boolean;
@@ -34,9 +40,15 @@ export function Lines({
   height: number;
   least?: number;
   label: string;
+  /** What is lit: the others are faint. */
+  lit?: ((line: Line) => boolean) | null;
+  /** Told the line that the pointer is nearest to, and null when it leaves. */
+  onLit?(line: Line | null): void;
+  onPin?(line: Line): void;
 }) {
   const [holder, { width }] = useSize<HTMLDivElement>();
   const [at, setAt] = useState<number | null>(null);
+  const [place, setPlace] = useState<Record<string, number>>({});
   const p = { left: 58, right: 12, top: 8, bottom: 40 };
   const scale = scaleOf(log);
   const box = useMemo(() => bounds(lines, scale.to, least), [lines, log, least]);
@@ -50,15 +62,27 @@ export function Lines({
     return p.top + (1 - (Math.min(Math.max(u, y0), y1) - y0) / (y1 - y0)) * h;
   };
   const good = (line: Line) => line.points.filter((point) => point[1] !== null && point[4]);
-  const moved = (event: PointerEvent) => {
-    const left = (event.currentTarget as Element).getBoundingClientRect().left;
-    const u = x0 + ((event.clientX - left - p.left) / w) * (x1 - x0);
-    setAt(u >= x0 && u <= x1 ? u : null);
-  };
-  const near =
-    at === null
+  const read = (u: number | null) =>
+    u === null
       ? []
-      : lines.filter((line) => line.band !== false).map((line) => ({ line, point: nearest(good(line), at, scale.to) }));
+      : lines.filter((line) => line.band !== false).map((line) => ({ line, point: nearest(good(line), u, scale.to) }));
+  const moved = (event: PointerEvent) => {
+    const box = (event.currentTarget as Element).getBoundingClientRect();
+    const u = x0 + ((event.clientX - box.left - p.left) / w) * (x1 - x0);
+    const inside = u >= x0 && u <= x1 ? u : null;
+    setAt(inside);
+    setPlace(beside(box));
+    const high = event.clientY - box.top;
+    const apart = read(inside).flatMap(({ line, point }) =>
+      point ? [{ line, far: Math.abs(py(point[1] as number) - high) }] : [],
+    );
+    onLit?.(apart.length ? apart.reduce((a, b) => (b.far < a.far ? b : a)).line : null);
+  };
+  const left = () => {
+    setAt(null);
+    onLit?.(null);
+  };
+  const near = read(at);
   const there = near.find(({ point }) => point)?.point;
   return (
     <div class="lines" ref={holder}>
@@ -68,7 +92,11 @@ export function Lines({
         role="img"
         aria-label={label}
         onPointerMove={moved}
-        onPointerLeave={() => setAt(null)}
+        onPointerLeave={left}
+        onClick={() => {
+          const line = lit && near.find((entry) => lit(entry.line))?.line;
+          if (line) onPin?.(line);
+        }}
       >
         <Axes
           width={width}
@@ -77,23 +105,28 @@ export function Lines({
           x={{ low: x0, high: x1, scale, label: across }}
           y={{ low: y0, high: y1, scale: rise, label: up }}
         />
-        {lines.map((line, n) => {
+        {(lit ? [...lines].sort((a, b) => Number(lit(a)) - Number(lit(b))) : lines).map((line, n) => {
           const points = good(line);
           const banded = points.filter((point) => point[2] !== null && point[3] !== null);
           const edge = [
             ...banded.map((q) => [px(q[0]), py(q[3] as number)]),
             ...banded.reverse().map((q) => [px(q[0]), py(q[2] as number)]),
           ];
+          const isLit = lit?.(line);
           return (
-            <g key={n} style={{ opacity: line.opacity ?? 1 }}>
+            <g key={n} style={{ opacity: isLit === false ? UNLIT : (line.opacity ?? 1) }}>
               {line.band !== false && edge.length > 2 && (
-                <polygon points={edge.map((e) => e.join(",")).join(" ")} fill={line.colour} opacity={0.16} />
+                <polygon
+                  points={edge.map((e) => e.join(",")).join(" ")}
+                  fill={line.colour}
+                  opacity={isLit ? 0.3 : 0.16}
+                />
               )}
               <polyline
                 points={points.map((q) => `${px(q[0])},${py(q[1] as number)}`).join(" ")}
                 fill="none"
                 stroke={line.colour}
-                stroke-width={line.width ?? 2}
+                stroke-width={(line.width ?? 2) + (isLit ? 1 : 0)}
                 stroke-dasharray={line.dash}
                 stroke-linejoin="round"
               />
@@ -107,13 +140,13 @@ export function Lines({
         )}
       </svg>
       {there && (
-        <div class="reading" style={px(there[0]) > width / 2 ? { left: p.left + 8 } : { right: p.right + 8 }}>
+        <div class="reading" style={place}>
           <b>{tick(Number(there[0].toPrecision(3)))}</b>
-          {near.slice(0, 8).map(
+          {near.slice(0, MOST_READ).map(
             ({ line, point }, n) =>
               point && (
-                <span key={n}>
-                  <i class="dot" style={{ background: line.colour }} />
+                <span key={n} class={lit?.(line) ? "lit" : ""}>
+                  <Stroke line={line} />
                   {line.label || up} <em>{shown(point[1] as number, half(point))}</em>
                 </span>
               ),
@@ -122,6 +155,35 @@ export function Lines({
       )}
     </div>
   );
+}
+
+/** A piece of a line, for legends. */
+export function Stroke({ line }: { line: Pick<Line, "colour" | "dash"> }) {
+  return (
+    <svg width="22" height="8" aria-hidden="true">
+      <line
+        x1="0"
+        x2="22"
+        y1="4"
+        y2="4"
+        stroke={line.colour}
+        stroke-width="2.5"
+        {...(line.dash ? { "stroke-dasharray": line.dash } : {})}
+      />
+    </svg>
+  );
+}
+
+const MOST_READ = 12;
+
+/** Where numbers are read off, beside a figure so that they cover none of its lines; below one as wide as the page. */
+function beside(box: DOMRect): Record<string, number> {
+  const room = 300;
+  if (innerWidth - box.right > room) return { left: box.right + 8, top: box.top };
+  if (box.left > room) return { right: innerWidth - box.left + 8, top: box.top };
+  return box.bottom + room / 2 < innerHeight
+    ? { left: box.left, top: box.bottom + 4 }
+    : { left: box.left, bottom: innerHeight - box.top + 4 };
 }
 
 function half(point: Point): number | null {

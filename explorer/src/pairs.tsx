@@ -6,7 +6,7 @@ import { Frame } from "./frame";
 import type { Column } from "./frame";
 import { useLoaded, useSize } from "./hooks";
 import { series } from "./palette";
-import { ColumnChoice, Empty, Loading, Thumbnail } from "./parts";
+import { ColumnChoice, Controls, Empty, Loading, Thumbnail } from "./parts";
 import { axisOf, Cloud, usual } from "./scatter";
 import { json } from "./source";
 
@@ -152,7 +152,7 @@ function Runs({ context }: { context: Context }) {
   const names = [frame.about.name, other.about.name];
   return (
     <div class="view">
-      <div class="controls">
+      <Controls>
         <label>
           Beside
           <select value={String(n)} onChange={(event) => context.more("other", event.currentTarget.value)}>
@@ -164,7 +164,7 @@ function Runs({ context }: { context: Context }) {
           </select>
         </label>
         <ColumnChoice label="Quantity" frame={frame} value={quantity} onChange={(name) => context.more("pair", name)} />
-      </div>
+      </Controls>
       {!columns || !joined ? (
         <Loading />
       ) : !rows.length ? (

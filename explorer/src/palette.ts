@@ -23,6 +23,9 @@ export function series(n: number): string {
   return colours[n % colours.length] as string;
 }
 
+/** Of a map that lies over a picture, which is the same on paper and on a dark page: dark means more. */
+export const OVER_PICTURES = SCALE;
+
 export function rgb(colour: string): [number, number, number] {
   return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)) as [number, number, number];
 }

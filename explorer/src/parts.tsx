@@ -1,8 +1,9 @@
 // Small things that several views share.
 import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
 import type { Column, Frame } from "./frame";
 import { rounded, shown } from "./format";
-import { pictureUrl, sheetUrl } from "./source";
+import { mapUrl, pictureUrl, sheetUrl } from "./source";
 
 export function Empty({ children }: { children: ComponentChildren }) {
   return (
@@ -17,6 +18,19 @@ export function Loading({ what = "Numbers are read" }: { what?: string }) {
     <div class="empty" role="status">
       <p class="waiting">{what} …</p>
     </div>
+  );
+}
+
+/** What a view can be told; on a narrow screen it is folded away, since the figure needs the room. */
+export function Controls({ children }: { children: ComponentChildren }) {
+  const [open, setOpen] = useState(false);
+  return (
+    <>
+      <button class="fold" aria-expanded={open} onClick={() => setOpen(!open)}>
+        Options of this view {open ? "▴" : "▾"}
+      </button>
+      <div class={`controls foldable ${open ? "open" : ""}`}>{children}</div>
+    </>
   );
 }
 
@@ -157,11 +171,31 @@ export function Difference({ frame, unit }: { frame: Frame; unit: string }) {
   );
 }
 
+/** A map of numbers over the picture that it belongs to, which is grey so that colours are the map's alone. */
+export function Overlay({ frame, row, map, opacity }: { frame: Frame; row: number; map: number; opacity: number }) {
+  const unit = frame.unit(row);
+  const below = picturesOf(frame, unit)[0];
+  const label = `${frame.about.maps[map]?.label}, over ${frame.title(row)}`;
+  return (
+    <span class="overlay" role="img" aria-label={label}>
+      {below !== undefined && <img src={pictureUrl(frame.run, unit, below)} alt="" loading="lazy" />}
+      <img src={mapUrl(frame.run, map, row)} alt="" loading="lazy" style={{ opacity }} />
+    </span>
+  );
+}
+
+/** How much of a map is seen over its picture: what the address says in percent. */
+export function opacityOf(more: Record<string, string>): number {
+  const wanted = Number(more.over ?? NaN);
+  return wanted >= 0 && wanted <= 100 ? wanted / 100 : 0.6;
+}
+
 export const NAMES: Record<string, string> = {
   "": "image",
   reconstruction: "reconstruction",
   difference: "difference",
   overlay: "hotspots",
+  where: "known by heart",
   first: "first",
   second: "second",
 };

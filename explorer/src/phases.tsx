@@ -5,7 +5,7 @@ import type { Context } from "./context";
 import { shown, tick } from "./format";
 import { useLoaded, useSize } from "./hooks";
 import { along, css, rgb, series } from "./palette";
-import { Empty, Loading, Picture, picturesOf } from "./parts";
+import { Controls, Empty, Loading, Picture, picturesOf } from "./parts";
 import { floats, json } from "./source";
 
 interface CurveLine {
@@ -52,7 +52,7 @@ export function Phases({ context }: { context: Context }) {
   const level = value.levels[n] as Level;
   return (
     <div class="view">
-      <div class="controls">
+      <Controls>
         <label>
           Field
           <select value={field} onChange={(event) => context.more("field", event.currentTarget.value)}>
@@ -78,7 +78,7 @@ export function Phases({ context }: { context: Context }) {
         <small class="hint">
           Dots: ridges. Lines: geodesics, their straight lines dotted. Wheel and drag move the map.
         </small>
-      </div>
+      </Controls>
       <PhaseMap key={`${n}`} data={value} level={level} field={field} theme={context.theme} />
       <div class="strips scroll short">
         {level.curves.map((curve, k) => {

@@ -9,7 +9,7 @@ import { Plot } from "./plot";
 import type { Axis } from "./plot";
 import { floats, json } from "./source";
 import { extent, isWide } from "./state";
-import { ColumnChoice, Empty, Loading } from "./parts";
+import { ColumnChoice, Controls, Empty, Loading } from "./parts";
 
 export function Scatter({ context }: { context: Context }) {
   const { frame, view, rows, go } = context;
@@ -18,7 +18,7 @@ export function Scatter({ context }: { context: Context }) {
   const [lasso, setLasso] = useState(false);
   const columns = useColumns(frame, [x, y]);
   const bar = (
-    <div class="controls">
+    <Controls>
       <ColumnChoice label="Across" frame={frame} value={x} onChange={(name) => go({ x: name })} />
       <ColumnChoice label="Up" frame={frame} value={y} onChange={(name) => go({ y: name })} />
       <button class="quiet" title="Exchange the axes" onClick={() => go({ x: y, y: x })}>
@@ -26,7 +26,7 @@ export function Scatter({ context }: { context: Context }) {
       </button>
       <ColourChoice context={context} />
       <Lasso on={lasso} set={setLasso} />
-    </div>
+    </Controls>
   );
   if (!columns)
     return (
@@ -69,7 +69,7 @@ export function Projection({ context }: { context: Context }) {
   const fitted = value.fitted < frame.rows ? ` Fitted to ${value.fitted} of ${frame.rows} latents at even steps.` : "";
   return (
     <div class="view">
-      <div class="controls">
+      <Controls>
         <label>
           Axes
           <select value={pair} onChange={(e) => context.more("axes", e.currentTarget.value)}>
@@ -82,7 +82,7 @@ export function Projection({ context }: { context: Context }) {
         </label>
         <ColourChoice context={context} />
         <Lasso on={lasso} set={setLasso} />
-      </div>
+      </Controls>
       <ProjectionCloud
         context={context}
         axis={axis}

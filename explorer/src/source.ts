@@ -82,6 +82,10 @@ export function pictureUrl(run: number, unit: string, name: string): string {
   return encoded(`runs/${run}/pictures/${name ? `${unit}.${name}` : unit}.png`);
 }
 
+export function mapUrl(run: number, map: number, row: number): string {
+  return `runs/${run}/maps/${map}/${row}.png`;
+}
+
 export function sheetUrl(run: number, sheet: number): string {
   return `runs/${run}/sheet-${sheet}.jpg`;
 }

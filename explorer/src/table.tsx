@@ -3,7 +3,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Context } from "./context";
 import type { Column } from "./frame";
 import { useColumns, useSize } from "./hooks";
-import { Bar, Empty, Loading, Thumbnail, Value } from "./parts";
+import { Bar, Controls, Empty, Loading, Thumbnail, Value } from "./parts";
 import { extent } from "./state";
 
 const ROW = 34;
@@ -199,7 +199,7 @@ function ColumnMenu({ context, chosen, names }: { context: Context; chosen: stri
     context.more("columns", next.join("|"));
   };
   return (
-    <div class="controls">
+    <Controls>
       <details class="menu">
         <summary>
           Columns{" "}
@@ -230,6 +230,6 @@ function ColumnMenu({ context, chosen, names }: { context: Context; chosen: stri
         </label>
       )}
       <small class="hint">Bars: 95 % intervals within the range of the column.</small>
-    </div>
+    </Controls>
   );
 }

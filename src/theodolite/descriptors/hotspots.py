@@ -33,9 +33,40 @@ from theodolite.estimates.means import FEWEST
 from theodolite.estimates.quantity import Quantity
 from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["OVERLAP", "Grid", "HotspotMaps", "check_settings", "hotspot_maps", "mass_on_detail", "overlap_of_maps"]
+__all__ = [
+    "MAPS",
+    "OVERLAP",
+    "Grid",
+    "HotspotMaps",
+    "check_settings",
+    "hotspot_maps",
+    "mass_on_detail",
+    "overlap_of_maps",
+]
 
 Grid = Literal["output", "latent"]
+
+_LIANG = "Liang, Chen and Lai 2026"
+MAPS = (
+    Quantity("gain", "Gain of a cell", "output / latent", "||(J W)(p)||", _LIANG, "how far latents move the cell"),
+    Quantity(
+        "curvature",
+        "Curvature of a cell",
+        "output / latent²",
+        "||P_1'(p) - P_1(p)|| / ||z' - z||",
+        _LIANG,
+        "how fast the leading direction's change of the cell turns",
+    ),
+    Quantity(
+        "detail",
+        "Detail of a cell",
+        "output / latent",
+        "||(L P_1)(p)||",
+        _LIANG,
+        "how fine the leading direction's change is there",
+    ),
+)
+"""The words of the maps of `HotspotMaps`."""
 
 OVERLAP = (
     Quantity("map_correlation", "Map correlation", meaning="rank correlation of the maps of LC and PHFE"),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from theodolite.errors import InputError
 from theodolite.estimates import NOT_NUMBERS, STATUS_TABLE
 from theodolite.explorer.frames import Frame, frame_of, parquet_of
+from theodolite.explorer.maps import PictureMap, map_picture, maps_of
 from theodolite.explorer.pictures import PER_SHEET, Album, album_of, sheet_of
 from theodolite.explorer.views import (
     LATENT,
@@ -43,6 +44,7 @@ _OF_ITS_OWN = ("limit", "only", "workers")
 """Settings that another choice of samples does not share."""
 
 _SHEET = re.compile(r"sheet-(\d{1,6})\.jpg", re.ASCII)
+_MAP = re.compile(r"maps/(\d{1,3})/(\d{1,7})\.png", re.ASCII)
 _PICTURE = re.compile(r"pictures/(.{1,400})\.png")
 
 Part = tuple[str, bytes]
@@ -93,6 +95,14 @@ class Content:
         except InputError:
             return frozenset()
 
+    @cached_property
+    def maps(self) -> list[PictureMap]:
+        """The maps that may be laid over its pictures; none where there is no picture, or arrays are damaged."""
+        try:
+            return maps_of(self.run, self.units) if self.album.names else []
+        except InputError:
+            return []
+
     @property
     def has_latents(self) -> bool:
         """Whether the run stores the latent of every sample."""
@@ -124,6 +134,8 @@ class Content:
         """
         if match := _PICTURE.fullmatch(part):
             return "image/png", self._picture(match[1])
+        if match := _MAP.fullmatch(part):
+            return "image/png", self._map(int(match[1]), int(match[2]))
         with self._lock:  # what takes long is made once, however many ask for it meanwhile
             if part not in self._cache:
                 self._cache[part] = self._make(part)
@@ -139,6 +151,8 @@ class Content:
             yield from (f"sheet-{number}.jpg" for number in range(-(-len(self.units) // PER_SHEET)))
         for unit in self.units:
             yield from (f"pictures/{_file(unit, name)}" for name in self.album.names.get(unit, ()))
+        for number in range(len(self.maps)):
+            yield from (f"maps/{number}/{row}.png" for row in range(len(self.units)))
 
     def _make(self, part: str) -> Part:
         if part in _MAKERS:
@@ -153,6 +167,11 @@ class Content:
         if not mine or not self.album.names:
             raise KeyError(f"sheet {number}")
         return sheet_of(self.run, self.album, mine)
+
+    def _map(self, number: int, row: int) -> bytes:
+        if number >= len(self.maps) or row >= len(self.units):
+            raise KeyError(f"map {number} of row {row}")
+        return map_picture(self.run, self.units[row], self.maps[number])
 
     def _picture(self, stem: str) -> bytes:
         """A picture that the album lists: no other name ever becomes a path."""
@@ -192,6 +211,7 @@ class Content:
             "views": self.views,
             "frame": self.frame.described(),
             "album": self.album.described(self.units) if self.album.names else None,
+            "maps": [shown.described() for shown in self.maps],
             "hasLatents": self.has_latents,
         }
 

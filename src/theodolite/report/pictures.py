@@ -12,12 +12,13 @@ from theodolite.report.blocks import Pictures
 from theodolite.report.rounding import typeset
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL import Image
     from torch import Tensor
 
     from theodolite.runs.run import Run
 
-__all__ = ["contact_sheets", "data_uri", "heat_uri", "image_uri", "largest_side", "stored_pictures"]
+__all__ = ["contact_sheets", "data_uri", "heat_image", "heat_uri", "image_uri", "largest_side", "stored_pictures"]
 
 _ON_A_SHEET = 16
 """Pictures of a contact sheet: what a row of a page shows large enough to be seen."""
@@ -93,20 +94,38 @@ def contact_sheets(run: Run, values: Mapping[str, Mapping[str, float]]) -> Pictu
 
 
 def heat_uri(values: Tensor, side: int = 128) -> str:
-    """A map `(rows, columns)` as a picture of `palette.SCALE`, dark where it is large, clipped at its 1 % and 99 %."""
+    """A map `(rows, columns)` as a picture, see `heat_image`, clipped at its own 1 % and 99 % quantiles."""
+    import numpy as np
+
+    field = values.double().cpu().numpy()
+    low, high = np.quantile(field, (0.01, 0.99))
+    return _encoded(heat_image(field, (float(low), float(high)), side))
+
+
+def heat_image(field: NDArray[Any], ends: tuple[float, float], side: int = 128) -> Image.Image:
+    """Numbers `(rows, columns)` in the colours of `palette.SCALE`, dark where they are large.
+
+    Args:
+        field: of floats; where one is not finite, the picture is transparent.
+        ends: values of the lightest and the darkest colour, beyond which colours stay as they are.
+        side: pixels that the longest side shall have; cells become whole pixels.
+    """
     import numpy as np
     from PIL import Image
 
     from theodolite.report import palette
 
-    field = values.double().cpu().numpy()
-    low, high = np.quantile(field, (0.01, 0.99))
-    level = ((field - low) / max(high - low, np.finfo(float).tiny)).clip(0, 1) * (len(palette.SCALE) - 1)
+    is_finite = np.isfinite(field)
+    low, high = ends
+    width = max(high - low, np.finfo(float).tiny)
+    level = ((np.where(is_finite, field, low).astype(np.float64) - low) / width).clip(0, 1) * (len(palette.SCALE) - 1)
     stops = np.array([palette.rgb(colour) for colour in palette.SCALE])
     channels = [np.interp(level, range(len(stops)), stops[:, channel]) for channel in range(3)]
     picture = Image.fromarray(np.stack(channels, -1).round().astype(np.uint8))
+    if not is_finite.all():
+        picture.putalpha(Image.fromarray(is_finite.astype(np.uint8) * 255))
     cell = max(1, side // max(field.shape))
-    return _encoded(picture.resize((cell * picture.width, cell * picture.height), Image.Resampling.NEAREST))
+    return picture.resize((cell * picture.width, cell * picture.height), Image.Resampling.NEAREST)
 
 
 def _encoded(image: Image.Image, format: str = "PNG", **options: Any) -> str:

@@ -199,3 +199,12 @@ class Experiment(ABC):
     def quantities(cls) -> Mapping[str, Quantity]:
         """The words of its quantities, by name."""
         return {}
+
+    @classmethod
+    def picture_maps(cls) -> Sequence[Quantity]:
+        """Arrays of units that hold a number of every place of the unit's picture, to be laid over it.
+
+        The name is the array's, or what it begins with up to a slash (``where`` is the map ``where/0.4``). Only arrays
+        `(rows, columns)` count, so that a map on a line or in space is no overlay.
+        """
+        return ()

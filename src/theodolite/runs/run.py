@@ -51,6 +51,9 @@ class Kind(Protocol):
     def quantities(self) -> Mapping[str, Quantity]:
         """The words of its quantities, by name."""
 
+    def picture_maps(self) -> Sequence[Quantity]:
+        """The words of arrays that are maps over the pictures of units."""
+
 
 def schema_of(experiment: Kind) -> pa.Schema:
     """The columns of the table of an experiment: `unit`, its coordinates, and those of a number."""

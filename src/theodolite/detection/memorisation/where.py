@@ -11,10 +11,21 @@ from theodolite.detection.memorisation.probe import Probe
 from theodolite.detection.memorisation.score import mean_over_draws
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
+from theodolite.estimates.quantity import Quantity
 
-__all__ = ["Beside", "intersection_over_union", "memorisation_map", "memorisation_mask"]
+__all__ = ["MAP", "Beside", "intersection_over_union", "memorisation_map", "memorisation_mask"]
 
 Beside = Literal["noise", "class"]
+
+MAP = Quantity(
+    "where",
+    "Known by heart at σ",
+    "",
+    "1 - dD_p/dx_p",
+    "after Kim and Lee 2026 (arXiv 2605.26756)",
+    "1 where the denoiser knows the pixel from the others, 0 where it cannot tell it from noise",
+)
+"""The words of `memorisation_map` beside the noise."""
 
 _NEIGHBOURS = 3
 """Side of the squares of cells that a mask is decided by: single cells are as noisy as their images are textured."""

@@ -171,7 +171,7 @@ class HotspotsExperiment(SubjectExperiment):
         pieces = {}
         for place, unit in enumerate(units):
             own = slice(place, place + 1)
-            arrays = {name: getattr(maps, name)[place].float() for name in ("gain", "curvature", "detail")}
+            arrays = {words.name: getattr(maps, words.name)[place].float() for words in self.picture_maps()}
             with torch.no_grad():
                 pictures = self.pictures(None if images is None else images[own], maps.outputs[own])
             noted = {**about, "leading": maps.statuses[place]}
@@ -196,6 +196,13 @@ class HotspotsExperiment(SubjectExperiment):
         names = {f"subspace_{name}": text for name, text in MEANINGS.items()}
         beside = {name: Quantity(name, text.label, "", text.formula, _LIANG) for name, text in names.items()}
         return {**QUANTITIES, **beside}
+
+    @classmethod
+    def picture_maps(cls) -> Sequence[Quantity]:
+        """The three maps that hotspots are judged by."""
+        from theodolite.descriptors.hotspots import MAPS
+
+        return MAPS
 
 
 EXPERIMENT = HotspotsExperiment

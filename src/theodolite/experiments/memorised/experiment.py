@@ -235,5 +235,12 @@ class Memorised(ImageExperiment):
 
         return quantities()
 
+    @classmethod
+    def picture_maps(cls) -> Sequence[Quantity]:
+        """The contraction of every pixel at each level."""
+        from theodolite.detection.memorisation.where import MAP
+
+        return (MAP,)
+
 
 EXPERIMENT = Memorised
