@@ -160,6 +160,19 @@ def test_a_gallery_shows_images_reconstructions_and_differences(address, browse)
     assert overlaid.locator(".tile img").count() == 3
 
 
+def test_maps_lie_over_pictures_on_one_scale(address, browse):
+    page = browse(address, run("hotspots", "view=gallery&m.pictures=|map curvature|&m.over=40"))
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.overlay img')].every(i => i.complete && i.naturalWidth > 0)"
+    )
+    assert page.locator(".tile .overlay").count() == 3
+    assert page.locator(".overlay img:last-child").first.evaluate("image => image.style.opacity") == "0.4"
+    assert "Curvature of a cell" in page.locator(".scales").text_content()
+    page.get_by_label("how much of a map is seen over its picture").fill("80")
+    assert "m.over=80" in page.url
+    assert page.locator(".overlay img:last-child").first.evaluate("image => image.style.opacity") == "0.8"
+
+
 def test_the_spectrum_of_the_selection_stands_beside_all(address, browse):
     page = browse(address, run("survey", "view=spectrum&sel=1,4"))
     page.wait_for_selector(".card .legend")
@@ -182,9 +195,12 @@ def test_curves_have_bands_and_can_be_hidden(address, browse):
     page.locator(".controls select").first.select_option("tau")
     figure = page.locator(".card").filter(has_text="MMSE rate").first
     before = figure.locator("polyline").count()
-    page.get_by_role("button", name="images, best").click()
-    assert figure.locator("polyline").count() == before - 1
+    page.get_by_role("button", name="images", exact=True).click()
+    assert 0 < figure.locator("polyline").count() < before
     assert "m.hidden=" in page.url
+    page.get_by_role("button", name="zoo:patches-smooth", exact=True).hover()
+    unlit = figure.locator("svg > g").evaluate_all("lines => lines.filter(line => +line.style.opacity < 0.5).length")
+    assert unlit > 0
 
 
 def test_a_phase_map_has_its_ridges_geodesics_and_levels(address, browse):
