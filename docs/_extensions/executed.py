@@ -1,7 +1,7 @@
 """Tutorials that are executed when the site is built.
 
 On GitHub a tutorial is plain Markdown. In the site, a block of `bash` or `python` after the comment `<!-- run -->` is
-executed in a folder of its own, where `photos` are the images that ship, and what it prints stands below. In place of
+executed in a folder of its own, empty at first, where `photos` are the images that ship, and what it prints stands below. In place of
 `<!-- figure RUN NAME -->` stands that figure of a run, in place of `<!-- picture FILE: TEXT -->` a picture that a run
 wrote. A command that fails ends the build.
 """
@@ -14,6 +14,7 @@ import html
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -37,10 +38,10 @@ class Tutorial:
     def __init__(self, folder: Path) -> None:
         from theodolite.zoo import bundled_images
 
-        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)  # runs of an earlier build would be complete, or of another version
+        folder.mkdir(parents=True)
         self.folder, self.names, self.has_figures = folder, {}, False
-        if not (folder / "photos").exists():
-            (folder / "photos").symlink_to(bundled_images())
+        (folder / "photos").symlink_to(bundled_images())
 
     def page(self, text: str) -> str:
         """The page with what its blocks come to."""
