@@ -1,9 +1,9 @@
 """Tutorials that are executed when the site is built.
 
 On GitHub a tutorial is plain Markdown. In the site, a block of `bash` or `python` after the comment `<!-- run -->` is
-executed in a folder of its own, empty at first, where `photos` are the images that ship, and what it prints stands below. In place of
-`<!-- figure RUN NAME -->` stands that figure of a run, in place of `<!-- picture FILE: TEXT -->` a picture that a run
-wrote. A command that fails ends the build.
+executed in a folder of its own, empty at first, where `photos` are the images that ship, and what it prints stands
+below. In place of `<!-- figure RUN NAME -->` stands that figure of a run, in place of `<!-- picture FILE: TEXT -->` a
+picture that a run wrote. A command that fails ends the build.
 """
 
 from __future__ import annotations
