@@ -348,7 +348,8 @@ MUTANTS = (
     ),
     Mutant(
         "runs: resumed whatever the unit was", "runs/conduct.py",
-        'if unit in whole and notes[unit].get("stamp") == stamp_of(self.work, unit, configuration)', "if unit in whole",
+        'if unit in complete and notes[unit].get("stamp") == stamp_of(self.work, unit, configuration)',
+        "if unit in complete",
         "experiments/rank/test_experiment.py::test_a_model_that_changes_what_all_share_has_all_measured_again",
     ),
     Mutant(

@@ -29,11 +29,11 @@ def models(model: str | None, subfolder: str | None, revision: str | None, as_js
       theodolite models ./pipeline --subfolder unet
       theodolite models my_package.models:make --json
     """  # noqa: D301
-    told = _shipped() if model is None else _described(model, subfolder=subfolder, revision=revision)
+    described = _shipped() if model is None else _described(model, subfolder=subfolder, revision=revision)
     if as_json:
-        terminal.say(json.dumps(told, indent=2))
+        terminal.say(json.dumps(described, indent=2))
         return
-    lines = {key.replace("_", " "): text for key, value in told.items() if (text := _text(value))}
+    lines = {key.replace("_", " "): text for key, value in described.items() if (text := _text(value))}
     width = max(map(len, lines))
     for key, value in lines.items():
         terminal.say(f"{terminal.printable(key):<{width}}  {terminal.printable(value)}".rstrip())
@@ -45,11 +45,11 @@ def _shipped() -> dict[str, str]:
     from theodolite.zoo import AUTOENCODERS, DIFFUSIONS, MEMORISING
     from theodolite.zoo import FAMILIES as PHASES
 
-    told = {f"zoo:{name}": f"autoencoder: {text}" for name, text in AUTOENCODERS.items()}
-    told |= {f"zoo:{name}": f"diffusion model: {text}" for name, text in DIFFUSIONS.items()}
-    told |= {f"zoo:{name}": f"diffusion model: {text}" for name, text in MEMORISING.items()}
-    told |= dict.fromkeys(PHASES, "parameter family with exact answers, for `phases`")
-    return told | dict.fromkeys(FAMILIES, "models of an installed package")
+    shipped = {f"zoo:{name}": f"autoencoder: {text}" for name, text in AUTOENCODERS.items()}
+    shipped |= {f"zoo:{name}": f"diffusion model: {text}" for name, text in DIFFUSIONS.items()}
+    shipped |= {f"zoo:{name}": f"diffusion model: {text}" for name, text in MEMORISING.items()}
+    shipped |= dict.fromkeys(PHASES, "parameter family with exact answers, for `phases`")
+    return shipped | dict.fromkeys(FAMILIES, "models of an installed package")
 
 
 def _described(model: str, **options: Any) -> dict[str, Any]:
@@ -70,6 +70,6 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         return str(value.get("formula", value))
     if isinstance(value, tuple | list):
-        whole = all(item is None or isinstance(item, int) for item in value)
-        return (" x " if whole else "; ").join("any" if item is None else str(item) for item in value)
+        is_shape = all(item is None or isinstance(item, int) for item in value)
+        return (" x " if is_shape else "; ").join("any" if item is None else str(item) for item in value)
     return "" if value is None else str(value)

@@ -91,14 +91,14 @@ def interruptible() -> Iterator[Callable[[], None]]:
 
     Python drops an exception that a signal raises while an object is being finalised, and derivatives finalise many.
     """
-    asked: list[int] = []
+    hits: list[int] = []
 
     def interrupt(number: int, frame: object) -> None:
-        asked.append(number)
+        hits.append(number)
         raise KeyboardInterrupt
 
     def check() -> None:
-        if asked:
+        if hits:
             raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -174,34 +174,34 @@ def print_table(table: PageTable) -> None:
     width = None if is_terminal or os.environ.get("COLUMNS") else _WIDTH_WITHOUT_TERMINAL
     page = io.StringIO()
     console = Console(file=page, force_terminal=is_terminal, width=width, markup=False, highlight=False)
-    kept, gone = [*table.heads], list[str]()
-    spare = [head for head in kept if head.spare or head.variant]
-    while (wide := _natural_width(console, table, kept)) > console.width and spare:
-        kept.remove(spare[-1])
+    shown, gone = [*table.heads], list[str]()
+    spare = [head for head in shown if head.spare or head.variant]
+    while (wide := _natural_width(console, table, shown)) > console.width and spare:
+        shown.remove(spare[-1])
         gone.insert(0, spare.pop().name)
     note = f" Left out to fit: {', '.join(gone)}." if gone else ""
     console.width = max(wide, console.width)
-    console.print(_grid(table, kept, printable(table.title), printable(table.caption) + note))
+    console.print(_grid(table, shown, printable(table.title), printable(table.caption) + note))
     say(page.getvalue(), end="")
 
 
-def _natural_width(console: Console, table: PageTable, kept: Sequence[Column]) -> int:
-    return console.measure(_grid(table, kept), options=console.options.update(width=10_000)).maximum
+def _natural_width(console: Console, table: PageTable, columns: Sequence[Column]) -> int:
+    return console.measure(_grid(table, columns), options=console.options.update(width=10_000)).maximum
 
 
-def _grid(table: PageTable, kept: Sequence[Column], title: str = "", caption: str = "") -> Table:
+def _grid(table: PageTable, columns: Sequence[Column], title: str = "", caption: str = "") -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     left: dict[str, Any] = {"title_justify": "left", "caption_justify": "left", "pad_edge": False}
     grid = Table(title=title, caption=caption, box=SIMPLE_HEAD, collapse_padding=True, **left)
-    places = [table.heads.index(head) for head in kept]
-    for place, head in zip(places, kept):
+    indices = [table.heads.index(head) for head in columns]
+    for place, head in zip(indices, columns):
         is_text = place == 0 or head.prose or head.name == "status"
         grid.add_column(head.name, justify="left" if is_text else "right", no_wrap=True)
     for row in table.body:
         texts = _texts(row)
-        grid.add_row(*(printable(texts[place]) for place in places))
+        grid.add_row(*(printable(texts[place]) for place in indices))
     return grid
 
 
@@ -284,21 +284,21 @@ def chosen_tables(
         InputError: no table has such a column.
     """
     conditions = [_condition(text) for text in filters]
-    wanted = [*([sort] if sort else []), *(name for name, _, _ in conditions)]
-    known = {column.name for table in tables for column in table.heads}
-    for name in wanted:
-        if name not in known:
+    named = [*([sort] if sort else []), *(name for name, _, _ in conditions)]
+    columns = {column.name for table in tables for column in table.heads}
+    for name in named:
+        if name not in columns:
             from theodolite.runs.settings import closest
 
             raise InputError(
-                f"a column of this run expected, got {name!r}{closest(name, sorted(known))}; known are "
-                f"{', '.join(sorted(known))}"
+                f"a column of this run expected, got {name!r}{closest(name, sorted(columns))}; known are "
+                f"{', '.join(sorted(columns))}"
             )
-    if not wanted:
+    if not named:
         return [_first_rows(table) if brief else table for table in tables if table.brief or not brief]
-    having = [table for table in tables if {*wanted} <= {column.name for column in table.heads}]
+    having = [table for table in tables if {*named} <= {column.name for column in table.heads}]
     if not having:
-        raise InputError(f"one table with the columns {', '.join(wanted)} expected, got them in several; name fewer")
+        raise InputError(f"one table with the columns {', '.join(named)} expected, got them in several; name fewer")
     return [_arranged(table, sort, conditions) for table in having]
 
 
@@ -322,17 +322,17 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 def _condition(text: str) -> tuple[str, str, str]:
     for sign in _OPERATORS:
-        name, there, value = text.partition(sign)
-        if there and name.strip() and value.strip():
+        name, sign_read, value = text.partition(sign)
+        if sign_read and name.strip() and value.strip():
             return name.strip(), sign, value.strip()
     raise InputError(f"a filter expected as COLUMN=VALUE (or !=, >, <, >=, <=), got {text!r}")
 
 
 def _arranged(table: PageTable, sort: str, conditions: Sequence[tuple[str, str, str]]) -> PageTable:
-    place = {column.name: index for index, column in enumerate(table.heads)}
-    rows = [row for row in table.body if all(_holds(row.cells[place[n]], sign, v) for n, sign, v in conditions)]
+    index_of = {column.name: index for index, column in enumerate(table.heads)}
+    rows = [row for row in table.body if all(_holds(row.cells[index_of[n]], sign, v) for n, sign, v in conditions)]
     if sort:
-        keys = [row.cells[place[sort]].key for row in rows]
+        keys = [row.cells[index_of[sort]].key for row in rows]
         are_numbers = all(key is None or isinstance(key, int | float) for key in keys)
         ranked = [i for i, key in enumerate(keys) if key is not None and key == key]
         ranked.sort(key=lambda i: -keys[i] if are_numbers else str(keys[i]))
@@ -341,16 +341,16 @@ def _arranged(table: PageTable, sort: str, conditions: Sequence[tuple[str, str, 
     return replace(table, columns=columns, rows=rows)  # what is sorted by is never left out
 
 
-def _holds(item: Cell, sign: str, wanted: str) -> bool:
+def _holds(item: Cell, sign: str, bound: str) -> bool:
     value = item.key
-    if isinstance(item.value, Mapping) and wanted in item.value.get("status", ""):
+    if isinstance(item.value, Mapping) and bound in item.value.get("status", ""):
         value = item.value["status"]
     if value is None:
         return sign == "!="
     try:
-        return _OPERATORS[sign](float(value), float(wanted))
+        return _OPERATORS[sign](float(value), float(bound))
     except (TypeError, ValueError):
-        return _OPERATORS[sign](str(value), wanted)
+        return _OPERATORS[sign](str(value), bound)
 
 
 def _texts(row: PageRow) -> list[str]:
@@ -359,8 +359,8 @@ def _texts(row: PageRow) -> list[str]:
     return [first.value if isinstance(first.value, str) else str(first), *(str(item) for item in others)]
 
 
-def forecast_text(told: Mapping[str, Any]) -> str:
+def forecast_text(costs: Mapping[str, Any]) -> str:
     """What a run would cost, a line an entry."""
     from theodolite.report.render import plain as in_words
 
-    return "\n".join(f"{name.replace('_', ' ')}: {in_words(value)}" for name, value in told.items())
+    return "\n".join(f"{name.replace('_', ' ')}: {in_words(value)}" for name, value in costs.items())

@@ -176,8 +176,8 @@ def _foretell(experiment: type[Experiment], arguments: Sequence[Any], settings: 
     from theodolite.runs.conduct import forecast
 
     with redirect_stdout(sys.stderr):
-        told = forecast(experiment, arguments, **settings)
-    terminal.say(json.dumps(plain(told)) if as_json else terminal.forecast_text(told))
+        costs = forecast(experiment, arguments, **settings)
+    terminal.say(json.dumps(plain(costs)) if as_json else terminal.forecast_text(costs))
 
 
 def named_value(text: str, option: str, example: str) -> tuple[str, str]:
@@ -229,12 +229,12 @@ def measured(
     """
     from theodolite.runs.conduct import conduct as measure
 
-    told: list[str] = []
+    lines: list[str] = []
     try:
         with terminal.at_work(quiet) as draw:
 
             def progress(done: int, total: int, what: str) -> None:
-                told.append(what)
+                lines.append(what)
                 draw(done, total, what)
 
             measure(experiment, arguments, out, progress=progress, **settings)
@@ -242,9 +242,9 @@ def measured(
         if isinstance(error.__cause__, InputError):
             raise InputError(str(error)) from error
         raise
-    if not told and not quiet:
+    if not lines and not quiet:
         terminal.notice(f"{out} is complete already: nothing was measured")
-    return bool(told)
+    return bool(lines)
 
 
 def _part(out: str, as_json: bool) -> None:
@@ -301,9 +301,9 @@ def conclude(
 
 
 def _report(run: Run, changed: bool) -> Path | None:
-    there = run.path / "report.html"
-    if there.is_file() and not changed:
-        return there
+    page = run.path / "report.html"
+    if page.is_file() and not changed:
+        return page
     if terminal.lacks_for_reports(run.path):
         return None
     from theodolite.report.render import write_report

@@ -307,8 +307,8 @@ def _draw(mean: Tensor, std: Tensor, generator: torch.Generator | int | None) ->
     """`mean + std * noise`; the noise is drawn where the generator lives, so that a seed gives it on every device."""
     if isinstance(generator, int):
         generator = torch.Generator().manual_seed(generator)
-    where = generator.device if generator is not None else mean.device
-    noise = torch.randn(mean.shape, generator=generator, device=where, dtype=mean.dtype)
+    device = generator.device if generator is not None else mean.device
+    noise = torch.randn(mean.shape, generator=generator, device=device, dtype=mean.dtype)
     return mean + std * noise.to(mean.device)
 
 

@@ -360,5 +360,5 @@ def _preserving(signal: Tensor, predicts: str, time: str, time_scale: float) -> 
             f"{float(signal.min()) if len(signal) else math.nan:.4g}"
         )
     steps = torch.where(signal > 0, (1 - signal) / signal, math.inf).cummax(0).values
-    known = steps[signal > _EMPTY]
-    return Preserving(predicts, time, float(steps[0]), float(known[-1]), time_scale, tuple(steps.tolist()))
+    usable = steps[signal > _EMPTY]
+    return Preserving(predicts, time, float(steps[0]), float(usable[-1]), time_scale, tuple(steps.tolist()))

@@ -66,39 +66,39 @@ def from_folder(folder: Path, subfolder: str | None = None) -> Checkpoint:
     """
     if folder.is_file():
         return _from_file(folder)
-    place = _autoencoder_folder(folder, subfolder)
-    return _checkpoint(place, _autoencoder_class(read_json(place / "config.json"), str(place)))
+    weights = _autoencoder_folder(folder, subfolder)
+    return _checkpoint(weights, _autoencoder_class(read_json(weights / "config.json"), str(weights)))
 
 
-def network_from_folder(place: Path) -> Checkpoint:
-    """Read the diffusers model of any class whose `config.json` is in `place`.
+def network_from_folder(folder: Path) -> Checkpoint:
+    """Read the diffusers model of any class whose `config.json` is in `folder`.
 
     Raises:
         InputError: as for `from_folder`.
     """
-    return _checkpoint(place, _class_of(read_json(place / "config.json"), str(place)))
+    return _checkpoint(folder, _class_of(read_json(folder / "config.json"), str(folder)))
 
 
-def _checkpoint(place: Path, kind: type[nn.Module]) -> Checkpoint:
-    names = [path.name for path in place.iterdir()]
-    return _checkpoint_of(kind, place, variant_of(names, str(place), kind.__name__))
+def _checkpoint(folder: Path, kind: type[nn.Module]) -> Checkpoint:
+    names = [path.name for path in folder.iterdir()]
+    return _checkpoint_of(kind, folder, variant_of(names, str(folder), kind.__name__))
 
 
-def _checkpoint_of(kind: type[nn.Module], place: Path, variant: str | None) -> Checkpoint:
-    files = _files_of(place, variant)
-    model, notes = _read(kind, place, variant, files)
+def _checkpoint_of(kind: type[nn.Module], folder: Path, variant: str | None) -> Checkpoint:
+    files = _files_of(folder, variant)
+    model, notes = _read(kind, folder, variant, files)
     notes += [f"weights of the variant {variant!r}"] if variant else []
-    return Checkpoint(model, _name_of(place), str(place), [*notes, *_precision_notes(files)])
+    return Checkpoint(model, _name_of(folder), str(folder), [*notes, *_precision_notes(files)])
 
 
-def _name_of(place: Path) -> str:
-    is_part = place.name in AUTOENCODERS or (place.parent / "model_index.json").is_file()
-    return f"{place.parent.name}/{place.name}" if is_part else place.name
+def _name_of(folder: Path) -> str:
+    is_part = folder.name in AUTOENCODERS or (folder.parent / "model_index.json").is_file()
+    return f"{folder.parent.name}/{folder.name}" if is_part else folder.name
 
 
-def _files_of(place: Path, variant: str | None) -> list[Path]:
+def _files_of(folder: Path, variant: str | None) -> list[Path]:
     """The weights of one variant."""
-    matches = [(path, WEIGHTS.fullmatch(path.name)) for path in sorted(place.iterdir())]
+    matches = [(path, WEIGHTS.fullmatch(path.name)) for path in sorted(folder.iterdir())]
     return [path for path, match in matches if match and match["variant"] == variant]
 
 
@@ -118,10 +118,10 @@ def _from_file(file: Path) -> Checkpoint:
             f"{file} expected to have the config.json of its model beside it; put it there, or convert a checkpoint of "
             "Stable Diffusion once: diffusers.AutoencoderKL.from_single_file(OLD).save_pretrained(NEW)"
         )
-    place, content = file.parent, read_json(config)
-    kind: Any = _autoencoder_class(content, str(place))
+    folder, content = file.parent, read_json(config)
+    kind: Any = _autoencoder_class(content, str(folder))
     if match := WEIGHTS.fullmatch(file.name):
-        return _checkpoint_of(kind, place, match["variant"])
+        return _checkpoint_of(kind, folder, match["variant"])
     try:
         with quiet():
             model = kind.from_config(content).eval()
@@ -133,14 +133,14 @@ def _from_file(file: Path) -> Checkpoint:
     return Checkpoint(model, file.stem, str(file), [*notes, *_precision_notes([file])])
 
 
-def refuse_pickle(place: str, kind: str | None = None) -> InputError:
+def refuse_pickle(source: str, kind: str | None = None) -> InputError:
     """The error for weights that only unpickling could read, with the safe way for the class `kind`."""
     kind = kind or "CLASS"
-    where = " (CLASS as its config.json names it)" if kind == "CLASS" else ""
+    hint = " (CLASS as its config.json names it)" if kind == "CLASS" else ""
     return InputError(
-        f"safetensors weights expected in {place}, got pickled ones, which can run any code when opened; if you trust "
+        f"safetensors weights expected in {source}, got pickled ones, which can run any code when opened; if you trust "
         f"them, convert them once: diffusers.{kind}.from_pretrained(OLD, use_safetensors=False).save_pretrained(NEW)"
-        f"{where}"
+        f"{hint}"
     )
 
 
@@ -153,14 +153,14 @@ def check_finite(model: nn.Module, name: str, fix: str = "the file is damaged, d
 
 def _autoencoder_folder(folder: Path, subfolder: str | None) -> Path:
     """The folder that holds the autoencoder's own `config.json`."""
-    place = folder / subfolder if subfolder else folder
-    if not place.is_dir():
-        raise InputError(f"a model folder expected, {place} does not exist")
-    if (place / "config.json").is_file():
-        return place
-    if (place / "model_index.json").is_file():
-        return _component(place)
-    raise InputError(f"a diffusers model folder expected, {place} has no config.json{_suggestion(place)}")
+    part = folder / subfolder if subfolder else folder
+    if not part.is_dir():
+        raise InputError(f"a model folder expected, {part} does not exist")
+    if (part / "config.json").is_file():
+        return part
+    if (part / "model_index.json").is_file():
+        return _component(part)
+    raise InputError(f"a diffusers model folder expected, {part} has no config.json{_suggestion(part)}")
 
 
 def _class_beside(file: Path) -> str | None:
@@ -182,8 +182,8 @@ def _component(pipeline: Path) -> Path:
     return pipeline / found[0]
 
 
-def _suggestion(place: Path) -> str:
-    below = sorted(path.parent.name for path in place.glob("*/config.json"))
+def _suggestion(folder: Path) -> str:
+    below = sorted(path.parent.name for path in folder.glob("*/config.json"))
     return f"; give subfolder= as one of {', '.join(below)}" if below else ""
 
 
@@ -200,59 +200,59 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _class_of(config: dict[str, Any], place: str) -> type[nn.Module]:
+def _class_of(config: dict[str, Any], source: str) -> type[nn.Module]:
     """The diffusers class that a configuration names."""
     diffusers, name = diffusers_module(), config.get("_class_name")
     if not isinstance(name, str):
-        raise InputError(f"a diffusers model expected in {place}, its config.json names no _class_name")
+        raise InputError(f"a diffusers model expected in {source}, its config.json names no _class_name")
     kind = getattr(diffusers, name, None)
     if not isinstance(kind, type):
         raise InputError(
-            f"{name} of {place} is unknown to diffusers {diffusers.__version__}: upgrade with "
+            f"{name} of {source} is unknown to diffusers {diffusers.__version__}: upgrade with "
             "`pip install -U diffusers`, or wrap the model in a factory (package.module:factory)"
         )
     return kind
 
 
-def _autoencoder_class(config: dict[str, Any], place: str) -> type[nn.Module]:
+def _autoencoder_class(config: dict[str, Any], source: str) -> type[nn.Module]:
     """The same, where it is an autoencoder of images."""
     name = config.get("_class_name")
     if isinstance(name, str):
         check_class(name)
-    kind = _class_of(config, place)
+    kind = _class_of(config, source)
     # Of a pipeline whose own packages are missing diffusers has a stand-in that raises at any look at it.
     if not (issubclass(kind, nn.Module) and hasattr(kind, "encode") and hasattr(kind, "decode")):
-        raise InputError(f"an autoencoder expected in {place}, got {name}; give the folder of the VAE, or subfolder=")
+        raise InputError(f"an autoencoder expected in {source}, got {name}; give the folder of the VAE, or subfolder=")
     return kind
 
 
-def variant_of(names: list[str], place: str, kind: str | None = None) -> str | None:
+def variant_of(names: list[str], source: str, kind: str | None = None) -> str | None:
     """Which weights to read of the files in a folder: None for the plain ones, which win, e.g. ``fp16`` for others."""
     variants = [match["variant"] for name in names if (match := WEIGHTS.fullmatch(name))]
     if not variants and any(name.endswith(PICKLED) for name in names):
-        raise refuse_pickle(place, kind)
+        raise refuse_pickle(source, kind)
     if not variants:
         single = next((name for name in sorted(names) if name.endswith(".safetensors")), None)
         other = f"; it has {single}: give the path of that file" if single else ""
-        raise InputError(f"weights expected in {place}, no diffusion_pytorch_model.safetensors there{other}")
+        raise InputError(f"weights expected in {source}, no diffusion_pytorch_model.safetensors there{other}")
     return None if None in variants else variants[0]
 
 
-def _read(kind: type[Any], place: Path, variant: str | None, files: list[Path]) -> tuple[nn.Module, list[str]]:
+def _read(kind: type[Any], folder: Path, variant: str | None, files: list[Path]) -> tuple[nn.Module, list[str]]:
     """The model with all its weights, and notes; every failure in one line."""
     try:
         with quiet():
-            model, info = _from_pretrained(kind, place, variant, files)
+            model, info = _from_pretrained(kind, folder, variant, files)
     except Exception as error:  # from_pretrained raises many types for bad files
-        raise InputError(f"{kind.__name__} could not be read from {place}: {_reason(place, error)}") from error
+        raise InputError(f"{kind.__name__} could not be read from {folder}: {_reason(folder, error)}") from error
     missing, unused = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
-    notes = fill(model, missing, unused, lambda: stored_tensors(files), str(place))
-    check_finite(model, str(place))
+    notes = fill(model, missing, unused, lambda: stored_tensors(files), str(folder))
+    check_finite(model, str(folder))
     return model, notes
 
 
 def _from_pretrained(
-    kind: type[Any], place: Path, variant: str | None, files: list[Path]
+    kind: type[Any], folder: Path, variant: str | None, files: list[Path]
 ) -> tuple[nn.Module, dict[str, list[str]]]:
     """The model as diffusers reads it, and which weights are missing or left over.
 
@@ -261,23 +261,23 @@ def _from_pretrained(
     """
     if getattr(kind, "_keep_in_fp32_modules", None) is None:
         return kind.from_pretrained(  # type: ignore[no-any-return]
-            place,
+            folder,
             variant=variant,
             use_safetensors=True,
             low_cpu_mem_usage=False,
             local_files_only=True,
             output_loading_info=True,
         )
-    model = kind.from_config(kind.load_config(place, local_files_only=True))
+    model = kind.from_config(kind.load_config(folder, local_files_only=True))
     missing, unexpected = model.load_state_dict(stored_tensors(files), strict=False)
     return model, {"missing_keys": missing, "unexpected_keys": unexpected}
 
 
-def _reason(place: Path, error: Exception) -> str:
+def _reason(folder: Path, error: Exception) -> str:
     """Why a model could not be read, with the fix where the file itself is broken."""
     from safetensors import safe_open
 
-    for path in sorted(place.glob("*.safetensors")):
+    for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, framework="pt"):
                 pass

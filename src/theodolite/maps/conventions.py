@@ -67,8 +67,8 @@ class Reading:
         return self.error <= _FITS and _is_above(self.of_zeros - self.errors, _USED)
 
     def __str__(self) -> str:
-        words = f"predicts={self.predicts!r}, time={self.time!r}"
-        return f"{words}, schedule='flow'" if self.is_flow else words
+        convention = f"predicts={self.predicts!r}, time={self.time!r}"
+        return f"{convention}, schedule='flow'" if self.is_flow else convention
 
 
 def confirmed(denoiser: Any, points: Tensor, *, seed: int = 0) -> Any:
@@ -88,10 +88,10 @@ def confirmed(denoiser: Any, points: Tensor, *, seed: int = 0) -> Any:
     Raises:
         InputError: another convention fits and the declared one is at least twice as bad; the message names it.
     """
-    found = readings(denoiser, points[:_IMAGES], seed=seed)
+    tried = readings(denoiser, points[:_IMAGES], seed=seed)
     channel = denoiser.channel
-    declared = next(each for each in found if (each.predicts, each.time) == (channel.predicts, channel.time))
-    fitting = [each for each in found if each.fits]
+    declared = next(each for each in tried if (each.predicts, each.time) == (channel.predicts, channel.time))
+    fitting = [each for each in tried if each.fits]
     lowest = min((each.error for each in fitting), default=math.inf)
     close = [each for each in fitting if each.error <= lowest + _FITS]  # the nearest to what was declared, of equals
     best = min(close, key=lambda each: (_changes(declared, each), each.error), default=declared)
@@ -119,20 +119,20 @@ def readings(denoiser: Any, points: Tensor, *, seed: int = 0) -> list[Reading]:
     deviation = float((points - points.mean(0)).std()) if len(points) > 1 else float(points.std())
     levels = [level * deviation for level in _LEVELS]
     draws = torch.randn(len(levels), *points.shape, generator=torch.Generator().manual_seed(seed)).to(points)
-    found: list[Reading] = []
+    tried: list[Reading] = []
     for schedule, time, is_flow in _given(denoiser):
-        told = denoiser.read_as("x0", time, schedule)
-        sigmas = [sigma for level in levels if (sigma := _whole(told.channel, level)) is not None]
+        read = denoiser.read_as("x0", time, schedule)
+        sigmas = [sigma for level in levels if (sigma := _whole(read.channel, level)) is not None]
         noisy = [points + sigma * draw for sigma, draw in zip(sigmas, draws)]
         try:
-            answers = [told.output(x, sigma**2) for x, sigma in zip(noisy, sigmas)]
+            answers = [read.output(x, sigma**2) for x, sigma in zip(noisy, sigmas)]
         except Exception:  # a convention that the network cannot even be called with
             if (time, is_flow) == (denoiser.channel.time, False):
                 raise
             continue
         if sigmas:
-            found += _readings(denoiser, (schedule, time, is_flow), points, sigmas, noisy, answers)
-    return found
+            tried += _readings(denoiser, (schedule, time, is_flow), points, sigmas, noisy, answers)
+    return tried
 
 
 def _given(denoiser: Any) -> Iterator[tuple[Any, Time, bool]]:

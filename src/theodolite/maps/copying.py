@@ -17,26 +17,26 @@ _SHARED = (nn.Module, types.FunctionType, types.MethodType, type, str, bytes, in
 """What `copy.deepcopy` copies as part of a model, or never copies."""
 
 
-def copied(held: _Held) -> _Held:
+def copied(parts: _Held) -> _Held:
     """A deep copy of a module, or of a tuple of them, that shares what cannot be copied.
 
     Modules hold loggers, open files, locks and trainers, which no copy can be made of and no output depends on. The
     copies of one call refer to each other as the originals do.
     """
     try:
-        return copy.deepcopy(held)
+        return copy.deepcopy(parts)
     except Exception:  # each object that cannot be copied raises its own type
-        return copy.deepcopy(held, _memory(held))
+        return copy.deepcopy(parts, _memory(parts))
 
 
-def _memory(held: Any) -> dict[int, Any]:
+def _memory(parts: Any) -> dict[int, Any]:
     """What `copy.deepcopy` is to take as copied already, by identity."""
-    modules = list(_modules(held))
+    modules = list(_modules(parts))
     # To try an object must not copy the whole model again: it may refer to it.
-    known: dict[int, Any] = {id(module): module for module in modules}
-    known |= {id(weight): weight for module in modules for weight in [*module.parameters(), *module.buffers()]}
+    shared: dict[int, Any] = {id(module): module for module in modules}
+    shared |= {id(weight): weight for module in modules for weight in [*module.parameters(), *module.buffers()]}
     objects = [item for module in modules for value in vars(module).values() for item in _objects(value)]
-    return {id(item): _substitute(item) for item in objects if id(item) not in known and not _copies(item, known)}
+    return {id(item): _substitute(item) for item in objects if id(item) not in shared and not _copies(item, shared)}
 
 
 def _substitute(item: Any) -> Any:
@@ -44,16 +44,16 @@ def _substitute(item: Any) -> Any:
     return item.detach().clone() if isinstance(item, Tensor) else item
 
 
-def _copies(item: Any, known: Mapping[int, Any]) -> bool:
+def _copies(item: Any, shared: Mapping[int, Any]) -> bool:
     try:
-        copy.deepcopy(item, dict(known))
+        copy.deepcopy(item, dict(shared))
     except Exception:  # as above
         return False
     return True
 
 
-def _modules(held: Any) -> Iterator[nn.Module]:
-    for part in held if isinstance(held, tuple) else (held,):
+def _modules(parts: Any) -> Iterator[nn.Module]:
+    for part in parts if isinstance(parts, tuple) else (parts,):
         if isinstance(part, nn.Module):
             yield from part.modules()
 

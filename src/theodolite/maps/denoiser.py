@@ -180,10 +180,10 @@ class Denoiser(BaseDenoiser):
 
     def output(self, x: Tensor, t: float, step: float | None = None) -> Tensor:
         """What the network itself says at `x` and the variance `t`, without learnt variances."""
-        scale, told = self._channel.scale(t), self._channel.told(t, step)
+        scale, time = self._channel.scale(t), self._channel.told(t, step)
         y = x if scale == 1 else scale * x
         what = "a denoised point" if self._channel.predicts == "x0" else "a prediction"
-        return same_shape(prediction_in(self._answer(y, told), x), x, name_of(self.net), what)
+        return same_shape(prediction_in(self._answer(y, time), x), x, name_of(self.net), what)
 
     def check_level(self, sigma: float) -> None:
         """Raise `InputError` where the schedule or the network's `known_levels` do not reach the level."""
@@ -308,15 +308,15 @@ class Denoiser(BaseDenoiser):
         """`mu` of a scheduler with dynamic shifting, as pipelines take it from the number of patches of a point."""
         return shift_of(self.scheduler, self.shape, getattr(self.net, "config", {}).get("patch_size"))
 
-    def _answer(self, y: Tensor, told: float) -> Any:
+    def _answer(self, y: Tensor, time: float) -> Any:
         if self._rows is None and self._channel.time in ("sigma", "log_sigma"):
             try:
-                return self._call(y, told)
+                return self._call(y, time)
             except (TypeError, AttributeError):  # as of `sigma.reshape(...)`: it may take a tensor
                 pass
         if self._rows is None:
-            self._rows = takes_rows(self.net, self._call, y, told)
-        return self._call(y, times_of(told, y) if self._rows else told)
+            self._rows = takes_rows(self.net, self._call, y, time)
+        return self._call(y, times_of(time, y) if self._rows else time)
 
     def _call(self, y: Tensor, time: Any) -> Any:
         if isinstance(self.given, dict):

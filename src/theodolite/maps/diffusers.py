@@ -141,14 +141,14 @@ def normalisation_of(model: Any) -> Normalisation:
 
 def _statistics(model: Any) -> tuple[Any, Any]:
     """Mean and deviation of each latent channel: from the configuration, else from buffers."""
-    found = [
+    statistics = [
         model.config[name] if name in model.config else getattr(model, name, None)
         for name in ("latents_mean", "latents_std")
     ]
     if _class_of(model) == "AutoencoderKLCosmos":  # stored for each frame of a chunk: an image is its first frame
         channels = model.config.latent_channels
-        found = [None if values is None else torch.tensor(values).view(channels, -1)[:, 0] for values in found]
-    return found[0], found[1]
+        statistics = [None if own is None else torch.tensor(own).view(channels, -1)[:, 0] for own in statistics]
+    return statistics[0], statistics[1]
 
 
 def _given_or(value: float | Sequence[float] | None, default: float) -> float | Sequence[float]:
@@ -259,9 +259,9 @@ def _mixes_rows(model: Any, shapes: Shapes) -> bool:
     encoder, decoder = DiffusersEncoder(model), DiffusersDecoder(model)
     weight = next(model.parameters())
     ramp = torch.linspace(-1, 1, shapes.side, device=weight.device, dtype=weight.dtype)
-    one = ramp.expand(1, shapes.image_channels, shapes.side, shapes.side)
+    image = ramp.expand(1, shapes.image_channels, shapes.side, shapes.side)
     try:
-        latents = [mean_of(encoder(batch)) for batch in (one, torch.cat([one, -one]))]
+        latents = [mean_of(encoder(batch)) for batch in (image, torch.cat([image, -image]))]
         images = [decoder(batch) for batch in latents]
     except Exception:  # a model that takes no batches raises what it likes
         return True

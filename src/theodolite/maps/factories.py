@@ -28,20 +28,20 @@ def call_factory(module: str, name: str) -> Any:
     """What the factory `name` of `module` returns."""
     with _current_folder_importable():
         try:
-            found: Any = importlib.import_module(module)
+            target: Any = importlib.import_module(module)
         except (Exception, SystemExit) as error:  # whatever the user's module raises
             raise InputError(f"module {module!r} could not be imported: {typed_line(error)}") from error
         try:
             for part in name.split("."):
-                found = getattr(found, part)
+                target = getattr(target, part)
         except AttributeError as error:
-            raise InputError(f"module {module!r} has no {name!r}; {_known(found)}") from error
-        if not callable(found):
+            raise InputError(f"module {module!r} has no {name!r}; {_known(target)}") from error
+        if not callable(target):
             raise InputError(
-                f"a factory, a function without arguments, expected at {module}:{name}, got {kind_of(found)}"
+                f"a factory, a function without arguments, expected at {module}:{name}, got {kind_of(target)}"
             )
         try:
-            return found()
+            return target()
         except (Exception, SystemExit) as error:  # whatever the user's factory raises
             raise InputError(f"factory {module}:{name} failed: {typed_line(error)}") from error
 

@@ -141,9 +141,9 @@ class _Synthesis(nn.Module):
 
 def _required(part: nn.Module) -> list[inspect.Parameter]:
     parameters = inspect.signature(part.forward).parameters.values()
-    return [one for one in parameters if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
+    return [own for own in parameters if own.default is own.empty and own.kind is own.POSITIONAL_OR_KEYWORD]
 
 
 def _takes_noise(part: nn.Module) -> bool:
     parameters = inspect.signature(part.forward).parameters.values()
-    return any(one.name == "noise_mode" or one.kind is one.VAR_KEYWORD for one in parameters)
+    return any(parameter.name == "noise_mode" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)

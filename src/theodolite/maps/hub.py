@@ -32,9 +32,9 @@ class Fetched:
         """The folder of the model."""
         return self.folder / (self.subfolder or "")
 
-    def called(self, place: Path) -> tuple[str, str]:
-        """What reports call the model in `place`, and its source: the hub id, with the commit."""
-        name = "/".join((self.repository, *place.relative_to(self.folder).parts))
+    def called(self, part: Path) -> tuple[str, str]:
+        """What reports call the model in `part`, and its source: the hub id, with the commit."""
+        name = "/".join((self.repository, *part.relative_to(self.folder).parts))
         return name, f"{name}@{self.folder.name}"
 
 
@@ -54,66 +54,66 @@ def fetch(repository: str, subfolder: str | None = None, revision: str | None = 
     if names is None:
         folder = _snapshot(repository, revision, None)
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-        where = f"{repository} in the local cache (the hub cannot be reached)"
-        place = _place(names, where, subfolder)
-        _needed(names, where, place, folder)
-        return Fetched(repository, folder, place or None)
-    place = _place(names, repository, subfolder)
-    wanted = _files(names, repository, place)
-    if place.rpartition("/")[2] not in AUTOENCODERS:  # what it is, its configuration says
-        folder = _snapshot(repository, revision, [_inside(place, "config.json")])
-        wanted = _needed(names, repository, place, folder)
-    return Fetched(repository, _snapshot(repository, revision, wanted), place or None)
+        source = f"{repository} in the local cache (the hub cannot be reached)"
+        part = _place(names, source, subfolder)
+        _needed(names, source, part, folder)
+        return Fetched(repository, folder, part or None)
+    part = _place(names, repository, subfolder)
+    needed = _files(names, repository, part)
+    if part.rpartition("/")[2] not in AUTOENCODERS:  # what it is, its configuration says
+        folder = _snapshot(repository, revision, [_inside(part, "config.json")])
+        needed = _needed(names, repository, part, folder)
+    return Fetched(repository, _snapshot(repository, revision, needed), part or None)
 
 
-def _needed(names: Sequence[str], where: str, place: str, folder: Path) -> list[str]:
+def _needed(names: Sequence[str], source: str, part: str, folder: Path) -> list[str]:
     """The files of a model whose configuration is in `folder`, and of what it cannot do without."""
-    files = _files(names, where, place)
-    if not is_denoiser(read_json(folder / place / "config.json")):
+    files = _files(names, source, part)
+    if not is_denoiser(read_json(folder / part / "config.json")):
         return files
-    return [*files, _scheduler(names, where, place), *_autoencoder(names, where, place)]
+    return [*files, _scheduler(names, source, part), *_autoencoder(names, source, part)]
 
 
-def _scheduler(names: Sequence[str], where: str, place: str) -> str:
-    parent = place.rpartition("/")[0]
-    candidates = [_inside(_inside(parent, "scheduler"), SCHEDULER)] * bool(place) + [_inside(place, SCHEDULER)]
-    found = next((name for name in candidates if name in names), None)
-    if found is None:
+def _scheduler(names: Sequence[str], source: str, part: str) -> str:
+    parent = part.rpartition("/")[0]
+    candidates = [_inside(_inside(parent, "scheduler"), SCHEDULER)] * bool(part) + [_inside(part, SCHEDULER)]
+    file = next((name for name in candidates if name in names), None)
+    if file is None:
         raise InputError(
-            f"a denoising network with its scheduler expected, {where} has no {candidates[0]}; download it, save its "
+            f"a denoising network with its scheduler expected, {source} has no {candidates[0]}; download it, save its "
             "scheduler beside it with `scheduler.save_pretrained(...)`, and load the folder"
         )
-    return found
+    return file
 
 
-def _autoencoder(names: Sequence[str], where: str, place: str) -> list[str]:
+def _autoencoder(names: Sequence[str], source: str, part: str) -> list[str]:
     """The files of the autoencoder beside a network, where there is one."""
-    parent = place.rpartition("/")[0]
-    beside = [_inside(parent, name) for name in AUTOENCODERS if place]
-    found = next((one for one in beside if _inside(one, "config.json") in names), None)
-    return [] if found is None else _files(names, where, found)
+    parent = part.rpartition("/")[0]
+    siblings = [_inside(parent, name) for name in AUTOENCODERS if part]
+    folder = next((sibling for sibling in siblings if _inside(sibling, "config.json") in names), None)
+    return [] if folder is None else _files(names, source, folder)
 
 
-def _place(names: Sequence[str], where: str, subfolder: str | None) -> str:
+def _place(names: Sequence[str], source: str, subfolder: str | None) -> str:
     """The folder of the model among the files of a repository; empty for its root."""
     folders = [name.rpartition("/")[0] for name in names if name.rpartition("/")[2] == "config.json"]
-    wanted = [subfolder.strip("/")] if subfolder else ["", *AUTOENCODERS, *NETWORKS]
-    found = next((place for place in wanted if place in folders), None)
-    if found is None:
+    candidates = [subfolder.strip("/")] if subfolder else ["", *AUTOENCODERS, *NETWORKS]
+    part = next((place for place in candidates if place in folders), None)
+    if part is None:
         raise InputError(
-            f"{where} has no config.json in {subfolder or 'its root or its vae'}; "
+            f"{source} has no config.json in {subfolder or 'its root or its vae'}; "
             f"give subfolder= as one of {', '.join(filter(None, folders)) or 'those that have one: none'}"
         )
-    return found
+    return part
 
 
-def _files(names: Sequence[str], where: str, place: str) -> list[str]:
+def _files(names: Sequence[str], source: str, part: str) -> list[str]:
     """The configuration and one variant of the weights."""
-    here = [name.rpartition("/")[2] for name in names if name.rpartition("/")[0] == place]
-    variant = variant_of(here, _inside(where, place) if place else where)
+    here = [name.rpartition("/")[2] for name in names if name.rpartition("/")[0] == part]
+    variant = variant_of(here, _inside(source, part) if part else source)
     weights = [name for name in here if (match := WEIGHTS.fullmatch(name)) and match["variant"] == variant]
     index = [name for name in here if ".safetensors.index." in name]
-    return [_inside(place, name) for name in ("config.json", *weights, *index)]
+    return [_inside(part, name) for name in ("config.json", *weights, *index)]
 
 
 def _inside(place: str, name: str) -> str:
@@ -125,7 +125,7 @@ def _listed(repository: str, revision: str | None) -> list[str] | None:
     from huggingface_hub import HfApi, errors
 
     try:
-        found = HfApi().model_info(repository, revision=revision, timeout=10)
+        info = HfApi().model_info(repository, revision=revision, timeout=10)
     except errors.RevisionNotFoundError as error:
         raise InputError(f"{repository} has no revision {revision!r} on the hub") from error
     except errors.GatedRepoError as error:
@@ -136,22 +136,22 @@ def _listed(repository: str, revision: str | None) -> list[str] | None:
         ) from error
     except Exception:  # no connection, offline mode, a proxy: each has its own type
         return None
-    return [file.rfilename for file in found.siblings or ()]
+    return [file.rfilename for file in info.siblings or ()]
 
 
-def _snapshot(repository: str, revision: str | None, wanted: Sequence[str] | None) -> Path:
+def _snapshot(repository: str, revision: str | None, files: Sequence[str] | None) -> Path:
     """The local copy with the files that are wanted; what the cache has where that is None."""
     from huggingface_hub import errors, snapshot_download
 
     try:
-        if wanted is None:
+        if files is None:
             return Path(snapshot_download(repository, revision=revision, local_files_only=True))
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(wanted)))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(files)))
     except errors.GatedRepoError as error:
         raise _gated(repository) from error
     except Exception as error:  # the hub's client raises many types
-        reason = "it is not in the local cache" if wanted is None else informative_line(error)
-        reach = "the hub cannot be reached and " if wanted is None else "the hub gave no answer: "
+        reason = "it is not in the local cache" if files is None else informative_line(error)
+        reach = "the hub cannot be reached and " if files is None else "the hub gave no answer: "
         raise InputError(
             f"{repository!r} is no folder here, {reach}{reason}; check the path, or the connection"
         ) from error

@@ -187,15 +187,15 @@ def _held_by(function: Any) -> Iterator[Any]:
     yield from _collected(function, set())
 
 
-def _collected(item: Any, seen: set[int]) -> Iterator[Any]:
+def _collected(item: Any, visited: set[int]) -> Iterator[Any]:
     # Plain values are counted each time they are met: which of them share an identity differs between processes.
     if not isinstance(item, _PLAIN):
-        if id(item) in seen:
+        if id(item) in visited:
             return
-        seen.add(id(item))
+        visited.add(id(item))
     yield item
     for other in _inside(item):
-        yield from _collected(other, seen)
+        yield from _collected(other, visited)
 
 
 def _inside(item: Any) -> Iterator[Any]:

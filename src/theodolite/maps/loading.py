@@ -89,9 +89,9 @@ def load(
     folder = Path(text).expanduser()
     if folder.exists():
         _reject_hub_options(text, None, revision)
-        place = diffusion_folder(folder, subfolder)
-        if place is not None:
-            return _diffusion(place, device, dtype)
+        network_folder = diffusion_folder(folder, subfolder)
+        if network_folder is not None:
+            return _diffusion(network_folder, device, dtype)
         return _from_checkpoint(from_folder(folder, subfolder), device, dtype, size)
     if match := _FACTORY.fullmatch(text):
         _reject_hub_options(text, subfolder, revision)
@@ -156,22 +156,22 @@ def _reject_hub_options(text: str, subfolder: str | None, revision: str | None) 
 
 def _device(device: torch.device | str | None) -> torch.device:
     try:
-        found = torch.device("cpu" if device is None else device)
+        chosen = torch.device("cpu" if device is None else device)
     except (RuntimeError, TypeError) as error:
         raise InputError(
             f"a device such as 'cpu' or 'cuda' expected, got {device!r}; leave it out for 'cpu'"
         ) from error
-    available = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(found.type, 1)
-    if (found.index or 0) >= available:
-        there = f"{available} of its kind found" if available else "none found"
-        raise InputError(f"device {str(found)!r} asked for, {there}; use 'cpu' or install a torch build for it")
+    available = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(chosen.type, 1)
+    if (chosen.index or 0) >= available:
+        described = f"{available} of its kind found" if available else "none found"
+        raise InputError(f"device {str(chosen)!r} asked for, {described}; use 'cpu' or install a torch build for it")
     try:
-        torch.zeros(1, device=found).cpu()
+        torch.zeros(1, device=chosen).cpu()
     except Exception as error:  # each back end that is absent raises its own type, and `meta` holds no numbers
         raise InputError(
-            f"device {str(found)!r} asked for, torch has no use of it here: {typed_line(error)}; use 'cpu'"
+            f"device {str(chosen)!r} asked for, torch has no use of it here: {typed_line(error)}; use 'cpu'"
         ) from error
-    return found
+    return chosen
 
 
 def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
@@ -202,9 +202,9 @@ def _from_checkpoint(
 def _check_zoo(name: str) -> None:
     from theodolite import zoo
 
-    known = [*zoo.AUTOENCODERS, *zoo.DIFFUSIONS, *zoo.MEMORISING]
-    if name not in known:
-        raise InputError(f"a model of the zoo expected, one of zoo:{', zoo:'.join(known)}, got 'zoo:{name}'")
+    names = [*zoo.AUTOENCODERS, *zoo.DIFFUSIONS, *zoo.MEMORISING]
+    if name not in names:
+        raise InputError(f"a model of the zoo expected, one of zoo:{', zoo:'.join(names)}, got 'zoo:{name}'")
 
 
 def _from_zoo(name: str, device: torch.device, dtype: torch.dtype | None) -> Autoencoder | Denoiser:
@@ -221,30 +221,30 @@ def _from_zoo(name: str, device: torch.device, dtype: torch.dtype | None) -> Aut
 def _from_hub(
     fetched: Fetched, device: torch.device, dtype: torch.dtype | None, size: tuple[int, int] | None
 ) -> Autoencoder | Denoiser:
-    place = diffusion_folder(fetched.folder, fetched.subfolder)
-    if place is None:
+    network_folder = diffusion_folder(fetched.folder, fetched.subfolder)
+    if network_folder is None:
         return _from_checkpoint(_called(from_folder(fetched.place), fetched.place, fetched), device, dtype, size)
-    name, source = fetched.called(place)
-    return _diffusion(place, device, dtype, fetched).named(name=name, source=source)
+    name, source = fetched.called(network_folder)
+    return _diffusion(network_folder, device, dtype, fetched).named(name=name, source=source)
 
 
 def _diffusion(
-    place: Path, device: torch.device, dtype: torch.dtype | None, fetched: Fetched | None = None
+    network_folder: Path, device: torch.device, dtype: torch.dtype | None, fetched: Fetched | None = None
 ) -> Denoiser:
     """The network in `place` with its scheduler, and the autoencoder beside it."""
-    read, beside = diffusion_from_folder(place), autoencoder_folder(place)
+    read, vae_folder = diffusion_from_folder(network_folder), autoencoder_folder(network_folder)
     autoencoder = None
-    if beside is not None:
-        autoencoder = _from_checkpoint(_called(from_folder(beside), beside, fetched), device, dtype)
+    if vae_folder is not None:
+        autoencoder = _from_checkpoint(_called(from_folder(vae_folder), vae_folder, fetched), device, dtype)
     _prepared(read, device, dtype)
     return read if autoencoder is None else read.named(autoencoder=autoencoder)
 
 
-def _called(checkpoint: Checkpoint, place: Path, fetched: Fetched | None) -> Checkpoint:
+def _called(checkpoint: Checkpoint, folder: Path, fetched: Fetched | None) -> Checkpoint:
     """A checkpoint under the name that the hub knows it by."""
     if fetched is None:
         return checkpoint
-    name, source = fetched.called(place)
+    name, source = fetched.called(folder)
     return replace(checkpoint, name=name, source=source)
 
 

@@ -107,16 +107,16 @@ def takes_rows(model: Callable[..., Any], call: Callable[[Tensor, Any], Any], y:
         n = next(count for count in range(2, y.ndim + 3) if count not in y.shape[1:])
         y = torch.zeros(n, *y.shape[1:], dtype=y.dtype, device=y.device)
     reasons, refusal = [], None
-    for told in (times_of(time, y), time):
+    for argument in (times_of(time, y), time):
         try:
             with torch.no_grad():
-                output = prediction_in(call(y, told), y)
+                output = prediction_in(call(y, argument), y)
         except Exception as error:  # whatever the user's network raises
             refusal = error if isinstance(error, InputError) else refusal
             reasons.append(in_one_line(error))
             continue
         if isinstance(output, Tensor) and output.shape == y.shape:
-            return isinstance(told, Tensor)
+            return isinstance(argument, Tensor)
         reasons.append(f"it returned {tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__}")
     if refusal is not None and len(reasons) == 2 and reasons[0] == reasons[1]:  # of its condition, whatever the time
         raise refusal
@@ -199,10 +199,10 @@ def rows_of(name: str, value: Any, x: Tensor) -> Any:
         return type(value)(rows_of(name, part, x) for part in value)  # of layers, as of Bria Fibo's text encoder
     if not isinstance(value, Tensor):
         return value
-    there = value.to(x) if value.is_floating_point() else value.to(x.device)
+    moved = value.to(x) if value.is_floating_point() else value.to(x.device)
     if name.endswith("_ids"):
-        return there
-    return there.expand(len(x), *value.shape[1:]).contiguous()  # HunyuanDiT takes views of it
+        return moved
+    return moved.expand(len(x), *value.shape[1:]).contiguous()  # HunyuanDiT takes views of it
 
 
 def prediction_in(output: Any, x: Tensor) -> Any:

@@ -91,8 +91,8 @@ def sides_by_cost(size: tuple[int, int] | None, sides: Iterable[int] = SIDES) ->
     """
     squares = [(side, side) for side in sides]
     if size is None or size in squares:
-        wanted = [size] if size is not None and math.prod(size) <= _CHEAP**2 else []
-        return [*dict.fromkeys([*wanted, *squares])]
+        first_sizes = [size] if size is not None and math.prod(size) <= _CHEAP**2 else []
+        return [*dict.fromkeys([*first_sizes, *squares])]
     if math.prod(size) <= _CHEAP**2:
         return [size, *squares]
     before = [square for square in squares if math.prod(square) < math.prod(size)]
@@ -175,7 +175,7 @@ def _shapes(
     images: Tensor,
     normalisation: Normalisation,
     name: str,
-    wanted: tuple[int, int] | None,
+    size: tuple[int, int] | None,
 ) -> Shapes:
     # Each pass gets a copy: a model may write to its input.
     with _trying(images, 0):
@@ -190,7 +190,7 @@ def _shapes(
     if not _repeats(decoded, read_images(decoder(raw.clone()))):
         raise InputError(f"a deterministic decoder expected, {name} draws noise: its derivative is not defined")
     height, width = images.shape[2:]
-    free = _free_axes(encoder, decoder, images, raw, wanted)
+    free = _free_axes(encoder, decoder, images, raw, size)
     latent = tuple(normalisation.apply(raw).shape[1:])
     notes = (_UNIT_RANGE,) if _stays_in_unit_range(decoder, raw, decoded) else ()
     downsampling = height // latent[1] if len(latent) == 3 and height % latent[1] == 0 else 1
@@ -235,7 +235,7 @@ def _free_axes(
     return None
 
 
-def _other_sizes(images: Tensor, raw: Tensor, wanted: tuple[int, int] | None) -> list[tuple[int, int]]:
+def _other_sizes(images: Tensor, raw: Tensor, size: tuple[int, int] | None) -> list[tuple[int, int]]:
     """Half the size, one latent more along one side, or along both, and the size that is wanted.
 
     Attention over pixels grows with the square of their number: a size above is tried where that makes less than three
@@ -247,7 +247,7 @@ def _other_sizes(images: Tensor, raw: Tensor, wanted: tuple[int, int] | None) ->
     sizes = [(height // 2, width // 2)]
     sizes += [(height + step, width)] if (1 + step / height) ** 2 <= _ROOM else []
     sizes += [(height + step, width + step)] if (1 + step / height) ** 2 * (1 + step / width) ** 2 <= _ROOM else []
-    return sizes if wanted is None or math.prod(wanted) <= height * width else [*sizes, wanted]
+    return sizes if size is None or math.prod(size) <= height * width else [*sizes, size]
 
 
 def _grown(raw: Tensor, other: Tensor, images: Tensor, size: tuple[int, int]) -> _Free | None:
@@ -257,7 +257,7 @@ def _grown(raw: Tensor, other: Tensor, images: Tensor, size: tuple[int, int]) ->
     if len(shape) == 3:
         grows = shape[0] == changed[0] and all(c == s * r for c, s, r in zip(changed[1:], shape[1:], ratios))
         return _Free((1, 2), 0) if grows else None
-    axes = [axis for axis, (one, two) in enumerate(zip(shape, changed)) if one != two]
+    axes = [axis for axis, (before, after) in enumerate(zip(shape, changed)) if before != after]
     if len(shape) != len(changed) or len(axes) != 1:
         return None
     # A token for each patch, beside any number (of a class, registers) that stays: n = area / patch² + rest.

@@ -70,7 +70,7 @@ class Sampling(Chain):
         reach = f"{float(sample.min()):.3g} to {float(sample.max()):.3g}"
         steps = self.stages[: len(self.stages) - (self.decode is not None)]
         shares = [_outside(step.function.denoised(state), bounds) for step, state in zip(steps, [z, *states])]  # type: ignore[attr-defined]
-        first = next(place for place in range(len(shares) + 1) if min(shares[place:], default=1.0) > _SHARE)
+        first = next(index for index in range(len(shares) + 1) if min(shares[index:], default=1.0) > _SHARE)
         starts = f"from sigma {self.levels[first]:.4g} on" if first < len(shares) else "at the last step"
         return "outside-data", (
             f"{share:.1%} of a sample's entries lie outside the data's range [{bounds[0]:g}, {bounds[1]:g}], {reach}, "

@@ -59,11 +59,11 @@ class Draws:
             raise InputError(f"`noise` expected as a seed or a tensor of draws, got {noise!r}")
         return cls(seed=noise)
 
-    def at(self, place: int, x: Tensor) -> Tensor:
+    def at(self, index: int, x: Tensor) -> Tensor:
         """The draw of one step, `(1, *shape)`."""
         if self.fixed is not None:
-            return self.fixed[place : place + 1].to(x)
-        return Seeds([self.seed], 1).normal(f"step {place}", *x.shape[1:]).to(x)
+            return self.fixed[index : index + 1].to(x)
+        return Seeds([self.seed], 1).normal(f"step {index}", *x.shape[1:]).to(x)
 
 
 class SchedulerSampler(Sampling):
@@ -127,20 +127,20 @@ class SchedulerSampler(Sampling):
 
     def make_steps(self) -> Iterator[LatentMap]:
         """One map an evaluation."""
-        for place, step in enumerate(self._loop.steps):
+        for index, step in enumerate(self._loop.steps):
             shape = self.denoiser.shape if len(step.holds) == 1 else (len(step.holds), *self.denoiser.shape)
-            function = self.evaluation(place, self.denoiser, self.draws)
-            following = self._loop.steps[place + 1 : place + 2]
+            function = self.evaluation(index, self.denoiser, self.draws)
+            following = self._loop.steps[index + 1 : index + 2]
             kind = f"{len(step.holds)} to {[len(other.holds) for other in following]}"
-            alike = (self, f"first, {kind}" if place == 0 else kind)
+            alike = (self, f"first, {kind}" if index == 0 else kind)
             yield LatentMap(function, shape, name=f"{self.method} step at sigma {step.sigma:.4g}", alike=alike)
 
-    def evaluation(self, place: int, denoiser: BaseDenoiser, draws: Draws | None) -> _Evaluation:
+    def evaluation(self, index: int, denoiser: BaseDenoiser, draws: Draws | None) -> _Evaluation:
         """One evaluation, of this denoiser or of another with the same channel."""
         steps = self._loop.steps
-        following = steps[place + 1].holds if place + 1 < len(steps) else (("sample", place + 1),)
-        start = self._loop.start if place == 0 else 1.0
-        return _Evaluation(denoiser, steps[place], place, following, start, self._clipping, draws)
+        following = steps[index + 1].holds if index + 1 < len(steps) else (("sample", index + 1),)
+        start = self._loop.start if index == 0 else 1.0
+        return _Evaluation(denoiser, steps[index], index, following, start, self._clipping, draws)
 
 
 @dataclass(frozen=True)
@@ -186,16 +186,16 @@ class _Evaluation(nn.Module):
         self.training = False
 
     def forward(self, state: Tensor) -> Tensor:
-        held = self._held(state)
-        held["answer", self.place], change = self._answer(held["sample", self.place])
+        parts = self._held(state)
+        parts["answer", self.place], change = self._answer(parts["sample", self.place])
         total = change
         for key, weight in self.step.terms.items():
-            total = weight * held[key] if total is None else total + weight * held[key]
+            total = weight * parts[key] if total is None else total + weight * parts[key]
         assert total is not None
         if self.step.noise and self.draws is not None:
             total = total + self.step.noise * self.draws.at(self.place, total)
-        held["sample", self.place + 1] = total
-        return total if len(self.following) == 1 else torch.stack([held[key] for key in self.following], 1)
+        parts["sample", self.place + 1] = total
+        return total if len(self.following) == 1 else torch.stack([parts[key] for key in self.following], 1)
 
     def denoised(self, state: Tensor) -> Tensor:
         """The denoised point that the step is made with."""
@@ -259,16 +259,16 @@ def _check_followed(scheduler: Any, options: dict[str, Any], sampler: SchedulerS
     theirs, ours = 2 * draws[-1] * sampler._loop.start, 2 * draws[-1]  # large enough to be clipped here and there
     fixed, scheduler = Draws(fixed=torch.cat(draws[:count])), copy.deepcopy(scheduler)
     try:
-        for place, time in enumerate(scheduler.timesteps):
+        for index, time in enumerate(scheduler.timesteps):
             own = dict(options)
             if "generator" in inspect.signature(scheduler.step).parameters:
-                own["generator"] = torch.Generator().manual_seed(place)
+                own["generator"] = torch.Generator().manual_seed(index)
             if hasattr(scheduler, "scale_model_input"):
                 scheduler.scale_model_input(theirs, time)
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(place)
-                theirs = scheduler.step(draws[count + place], time, theirs, return_dict=False, **own)[0].double()
-            ours = sampler.evaluation(place, _Answers(channel, draws[count + place]), fixed)(ours)
+                torch.manual_seed(index)
+                theirs = scheduler.step(draws[count + index], time, theirs, return_dict=False, **own)[0].double()
+            ours = sampler.evaluation(index, _Answers(channel, draws[count + index]), fixed)(ours)
     except Exception as error:  # whatever diffusers raises of a configuration
         raise InputError(f"the steps of {name} cannot be followed: {in_one_line(error)}") from error
     apart = float((ours - theirs).norm() / theirs.norm())

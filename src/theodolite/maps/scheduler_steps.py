@@ -99,7 +99,7 @@ def scheduler_steps(
         raise
     except Exception as error:  # whatever diffusers raises of a configuration or a prediction
         raise InputError(f"the steps of {name} cannot be followed: {in_one_line(error)}") from error
-    terms = [_terms(rows, place) for place in range(len(made))]
+    terms = [_terms(rows, index) for index in range(len(made))]
     made = [replace(step, terms=own) for step, own in zip(made, terms)]
     return Loop(start, _holding(made), _end_of(pair[0], channel))
 
@@ -122,12 +122,12 @@ def _run(
     start = float(getattr(first, "init_noise_sigma", 1.0))
     sample = start * _axis(0, 1 + 2 * count)
     rows, made = [sample], []
-    for place, time in enumerate(first.timesteps):
+    for index, time in enumerate(first.timesteps):
         given = [_given(each, rows[-1], time) for each in pair]
         scale = float((given[0] @ rows[-1]) / (rows[-1] @ rows[-1]))
         at = getattr(first, "step_index", None)
-        sigma = level_at(first, channel, place if at is None else int(at), time, scale)
-        answer = _axis(1 + place, len(rows[0]))
+        sigma = level_at(first, channel, index if at is None else int(at), time, scale)
+        answer = _axis(1 + index, len(rows[0]))
         results, denoised, draws = zip(
             *(_stepped(each, answer, time, rows[-1], seed, options) for each, seed in zip(pair, _SEEDS))
         )
@@ -140,14 +140,14 @@ def _run(
             )
         noise = 0.0 if abs(noise) < _SMALL else noise
         linear = results[0] - noise * draws[0]
-        rows.append(linear + noise * _axis(1 + count + place, len(linear)))
+        rows.append(linear + noise * _axis(1 + count + index, len(linear)))
         if not torch.isfinite(rows[-1]).all():
             raise InputError(
                 f"the steps of {type(first).__name__} expected to be finite, got a level without signal or without "
                 "noise that its prediction does not allow; change its spacing or its prediction"
             )
-        told = int(time) if not time.is_floating_point() else float(time)
-        made.append(SchedulerStep(sigma, told, scale, {}, noise, _pair(denoised[0], rows[place], answer)))
+        time_told = int(time) if not time.is_floating_point() else float(time)
+        made.append(SchedulerStep(sigma, time_told, scale, {}, noise, _pair(denoised[0], rows[index], answer)))
     return start, rows, made
 
 
@@ -183,14 +183,14 @@ def _given(scheduler: Any, sample: Tensor, time: Any) -> Tensor:
     return scaled.as_subclass(Tensor).flatten()
 
 
-def _terms(rows: list[Tensor], place: int) -> dict[Key, float]:
+def _terms(rows: list[Tensor], index: int) -> dict[Key, float]:
     """A sample as a sum of the one before and of answers, with as few and as late terms as there can be."""
     count = (len(rows[0]) - 1) // 2
-    target = rows[place + 1].clone()
-    target[1 + count + place] = 0  # the step's own noise
-    keys: list[Key] = [("sample", place), ("answer", place)]
-    for back in range(1, place + 1):
-        keys += [("answer", place - back), ("sample", place - back)]
+    target = rows[index + 1].clone()
+    target[1 + count + index] = 0  # the step's own noise
+    keys: list[Key] = [("sample", index), ("answer", index)]
+    for back in range(1, index + 1):
+        keys += [("answer", index - back), ("sample", index - back)]
     chosen: list[Key] = []
     columns: list[Tensor] = []
     axes: list[Tensor] = []  # orthonormal, of the chosen columns
@@ -218,12 +218,12 @@ def _without(vector: Tensor, axes: list[Tensor]) -> Tensor:
 def _holding(made: list[SchedulerStep]) -> tuple[SchedulerStep, ...]:
     """The steps, each with what of the past it or a later one needs."""
     needed: set[Key] = set()
-    held: list[SchedulerStep] = []
-    for place in reversed(range(len(made))):
-        made_here = {("answer", place), ("sample", place + 1)}
-        needed = {key for key in needed | set(made[place].terms) if key not in made_here} - {("sample", place)}
-        held.append(replace(made[place], holds=(("sample", place), *sorted(needed))))
-    return tuple(reversed(held))
+    steps: list[SchedulerStep] = []
+    for index in reversed(range(len(made))):
+        made_here = {("answer", index), ("sample", index + 1)}
+        needed = {key for key in needed | set(made[index].terms) if key not in made_here} - {("sample", index)}
+        steps.append(replace(made[index], holds=(("sample", index), *sorted(needed))))
+    return tuple(reversed(steps))
 
 
 def _unclipped(scheduler: Any) -> Any:
@@ -247,9 +247,9 @@ def _end_of(scheduler: Any, channel: Channel) -> float:
     return schedule_levels(scheduler, channel)[-1]
 
 
-def _axis(place: int, size: int) -> Tensor:
+def _axis(index: int, size: int) -> Tensor:
     axis = torch.zeros(size, dtype=torch.float64)
-    axis[place] = 1
+    axis[index] = 1
     return axis
 
 

@@ -87,29 +87,29 @@ def schedule_levels(scheduler: Any, channel: Channel) -> list[float]:
     if getattr(scheduler, "sigmas", None) is not None and not isinstance(scheduler.sigmas, list):
         return [float(sigma) for sigma in scheduler.sigmas]
     end = 1 / float(getattr(scheduler, "final_alpha_cumprod", 1.0)) - 1
-    return [level_at(scheduler, channel, place, time) for place, time in enumerate(scheduler.timesteps)] + [
+    return [level_at(scheduler, channel, index, time) for index, time in enumerate(scheduler.timesteps)] + [
         max(end, 0.0) ** 0.5
     ]
 
 
-def level_at(scheduler: Any, channel: Channel, place: int, time: Any, scale: float = 1.0) -> float:
+def level_at(scheduler: Any, channel: Channel, index: int, time: Any, scale: float = 1.0) -> float:
     """The noise level at which the network is asked at one step of a scheduler, infinite for noise alone.
 
     Args:
         scheduler: its steps are set, and it stands at this one.
         channel: of the network.
-        place: the step, counted from 0.
+        index: of the step, counted from 0.
         time: what the scheduler calls it.
         scale: factor that the scheduler makes of a sample what the network is given with, which tells levels apart of
             second-order methods that ask between two steps.
     """
     sigmas, between = (getattr(scheduler, name, None) for name in ("sigmas", "sigmas_interpol"))
     if sigmas is not None and not isinstance(sigmas, list):
-        level = float(sigmas[place])
+        level = float(sigmas[index])
         if between is not None and not scheduler.state_in_first_order:
-            near = [float(sigma) for sigma in (*between[max(place - 1, 0) : place + 1], sigmas[place])]
-            known = [sigma for sigma in near if math.isfinite(sigma)]
-            level = min(known, key=lambda sigma: abs(channel.scale(sigma**2) - scale))
+            near = [float(sigma) for sigma in (*between[max(index - 1, 0) : index + 1], sigmas[index])]
+            finite = [sigma for sigma in near if math.isfinite(sigma)]
+            level = min(finite, key=lambda sigma: abs(channel.scale(sigma**2) - scale))
         return _of_share(level) if isinstance(channel, Flow) else level
     if isinstance(channel, Preserving):
         return channel.steps[int(time)] ** 0.5

@@ -47,8 +47,8 @@ class Batch:
         return cls(start, stop, tuple(chosen))
 
     def __str__(self) -> str:
-        whole = f"{self.start}:{self.stop}"
-        return whole if len(self.chosen) == self.stop - self.start else f"{whole}@{','.join(map(str, self.chosen))}"
+        span = f"{self.start}:{self.stop}"
+        return span if len(self.chosen) == self.stop - self.start else f"{span}@{','.join(map(str, self.chosen))}"
 
 
 def batch_size(most: int, count: int) -> int:
@@ -72,10 +72,10 @@ def batches(units: Sequence[str], pending: Sequence[str], size: int) -> list[str
     """
     if size == 1:
         return [*pending]
-    wanted, names = set(pending), []
+    pending_units, names = set(pending), []
     for start in range(0, len(units), size):
         stop = min(start + size, len(units))
-        chosen = tuple(place for place in range(start, stop) if units[place] in wanted)
+        chosen = tuple(index for index in range(start, stop) if units[index] in pending_units)
         if chosen:
             names.append(units[start] if stop == start + 1 else str(Batch(start, stop, chosen)))
     return names

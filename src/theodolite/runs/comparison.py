@@ -122,10 +122,10 @@ class Comparison:
         )
 
     def _told(self, stored: Row, pair: Pair, size: float) -> dict[str, Any]:
-        place = {k: v for k, v in stored.items() if k not in _NAMES[2:] and v is not None}
+        coordinates = {k: v for k, v in stored.items() if k not in _NAMES[2:] and v is not None}
         z = scaled_difference(pair, self.rounding, size) if pair.is_comparable else None
         numbers = {"stored": list(pair.stored), "again": list(pair.again), "z": z}
-        return {**place, **numbers}
+        return {**coordinates, **numbers}
 
 
 def _pair(stored: Row, again: Row) -> Pair:

@@ -119,12 +119,12 @@ def forecast(experiment: type[Experiment], arguments: Sequence[Any], **given: An
         InputError: whatever `conduct` would refuse, or this experiment cannot tell.
     """
     work = opened(prepared(experiment, arguments, given))
-    told = work.forecast()
-    if told is None:
+    costs = work.forecast()
+    if costs is None:
         raise InputError(
             f"the cost of `theodolite {experiment.kind}` cannot be told before it runs; leave out --dry-run"
         )
-    return told
+    return costs
 
 
 class _Conducted:
@@ -148,29 +148,29 @@ class _Conducted:
 
     def run(self) -> Run:
         """Compare with what is there, measure what is missing, and finish."""
-        there = read_record(self.folder.path) if (self.folder.path / "run.json").exists() else None
-        if there is not None and family_of_kind(experiment_of(there["kind"])) != family_of_kind(self.kind):
+        stored = read_record(self.folder.path) if (self.folder.path / "run.json").exists() else None
+        if stored is not None and family_of_kind(experiment_of(stored["kind"])) != family_of_kind(self.kind):
             raise InputError(
-                f"{self.folder.path} holds a run of `theodolite {there['kind']}`, not of `theodolite "
+                f"{self.folder.path} holds a run of `theodolite {stored['kind']}`, not of `theodolite "
                 f"{self.work.kind}`; give another --out"
             )
         opened(self.work)
         self.units = [*self.work.units]
         self.size = batch_size(self.work.together, len(self.units))
-        if there is not None:  # also on another device: what is together decides last digits
-            self.size = max(1, int(there.get("batch") or 1))
+        if stored is not None:  # also on another device: what is together decides last digits
+            self.size = max(1, int(stored.get("batch") or 1))
         record = self._record()
         if self.shard is not None:
             record |= self._part()
-        if there is not None:
-            self._refuse_another(there, record)
+        if stored is not None:
+            self._refuse_another(stored, record)
         pending = self._pending(record["configuration"])
-        if there is not None and not pending and self._is_as_asked(there, record):
+        if stored is not None and not pending and self._is_as_asked(stored, record):
             return read_run(self.folder.path)
-        return self._continued(there, record, pending)
+        return self._continued(stored, record, pending)
 
-    def _continued(self, there: dict[str, Any] | None, record: dict[str, Any], pending: list[str]) -> Run:
-        old = there or {}
+    def _continued(self, stored: dict[str, Any] | None, record: dict[str, Any], pending: list[str]) -> Run:
+        old = stored or {}
         record |= {name: old[name] for name in ("created", "self_check") if name in old}
         if "self_check" not in record and (subject := self.work.checked_map()) is not None:
             record["self_check"] = self_checked(*subject, cache=self.work.uses_cache).as_dict()
@@ -223,15 +223,15 @@ class _Conducted:
     def _part(self) -> dict[str, Any]:
         """What the record of a part says: its units, and all of them for the merge."""
         assert self.shard is not None
-        whole = self.units
-        dependent = next((unit for unit in whole if self.work.needs(unit)), None)
+        all_units = self.units
+        dependent = next((unit for unit in all_units if self.work.needs(unit)), None)
         if dependent is not None:
             raise InputError(
                 f"--shard cannot part a run of `theodolite {self.work.kind}`: {dependent} builds on "
                 f"{self.work.needs(dependent)[0]}; leave it out"
             )
-        self.units = self.shard.units(whole, self.size)
-        return {"units": self.units, "shard": {"index": self.shard.index, "of": self.shard.of, "units": whole}}
+        self.units = self.shard.units(all_units, self.size)
+        return {"units": self.units, "shard": {"index": self.shard.index, "of": self.shard.of, "units": all_units}}
 
     def command(self, settings: Mapping[str, Any]) -> str:
         """The command line that repeats, and so resumes, this run."""
@@ -239,14 +239,14 @@ class _Conducted:
         more = [*part, "--out", str(self.folder.path)]
         return command_line(self.work.kind, argument_words(self.work), self.work.settings, settings, more)
 
-    def _refuse_another(self, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-        if there["configuration"] != here["configuration"]:
-            phrases = "; ".join(differences(self.kind.settings, there, here)) or "it was changed by hand"
+    def _refuse_another(self, stored: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+        if stored["configuration"] != here["configuration"]:
+            phrases = "; ".join(differences(self.kind.settings, stored, here)) or "it was changed by hand"
             raise InputError(
                 f"{self.folder.path} holds a run of another configuration ({phrases}); give another --out, or repeat "
-                f"the command of that run to go on with it: {there['command']}"
+                f"the command of that run to go on with it: {stored['command']}"
             )
-        if there.get("shard") != here.get("shard"):
+        if stored.get("shard") != here.get("shard"):
             raise InputError(
                 f"{self.folder.path} holds another part of this run; give every --shard an --out of its own, and merge "
                 "them with `theodolite merge`"
@@ -261,20 +261,20 @@ class _Conducted:
                 f"{self.folder.path} holds {foreign[0]} of another configuration; delete its files below shards, or "
                 "the run, and repeat the command"
             )
-        whole = notes.keys() - self.folder.without_arrays()
+        complete = notes.keys() - self.folder.without_arrays()
         done = {
             unit
             for unit in self.units
-            if unit in whole and notes[unit].get("stamp") == stamp_of(self.work, unit, configuration)
+            if unit in complete and notes[unit].get("stamp") == stamp_of(self.work, unit, configuration)
         }
         return [unit for unit in self.units if unit not in done]
 
-    def _is_as_asked(self, there: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
+    def _is_as_asked(self, stored: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
         """Whether nothing is left to do: what judges is as it was, and the run is whole."""
         judging = [setting.name for setting in self.work.settings if setting.role == "judges"]
-        same = all(there["settings"].get(name) == record["settings"][name] for name in judging)
-        same = same and all(there.get(name) == record[name] for name in self.work.judging)
-        return same and there["status"] == "complete" and there["units"] == record["units"]
+        same = all(stored["settings"].get(name) == record["settings"][name] for name in judging)
+        same = same and all(stored.get(name) == record[name] for name in self.work.judging)
+        return same and stored["status"] == "complete" and stored["units"] == record["units"]
 
     def _measure(self, record: dict[str, Any], pending: Sequence[str]) -> None:
         """Batches first, then, one by one, the units that could not be measured with others."""
@@ -300,7 +300,7 @@ class _Conducted:
                 done = self._settle(record, answer, done)
 
         self.engine.measure(self._job(record, names), hear)
-        order = {name: place for place, name in enumerate(names)}
+        order = {name: index for index, name in enumerate(names)}
         self.failed.sort(key=lambda entry: order.get(entry["unit"], -1))
 
     def _job(self, record: dict[str, Any], names: Sequence[str]) -> Job:

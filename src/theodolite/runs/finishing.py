@@ -63,9 +63,9 @@ def _derived(kind: type[Experiment], folder: RunFolder, record: Mapping[str, Any
             raise
         return read_run(folder.path)
     folder.write_derived(without_numbers(derived.rows), derived.tables, derived.pictures)
-    words = _described(kind, (row["quantity"] for row in derived.rows))
+    quantities = _described(kind, (row["quantity"] for row in derived.rows))
     messages = {**record["messages"], **derived.messages}
-    added: dict[str, Any] = {"quantities": {**record["quantities"], **words}, "messages": messages}
+    added: dict[str, Any] = {"quantities": {**record["quantities"], **quantities}, "messages": messages}
     if derived.left_out:
         added["left_out"] = [*(record.get("left_out") or []), *map(dict, derived.left_out)]
     folder.write_record({**record, **added})
@@ -79,5 +79,5 @@ def _taken(notes: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _described(kind: type[Experiment], names: Iterable[str]) -> dict[str, dict[str, str]]:
-    words = described(kind.quantities(), dict.fromkeys(names))
-    return {name: {k: v for k, v in asdict(own).items() if k != "name"} for name, own in words.items()}
+    quantities = described(kind.quantities(), dict.fromkeys(names))
+    return {name: {k: v for k, v in asdict(own).items() if k != "name"} for name, own in quantities.items()}

@@ -190,11 +190,11 @@ class RunFolder:
         """Remove the shards of units that are measured again."""
         again = set(units)
         shards = {shard.stem: {shard.stem, *read_notes(shard)} for shard in self.shards.glob("*.parquet")}
-        whole = {name for name, held in shards.items() if held <= again}
+        complete = {name for name, units_held in shards.items() if units_held <= again}
         for file in [*self.shards.glob("*")]:
-            if file.stem in whole or (file.stem in again and file.stem not in shards):
+            if file.stem in complete or (file.stem in again and file.stem not in shards):
                 file.unlink(missing_ok=True)
-        if any(not held.isdisjoint(again) for name, held in shards.items() if name not in whole):
+        if any(not units_held.isdisjoint(again) for name, units_held in shards.items() if name not in complete):
             self.merge(())  # a shard that holds others too: what is merged gives way to newer shards, unit by unit
 
 

@@ -113,7 +113,7 @@ def store_unit(work: Experiment, folder: RunFolder, unit: str, configuration: st
 def _together(work: Experiment, batch: Batch, sitting: Sitting) -> dict[str, Piece]:
     """What is stored of a batch; nothing where it could not be measured as one."""
     units = work.units[batch.start : batch.stop]
-    chosen = {work.units[place] for place in batch.chosen}
+    chosen = {work.units[index] for index in batch.chosen}
     try:
         pieces = work.measure_together(units, sitting)
     except DiskError:

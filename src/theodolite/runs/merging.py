@@ -54,8 +54,8 @@ def merge(runs: Sequence[Any], out: Any) -> Run:
             folder.clear()
             raise
         failed = [entry for part in parts for entry in part.info["failed"] if entry["unit"] not in measured]
-        known = measured | {entry["unit"] for entry in failed}
-        status = "complete" if known >= {*units} else "interrupted"
+        accounted = measured | {entry["unit"] for entry in failed}
+        status = "complete" if accounted >= {*units} else "interrupted"
         return finished(kind, folder, record, status, failed)
 
 

@@ -81,7 +81,7 @@ class OnRay:
         _Crew(ray, job, lambda: actor.remote(task), hear).measure(count)
 
 
-def gpus_of(asked: Any, device: Any) -> float:
+def gpus_of(requested: Any, device: Any) -> float:
     """GPUs of a worker.
 
     Raises:
@@ -90,14 +90,16 @@ def gpus_of(asked: Any, device: Any) -> float:
     on_gpu = str(device or "cpu").startswith("cuda")
     if on_gpu and device != "cuda":
         raise InputError(f"--device cuda expected with --engine ray, which says which GPU a worker takes, got {device}")
-    if asked is None:
+    if requested is None:
         return float(on_gpu)
     try:
-        number = float(asked)
+        number = float(requested)
     except (TypeError, ValueError):
         number = -1.0
     if not (0 < number <= 1 or (number > 1 and number.is_integer())):
-        raise InputError(f"--gpus-per-worker expected a fraction up to 1, or a whole number, got {asked!r}; e.g. 0.5")
+        raise InputError(
+            f"--gpus-per-worker expected a fraction up to 1, or a whole number, got {requested!r}; e.g. 0.5"
+        )
     if not on_gpu:
         raise InputError(f"--gpus-per-worker {number:g} would lie idle on the CPU; give --device cuda, or leave it out")
     return number
@@ -291,10 +293,10 @@ class _Crew:
 
     def _hand_out(self) -> None:
         """Give units to the workers that hold the fewest; ahead only while every worker is sure of one more."""
-        for held in range(_AHEAD):
-            if held and len(self.backlog.waiting) < len(self.hands):
+        for ahead in range(_AHEAD):
+            if ahead and len(self.backlog.waiting) < len(self.hands):
                 return
-            for hand in [hand for hand in self.hands if hand.is_open and len(hand.due) == held]:
+            for hand in [hand for hand in self.hands if hand.is_open and len(hand.due) == ahead]:
                 if (unit := self.backlog.take()) is None:
                     return
                 hand.due.append((unit, hand.actor.measure.remote(unit, self._pieces(unit))))
@@ -311,24 +313,24 @@ class _Crew:
         """Hear what a worker says to the oldest of what it has to answer."""
         unit, answer = hand.due[0]
         try:
-            told = self.ray.get(answer)
+            answered = self.ray.get(answer)
         except self.ray.exceptions.RayError as error:  # the node, the process or the result is gone
             self._lose(hand, error)
             return
         hand.due.popleft()
         if unit is None:
-            self._opened(hand, told)
+            self._opened(hand, answered)
         else:
-            self._store(unit, told)
+            self._store(unit, answered)
 
-    def _opened(self, hand: _Hand, told: Mapping[str, Any]) -> None:
-        if "refused" in told:
-            self._refuse(hand, told["refused"])
+    def _opened(self, hand: _Hand, answered: Mapping[str, Any]) -> None:
+        if "refused" in answered:
+            self._refuse(hand, answered["refused"])
             return
         hand.is_open, self.unopened, self.has_opened = True, 0, True
         nodes = self.job.sitting.setdefault("nodes", [])
-        if told["node"] not in nodes:
-            nodes.append(told["node"])
+        if answered["node"] not in nodes:
+            nodes.append(answered["node"])
 
     def _refuse(self, hand: _Hand, reason: str) -> None:
         """Do without a worker that cannot open the model, where others could: its node lacks something.
@@ -345,13 +347,13 @@ class _Crew:
         if self.unopened < _OPENINGS:
             self._hire()
 
-    def _store(self, unit: str, told: Mapping[str, Any]) -> None:
-        if "disk" in told:  # collecting files touches none; a model may
-            raise DiskError(told["disk"])
-        if told["reason"] is None:
-            self.job.folder.write_files(told["files"])
+    def _store(self, unit: str, answered: Mapping[str, Any]) -> None:
+        if "disk" in answered:  # collecting files touches none; a model may
+            raise DiskError(answered["disk"])
+        if answered["reason"] is None:
+            self.job.folder.write_files(answered["files"])
         self.backlog.settle(unit)
-        self.hear(Answer(unit, reason=told["reason"], is_input=bool(told.get("is_input"))))
+        self.hear(Answer(unit, reason=answered["reason"], is_input=bool(answered.get("is_input"))))
 
     def _lose(self, hand: _Hand, error: Exception) -> None:
         """Replace a worker that is gone: the unit that it measured has lost a try, the next one nothing."""

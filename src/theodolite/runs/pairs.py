@@ -45,8 +45,8 @@ def differences(rows: Iterable[Row], sources: Mapping[str, str], columns: Sequen
     """
     keyed: dict[tuple[Any, ...], dict[str, dict[str, Row]]] = {}
     for row in rows:
-        place = (row["quantity"], *(row[name] for name in columns))
-        keyed.setdefault(place, {}).setdefault(row["sample"] or "", {})[row["side"]] = row
+        key = (row["quantity"], *(row[name] for name in columns))
+        keyed.setdefault(key, {}).setdefault(row["sample"] or "", {})[row["side"]] = row
     made: list[Row] = []
     for (quantity, *where), by_sample in keyed.items():
         pairs = {sample: both for sample, both in by_sample.items() if len(both) == 2 and _usable(both.values())}
@@ -178,14 +178,14 @@ def _constant(sides: Iterable[Mapping[_Place, Row]]) -> set[str]:
         for place in side:
             for name, value in place:
                 values.setdefault(name, set()).add((index, value))
-    return {name for name, seen in values.items() if len(seen) == len({side for side, _ in seen})}
+    return {name for name, numbers in values.items() if len(numbers) == len({side for side, _ in numbers})}
 
 
 def _where(a: _Place, b: _Place, constant: set[str]) -> str:
     first, second = dict(a), dict(b)
-    told = [name for name in first if name not in {*constant, "quantity", "sample", "unit"}]
-    words = [(name, _text(first[name]), _text(second[name])) for name in told]
-    return ", ".join(f"{name}={own}" if own == other else f"{name}={own} / {other}" for name, own, other in words)
+    names = [name for name in first if name not in {*constant, "quantity", "sample", "unit"}]
+    texts = [(name, _text(first[name]), _text(second[name])) for name in names]
+    return ", ".join(f"{name}={own}" if own == other else f"{name}={own} / {other}" for name, own, other in texts)
 
 
 def _text(value: Any) -> str:

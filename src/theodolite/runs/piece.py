@@ -19,48 +19,48 @@ Row = dict[str, Any]
 """One number: its coordinates, then `quantity, value, stderr, low, high, n, passes, status`."""
 
 
-def number(quantity: str, estimate: Estimate, place: int = 0, **coordinates: Any) -> Row:
+def number(quantity: str, estimate: Estimate, index: int = 0, **coordinates: Any) -> Row:
     """The row of one number of an estimate.
 
     Args:
         quantity: its name.
         estimate: of one or more latents.
-        place: which of them.
+        index: which of them.
         coordinates: where it was measured, e.g. `map="decoder"`; also `low` and `high` of an interval of its own.
     """
-    low, high = (float(end.reshape(-1)[place]) for end in estimate.interval())
-    entry = {**estimate.entry(place), "passes": estimate.passes}
+    low, high = (float(end.reshape(-1)[index]) for end in estimate.interval())
+    entry = {**estimate.entry(index), "passes": estimate.passes}
     return {"quantity": quantity, **entry, "low": low, "high": high, **coordinates}
 
 
 def open_ended(row: Row) -> Row:
     """The row with None for an error, or an end of its interval, that is no finite number."""
-    told = {key: row[key] for key in ("stderr", "low", "high")}
+    ends = {key: row[key] for key in ("stderr", "low", "high")}
     return {
         **row,
-        **{key: value if value is not None and math.isfinite(value) else None for key, value in told.items()},
+        **{key: value if value is not None and math.isfinite(value) else None for key, value in ends.items()},
     }
 
 
-def numbers(estimates: Mapping[str, Estimate], place: int = 0, **coordinates: Any) -> list[Row]:
+def numbers(estimates: Mapping[str, Estimate], index: int = 0, **coordinates: Any) -> list[Row]:
     """The rows of several estimates at the same coordinates."""
-    return [number(name, estimate, place, **coordinates) for name, estimate in estimates.items()]
+    return [number(name, estimate, index, **coordinates) for name, estimate in estimates.items()]
 
 
-def numbers_each(estimates: Mapping[str, Estimate], where: Sequence[Mapping[str, Any]]) -> list[list[Row]]:
+def numbers_each(estimates: Mapping[str, Estimate], coordinates: Sequence[Mapping[str, Any]]) -> list[list[Row]]:
     """The rows of every entry of several estimates, as `numbers` makes those of one.
 
     Args:
         estimates: of as many latents as there are places.
-        where: the coordinates of each.
+        coordinates: of each.
     """
-    rows: list[list[Row]] = [[] for _ in where]
+    rows: list[list[Row]] = [[] for _ in coordinates]
     for name, estimate in estimates.items():
         tensors = (estimate.value, estimate.stderr, *estimate.interval())
         columns = zip(*(tensor.flatten().double().tolist() for tensor in tensors), estimate.statuses)
-        for own, place, (value, stderr, low, high, status) in zip(rows, where, columns):
+        for own, at, (value, stderr, low, high, status) in zip(rows, coordinates, columns):
             entry = {"value": value, "stderr": stderr, "n": estimate.n, "status": status, "passes": estimate.passes}
-            own.append({"quantity": name, **entry, "low": low, "high": high, **place})
+            own.append({"quantity": name, **entry, "low": low, "high": high, **at})
     return rows
 
 

@@ -126,21 +126,21 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and value - value != 0 else value
 
 
-def differences(settings: Sequence[Setting], there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+def differences(settings: Sequence[Setting], stored: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """What separates the configurations of two records of a kind, one phrase a difference; empty when they agree."""
     measuring = [s.name for s in settings if s.role == "measures"]
-    pairs = [("theodolite", there.get("theodolite"), here["theodolite"])]
-    old, new = there.get("settings") or {}, here["settings"]
+    pairs = [("theodolite", stored.get("theodolite"), here["theodolite"])]
+    old, new = stored.get("settings") or {}, here["settings"]
     pairs += [(name, old.get(name), new.get(name)) for name in measuring]
     phrases = [f"{name} {_shown(a)} there, {_shown(b)} here" for name, a, b in pairs if a != b]
-    return [*phrases, *_of_content(there.get("content") or {}, here["content"])]
+    return [*phrases, *_of_content(stored.get("content") or {}, here["content"])]
 
 
-def _of_content(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+def _of_content(stored: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """The parts of the record that differ, in words; of images, how many."""
     phrases = []
-    for name in sorted({*there, *here}):
-        old, new = there.get(name), here.get(name)
+    for name in sorted({*stored, *here}):
+        old, new = stored.get(name), here.get(name)
         if old == new:
             continue
         if name == "images" and isinstance(old, Mapping) and isinstance(new, Mapping):

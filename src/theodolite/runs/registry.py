@@ -59,8 +59,8 @@ def experiment_of(kind: str) -> type[Experiment]:
                 return point.load()  # type: ignore[no-any-return]
             except Exception as error:
                 raise InputError(f"experiment {kind!r} of {point.value} expected to import, got {error}") from error
-    known = ", ".join(kinds())
-    raise InputError(f"a run of {known} expected, got one of {kind!r}; install the package that made it")
+    names = ", ".join(kinds())
+    raise InputError(f"a run of {names} expected, got one of {kind!r}; install the package that made it")
 
 
 def read_run(path: Any) -> Run:

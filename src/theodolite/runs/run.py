@@ -155,9 +155,9 @@ class Run(Shown):
     @cached_property
     def quantities(self) -> list[str]:
         """Names of the measured quantities: the described ones first, in their order."""
-        there = self.table["quantity"].unique().to_pylist()
-        known = [name for name in self.info["quantities"] if name in there]
-        return known + [name for name in there if name not in known]
+        stored = self.table["quantity"].unique().to_pylist()
+        ordered = [name for name in self.info["quantities"] if name in stored]
+        return ordered + [name for name in stored if name not in ordered]
 
     def words(self, quantity: str) -> Quantity:
         """What people are told of a quantity."""
@@ -206,13 +206,13 @@ class Run(Shown):
         """Every quantity at some units, `(n,)`, by a coordinate and by name; NaN where it is no number to rank by."""
         from theodolite.estimates import NOT_NUMBERS
 
-        place = {unit: row for row, unit in enumerate(units)}
+        row_of = {unit: row for row, unit in enumerate(units)}
         values: dict[Any, dict[str, np.ndarray[Any, Any]]] = {}
         for row in self.table.select(["unit", by, "quantity", "value", "status"]).to_pylist():
-            if row["unit"] in place:
-                column = values.setdefault(row[by], {}).setdefault(row["quantity"], np.full(len(place), np.nan))
+            if row["unit"] in row_of:
+                column = values.setdefault(row[by], {}).setdefault(row["quantity"], np.full(len(row_of), np.nan))
                 if row["status"] not in NOT_NUMBERS:
-                    column[place[row["unit"]]] = row["value"]
+                    column[row_of[row["unit"]]] = row["value"]
         return values
 
     def _at(self, quantity: str | None, where: Mapping[str, Any]) -> pa.Table:
@@ -234,9 +234,9 @@ class Run(Shown):
     @cached_property
     def _by_quantity(self) -> dict[str, np.ndarray[Any, Any]]:
         names = self.table["quantity"].to_numpy(zero_copy_only=False)
-        unique, place = np.unique(names.astype(str), return_inverse=True)
-        order = np.argsort(place, kind="stable")
-        ends = np.cumsum(np.bincount(place, minlength=len(unique)))
+        unique, inverse = np.unique(names.astype(str), return_inverse=True)
+        order = np.argsort(inverse, kind="stable")
+        ends = np.cumsum(np.bincount(inverse, minlength=len(unique)))
         return {str(name): part for name, part in zip(unique, np.split(order, ends[:-1]))} if len(unique) else {}
 
     def column(self, quantity: str, **where: Any) -> dict[str, np.ndarray[Any, Any]]:
@@ -318,24 +318,24 @@ class Run(Shown):
         """An arrays' file, and the names in it by unit; the merged one is opened once, however many units it holds."""
         from safetensors import safe_open
 
-        known: dict[str, tuple[Any, Any, dict[str, list[str]]]] = self.__dict__.setdefault("_files", {})
+        files: dict[str, tuple[Any, Any, dict[str, list[str]]]] = self.__dict__.setdefault("_files", {})
         state = file.stat()
         version = (state.st_ino, state.st_mtime_ns)  # another one where it was merged again meanwhile
-        if file.name == "arrays.safetensors" and framework in known and known[framework][0] == version:
-            return known[framework][1:]
+        if file.name == "arrays.safetensors" and framework in files and files[framework][0] == version:
+            return files[framework][1:]
         opened = safe_open(file, framework=framework)
         by_unit: dict[str, list[str]] = {}
         for name in opened.keys():  # noqa: SIM118 (not a mapping)
             by_unit.setdefault(name.split("/", 1)[0], []).append(name)
         if file.name == "arrays.safetensors":
-            known[framework] = version, opened, by_unit
+            files[framework] = version, opened, by_unit
         return opened, by_unit
 
     def picture(self, unit: str, name: str = "") -> Path | None:
         """A picture of a unit; None where there is none that can be shown safely: no link, no device, of usual size."""
         path = picture_path(self.path, unit, name)
-        whole = f"{unit}.{name}" if name else unit
-        if path.parent.is_symlink() or path.name != f"{whole}.png" or "/" in whole or not regular(path):
+        stem = f"{unit}.{name}" if name else unit
+        if path.parent.is_symlink() or path.name != f"{stem}.png" or "/" in stem or not regular(path):
             return None
         return path if path.stat().st_size <= _LARGEST_PICTURE and 0 < max(_size(path)) <= _LARGEST_SIDE else None
 
@@ -365,12 +365,12 @@ class Run(Shown):
                 continue
             values, errors = column["value"][usable], column["stderr"][usable]
             low, median, high = np.quantile(values, (0.25, 0.5, 0.75)) if len(values) else (np.nan,) * 3
-            words = self.words(quantity)
+            described = self.words(quantity)
             entries.append(
                 {
                     "quantity": quantity,
-                    "label": words.label,
-                    "unit": words.unit,
+                    "label": described.label,
+                    "unit": described.unit,
                     "median": float(median),
                     "low": float(low),
                     "high": float(high),
@@ -385,8 +385,8 @@ class Run(Shown):
         return iter(self.units)
 
     def __repr__(self) -> str:
-        done, wanted = len(self.units), len(self.info["units"])
-        return f"Run({str(self.path)!r}, {self.kind}, {self.status}, {done} of {wanted} units)"
+        done, expected = len(self.units), len(self.info["units"])
+        return f"Run({str(self.path)!r}, {self.kind}, {self.status}, {done} of {expected} units)"
 
 
 def estimate_of(rows: Sequence[Mapping[str, Any]]) -> Estimate:

@@ -143,8 +143,8 @@ class Setting:
         if len(entries) % self.each:
             raise InputError(f"`{self.name}` expected {self.each} numbers each, got {len(entries)} in all: {entries}")
         if self.different and not 0 < len(entries) == len({f"{e:g}" if self.kind is float else e for e in entries}):
-            given = ", ".join(map(str, entries)) or "none"
-            raise InputError(f"`{self.name}` expected one or more different entries, got {given}")
+            entered = ", ".join(map(str, entries)) or "none"
+            raise InputError(f"`{self.name}` expected one or more different entries, got {entered}")
         if self.each == 1:
             return entries
         return [entries[start : start + self.each] for start in range(0, len(entries), self.each)]
@@ -160,21 +160,21 @@ class Setting:
 
     def _word(self, value: Any) -> str:
         text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
-        known = self.words
-        if text.removeprefix("torch.") in known:  # torch.float32 itself
+        choices = self.words
+        if text.removeprefix("torch.") in choices:  # torch.float32 itself
             return text.removeprefix("torch.")
-        if known and text not in known:
+        if choices and text not in choices:
             raise InputError(
-                f"`{self.name}` expected to be one of {', '.join(known)}, got {text!r}{closest(text, known)}"
+                f"`{self.name}` expected to be one of {', '.join(choices)}, got {text!r}{closest(text, choices)}"
             )
         return text
 
     def _number(self, value: Any) -> float | int:
         if isinstance(value, str):
             value = _parsed(value)
-        wanted = Integral if self.kind is int else Real
+        number_type = Integral if self.kind is int else Real
         what = "a whole number" if self.kind is int else "a finite number"
-        wrong = isinstance(value, bool) or not isinstance(value, wanted) or not _is_finite(value)
+        wrong = isinstance(value, bool) or not isinstance(value, number_type) or not _is_finite(value)
         if wrong or not self._inside(value):
             raise InputError(f"`{self.name}` expected to be {what}{self._bounds()}, got {value!r}")
         return self.kind(value)
@@ -234,10 +234,10 @@ def checked_settings(settings: Sequence[Setting], given: Mapping[str, Any], of: 
     Raises:
         InputError: an unknown name, or a value that is not what is expected.
     """
-    known = [setting.name for setting in settings]
+    names = [setting.name for setting in settings]
     for name in given:
-        if name not in known:
-            raise InputError(f"unknown setting {name!r} of {of}{closest(name, known)}; known are {', '.join(known)}")
+        if name not in names:
+            raise InputError(f"unknown setting {name!r} of {of}{closest(name, names)}; known are {', '.join(names)}")
     checked = {setting.name: setting.checked(given.get(setting.name, setting.default)) for setting in settings}
     for setting in (setting for setting in settings if setting.instead):
         ways = (setting.name, *setting.instead)

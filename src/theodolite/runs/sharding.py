@@ -51,7 +51,7 @@ class Shard:
             InputError: there are fewer units than parts.
         """
         size = size if -(-len(units) // size) >= self.of else 1
-        own = [unit for place, unit in enumerate(units) if place // size % self.of == self.index - 1]
+        own = [unit for index, unit in enumerate(units) if index // size % self.of == self.index - 1]
         if not own:
             raise InputError(f"--shard {self} expected at least {self.of} units, got {len(units)}; use fewer parts")
         return own

@@ -88,10 +88,10 @@ def read_table(path: Path) -> pa.Table:
     Raises:
         InputError: it is missing or damaged.
     """
-    found = _read(path)
-    if found is None:
+    table = _read(path)
+    if table is None:
         raise InputError(f"{path} is missing; run its command again to make it")
-    return found.replace_schema_metadata()
+    return table.replace_schema_metadata()
 
 
 def regular(path: Path) -> bool:

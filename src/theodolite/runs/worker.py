@@ -47,10 +47,10 @@ class Worker:
         from theodolite.runs.run import schema_of
 
         here = versions()
-        for package, there in task["versions"].items():
-            if here[package] != there:
+        for package, version in task["versions"].items():
+            if here[package] != version:
                 raise InputError(
-                    f"{package} {there} expected, as in the process that conducts the run, got {here[package]}; "
+                    f"{package} {version} expected, as in the process that conducts the run, got {here[package]}; "
                     "install one version everywhere"
                 )
         torch.set_num_threads(task["threads"])

@@ -40,8 +40,8 @@ class Processes:
             return
         task = {**job.task, "folder": os.fspath(job.folder.path)}
         count = min(job.workers or 1, len(job.units))
-        with closing(answers(task, job.units, job.work.needs, count)) as told:
-            for answer in told:
+        with closing(answers(task, job.units, job.work.needs, count)) as received:
+            for answer in received:
                 hear(answer)
 
 
@@ -81,13 +81,13 @@ def answers(
                 thread.join()
 
 
-def _task_of(task: Mapping[str, Any], place: int) -> Mapping[str, Any]:
+def _task_of(task: Mapping[str, Any], index: int) -> Mapping[str, Any]:
     """The task of one process: of several CUDA devices its own."""
     if task["settings"].get("device") != "cuda":
         return task
     import torch
 
-    return {**task, "settings": {**task["settings"], "device": f"cuda:{place % torch.cuda.device_count()}"}}
+    return {**task, "settings": {**task["settings"], "device": f"cuda:{index % torch.cuda.device_count()}"}}
 
 
 class _Pool:
@@ -158,24 +158,24 @@ class _Pool:
     def _measured(self, process: _Process, unit: str) -> Answer | None:
         """What came of a unit; None where the process died and another is to try."""
         process.tell({"unit": unit})
-        while (told := process.hear()) is not None and "what" in told:
-            self.said.put(Answer(unit, what=told["what"]))
+        while (message := process.hear()) is not None and "what" in message:
+            self.said.put(Answer(unit, what=message["what"]))
         with self.changed:
             self.running -= 1
             self.changed.notify_all()
-            if told is None:
+            if message is None:
                 self.processes.discard(process)
                 again = not self.stopped and self.backlog.lost(unit)
             else:
                 self.backlog.settle(unit)
-        if told is None:
+        if message is None:
             process.end()
             if again:
                 return None
             return Answer(unit, reason=f"the process that measured it ended {_TRIES} times: {process.last_words()}")
-        if "disk" in told:
-            raise DiskError(told["disk"])
-        return Answer(unit, reason=told["reason"], is_input=bool(told.get("is_input")))
+        if "disk" in message:
+            raise DiskError(message["disk"])
+        return Answer(unit, reason=message["reason"], is_input=bool(message.get("is_input")))
 
 
 class _Process:
