@@ -91,12 +91,12 @@ def beside_baselines(
         if not set(names) & set(values):
             reasons = "; ".join(f"{name}: {left_out[name]}" for name in names) or "none was given"
             raise InputError(f"a {kind} that is a number at the samples expected, got none: {reasons}")
-    whole = torch.stack([*values.values()]).isfinite().all(0)
-    used = tuple(whole.nonzero()[:, 0].tolist())
-    labels = [bool(bad[place]) for place in used]
+    is_complete = torch.stack([*values.values()]).isfinite().all(0)
+    used = tuple(is_complete.nonzero()[:, 0].tolist())
+    labels = [bool(bad[index]) for index in used]
     chosen = {name: column[list(used)] for name, column in values.items()}
     table = evaluate(chosen, labels, resamples=resamples, seed=seed)
-    separated = {name: _separation(table.replicates[place]) for place, name in enumerate(table.names)}
+    separated = {name: _separation(table.replicates[index]) for index, name in enumerate(table.names)}
     rivals = [name for name in baselines if name in separated]
     best = max(rivals, key=lambda name: float(separated[name][0]))
     own = [name for name in scores if name in separated]
@@ -106,7 +106,7 @@ def beside_baselines(
     within = None
     if classes is not None:
         within = {
-            name: within_classes(column, labels, [classes[place] for place in used], resamples=resamples, seed=seed)
+            name: within_classes(column, labels, [classes[index] for index in used], resamples=resamples, seed=seed)
             for name, column in chosen.items()
         }
     return BesideBaselines(

@@ -113,5 +113,5 @@ def drift(drawn: Tensor, real: Tensor, groups: Sequence[Hashable], resamples: in
     return draws.estimate(torch.where(spread > 0, (means[_DRAWN] - means[_REAL]) / spread, torch.nan))
 
 
-def _as_numbers(word: str) -> tuple[int, str]:
-    return (int(word), "") if word.isdecimal() else (-1, word)
+def _as_numbers(text: str) -> tuple[int, str]:
+    return (int(text), "") if text.isdecimal() else (-1, text)

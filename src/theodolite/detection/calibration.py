@@ -58,8 +58,8 @@ def threshold(
         raise InputError(f"`level` expected between 0 and 1, got {level}; 0.95 lets one normal sample in twenty pass")
     n, error = len(scores), 0.0 if stderr is None else 1.96 * stderr.detach().double().cpu().nan_to_num()
     ordered, below, above = (each.sort().values for each in (scores, scores - error, scores + error))
-    place = math.ceil(level * n - 1e-9) - 1
-    value, *moved = (float(each[place]) for each in (ordered, below, above))
+    rank = math.ceil(level * n - 1e-9) - 1
+    value, *moved = (float(each[rank]) for each in (ordered, below, above))
     effective = _effective(scores <= value, _checked(groups, n))
     low, high = _ranks(int(effective), level)
     ends = _at(below, low / int(effective)), _at(above, high / int(effective))
@@ -236,9 +236,9 @@ def _effective(below: Tensor, groups: Sequence[Hashable]) -> float:
     share = float(below.double().mean())
     if len(names) == n or not 0 < share < 1:
         return float(len(names))
-    place = {name: index for index, name in enumerate(names)}
+    index_of = {name: index for index, name in enumerate(names)}
     residual = torch.zeros(len(names), dtype=torch.float64)
-    residual.index_add_(0, torch.tensor([place[group] for group in groups]), below.double() - share)
+    residual.index_add_(0, torch.tensor([index_of[group] for group in groups]), below.double() - share)
     variance = float(residual.square().sum()) * len(names) / (len(names) - 1) / n**2 if len(names) > 1 else math.inf
     return min(max(share * (1 - share) / variance, float(len(names))), float(n)) if variance > 0 else float(n)
 
@@ -276,7 +276,7 @@ def _at_level(ordered: Tensor, value: float, side: int) -> float:
 
 def _others(reference: Tensor, groups: Sequence[Hashable]) -> Tensor:
     """Which reference samples each sample may be compared with: those of other groups, `(n, n)`."""
-    names = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+    names = {group: index for index, group in enumerate(dict.fromkeys(groups))}
     of = torch.tensor([names[group] for group in groups])
     return (of[:, None] != of[None, :]) & reference
 

@@ -111,7 +111,9 @@ class Columns:
 
     def among(self, rows: Tensor) -> Columns:
         """The pairs where `rows: (n,)` is true, without paths, which join two of them, and without a student."""
-        normal, unusual = ({name: one[rows] for name, one in side.items()} for side in (self.normal, self.unusual))
+        normal, unusual = (
+            {name: column[rows] for name, column in side.items()} for side in (self.normal, self.unusual)
+        )
         pairs = tuple(pair for pair, kept in zip(self.pairs, rows.tolist()) if kept)
         return replace(self, normal=normal, unusual=unusual, paths=self.paths[:0], pairs=pairs, student=None)
 
@@ -121,7 +123,7 @@ def detection_table(columns: Columns, seed: int = 0) -> tuple[DetectionTable, in
     units, (lc, ls, phfe, q, *rest) = columns.both("lc", "ls_max", "phfe", "q")
     if len(set(units)) < FEWEST:
         return None
-    lc, ls, phfe, q = (torch.cat([one, other]) for one, other in zip((lc, ls, phfe, q), rest))
+    lc, ls, phfe, q = (torch.cat([own, other]) for own, other in zip((lc, ls, phfe, q), rest))
     labels = torch.tensor([0] * len(units) + [1] * len(units))
     scores = scores_of(lc, ls, phfe, q)
     return evaluate(scores, labels, groups=[*units, *units], resamples=RESAMPLES, seed=seed), len(units)
@@ -164,11 +166,11 @@ def auroc_within(score: Tensor, labels: Tensor, prompts: Sequence[str], seed: in
     """
     counts = []
     for prompt in dict.fromkeys(prompts):
-        here = torch.tensor([one == prompt for one in prompts])
+        here = torch.tensor([pair == prompt for pair in prompts])
         high, low = score[here & labels][:, None], score[here & ~labels][None]
         ordered = (high > low).double().sum() + (high == low).double().sum() / 2
         counts.append(torch.stack([ordered, torch.tensor(float(high.numel() * low.numel())).double()]))
-    in_order, all_pairs = torch.stack([one for one in counts if one[1] > 0] or [torch.zeros(2).double()]).T
+    in_order, all_pairs = torch.stack([pair for pair in counts if pair[1] > 0] or [torch.zeros(2).double()]).T
     if len(in_order) < FEWEST:
         return None
     draws = Resamples(len(in_order), RESAMPLES, seed)

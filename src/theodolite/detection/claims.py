@@ -112,7 +112,7 @@ def _within(columns: Columns) -> dict[str, Estimate]:
     """The mean of the links inside single prompts: pooling prompts may make or hide one."""
     found = {}
     for name, side in (("normal", columns.normal), ("unusual", columns.unusual)):
-        groups = [[place for place, pair in enumerate(columns.pairs) if pair == one] for one in set(columns.pairs)]
+        groups = [[index for index, pair in enumerate(columns.pairs) if pair == own] for own in set(columns.pairs)]
         links = torch.stack([_link(side, group) for group in groups])
         links = links[~links.isnan()]
         if len(links) >= FEWEST:
@@ -134,7 +134,7 @@ def _unchanged(columns: Columns, seed: int) -> Claim:
         return _without("C2", text, test, units)
     draws = _Draws(units, seed)
     link, odd = draws.link(ls, phfe), draws.link(ls_odd, phfe_odd)
-    normal, unusual, change = (draws.of_links(one) for one in (link, odd, link - odd))
+    normal, unusual, change = (draws.of_links(part) for part in (link, odd, link - odd))
     holds = min(normal.low, unusual.low) > 0.6 and change.low > -0.1 and change.high < 0.1
     fails = min(normal.high, unusual.high) < 0.6 or change.low > 0.1 or change.high < -0.1
     others = {
@@ -176,13 +176,13 @@ def _by_outcome(columns: Columns, seed: int) -> dict[str, Estimate]:
     if "recognised" not in columns.unusual:
         return {}
     seen = columns.unusual["recognised"]
-    found: dict[str, Estimate] = {}
+    areas: dict[str, Estimate] = {}
     for outcome, rows, names in (("failed", seen < 0.5, tuple(LABELS)), ("recognised", seen >= 0.5, ("lc_over_phfe",))):
         judged = detection_table(columns.among(rows), seed)
         if judged is not None:
             table, n = judged
-            found |= {f"{LABELS[name][0]}, {n} pairs {outcome}": auroc_of(table, name) for name in names}
-    return found
+            areas |= {f"{LABELS[name][0]}, {n} pairs {outcome}": auroc_of(table, name) for name in names}
+    return areas
 
 
 def _dominated(columns: Columns, seed: int) -> Claim:
@@ -218,7 +218,7 @@ def _tortuous(columns: Columns, seed: int) -> Claim:
     text = "interpolations are more tortuous under unusual conditions"
     test = "mean tortuosity, unusual less normal, above 0, over paths between two seeds"
     first, second = columns.paths.unbind(1)
-    units = [columns.units[place] for place in first.tolist()]
+    units = [columns.units[index] for index in first.tolist()]
     if len(set(units)) < FEWEST:
         return _without("C6", text, test, units)
     straight, jump, odd, jump_odd = (
@@ -250,7 +250,7 @@ def _distilled(columns: Columns, seed: int) -> Claim:
     sides = ((lc, phfe), (lc_odd, phfe_odd), (student[0], student[1]), (student[2], student[3]))
     draws = _Draws(units, seed)
     links = [draws.link(*side) for side in sides]
-    apart = [_Draws(range(len(lc)), seed + 1 + place).link(*side) for place, side in enumerate(sides)]
+    apart = [_Draws(range(len(lc)), seed + 1 + index).link(*side) for index, side in enumerate(sides)]
     own, smaller, change = links[0] - links[1], links[2] - links[3], _change(links)
     gap, number = draws.percentiles(own), draws.percentiles(change)
     others = {
@@ -300,8 +300,8 @@ def _within_prompts(
     scores: Mapping[str, Tensor], failed: Tensor, prompts: Sequence[str], seed: int
 ) -> dict[str, Estimate]:
     """AUROC of every score among samples of the same prompts: does it tell which seeds fail, or which prompts?"""
-    found = {name: auroc_within(score, failed, prompts, seed) for name, score in scores.items()}
-    return {f"{LABELS[name][0]}, within {one[1]} prompts that have both": one[0] for name, one in found.items() if one}
+    areas = {name: auroc_within(score, failed, prompts, seed) for name, score in scores.items()}
+    return {f"{LABELS[name][0]}, within {one[1]} prompts that have both": one[0] for name, one in areas.items() if one}
 
 
 def _prompts(columns: Columns, units: Sequence[Hashable]) -> int:

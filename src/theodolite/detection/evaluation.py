@@ -85,24 +85,24 @@ class DetectionTable:
         return [self[name] for name in self.names]
 
     def __getitem__(self, name: str) -> dict[str, Any]:
-        place = self._place(name)
+        index = self._place(name)
         row: dict[str, Any] = {"score": name}
         for quantity in ("auroc", "average_precision", "tpr"):
             low, high = self.interval(name, quantity)
-            value = float(getattr(self, quantity).value[place])
+            value = float(getattr(self, quantity).value[index])
             row |= {quantity: value, f"{quantity}_low": low, f"{quantity}_high": high}
-        return {**row, "status": self.auroc.statuses[place]}
+        return {**row, "status": self.auroc.statuses[index]}
 
     def entries(self, name: str) -> dict[str, dict[str, Any]]:
         """`value`, `stderr`, `low`, `high`, `n` and `status` of each quantity of a score, as rows of a table have them.
 
         The interval is not symmetric; the standard error is half of it over 1.96, and `n` the fewer groups of a label.
         """
-        place, n, entries = self._place(name), min(self.independent), {}
+        index, n, entries = self._place(name), min(self.independent), {}
         for quantity in ("auroc", "average_precision", "tpr"):
-            found: Estimate = getattr(self, quantity)
+            estimate: Estimate = getattr(self, quantity)
             low, high = self.interval(name, quantity)
-            value, status = float(found.value[place]), found.statuses[place]
+            value, status = float(estimate.value[index]), estimate.statuses[index]
             stderr = (high - low) / (2 * 1.96)
             entries[quantity] = {"value": value, "stderr": stderr, "low": low, "high": high, "n": n, "status": status}
         return entries
@@ -248,10 +248,10 @@ def _check_scores(name: str, values: Tensor, n: int) -> None:
 def _labels(labels: Any) -> Tensor:
     array = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
     if array.ndim != 1 or array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
-        words = sorted(set(map(str, array.flatten().tolist())))[:3]
+        samples = sorted(set(map(str, array.flatten().tolist())))[:3]
         raise InputError(
-            f"labels expected to be a sequence of 0 (normal) and 1 (unusual), got {', '.join(words) or 'none'}, shape "
-            f"{array.shape}; of other labels give a comparison, such as [label == 'bad' for label in labels]"
+            f"labels expected to be a sequence of 0 (normal) and 1 (unusual), got {', '.join(samples) or 'none'}, "
+            f"shape {array.shape}; of other labels give a comparison, such as [label == 'bad' for label in labels]"
         )
     truth = torch.from_numpy(array.astype(bool))
     if bool(truth.all()) or not bool(truth.any()):

@@ -145,7 +145,7 @@ def _usable(scores: Mapping[str, Estimate]) -> tuple[dict[str, Estimate], dict[s
             left_out[name] = f"no number to rank by at {100 * missing:.0f} % of the images"
             continue
         finite = score.value.isfinite().tolist()
-        statuses = (word if is_finite else "undetermined" for word, is_finite in zip(score.statuses, finite))
+        statuses = (status if is_finite else "undetermined" for status, is_finite in zip(score.statuses, finite))
         usable[name] = replace(score, statuses=tuple(statuses))
     return usable, left_out
 
@@ -153,8 +153,8 @@ def _usable(scores: Mapping[str, Estimate]) -> tuple[dict[str, Estimate], dict[s
 def _evaluated(
     scores: Mapping[str, Estimate], truth: Sequence[int | None], groups: Sequence[Hashable]
 ) -> tuple[DetectionTable | None, str]:
-    whole = torch.stack([score.value for score in scores.values()]).isfinite().all(0).tolist()
-    used = [place for place, label in enumerate(truth) if label is not None and whole[place]]
+    is_complete = torch.stack([score.value for score in scores.values()]).isfinite().all(0).tolist()
+    used = [index for index, label in enumerate(truth) if label is not None and is_complete[index]]
     values = {name: score.value[used] for name, score in scores.items()}
     try:
         return evaluate(values, [truth[n] or 0 for n in used], groups=[groups[n] for n in used]), ""

@@ -69,16 +69,18 @@ def condition_shifts(
     Returns:
         By name, one value each. Cost: two passes; two spectra, one where `volume` is given.
     """
-    wanted, shifts = set(names), dict[str, Estimate]()
-    if "condition_shift" in wanted:
+    chosen, shifts = set(names), dict[str, Estimate]()
+    if "condition_shift" in chosen:
         with torch.no_grad():
             change = (under(latent) - bare(latent)).double().flatten(1).cpu()
         shifts["condition_shift"] = Estimate.of(change.square().mean(-1).sqrt(), passes=2)
-    if "condition_volume" in wanted:
+    if "condition_volume" in chosen:
         here = volume or _volume(under, latent, effort, seed)
-        there = _volume(bare, latent, effort, seed)
-        status, passes = worse(here.status, there.status), here.passes + there.passes
-        apart = Estimate.of(here.value - there.value, torch.hypot(here.stderr, there.stderr), n=here.n, passes=passes)
+        bare_volume = _volume(bare, latent, effort, seed)
+        status, passes = worse(here.status, bare_volume.status), here.passes + bare_volume.passes
+        apart = Estimate.of(
+            here.value - bare_volume.value, torch.hypot(here.stderr, bare_volume.stderr), n=here.n, passes=passes
+        )
         shifts["condition_volume"] = replace(apart, statuses=(status,))
     return shifts
 

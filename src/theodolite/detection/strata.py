@@ -74,9 +74,9 @@ def parts_of(strata: Any, truth: Tensor, draws: Resamples) -> list[Part]:
             raise InputError(f"normal samples expected in every stratum with unusual ones, got none in {stratum!r}")
         mass = (normal * own).sum(-1, keepdim=True)
         # a resample without normal samples of a stratum cannot place its unusual ones: they are left out of it
-        kept = unusual * own * (mass > 0)
+        weight = unusual * own * (mass > 0)
         groups = len(set(draws.of[own & ~truth].tolist()))
-        parts.append(Part((normal * own) / mass.clamp_min(1e-300), kept, float(truth[own].double().mean()), groups))
+        parts.append(Part((normal * own) / mass.clamp_min(1e-300), weight, float(truth[own].double().mean()), groups))
     total = torch.stack([part.unusual.sum(-1) for part in parts]).sum(0)[:, None]
     return [replace(part, unusual=part.unusual / total) for part in parts]
 

@@ -79,8 +79,8 @@ def unexplained(first: Tensor, second: Tensor, groups: Sequence[Hashable]) -> di
             "latents of the same images and locations, and one group an image, expected, got "
             f"{tuple(first.shape)}, {tuple(second.shape)} and {len(groups)} groups"
         )
-    places = {group: place % _MOST for place, group in enumerate(dict.fromkeys(groups))}
-    blocks = torch.tensor([places[group] for group in groups])
+    block_of = {group: index % _MOST for index, group in enumerate(dict.fromkeys(groups))}
+    blocks = torch.tensor([block_of[group] for group in groups])
     fits = [name for name in FITS if name == "affine" or X.shape[2] == Y.shape[2]]
     return {name: _left(name, X, Y, blocks) for name in fits}
 
@@ -176,9 +176,9 @@ def _left(name: str, X: Tensor, Y: Tensor, blocks: Tensor) -> Estimate:
 
 def _shares(name: str, blocks: _Moments) -> tuple[Tensor, Tensor]:
     """The share left where the map was fitted, and on each block by a map of the others; entry 0 over all channels."""
-    whole = blocks.map(lambda part: part.sum(0))
+    total = blocks.map(lambda part: part.sum(0))
     others = blocks.map(lambda part: part.sum(0) - part)
-    inside = _ratio(whole.residual(name, whole.fitted(name)), whole.spread)
+    inside = _ratio(total.residual(name, total.fitted(name)), total.spread)
     mean = others.ay[..., 0, :] / others.aa[..., :1, 0]
     return inside, _ratio(blocks.residual(name, others.fitted(name)).sum(0), blocks.about(mean).sum(0))
 

@@ -77,7 +77,7 @@ def time_sampling(name: str) -> TimeSampling:
     kind, *given = name.split(":")
     most = {"uniform": 1, "logit-normal": 2}.get(kind, 0)
     try:
-        numbers = [float(word) for word in given]
+        numbers = [float(text) for text in given]
     except ValueError:
         numbers = [math.nan]
     sound = all(map(math.isfinite, numbers)) and all(number > 0 for number in numbers[max(0, most - 1) :])
@@ -178,7 +178,7 @@ def _between(y: Tensor, *, straight: bool = False) -> Tensor:
         lines = y[:, :-1, None] + s * y.diff(dim=1)[..., None]
         return torch.cat([lines.flatten(1), y[:, -1:]], 1)
     ends = [2 * y[:, :1] - y[:, 1:2], y, 2 * y[:, -1:] - y[:, -2:-1]]
-    a, b, c, d = (torch.cat(ends, 1).unfold(1, 4, 1)[..., place, None] for place in range(4))
+    a, b, c, d = (torch.cat(ends, 1).unfold(1, 4, 1)[..., index, None] for index in range(4))
     s = torch.arange(_FINE, dtype=y.dtype, device=y.device) / _FINE
     cubic = b + s / 2 * (c - a + s * (2 * a - 5 * b + 4 * c - d + s * (3 * (b - c) + d - a)))
     return torch.cat([cubic.flatten(1), y[:, -1:]], 1)

@@ -169,8 +169,8 @@ def compared(space: Space, images: Space, resamples: Resamples) -> Estimate:
         parts |= {f"{side}/{name}": curve for name, curve in cloud.curves(resamples).items()}
     differing = deviations(space, images, resamples.weights)
     parts |= {name: learned(resamples.estimate(values)) for name, values in differing.items()}
-    whole = _gap_of(space, images, resamples)
-    return replace(whole, message=whole.message or few_groups(resamples.groups), parts=parts)
+    gap = _gap_of(space, images, resamples)
+    return replace(gap, message=gap.message or few_groups(resamples.groups), parts=parts)
 
 
 def contrasted(first: Space, second: Space, images: Space, resamples: Resamples) -> dict[str, list[Estimate]]:
@@ -217,8 +217,8 @@ def difference_of(first: Tensor, second: Tensor, resamples: Resamples, *, skewed
 
 def _gap_of(space: Space, images: Space, resamples: Resamples, measure: _Measure = gap) -> Estimate:
     """A gap with its interval, ``undetermined`` where that leaves nothing out of its range."""
-    whole = _with_more(measure, space, images, resamples)
-    return _in_range(whole, measure(space, images, resamples.weights), resamples)
+    estimate = _with_more(measure, space, images, resamples)
+    return _in_range(estimate, measure(space, images, resamples.weights), resamples)
 
 
 def beyond(measure: _Measure, space: Space, images: Space, weights: Tensor) -> Tensor:
@@ -283,20 +283,20 @@ def _tube(space: Space, weights: Tensor) -> tuple[Tensor, Tensor]:
     return lower, upper
 
 
-def _in_range(whole: Estimate, replicates: Tensor, resamples: Resamples) -> Estimate:
+def _in_range(estimate: Estimate, replicates: Tensor, resamples: Resamples) -> Estimate:
     """A number in [0, 1]: ``undetermined`` where its interval leaves nothing out of that range.
 
     Of two sources each denoises the other, and one difference is all that is known of their spread: no number either.
     """
-    reach = float((whole.high - whole.low).clamp_min(2 * 1.96 * whole.stderr)) / 2
+    reach = float((estimate.high - estimate.low).clamp_min(2 * 1.96 * estimate.stderr)) / 2
     if resamples.groups > 2 and reach < _WIDEST:
-        return whole
+        return estimate
     needed = max(_ENOUGH_SOURCES, _sources_needed(float(resamples.stderr(replicates)), resamples.groups))
     message = (
         f"{resamples.groups} independent sources leave the number anywhere in its range, 0 to 1: at least {needed} are "
         f"needed for an interval of ± {_USEFUL}"
     )
-    return replace(whole, statuses=("undetermined",), message=message)
+    return replace(estimate, statuses=("undetermined",), message=message)
 
 
 def _sources_needed(stderr: float, groups: int) -> int:

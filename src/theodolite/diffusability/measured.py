@@ -187,10 +187,10 @@ def _given_losses(score: ScoreSource, flat: Tensor, t: Tensor, scale: float, see
     """`|x_0 - D(x_t)|²` of a given score in normalised units, `(1, T, n)`; infinite beyond the levels it knows."""
     noise = Seeds(seed, len(flat)).normal("noise", flat.shape[1]).to(flat)
     losses = torch.full((1, len(t), len(flat)), torch.inf, dtype=torch.float64)
-    for place, level in enumerate((t / scale**2).tolist()):
+    for index, level in enumerate((t / scale**2).tolist()):
         if score.low <= level <= score.high:
             denoised = same_shape(score.denoise(noised(flat, noise, level), level), flat, score.name)
-            losses[0, place] = scale**2 * (denoised - flat).double().square().sum(-1).cpu()
+            losses[0, index] = scale**2 * (denoised - flat).double().square().sum(-1).cpu()
     return losses
 
 

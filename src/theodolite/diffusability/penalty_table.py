@@ -89,8 +89,8 @@ class Penalties:
         """
         if not t > 0:
             raise InputError(f"a positive noise variance `t` expected, got {t}")
-        whole = self.data_curvature
-        return whole.scaled(1 / t)
+        total = self.data_curvature
+        return total.scaled(1 / t)
 
 
 def bundled(pool: Pool, images: Tensor, latents: Tensor) -> Penalties:

@@ -132,7 +132,7 @@ def central_crop(images: Tensor, side: int | None) -> Tensor:
     """The central square of `side` pixels; whole images where it is None."""
     if side is None:
         return images
-    top, left = ((whole - side) // 2 for whole in images.shape[2:])
+    top, left = ((size - side) // 2 for size in images.shape[2:])
     return images[:, :, top : top + side, left : left + side]
 
 

@@ -132,7 +132,7 @@ class Ranking(Shown):
 
     def differences(self, first: int, second: int) -> Estimate:
         """The gap of the second model less that of the first, with its paired error."""
-        skewed = not tells_more(self.images, *(self.models[place].space for place in (first, second)))
+        skewed = not tells_more(self.images, *(self.models[index].space for index in (first, second)))
         paired = difference_of(self.replicates[first], self.replicates[second], self.resamples, skewed=skewed)
         return paired.widened(abs(self._beyond[second] - self._beyond[first]))
 
@@ -201,13 +201,13 @@ def _over_noise(
     space: Space, denoiser: str, curves: Mapping[str, Estimate]
 ) -> Iterator[tuple[str, Estimate, int, dict[str, Any]]]:
     for quantity, curve in curves.items():
-        for place, (tau, t) in enumerate(zip(space.tau.tolist(), space.t.tolist())):
-            yield quantity, curve, place, {"space": space.name, "denoiser": denoiser, "tau": tau, "t": t}
+        for index, (tau, t) in enumerate(zip(space.tau.tolist(), space.t.tolist())):
+            yield quantity, curve, index, {"space": space.name, "denoiser": denoiser, "tau": tau, "t": t}
 
 
-def _row(estimate: Estimate, place: int) -> dict[str, Any]:
-    low, high = (float(end.reshape(-1)[place]) for end in estimate.interval())
-    return {**estimate.entry(place), "low": low, "high": high, "passes": estimate.passes}
+def _row(estimate: Estimate, index: int) -> dict[str, Any]:
+    low, high = (float(end.reshape(-1)[index]) for end in estimate.interval())
+    return {**estimate.entry(index), "low": low, "high": high, "passes": estimate.passes}
 
 
 def _inside(estimate: Estimate) -> dict[str, float]:

@@ -112,8 +112,8 @@ class ShrunkGaussian:
         mean = points.mean(0)
         axes = _principal_axes(points - mean)
         q, room = axes.shape[1], points.shape[1] + unseen
-        variances, whole = _held_out_variances(points, source, q)
-        rest = max(0.0, whole - float(variances.sum())) / (room - q) if room > q else 0.0
+        variances, total = _held_out_variances(points, source, q)
+        rest = max(0.0, total - float(variances.sum())) / (room - q) if room > q else 0.0
         return cls(mean, axes, variances, rest, points.shape[1] - q + missing)
 
     def expected_loss(self, points: Tensor, t: Tensor) -> Tensor:
@@ -247,7 +247,7 @@ def shape_free_losses(cloud: PrincipalCloud, weights: Tensor, source: Tensor, fo
     return ShapeFree(gaussian, whole[3], whole[4], half, _steadied(lower, drift))
 
 
-def _asked(cloud: PrincipalCloud, source: Tensor, made_of: Tensor, asked: Tensor, t: Tensor) -> Tensor:
+def _asked(cloud: PrincipalCloud, source: Tensor, made_of: Tensor, queries: Tensor, t: Tensor) -> Tensor:
     """What denoisers made of some samples lose at others, `(6, T, n)`.
 
     Loss, rate and calibration of the Gaussian, its loss within the span, that of the mixture, and the deviation of the
@@ -255,33 +255,40 @@ def _asked(cloud: PrincipalCloud, source: Tensor, made_of: Tensor, asked: Tensor
     """
     references = cloud.points[made_of]
     score = ShrunkGaussian.fitted(references, source[made_of], cloud.missing, cloud.unseen)
-    points, noise = cloud.points[asked], cloud.noise[asked]
+    points, noise = cloud.points[queries], cloud.noise[queries]
     loss, drift = score.expected_loss(points, t), score.deviation(points, noise, t)
     even = torch.full((len(references),), 1 / len(references), dtype=torch.float64)
-    mixture = _mixture(cloud, references, even, asked, t, _HOPELESS * loss.mean(1), below=False)
+    mixture = _mixture(cloud, references, even, queries, t, _HOPELESS * loss.mean(1), below=False)
     within = score.inside().expected_loss(points, t)
     return torch.stack([loss, *score.checks(loss, t), within, _steadied(mixture, drift), drift])
 
 
 def _mixture(
-    cloud: PrincipalCloud, references: Tensor, weights: Tensor, asked: Tensor, t: Tensor, limit: Tensor, *, below: bool
+    cloud: PrincipalCloud,
+    references: Tensor,
+    weights: Tensor,
+    queries: Tensor,
+    t: Tensor,
+    limit: Tensor,
+    *,
+    below: bool,
 ) -> Tensor:
     """Losses of a weighted mixture of points, from the most noise down to where their mean crosses `limit`."""
-    Y, x, eps = references.float(), cloud.points[asked].float(), cloud.noise[asked].float()
+    Y, x, eps = references.float(), cloud.points[queries].float(), cloud.noise[queries].float()
     prior = weights.log().float()
     losses = torch.full((len(t), len(x)), 0.0 if below else torch.inf, dtype=torch.float64)
     size = max(1, _ENTRIES // len(Y))
     parts = [(slice(i, i + size), x[i : i + size], eps[i : i + size]) for i in range(0, len(x), size)]
     squares = Y.square().sum(1) / 2
     products = [((own @ Y.T).sub_(squares), noise @ Y.T) for _, own, noise in parts]
-    for place in range(len(t) - 1, -1, -1):
-        level = float(t[place])
+    for index in range(len(t) - 1, -1, -1):
+        level = float(t[index])
         for (rows, own, _), (near, along) in zip(parts, products):
             logits = torch.add(near, along, alpha=level**0.5).div_(level).add_(prior)
-            losses[place, rows] = (logits.softmax(1) @ Y - own).double().square().sum(1)
-        mean = losses[place].mean()
-        if bool(mean < limit[place] if below else mean > limit[place]):
-            losses[place] = 0.0 if below else torch.inf
+            losses[index, rows] = (logits.softmax(1) @ Y - own).double().square().sum(1)
+        mean = losses[index].mean()
+        if bool(mean < limit[index] if below else mean > limit[index]):
+            losses[index] = 0.0 if below else torch.inf
             break
     return losses
 

@@ -125,8 +125,8 @@ class Space:
         identity = torch.full_like(self.t, torch.inf) if self.embedded else self.dimension * self.t
         bounded = _rising(torch.minimum(loss, identity))
         level, height = self.t.log(), bounded.log()
-        wanted = self.tau.log() + V.log()[:, None]
-        moved = _interpolated(wanted, level, height).exp() / V[:, None]
+        target = self.tau.log() + V.log()[:, None]
+        moved = _interpolated(target, level, height).exp() / V[:, None]
         return torch.minimum(moved, identity / self.dimension).clamp_max(1)
 
     def bounds(self, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -50,8 +50,8 @@ class JudgedRun:
     def repeated(self, role: str, known: str) -> list[str]:
         """Files of a role whose bytes are those of an image of another role."""
         hashes = self.run.info["content"]["images"]
-        there = {hashes[image.sample] for image in self.of_role(known)}
-        return [image.file for image in self.of_role(role) if hashes[image.sample] in there]
+        present = {hashes[image.sample] for image in self.of_role(known)}
+        return [image.file for image in self.of_role(role) if hashes[image.sample] in present]
 
 
 def p_cell(value: float) -> kit.Cell:

@@ -69,8 +69,8 @@ class PointExperiment(Experiment):
         pictures: dict[str, Image] = {}
         for points in self.points(unit):
             measured = measured_at(points.chart, points.descriptors, points.chart.seeds.base)
-            for place, where in enumerate(points.where):
-                rows += numbers({**measured.estimates, **points.plain}, place, **where)
+            for index, where in enumerate(points.where):
+                rows += numbers({**measured.estimates, **points.plain}, index, **where)
             failed += [entry for entry in measured.failed if entry not in failed]
             messages |= measured.messages
             pictures |= points.pictures

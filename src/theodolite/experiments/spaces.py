@@ -36,6 +36,6 @@ def stored_space(run: Run, unit: str, label: str) -> Space:
     """The space that a unit holds."""
     from theodolite.diffusability import Space
 
-    arrays, told = run.arrays(unit), run.about(unit)["space"]
-    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+    arrays, about = run.arrays(unit), run.about(unit)["space"]
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in about.items()}
     return Space(**{**fields, "name": label, **{name: arrays[name] for name in _TENSORS}})

@@ -253,14 +253,14 @@ def _again(run: Run) -> str | None:
     settings = getattr(run.experiment, "settings", ())
     if not any(setting.name == "only" for setting in settings):
         return None
-    told = [setting for setting in settings if setting.name not in _OF_ITS_OWN]
+    repeated = [setting for setting in settings if setting.name not in _OF_ITS_OWN]
     try:
-        values = {setting.name: setting.checked(run.settings[setting.name]) for setting in told}
+        values = {setting.name: setting.checked(run.settings[setting.name]) for setting in repeated}
         given = [run.arguments[argument.name] for argument in getattr(run.experiment, "arguments", ())]
-        arguments = [word for value in given for word in (value if isinstance(value, list) else [value])]
-        if not all(isinstance(word, str) and not word.startswith("-") for word in arguments):
+        arguments = [text for value in given for text in (value if isinstance(value, list) else [value])]
+        if not all(isinstance(text, str) and not text.startswith("-") for text in arguments):
             return None
-        line = command_line(run.kind, arguments, told, values, ["--out", f"{run.path}-selection"])
+        line = command_line(run.kind, arguments, repeated, values, ["--out", f"{run.path}-selection"])
     except (InputError, KeyError, TypeError, ValueError):  # a stranger's file
         return None
     return line if line.isprintable() else None

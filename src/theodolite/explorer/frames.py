@@ -148,17 +148,17 @@ def frame_of(run: Run) -> Frame:
     codes = {name: _coded(run.table[name]) for name in ("unit", "quantity", *coordinates)}
     varying = [name for name in coordinates if len(codes[name][1]) + bool((codes[name][0] < 0).any()) > 1]
     if _SAMPLE in coordinates:
-        there = codes[_SAMPLE][0] >= 0
-        frame = _of_samples(run, codes, [name for name in varying if name != _SAMPLE], there)
+        is_sample = codes[_SAMPLE][0] >= 0
+        frame = _of_samples(run, codes, [name for name in varying if name != _SAMPLE], is_sample)
         if frame is not None:
             return frame
     return _of_places(run, codes, varying)
 
 
-def _of_samples(run: Run, codes: _Codes, folded: Sequence[str], there: NDArray[np.bool_]) -> Frame | None:
+def _of_samples(run: Run, codes: _Codes, folded: Sequence[str], is_sample: NDArray[np.bool_]) -> Frame | None:
     """A row a sample; None where the run has none, or too many columns."""
     names = codes[_SAMPLE][1]
-    measured = {str(names[code]) for code in np.unique(codes[_SAMPLE][0][there])}
+    measured = {str(names[code]) for code in np.unique(codes[_SAMPLE][0][is_sample])}
     shown = [unit for unit in run.units if unit in measured]
     if not shown:
         return None

@@ -201,12 +201,12 @@ async def _json_body(request: Request) -> dict[str, Any] | None:
     return request_body if isinstance(request_body, dict) else None
 
 
-def ranged(wanted: str | None, body: bytes, kind: str) -> Response:
+def ranged(requested: str | None, body: bytes, kind: str) -> Response:
     """A body, or the one range of it that is wanted, as `hyparquet` reads the columns of a table."""
     from starlette.responses import Response
 
     headers = {"Accept-Ranges": "bytes"}
-    match = _RANGE.fullmatch(wanted or "")
+    match = _RANGE.fullmatch(requested or "")
     if match is None or match[0] == "bytes=-":
         return Response(body, media_type=kind, headers=headers)
     if match[1]:

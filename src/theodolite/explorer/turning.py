@@ -255,13 +255,14 @@ class Turning:
         reach = _REACH * z.norm()
         moves = request.get("moves")
         for name, amounts in moves.items() if isinstance(moves, Mapping) else ():
-            wanted = [_number(amount) for amount in amounts] if isinstance(amounts, list) else []
-            there = base.directions.get(str(name), [])
-            if any(wanted[len(there) :]):  # sliders that no direction belongs to stand at zero
+            numbers = [_number(amount) for amount in amounts] if isinstance(amounts, list) else []
+            directions = base.directions.get(str(name), [])
+            if any(numbers[len(directions) :]):  # sliders that no direction belongs to stand at zero
                 raise InputError(
-                    f"`moves` expected along {len(there)} {name} directions, got {len(wanted)}; choose the sample again"
+                    f"`moves` expected along {len(directions)} {name} directions, got {len(numbers)}; choose the "
+                    "sample again"
                 )
-            for v, amount in zip(there, wanted):
+            for v, amount in zip(directions, numbers):
                 point = point + amount * reach * v
         return point
 

@@ -93,10 +93,10 @@ def _series(rows: Iterable[Mapping[str, Any]], axis: str, others: Sequence[str])
             shown = [_plain(row[name]) for name in ("value", "low", "high")]
             key = tuple(row[name] for name in others)
             groups.setdefault(key, []).append([_plain(row[axis]), *shown, int(row["status"] not in NOT_NUMBERS)])
-    whole = {key: points for key, points in groups.items() if len({point[0] for point in points}) >= _LEAST_POINTS}
-    telling = [n for n in range(len(others)) if len({key[n] for key in whole}) > 1]
+    complete = {key: points for key, points in groups.items() if len({point[0] for point in points}) >= _LEAST_POINTS}
+    telling = [n for n in range(len(others)) if len({key[n] for key in complete}) > 1]
     series = []
-    for key, points in whole.items():
+    for key, points in complete.items():
         parts = dict.fromkeys(_word(others[n], key[n]) for n in telling if key[n] is not None)  # each once
         series.append({"label": ", ".join(parts), "points": sorted(points, key=lambda point: point[0])})
     return series
@@ -129,8 +129,12 @@ def spectra_of(run: Run, units: Sequence[str]) -> dict[str, Any]:
     stored = [(index, run.numpy_arrays(units[index])) for index in listed]
     sides: dict[str, Any] = {}
     for side in sorted({side for _, arrays in stored for side in spectrum_sides(arrays)}):
-        there = [(index, arrays) for index, arrays in stored if {f"{side}/nodes", f"{side}/weights"} <= arrays.keys()]
-        density = mean_density(*([arrays[f"{side}/{what}"] for _, arrays in there] for what in ("nodes", "weights")))
+        stored_densities = [
+            (index, arrays) for index, arrays in stored if {f"{side}/nodes", f"{side}/weights"} <= arrays.keys()
+        ]
+        density = mean_density(
+            *([arrays[f"{side}/{what}"] for _, arrays in stored_densities] for what in ("nodes", "weights"))
+        )
         if density is not None:
             sides[side] = {
                 "grid": density.grid.tolist(),
@@ -138,7 +142,7 @@ def spectra_of(run: Run, units: Sequence[str]) -> dict[str, Any]:
                 "margin": None if density.margin is None else density.margin.tolist(),
                 "nullShare": density.null_share,
                 "bandwidth": density.bandwidth,
-                "rows": [there[index][0] for index in density.kept],
+                "rows": [stored_densities[index][0] for index in density.kept],
                 "curves": packed(density.curves),
             }
     return {"of": len(units), "drawn": len(stored), "sides": sides}
@@ -152,14 +156,14 @@ def projection_of(run: Run, units: Sequence[str]) -> dict[str, Any]:
     """
     latents = [run.numpy_arrays(unit).get(LATENT) for unit in units]
     shape = next((latent.shape for latent in latents if latent is not None), None)
-    there = [n for n, latent in enumerate(latents) if latent is not None and latent.shape == shape]
-    if shape is None or len(there) < 2:
+    rows = [n for n, latent in enumerate(latents) if latent is not None and latent.shape == shape]
+    if shape is None or len(rows) < 2:
         return {"axes": 0, "share": [], "points": "", "shape": [], "fitted": 0}
-    X = np.stack([np.asarray(latents[n], dtype=np.float32).ravel() for n in there])
+    X = np.stack([np.asarray(latents[n], dtype=np.float32).ravel() for n in rows])
     X = np.nan_to_num(X - X.mean(0, dtype=np.float64).astype(np.float32))
     axes, share, fitted = _principal(X)
     points = np.full((len(units), _AXES), np.nan, dtype=np.float32)
-    points[there, : len(share)] = X @ axes.T.astype(np.float32)
+    points[rows, : len(share)] = X @ axes.T.astype(np.float32)
     return {"axes": len(share), "share": share, "points": packed(points), "shape": [*shape], "fitted": fitted}
 
 

@@ -44,8 +44,8 @@ class Gate(Shown):
     @property
     def outcome(self) -> str:
         """``broken`` where any bound is, else ``undecided`` where any is, else ``kept``."""
-        there = {verdict.outcome for verdict in self.verdicts}
-        return next(outcome for outcome in ("broken", "undecided", "kept") if outcome in there)
+        outcomes = {verdict.outcome for verdict in self.verdicts}
+        return next(outcome for outcome in ("broken", "undecided", "kept") if outcome in outcomes)
 
     @property
     def exit_code(self) -> int:
@@ -95,8 +95,8 @@ class Gate(Shown):
         doubtful = sorted({v.evidence.status for v in self.verdicts if v.evidence.is_number} - {"ok"})
         rests = [f"Some verdicts rest on numbers of status {', '.join(doubtful)}."] if doubtful else []
         counts = {outcome: sum(v.outcome == outcome for v in self.verdicts) for outcome in EXIT_CODES}
-        told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
-        return [*advice, *rests, f"{self.outcome}: {told}."]
+        summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+        return [*advice, *rests, f"{self.outcome}: {summary}."]
 
     def number_rows(self) -> list[dict[str, Any]]:
         """A row a bound: the number that decides it, with the interval at its level and the verdict."""
@@ -111,8 +111,8 @@ class Gate(Shown):
 
     def headline_rows(self) -> list[dict[str, Any]]:
         """The same by bound and verdict alone."""
-        told = ("value", "stderr", "low", "high", "status")
-        return [{"bound": f"{r['bound']} ({r['verdict']})", **{n: r[n] for n in told}} for r in self.number_rows()]
+        fields = ("value", "stderr", "low", "high", "status")
+        return [{"bound": f"{r['bound']} ({r['verdict']})", **{n: r[n] for n in fields}} for r in self.number_rows()]
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""

@@ -117,13 +117,19 @@ def _values(rows: Iterable[Row], name: str) -> str:
 
 def _several(run: Run, bound: Bound, rows: Sequence[Row]) -> InputError:
     names = [name for name in run.experiment.coordinates if len({row[name] for row in rows}) > 1]
-    told = "; ".join(_values(rows, name) for name in names)
-    return InputError(f'{bound}: one number expected, got {len(rows)}; say which in `where`, or over = "each": {told}')
+    values = "; ".join(_values(rows, name) for name in names)
+    return InputError(
+        f'{bound}: one number expected, got {len(rows)}; say which in `where`, or over = "each": {values}'
+    )
 
 
 def _name(run: Run, row: Row) -> str:
-    told = [row[name] for name in run.experiment.coordinates if row[name] is not None and name not in ("model", "map")]
-    return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in told) or str(row["unit"])
+    coordinates = [
+        row[name] for name in run.experiment.coordinates if row[name] is not None and name not in ("model", "map")
+    ]
+    return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in coordinates) or str(
+        row["unit"]
+    )
 
 
 def _single(row: Row, what: str) -> Evidence:
@@ -153,19 +159,19 @@ def _mean(run: Run, bound: Bound, rows: Sequence[Row], sources: Mapping[str, str
         raise _several(run, bound, [row for row in rows if row["sample"] == by_sample[0]])
     failed = _failed(run, bound, rows)
     empty = {**rows[0], "value": math.nan, "stderr": math.nan, "status": "undefined"}
-    whole = [*rows, *({**empty, "unit": unit, "sample": unit} for unit in sorted(failed))]
-    usable = [row for row in whole if row["status"] not in NOT_NUMBERS]
-    mean = mean_over_sources(whole, sources)
+    complete = [*rows, *({**empty, "unit": unit, "sample": unit} for unit in sorted(failed))]
+    usable = [row for row in complete if row["status"] not in NOT_NUMBERS]
+    mean = mean_over_sources(complete, sources)
     values, errors = ([_number(row[name]) for row in usable] for name in ("value", "stderr"))
     of = len({sources.get(str(row["sample"]), str(row["sample"])) for row in usable})
-    what = f"mean of {len(usable)} samples" + (f" of {len(whole)}" if len(usable) < len(whole) else "")
+    what = f"mean of {len(usable)} samples" + (f" of {len(complete)}" if len(usable) < len(complete) else "")
     return _evidence(
         what if of == len(usable) else f"{what}, over {of} sources",
         mean,
         {str(row["status"]) for row in usable},
         fixed=sum(_number(row["stderr"]) for row in usable if row["status"] in SYSTEMATIC) / max(1, len(usable)),
         single=_share(values, errors),
-        reason=_lacking(len(usable), len(whole)),
+        reason=_lacking(len(usable), len(complete)),
     )
 
 
@@ -176,14 +182,14 @@ def _failed(run: Run, bound: Bound, rows: Sequence[Row]) -> dict[str, str]:
     are of no samples, units differ in what they hold, and only those count that failed as a whole.
     """
     of_samples = all(row.get("sample") is not None for row in rows)
-    wanted = {bound.where[name] for name in ("unit", "sample") if name in bound.where}
-    there = {row["unit"] for row in rows}
+    chosen = {bound.where[name] for name in ("unit", "sample") if name in bound.where}
+    present = {row["unit"] for row in rows}
     return {
         unit: str(entry["reason"])
         for entry in run.info["failed"]
         if (unit := entry["unit"]) is not None
-        and unit not in there
-        and wanted <= {unit}
+        and unit not in present
+        and chosen <= {unit}
         and (of_samples or entry["what"] is None)
     }
 
@@ -232,11 +238,11 @@ def _reference(run: Run, bound: Bound, reference: Run | None) -> Run:
 def _changes(run: Run, bound: Bound, rows: Sequence[Row], reference: Run, group: str | None) -> list[Evidence]:
     """This run less the reference, paired where both have the same samples."""
     reference.column(bound.quantity)  # its error names what was measured
-    wanted = {_key(row, run.experiment.coordinates) for row in rows}
+    keys = {_key(row, run.experiment.coordinates) for row in rows}
     pairs = [
         (where, pair)
         for where, pair in paired_numbers(reference, run)
-        if _key(pair[1], run.experiment.coordinates) in wanted
+        if _key(pair[1], run.experiment.coordinates) in keys
     ]
     if not pairs:
         raise InputError(f"{bound}: no number of the same place in {reference.path}; measure the same there")

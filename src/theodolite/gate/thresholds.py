@@ -151,7 +151,7 @@ class _Reader:
             raise self._wrong("experiment", None, f"one of {', '.join(kinds())}", experiment)
         reference = self._text(content, "reference", None, "")
         return Thresholds(
-            [self._bound(table, place, sure_of) for place, table in enumerate(tables)],
+            [self._bound(table, index, sure_of) for index, table in enumerate(tables)],
             self._sure(content, None) or 0.95,
             sure_of,
             self._flag(content, "only_ok"),
@@ -161,80 +161,80 @@ class _Reader:
             self._text(content, "group", None, "") or None,
         )
 
-    def _bound(self, table: Mapping[str, Any], place: int, sure_of: str) -> Bound:
-        self._known(table, _OF_BOUND, place)
+    def _bound(self, table: Mapping[str, Any], index: int, sure_of: str) -> Bound:
+        self._known(table, _OF_BOUND, index)
         if "quantity" not in table:
-            raise self._wrong("", place, "`quantity`", None)
+            raise self._wrong("", index, "`quantity`", None)
         given = [name for name in _ENDS if name in table]
         changes = [name for name in given if name.startswith("change")]
         if not given or (changes and changes != given):
-            raise self._wrong("", place, "at_least or at_most, or both; or change_at_least, change_at_most", given)
-        ends = {name.removeprefix("change_"): self._number(table, name, place) for name in given}
+            raise self._wrong("", index, "at_least or at_most, or both; or change_at_least, change_at_most", given)
+        ends = {name.removeprefix("change_"): self._number(table, name, index) for name in given}
         low, high = ends.get("at_least", -math.inf), ends.get("at_most", math.inf)
         if low > high:
-            raise self._wrong(given[0], place, f"{given[0]} below {given[1]}", [low, high])
+            raise self._wrong(given[0], index, f"{given[0]} below {given[1]}", [low, high])
         where = table.get("where", {})
         if not isinstance(where, dict) or not all(isinstance(v, str | int | float) for v in where.values()):
-            raise self._wrong("where", place, 'a table, e.g. { space = "my-vae" }', where)
-        own = self._sure(table, place)
+            raise self._wrong("where", index, 'a table, e.g. { space = "my-vae" }', where)
+        own = self._sure(table, index)
         if own is not None and sure_of == "all":
-            raise self._wrong("sure", place, 'sure_of = "each" at the head of the file', own)
-        over, quantity = self._word(table, "over", _OVER, place), self._text(table, "quantity", place, "")
+            raise self._wrong("sure", index, 'sure_of = "each" at the head of the file', own)
+        over, quantity = self._word(table, "over", _OVER, index), self._text(table, "quantity", index, "")
         return Bound(quantity, low, high, bool(changes), where, over, own)
 
-    def _known(self, table: Mapping[str, Any], known: Sequence[str], place: int | None) -> None:
+    def _known(self, table: Mapping[str, Any], known: Sequence[str], index: int | None) -> None:
         for name in table:
             if name not in known:
                 near = closest(name, known)
-                raise self._wrong(name, place, f"one of {', '.join(known)}", name, near)
+                raise self._wrong(name, index, f"one of {', '.join(known)}", name, near)
 
-    def _number(self, table: Mapping[str, Any], name: str, place: int | None) -> float:
+    def _number(self, table: Mapping[str, Any], name: str, index: int | None) -> float:
         value = table[name]
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise self._wrong(name, place, f"{name} to be a finite number", value)
+            raise self._wrong(name, index, f"{name} to be a finite number", value)
         return float(value)
 
-    def _sure(self, table: Mapping[str, Any], place: int | None) -> float | None:
+    def _sure(self, table: Mapping[str, Any], index: int | None) -> float | None:
         if "sure" not in table:
             return None
-        value = self._number(table, "sure", place)
+        value = self._number(table, "sure", index)
         if not _LEAST_SURE < value <= _MOST_SURE:
-            raise self._wrong("sure", place, f"a probability above {_LEAST_SURE}, at most {_MOST_SURE}", value)
+            raise self._wrong("sure", index, f"a probability above {_LEAST_SURE}, at most {_MOST_SURE}", value)
         return value
 
-    def _word(self, table: Mapping[str, Any], name: str, words: Sequence[str], place: int | None) -> str:
-        value = table.get(name, words[0])
-        if value not in words:
-            raise self._wrong(name, place, f"{name} to be one of {', '.join(words)}", value)
+    def _word(self, table: Mapping[str, Any], name: str, choices: Sequence[str], index: int | None) -> str:
+        value = table.get(name, choices[0])
+        if value not in choices:
+            raise self._wrong(name, index, f"{name} to be one of {', '.join(choices)}", value)
         return str(value)
 
-    def _text(self, table: Mapping[str, Any], name: str, place: int | None, default: str) -> str:
-        return str(self._typed(table, name, place, str, "text", default))
+    def _text(self, table: Mapping[str, Any], name: str, index: int | None, default: str) -> str:
+        return str(self._typed(table, name, index, str, "text", default))
 
     def _flag(self, table: Mapping[str, Any], name: str) -> bool:
         return bool(self._typed(table, name, None, bool, "true or false", False))
 
     def _typed(
-        self, table: Mapping[str, Any], name: str, place: int | None, kind: type, words: str, default: Any
+        self, table: Mapping[str, Any], name: str, index: int | None, kind: type, words: str, default: Any
     ) -> Any:
         value = table.get(name, default)
         if not isinstance(value, kind) or (name in table and value == ""):
-            raise self._wrong(name, place, f"{name} to be {words}", value)
+            raise self._wrong(name, index, f"{name} to be {words}", value)
         return value
 
-    def _wrong(self, name: str, place: int | None, expected: str, got: Any, more: str = "") -> InputError:
-        line = self._line(name, place)
+    def _wrong(self, name: str, index: int | None, expected: str, got: Any, more: str = "") -> InputError:
+        line = self._line(name, index)
         where = f"{self.file}, line {line}" if line else str(self.file)
         return InputError(f"{where}: expected {expected}, got {'none' if got in (None, []) else repr(got)}{more}")
 
-    def _line(self, name: str, place: int | None) -> int:
+    def _line(self, name: str, index: int | None) -> int:
         """The line of a key at the head of the file, or in one of its bounds; that of the bound where it has none."""
         heads = [n for n, line in enumerate(self.lines) if re.match(r"\s*\[\[\s*bound\s*\]\]", line)]
-        start = 0 if place is None else heads[place] if place < len(heads) else 0
+        start = 0 if index is None else heads[index] if index < len(heads) else 0
         belongs: Callable[[str], Any] = re.compile(rf"\s*(\[+\s*)?[\"']?{re.escape(name)}[\"']?\s*[=.\]]").match
         for number in range(start, len(self.lines)):
             if name and belongs(self.lines[number]):
                 return number + 1
-            if place is not None and number > start and number in heads:
+            if index is not None and number > start and number in heads:
                 break
-        return 0 if place is None else start + 1
+        return 0 if index is None else start + 1

@@ -56,8 +56,8 @@ class Verdict:
         number = {"value": _finite(own.value), "stderr": _finite(own.stderr), "n": own.n, "status": own.status}
         interval = {"low": _finite(self.low), "high": _finite(self.high), "level": self.level}
         where = {"where": dict(self.bound.where), "over": self.bound.over, "what": own.what}
-        told = {"quantity": self.bound.quantity, "of_change": self.bound.of_change, **where, **ends}
-        return {**told, "verdict": self.outcome, **number, **interval, "advice": self.advice}
+        described = {"quantity": self.bound.quantity, "of_change": self.bound.of_change, **where, **ends}
+        return {**described, "verdict": self.outcome, **number, **interval, "advice": self.advice}
 
 
 def judged(bound: Bound, numbers: Sequence[Evidence], level: float, *, only_ok: bool = False) -> Verdict:
@@ -145,7 +145,7 @@ def _samples(own: Evidence, margin: float, half: float, level: float) -> str:
     if math.isnan(own.single):
         text = f"about {float(f'{times:.2g}'):g} times the samples or the work behind this number"
         return text + (f" ({own.n} now)" if own.n > 1 else "")
-    told = f"about {math.ceil(times * own.n)} independent samples in place of {own.n}"
+    needed = f"about {math.ceil(times * own.n)} independent samples in place of {own.n}"
     if own.single < _LITTLE:
-        return told + "; a larger budget does not help"
-    return told + f"; a larger budget takes off at most {own.single:.0%} of the variance between samples"
+        return needed + "; a larger budget does not help"
+    return needed + f"; a larger budget takes off at most {own.single:.0%} of the variance between samples"

@@ -47,8 +47,8 @@ def headline(names: Sequence[str], chosen: str = "") -> str:
 def most_suspicious(p: Sequence[float], scores: Sequence[float]) -> list[int]:
     """Places of images from the least p-value; the larger score first where these are equal, and NaN last."""
 
-    def order(place: int) -> tuple[float, float]:
-        least, score = p[place], scores[place]
+    def order(index: int) -> tuple[float, float]:
+        least, score = p[index], scores[index]
         return (math.inf if math.isnan(least) else least, math.inf if math.isnan(score) else -score)
 
     return sorted(range(len(p)), key=order)
@@ -119,10 +119,10 @@ def calibrated(
     for stratum in dict.fromkeys(member for member, is_seen in zip(strata, seen.tolist()) if is_seen):
         own = torch.tensor([member == stratum for member in strata])
         known = (own & ~seen & usable).nonzero()[:, 0]
-        names = [groups[place] for place in known.tolist()]
+        names = [groups[index] for index in known.tolist()]
         count = enough_unseen(names, stratum)
         for members, others in _comparisons(own, known, groups):
-            judges = [groups[place] for place in others.tolist()]
+            judges = [groups[index] for index in others.tolist()]
             judged = p_estimate(scores[members], scores[others], judges)
             p[members], low[members], high[members] = judged.value, judged.low, judged.high
             fewest = min(fewest, judged.n)
@@ -153,13 +153,13 @@ def enough_unseen(groups: Sequence[Hashable], stratum: Hashable) -> int:
 
 def _comparisons(own: Tensor, known: Tensor, groups: Sequence[Hashable]) -> Iterator[tuple[Tensor, Tensor]]:
     """Images of a stratum and the never-seen ones `known` that judge them: all but those of the same photograph."""
-    judges = [groups[place] for place in known.tolist()]
+    judges = [groups[index] for index in known.tolist()]
     members: dict[Hashable, list[int]] = {}
-    for place in own.nonzero()[:, 0].tolist():
-        members.setdefault(groups[place] if groups[place] in judges else None, []).append(place)
-    for group, places in members.items():
+    for index in own.nonzero()[:, 0].tolist():
+        members.setdefault(groups[index] if groups[index] in judges else None, []).append(index)
+    for group, rows in members.items():
         others = torch.tensor([group is None or judge != group for judge in judges])
-        yield torch.tensor(places), known[others]
+        yield torch.tensor(rows), known[others]
 
 
 def _threshold(values: Tensor, groups: Sequence[Hashable], rate: float) -> float:

@@ -34,12 +34,12 @@ def _way(probe: Probe) -> _Way:
     x, points, guidance = probe.noisy.flatten(0, 1), [], []
     levels = _levels(probe)
     with torch.no_grad():
-        for here, there in itertools.pairwise(levels):
+        for before, after in itertools.pairwise(levels):
             points.append(x)
-            denoised = probe.map_at(here)(x)
-            bare = denoised if probe.condition is None else probe.map_at(here, bare=True)(x)
-            guidance.append((denoised - bare).double().flatten(1).norm(dim=-1) / here)
-            x = denoised + (there / here) * (x - denoised)
+            denoised = probe.map_at(before)(x)
+            bare = denoised if probe.condition is None else probe.map_at(before, bare=True)(x)
+            guidance.append((denoised - bare).double().flatten(1).norm(dim=-1) / before)
+            x = denoised + (after / before) * (x - denoised)
     stacked = torch.stack([*points, x]).double().flatten(2)
     return _Way(stacked, torch.stack(guidance).mean(0))
 

@@ -86,10 +86,10 @@ def memorisation_mask(values: Tensor, reference: Tensor, level: float = 0.95) ->
             f"{least} or more reference maps of size {tuple(values.shape[1:])} expected, got {tuple(reference.shape)}"
         )
     smooth = torch.nn.AvgPool2d(_NEIGHBOURS, 1, _NEIGHBOURS // 2, count_include_pad=False)
-    here, there = (smooth(part.double()[:, None])[:, 0] for part in (values, reference))
+    here, reference_smooth = (smooth(part.double()[:, None])[:, 0] for part in (values, reference))
     # the smallest value that a share `level` of reference images and the new one lie below (conformal)
-    rank = min(len(there), torch.tensor(level * (len(there) + 1)).ceil().int().item())
-    return here > there.sort(0).values[rank - 1]
+    rank = min(len(reference_smooth), torch.tensor(level * (len(reference_smooth) + 1)).ceil().int().item())
+    return here > reference_smooth.sort(0).values[rank - 1]
 
 
 def intersection_over_union(mask: Tensor, truth: Tensor) -> Tensor:

@@ -131,9 +131,9 @@ def calibration(network: str = "convolutional", formula: str = PRIMARY) -> Calib
         InputError: one that the study has not calibrated.
     """
     stored = _stored()
-    for what, name, known in (("formula", formula, FORMULAS), ("network", network, stored["networks"])):
-        if name not in known:
-            raise InputError(f"a {what} that was calibrated expected, one of {', '.join(known)}; got {name!r}")
+    for what, name, names in (("formula", formula, FORMULAS), ("network", network, stored["networks"])):
+        if name not in names:
+            raise InputError(f"a {what} that was calibrated expected, one of {', '.join(names)}; got {name!r}")
     return calibration_of(stored, network, formula)
 
 

@@ -78,26 +78,26 @@ class Forecasts:
     @cached_property
     def log_share(self) -> Tensor:
         """`log (gFD / V)` of each model at each budget, `(k, B)`; NaN where there is none."""
-        return torch.stack([self._log(place) for place in range(len(self.models))])
+        return torch.stack([self._log(index) for index in range(len(self.models))])
 
     @cached_property
     def order(self) -> list[int]:
         """The models, the smallest forecast at the largest budget first; those without one last."""
         last = self.log_share[:, -1].nan_to_num(nan=math.inf).tolist()
-        return sorted(range(len(self.models)), key=lambda place: (last[place], self.models[place].name))
+        return sorted(range(len(self.models)), key=lambda index: (last[index], self.models[index].name))
 
-    def level(self, place: int) -> Estimate:
+    def level(self, index: int) -> Estimate:
         """GFD / V of a model at each budget, `(B,)`: an interval of its logarithm."""
         variance = self._widened(self.fit.residual.diagonal(), self.fit.freedom)
-        variance = variance + self._coefficients(self._refitted(place), 1) + self._inputs(place)
+        variance = variance + self._coefficients(self._refitted(index), 1) + self._inputs(index)
         if self._is_other:
-            variance = variance + self._factors(place).square() + self.fit.other_mean.square()
-        return self._exp(self.log_share[place], variance.sqrt(), [place])
+            variance = variance + self._factors(index).square() + self.fit.other_mean.square()
+        return self._exp(self.log_share[index], variance.sqrt(), [index])
 
-    def ratio(self, place: int, other: int) -> Estimate:
+    def ratio(self, index: int, other: int) -> Estimate:
         """GFD of a model over that of another at each budget, `(B,)`: an interval of its logarithm."""
-        value, error = self._difference(place, other)
-        return self._exp(value, error, [place, other])
+        value, error = self._difference(index, other)
+        return self._exp(value, error, [index, other])
 
     def probability(self, first: int, second: int) -> Estimate:
         """That the first model comes out lower than the second at each budget, `(B,)`, by the normal law.
@@ -115,48 +115,48 @@ class Forecasts:
         low, high = torch.minimum(*sides), torch.maximum(*sides)
         return self._estimate(P, (high - low) / (2 * _NORMAL), [first, second], (low, high))
 
-    def thrown_share(self, place: int) -> Estimate:
+    def thrown_share(self, index: int) -> Estimate:
         """The part of a forecast that reconstructions lack already, `(B,)` in [0, 1].
 
         The error is that of the inputs to first order and of the coefficients (jackknife over shapes), and on other
         images of what random features mean. It is the share of the formula's own answer: residuals are no part of it.
         """
-        if self.missing[place]:
-            return self._nothing([place])
-        own = self._terms[place]
+        if self.missing[index]:
+            return self._nothing([index])
+        own = self._terms[index]
         share = self._share(own)
         by_thrown, by_features = self._slopes(own)
         variance = ((1 - share) * by_thrown * own.thrown_error).square()
         variance = variance + share.square() * (by_features * own.errors).square().sum(1)
         variance = variance + self._jackknife(torch.stack([self._share(own, without) for without in self._sets]))
         if self._is_other:
-            variance = variance + ((1 - share) * self._factors(place)).square()
-        return self._estimate(share, variance.sqrt(), [place], None)
+            variance = variance + ((1 - share) * self._factors(index)).square()
+        return self._estimate(share, variance.sqrt(), [index], None)
 
-    def better(self, part: str, place: int) -> Estimate:
+    def better(self, part: str, index: int) -> Estimate:
         """The ratio of a forecast with a part as good as the best model's to the forecast as it is, `(B,)`, at most 1.
 
         Args:
             part: `thrown` or an input of the formula.
-            place: the model.
+            index: of the model.
 
         The formula's own answer: it was fitted across designs, and nothing was trained to see that changing the part
         of one of them has this effect. The error is that of the two models' inputs and of the coefficients.
         """
-        if self.missing[place]:
-            return self._nothing([place])
+        if self.missing[index]:
+            return self._nothing([index])
         best = self._best(part)
-        changed = self._with(part, place, best)
-        value = self._value(changed) - self.log_share[place]
-        refitted = torch.stack([self._value(changed, own) - self._value(self._terms[place], own) for own in self._sets])
+        changed = self._with(part, index, best)
+        value = self._value(changed) - self.log_share[index]
+        refitted = torch.stack([self._value(changed, own) - self._value(self._terms[index], own) for own in self._sets])
         variance = self._jackknife(refitted)
-        if best != place:
-            variance = variance + self._of_part(part, changed) + self._of_part(part, self._terms[place])
-        return self._exp(value.clamp_max(0), variance.sqrt(), [place, best])
+        if best != index:
+            variance = variance + self._of_part(part, changed) + self._of_part(part, self._terms[index])
+        return self._exp(value.clamp_max(0), variance.sqrt(), [index, best])
 
-    def weakest(self, place: int) -> str:
+    def weakest(self, index: int) -> str:
         """The part whose improvement to the best model's would help most at the largest budget; empty for none."""
-        gains = {part: float(self.better(part, place).value[-1]) for part in self.parts}
+        gains = {part: float(self.better(part, index).value[-1]) for part in self.parts}
         part = min(gains, key=lambda name: gains[name])
         return part if gains[part] < 1 - _LEAST else ""
 
@@ -190,10 +190,10 @@ class Forecasts:
         formula = self.fit.formula
         return _Terms(thrown, error, formula.features(numbers), formula.errors(numbers, errors))
 
-    def _log(self, place: int) -> Tensor:
-        if self.missing[place]:
+    def _log(self, index: int) -> Tensor:
+        if self.missing[index]:
             return torch.full((len(self.fit.steps),), math.nan, dtype=torch.float64)
-        return self._value(self._terms[place])
+        return self._value(self._terms[index])
 
     def _value(self, terms: _Terms, coefficients: Tensor | None = None) -> Tensor:
         own = self.fit.coefficients if coefficients is None else coefficients
@@ -203,9 +203,9 @@ class Forecasts:
         """What is thrown away over the whole, `(B,)`."""
         return (terms.thrown / self._value(terms, coefficients).exp()).clamp(0, 1)
 
-    def _refitted(self, place: int) -> Tensor:
+    def _refitted(self, index: int) -> Tensor:
         """The forecast by coefficients without each shape, `(S, B)`."""
-        return torch.stack([self._value(self._terms[place], own) for own in self._sets])
+        return torch.stack([self._value(self._terms[index], own) for own in self._sets])
 
     def _jackknife(self, refitted: Tensor) -> Tensor:
         count = len(refitted)
@@ -221,12 +221,12 @@ class Forecasts:
 
     def _slopes(self, terms: _Terms) -> tuple[Tensor, Tensor]:
         """Derivatives of the logarithm by `thrown`, `(B,)`, and by the features, `(B, p)`."""
-        whole = self._value(terms).exp()
-        return 1 / whole, (1 - terms.thrown / whole)[:, None] * self.fit.coefficients
+        level = self._value(terms).exp()
+        return 1 / level, (1 - terms.thrown / level)[:, None] * self.fit.coefficients
 
-    def _inputs(self, place: int) -> Tensor:
+    def _inputs(self, index: int) -> Tensor:
         """Variance that inputs bring, `(B,)`."""
-        terms = self._terms[place]
+        terms = self._terms[index]
         by_thrown, by_features = self._slopes(terms)
         return (by_thrown * terms.thrown_error).square() + (by_features * terms.errors).square().sum(1)
 
@@ -238,33 +238,33 @@ class Forecasts:
         column = 1 + self.fit.formula.inputs.index(part)
         return (by_features[:, column] * terms.errors[column]).square()
 
-    def _factors(self, place: int) -> Tensor:
+    def _factors(self, index: int) -> Tensor:
         """Half of what the forecast moves by when random features mean what they do in each data set, `(B,)`."""
         if self.images.judged:
             return torch.zeros(len(self.fit.steps), dtype=torch.float64)
         factors = [own.log_factor for own in self.fit.data_sets]
-        low, high = (self._value(self._terms_of(self.models[place], end)) for end in (min(factors), max(factors)))
+        low, high = (self._value(self._terms_of(self.models[index], end)) for end in (min(factors), max(factors)))
         return (high - low) / 2
 
-    def _difference(self, place: int, other: int) -> tuple[Tensor, Tensor]:
+    def _difference(self, index: int, other: int) -> tuple[Tensor, Tensor]:
         """The logarithm of a ratio at each budget, and its error."""
-        if place == other or self._missing(place, other):
+        if index == other or self._missing(index, other):
             value = torch.zeros(len(self.fit.steps), dtype=torch.float64)
-            return (value, value.clone()) if place == other else (value * math.nan, value * math.nan)
-        alike = self.models[place].shape == self.models[other].shape
+            return (value, value.clone()) if index == other else (value * math.nan, value * math.nan)
+        alike = self.models[index].shape == self.models[other].shape
         pairs = self.fit.within if alike else self.fit.between
         largest = torch.maximum(pairs.diagonal(), self._elsewhere)
-        variance = 2 * self._widened(largest, self._freedom(place, other))
-        variance = variance + self._coefficients(self._refitted(place) - self._refitted(other), 2)
-        variance = variance + self._inputs(place) + self._inputs(other)
+        variance = 2 * self._widened(largest, self._freedom(index, other))
+        variance = variance + self._coefficients(self._refitted(index) - self._refitted(other), 2)
+        variance = variance + self._inputs(index) + self._inputs(other)
         if self._is_other:
-            variance = variance + (self._factors(place) - self._factors(other)).square()
-        return self.log_share[place] - self.log_share[other], variance.sqrt()
+            variance = variance + (self._factors(index) - self._factors(other)).square()
+        return self.log_share[index] - self.log_share[other], variance.sqrt()
 
-    def _freedom(self, place: int, other: int) -> Tensor:
+    def _freedom(self, index: int, other: int) -> Tensor:
         """Degrees of freedom of the residuals of a pair, `(B,)`: more where both latents have one shape."""
         inside = torch.full_like(self.fit.freedom, self.fit.designs - len(self.fit.without))
-        return inside if self.models[place].shape == self.models[other].shape else self.fit.freedom
+        return inside if self.models[index].shape == self.models[other].shape else self.fit.freedom
 
     @property
     def _elsewhere(self) -> Tensor:
@@ -274,17 +274,17 @@ class Forecasts:
     def _best(self, part: str) -> int:
         """The model whose part adds least at the largest budget."""
 
-        def adds(place: int) -> float:
-            terms = self._terms[place]
+        def adds(index: int) -> float:
+            terms = self._terms[index]
             if part == THROWN:
                 return terms.thrown
             column = 1 + self.fit.formula.inputs.index(part)
             return float(self.fit.coefficients[-1, column] * terms.features[column])
 
-        return min((place for place, reason in enumerate(self.missing) if not reason), key=adds)
+        return min((index for index, reason in enumerate(self.missing) if not reason), key=adds)
 
-    def _with(self, part: str, place: int, best: int) -> _Terms:
-        own, other = self._terms[place], self._terms[best]
+    def _with(self, part: str, index: int, best: int) -> _Terms:
+        own, other = self._terms[index], self._terms[best]
         if part == THROWN:
             return _Terms(other.thrown, other.thrown_error, own.features, own.errors)
         column = 1 + self.fit.formula.inputs.index(part)
@@ -292,28 +292,28 @@ class Forecasts:
         features[column], errors[column] = other.features[column], other.errors[column]
         return _Terms(own.thrown, own.thrown_error, features, errors)
 
-    def _missing(self, *places: int) -> str:
-        return next((self.missing[place] for place in places if self.missing[place]), "")
+    def _missing(self, *indices: int) -> str:
+        return next((self.missing[index] for index in indices if self.missing[index]), "")
 
-    def _nothing(self, places: Sequence[int]) -> Estimate:
+    def _nothing(self, indices: Sequence[int]) -> Estimate:
         nothing = torch.full((len(self.fit.steps),), math.nan, dtype=torch.float64)
-        return self._estimate(nothing, nothing, places, None)
+        return self._estimate(nothing, nothing, indices, None)
 
-    def _exp(self, log: Tensor, error: Tensor, places: Sequence[int]) -> Estimate:
+    def _exp(self, log: Tensor, error: Tensor, indices: Sequence[int]) -> Estimate:
         """The number whose logarithm is given with its error."""
         value = log.exp()
         ends = (log - _NORMAL * error).exp(), (log + _NORMAL * error).exp()
-        return self._estimate(value, value * error, places, None if self._missing(*places) else ends)
+        return self._estimate(value, value * error, indices, None if self._missing(*indices) else ends)
 
     def _estimate(
-        self, value: Tensor, stderr: Tensor, places: Sequence[int], ends: tuple[Tensor, Tensor] | None
+        self, value: Tensor, stderr: Tensor, indices: Sequence[int], ends: tuple[Tensor, Tensor] | None
     ) -> Estimate:
         """With the worst status of the inputs, and ``extrapolated`` outside the calibration."""
-        if reason := self._missing(*places):
+        if reason := self._missing(*indices):
             return Estimate(value, stderr, 0, 0, "undetermined", reason)
         names = ("rfd_share", *(name for name in self.fit.formula.inputs if name != "log_m"))
-        used = [self.models[place].inputs[name] for place in places for name in names]
-        beyond = [text for place in places for text in dict.fromkeys(own.text for own in self.outside[place])]
+        used = [self.models[index].inputs[name] for index in indices for name in names]
+        beyond = [text for index in indices for text in dict.fromkeys(own.text for own in self.outside[index])]
         (status,) = worst(*([own.status] for own in used), ["extrapolated" if beyond else "ok"])
         said = [f"{_EXTRAPOLATED}{'; '.join(dict.fromkeys(beyond))}"] if beyond else []
         message = ". ".join([*said, *dict.fromkeys(own.message for own in used if own.message)])

@@ -70,20 +70,20 @@ def _spectra_at(encoded: Encoded, cropped: bool) -> _Spectra | str:
         if side is None:
             return f"at most {_DENSE} latent dimensions expected of a model of one image size, got {encoded.dimension}"
         images = central_crop(images, side)
-    places = torch.tensor(one_a_source(encoded.index, _POINTS))
+    rows = torch.tensor(one_a_source(encoded.index, _POINTS))
     z = encoded.latents if images is encoded.images else encoded.encode(images)
     flat = z.flatten(1).double()
     root = _root(flat)
     values, whitened, columns = [], [], []
     try:
-        for part in z[places].to(model.device, model.dtype).split(_AT_ONCE):
+        for part in z[rows].to(model.device, model.dtype).split(_AT_ONCE):
             J = jacobian(model.decoder, part).dense().double().cpu()
             values.append(torch.linalg.svdvals(J))
             whitened.append(torch.linalg.svdvals(J @ root))
             columns.append(J.square().sum(1))
     except InputError as error:
         return str(error)
-    return _Spectra(torch.cat(values), torch.cat(whitened), torch.cat(columns), places)
+    return _Spectra(torch.cat(values), torch.cat(whitened), torch.cat(columns), rows)
 
 
 def _root(flat: Tensor) -> Tensor:
@@ -131,8 +131,8 @@ def whole_rank(encoded: Encoded) -> Estimate:
         return absent(_FLAT)
     entries = spectra.columns.shape[1]
     rank = mean_over_sources(encoded, _entropy_rank(spectra.values), places=spectra.places, passes=entries)
-    whole = rank.scaled(encoded.dimension / entries)
-    return whole if entries == encoded.dimension else whole.widened(_BORDER * whole.value)
+    scaled = rank.scaled(encoded.dimension / entries)
+    return scaled if entries == encoded.dimension else scaled.widened(_BORDER * scaled.value)
 
 
 def nu_whitened(encoded: Encoded) -> Estimate:

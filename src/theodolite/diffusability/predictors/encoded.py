@@ -70,7 +70,7 @@ class Encoded:
                 raise InputError(f"one of `{name}` an image expected, got {len(given)} for {len(images)} images")
         self.autoencoder, self.images = autoencoder, images.detach().cpu()
         self.labels = None if labels is None else torch.as_tensor(labels).cpu()
-        self.groups = [f"{place:06d}" for place in range(len(images))] if groups is None else [*map(str, groups)]
+        self.groups = [f"{index:06d}" for index in range(len(images))] if groups is None else [*map(str, groups)]
         self.names, self.index = checked_groups(self.groups)
         self.seed, self.sample, self.generated = seed, sample, generated
         self.features: FeatureMap = feature_map(features, autoencoder.image_channels, seed)
@@ -108,10 +108,10 @@ class Encoded:
         """Mean and standard deviation of the posterior of every image in raw latent units; None where there is none."""
         with torch.no_grad():
             parts = [self.autoencoder.posterior(part) for part in self._batches(self.images)]
-        known = [part for part in parts if part is not None]
-        if len(known) < len(parts):
+        posteriors = [part for part in parts if part is not None]
+        if len(posteriors) < len(parts):
             return None
-        mean, std = (torch.cat([part[place].float().cpu() for part in known]) for place in range(2))
+        mean, std = (torch.cat([part[index].float().cpu() for part in posteriors]) for index in range(2))
         return mean, std
 
     @cached_property

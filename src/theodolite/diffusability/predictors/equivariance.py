@@ -52,10 +52,10 @@ def eq_scale(encoded: Encoded) -> Estimate:
         small = encoded.encode(_halved(encoded.images).clamp(-1, 1))
     except InputError as error:
         return absent(f"a model that takes images of half the side expected: {error}")
-    wanted = _halved(encoded.means)
-    if small.shape != wanted.shape:
-        return absent(f"latents {tuple(wanted.shape[1:])} of halved images expected, got {tuple(small.shape[1:])}")
-    return _relative(encoded, (small - wanted).double().square().flatten(1).mean(1), 2)
+    target = _halved(encoded.means)
+    if small.shape != target.shape:
+        return absent(f"latents {tuple(target.shape[1:])} of halved images expected, got {tuple(small.shape[1:])}")
+    return _relative(encoded, (small - target).double().square().flatten(1).mean(1), 2)
 
 
 PREDICTORS = (

@@ -65,8 +65,8 @@ def _probed(encoded: Encoded) -> _Probed | str:
     z = space.scale * (encoded.latents - encoded.latents.mean(0))
     share = space.t.sqrt() / (1 + space.t.sqrt())
     inside = (share >= _SHARES[0]) & (share <= _SHARES[1])
-    places = torch.nonzero(held).flatten()[:_ASKED]
-    owners = torch.tensor(encoded.index)[places]
+    rows = torch.nonzero(held).flatten()[:_ASKED]
+    owners = torch.tensor(encoded.index)[rows]
     sources, own = owners.unique(return_inverse=True)
     if len(sources) < 2:
         return "at least two held-out sources expected"
@@ -78,7 +78,7 @@ def _probed(encoded: Encoded) -> _Probed | str:
     member = member / member.sum(0)
     a, losses = share[inside], {}
     for kind in PROBES:
-        errors = probe_errors(kind, z[~held], z[places], a.float(), _STEPS, encoded.seed)
+        errors = probe_errors(kind, z[~held], z[rows], a.float(), _STEPS, encoded.seed)
         for steps, squared in errors.items():
             losses[kind, steps] = resamples.weights @ (a.square()[:, None] * squared @ member).T
     best = torch.stack([best, *losses.values()]).amin(0)
@@ -127,13 +127,13 @@ def _predictors(kind: str, steps: int) -> tuple[Predictor, Predictor]:
         return probe_nats(encoded, kind, steps)
 
     ratio.__doc__, nats.__doc__ = probe_ratio.__doc__, probe_nats.__doc__
-    words = f"{kind} probe, {steps} steps"
+    label = f"{kind} probe, {steps} steps"
     return (
         Predictor(
             OnImages(ratio),
             Quantity(
                 name=f"probe_ratio_{kind}_{steps}",
-                label=f"Loss over floor, {words}",
+                label=f"Loss over floor, {label}",
                 formula="∫ E|v − v̂|² da / floor",
                 source="derived here",
                 meaning="how many times the floor the loss of a small network is after a few steps",
@@ -143,7 +143,7 @@ def _predictors(kind: str, steps: int) -> tuple[Predictor, Predictor]:
             OnImages(nats),
             Quantity(
                 name=f"probe_nats_{kind}_{steps}",
-                label=f"Nats above the floor, {words}",
+                label=f"Nats above the floor, {label}",
                 unit="nats",
                 formula="½ ∫ (L − MMSE) dγ",
                 source="derived here",

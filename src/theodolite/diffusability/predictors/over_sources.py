@@ -60,14 +60,14 @@ def over_sources(
     """
     block = encoded.once(blocks)
     kept = [torch.nonzero(block != left).flatten() for left in block.unique().tolist()]
-    whole = statistic(torch.arange(len(encoded))).double()
-    left = torch.stack([statistic(places).double() for places in kept])
+    full = statistic(torch.arange(len(encoded))).double()
+    left = torch.stack([statistic(rows).double() for rows in kept])
     stderr, count = jackknife(left), len(left)
     if not unbiased or count < 2:
-        return single(whole, stderr, encoded, method, passes)
-    correction = (count - 1) * (left.mean(0) - whole)
-    remainder = correction.square() / whole.abs().clamp_min(1e-300)
-    return single(whole - correction, torch.hypot(stderr, remainder), encoded, method, passes)
+        return single(full, stderr, encoded, method, passes)
+    correction = (count - 1) * (left.mean(0) - full)
+    remainder = correction.square() / full.abs().clamp_min(1e-300)
+    return single(full - correction, torch.hypot(stderr, remainder), encoded, method, passes)
 
 
 def mean_over_sources(
@@ -83,7 +83,7 @@ def mean_over_sources(
         counts: values are shares of counts, which may agree by chance: if all do, their spread is not known. Measured
             ones agree up to rounding of float32 only where they are the same.
     """
-    owners = encoded.groups if places is None else [encoded.groups[place] for place in places.tolist()]
+    owners = encoded.groups if places is None else [encoded.groups[row] for row in places.tolist()]
     variance = 0.0 if counts else max(1e-12, float(values.double().square().mean()) * _ROUNDING**2)
     return group_mean(Estimate(values.double(), torch.zeros(len(values)).double(), passes, 1), owners, variance)
 

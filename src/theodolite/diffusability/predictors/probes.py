@@ -138,7 +138,7 @@ PROBES: dict[str, Callable[[Sequence[int]], nn.Module]] = {"conv": Convolutional
 
 
 def probe_errors(
-    kind: str, latents: Tensor, asked: Tensor, shares: Tensor, steps: Sequence[int], seed: int
+    kind: str, latents: Tensor, judged: Tensor, shares: Tensor, steps: Sequence[int], seed: int
 ) -> dict[int, Tensor]:
     """Squared errors of a probe's velocity at held-out latents, after some numbers of steps.
 
@@ -147,7 +147,7 @@ def probe_errors(
     Args:
         kind: of `PROBES`.
         latents: `(n, *latent)`, entries of unit variance, to learn from.
-        asked: `(q, *latent)`, others.
+        judged: `(q, *latent)`, others.
         shares: of noise at which it is asked, `(T,)`.
         steps: after which it is asked, rising.
         seed: of weights, batches and noise.
@@ -168,7 +168,7 @@ def probe_errors(
                 new = 1 - min(_AVERAGE, step / (step + 10))
                 torch._foreach_lerp_([*average.parameters()], [*network.parameters()], new)
             if step in steps:
-                errors[step] = _asked(average, asked, shares, seed)
+                errors[step] = _asked(average, judged, shares, seed)
     return errors
 
 

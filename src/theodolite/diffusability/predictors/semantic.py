@@ -62,13 +62,13 @@ def linear_probe(encoded: Encoded) -> Estimate:
     return mean_over_sources(encoded, right, counts=True)
 
 
-def _regressed(z: Tensor, targets: Tensor, asked: Tensor) -> Tensor:
+def _regressed(z: Tensor, targets: Tensor, queries: Tensor) -> Tensor:
     """Ridge regression with an intercept, asked at other latents."""
     mean, centre = z.mean(0), targets.mean(0)
     A = z - mean
     ridge = _RIDGE * A.square().mean() * len(A)
     W = torch.linalg.solve(A.T @ A + ridge * torch.eye(A.shape[1], dtype=A.dtype), A.T @ (targets - centre))
-    return centre + (asked - mean) @ W
+    return centre + (queries - mean) @ W
 
 
 PREDICTORS = (

@@ -58,14 +58,14 @@ def _profile(encoded: Encoded) -> _Profile:
     H, W = y.shape[2:]
     rows, columns = (axis.flatten() for axis in torch.meshgrid(torch.arange(H), torch.arange(W), indexing="ij"))
     squared = (rows[:, None] - rows).square() + (columns[:, None] - columns).square()
-    values, place = squared.unique(return_inverse=True)
-    pairs = torch.bincount(place.flatten(), minlength=len(values))
+    values, inverse = squared.unique(return_inverse=True)
+    pairs = torch.bincount(inverse.flatten(), minlength=len(values))
     P = H * W
     pixels = normalize(y.flatten(2)[: max(2, _MOST // P**2)], dim=1)
     parts = []
     for part in pixels.split(max(1, _ENTRIES // P**2)):
         sums = part.new_zeros(len(part), len(values))
-        sums.index_add_(1, place.flatten(), (part.mT @ part).flatten(1))
+        sums.index_add_(1, inverse.flatten(), (part.mT @ part).flatten(1))
         parts.append(sums.double() / pairs)
     return _Profile(torch.cat(parts)[:, 1:], values[1:].double().sqrt(), pairs[1:].double())
 

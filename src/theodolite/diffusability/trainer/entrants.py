@@ -32,7 +32,7 @@ def held_out_of(groups: Sequence[Hashable], seed: int = 0) -> Tensor:
     """
     names = sorted({str(own) for own in groups})
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
-    chosen = {names[place] for place in order[: max(1, len(names) // _SHARE)]}
+    chosen = {names[index] for index in order[: max(1, len(names) // _SHARE)]}
     return torch.tensor([str(own) in chosen for own in groups])
 
 

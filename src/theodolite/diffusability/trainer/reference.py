@@ -129,14 +129,14 @@ class _Runs:
     def estimate(self, count: int) -> Estimate:
         """Of all checkpoints, those after a stop without a number."""
         missing = Estimate.of(math.nan, math.nan, statuses="undetermined", message=self.stopped)
-        whole = joined([*self.reached, *[missing] * (count - len(self.reached))])
-        message = self.stopped or whole.message
+        full = joined([*self.reached, *[missing] * (count - len(self.reached))])
+        message = self.stopped or full.message
         return Estimate(
-            whole.value,
-            whole.stderr,
-            whole.passes,
+            full.value,
+            full.stderr,
+            full.passes,
             len(self.trainings),
-            whole.statuses,
+            full.statuses,
             message,
             "reference training",
             {"reconstruction": self.reconstruction},

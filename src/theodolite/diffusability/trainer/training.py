@@ -131,7 +131,7 @@ class FlowTraining:
         tensors = {
             **_named("network", self.network.state_dict()),
             **_named("average", self.average.state_dict()),
-            **{f"adam.{place}.{name}": value for place, own in state.items() for name, value in own.items()},
+            **{f"adam.{index}.{name}": value for index, own in state.items() for name, value in own.items()},
             "stream": self._stream.get_state(),
         }
         write_tensors(file, _KIND, tensors, self._config())
@@ -158,11 +158,11 @@ class FlowTraining:
     def _moments(self, tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
         """Adam's state, each tensor laid out in memory as its weights are, which the fused Adam takes for granted."""
         weights = list(self.network.parameters())
-        moments: dict[int, dict[str, Tensor]] = {place: {} for place in range(len(weights))}
+        moments: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(weights))}
         for name, value in _part(tensors, "adam").items():
-            place, _, field = name.partition(".")
-            like = weights[int(place)].detach()
-            moments[int(place)][field] = torch.empty_like(like).copy_(value) if value.ndim else value
+            index, _, field = name.partition(".")
+            like = weights[int(index)].detach()
+            moments[int(index)][field] = torch.empty_like(like).copy_(value) if value.ndim else value
         return moments
 
     def _config(self) -> dict[str, Any]:

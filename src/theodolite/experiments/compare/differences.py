@@ -38,10 +38,10 @@ def _latents(run: Run, samples: Sequence[str], sources: Mapping[str, str]) -> li
         return []
     rows: list[Row] = []
     for fit, estimate in unexplained(first, second, [sources[sample] for sample in samples]).items():
-        for place in range(len(estimate.value)):
-            channel = None if place == 0 else place - 1
-            low = max(0.0, float(estimate.interval()[0][place]))  # a share of variance
-            rows.append(number("unexplained", estimate, place, fit=fit, channel=channel, map="encoder", low=low))
+        for index in range(len(estimate.value)):
+            channel = None if index == 0 else index - 1
+            low = max(0.0, float(estimate.interval()[0][index]))  # a share of variance
+            rows.append(number("unexplained", estimate, index, fit=fit, channel=channel, map="encoder", low=low))
     return rows
 
 

@@ -75,9 +75,9 @@ def _differences(run: Run) -> list[dict[str, Row]]:
     for row in run.rows(tau=None):
         if row["part"]:
             grouped.setdefault((row["quantity"], row["map"], row["latents"], row["where"]), {})[row["part"]] = row
-    places = Counter(quantity for quantity, *_ in grouped)
-    whole = [(places[key[0]] > _CURVE, -sureness(parts), parts) for key, parts in grouped.items() if len(parts) == 3]
-    return [parts for *_, parts in sorted(whole, key=lambda entry: entry[:2])]
+    counts = Counter(quantity for quantity, *_ in grouped)
+    complete = [(counts[key[0]] > _CURVE, -sureness(parts), parts) for key, parts in grouped.items() if len(parts) == 3]
+    return [parts for *_, parts in sorted(complete, key=lambda entry: entry[:2])]
 
 
 def _place(row: Row) -> str:

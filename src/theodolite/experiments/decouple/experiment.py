@@ -109,7 +109,7 @@ class Decouple(Experiment):
         self.unconditional = value_of(self.given["unconditional"])
         self.prompts = prompts_of(self.model, self.given["conditions"])
         self.given["conditions"] = text_of(self.prompts)
-        self.pairs = [f"pair-{place:04d}" for place in range(self.given["pairs"])]
+        self.pairs = [f"pair-{index:04d}" for index in range(self.given["pairs"])]
         self.seeds = Seeds(self.given["seed"], len(self.pairs)).base
         of_prompts = [[p for p in self.pairs if self._prompt(p) == k] for k in range(len(self.prompts))]
         # Pairs of the same prompts, a few at a time; both ends of an interpolation together.
@@ -207,22 +207,22 @@ class Decouple(Experiment):
             sampler, model = self._sampler(condition, student), self.model if student is None else student
             more, images = dict[str, Estimate](), None
             with torch.no_grad():
-                there = self._decoupling(sampler, batch, mode=mode, neighbours=self.given["neighbours"])
+                measured = self._decoupling(sampler, batch, mode=mode, neighbours=self.given["neighbours"])
                 if student is None:
-                    more = {**overlap_of_maps(there), **tortuosity_by_twos(sampler, z)}
-                    images = pictures_of(model, there.outputs)
+                    more = {**overlap_of_maps(measured), **tortuosity_by_twos(sampler, z)}
+                    images = pictures_of(model, measured.outputs)
                 recognised = getattr(model, "recognised", None)  # by a classifier, if it has one
                 if recognised is not None and condition is not None:
-                    more["recognised"] = Estimate.exact(recognised(there.outputs, condition).double().cpu())
-            where = {"condition": kind, "prompt": None if condition is None else word_of(condition)}
-            for place, pair in enumerate(batch):
+                    more["recognised"] = Estimate.exact(recognised(measured.outputs, condition).double().cpu())
+            coordinates = {"condition": kind, "prompt": None if condition is None else word_of(condition)}
+            for index, pair in enumerate(batch):
                 rows, arrays, pictures = pieces[pair]
-                rows += numbers({**there.quantities, **more}, place, **where)
+                rows += numbers({**measured.quantities, **more}, index, **coordinates)
                 if student is None:
-                    arrays |= {f"{kind}/{name}": values[place].float() for name, values in there.maps.items()}
-                pictures |= {kind: images[place]} if images else {}
+                    arrays |= {f"{kind}/{name}": values[index].float() for name, values in measured.maps.items()}
+                pictures |= {kind: images[index]} if images else {}
             if student is None:
-                messages |= {name: own.message for name, own in there.quantities.items() if own.message}
+                messages |= {name: own.message for name, own in measured.quantities.items() if own.message}
         return {pair: Piece(rows, arrays, shown, messages=messages) for pair, (rows, arrays, shown) in pieces.items()}
 
     def _sides(self, prompts: Sequence[Any]) -> list[tuple[str, Any, Any]]:
@@ -263,8 +263,8 @@ class Decouple(Experiment):
                 student, self.given["student_steps"], self.given["method"], condition=value_of(condition)
             )
         guidance = 0.0 if condition is None else self.given["guidance"]  # 0 is the null condition alone
-        told = self.prompts[0][0] if condition is None else condition
-        options = {"condition": value_of(told), "guidance": guidance, "unconditional": self.unconditional}
+        prompt = self.prompts[0][0] if condition is None else condition
+        options = {"condition": value_of(prompt), "guidance": guidance, "unconditional": self.unconditional}
         return sampler_map(self.model, self.given["steps"], self.given["method"], **options)
 
     def _seeds(self, batch: Sequence[str]) -> list[int]:

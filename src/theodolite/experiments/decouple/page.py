@@ -89,10 +89,10 @@ def _warnings(pairs: Pairs) -> list[str]:
 
 def _readings(verdicts: list[Row], claimed: Mapping[str, Mapping[str | None, Row]]) -> list[str]:
     """The result in sentences, and no more than it says."""
-    ids = {word: [claim["id"] for claim in verdicts if claim["verdict"] == word] for word in _VERDICTS}
-    told = "; ".join(f"{word}: {', '.join(own)}" for word, own in ids.items() if own)
-    hold, fail, open_ = (len(ids[word]) for word in _VERDICTS)
-    sentences = [f"Of eight claims, {hold} hold, {fail} fail and {open_} are undecided ({told})."]
+    ids = {verdict: [claim["id"] for claim in verdicts if claim["verdict"] == verdict] for verdict in _VERDICTS}
+    listed = "; ".join(f"{verdict}: {', '.join(own)}" for verdict, own in ids.items() if own)
+    hold, fail, open_ = (len(ids[verdict]) for verdict in _VERDICTS)
+    sentences = [f"Of eight claims, {hold} hold, {fail} fail and {open_} are undecided ({listed})."]
     normal, unusual, auroc = *(claimed["C1"].get(side) for side in _COLOURS), claimed["C3"][None]
     if normal and unusual and auroc["status"] == "ok":
         sentences.append(
@@ -161,9 +161,11 @@ def _detection(pairs: Pairs) -> kit.Section:
 def _means(pairs: Pairs) -> kit.Section:
     from theodolite.descriptors.decoupling import MEANINGS
 
-    there = [quantity for quantity in MEANINGS.values() if quantity.name in pairs.values["normal"]]
+    measured = [quantity for quantity in MEANINGS.values() if quantity.name in pairs.values["normal"]]
     sides = {**pairs.values, **dict(zip((f"{STUDENT}{kind}" for kind in _COLOURS), pairs.student or ()))}
-    means = ((q, (_mean(side[q.name]) if q.name in side else kit.cell(None) for side in sides.values())) for q in there)
+    means = (
+        (q, (_mean(side[q.name]) if q.name in side else kit.cell(None) for side in sides.values())) for q in measured
+    )
     rows = [[kit.Cell(q.label, q.name, below=q.formula), *own] for q, own in means]
     text = (
         "Means over pairs with errors by Student's law over these prompts, inside the random subspace. Not to be "

@@ -78,8 +78,8 @@ class Pairs:
         """
         if not self.names:
             raise InputError(f"no pair of {self.run.path} is finished yet; repeat: {self.run.info['command']}")
-        place = {int(pair.removeprefix("pair-")): row for row, pair in enumerate(self.names)}
-        ends = [[row, place[end + 1]] for end, row in place.items() if end % 2 == 0 and end + 1 in place]
+        row_of = {int(pair.removeprefix("pair-")): row for row, pair in enumerate(self.names)}
+        ends = [[row, row_of[end + 1]] for end, row in row_of.items() if end % 2 == 0 and end + 1 in row_of]
         paths = torch.tensor(ends, dtype=torch.int64).reshape(-1, 2)
         dimension = subspace_dimension(self.run.settings["dimension"], prod(self.run.info["model"]["shape"]))
         pairs = tuple("/".join(self.prompts[pair]) for pair in self.names)
@@ -128,16 +128,16 @@ class Pairs:
         if not self.hotspots:
             return {}
         normal, unusual = (self.hotspots[kind].images["area"].value for kind in ("normal", "unusual"))
-        places = normal.maximum(unusual).argsort(descending=True, stable=True)[:_HOTTEST].tolist()
-        return {[*self.leading][place]: place for place in places}
+        rows = normal.maximum(unusual).argsort(descending=True, stable=True)[:_HOTTEST].tolist()
+        return {[*self.leading][row]: row for row in rows}
 
     def hotspot_rows(self) -> Iterator[Row]:
         """Shares by condition with their parts, then those of the pairs that have most."""
         for kind, side in self.hotspots.items():
             yield from share_rows(side, condition=kind)
-            for pair, place in self.hottest.items():
+            for pair, row in self.hottest.items():
                 for name in ("area", "wasted_area"):
-                    yield number(name, side.images[name], place, part="value", condition=kind, pair=pair)
+                    yield number(name, side.images[name], row, part="value", condition=kind, pair=pair)
 
     def overlays(self) -> dict[str, Image]:
         """The pictures of the pairs that have most, with their hotspots; none where the grid is no plane."""

@@ -208,10 +208,10 @@ class Detect(Survey):
 
     def forecast(self) -> Mapping[str, Any]:
         """That of a survey; of a denoiser at all its levels."""
-        told, levels = super().forecast(), len(self.levels) or 1
-        passes = {name: levels * count for name, count in told["passes"].items()}
-        scaled = {name: levels * told[name] for name in ("passes_a_sample", "seconds")}
-        return {**told, "passes": passes, **scaled}
+        costs, levels = super().forecast(), len(self.levels) or 1
+        passes = {name: levels * count for name, count in costs["passes"].items()}
+        scaled = {name: levels * costs[name] for name in ("passes_a_sample", "seconds")}
+        return {**costs, "passes": passes, **scaled}
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """The descriptors' numbers, and those of the baselines that need the image."""
@@ -243,8 +243,8 @@ class Detect(Survey):
         image, seed = self.picture_of(unit), self.probe_seed(unit)
         with torch.no_grad():
             clean = self.subject.encoded(image)
-        where: dict[str, Any] = {**self.where(unit), "map": self.subject.output}
-        rows = [number("pixel_energy", pixel_energy(image), **{**where, "sigma": None})]
+        coordinates: dict[str, Any] = {**self.where(unit), "map": self.subject.output}
+        rows = [number("pixel_energy", pixel_energy(image), **{**coordinates, "sigma": None})]
         failed: list[Mapping[str, str]] = []
         messages: dict[str, str] = {}
         operators, shown = [], []
@@ -254,7 +254,7 @@ class Detect(Survey):
             chart = Chart(level.map, points, generator=seed, **self.of_charts(sitting))
             denoised = level.denoised(points, level.outputs(points))
             measured = denoiser_quantities(chart, self.descriptors, denoised, clean, level.sigma, seed)
-            rows += numbers(measured.estimates, **{**where, "sigma": level.sigma})
+            rows += numbers(measured.estimates, **{**coordinates, "sigma": level.sigma})
             failed += [{**entry, "reason": f"at sigma {level.sigma:g}: {entry['reason']}"} for entry in measured.failed]
             messages |= measured.messages
             operators.append(chart.operator)

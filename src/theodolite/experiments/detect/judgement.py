@@ -49,8 +49,8 @@ class Judgement:
     def _of_images(self, name: str) -> list[Row]:
         estimates = {"score": self.novelty.scores[name], "p_value": self.novelty.p_value(name)}
         return [
-            number(quantity, estimate, place, sample=image.sample, score=name, sigma=of_level(name)[1])
-            for place, image in enumerate(self.images)
+            number(quantity, estimate, index, sample=image.sample, score=name, sigma=of_level(name)[1])
+            for index, image in enumerate(self.images)
             for quantity, estimate in estimates.items()
         ]
 
@@ -72,8 +72,8 @@ def judgement_of(run: Run) -> Judgement:
     quantities = _quantities(run, [image.sample for image in images], sources, sum(reference))
     scores = computed_at_levels(quantities, run.info["scores"])
     judged = novelty(scores, torch.tensor(reference), sources, truth, run.settings["level"])
-    there = {of_level(name)[0] for name in scores}
-    lost = {name: "its quantities were not measured" for name in run.info["scores"] if name not in there}
+    measured = {of_level(name)[0] for name in scores}
+    lost = {name: "its quantities were not measured" for name in run.info["scores"] if name not in measured}
     return Judgement(images, replace(judged, left_out={**lost, **judged.left_out}))
 
 

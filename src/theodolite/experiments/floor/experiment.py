@@ -190,7 +190,7 @@ class Floor(Experiment):
         rows = [number("loss_floor", loss_floor(space, resamples, loss, run.settings["time"]))]
         lower, upper = (curve / space.dimension for curve in floor_curves(space, loss, time, resamples.weights))
         curve, sigma = bounded(lower, upper, resamples), space.t.sqrt() / space.scale
-        rows += [number("floor", curve, place, sigma=level) for place, level in enumerate(sigma.tolist())]
+        rows += [number("floor", curve, index, sigma=level) for index, level in enumerate(sigma.tolist())]
         if run.settings["losses"]:
             rows += _beside(run.settings["losses"], time, space, rows, sigma.log())
         return Derived(rows)
@@ -239,10 +239,10 @@ def _read_at(u: torch.Tensor, grid: torch.Tensor, values: torch.Tensor) -> torch
     """Values `(T, k)` of a grid read at `u: (n,)` by straight lines in logarithms, at its ends beyond them."""
     import torch
 
-    place = torch.searchsorted(grid, u.contiguous()).clamp(1, len(grid) - 1)
-    share = ((u - grid[place - 1]) / (grid[place] - grid[place - 1])).clamp(0, 1)[:, None]
+    index = torch.searchsorted(grid, u.contiguous()).clamp(1, len(grid) - 1)
+    share = ((u - grid[index - 1]) / (grid[index] - grid[index - 1])).clamp(0, 1)[:, None]
     logs = values.clamp_min(1e-30).log()
-    return ((1 - share) * logs[place - 1] + share * logs[place]).exp()
+    return ((1 - share) * logs[index - 1] + share * logs[index]).exp()
 
 
 EXPERIMENT = Floor

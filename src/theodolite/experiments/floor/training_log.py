@@ -45,8 +45,8 @@ def read_losses(path: str, time: TimeSampling) -> Losses:
     """
     file = path_of(path, "the table of losses")
     if not file.is_file():
-        there = "a folder" if file.is_dir() else "none there"
-        raise InputError(f"a CSV file of losses expected at {file}, got {there}; write columns step, sigma, loss")
+        kind = "a folder" if file.is_dir() else "none there"
+        raise InputError(f"a CSV file of losses expected at {file}, got {kind}; write columns step, sigma, loss")
     with file.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     columns = set(rows[0]) if rows else set()
@@ -57,9 +57,9 @@ def read_losses(path: str, time: TimeSampling) -> Losses:
     if level == "t" and not time.flows:
         raise InputError(f"a column sigma expected in {file} with {time.name} times, got t, which is of straight lines")
     known: dict[float, dict[float | None, float]] = {}
-    for place, row in enumerate(rows, 2):
-        step, loss = (_number(row[name], name, file, place) for name in ("step", "loss"))
-        known.setdefault(step, {})[None if level is None else _sigma(row[level], level, file, place)] = loss
+    for line, row in enumerate(rows, 2):
+        step, loss = (_number(row[name], name, file, line) for name in ("step", "loss"))
+        known.setdefault(step, {})[None if level is None else _sigma(row[level], level, file, line)] = loss
     first, last = min(known), max(known)
     missing = set(known[last]) - set(known[first])
     if missing:

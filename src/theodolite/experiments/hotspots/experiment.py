@@ -142,8 +142,8 @@ class HotspotsExperiment(SubjectExperiment):
         passes = self.given["subspaces"] * (self.dimension + 6 * self.given["neighbours"] + 1)
         with refusing(self.subject.name, "cannot be differentiated", "it must run in torch operations only"):
             pace = forecast_of((), EFFORTS["quick"], self.subject.map, self.latents, len(self.units)).seconds_a_pass
-        told = {"samples": len(self.units), "dimension": self.dimension, "passes_a_sample": passes}
-        return {**told, "seconds_a_pass": pace, "seconds": round(len(self.units) * passes * pace, 3)}
+        costs = {"samples": len(self.units), "dimension": self.dimension, "passes_a_sample": passes}
+        return {**costs, "seconds_a_pass": pace, "seconds": round(len(self.units) * passes * pace, 3)}
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """Maps of one sample, and the scalars beside them."""
@@ -169,13 +169,13 @@ class HotspotsExperiment(SubjectExperiment):
         rows = numbers_each(maps.quantities, [{**self.where(unit), "part": None} for unit in units])
         about = {"passes": maps.passes * options["subspaces"], "holds": sitting.first_order_holds}
         pieces = {}
-        for place, unit in enumerate(units):
-            own = slice(place, place + 1)
-            arrays = {words.name: getattr(maps, words.name)[place].float() for words in self.picture_maps()}
+        for index, unit in enumerate(units):
+            own = slice(index, index + 1)
+            arrays = {quantity.name: getattr(maps, quantity.name)[index].float() for quantity in self.picture_maps()}
             with torch.no_grad():
                 pictures = self.pictures(None if images is None else images[own], maps.outputs[own])
-            noted = {**about, "leading": maps.statuses[place]}
-            pieces[unit] = Piece(rows[place], {"latent": points[place], **arrays}, pictures, noted)
+            noted = {**about, "leading": maps.statuses[index]}
+            pieces[unit] = Piece(rows[index], {"latent": points[index], **arrays}, pictures, noted)
         return pieces
 
     @classmethod
@@ -194,8 +194,8 @@ class HotspotsExperiment(SubjectExperiment):
         from theodolite.experiments.hotspots.shares import QUANTITIES
 
         names = {f"subspace_{name}": text for name, text in MEANINGS.items()}
-        beside = {name: Quantity(name, text.label, "", text.formula, _LIANG) for name, text in names.items()}
-        return {**QUANTITIES, **beside}
+        scores = {name: Quantity(name, text.label, "", text.formula, _LIANG) for name, text in names.items()}
+        return {**QUANTITIES, **scores}
 
     @classmethod
     def picture_maps(cls) -> Sequence[Quantity]:

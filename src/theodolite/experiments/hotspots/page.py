@@ -110,8 +110,8 @@ def _shares(run: Run, shares: _Shares, counted: str, is_own: bool) -> kit.Sectio
             continue
         first = kit.Cell(QUANTITIES[name].label, name, below=QUANTITIES[name].unit)
         change = [] if is_own else [difference(share["change"])]
-        whole = percent(share["value"], run.info["messages"].get(name, ""))
-        rows.append([first, whole, percent(share["null"]), difference(share["excess"]), *change])
+        share_text = percent(share["value"], run.info["messages"].get(name, ""))
+        rows.append([first, share_text, percent(share["null"]), difference(share["excess"]), *change])
     columns = [
         kit.Column("share"),
         kit.Column("percent"),

@@ -82,10 +82,12 @@ class HotspotRun:
 
     def rows(self) -> list[Row]:
         """Thresholds, then shares of all images with their parts, then those of each image."""
-        rows = [number(f"{name}_threshold", one, part="value") for name, one in self.hotspots.thresholds.items()]
+        rows = [
+            number(f"{name}_threshold", threshold, part="value") for name, threshold in self.hotspots.thresholds.items()
+        ]
         rows += share_rows(self.hotspots)
-        for place, sample in enumerate(self.samples):
-            rows += [number(name, e, place, sample=sample, part="value") for name, e in self.hotspots.images.items()]
+        for index, sample in enumerate(self.samples):
+            rows += [number(name, e, index, sample=sample, part="value") for name, e in self.hotspots.images.items()]
         return rows
 
     def overlays(self) -> dict[str, Image]:
@@ -110,7 +112,7 @@ def share_rows(hot: Hotspots, **coordinates: Any) -> list[Row]:
     return [number(name, estimate, part=part, **coordinates) for name, part, estimate in parts]
 
 
-def overlaid(run: Run, unit: str, name: str, hot: Hotspots, place: int, side: int = 256) -> Image | None:
+def overlaid(run: Run, unit: str, name: str, hot: Hotspots, index: int, side: int = 256) -> Image | None:
     """A picture of a unit with its hotspots drawn over it; None where it has none, or the grid is no plane."""
     from PIL import Image
 
@@ -118,7 +120,7 @@ def overlaid(run: Run, unit: str, name: str, hot: Hotspots, place: int, side: in
     if file is None or hot.mask.ndim != 3:
         return None
     with Image.open(file) as picture:
-        return overlay(picture, hot.mask[place], hot.wasted[place], side)
+        return overlay(picture, hot.mask[index], hot.wasted[index], side)
 
 
 def with_direction(run: Run) -> tuple[dict[str, list[RunImage]], list[str]]:

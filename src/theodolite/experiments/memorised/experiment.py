@@ -87,8 +87,8 @@ class Memorised(ImageExperiment):
         files = {image.sample: image.file for image in images.files}
         self.classes = classes_of(given["classes"], files)
         strata = sources_of([*files.values()], given["strata"]) if given["strata"] else None
-        told = strata or [str(self.classes.get(sample, "all")) for sample in files]
-        self.strata = dict(zip(files, told))
+        strata_of = strata or [str(self.classes.get(sample, "all")) for sample in files]
+        self.strata = dict(zip(files, strata_of))
         self._check_strata(dict(zip(files, sources_of([*files.values()], given["group"]))))
         return images
 
@@ -125,10 +125,10 @@ class Memorised(ImageExperiment):
         self.subject = opened_map(model, "denoiser", images=True, settings=settings)
         self.device, self.model = self.subject.device, self.subject.reader()
         self.accept(self.model)
-        wanted = list(self.given["scores"] or ())
-        scores = chosen_scores(wanted or None, conditional=bool(self.classes), known=True)
+        chosen = list(self.given["scores"] or ())
+        scores = chosen_scores(chosen or None, conditional=bool(self.classes), known=True)
         # features of images need a function for them, which this verb is not given
-        self.scores = [name for name in scores if name != "nearest_features" or name in wanted]
+        self.scores = [name for name in scores if name != "nearest_features" or name in chosen]
         leveled = [name for name in self.scores if memorisation_scores()[name].has_level]
         if not leveled:
             raise InputError(f"a score of the model expected among scores, got only {', '.join(self.scores)}")
@@ -217,8 +217,13 @@ class Memorised(ImageExperiment):
                 continue
             for probe in probes if score.has_level else probes[:1]:
                 sigma = probe.sigma if score.has_level else None
-                where: dict[str, Any] = {"model": self.subject.name, "sample": unit, "map": "denoiser", "sigma": sigma}
-                rows.append(number(name, score.function(probe), **where))
+                coordinates: dict[str, Any] = {
+                    "model": self.subject.name,
+                    "sample": unit,
+                    "map": "denoiser",
+                    "sigma": sigma,
+                }
+                rows.append(number(name, score.function(probe), **coordinates))
         return rows
 
     @classmethod

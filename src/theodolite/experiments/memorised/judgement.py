@@ -96,12 +96,12 @@ class Judgement:
         masks, pictures = self._where(self._suspects(first, calibrations[first].p.value))
         rows += masks
         near, distance = self.neighbours
-        told = [
-            {"sample": image.sample, "nearest": self.images[place].sample, "distance": far}
-            for image, place, far in zip(self.images, near.tolist(), distance.tolist())
+        nearest = [
+            {"sample": image.sample, "nearest": self.images[index].sample, "distance": far}
+            for image, index, far in zip(self.images, near.tolist(), distance.tolist())
         ]
         missing = [{"what": name, "reason": reason} for name, reason in left_out.items()]
-        return Derived(rows, {"thresholds": limits, "neighbours": told}, pictures, missing)
+        return Derived(rows, {"thresholds": limits, "neighbours": nearest}, pictures, missing)
 
     def _calibrations(self) -> tuple[dict[str, Calibration], dict[str, str]]:
         """Of every score that can be judged in each stratum, and the others with the reason."""
@@ -119,26 +119,26 @@ class Judgement:
     def _of_score(self, name: str, known: Calibration) -> list[Row]:
         """How many images it flags, and how well it tells seen from never seen within strata."""
         flagged = known.flagged[self.seen]
-        where: dict[str, Any] = {"score": name, "sigma": of_level(name)[1]}
-        rows = [number("flagged", Estimate.of(float(flagged.sum()), n=len(flagged)), **where)]
-        whole = self.scores[name].value.isfinite()
-        kept = whole.nonzero()[:, 0].tolist()
+        coordinates: dict[str, Any] = {"score": name, "sigma": of_level(name)[1]}
+        rows = [number("flagged", Estimate.of(float(flagged.sum()), n=len(flagged)), **coordinates)]
+        is_complete = self.scores[name].value.isfinite()
+        kept = is_complete.nonzero()[:, 0].tolist()
         try:
             table = evaluate(
-                self.scores[name].value[whole],
-                self.seen[whole].int().tolist(),
-                groups=[self.groups[place] for place in kept],
-                strata=[self.strata[place] for place in kept],
+                self.scores[name].value[is_complete],
+                self.seen[is_complete].int().tolist(),
+                groups=[self.groups[row] for row in kept],
+                strata=[self.strata[row] for row in kept],
             )
         except InputError:  # too few images of a kind: there is no such number
             return rows
-        return [*rows, {"quantity": "train_auroc", "passes": 0, **where, **table.entries("score")["auroc"]}]
+        return [*rows, {"quantity": "train_auroc", "passes": 0, **coordinates, **table.entries("score")["auroc"]}]
 
     def _of_images(self, name: str, known: Calibration) -> list[Row]:
         sigma, p = of_level(name)[1], known.p
         return [
-            number("p_value", p, place, sample=image.sample, score=name, sigma=sigma)
-            for place, image in enumerate(self.images)
+            number("p_value", p, index, sample=image.sample, score=name, sigma=sigma)
+            for index, image in enumerate(self.images)
         ]
 
     @cached_property
@@ -161,10 +161,10 @@ class Judgement:
         if not there:
             return [], {}
         rows, pictures = [], {}
-        for place in suspects[:SHOWN]:
-            image = self.images[place]
+        for suspect in suspects[:SHOWN]:
+            image = self.images[suspect]
             others = [
-                o for o, s, seen in zip(self.images, self.strata, self.seen) if not seen and s == self.strata[place]
+                o for o, s, seen in zip(self.images, self.strata, self.seen) if not seen and s == self.strata[suspect]
             ]
             maps = [self.run.arrays(other.sample)[there[-1]] for other in others]
             try:

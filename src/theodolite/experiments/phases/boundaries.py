@@ -64,11 +64,14 @@ def boundary_rows(
     rows: list[Row] = []
     for n, crossing in enumerate(crossings(phases, most)):
         sitting.tell(f"boundary {n + 1}")
-        found, exponent = steepness_across(outputs, crossing)
-        where: dict[str, Any] = {"level": level, "boundary": n, "kind": "{} | {}".format(*crossing.regions)}
-        rows += [number("boundary_constant", found.constant, **where), number("boundary_exponent", exponent, **where)]
-        slopes = zip(found.scales.tolist(), found.slopes.tolist())
-        rows += [number("boundary_slope", Estimate.of(slope), scale=scale, **where) for scale, slope in slopes]
+        steep, exponent = steepness_across(outputs, crossing)
+        coordinates: dict[str, Any] = {"level": level, "boundary": n, "kind": "{} | {}".format(*crossing.regions)}
+        rows += [
+            number("boundary_constant", steep.constant, **coordinates),
+            number("boundary_exponent", exponent, **coordinates),
+        ]
+        slopes = zip(steep.scales.tolist(), steep.slopes.tolist())
+        rows += [number("boundary_slope", Estimate.of(slope), scale=scale, **coordinates) for scale, slope in slopes]
     sitting.tell("dimension")
     cells = [int(phases.climb(region, 2)[0]) for region in range(min(phases.count, _MOST_FLOORS))]
     floors = outputs(phases.grid.points[cells]).flatten(1).double()

@@ -285,7 +285,7 @@ class Rank(Experiment):
         from theodolite.experiments.rank.training import trained_rows
 
         ranking, forecasts = ranking_of(run), forecasts_of(run)
-        rows = [number(name, e, place, **where) for name, e, place, where in ranking.numbers()]
+        rows = [number(name, e, index, **where) for name, e, index, where in ranking.numbers()]
         floors = [number("floor_v", floor, space=name) for name, floor in ranking.floors().items()]
         labels = [model.name for model in ranking.models]
         first = labels[0] if forecasts is None else forecasts.models[forecasts.order[0]].name

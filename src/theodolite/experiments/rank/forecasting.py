@@ -51,12 +51,12 @@ def _inputs(run: Run, unit: str) -> dict[str, Estimate]:
 def forecast_rows(forecasts: Forecasts) -> Iterator[Row]:
     """Every number of the forecasts of a run."""
     names, best = [own.name for own in forecasts.models], forecasts.order[0]
-    for place, name in enumerate(names):
-        yield from _over_steps(forecasts, "forecast", forecasts.level(place), space=name)
-        yield from _over_steps(forecasts, "forecast_ratio", forecasts.ratio(place, best), space=name)
-        yield from _over_steps(forecasts, "forecast_thrown", forecasts.thrown_share(place), space=name)
+    for index, name in enumerate(names):
+        yield from _over_steps(forecasts, "forecast", forecasts.level(index), space=name)
+        yield from _over_steps(forecasts, "forecast_ratio", forecasts.ratio(index, best), space=name)
+        yield from _over_steps(forecasts, "forecast_thrown", forecasts.thrown_share(index), space=name)
         for part in forecasts.parts if len(names) > 1 else ():
-            better, last = forecasts.better(part, place), len(forecasts.fit.steps) - 1
+            better, last = forecasts.better(part, index), len(forecasts.fit.steps) - 1
             yield number("forecast_better", better, last, space=name, part=part, steps=forecasts.fit.steps[last])
     for first, second in permutations(range(len(names)), 2):
         pair = {"first": names[first], "second": names[second]}
@@ -65,8 +65,8 @@ def forecast_rows(forecasts: Forecasts) -> Iterator[Row]:
 
 
 def _over_steps(forecasts: Forecasts, quantity: str, estimate: Estimate, **where: Any) -> Iterator[Row]:
-    for place, steps in enumerate(forecasts.fit.steps):
-        row = number(quantity, estimate, place, steps=steps, **where)
+    for index, steps in enumerate(forecasts.fit.steps):
+        row = number(quantity, estimate, index, steps=steps, **where)
         if quantity in ("forecast_thrown", "forecast_order") and not math.isnan(row["value"]):
             row |= {"low": max(row["low"], 0.0), "high": min(row["high"], 1.0)}
         yield row

@@ -125,8 +125,8 @@ class Training:
         )[label]
         share = _share(result, scale)
         rows += [
-            number("trained_run", share, place, space=label, steps=step, seed=self.seed)
-            for place, step in enumerate(self.checkpoints)
+            number("trained_run", share, index, space=label, steps=step, seed=self.seed)
+            for index, step in enumerate(self.checkpoints)
         ]
         return Piece(rows, about={"samples": entrant.judge.samples, "scale": scale})
 
@@ -264,6 +264,6 @@ def _row(quantity: str, log: _Log, **where: Any) -> Row:
 
     value, error, status = log
     ends = math.exp(value - 1.96 * error), math.exp(value + 1.96 * error)
-    whole = math.exp(value)
-    estimate = Estimate.of(whole, whole * error, statuses=status, method="reference training", ends=ends)
+    level = math.exp(value)
+    estimate = Estimate.of(level, level * error, statuses=status, method="reference training", ends=ends)
     return number(quantity, estimate, **where)

@@ -129,10 +129,10 @@ def _is_unsure(row: Row) -> bool:
 
 
 def _places(ties: Sequence[bool], count: int) -> list[str]:
-    tied, places = [False, *ties, False], list[int]()
+    tied, ranks = [False, *ties, False], list[int]()
     for n, with_last in enumerate(tied[:count]):
-        places.append(places[-1] if with_last else n + 1)
-    return [f"{place}{'=' if tied[n] or tied[n + 1] else ''}" for n, place in enumerate(places)]
+        ranks.append(ranks[-1] if with_last else n + 1)
+    return [f"{place}{'=' if tied[n] or tied[n + 1] else ''}" for n, place in enumerate(ranks)]
 
 
 def _rows(run: Run, finished: set[str]) -> list[Row]:

@@ -146,8 +146,8 @@ class Sample(Experiment):
         )
         why, self.of_conditions = self.draws.why_unmoved, [name for name in chosen if name in OF_CONDITIONS]
         if why:
-            told = self.of_conditions if self.given["descriptors"] or self.draws.conditions else ()
-            self.left_out += [{"what": name, "reason": why} for name in told]
+            unmeasured = self.of_conditions if self.given["descriptors"] or self.draws.conditions else ()
+            self.left_out += [{"what": name, "reason": why} for name in unmeasured]
             self.of_conditions = []
         if not self.geometry and not self.of_conditions:
             raise InputError(f"no descriptor left: {self.left_out[0]['what']}: {self.left_out[0]['reason']}")
@@ -198,13 +198,13 @@ class Sample(Experiment):
 
         map, latent, name = self.checked_map()
         with refusing(name, "cannot be differentiated", "it must run in torch operations only"):
-            told = forecast_of(self.geometry, self.effort, map, latent, len(self.noise.samples))
+            costs = forecast_of(self.geometry, self.effort, map, latent, len(self.noise.samples))
         more = {
             "condition_shift": 2,
-            "condition_volume": self.effort.spectrum_passes(min(latent[0].numel(), told.output_dim)),
+            "condition_volume": self.effort.spectrum_passes(min(latent[0].numel(), costs.output_dim)),
         }
-        passes = {**told.passes, **{name: more[name] for name in self.of_conditions}}
-        return {**replace(told, passes=passes).as_dict(), "left_out": self.left_out}
+        passes = {**costs.passes, **{name: more[name] for name in self.of_conditions}}
+        return {**replace(costs, passes=passes).as_dict(), "left_out": self.left_out}
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """The real images, or one sample."""
@@ -218,9 +218,9 @@ class Sample(Experiment):
         said = self.real.verdict(features) if self.judge is None else self.judge.verdict(self.real.images)
         own = {**plain_numbers(self.real.images), **_distances(pixels.distance, features.distance)}
         rows: list[Row] = []
-        for place, sample in enumerate(self.real.samples):
-            where = {"sample": sample, "side": _REAL}
-            rows += [*numbers(own, place, **where), _judged(said, place, where)]
+        for index, sample in enumerate(self.real.samples):
+            coordinates = {"sample": sample, "side": _REAL}
+            rows += [*numbers(own, index, **coordinates), _judged(said, index, coordinates)]
         return Piece(rows)
 
     def _sample(self, unit: str, sitting: Sitting) -> Piece:
@@ -243,14 +243,19 @@ class Sample(Experiment):
         chart = Chart(draw.subject.map, draw.latent, effort=self.effort, generator=seed, **exact)
         measured = measured_at(chart, self.geometry, seed)
         shifts = self._shifts(draw, measured.estimates.get("local_scaling_floored"), seed)
-        where: dict[str, Any] = {"model": self.subject.name, "sample": unit, "side": "drawn", "map": self.subject.kind}
-        where["condition"] = draw.condition
-        rows = numbers({**measured.estimates, **shifts, **plain}, **where)
-        rows.append(_judged(self._verdict(draw), 0, where))
+        coordinates: dict[str, Any] = {
+            "model": self.subject.name,
+            "sample": unit,
+            "side": "drawn",
+            "map": self.subject.kind,
+        }
+        coordinates["condition"] = draw.condition
+        rows = numbers({**measured.estimates, **shifts, **plain}, **coordinates)
+        rows.append(_judged(self._verdict(draw), 0, coordinates))
         near = {"pixels": int(pixels.place), "features": int(features.place)}
         pictures = {"": picture(draw.image[0])}
-        pictures |= {f"nearest-{name}": picture(self.real.images[place]) for name, place in near.items()}
-        nearest = {name: self.real.samples[place] for name, place in near.items()}
+        pictures |= {f"nearest-{name}": picture(self.real.images[index]) for name, index in near.items()}
+        nearest = {name: self.real.samples[index] for name, index in near.items()}
         about = {"nearest": nearest, "way": chart.operator.way, "passes": chart.operator.passes}
         return Piece(rows, {"latent": draw.latent[0]}, pictures, about, measured.failed, measured.messages)
 
@@ -301,12 +306,12 @@ def _distances(pixels: Tensor, features: Tensor) -> dict[str, Estimate]:
     return {"nearest_pixels": Estimate.exact(pixels), "nearest_features": Estimate.exact(features)}
 
 
-def _judged(said: Verdict, place: int, where: Mapping[str, Any]) -> Row:
+def _judged(said: Verdict, index: int, coordinates: Mapping[str, Any]) -> Row:
     """What the judge says of one image, with the class that it sees as `mode`."""
     from theodolite.estimates import Estimate
 
-    mode = None if said.classes is None else said.classes[place]
-    return number("judged", Estimate.exact(said.score), place, **where, mode=mode)
+    mode = None if said.classes is None else said.classes[index]
+    return number("judged", Estimate.exact(said.score), index, **coordinates, mode=mode)
 
 
 EXPERIMENT = Sample

@@ -67,8 +67,8 @@ class Judging:
             return None, str(error)
 
     def _numbers(self, names: tuple[str, ...]) -> dict[str, Estimate]:
-        there = {name: self.run.estimate_of(name, self.samples) for name in names if name in self.run.quantities}
-        return {name: estimate for name, estimate in there.items() if estimate is not None}
+        measured = {name: self.run.estimate_of(name, self.samples) for name in names if name in self.run.quantities}
+        return {name: estimate for name, estimate in measured.items() if estimate is not None}
 
     def derived(self) -> Derived:
         """Every number that follows.
@@ -86,8 +86,8 @@ class Judging:
 
     def _reliability(self) -> list[Row]:
         """What errors leave of the differences between samples, of every score that has any."""
-        known = {name: reliability(score) for name, score in self._numbers(tuple(SCORES)).items()}
-        return [number("reliability", estimate, score=name) for name, estimate in known.items() if estimate]
+        reliabilities = {name: reliability(score) for name, score in self._numbers(tuple(SCORES)).items()}
+        return [number("reliability", estimate, score=name) for name, estimate in reliabilities.items() if estimate]
 
     def _shares(self) -> list[Row]:
         """Of every class the judge sees: its share among samples, among real images, and what they differ by."""

@@ -156,8 +156,8 @@ class Survey(SubjectExperiment):
         from theodolite.descriptors.forecast import forecast_of
 
         with refusing(self.subject.name, "cannot be differentiated", "it must run in torch operations only"):
-            found = forecast_of(self.descriptors, self.effort, self.subject.map, self.latents, len(self.units))
-        return {**found.as_dict(), "left_out": self.left_out}
+            costs = forecast_of(self.descriptors, self.effort, self.subject.map, self.latents, len(self.units))
+        return {**costs.as_dict(), "left_out": self.left_out}
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """Every descriptor at one point."""
@@ -184,12 +184,12 @@ class Survey(SubjectExperiment):
         rows = numbers_each(estimates, [self.where(unit) for unit in units])
         about = {"way": chart.operator.way, "status": chart.operator.status, "passes": chart.operator.passes}
         pieces = {}
-        for place, unit in enumerate(units):
-            own = slice(place, place + 1)
+        for index, unit in enumerate(units):
+            own = slice(index, index + 1)
             pictures = self.pictures(None if images is None else images[own], chart.outputs[own])
-            arrays = {"latent": points[place], **spectrum_of(chart, place=place)}
-            messages = measured.messages_at(place)
-            pieces[unit] = Piece(rows[place], arrays, pictures, about, measured.failed, messages)
+            arrays = {"latent": points[index], **spectrum_of(chart, index=index)}
+            messages = measured.messages_at(index)
+            pieces[unit] = Piece(rows[index], arrays, pictures, about, measured.failed, messages)
         return pieces
 
     def of_charts(self, sitting: Sitting) -> dict[str, Any]:
@@ -213,11 +213,11 @@ def _effort(budget: str, rtol: float | None) -> Effort:
     return replace(EFFORTS[budget], rtol=rtol)
 
 
-def spectrum_of(chart: Chart, name: str = "spectrum", place: int = 0) -> dict[str, Tensor]:
+def spectrum_of(chart: Chart, name: str = "spectrum", index: int = 0) -> dict[str, Tensor]:
     """Nodes and weights of a chart's spectrum at one of its latents, where one was computed, as arrays of a unit."""
     if not chart.has_spectrum:
         return {}
-    return {f"{name}/nodes": chart.spectrum.nodes[place], f"{name}/weights": chart.spectrum.weights[place]}
+    return {f"{name}/nodes": chart.spectrum.nodes[index], f"{name}/weights": chart.spectrum.weights[index]}
 
 
 EXPERIMENT = Survey

@@ -98,11 +98,11 @@ def _lead(listing: Listing) -> list[kit.Block]:
 
 def _strip(listing: Listing) -> list[Sample]:
     """A few samples evenly spaced from least to most brittle, in that order; none without pictures."""
-    places = listing.order.places if listing.order else ()
-    if len(places) < 2 or not listing.has_pictures:
+    indices = listing.order.places if listing.order else ()
+    if len(indices) < 2 or not listing.has_pictures:
         return []
-    count = min(_IN_THE_STRIP, len(places))
-    return [listing.samples[places[round(k * (len(places) - 1) / (count - 1))]] for k in range(count)]
+    count = min(_IN_THE_STRIP, len(indices))
+    return [listing.samples[indices[round(k * (len(indices) - 1) / (count - 1))]] for k in range(count)]
 
 
 def _quantities(listing: Listing) -> kit.Section:

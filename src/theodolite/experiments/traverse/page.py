@@ -89,7 +89,7 @@ def _tables(rows: Sequence[Row], *down: str, **options: Any) -> list[Table]:
 
 def _pictured(id: str, title: str, text: Sequence[str], run: Run, rows: Iterable[tuple[str, Sequence[Any]]]) -> Section:
     """Rows of stored pictures by unit, name and text; those that have some."""
-    there = [(label, found) for label, names in rows if (found := stored_pictures(run, names, 128))]
+    there = [(label, pictures) for label, names in rows if (pictures := stored_pictures(run, names, 128))]
     return Section(id, title, text, [kit.Pictures(there)] if there else [])
 
 
@@ -157,10 +157,10 @@ def _denoising(run: Run, rows: Sequence[Row]) -> _Parts:
         units = [unit for unit in run.units if unit.endswith(f"guidance-{line.key}")][:_SEEDS]
         ends.append((line.label, [(unit, at["side"], line.label) for unit in units]))
     by = ("measure", "output")
-    told = trends_of(judged, _WORDS, between, *by, up="AUROC", span=(0.0, 1.0), level=0.5, **axes)
+    trends = trends_of(judged, _WORDS, between, *by, up="AUROC", span=(0.0, 1.0), level=0.5, **axes)
     sections = [
         Section("trajectories", "Trajectories", way, trends_of(means, _WORDS, lines, *by, up="mean", **axes)),
-        *([Section("auroc", "Told apart", apart, told)] if judged else []),
+        *([Section("auroc", "Told apart", apart, trends)] if judged else []),
         _pictured("samples", "Samples", ["What the ways end in: a seed a column."], run, ends),
     ]
     levels = sorted({row["level"] for row in means}, reverse=True)
