@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 
 import theodolite
-from studies.detection import outcomes
+from studies.detection import outcomes, page
 from studies.detection.kinds import SHARED, write_images
 from studies.detection.outcomes import MODELS, PARTS, run_of
 
