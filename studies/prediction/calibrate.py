@@ -69,9 +69,10 @@ class Material:
     variance: float
 
     @classmethod
-    def of(cls, judged: Sequence[Judged], variance: float) -> Material:
-        """Of designs with their truth; the checkpoints that all of them reached."""
-        steps = [step for step in sorted(judged[0].log_gfd) if all(step in each.log_gfd for each in judged)]
+    def of(cls, judged: Sequence[Judged], variance: float, steps: Sequence[int] | None = None) -> Material:
+        """Of designs with their truth; at the given checkpoints, or at those that all of them reached."""
+        if steps is None:
+            steps = [step for step in sorted(judged[0].log_gfd) if all(step in each.log_gfd for each in judged)]
         truths = [[each.log_gfd[step] - math.log(variance) for step in steps] for each in judged]
         thrown = [each.numbers["rfd"] / variance for each in judged]
         inputs = sorted({name for formula in FORMULAS.values() for name in formula.inputs})
@@ -320,7 +321,7 @@ def _other_data(store: Store, network: str, fitted: Material, variances: Mapping
     judged = [each for each in judged if all(step in each.log_gfd for step in fitted.steps)]
     if len(judged) < 3:
         return {}
-    material, results = Material.of(judged, variances[PHOTOGRAPHS]), {}
+    material, results = Material.of(judged, variances[PHOTOGRAPHS], fitted.steps), {}
     everything = torch.ones(len(fitted.shapes), dtype=torch.bool)
     for name, formula in FORMULAS.items():
         residuals = material.residuals(formula, fitted.fitted(formula, everything))

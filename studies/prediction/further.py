@@ -16,6 +16,9 @@ from studies.prediction.numbers import interval_text, name_text
 from studies.prediction.statistics import Designs, interval
 from studies.prediction.store import Store
 
+_Truth = Mapping[int, float]
+"""Log gFD by the number of steps."""
+
 _FEWEST = 8
 """Designs that a table needs: with fewer, a rank correlation of .8 has an interval as wide as all that it could be."""
 
@@ -86,26 +89,56 @@ def _table(judged: Sequence[Judged]) -> Iterator[str]:
 
 def _seeds(store: Store, network: str) -> Iterator[str]:
     """What is due to seeds: of flow models in one autoencoder, and of autoencoders trained alike."""
-    flows, autoencoders = defaultdict(list), defaultdict(list)
-    for design in (*BLOCKS["crossed"], *BLOCKS["seeds"]):
-        runs = [_log_gfd(store, design, network, seed) for seed in (0, 1)]
-        if all(runs):
-            flows[design.name] = runs
-        if runs[0]:
-            autoencoders[design.shape, design.treatment].append(runs[0])
-    yield "Standard deviations of log gFD that are pooled over designs; errors of samples are in them."
+    clothes = (*BLOCKS["crossed"], *BLOCKS["seeds"])
+    yield (
+        "Standard deviations of log gFD that are pooled over designs; errors of samples are in them. Beside them that "
+        "of all designs: where the two are alike the order of the designs is one of luck, and nothing can forecast it."
+    )
     yield ""
-    yield "| seed of | designs | trainings each | " + " | ".join(f"{s:,} steps" for s in truth.CHECKPOINTS[:3]) + " |"
-    yield "|---" * 6 + "|"
-    for what, groups in (("the flow model", flows), ("the autoencoder (and flow model)", autoencoders)):
-        several = [runs for runs in groups.values() if len(runs) > 1]
-        spreads = [_pooled([[run[s] for run in runs if s in run] for runs in several]) for s in truth.CHECKPOINTS[:3]]
-        cells = " | ".join("" if math.isnan(spread) else f"{spread:.3f}" for spread in spreads)
-        each = f"{sum(map(len, several)) / len(several):.1f}" if several else "-"
-        yield f"| {what} | {len(several)} | {each} | {cells} |"
+    yield (
+        "| seed of | data | designs | trainings each | "
+        + " | ".join(f"{s:,} steps" for s in truth.CHECKPOINTS[:3])
+        + " |"
+    )
+    yield "|---" * 7 + "|"
+    for what, data, designs, groups in (
+        ("the flow model", "clothes", clothes, _by_flow(store, clothes, network)),
+        ("the flow model", "photographs", BLOCKS["photographs"], _by_flow(store, BLOCKS["photographs"], network)),
+        ("the autoencoder (and flow model)", "clothes", clothes, _by_autoencoder(store, clothes, network)),
+    ):
+        several = [runs for runs in groups if len(runs) > 1]
+        if not several:
+            yield f"| {what} | {data} | 0 | - | | | |"
+            continue
+        everything = [run for design in designs if (run := _log_gfd(store, design, network, 0))]
+        cells = [_spread_text(several, everything, steps) for steps in truth.CHECKPOINTS[:3]]
+        each = f"{sum(map(len, several)) / len(several):.1f}"
+        yield f"| {what} | {data} | {len(several)} | {each} | {' | '.join(cells)} |"
 
 
-def _log_gfd(store: Store, design: Design, network: str, seed: int) -> Mapping[int, float]:
+def _spread_text(several: Sequence[Sequence[_Truth]], everything: Sequence[_Truth], steps: int) -> str:
+    """The spread of seeds at a checkpoint, and that of all designs."""
+    within = _pooled([[run[steps] for run in runs if steps in run] for runs in several])
+    over = _pooled([[run[steps] for run in everything if steps in run]])
+    return "" if math.isnan(within) else f"{within:.3f} of {over:.3f}"
+
+
+def _by_flow(store: Store, designs: Sequence[Design], network: str) -> list[list[_Truth]]:
+    """The trainings of flow models in one autoencoder, where there are two."""
+    runs = [[_log_gfd(store, design, network, seed) for seed in (0, 1)] for design in designs]
+    return [both for both in runs if all(both)]
+
+
+def _by_autoencoder(store: Store, designs: Sequence[Design], network: str) -> list[list[_Truth]]:
+    """The trainings in autoencoders that differ by their seed alone."""
+    groups = defaultdict(list)
+    for design in designs:
+        if run := _log_gfd(store, design, network, 0):
+            groups[design.shape, design.treatment].append(run)
+    return [*groups.values()]
+
+
+def _log_gfd(store: Store, design: Design, network: str, seed: int) -> _Truth:
     checkpoints = store.read(truth.KIND, truth.run_name(design, network, seed)).get("checkpoints", {})
     return {int(steps): entry["log_gfd"] for steps, entry in checkpoints.items()}
 
