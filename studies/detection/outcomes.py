@@ -68,10 +68,10 @@ def compared(scores: Mapping[str, Estimate], kinds: Sequence[str], files: Sequen
         ]
     bad = {group: kinds[index] == kind for group, index in zip(groups, chosen)}
     means = {name: _means(estimate[chosen], groups, list(bad)) for name, estimate in scores.items()}
-    is_baseline = {name: SCORES[name].kind == "baseline" for name in means}
+    rivals = {name for name in means if name in SCORES and SCORES[name].kind == "baseline"}
     told = beside_baselines(
-        {name: own for name, own in means.items() if not is_baseline[name]},
-        {name: own for name, own in means.items() if is_baseline[name]},
+        {name: own for name, own in means.items() if name not in rivals},
+        {name: own for name, own in means.items() if name in rivals},
         [*bad.values()],
     )
     return _row(told, sum(bad.values()))

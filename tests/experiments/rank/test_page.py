@@ -204,12 +204,20 @@ def test_without_a_finished_model_the_page_says_so(rank, tmp_path):
 
 
 def test_a_network_that_was_not_calibrated_is_forecast_as_the_one_that_was_and_says_so(run):
-    settings = {**run.settings, "network": "tokens"}
+    settings = {**run.settings, "network": "another"}
     told = SimpleNamespace(info=run.info, units=run.units, about=run.about, rows=run.rows, settings=settings)
     forecasts = forecasts_of(told)
     assert all(out[0].what == "network" for out in forecasts.outside)
     assert forecasts.fit.network == "convolutional"
-    assert "another network (tokens)" in forecasts.level(0).message
+    assert "another network (another)" in forecasts.level(0).message
+
+
+def test_a_network_of_its_own_calibration_is_forecast_by_it(run):
+    told = SimpleNamespace(info=run.info, units=run.units, about=run.about, rows=run.rows)
+    told.settings = {**run.settings, "network": "tokens"}
+    forecasts = forecasts_of(told)
+    assert forecasts.fit.network == "tokens"
+    assert not any(own.what == "network" for out in forecasts.outside for own in out)
 
 
 class Orders(View):
