@@ -103,8 +103,7 @@ def _sentence(row: Mapping[str, Any]) -> str:
         return (
             f"`{row['kind']}`: the baseline wins, `{row['baseline']}` over `{row['score']}` by {-row['gain'][0]:.2f}."
         )
-    separated = max(abs(value - 0.5) for value in (row["score_auroc"][0], row["baseline_auroc"][0]))
-    if separated < 0.1:
+    if all(low <= 0.5 <= high for _, low, high in (row["score_auroc"], row["baseline_auroc"])):
         return f"`{row['kind']}`: neither tells it."
     return f"`{row['kind']}`: `{row['baseline']}` does as well as any score, as far as these images tell."
 
