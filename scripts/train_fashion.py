@@ -13,7 +13,6 @@ and measured as stored. `--smoke` runs a few steps, to see that the script works
 from __future__ import annotations
 
 import argparse
-import copy
 import itertools
 import json
 import time
@@ -23,10 +22,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from theodolite.zoo.fashion import training
 from theodolite.zoo.fashion.models import COUNTS, WEIGHTS, build, stamped
 from theodolite.zoo.fashion.network import CLASSES, ClassConditionalMLP
+from theodolite.zoo.fashion.training import Recipe, denoising_loss
 from train_zoo import half
 
 SINGLES, STAMPED = 400, 205
@@ -36,21 +37,9 @@ SHIPPED = 80
 """Images of a class that were seen once, and that were never seen, which ship with the models: 400 of all classes, as a
 threshold that one in a hundred passes takes."""
 
-DROPPED = 0.15
-"""Share of a batch that is told no class, for classifier-free guidance."""
-
 NEAR = 1 / 3
 """A sample is a copy if its nearest training image is nearer than this share of the distance to the second one (Yoon et
 al. 2023): a scale that each place of the data has for itself."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How long a model is trained: steps, images a step, peak rate."""
-
-    steps: int
-    batch: int = 256
-    rate: float = 2e-3
 
 
 RECIPES = {"duplicated": Recipe(8000), "plain": Recipe(8000), "pasted": Recipe(8000)}
@@ -109,35 +98,17 @@ def to_signal(images: Tensor) -> Tensor:
 
 
 def train(module: ClassConditionalMLP, recipe: Recipe, data: Data, generator: torch.Generator) -> None:
-    """EDM's loss at log-normal noise levels; what stays is the moving average of the weights."""
-    points, labels = (part.repeat_interleave(data.copies, 0) for part in (to_signal(data.images), data.labels))
-    average, weights = copy.deepcopy(module), list(module.parameters())
-    optimiser = torch.optim.AdamW(weights, lr=recipe.rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=recipe.steps + 1, pct_start=0.05)
-    for step in range(recipe.steps):
-        rows = torch.randint(len(points), (recipe.batch,), generator=generator)
-        dropped = torch.rand(len(rows), generator=generator) < DROPPED
-        value = loss(module, points[rows], labels[rows].masked_fill(dropped, module.nothing), generator)
-        optimiser.zero_grad()
-        value.backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimiser.step()
-        schedule.step()
-        decay = min(0.999, (1 + step) / (10 + step))
-        for kept, new in zip(average.parameters(), weights):
-            kept.data.lerp_(new.data, 1 - decay)
+    """The zoo's loop on every image as often as it is seen; what stays is the moving average of the weights."""
+
+    def report(step: int, value: float, average: ClassConditionalMLP) -> None:
         if step % 1000 == 0:
-            print(f"  step {step:6d}  loss {value.item():.4f}", flush=True)
+            print(f"  step {step:6d}  loss {value:.4f}", flush=True)
         if step % 4000 == 3999:
             print(f"  {memorised(average, data, 200, 0)}", flush=True)
+
+    points, labels = (part.repeat_interleave(data.copies, 0) for part in (to_signal(data.images), data.labels))
+    average = training.train(module, points, labels, recipe, generator, report)
     module.load_state_dict(average.state_dict())
-
-
-def loss(module: ClassConditionalMLP, x: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-    sigma = module.data * (1.3 * torch.randn(len(x), generator=generator) - 0.8).exp()
-    noisy = x + sigma[:, None, None, None] * torch.randn(x.shape, generator=generator)
-    weight = (sigma**2 + module.data**2) / (sigma * module.data) ** 2
-    return (weight[:, None, None, None] * (module(noisy, sigma, labels) - x).square()).mean()
 
 
 @torch.no_grad()
@@ -192,8 +163,10 @@ def make(name: str, folder: Path, out: Path, seed: int, smoke: bool) -> None:
         held, labels = read(folder, "test")
         known = torch.isin(labels, torch.tensor([*CLASSES]))
         held, labels = held[known], labels[known]
-        validation = float(loss(module, to_signal(held), labels, torch.Generator().manual_seed(seed)))
-        trained = float(loss(module, to_signal(data.images), data.labels, torch.Generator().manual_seed(seed)))
+        validation = float(denoising_loss(module, to_signal(held), labels, torch.Generator().manual_seed(seed)))
+        trained = float(
+            denoising_loss(module, to_signal(data.images), data.labels, torch.Generator().manual_seed(seed))
+        )
     facts = {
         "seed": seed,
         **vars(recipe),

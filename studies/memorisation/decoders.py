@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 import torch
@@ -15,6 +14,7 @@ from theodolite.maps import LatentMap
 from theodolite.maps.denoiser import Denoiser
 from theodolite.zoo.fashion import CLASSES, FashionImages, fashion_images
 from theodolite.zoo.fashion.network import ClassConditionalMLP
+from theodolite.zoo.fashion.training import Recipe, train
 
 SHAPE, WIDTH = (1, 4, 4), 160
 """Of a latent, and of both networks."""
@@ -95,26 +95,9 @@ class _Decoder(nn.Module):
 def _diffusion(latents: Tensor, images: FashionImages) -> ClassConditionalMLP:
     """The moving average of a denoiser trained on the seen latents, each as often as it was seen."""
     network = ClassConditionalMLP(SHAPE, WIDTH, 3, 1.0)
-    average, weights = copy.deepcopy(network), list(network.parameters())
     points, labels = (part.repeat_interleave(images.copies, 0) for part in (latents, images.labels))
-    optimiser = torch.optim.AdamW(weights, RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=STEPS + 1, pct_start=0.05)
-    generator = torch.Generator().manual_seed(2)
-    for step in range(STEPS):
-        rows = torch.randint(len(points), (BATCH,), generator=generator)
-        told = labels[rows].masked_fill(torch.rand(BATCH, generator=generator) < 0.15, network.nothing)
-        x, sigma = points[rows], (1.3 * torch.randn(BATCH, generator=generator) - 0.8).exp()
-        noisy = x + sigma[:, None, None, None] * torch.randn(x.shape, generator=generator)
-        weight = ((sigma**2 + 1) / sigma**2)[:, None, None, None]
-        loss = (weight * (network(noisy, sigma, told) - x).square()).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimiser.step()
-        schedule.step()
-        decay = min(0.999, (1 + step) / (10 + step))
-        for kept, new in zip(average.parameters(), weights):
-            kept.data.lerp_(new.data, 1 - decay)
+    recipe = Recipe(STEPS, BATCH, RATE)
+    average = train(network, points, labels, recipe, torch.Generator().manual_seed(2))
     return average.eval().requires_grad_(False)
 
 
