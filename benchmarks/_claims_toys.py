@@ -108,10 +108,10 @@ def hyperplanes(n: int, samples: int) -> list[Row]:
     draw = torch.Generator().manual_seed(0)
     first, second = (torch.randn(128, width, generator=draw, dtype=D) / width**0.5 for width in (16, 128))
     bias, z = 0.3 * torch.randn(128, generator=draw, dtype=D), torch.randn(n, 16, generator=draw, dtype=D)
-    effort = Effort(frames=3, axes=4, radii=(0.1,))
+    effort = Effort(frames=3, radii=(0.1,))
     one = LatentMap(lambda z: torch.relu(z @ first.T + bias), (16,))
     two = LatentMap(lambda z: torch.relu(torch.relu(z @ first.T + bias) @ second.T), (16,))
-    counts = [local_complexity(map, z, generator=0, effort=effort).value for map in (one, two)]
+    counts = [local_complexity(map, z, axes=4, generator=0, effort=effort).value for map in (one, two)]
     seeds, size = Seeds(0, n), 0.1 * z.norm(dim=-1)
     frames = [seeds.frame(f"complexity{index}", 4, 16) for index in range(3)]  # (axes, n, 16)
     exact = torch.stack([_cut(z @ first.T + bias, torch.einsum("pnd,ud->pnu", f, first), size) for f in frames])

@@ -14,6 +14,7 @@ from theodolite.estimates import Estimate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 claims = importlib.import_module("_claims")
+toys = importlib.import_module("_claims_toys")
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,8 @@ def test_a_margin_is_paired_and_blind_to_orientation():
     table = evaluate({"good": good, "bad": -good, "none": draws}, [0] * 30 + [1] * 30)
     assert claims.margin((table, "good"), (table, "bad")).high == pytest.approx(0)
     assert claims.margin((table, "bad"), (table, "none")).low > 0
+
+
+def test_delta_of_one_layer_is_the_exact_count_of_planes():
+    exact, _ = toys.hyperplanes(8, 50)
+    assert exact.verdict == "holds"

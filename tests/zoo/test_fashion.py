@@ -15,7 +15,8 @@ import theodolite
 from theodolite import InputError
 from theodolite.zoo import MEMORISING, fashion_images, load_fashion
 from theodolite.zoo.fashion import CLASSES, COUNTS, stamped, stamps
-from theodolite.zoo.fashion.models import WEIGHTS
+from theodolite.zoo.fashion.models import WEIGHTS, build
+from theodolite.zoo.fashion.training import Recipe, train
 
 ROOT = Path(__file__).parents[2]
 FACTS = json.loads((WEIGHTS / "training.json").read_text())
@@ -102,3 +103,17 @@ def test_the_script_refuses_an_unknown_model():
     refused = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT / "scripts")
     assert refused.returncode == 2
     assert "NAME expected" in refused.stderr
+
+
+def test_a_training_gives_the_moving_average_and_says_every_step():
+    torch.manual_seed(0)
+    network = build()
+    before = [weight.clone() for weight in network.parameters()]
+    points, labels = torch.randn(6, 1, 14, 14, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 5] * 2)
+    told = []
+    recipe, generator = Recipe(1, 4), torch.Generator().manual_seed(2)
+    average = train(network, points, labels, recipe, generator, lambda step, value, mean: told.append((step, mean)))
+    for old, new, mean in zip(before, network.parameters(), average.parameters()):
+        torch.testing.assert_close(mean, 0.1 * old + 0.9 * new)
+    assert any(not torch.equal(old, new) for old, new in zip(before, network.parameters()))
+    assert told == [(0, average)]

@@ -15,7 +15,7 @@ DEFAULT = r"^(.+?)(?:[_-]\d+){2,}$"
 """The part of a file's name before its crop coordinates: two or more whole numbers at its end."""
 
 
-def sources_of(files: Sequence[str], pattern: str | None = None) -> list[str]:
+def sources_of(files: Sequence[str], pattern: str | None = None, setting: str = "group") -> list[str]:
     """The source of each file, by path inside the folder.
 
     Args:
@@ -23,6 +23,7 @@ def sources_of(files: Sequence[str], pattern: str | None = None) -> list[str]:
         pattern: a regular expression searched for in the path without its suffix; its first group names the source, or
             all of the match. By default the name before its crop coordinates (``astronaut_0128_0256.png`` is from
             ``astronaut``), and a file without coordinates is its own source.
+        setting: whose pattern it is, for errors.
 
     Raises:
         InputError: a pattern that is no regular expression, or that a file does not match.
@@ -37,9 +38,9 @@ def sources_of(files: Sequence[str], pattern: str | None = None) -> list[str]:
         expression = re.compile(DEFAULT if pattern is None else pattern)
     except re.error as error:
         raise InputError(
-            f"`group` expected to be a regular expression, got {pattern!r} ({error}); e.g. --group '^[a-z]+'"
+            f"`{setting}` expected to be a regular expression, got {pattern!r} ({error}); e.g. --{setting} '^[a-z]+'"
         ) from error
-    return [_source(PurePosixPath(file), expression, pattern) for file in files]
+    return [_source(PurePosixPath(file), expression, pattern, setting) for file in files]
 
 
 def several_sources(sources: Sequence[str], folder: DataPath, limit: int | None, fix: str) -> None:
@@ -55,13 +56,14 @@ def several_sources(sources: Sequence[str], folder: DataPath, limit: int | None,
         )
 
 
-def _source(file: PurePosixPath, expression: re.Pattern[str], pattern: str | None) -> str:
+def _source(file: PurePosixPath, expression: re.Pattern[str], pattern: str | None, setting: str) -> str:
     path = file.with_suffix("").as_posix()
     match = expression.search(path)
     if match is None:
         if pattern is None:
             return path
         raise InputError(
-            f"`group` {pattern!r} expected to match every file, and {file} does not; mend the pattern or move the file"
+            f"`{setting}` {pattern!r} expected to match every file, and {file} does not; "
+            "mend the pattern or move the file"
         )
     return str(match[1] if expression.groups else match[0])

@@ -156,6 +156,8 @@ def test_the_cost_is_told_before(invoke, folders):
         ({"test": "elsewhere"}, "got test and train"),
         ({"train": None, "test": "elsewhere", "strata": "x"}, "belongs to training images"),
         ({"sigma": [0.1, 1e3]}, "noise level"),
+        ({"strata": "("}, "`strata` expected to be a regular expression"),
+        ({"strata": "nothing"}, "`strata` 'nothing' expected to match"),
     ],
 )
 def test_what_cannot_be_used_is_refused(folders, tmp_path, settings, word):

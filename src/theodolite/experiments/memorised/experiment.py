@@ -86,7 +86,7 @@ class Memorised(ImageExperiment):
         images, self.roles = in_one(found, {name: own.files for name, own in zip(names, found)})
         files = {image.sample: image.file for image in images.files}
         self.classes = classes_of(given["classes"], files)
-        strata = sources_of([*files.values()], given["strata"]) if given["strata"] else None
+        strata = sources_of([*files.values()], given["strata"], "strata") if given["strata"] else None
         strata_of = strata or [str(self.classes.get(sample, "all")) for sample in files]
         self.strata = dict(zip(files, strata_of))
         self._check_strata(dict(zip(files, sources_of([*files.values()], given["group"]))))
