@@ -2,7 +2,7 @@
 import { useMemo } from "preact/hooks";
 import type { Context } from "./context";
 import { useLoaded } from "./hooks";
-import { Lines } from "./lines";
+import { Lines, Stroke } from "./lines";
 import type { Line, Point } from "./lines";
 import { DASHES, series as tone } from "./palette";
 import { Empty, Loading } from "./parts";
@@ -122,17 +122,7 @@ function SpectrumFigure({
           .filter((line) => line.label)
           .map((line) => (
             <span key={line.label}>
-              <svg width="22" height="8">
-                <line
-                  x1="0"
-                  x2="22"
-                  y1="4"
-                  y2="4"
-                  stroke={line.colour}
-                  stroke-width="2.5"
-                  stroke-dasharray={line.dash}
-                />
-              </svg>
+              <Stroke line={line} />
               {line.label}
             </span>
           ))}
