@@ -18,6 +18,7 @@ from theodolite.maps.denoising import BaseDenoiser
 from theodolite.maps.latent_map import LatentMap
 from theodolite.maps.sampling import Sampling
 from theodolite.maps.scheduler_sampler import Draws, SchedulerSampler
+from theodolite.maps.scheduler_steps import check_eta
 
 __all__ = ["Method", "Sampler", "karras_levels", "sampler_map", "way"]
 
@@ -177,8 +178,8 @@ class Sampler(Sampling):
         draws: Draws | None = None,
     ) -> None:
         super().__init__(denoiser, method, levels, decode)
-        if draws is not None and draws.fixed is not None and len(draws.fixed) != self.steps:
-            raise InputError(f"`noise` expected with a draw for each of {self.steps} steps, got {len(draws.fixed)}")
+        if draws is not None:
+            draws.check(self.steps, "steps")
         self.eta, self.draws = eta, draws
 
     def make_steps(self) -> Iterator[LatentMap]:
@@ -271,8 +272,7 @@ def _noise_of(method: str, eta: float | None, noise: Any) -> tuple[float, Draws 
         return 0.0, None
     if method != "ddim":
         raise InputError(f"`eta` belongs to method 'ddim' or a DDIM scheduler, got it with {method}; leave it out")
-    if not 0 < eta <= 1:
-        raise InputError(f"`eta` expected between 0, no noise, and 1, got {eta}")
+    check_eta(eta)
     draws = Draws.of(noise)
     if draws is None:
         raise InputError(

@@ -59,6 +59,11 @@ class Draws:
             raise InputError(f"`noise` expected as a seed or a tensor of draws, got {noise!r}")
         return cls(seed=noise)
 
+    def check(self, count: int, what: str) -> None:
+        """Raise `InputError` unless there is a draw for each of so many `what`; a seed has as many as are asked for."""
+        if self.fixed is not None and len(self.fixed) != count:
+            raise InputError(f"`noise` expected with a draw for each of {count} {what}, got {len(self.fixed)}")
+
     def at(self, index: int, x: Tensor) -> Tensor:
         """The draw of one step, `(1, *shape)`."""
         if self.fixed is not None:
@@ -111,10 +116,8 @@ class SchedulerSampler(Sampling):
                 f"{name} draws noise at its steps, so that its sample is no function of the first noise; give "
                 "`noise=SEED` to hold that fixed, or a deterministic `method` such as 'ddim'"
             )
-        if draws is not None and draws.fixed is not None and len(draws.fixed) != len(loop.steps):
-            raise InputError(
-                f"`noise` expected with a draw for each of {len(loop.steps)} evaluations, got {len(draws.fixed)}"
-            )
+        if draws is not None:
+            draws.check(len(loop.steps), "evaluations")
         self.draws = draws if is_noisy else None
         self.program = {**scheduler.config, "steps": steps, "mu": mu, "eta": eta}  # part of the fingerprint
         self._loop, self._clipping = loop, _Clipping.of(scheduler, denoiser.sampler_clip)

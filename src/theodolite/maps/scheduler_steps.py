@@ -20,7 +20,7 @@ from theodolite.errors import InputError, in_one_line
 from theodolite.maps.channels import Channel
 from theodolite.maps.schedules import level_at, schedule_levels, with_steps
 
-__all__ = ["Key", "Loop", "SchedulerStep", "scheduler_steps"]
+__all__ = ["Key", "Loop", "SchedulerStep", "check_eta", "scheduler_steps"]
 
 Key = tuple[Literal["sample", "answer"], int]
 """A sample before a step, or the network's answer in it, by the number of the step."""
@@ -233,11 +233,16 @@ def _unclipped(scheduler: Any) -> Any:
     return copied
 
 
+def check_eta(eta: float) -> None:
+    """Raise `InputError` unless `eta` is a share of the noise of DDPM."""
+    if not 0 <= eta <= 1:
+        raise InputError(f"`eta` expected between 0, no noise, and 1, got {eta}")
+
+
 def _options(scheduler: Any, eta: float | None) -> dict[str, Any]:
     if eta is None:
         return {}
-    if not 0 <= eta <= 1:
-        raise InputError(f"`eta` expected between 0, no noise, and 1, got {eta}")
+    check_eta(eta)
     if "eta" not in inspect.signature(scheduler.step).parameters:
         raise InputError(f"`eta` belongs to DDIM schedulers, {type(scheduler).__name__} takes none; leave it out")
     return {"eta": eta}
