@@ -13,8 +13,9 @@ import torch
 
 import theodolite
 from studies.detection import outcomes, page
-from studies.detection.kinds import SHARED, write_images
+from studies.detection.kinds import write_images
 from studies.detection.outcomes import MODELS, PARTS, run_of
+from studies.prediction.data import shared
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         reference, test = write_images(PARTS / "images")
         options = {"size": 32, "budget": "quick", "limit": 0, "seed": 0}
         for name in MODELS:
-            theodolite.detect(str(SHARED / "models" / name), str(reference), str(test), out=run_of(name), **options)
+            theodolite.detect(str(shared() / "models" / name), str(reference), str(test), out=run_of(name), **options)
     else:
         found = outcomes.collected()
         outcomes.write(found)

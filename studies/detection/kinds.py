@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +9,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-SHARED = Path(os.environ.get("THEODOLITE_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
-"""Where data, photographs and models lie."""
+from studies.prediction.data import shared
 
 REFERENCE, EACH, SIDE = 60, 30, 32
 
@@ -68,7 +66,7 @@ def write_images(folder: Path, reference: int = REFERENCE, each: int = EACH) -> 
     first, second = folder / "reference", folder / "test"
     if second.exists():
         return first, second
-    images = np.load(SHARED / "data" / "fashion-mnist" / "fashion_mnist_test.npz", allow_pickle=False)["images"]
+    images = np.load(shared() / "data" / "fashion-mnist" / "fashion_mnist_test.npz", allow_pickle=False)["images"]
     draws = torch.Generator().manual_seed(0)
     order = torch.randperm(len(images), generator=draws).tolist()
     _write(first, [images[index] for index in order[:reference]])
@@ -76,7 +74,7 @@ def write_images(folder: Path, reference: int = REFERENCE, each: int = EACH) -> 
     for name, made in KINDS.items():
         _write(second / name, [made(images[index], draws) for index in order[start : start + each]])
         start += each
-    crops = sorted((SHARED / "images" / "photos").glob("*.png"))
+    crops = sorted((shared() / "images" / "photos").glob("*.png"))
     chosen = [crops[index] for index in np.linspace(0, len(crops) - 1, each).round().astype(int)]
     (second / CROPS).mkdir(parents=True)
     for path in chosen:

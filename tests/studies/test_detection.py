@@ -17,7 +17,8 @@ from theodolite.estimates import Estimate
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 from studies.detection import outcomes, page  # noqa: E402
-from studies.detection.kinds import CROPS, KINDS, SHARED, write_images  # noqa: E402
+from studies.detection.kinds import CROPS, KINDS, write_images  # noqa: E402
+from studies.prediction.data import shared  # noqa: E402
 
 STORED = json.loads(outcomes.FILE.read_text())
 
@@ -30,7 +31,7 @@ def test_the_page_is_made_from_the_outcomes():
 
 
 def test_no_image_is_in_two_kinds(tmp_path):
-    if not (SHARED / "data" / "fashion-mnist").exists():
+    if not (shared() / "data" / "fashion-mnist").exists():
         pytest.skip("the images of Fashion-MNIST are not here")
     reference, test = write_images(tmp_path, reference=5, each=3)
     pixels = {file: np.asarray(Image.open(file)) for file in [*reference.glob("*.png"), *test.rglob("*.png")]}
