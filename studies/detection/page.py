@@ -75,8 +75,8 @@ _FOOT = """\
   interval over images (of `crops` over six photographs, each with the mean of its crops). Far below one half tells
   as much.
 - **separation**: `1/2 + |AUROC - 1/2|`. The gain is that of the score less that of the best baseline, paired.
-- **best score**: that of the smallest p. **p** pays for all scores of the kind and for both sides, and asks for a
-  gain over *every* baseline (`theodolite.detection.beside_baselines`).
+- **best score**: that of the smallest p, of equal ones that of the largest gain. **p** pays for all scores of the kind
+  and for both sides, and asks for a gain over *every* baseline (`theodolite.detection.beside_baselines`).
 - `gain` is among the baselines: the root mean square of the singular values, which a few random products give."""
 
 
