@@ -89,8 +89,10 @@ def test_a_lasso_selects_for_every_view_and_the_address_keeps_it(address, browse
     page.mouse.up()
     assert "sel=0-5" in page.url
     page.keyboard.press("5")
+    page.wait_for_selector(".row.selected")
     assert page.locator(".row.selected").count() == 6
     again = browse(address, page.url.partition("#")[2])
+    again.wait_for_selector(".row.selected")
     assert again.locator(".row.selected").count() == 6
     assert again.locator("main").get_attribute("aria-label") == "Table"
 
@@ -146,6 +148,7 @@ def test_keys_go_through_samples_views_and_themes(address, browse):
 
 def test_a_gallery_shows_images_reconstructions_and_differences(address, browse):
     page = browse(address, run("survey", "view=gallery&m.pictures=.,reconstruction,|difference|&at=1"))
+    page.wait_for_selector(".gallery img")
     page.wait_for_function(
         "() => [...document.querySelectorAll('.gallery img')].every(i => i.complete && i.naturalWidth > 0)"
     )
@@ -154,6 +157,7 @@ def test_a_gallery_shows_images_reconstructions_and_differences(address, browse)
     assert page.locator(".tile .difference").count() == 6
     assert page.locator(".tile.focus").count() == 1
     overlaid = browse(address, run("hotspots", "view=gallery&m.pictures=overlay"))
+    overlaid.wait_for_selector(".gallery img")
     overlaid.wait_for_function(
         "() => [...document.querySelectorAll('.gallery img')].every(i => i.complete && i.naturalWidth > 0)"
     )
@@ -162,6 +166,7 @@ def test_a_gallery_shows_images_reconstructions_and_differences(address, browse)
 
 def test_maps_lie_over_pictures_on_one_scale(address, browse):
     page = browse(address, run("hotspots", "view=gallery&m.pictures=|map curvature|&m.over=40"))
+    page.wait_for_selector(".overlay img")
     page.wait_for_function(
         "() => [...document.querySelectorAll('.overlay img')].every(i => i.complete && i.naturalWidth > 0)"
     )
@@ -340,6 +345,7 @@ def test_an_exported_folder_opens_by_file(chromium, browse, made, hostile, tmp_p
         "url"
     )
     page.keyboard.press("2")
+    page.wait_for_selector(".gallery img")
     page.wait_for_function(
         "() => [...document.querySelectorAll('.gallery img')].every(i => i.complete && i.naturalWidth > 0)"
     )
