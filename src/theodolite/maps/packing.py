@@ -56,6 +56,7 @@ def as_tokens(autoencoder: Autoencoder, shape: Sequence[int | None]) -> Autoenco
         shape: of one point of the network.
 
     Example:
+        >>> import torch
         >>> double = Autoencoder(lambda x: x / 2, lambda z: 2 * z, name="double", latent_shape=(3, None, None))
         >>> as_tokens(double, (None, 12)).encode(torch.ones(1, 3, 8, 8)).shape
         torch.Size([1, 16, 12])
