@@ -10,10 +10,10 @@ from torch import Tensor
 
 from theodolite.descriptors import REGISTRY, Effort
 from theodolite.detection import DetectionTable
-from theodolite.estimates import Estimate, Resamples
+from theodolite.estimates import Estimate, Resamples, rank_correlation
 from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["DESCRIPTORS", "Row", "above", "auroc", "bootstrapped", "described", "inside", "margin", "off", "print_rows"]
+__all__ = ["DESCRIPTORS", "Row", "above", "auroc", "bootstrapped", "described", "inside", "linked", "margin", "off", "print_rows"]
 
 DESCRIPTORS = {"local_scaling": "ψ", "local_rank": "ν", "local_complexity": "δ"}
 """The three of the note, with their symbols."""
@@ -91,6 +91,14 @@ def margin(first: tuple[DetectionTable, str], second: tuple[DetectionTable, str]
     """How much farther from chance the first AUROC is than the second, `|A - ½| - |A' - ½|`; over the same samples."""
     rows = [table.replicates[table.names.index(name)] for table, name in (first, second)]
     return first[0].resamples.percentiles((rows[0] - CHANCE).abs() - (rows[1] - CHANCE).abs())
+
+
+def linked(
+    x: Tensor, y: Tensor, given: Sequence[Tensor] = (), groups: Sequence[Hashable] | None = None, seed: int = 0
+) -> Estimate:
+    """Spearman's correlation, with expanded percentiles over resamples of whole groups, which stay inside its range."""
+    resamples = Resamples(len(x) if groups is None else list(groups), DRAWS, seed)
+    return resamples.percentiles(rank_correlation(x, y, given, resamples.samples), skewed=False, limits=(-1, 1))
 
 
 def bootstrapped(

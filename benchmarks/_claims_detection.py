@@ -11,11 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from _claims import DESCRIPTORS, Row, auroc, bootstrapped, described, margin, off
+from _claims import DESCRIPTORS, Row, auroc, bootstrapped, described, linked, margin, off
 from _levels import both, peers, report
 from theodolite.derivatives import jacobian
 from theodolite.detection import DetectionTable, evaluate, pixel_energy, reconstruction_error, score_norm
-from theodolite.estimates import rank_correlation
 from theodolite.maps import denoiser_map
 from theodolite.scores import NetworkScore
 from theodolite.zoo import load_autoencoder, memorised_set, pixel_diffusion
@@ -213,7 +212,7 @@ def redundant(n: int, data: Path) -> list[Row]:
         for place, (kind, (_, scores, labels)) in enumerate(found.items()):
             if place == 0:
                 x, y = (scores[one][: labels.count(0)] for one in ("local_scaling", name))
-                number = bootstrapped(lambda rows: rank_correlation(x[rows], y[rows]), len(x))  # noqa: B023
+                number = linked(x, y)
                 rows.append(Row("C10", f"Spearman of ψ and {DESCRIPTORS[name]}, held-out digits", len(x), number))
             table = evaluate({"with": _combined(scores, labels, name), "ψ": _combined(scores, labels)}, labels)
             number = table.difference("with", "ψ")[0]

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from _claims import DESCRIPTORS, Row, above, bootstrapped, described
+from _claims import DESCRIPTORS, Row, above, described, linked
 from theodolite import local_scaling, sampler_map
 from theodolite.data.images import find_images, load_file
 from theodolite.data.sources import sources_of
 from theodolite.descriptors import Effort
-from theodolite.estimates import Estimate, rank_correlation
+from theodolite.estimates import Estimate
 from theodolite.maps import Autoencoder
 from theodolite.steering import Judge, fit_reward, sweep
 from theodolite.steering.properties import PROPERTIES
@@ -58,11 +58,7 @@ def _followed(kind: str, model: Autoencoder, images: Tensor, groups: Sequence[Ha
         for name, symbol in DESCRIPTORS.items():
             x = found[name].value.double()
             for words, given in controls.items():
-                number = bootstrapped(
-                    lambda at: rank_correlation(x[at], measure[at], [one[at] for one in given]),  # noqa: B023
-                    len(x),
-                    groups,
-                )
+                number = linked(x, measure, given, groups)
                 rows.append(above("C7", f"Spearman of {symbol} and {what}{words}, {kind}", count, number, 0))
     return rows
 
@@ -99,7 +95,7 @@ def classes(each: int, conditions: Sequence[tuple[int, str]] = CONDITIONS) -> li
     for name, measure in measures.items():
         spread = torch.tensor([measure(one) for one in features.unflatten(0, (-1, each))], dtype=torch.float64)
         for symbol, x in (("mean ψ", psi.mean(1)), ("mean contrast", contrast)):
-            number = bootstrapped(lambda at: rank_correlation(x[at], spread[at]), len(x), digits)  # noqa: B023
+            number = linked(x, spread, groups=digits)
             text, n = f"Spearman of {symbol} and {name}, {len(digits)} conditions by digit", len(set(digits))
             rows.append(above("C8", text, n, number, 0) if symbol == "mean ψ" else Row("C8", text, n, number))
     return rows

@@ -8,12 +8,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from _claims import Row, above, auroc, bootstrapped, inside, margin, off
+from _claims import Row, above, auroc, bootstrapped, inside, linked, margin, off
 from _levels import RADIUS, both, circle, even_ring, peers, posterior, report
 from theodolite import LatentMap, denoiser_map, local_complexity, local_rank
 from theodolite.descriptors import Effort
 from theodolite.detection import negative_log_likelihood
-from theodolite.estimates import Estimate, Seeds, rank_correlation
+from theodolite.estimates import Estimate, Seeds
 from theodolite.scores import NetworkScore, ScoreSource
 
 __all__ = ["dimension", "hyperplanes", "likelihood", "manifold", "rank_over_noise"]
@@ -38,7 +38,7 @@ def likelihood(n: int, samples: int) -> list[Row]:
     with torch.no_grad():
         cloud, points = network(torch.randn(samples, 2, generator=draw, dtype=D)), network(latents)
     counted = 2 * torch.cdist(points, cloud).topk(50, largest=False).values[:, -1].log()  # of the 50th neighbour
-    number = bootstrapped(lambda rows: rank_correlation(nll[rows], counted[rows]), n)
+    number = linked(nll, counted)
     return [
         inside("C1", "largest error on a linear map R³ → R⁸, nats", n, _exactly(error), 0, 1e-6),
         above("C1", "Spearman with the density by neighbours, ReLU network R² → R⁶", n, number, 0.9),

@@ -195,3 +195,20 @@ def test_percentiles_of_a_rank_correlation_need_no_skew_of_their_own():
     assert 53 <= held <= 60
     assert min(narrower) >= 1
     assert sum(narrower) > 61
+
+
+def test_no_interval_leaves_the_range_of_its_statistic():
+    """Eight pairs in nearly one order, and three hits of forty: both ends of both kinds of interval."""
+    x = torch.arange(8.0).double()
+    y = x.clone()
+    y[7] = -1
+    few = Resamples(8, 400, 0)
+    link = rank_correlation(x, y, (), few.samples)
+    assert float(few.percentiles(link).low) < -1
+    inside = few.percentiles(link, limits=(-1, 1))
+    assert -1 <= float(inside.low) <= float(inside.high) <= 1
+    many = Resamples(40, 400, 0)
+    share = many.mean((torch.arange(40) < 1).double())
+    assert float(many.estimate(share, skewed=False).low) < 0
+    assert float(many.estimate(share, skewed=False, limits=(0, 1)).low) == 0
+    assert float(many.estimate(1 - share, skewed=False, limits=(0, 1)).high) == 1

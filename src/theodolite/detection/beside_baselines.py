@@ -186,9 +186,8 @@ def _separation(replicates: Tensor) -> Tensor:
 
 
 def _gain(score: Tensor, baseline: Tensor, draws: Resamples) -> Estimate:
-    gain = draws.estimate(score - baseline, "paired bootstrap")
+    gain = draws.estimate(score - baseline, "paired bootstrap", limits=(-_MOST_GAIN, _MOST_GAIN))
     if float((score - score[0]).abs().amax() + (baseline - baseline[0]).abs().amax()) < _ROUNDING:
         message = "neither AUROC differs in any resample, so that these tell no error of their difference"
         return replace(gain, statuses=("undetermined",), message=message)
-    low, high = (end.clamp(-_MOST_GAIN, _MOST_GAIN) for end in gain.interval())
-    return replace(gain, ends=(low, high))
+    return gain

@@ -174,4 +174,4 @@ def auroc_within(score: Tensor, labels: Tensor, prompts: Sequence[str], seed: in
     if len(in_order) < FEWEST:
         return None
     draws = Resamples(len(in_order), RESAMPLES, seed)
-    return draws.percentiles(draws.mean(in_order) / draws.mean(all_pairs)), len(in_order)
+    return draws.percentiles(draws.mean(in_order) / draws.mean(all_pairs), limits=(0, 1)), len(in_order)

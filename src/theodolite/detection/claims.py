@@ -76,9 +76,9 @@ class _Draws(Resamples):
         """The rank correlation of two quantities, given others, in every resample."""
         return rank_correlation(x, y, given, self.samples)
 
-    def of_links(self, links: Tensor) -> Estimate:
-        """A rank correlation, or a difference of two, with an interval of percentiles."""
-        return self.percentiles(links, skewed=False)
+    def of_links(self, links: Tensor, terms: int = 1) -> Estimate:
+        """A rank correlation, or a sum or difference of `terms` of them, with an interval of percentiles."""
+        return self.percentiles(links, skewed=False, limits=(-terms, terms))
 
     def average(self, values: Tensor) -> Estimate:
         """The mean over pairs."""
@@ -93,7 +93,7 @@ def _linked(columns: Columns, seed: int) -> Claim:
         return _without("C1", text, test, units)
     draws = _Draws(units, seed)
     link, odd = draws.link(lc, phfe), draws.link(lc_odd, phfe_odd)
-    normal, change = draws.of_links(link), draws.of_links(link - odd)
+    normal, change = draws.of_links(link), draws.of_links(link - odd, 2)
     fails = normal.high < 0 or change.high < 0
     others = {
         "normal": normal,
@@ -252,13 +252,13 @@ def _distilled(columns: Columns, seed: int) -> Claim:
     links = [draws.link(*side) for side in sides]
     apart = [_Draws(range(len(lc)), seed + 1 + index).link(*side) for index, side in enumerate(sides)]
     own, smaller, change = links[0] - links[1], links[2] - links[3], _change(links)
-    gap, number = draws.percentiles(own), draws.percentiles(change)
+    gap, number = draws.of_links(own, 2), draws.of_links(change, 4)
     others = {
         "gap of the model": gap,
-        "gap of the student": draws.percentiles(smaller),
-        "student, normal": draws.percentiles(links[2]),
-        "student, unusual": draws.percentiles(links[3]),
-        "four pools drawn apart, prompts ignored": _Draws(range(len(lc)), seed).percentiles(_change(apart)),
+        "gap of the student": draws.of_links(smaller, 2),
+        "student, normal": draws.of_links(links[2]),
+        "student, unusual": draws.of_links(links[3]),
+        "four pools drawn apart, prompts ignored": _Draws(range(len(lc)), seed).of_links(_change(apart), 4),
     }
     holds = gap.low > 0 and number.high < 0 and len(lc) >= ENOUGH
     verdict = _verdict(units, holds, number.low > 0)

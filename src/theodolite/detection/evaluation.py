@@ -71,7 +71,7 @@ class DetectionTable:
         ``undetermined`` where neither differs in any resample: both tell all samples apart, and that says no error.
         """
         both = self.replicates[[self._place(first), self._place(second)]]
-        difference = self.resamples.estimate(both[0] - both[1], "paired bootstrap")
+        difference = self.resamples.estimate(both[0] - both[1], "paired bootstrap", limits=(-1, 1))
         if float((both - both[:, :1]).abs().amax()) < _ROUNDING:
             return replace(difference, statuses=("undetermined",), message=_NO_SPREAD)
         return difference

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -228,15 +229,18 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def _share(value: Tensor, null: Tensor, usual: Tensor, draws: Resamples) -> Estimate:
-    share, *rest = (_estimate(each[:, None], draws) for each in (value, null, value - null, value - usual))
+    share, null_share = (_estimate(each[:, None], draws, (0, 1)) for each in (value, null))
+    excess, change = (_estimate((value - each)[:, None], draws, (-1, 1)) for each in (null, usual))
     never = (value[:1] == 0) & (value.nan_to_num().amax() == 0) & (null[:1] > 0)
-    share, excess, change = (flagged(estimate, never, "undetermined", _NEVER) for estimate in (share, *rest[1:]))
-    return replace(share, parts={"null": rest[0], "excess": excess, "change": change})
+    share, excess, change = (flagged(each, never, "undetermined", _NEVER) for each in (share, excess, change))
+    return replace(share, parts={"null": null_share, "excess": excess, "change": change})
 
 
-def _estimate(replicates: Tensor, draws: Resamples) -> Estimate:
-    """The first of the replicates `(1 + B, n)`, with their spread."""
-    share = draws.estimate(replicates)
+def _estimate(
+    replicates: Tensor, draws: Resamples, limits: tuple[float, float] = (-math.inf, math.inf)
+) -> Estimate:
+    """The first of the replicates `(1 + B, n)`, with their spread, inside the range of what they are of."""
+    share = draws.estimate(replicates, limits=limits)
     varies = share.stderr > _ROUNDING
     ends = (share.low.where(varies, share.value), share.high.where(varies, share.value))
     share = replace(share, stderr=share.stderr * varies, ends=ends)

@@ -138,7 +138,14 @@ class Resamples:
             spread = torch.where(count > 1, (centred.square().sum(0) / (count - 1).clamp_min(1)).sqrt(), torch.nan)
         return spread * (self.effective / (self.effective - 1)) ** 0.5 if self.groups > 1 else spread * torch.nan
 
-    def estimate(self, replicates: Tensor, method: str = "bootstrap over groups", *, skewed: bool = True) -> Estimate:
+    def estimate(
+        self,
+        replicates: Tensor,
+        method: str = "bootstrap over groups",
+        *,
+        skewed: bool = True,
+        limits: tuple[float, float] = (-math.inf, math.inf),
+    ) -> Estimate:
         """Value and standard error; the 95 % interval is Student's, with the skew of the replicates (`skewed_ends`).
 
         Entries have the shape of one replicate, a scalar that of one entry. Status ``few-samples`` below `FEWEST`
@@ -149,13 +156,15 @@ class Resamples:
             method: what the estimate says of itself.
             skewed: Hall's interval holds for what is like a mean. Of a distance, whose replicates are skewed by what
                 makes it too large, it reaches on the wrong side: those that allow for that themselves say no.
+            limits: the range of the statistic, which no interval leaves: 0 and 1 of a share.
         """
         value, freedom = torch.atleast_1d(replicates[0]), self.effective - 1
         if self.groups < 2:
             return Estimate(value, value * torch.nan, 0, 1, "undetermined", _ONE_GROUP, method)
         stderr = torch.atleast_1d(self.stderr(replicates))
         skewness = torch.atleast_1d(self.skewness(replicates)) if skewed else torch.zeros_like(value)
-        ends = skewed_ends(value, stderr, skewness, freedom)
+        low, high = skewed_ends(value, stderr, skewness, freedom)
+        ends = (low.clamp_min(limits[0]), high.clamp_max(limits[1]))
         widened = stderr * (student_quantile(freedom) / 1.96)
         return Estimate(value, widened, 0, self.groups, *self.doubt(), method, ends=ends)
 
@@ -177,7 +186,14 @@ class Resamples:
         """Status and message of an interval over so many groups."""
         return ("few-samples", FEW_SAMPLES) if self.effective < fewest - _ROUNDING else ("ok", "")
 
-    def percentiles(self, replicates: Tensor, method: str = "expanded percentiles", *, skewed: bool = True) -> Estimate:
+    def percentiles(
+        self,
+        replicates: Tensor,
+        method: str = "expanded percentiles",
+        *,
+        skewed: bool = True,
+        limits: tuple[float, float] = (-math.inf, math.inf),
+    ) -> Estimate:
         """A scalar with an interval that need not be symmetric, from replicates `(1 + count,)`.
 
         Its ends are the quantiles at the normal probabilities of `±t sqrt(G / (G - 1))` with Student's quantile `t`:
@@ -188,7 +204,8 @@ class Resamples:
         Args:
             replicates: `(1 + count,)`.
             method: what the estimate says of itself.
-            skewed: whether the interval that allows for skew joins.
+            skewed: whether the interval that allows for skew joins; of a rank correlation it need not, see above.
+            limits: the range of the statistic, which no interval leaves: -1 and 1 of a correlation.
         """
         rest = replicates[1:][replicates[1:].isfinite()].double()
         value, G = float(replicates[0]), self.effective
@@ -203,7 +220,8 @@ class Resamples:
         low = min(low, float(beyond[0])) if float(skew) < 0 else low
         high = max(high, float(beyond[1])) if float(skew) > 0 else high
         status, message = self.doubt()
-        interval = Estimate.between(value, min(low, value), max(high, value), n=self.groups, method=method)
+        low, high = max(min(low, value), limits[0]), min(max(high, value), limits[1])
+        interval = Estimate.between(value, low, high, n=self.groups, method=method)
         return interval if status == "ok" else replace(interval, statuses=(status,), message=message)
 
     def below(self, first: Tensor, second: Tensor) -> float:

@@ -155,7 +155,7 @@ def boundary_dimension(
     draws = Resamples(len(points), resamples, 0)
     counts = draws.samples @ parted
     alpha = _split(counts, torch.tensor([float(scale) for scale in scales], dtype=torch.float64).log())
-    return draws.estimate((2 - alpha)[:, None], "uncertainty exponent")
+    return draws.estimate((2 - alpha)[:, None], "uncertainty exponent", limits=(0, 2))
 
 
 def _split(counts: Tensor, logs: Tensor) -> Tensor:
