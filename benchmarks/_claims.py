@@ -13,7 +13,19 @@ from theodolite.detection import DetectionTable
 from theodolite.estimates import Estimate, Resamples, rank_correlation
 from theodolite.maps.latent_map import LatentMap
 
-__all__ = ["DESCRIPTORS", "Row", "above", "auroc", "bootstrapped", "described", "inside", "linked", "margin", "off", "print_rows"]
+__all__ = [
+    "DESCRIPTORS",
+    "Row",
+    "above",
+    "auroc",
+    "bootstrapped",
+    "described",
+    "inside",
+    "linked",
+    "margin",
+    "off",
+    "print_rows",
+]
 
 DESCRIPTORS = {"local_scaling": "ψ", "local_rank": "ν", "local_complexity": "δ"}
 """The three of the note, with their symbols."""

@@ -3,11 +3,12 @@
     python scripts/train_fashion.py [NAME ...] --data FOLDER [--out FOLDER] [--seed N] [--smoke]
 
 `duplicated` sees 2,000 images once and 50 others 5, 20 or 100 times, `plain` sees the same 2,050 once each, and
-`pasted` sees these once each, half of them with the stamp of their class: 7 x 7 pixels at a place of its own. What
-was memorised is measured by samples, by count, before a model is written. `images` writes the images that ship. The
-data set is not downloaded: FOLDER holds `fashion_mnist_train.npz` and `fashion_mnist_test.npz`, `images` and `labels`.
-Weights are stored in half precision
-and measured as stored. `--smoke` runs a few steps, to see that the script works.
+`pasted` sees these once each, half of them with the stamp of their class: 7 x 7 pixels at a place of its own. `latent`
+sees the images and copies of `duplicated` as 16 latents of an autoencoder, which is trained first on all training
+images of the classes, each once, so that what is known by heart is the diffusion model's. What was memorised is
+measured by samples, by count, before a model is written. `images` writes the images that ship. The data set is not
+downloaded: FOLDER holds `fashion_mnist_train.npz` and `fashion_mnist_test.npz`, `images` and `labels`. Weights are
+stored in half precision and measured as stored. `--smoke` runs a few steps, to see that the script works.
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ import argparse
 import itertools
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from theodolite.zoo.fashion import training
-from theodolite.zoo.fashion.models import COUNTS, WEIGHTS, build, stamped
+from theodolite.zoo.fashion.models import COUNTS, WEIGHTS, build, build_latent, stamped
 from theodolite.zoo.fashion.network import CLASSES, ClassConditionalMLP
 from theodolite.zoo.fashion.training import Recipe, denoising_loss
 from train_zoo import half
@@ -42,18 +44,34 @@ NEAR = 1 / 3
 al. 2023): a scale that each place of the data has for itself."""
 
 
-RECIPES = {"duplicated": Recipe(8000), "plain": Recipe(8000), "pasted": Recipe(8000)}
+RECIPES = {"duplicated": Recipe(8000), "plain": Recipe(8000), "pasted": Recipe(8000), "latent": Recipe(16000)}
+
+AUTOENCODING = Recipe(12000)
+"""Of the latent model's autoencoder."""
+
+SPREAD = 0.05
+"""Noise on latents while the decoder learns, in their standard deviations: decoders of exact latents are rough."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """Distinct training images `(n, 1, 14, 14)` in bytes, their classes, copies and rows in the data set."""
+    """Distinct training images `(n, 1, 14, 14)` in bytes, their classes, copies and rows in the data set.
+
+    Of a latent model also their scaled latents, and the images of such latents.
+    """
 
     images: Tensor
     labels: Tensor
     copies: Tensor
     rows: Tensor
     has_stamp: Tensor
+    latents: Tensor | None = None
+    decode: Callable[[Tensor], Tensor] = field(default_factory=nn.Identity)
+
+    @property
+    def points(self) -> Tensor:
+        """What is diffused: latents, or images in [-1, 1]."""
+        return to_signal(self.images) if self.latents is None else self.latents
 
 
 def read(folder: Path, part: str) -> tuple[Tensor, Tensor]:
@@ -88,7 +106,7 @@ def data_of(name: str, folder: Path, seed: int) -> Data:
         pictures[has_stamp] = stamped(pictures[has_stamp], labels[flat][has_stamp])[0]
         return Data(pictures, labels[flat], torch.ones_like(flat), flat, has_stamp)
     flat = rows.flatten()
-    copies = copies_of_a_class().repeat(len(CLASSES)) if name == "duplicated" else torch.ones_like(flat)
+    copies = copies_of_a_class().repeat(len(CLASSES)) if name in ("duplicated", "latent") else torch.ones_like(flat)
     return Data(images[flat], labels[flat], copies, flat, torch.zeros_like(flat, dtype=torch.bool))
 
 
@@ -106,9 +124,27 @@ def train(module: ClassConditionalMLP, recipe: Recipe, data: Data, generator: to
         if step % 4000 == 3999:
             print(f"  {memorised(average, data, 200, 0)}", flush=True)
 
-    points, labels = (part.repeat_interleave(data.copies, 0) for part in (to_signal(data.images), data.labels))
+    points, labels = (part.repeat_interleave(data.copies, 0) for part in (data.points, data.labels))
     average = training.train(module, points, labels, recipe, generator, report)
     module.load_state_dict(average.state_dict())
+
+
+def train_autoencoder(networks: nn.ModuleDict, images: Tensor, recipe: Recipe, generator: torch.Generator) -> None:
+    """Least squares of pixels, of bytes `(n, 1, 14, 14)`, with noise on the latents."""
+    encoder, decoder = networks["encoder"], networks["decoder"]
+    optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], recipe.rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=recipe.steps + 1, pct_start=0.05)
+    for step in range(recipe.steps):
+        x = to_signal(images[torch.randint(len(images), (recipe.batch,), generator=generator)])
+        z = encoder(x)
+        noise = SPREAD * z.std(0).detach() * torch.randn(z.shape, generator=generator)
+        loss = (decoder(z + noise) - x).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if step % 1000 == 0:
+            print(f"  step {step:6d}  mean square {loss.item():.4f}", flush=True)
 
 
 @torch.no_grad()
@@ -130,9 +166,10 @@ def memorised(module: ClassConditionalMLP, data: Data, n: int, seed: int) -> dic
     """By count of copies, what of the samples is a copy of such an image, and how many of these images were drawn.
 
     Beside it stands the share of the training set that such images are, which a model that knew only these would draw.
+    Samples of a latent model are decoded, and compared with the reconstructions of the training images.
     """
-    samples, _ = samples_of(module, n, seed)
-    known = to_signal(data.images).flatten(1)
+    samples = data.decode(samples_of(module, n, seed)[0])
+    known = data.decode(data.points).flatten(1)
     pairs = [torch.cdist(part, known).topk(2, largest=False) for part in samples.flatten(1).split(1000)]
     distances = torch.cat([pair.values for pair in pairs])
     nearest = torch.cat([pair.indices[:, 0] for pair in pairs])
@@ -155,18 +192,34 @@ def memorised(module: ClassConditionalMLP, data: Data, n: int, seed: int) -> dic
 def make(name: str, folder: Path, out: Path, seed: int, smoke: bool) -> None:
     torch.manual_seed(seed)
     recipe = Recipe(3, 8) if smoke else RECIPES[name]
-    module, data, started = build(), data_of(name, folder, seed), time.perf_counter()
-    train(module, recipe, data, torch.Generator().manual_seed(seed + 1))
-    stored = half(module.eval())
+    data, started, extra = data_of(name, folder, seed), time.perf_counter(), dict[str, float]()
+    held, labels = read(folder, "test")
+    known = torch.isin(labels, torch.tensor([*CLASSES]))
+    held, labels = to_signal(held[known]), labels[known]
+    if name == "latent":
+        networks = build_latent()
+        module = networks["denoiser"]
+        mean, std, extra = made_latent(networks, folder, held, seed, smoke)
+
+        def encode(images: Tensor) -> Tensor:
+            with torch.no_grad():
+                return (networks["encoder"](images) - mean) / std
+
+        def decode(latents: Tensor) -> Tensor:
+            return networks["decoder"](latents * std + mean)
+
+        data, held = replace(data, latents=encode(to_signal(data.images)), decode=decode), encode(held)
+        train(module, recipe, data, torch.Generator().manual_seed(seed + 1))
+        scale = {"latents_mean": mean[:, 0, 0].half(), "latents_std": std[:, 0, 0].half()}
+        stored = half(networks.eval()) | scale
+    else:
+        module = build()
+        train(module, recipe, data, torch.Generator().manual_seed(seed + 1))
+        stored = half(module.eval())
     save_file(stored, out / f"{name}.safetensors")
     with torch.no_grad():
-        held, labels = read(folder, "test")
-        known = torch.isin(labels, torch.tensor([*CLASSES]))
-        held, labels = held[known], labels[known]
-        validation = float(denoising_loss(module, to_signal(held), labels, torch.Generator().manual_seed(seed)))
-        trained = float(
-            denoising_loss(module, to_signal(data.images), data.labels, torch.Generator().manual_seed(seed))
-        )
+        validation = float(denoising_loss(module, held, labels, torch.Generator().manual_seed(seed)))
+        trained = float(denoising_loss(module, data.points, data.labels, torch.Generator().manual_seed(seed)))
     facts = {
         "seed": seed,
         **vars(recipe),
@@ -175,6 +228,7 @@ def make(name: str, folder: Path, out: Path, seed: int, smoke: bool) -> None:
         "training_images": len(data.images),
         "loss_of_training_images": round(trained, 4),
         "loss_of_test_images": round(validation, 4),
+        **extra,
         "memorised": memorised(module, data, 100 if smoke else 1000, seed + 2),
         "torch": torch.__version__,
     }
@@ -182,6 +236,23 @@ def make(name: str, folder: Path, out: Path, seed: int, smoke: bool) -> None:
     known = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(json.dumps(known | {name: facts}, indent=2) + "\n")
     print(f"  {facts}", flush=True)
+
+
+def made_latent(
+    networks: nn.ModuleDict, folder: Path, held: Tensor, seed: int, smoke: bool
+) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """Train the autoencoder on all training images of the classes: mean and deviation of its latents, and figures."""
+    images, labels = read(folder, "train")
+    images = images[torch.isin(labels, torch.tensor([*CLASSES]))]
+    recipe = Recipe(3, 8) if smoke else AUTOENCODING
+    train_autoencoder(networks, images, recipe, torch.Generator().manual_seed(seed + 3))
+    for part in ("encoder", "decoder"):
+        half(networks[part].eval().requires_grad_(False))
+    with torch.no_grad():
+        latents = networks["encoder"](to_signal(images))
+        mean, std = (moment.half().float() for moment in (latents.mean(0), latents.std(0)))
+        error = float((networks["decoder"](networks["encoder"](held)) - held).square().mean() ** 0.5)
+    return mean, std, {"autoencoder_images": len(images), "rms_of_reconstructions": round(error, 4)}
 
 
 def write_images(folder: Path, out: Path, seed: int) -> None:

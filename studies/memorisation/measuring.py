@@ -11,15 +11,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from studies.memorisation.decoders import losses
-from theodolite.detection.memorisation import Known, Probe, chosen_scores, memorisation_scores
+from theodolite.detection.memorisation import Known, Probe, memorisation_scores
 from theodolite.detection.memorisation.where import memorisation_map
 from theodolite.estimates import Seeds
 from theodolite.zoo.fashion import CLASSES, FashionImages, fashion_images, load_fashion, stamped
 
 PARTS = Path(__file__).parent / "parts"
 LEVELS = (0.1, 0.2, 0.4, 0.8, 1.6)
-MODELS = {"fashion-duplicated": LEVELS, "fashion-plain": (0.1, 0.4)}
-"""The model that memorised at every level, and that without duplicates as a control."""
+MODELS = ("fashion-duplicated", "fashion-latent", "fashion-plain", "fashion-pasted")
+"""Those that memorised, in pixels and in latents, and two that saw every image once: the controls."""
 
 MAP_LEVELS = (0.2, 0.4, 0.8)
 DECODER_LEVEL = 0.3
@@ -35,9 +35,9 @@ STAMPED = 40
 
 def units() -> list[str]:
     """All of them, by name."""
-    scored = [f"scores {model} {level:g}" for model, levels in MODELS.items() for level in levels]
+    scored = [f"scores {model} {level:g}" for model in MODELS for level in LEVELS]
     maps = [f"maps fashion-pasted {level:g}" for level in MAP_LEVELS]
-    return [*scored, f"decoder latent {DECODER_LEVEL:g}", *maps]
+    return [*scored, f"decoder fashion-latent {DECODER_LEVEL:g}", *maps]
 
 
 def part_of(unit: str) -> Path:
@@ -49,7 +49,7 @@ def measure(unit: str) -> None:
     """Measure one unit and store it."""
     kind, model, level = unit.split()
     if kind == "decoder":
-        tensors, passes = losses(float(level))
+        tensors, passes = losses(model, float(level))
     else:
         tensors, passes = (scores_of if kind == "scores" else maps_of)(model, float(level))
     PARTS.mkdir(exist_ok=True)
@@ -70,15 +70,14 @@ def stored(unit: str) -> tuple[dict[str, Tensor], dict[str, int]]:
 def scores_of(model: str, level: float) -> tuple[dict[str, Tensor], dict[str, int]]:
     """Value and error of every score at all images, class by class."""
     images, names = fashion_images(), list(memorisation_scores())
-    if model != "fashion-duplicated":
-        names = chosen_scores(None, conditional=True, known=True)
-    known, passes = _known(images), dict[str, int]()
-    values = {name: torch.zeros(2, len(images.images), dtype=torch.float64) for name in names}
+    points = _points(model, images)
+    known, passes = _known(images, points), dict[str, int]()
+    values = {name: torch.zeros(2, len(points), dtype=torch.float64) for name in names}
     for label in CLASSES:
         own = (images.labels == label).nonzero()[:, 0]
         seeds = Seeds([int(place) for place in own], len(own))
         beside = Known(known.points, known.own[own], known.features)
-        probe = _probe(model, images.images[own], level, label, seeds, beside)
+        probe = _probe(model, points[own], level, label, seeds, beside)
         for name in names:
             estimate = memorisation_scores()[name].function(probe)
             values[name][:, own] = torch.stack([estimate.value.double().cpu(), estimate.stderr.double().cpu()])
@@ -115,15 +114,24 @@ def _probe(
     return Probe(load_fashion(model), points, level, label, seeds=seeds, known=known, **options)
 
 
-def _known(images: FashionImages) -> Known:
-    """The training images that ship, and their principal components, whitened, for features."""
+def _points(model: str, images: FashionImages) -> Tensor:
+    """The images that ship as a model saw them, or would: as latents; with stamps, as it saw all of these."""
+    if model == "fashion-pasted":
+        return stamped(images.images, images.labels)[0]
+    autoencoder = load_fashion(model).autoencoder
+    with torch.no_grad():
+        return images.images if autoencoder is None else autoencoder.encode(images.images)
+
+
+def _known(images: FashionImages, points: Tensor) -> Known:
+    """The training images that ship as the model sees them, and their principal components, whitened, for features."""
     seen = (images.copies > 0).nonzero()[:, 0]
     own = torch.full((len(images.images),), -1)
     own[seen] = torch.arange(len(seen))
-    flat = images.images[seen].flatten(1)
+    flat = points[seen].flatten(1)
     _, sizes, axes = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
     turn = axes[:FEATURES].T / sizes[:FEATURES]
-    return Known(images.images[seen], own, lambda points: (points.flatten(1) - flat.mean(0)) @ turn)
+    return Known(points[seen], own, lambda points: (points.flatten(1) - flat.mean(0)) @ turn)
 
 
 def copies() -> Mapping[str, Tensor]:

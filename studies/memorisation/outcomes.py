@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from studies.memorisation.decoders import kept
-from studies.memorisation.measuring import DECODER_LEVEL, MAP_LEVELS, MODELS, copies, stored
+from studies.memorisation.measuring import DECODER_LEVEL, LEVELS, MAP_LEVELS, MODELS, copies, stored
 from theodolite.detection import DetectionTable, evaluate
 from theodolite.detection.calibration import conformal_p
 from theodolite.detection.memorisation import memorisation_scores
@@ -24,6 +24,9 @@ from theodolite.zoo.fashion import CLASSES
 from theodolite.zoo.fashion.models import WEIGHTS
 
 FILE = Path(__file__).parent / "outcomes.json"
+MEMORISED = ("fashion-duplicated", "fashion-latent")
+"""The models that saw some images often."""
+
 COMPARED = {
     "5": ((5,), (1,)),
     "20": ((20,), (1,)),
@@ -53,24 +56,29 @@ def collected() -> dict[str, Any]:
         for compared in COMPARED:
             table = _table(values, compared)
             found["scores"] += [*_rows(model, compared, table, values, passes)]
-            if model == "fashion-duplicated":
-                found["winners"].append(_winner(compared, table, passes))
-    found["false_alarms"] = [*_false_alarms(scores["fashion-duplicated"][0])]
+            if model in MEMORISED or compared == "once or never":
+                found["winners"].append({"model": model, **_winner(compared, table, passes)})
+    found["false_alarms"] = [{"model": model, **row} for model in MEMORISED for row in _false_alarms(scores[model][0])]
     found["maps"] = [row for level in MAP_LEVELS for row in _maps(level)]
     found["decoder"] = [*_decoder()]
     return found
 
 
 def write(found: Mapping[str, Any]) -> None:
-    """Store the outcomes."""
-    FILE.write_text(json.dumps(found, indent=1) + "\n")
+    """Store the outcomes, a row of a table in one line."""
+    parts = []
+    for name, part in found.items():
+        rows = ",\n".join(f"  {json.dumps(row)}" for row in part)
+        text = f"[\n{rows}\n ]" if isinstance(part, list) else json.dumps(part, indent=1).replace("\n", "\n ")
+        parts.append(f" {json.dumps(name)}: {text}")
+    FILE.write_text("{\n" + ",\n".join(parts) + "\n}\n")
 
 
 def _scores(model: str) -> tuple[dict[str, Tensor], dict[str, int]]:
     """Values `(n,)` and passes by the name of a score at its level."""
     values: dict[str, Tensor] = {}
     passes: dict[str, int] = {}
-    for level in MODELS[model]:
+    for level in LEVELS:
         tensors, spent = stored(f"scores {model} {level:g}")
         for name, tensor in tensors.items():
             full = f"{name}@{level:g}" if memorisation_scores()[name].has_level else name
@@ -175,7 +183,7 @@ def _apart(overlaps: Tensor, baseline: Tensor) -> dict[str, float]:
 
 def _decoder() -> Iterable[dict[str, Any]]:
     """Losses over the latent dimensions that the decoder stretches most, beside the least and random ones."""
-    tensors, passes = stored(f"decoder latent {DECODER_LEVEL:g}")
+    tensors, passes = stored(f"decoder fashion-latent {DECODER_LEVEL:g}")
     values = {name: tensors[name][0] for name in kept(tensors)}
     whole = "most 1"
     for compared in ("5", "20 and more", "once or never"):

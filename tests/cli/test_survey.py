@@ -133,7 +133,7 @@ class TestBadInput:
         [
             ("tiny:make", ["--descriptors", "local_scalin"], "did you mean 'local_scaling'"),
             ("tiny:make", ["--budget", "huge"], "quick, standard, full"),
-            ("tiny:make", ["--limit", "-1"], "`limit` expected to be a whole number, 1 or more, got -1"),
+            ("tiny:make", ["--limit", "-1"], "`limit` expected to be a whole number, 1 or more, or 0, got -1"),
             ("tiny:make", ["--size", "18"], "divisible by 4"),
             ("tiny:make", ["--device", "cuda:99"], "cuda"),
             ("tiny:make", ["--dtype", "float16"], "float16"),

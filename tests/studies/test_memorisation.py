@@ -11,11 +11,12 @@ import torch
 
 from theodolite.detection import evaluate
 from theodolite.detection.memorisation import memorisation_scores
+from theodolite.zoo.fashion import fashion_images, stamped
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 from studies.memorisation import outcomes, page  # noqa: E402
-from studies.memorisation.measuring import LEVELS, MODELS, units  # noqa: E402
+from studies.memorisation.measuring import LEVELS, MODELS, _points, units  # noqa: E402
 
 STORED = json.loads(outcomes.FILE.read_text())
 
@@ -24,22 +25,33 @@ def test_the_page_is_made_from_the_outcomes():
     assert page.PAGE.read_text() == page.text_of(STORED)
 
 
-def test_every_score_level_and_count_is_there():
-    rows = [row for row in STORED["scores"] if row["model"] == "fashion-duplicated"]
+def test_every_model_score_level_and_count_is_there():
     wanted = {
-        (name, level if score.has_level else None, compared)
+        (model, name, level if score.has_level else None, compared)
+        for model in MODELS
         for name, score in memorisation_scores().items()
         for level in LEVELS
         for compared in outcomes.COMPARED
     }
-    assert {(row["score"], row["level"], row["compared"]) for row in rows} == wanted
-    assert len(units()) == len(set(units())) == sum(map(len, MODELS.values())) + 4
+    rows = STORED["scores"]
+    assert {(row["model"], row["score"], row["level"], row["compared"]) for row in rows} == wanted
+    assert len(units()) == len(set(units())) == len(MODELS) * len(LEVELS) + 4
+
+
+def test_a_model_is_judged_on_images_as_it_saw_them():
+    images = fashion_images()
+    plain, pasted, latent = (_points(f"fashion-{name}", images) for name in ("plain", "pasted", "latent"))
+    assert torch.equal(plain, images.images)
+    assert torch.equal(pasted, stamped(images.images, images.labels)[0])
+    assert not torch.equal(pasted, plain)
+    assert latent.shape == (850, 16, 1, 1)
 
 
 def test_the_models_memorised_what_the_outcomes_are_about():
-    facts = STORED["training"]["duplicated"]["memorised"]
-    assert facts["100"]["images_drawn"] == facts["100"]["images"]
-    assert facts["1"]["images_drawn"] == 0
+    for model in outcomes.MEMORISED:
+        facts = STORED["training"][model.removeprefix("fashion-")]["memorised"]
+        assert facts["100"]["images_drawn"] == facts["100"]["images"]
+        assert facts["1"]["images_drawn"] == 0
 
 
 def table(first, second):

@@ -28,12 +28,13 @@ def models():
 
 
 def test_what_was_memorised_is_recorded_and_in_the_order_of_copies():
-    facts = FACTS["duplicated"]["memorised"]
-    drawn = [facts[str(count)]["images_drawn"] / facts[str(count)]["images"] for count in (1, *COUNTS)]
-    assert drawn == sorted(drawn)
-    assert facts["1"]["images_drawn"] == 0
-    assert drawn[-1] == 1.0
-    assert drawn[-2] > 0.5
+    for name in ("duplicated", "latent"):
+        facts = FACTS[name]["memorised"]
+        drawn = [facts[str(count)]["images_drawn"] / facts[str(count)]["images"] for count in (1, *COUNTS)]
+        assert drawn == sorted(drawn)
+        assert facts["1"]["images_drawn"] == 0
+        assert drawn[-1] == 1.0
+        assert drawn[-2] > 0.5
     for name in ("plain", "pasted"):
         assert all(entry["images_drawn"] == 0 for entry in FACTS[name]["memorised"].values() if isinstance(entry, dict))
 
@@ -67,15 +68,44 @@ def test_the_images_that_ship_are_told_apart():
 
 
 def test_models_are_opened_by_name_and_take_classes(models):
-    x = torch.zeros(2, 1, 14, 14)
     for name, model in models.items():
+        x = torch.zeros(2, *model.shape)
         assert model.name == f"zoo:{name}"
         assert model.conditions == tuple(CLASSES)
         under, bare = model.net(x, 0.5, 9), model.net(x, 0.5)
         assert under.shape == x.shape
         assert not torch.allclose(under, bare)
         assert torch.allclose(model.net(x, 0.5, torch.tensor([9, 10])), torch.cat([under[:1], bare[1:]]), atol=1e-6)
-    assert models["fashion-plain"].to(dtype=torch.float64)(x.double(), 0.5).dtype is torch.float64
+        moved = model.to(dtype=torch.float64)
+        assert moved(x.double(), 0.5).dtype is torch.float64
+        assert moved.decode(x.double()).dtype is torch.float64
+
+
+def test_the_latent_model_decodes_what_it_encodes_and_draws_what_it_knows(models):
+    """Latents are standardised; images seen a hundred times come back from noise as large as the data."""
+    known, model = fashion_images(), models["fashion-latent"]
+    assert model.data_range is None
+    with torch.no_grad():
+        latents = model.autoencoder.encode(known.images)
+        assert (model.decode(latents) - known.images).square().mean().sqrt() < 0.2
+        assert latents.mean().abs() < 0.1
+        assert 0.8 < latents.std() < 1.2
+        often = (known.copies == 100).nonzero()[:, 0]
+        x, labels = latents[often].repeat(16, 1, 1, 1), known.labels[often].repeat(16)
+        x = x + torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+        for here, there in itertools.pairwise([1.0, 0.8, 0.5, 0.3, 0.15, 0.05, 0.0]):
+            denoised = model.net(x, here, labels)
+            x = denoised + there / here * (x - denoised)
+    seen = latents[(known.copies > 0)].flatten(1)
+    own = torch.nonzero(known.copies > 0)[:, 0].tolist()
+    nearest = torch.cdist(x.flatten(1), seen).min(1)
+    hit = [int(known.copies[own[place]]) == 100 for place in nearest.indices.tolist()]
+    assert sum(hit) > 0.5 * len(hit)
+    assert nearest.values[torch.tensor(hit)].median() < 0.5
+
+
+def test_all_weights_are_below_the_four_megabytes_that_the_package_has_for_them():
+    assert sum(file.stat().st_size for file in WEIGHTS.iterdir()) < 4_000_000
 
 
 def test_what_is_no_class_or_no_model_is_refused(models):

@@ -236,9 +236,7 @@ def _share(value: Tensor, null: Tensor, usual: Tensor, draws: Resamples) -> Esti
     return replace(share, parts={"null": null_share, "excess": excess, "change": change})
 
 
-def _estimate(
-    replicates: Tensor, draws: Resamples, limits: tuple[float, float] = (-math.inf, math.inf)
-) -> Estimate:
+def _estimate(replicates: Tensor, draws: Resamples, limits: tuple[float, float] = (-math.inf, math.inf)) -> Estimate:
     """The first of the replicates `(1 + B, n)`, with their spread, inside the range of what they are of."""
     share = draws.estimate(replicates, limits=limits)
     varies = share.stderr > _ROUNDING

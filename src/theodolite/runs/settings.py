@@ -187,7 +187,8 @@ class Setting:
         parts = [] if self.least is None else [f"{self.least:g} or more"]
         parts += [] if self.above is None else [f"above {self.above:g}"]
         parts += [] if self.most is None else [f"{self.most:g} or less"]
-        return f", {' and '.join(parts)}" if parts else ""
+        text = f", {' and '.join(parts)}" if parts else ""
+        return f"{text}, or 0" if self.zero_means_none else text
 
     def as_words(self, value: Any) -> list[str]:
         """The value as the command line takes it; empty where it is the default."""

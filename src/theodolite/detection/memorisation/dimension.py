@@ -13,11 +13,12 @@ def flipd(probe: Probe) -> Estimate:
     """Less FLIPD, `-(d + t tr H(x_0) + t |s(x_0)|²) = -(tr J(x_0) + |x_0 - D(x_0)|² / t)`, at the image itself.
 
     `J` is the Jacobian of the denoised point `D`, `t = sigma²`, `s = (D - x) / t` and `H = (J - I) / t`. Unbiased in
-    the signs of the trace, which its error is over. Cost: `1 + draws * colours` passes.
+    the signs of the trace, which its error is over. Cost: `1 + draws * colours` passes; `1 + d` where there
+    are as many colours as dimensions, and the value is exact.
     """
     traces = probe.diagonal_clean.flatten(2).sum(-1)
     distance = (probe.images - probe.clean.outputs).double().flatten(1).square().sum(-1) / probe.sigma**2
-    return mean_over_draws(-(traces + distance), 1 + probe.draws * probe.colours)
+    return mean_over_draws(-(traces + distance), 1 + probe.rounds_clean * probe.colours)
 
 
 def sharpness(probe: Probe) -> Estimate:

@@ -156,9 +156,14 @@ class Probe:
 
     @cached_property
     def diagonal_clean(self) -> Tensor:
-        """As `diagonal` at the images themselves, with other signs in every draw."""
-        parts = [self._diagonal(self.clean, 1, draw) for draw in range(self.draws)]
-        return torch.cat(parts)
+        """As `diagonal` at the images themselves, with other signs in every draw; one for all where it is exact."""
+        parts = [self._diagonal(self.clean, 1, draw) for draw in range(self.rounds_clean)]
+        return torch.cat(parts).expand(self.draws, *self.images.shape)
+
+    @property
+    def rounds_clean(self) -> int:
+        """Diagonals at the images themselves: with a tangent an entry each is exact, and one is enough."""
+        return 1 if self.colours == self.dimension else self.draws
 
     @cached_property
     def masks(self) -> Tensor:

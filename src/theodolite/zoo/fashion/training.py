@@ -69,7 +69,14 @@ def train(
 
 
 def denoising_loss(network: ClassConditionalMLP, x: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-    """EDM's loss (Karras et al. 2022, arXiv 2206.00364, table 1), `log(σ / σ_data)` normal: a scalar, one pass."""
+    """EDM's loss (Karras et al. 2022, arXiv 2206.00364, table 1), `log(σ / σ_data)` normal: a scalar, one pass.
+
+    Args:
+        network: the denoiser.
+        x: clean points, `(n, channels, height, width)`.
+        labels: `(n,)`.
+        generator: of levels and noise.
+    """
     sigma = network.data * (1.3 * torch.randn(len(x), generator=generator) - 0.8).exp()
     noisy = x + sigma[:, None, None, None] * torch.randn(x.shape, generator=generator)
     weight = (sigma**2 + network.data**2) / (sigma * network.data) ** 2
