@@ -159,6 +159,8 @@ class Estimate(Shown):
     def interval(self) -> tuple[Tensor, Tensor]:
         """The 95 % interval: `ends` or `value ± 1.96 stderr`; for a bound from the value to the end of its width."""
         low, high = self.ends or (self.value - 1.96 * self.stderr, self.value + 1.96 * self.stderr)
+        if BOUNDS.keys().isdisjoint(self.statuses):
+            return low, high
         return torch.where(self._is("lower"), self.value, low), torch.where(self._is("upper"), self.value, high)
 
     def scaled(self, factor: float | Tensor) -> Estimate:

@@ -13,7 +13,10 @@ from PIL import Image
 import theodolite
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
+from theodolite.experiments.detect.experiment import Detect
 from theodolite.experiments.memorised.judgement import judgement_of
+from theodolite.runs.experiment import Sitting
+from theodolite.runs.measuring import opened, prepared
 from theodolite.zoo.fashion import fashion_images
 
 LABELS, SCORES = (0, 9), "flipd,denoising_loss,nearest_training"
@@ -191,3 +194,25 @@ def test_classes_come_from_a_table_too(tmp_path):
     table.write_text("file,class\na.png,shoe\n")
     with pytest.raises(InputError, match="whole number"):
         classes_of(str(table), {"x": "a.png"})
+
+
+def test_numbers_of_an_image_do_not_depend_on_those_beside_it_but_for_last_digits(folders):
+    """Images of two classes at once, as long runs measure them, and each alone: on pixels and on latents."""
+    for model in ("zoo:fashion-duplicated", "zoo:fashion-latent"):
+        given = {"train": folders[1], **FAST, "scores": ["flipd", "denoising_loss", "curvature_product"]}
+        work = opened(prepared(Detect, [model, folders[0], None], given))
+        sitting = Sitting(print, lambda unit: None, {})
+        assert work.together > 1
+        together = work.measure_together(work.units, sitting)
+        assert set(together) == set(work.units)
+        for unit in work.units[::5]:
+            alone = work.measure(unit, sitting)
+            assert [row["status"] for row in together[unit].rows] == [row["status"] for row in alone.rows]
+            for one, other in zip(alone.rows, together[unit].rows):
+                assert all(one[name] == other[name] for name in ("quantity", "sigma", "sample"))
+                assert one["value"] == pytest.approx(other["value"], rel=1e-4, abs=1e-4)
+                assert one["stderr"] == pytest.approx(other["stderr"], rel=1e-3, abs=1e-4)
+            assert alone.arrays.keys() == together[unit].arrays.keys()
+            for name, values in alone.arrays.items():
+                torch.testing.assert_close(values, together[unit].arrays[name], rtol=1e-3, atol=1e-4)
+            assert alone.pictures.keys() == together[unit].pictures.keys()

@@ -14,7 +14,7 @@ from theodolite.detection.novelty import QUANTITIES
 from theodolite.detection.scores import computed_at_levels
 from theodolite.estimates import Estimate
 from theodolite.experiments.images import RunImage, run_images
-from theodolite.runs.experiment import Derived, Row, number, open_ended
+from theodolite.runs.experiment import Derived, Row, number, numbers_each, open_ended
 
 if TYPE_CHECKING:
     from theodolite.runs.run import Run
@@ -48,11 +48,9 @@ class Judgement:
 
     def _of_images(self, name: str) -> list[Row]:
         estimates = {"score": self.novelty.scores[name], "p_value": self.novelty.p_value(name)}
-        return [
-            number(quantity, estimate, index, sample=image.sample, score=name, sigma=of_level(name)[1])
-            for index, image in enumerate(self.images)
-            for quantity, estimate in estimates.items()
-        ]
+        sigma = of_level(name)[1]
+        places = [{"sample": image.sample, "score": name, "sigma": sigma} for image in self.images]
+        return [row for rows in numbers_each(estimates, places) for row in rows]
 
 
 def judgement_of(run: Run) -> Judgement:

@@ -16,7 +16,7 @@ from theodolite.errors import InputError
 from theodolite.estimates import NOT_NUMBERS
 from theodolite.estimates.quantity import Quantity
 from theodolite.experiments.images import RunImage, run_images
-from theodolite.runs.experiment import Row, number
+from theodolite.runs.experiment import Row, number, numbers_each
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -86,8 +86,8 @@ class HotspotRun:
             number(f"{name}_threshold", threshold, part="value") for name, threshold in self.hotspots.thresholds.items()
         ]
         rows += share_rows(self.hotspots)
-        for index, sample in enumerate(self.samples):
-            rows += [number(name, e, index, sample=sample, part="value") for name, e in self.hotspots.images.items()]
+        for own in numbers_each(self.hotspots.images, [{"sample": each, "part": "value"} for each in self.samples]):
+            rows += own
         return rows
 
     def overlays(self) -> dict[str, Image]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError, refusing
 from theodolite.experiments.detect.experiment import Detect
 from theodolite.experiments.images import ImageExperiment, different_folders, in_one, usual_size
-from theodolite.runs.experiment import Derived, Piece, Row, Sitting, number
+from theodolite.runs.experiment import Derived, Piece, Row, Sitting, numbers_each
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,8 +119,10 @@ class Memorised(ImageExperiment):
         import torch
 
         from theodolite.data.models import opened_denoiser, opened_map
+        from theodolite.descriptors.groups import batch_by_work
         from theodolite.detection.memorisation import chosen_scores, memorisation_scores
 
+        spent = _SPENT[self.given["budget"]]
         model = opened_denoiser(self.given["model"], "detect --train", size=self.wanted_size(), **self.loading())
         settings = {"sigma": self.levels[0], "condition": next(iter(self.classes.values()), None)}
         self.subject = opened_map(model, "denoiser", images=True, settings=settings)
@@ -137,6 +140,8 @@ class Memorised(ImageExperiment):
         with refusing(self.subject.name, "failed on the first image", "see that it takes such images"), torch.no_grad():
             self.first = self.subject.encoded(self.picture_of(self.units[0]))
             self.subject.map(self.first)
+        with refusing(self.subject.name, "cannot be differentiated", "it must run in torch operations only"):
+            self.together = batch_by_work(self.subject.map, self.first, spent.draws * spent.colours)
 
     def record(self) -> dict[str, Any]:
         """Model and images, what is measured, and the class and stratum of every image."""
@@ -164,7 +169,8 @@ class Memorised(ImageExperiment):
         import time
 
         started = time.monotonic()
-        rows = self._rows(self.units[0], [self._probe(self.units[0], level) for level in self.levels])
+        first = self.units[:1]
+        rows = self._rows(first, [self._probe(first, self.picture_of(first[0]), level) for level in self.levels])[0]
         seconds = (time.monotonic() - started) * len(self.units)
         passes: dict[str, int] = {}
         for row in rows:
@@ -174,26 +180,46 @@ class Memorised(ImageExperiment):
 
     def measure(self, unit: str, sitting: Sitting) -> Piece:
         """Every score of an image at every level, where it is known, and what the denoiser makes of it."""
+        return self._of_a_class([unit], self.picture_of(unit))[unit]
+
+    def measure_together(self, units: Sequence[str], sitting: Sitting) -> Mapping[str, Piece]:
+        """The same of several images, those of a class at once, as a network is told one class."""
+        import torch
+
+        read: dict[Any, dict[str, Tensor]] = {}
+        for unit in units:
+            with suppress(Exception):  # measured alone, it says why
+                read.setdefault(self.classes.get(unit), {})[unit] = self.picture_of(unit)
+        pieces: dict[str, Piece] = {}
+        for images in read.values():
+            pieces |= self._of_a_class([*images], torch.cat([*images.values()]))
+        return pieces
+
+    def _of_a_class(self, units: Sequence[str], images: Tensor) -> dict[str, Piece]:
+        """What images `(n, channels, height, width)` of one class come to."""
         import torch
 
         from theodolite.data.pixels import picture
         from theodolite.detection.memorisation.where import memorisation_map
 
-        image = self.picture_of(unit)
-        probes = [self._probe(unit, level) for level in self.levels]
-        arrays = {"image": probes[0].images[0]}
-        if probes[0].images.ndim == 4:
-            arrays |= {f"where/{probe.sigma:g}": memorisation_map(probe).value[0].float() for probe in probes}
+        probes = [self._probe(units, images, level) for level in self.levels]
+        clean = probes[0].images
+        maps = {f"where/{p.sigma:g}": memorisation_map(p).value.float() for p in probes if clean.ndim == 4}
         with torch.no_grad():
             back = self.subject.images(probes[-1].denoised[0])
-        pictures = {"": picture(image[0])}
-        if back is not None:
-            pictures["reconstruction"] = picture(back[0], self.subject.output_range)
         operator = probes[0].under
-        about = {"way": operator.way, "status": operator.status, "passes": sum(p.under.passes for p in probes)}
-        return Piece(self._rows(unit, probes), arrays, pictures, about)
+        passes = sum(probe.under.passes for probe in probes)
+        about = {"way": operator.way, "status": operator.status, "passes": passes}
+        rows, pieces = self._rows(units, probes), {}
+        for index, unit in enumerate(units):
+            pictures = {"": picture(images[index])}
+            if back is not None:
+                pictures["reconstruction"] = picture(back[index], self.subject.output_range)
+            arrays = {"image": clean[index], **{name: values[index] for name, values in maps.items()}}
+            pieces[unit] = Piece(rows[index], arrays, pictures, about)
+        return pieces
 
-    def _probe(self, unit: str, level: float) -> Probe:
+    def _probe(self, units: Sequence[str], images: Tensor, level: float) -> Probe:
         """Scores are means over noises, so that these are drawn as probes are."""
         import torch
 
@@ -202,28 +228,25 @@ class Memorised(ImageExperiment):
 
         spent = _SPENT[self.given["budget"]]
         with torch.no_grad():
-            clean = self.subject.encoded(self.picture_of(unit))
+            clean = self.subject.encoded(images)
         options: dict[str, Any] = {"draws": spent.draws, "colours": spent.colours, "steps": spent.steps}
-        seeds = Seeds([self.probe_seed(unit)], 1)
-        return Probe(self.subject.denoiser, clean, level, self.classes.get(unit), seeds=seeds, **options)
+        seeds = Seeds([self.probe_seed(unit) for unit in units], len(units))
+        return Probe(self.subject.denoiser, clean, level, self.classes.get(units[0]), seeds=seeds, **options)
 
-    def _rows(self, unit: str, probes: Sequence[Probe]) -> list[Row]:
+    def _rows(self, units: Sequence[str], probes: Sequence[Probe]) -> list[list[Row]]:
+        """The scores of every unit."""
         from theodolite.detection.memorisation import memorisation_scores
 
-        rows, known = [], memorisation_scores()
+        rows: list[list[Row]] = [[] for _ in units]
         for name in self.scores:
-            score = known[name]
+            score = memorisation_scores()[name]
             if score.needs_known:  # of all images together: see `derive`
                 continue
             for probe in probes if score.has_level else probes[:1]:
-                sigma = probe.sigma if score.has_level else None
-                coordinates: dict[str, Any] = {
-                    "model": self.subject.name,
-                    "sample": unit,
-                    "map": "denoiser",
-                    "sigma": sigma,
-                }
-                rows.append(number(name, score.function(probe), **coordinates))
+                at = {"model": self.subject.name, "map": "denoiser", "sigma": probe.sigma if score.has_level else None}
+                each = numbers_each({name: score.function(probe)}, [{**at, "sample": unit} for unit in units])
+                for own, more in zip(rows, each):
+                    own += more
         return rows
 
     @classmethod

@@ -19,7 +19,7 @@ from theodolite.detection.memorisation.where import memorisation_mask
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 from theodolite.experiments.images import RunImage, run_images
-from theodolite.runs.experiment import Derived, Row, number
+from theodolite.runs.experiment import Derived, Row, number, numbers_each
 
 if TYPE_CHECKING:
     from theodolite.runs.run import Run
@@ -135,11 +135,9 @@ class Judgement:
         return [*rows, {"quantity": "train_auroc", "passes": 0, **coordinates, **table.entries("score")["auroc"]}]
 
     def _of_images(self, name: str, known: Calibration) -> list[Row]:
-        sigma, p = of_level(name)[1], known.p
-        return [
-            number("p_value", p, index, sample=image.sample, score=name, sigma=sigma)
-            for index, image in enumerate(self.images)
-        ]
+        sigma = of_level(name)[1]
+        places = [{"sample": image.sample, "score": name, "sigma": sigma} for image in self.images]
+        return [row for rows in numbers_each({"p_value": known.p}, places) for row in rows]
 
     @cached_property
     def neighbours(self) -> tuple[Tensor, Tensor]:
