@@ -62,7 +62,10 @@ theodolite detect zoo:fashion-duplicated --reference unseen --train seen --sigma
 
 `--limit 0` takes all images: of the 24 that are drawn by default too few are of one class for anything to be flagged.
 
-The class of an image is the folder with a number for its name (`3/shoe.png`), or stands in `--classes FILE.csv`.
+The class of an image is the folder with a number for its name (`3/shoe.png`), or stands in `--classes FILE.csv`. For a
+model of text the table names a `.safetensors` file with the embeddings of each image's prompt, by its path from the
+table's folder, and `--unconditional` those of the empty prompt, which the scores that compare with no condition need;
+images are then compared with all others, or within `--strata`.
 `--reference` must hold images of the same classes that the model never saw: they set the thresholds. The p-value of a
 training image is conformal among those **of its own class** (or of its `--strata`), each source photograph counted once
 (`--group`), so that of new images which the model never saw a share of `1 - level` is flagged, whatever the law of the

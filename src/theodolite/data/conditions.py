@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from theodolite.maps.denoising import BaseDenoiser
 
 __all__ = [
+    "EMBEDDINGS",
     "MODEL",
     "SIDES",
     "Prompted",
@@ -28,7 +29,7 @@ __all__ = [
 MODEL = "zoo:coloured-latent"
 """The model of the demonstrations."""
 
-_EMBEDDINGS = ".safetensors"
+EMBEDDINGS = ".safetensors"
 """How the name of a file of embeddings ends."""
 
 SIDES = ("normal", "unusual")
@@ -65,7 +66,7 @@ def value_of(condition: Any) -> Any:
     """
     if not isinstance(condition, str):
         return condition
-    if not condition.endswith(_EMBEDDINGS):
+    if not condition.endswith(EMBEDDINGS):
         return condition_of(condition)
     from safetensors.torch import load_file
 
@@ -115,14 +116,14 @@ def prompts_of(model: Any, conditions: str | Sequence[tuple[Any, Any]] | None) -
 
 def _sides_in(pair: str) -> list[str]:
     """Both sides of a pair: paths of files of embeddings may hold slashes of their own."""
-    first, ends, second = pair.partition(f"{_EMBEDDINGS}/")
-    return [f"{first}{_EMBEDDINGS}", second] if ends else pair.split("/")
+    first, ends, second = pair.partition(f"{EMBEDDINGS}/")
+    return [f"{first}{EMBEDDINGS}", second] if ends else pair.split("/")
 
 
 def _side_of(text: str) -> Any:
     """A condition; of a file its path, once it was seen to be readable."""
     value = value_of(text)
-    return text if text.endswith(_EMBEDDINGS) else value
+    return text if text.endswith(EMBEDDINGS) else value
 
 
 def text_of(prompts: Sequence[tuple[Any, Any]]) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
+from theodolite.data.conditions import EMBEDDINGS
 from theodolite.errors import InputError
 
 __all__ = ["classes_of", "labels_among", "read_labels"]
@@ -63,26 +65,29 @@ def _checked(path: str, rows: Sequence[tuple[str | None, str | None]], files: se
     return labels
 
 
-def classes_of(path: str | None, files: Mapping[str, str]) -> dict[str, int]:
-    """The class of every image by sample: from a CSV file, else from the folder with a whole number for its name.
+def classes_of(path: str | None, files: Mapping[str, str]) -> dict[str, int | str]:
+    """The condition of every image by sample: from a CSV file, else from the folder with a whole number for its name.
 
     Args:
-        path: of a CSV file with the columns file,class; None for the names of folders, e.g. ``3/shoe.png``.
+        path: of a CSV file with the columns file,class; None for the names of folders, e.g. ``3/shoe.png``. A class is
+            a whole number, or a `.safetensors` file with the embeddings of the image's prompt, by its path from the
+            folder of the CSV file.
         files: of every sample the path inside its folder.
 
     Returns:
-        By sample; empty where no image has a class, for a model without conditions.
+        By sample, paths of embeddings as text; empty where no image has a class, for a model without conditions.
 
     Raises:
-        InputError: a file that cannot be read, or images of which some have a class and some none.
+        InputError: a file that cannot be read or is not there, or images of which some have a class and some none.
     """
     if path is None:
-        by_folder = {
-            file: next((part for part in file.split("/")[:-1] if part.isdecimal()), None) for file in files.values()
+        by_folder: Mapping[str, int | str | None] = {
+            file: next((int(part) for part in file.split("/")[:-1] if part.isdecimal()), None)
+            for file in files.values()
         }
     else:
         by_folder = _classes_in(path)
-    classes = {sample: int(label) for sample, file in files.items() if (label := by_folder.get(file)) is not None}
+    classes = {sample: label for sample, file in files.items() if (label := by_folder.get(file)) is not None}
     if classes and len(classes) < len(files):
         lacking = next(file for sample, file in files.items() if sample not in classes)
         source = path or "the names of folders"
@@ -92,7 +97,7 @@ def classes_of(path: str | None, files: Mapping[str, str]) -> dict[str, int]:
     return classes
 
 
-def _classes_in(path: str) -> dict[str, str | None]:
+def _classes_in(path: str) -> dict[str, int | str | None]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
             rows = csv.DictReader(stream, skipinitialspace=True)
@@ -104,7 +109,18 @@ def _classes_in(path: str) -> dict[str, str | None]:
         raise InputError(
             f"cannot read the classes file {path}: {reason}; give a CSV with columns file,class"
         ) from error
-    for file, label in by_row.items():
-        if not label.isdecimal():
-            raise InputError(f"{path} expected a class as a whole number for {file}, got {label!r}")
-    return {**by_row}
+    return {file: _class_of(path, file, label) for file, label in by_row.items()}
+
+
+def _class_of(path: str, file: str, label: str) -> int | str:
+    """A class as a number, or the path of a file of embeddings."""
+    if label.isdecimal():
+        return int(label)
+    if not label.endswith(EMBEDDINGS):
+        raise InputError(
+            f"{path} expected a class as a whole number for {file}, or a {EMBEDDINGS} file of embeddings, got {label!r}"
+        )
+    embeddings = Path(path).parent / label
+    if not embeddings.is_file():
+        raise InputError(f"{path} names {label} for {file}, which is no file beside it; write the embeddings there")
+    return str(embeddings)

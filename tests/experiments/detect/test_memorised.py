@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 import theodolite
+from theodolite.detection.memorisation import memorisation_scores
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate
 from theodolite.experiments.detect.experiment import Detect
@@ -194,13 +196,89 @@ def test_classes_come_from_a_table_too(tmp_path):
     table.write_text("file,class\na.png,shoe\n")
     with pytest.raises(InputError, match="whole number"):
         classes_of(str(table), {"x": "a.png"})
+    table.write_text("file,class\na.png,prompts/a.safetensors\n")
+    with pytest.raises(InputError, match="no file beside it"):
+        classes_of(str(table), {"x": "a.png"})
+
+
+@pytest.fixture(scope="module")
+def of_text(folders, tmp_path_factory):
+    """A tiny network of text, a table with the embeddings of a prompt for every image, and those of no prompt."""
+    diffusers = pytest.importorskip("diffusers")
+    root = tmp_path_factory.mktemp("text")
+    torch.manual_seed(0)
+    network = diffusers.UNet2DConditionModel(
+        sample_size=14,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=1,
+        block_out_channels=(8, 16),
+        norm_num_groups=4,
+        cross_attention_dim=12,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        attention_head_dim=4,
+    )
+    network.save_pretrained(root / "unet")
+    diffusers.DDPMScheduler().save_pretrained(root / "scheduler")
+    (root / "model_index.json").write_text(json.dumps({"_class_name": "DDPMPipeline"}))
+    rows, draw = ["file,class"], torch.Generator().manual_seed(1)
+    for folder in folders:
+        for path in sorted(folder.rglob("*.png")):
+            file = path.relative_to(folder)
+            save_file({"embeddings": torch.randn(1, 4, 12, generator=draw)}, root / f"{file.stem}.safetensors")
+            rows.append(f"{file},{file.stem}.safetensors")
+    (root / "prompts.csv").write_text("\n".join(rows) + "\n")
+    save_file({"embeddings": torch.zeros(1, 4, 12)}, root / "empty.safetensors")
+    return root
+
+
+def test_a_model_of_text_is_told_the_prompt_of_every_image(of_text, folders, tmp_path):
+    given = {"train": folders[1], "classes": of_text / "prompts.csv", "sigma": [0.2, 0.4], "budget": "quick"}
+    scores = ["flipd", "loss_contrast"]
+    given |= {"level": 0.8, "unconditional": of_text / "empty.safetensors", "scores": scores}
+    run = theodolite.detect(of_text / "unet", folders[0], None, tmp_path / "run", **given)
+    assert not run.info["failed"]
+    assert {row["score"] for row in run.derived_rows if row["quantity"] == "p_value"} >= {f"{s}@0.2" for s in scores}
+    assert {row["stratum"] for row in run.parquet("thresholds")} == {"all"}
+    image = next(sample for sample in run.info["classes"] if "100x" in sample)
+    values = {row["sigma"]: row["value"] for row in run.rows() if (row["sample"], row["quantity"]) == (image, "flipd")}
+    # by hand: the same image under its own prompt, and under none
+    work = opened(prepared(Detect, [of_text / "unet"], {"reference": folders[0], **given}))
+    probe = work._probe([image], work.picture_of(image), 0.2)
+    assert probe.condition.shape == (1, 4, 12)
+    assert torch.equal(probe.unconditional, torch.zeros(1, 4, 12))
+    assert values[0.2] == pytest.approx(float(memorisation_scores()["flipd"].function(probe).value), rel=1e-4)
+    assert not torch.allclose(probe.denoised, probe.denoised_bare)
+
+
+def test_without_what_stands_for_no_prompt_scores_that_need_it_are_left_out_or_refused(of_text, folders, tmp_path):
+    given = {"reference": folders[0], "train": folders[1], "classes": of_text / "prompts.csv", "sigma": [0.2, 0.4]}
+    work = opened(prepared(Detect, [of_text / "unet"], given))
+    assert "flipd" in work.scores
+    assert not {"loss_contrast", "guidance_magnitude"} & set(work.scores)
+    assert "`unconditional`" in work.record()["left_out"][0]["reason"]
+    with pytest.raises(InputError, match="`unconditional` expected"):
+        opened(prepared(Detect, [of_text / "unet"], {**given, "scores": ["flipd", "loss_contrast"]}))
+
+
+def test_what_stands_for_no_condition_is_refused_where_no_image_has_one(folders, tmp_path):
+    given = {"unconditional": "3"}
+    for role, folder in zip(("reference", "train"), folders):
+        given[role] = tmp_path / role
+        given[role].mkdir()
+        for path in folder.rglob("*.png"):
+            (given[role] / f"{path.parent.name}-{path.name}").write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match="none has one"):
+        opened(prepared(Detect, ["zoo:fashion-plain"], given))
 
 
 def test_numbers_of_an_image_do_not_depend_on_those_beside_it_but_for_last_digits(folders):
     """Images of two classes at once, as long runs measure them, and each alone: on pixels and on latents."""
     for model in ("zoo:fashion-duplicated", "zoo:fashion-latent"):
-        given = {"train": folders[1], **FAST, "scores": ["flipd", "denoising_loss", "curvature_product"]}
-        work = opened(prepared(Detect, [model, folders[0], None], given))
+        given = {"reference": folders[0], "train": folders[1], **FAST}
+        given["scores"] = ["flipd", "denoising_loss", "curvature_product"]
+        work = opened(prepared(Detect, [model], given))
         sitting = Sitting(print, lambda unit: None, {})
         assert work.together > 1
         together = work.measure_together(work.units, sitting)

@@ -23,25 +23,23 @@ since `D` no longer moves."""
 
 
 class _Way(NamedTuple):
-    """Points of the deterministic way under the class from the noisy images, and the size of guidance at each."""
+    """The deterministic way under the class from the noisy images: its levels, points, and what each is denoised to."""
 
+    levels: list[float]
     points: Tensor
-    guidance: Tensor
+    denoised: list[Tensor]
 
 
 def _way(probe: Probe) -> _Way:
     """`steps` Euler steps of the probability flow (Karras et al. 2022) from `sigma` to 0."""
-    x, points, guidance = probe.noisy.flatten(0, 1), [], []
+    x, points, answers = probe.noisy.flatten(0, 1), [], []
     levels = _levels(probe)
     with torch.no_grad():
         for before, after in itertools.pairwise(levels):
             points.append(x)
-            denoised = probe.map_at(before)(x)
-            bare = denoised if probe.condition is None else probe.map_at(before, bare=True)(x)
-            guidance.append((denoised - bare).double().flatten(1).norm(dim=-1) / before)
-            x = denoised + (after / before) * (x - denoised)
-    stacked = torch.stack([*points, x]).double().flatten(2)
-    return _Way(stacked, torch.stack(guidance).mean(0))
+            answers.append(probe.map_at(before)(x))
+            x = answers[-1] + (after / before) * (x - answers[-1])
+    return _Way(levels, torch.stack([*points, x]), answers)
 
 
 def _levels(probe: Probe) -> list[float]:
@@ -72,7 +70,7 @@ def path_curvature(probe: Probe) -> Estimate:
 
     Cost: `draws * steps` passes.
     """
-    points = probe.once(_way).points
+    points = probe.once(_way).points.double().flatten(2)
     length = points.diff(dim=0).norm(dim=-1).sum(0)
     chord = (points[-1] - points[0]).norm(dim=-1).clamp_min(torch.finfo(torch.float64).tiny)
     return _of_draws(probe, 1 - length / chord, probe.steps)
@@ -83,14 +81,19 @@ def return_distance(probe: Probe) -> Estimate:
 
     Cost: `draws * steps` passes.
     """
-    ends = probe.once(_way).points[-1].unflatten(0, (probe.draws, probe.n))
+    ends = probe.once(_way).points[-1].double().flatten(1).unflatten(0, (probe.draws, probe.n))
     distance = (ends - probe.images.double().flatten(1)).square().mean(-1).sqrt()
     return mean_over_draws(-distance, probe.draws * probe.steps)
 
 
 def guidance_magnitude(probe: Probe) -> Estimate:
     """The mean of `sigma |s(x, c) - s(x)|` over the levels of the way back. Cost: `2 draws * steps` passes."""
-    return _of_draws(probe, probe.once(_way).guidance, 2 * probe.steps)
+    way, sizes = probe.once(_way), []
+    for level, point, denoised in zip(way.levels, way.points, way.denoised):
+        with torch.no_grad():
+            bare = denoised if probe.condition is None else probe.map_at(level, bare=True)(point)
+        sizes.append((denoised - bare).double().flatten(1).norm(dim=-1) / level)
+    return _of_draws(probe, torch.stack(sizes).mean(0), 2 * probe.steps)
 
 
 SCORES = (

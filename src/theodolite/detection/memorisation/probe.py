@@ -48,6 +48,8 @@ class Probe:
         images: `(n, *shape)`, without noise, in the units of the denoiser (of a latent model its latents).
         sigma: the noise level.
         condition: of all images, as the model takes it; None for a model without.
+        unconditional: what stands for no condition, of text models the embeddings of the empty prompt; by default what
+            the model knows as nothing in particular.
         seeds: a seed an image: its noises and probes do not depend on the other images.
         draws: independent noises an image, over which scores are means; at least two give an error.
         colours: groups of cells that share one tangent of the Jacobian's diagonal; all cells by themselves where there
@@ -66,6 +68,7 @@ class Probe:
         sigma: float,
         condition: Any = None,
         *,
+        unconditional: Any = None,
         seeds: Seeds | int = 0,
         draws: int = 4,
         colours: int = 7,
@@ -77,7 +80,8 @@ class Probe:
                 "one or more images, draws and colours and two or more steps expected, got "
                 f"{len(images)} images, {draws} draws, {colours} colours, {steps} steps"
             )
-        self.model, self.images, self.sigma, self.condition = model, images, float(sigma), condition
+        self.model, self.images, self.sigma = model, images, float(sigma)
+        self.condition, self.unconditional = condition, unconditional
         self.seeds = Seeds(seeds, len(images)) if isinstance(seeds, int) else seeds
         self.draws, self.known, self.steps, self._colours = draws, known, steps, colours
         self._made: dict[Callable[[Probe], Any], Any] = {}
@@ -90,7 +94,10 @@ class Probe:
 
     def map_at(self, sigma: float, bare: bool = False) -> LatentMap:
         """The denoised point at a level as a map of the noisy one, under the condition or, `bare`, under none."""
-        return denoiser_map(self.model, sigma, condition=None if bare else self.condition)
+        if not bare or self.condition is None:
+            return denoiser_map(self.model, sigma, condition=self.condition)
+        start = {"guidance": 0.0, "unconditional": self.unconditional}
+        return denoiser_map(self.model, sigma, condition=self.condition, **start)
 
     def once(self, make: Callable[[Probe], _Made]) -> _Made:
         """What `make` gives of this probe, made on the first call: work that scores of one file share."""

@@ -35,7 +35,8 @@ _TRAIN = (
     "Folder of training images of a diffusion model, with --reference of images that it never saw: which of them it "
 )
 _CLASSES = (
-    "With --train: CSV file with columns file,class; by default the folder that is named by a number, 3/shoe.png."
+    "With --train: CSV file with columns file,class; by default the folder that is named by a number, 3/shoe.png. Of "
+    "models of text a .safetensors file with the embeddings of each image's prompt."
 )
 _STRATA = "With --train: regular expression for the part of a path within which images are compared; their class."
 _LABELS = "CSV file with columns file,label of test images (of latents seed-3): 0 or normal, 1 or unusual."

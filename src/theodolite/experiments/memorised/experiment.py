@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from theodolite.errors import InputError, refusing
+from theodolite.data.conditions import EMBEDDINGS
+from theodolite.errors import InputError, path_of, refusing
 from theodolite.experiments.detect.experiment import Detect
 from theodolite.experiments.images import ImageExperiment, different_folders, in_one, usual_size
 from theodolite.runs.experiment import Derived, Piece, Row, Sitting, numbers_each
@@ -52,7 +54,8 @@ class Memorised(ImageExperiment):
         subject: the denoiser.
         levels: noise levels, rising.
         scores: names of what is measured.
-        classes: the class of every image by its sample; empty for a model without.
+        classes: the class of every image by its sample, or the file with the embeddings of its prompt; empty for a
+            model without.
     """
 
     kind, summary = Detect.kind, Detect.summary
@@ -88,7 +91,10 @@ class Memorised(ImageExperiment):
         files = {image.sample: image.file for image in images.files}
         self.classes = classes_of(given["classes"], files)
         strata = sources_of([*files.values()], given["strata"], "strata") if given["strata"] else None
-        strata_of = strata or [str(self.classes.get(sample, "all")) for sample in files]
+        # every prompt is another one: images of a model of text are compared with all others
+        strata_of = strata or [
+            str(known if isinstance(known := self.classes.get(each), int) else "all") for each in files
+        ]
         self.strata = dict(zip(files, strata_of))
         self._check_strata(dict(zip(files, sources_of([*files.values()], given["group"]))))
         return images
@@ -124,12 +130,14 @@ class Memorised(ImageExperiment):
 
         spent = _SPENT[self.given["budget"]]
         model = opened_denoiser(self.given["model"], "detect --train", size=self.wanted_size(), **self.loading())
-        settings = {"sigma": self.levels[0], "condition": next(iter(self.classes.values()), None)}
+        first = next(iter(self.classes.values()), None)
+        settings = {"sigma": self.levels[0], "condition": first}
         self.subject = opened_map(model, "denoiser", images=True, settings=settings)
         self.device, self.model = self.subject.device, self.subject.reader()
         self.accept(self.model)
         chosen = list(self.given["scores"] or ())
-        scores = chosen_scores(chosen or None, conditional=bool(self.classes), known=True)
+        self.left_out = self._without_start(chosen)
+        scores = chosen_scores(chosen or None, conditional=bool(self.classes) and not self.left_out, known=True)
         # features of images need a function for them, which this verb is not given
         self.scores = [name for name in scores if name != "nearest_features" or name in chosen]
         leveled = [name for name in self.scores if memorisation_scores()[name].has_level]
@@ -143,19 +151,55 @@ class Memorised(ImageExperiment):
         with refusing(self.subject.name, "cannot be differentiated", "it must run in torch operations only"):
             self.together = batch_by_work(self.subject.map, self.first, spent.draws * spent.colours)
 
+    def _without_start(self, chosen: Sequence[str]) -> list[dict[str, str]]:
+        """What is left out where nothing stands for no condition, as of models of text without `unconditional`.
+
+        Raises:
+            InputError: it was asked for, or what was given does not stand for it.
+        """
+        from theodolite.data.conditions import value_of
+        from theodolite.detection.memorisation import memorisation_scores
+        from theodolite.maps import denoiser_map
+
+        start = self.given["unconditional"]
+        if not self.classes:
+            if start is not None:
+                raise InputError(
+                    "`unconditional` stands beside the class of each image, and none has one; leave it out"
+                )
+            return []
+        condition = value_of(next(iter(self.classes.values())))
+        options: dict[str, Any] = {"guidance": 0.0, "unconditional": value_of(start)}
+        try:
+            denoiser_map(self.subject.denoiser, self.levels[0], condition=condition, **options)
+        except InputError as error:
+            if start is not None or any(memorisation_scores()[name].conditional for name in chosen):
+                raise
+            return [{"what": "scores beside no condition", "reason": f"give `unconditional`: {error}"}]
+        return []
+
     def record(self) -> dict[str, Any]:
         """Model and images, what is measured, and the class and stratum of every image."""
         known = {unit: self.classes[unit] for unit in self.units if unit in self.classes}
         told = {"scores": self.scores, "sigmas": self.levels, "classes": known, "size": self.side()}
         strata = {unit: self.strata[unit] for unit in self.units}
         model = {"model": self.subject.describe(), "data": self.data()}
+        told |= {"left_out": self.left_out} if self.left_out else {}
         return {**model, **told, "strata": strata, "denoiser": None, "map": "denoiser", "labelled": None}
 
     def content(self) -> dict[str, Any]:
         """The model's fingerprint, the images by hash, their classes, and what is measured."""
-        known = {unit: str(self.classes.get(unit)) for unit in self.units}
+        known = {unit: self._identity(self.classes.get(unit)) for unit in self.units}
+        known["unconditional"] = self._identity(self.given["unconditional"])
         told = {"classes": known, "scores": self.scores, "sigmas": self.levels, "side": self.side()}
         return {"model": self.subject.fingerprint(), "images": self.identities(), **told}
+
+    @staticmethod
+    def _identity(condition: int | str | None) -> str:
+        """A class as text; of embeddings what their file holds, since another file may bear its name."""
+        if not isinstance(condition, str) or not condition.endswith(EMBEDDINGS):
+            return str(condition)
+        return hashlib.sha256(path_of(condition, "a condition").read_bytes()).hexdigest()
 
     def checked_map(self) -> tuple[LatentMap, Tensor, str]:
         """The denoised point at the first image."""
@@ -223,6 +267,7 @@ class Memorised(ImageExperiment):
         """Scores are means over noises, so that these are drawn as probes are."""
         import torch
 
+        from theodolite.data.conditions import value_of
         from theodolite.detection.memorisation import Probe
         from theodolite.estimates import Seeds
 
@@ -231,7 +276,8 @@ class Memorised(ImageExperiment):
             clean = self.subject.encoded(images)
         options: dict[str, Any] = {"draws": spent.draws, "colours": spent.colours, "steps": spent.steps}
         seeds = Seeds([self.probe_seed(unit) for unit in units], len(units))
-        return Probe(self.subject.denoiser, clean, level, self.classes.get(units[0]), seeds=seeds, **options)
+        condition, nothing = (value_of(each) for each in (self.classes.get(units[0]), self.given["unconditional"]))
+        return Probe(self.subject.denoiser, clean, level, condition, unconditional=nothing, seeds=seeds, **options)
 
     def _rows(self, units: Sequence[str], probes: Sequence[Probe]) -> list[list[Row]]:
         """The scores of every unit."""
