@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kinds import saved_flux
 from live_bytes import LiveBytes
 from torch import nn
 
+from theodolite.data.models import opened_denoiser
+from theodolite.maps import denoiser_map
 from theodolite.maps.diffusers import from_diffusers
 from theodolite.maps.generators import plain_generator_map
 from theodolite.maps.loading import _from_factory
@@ -24,7 +27,11 @@ def peak(call):
 def of_a_pass(model, channels, side):
     """Bytes of one pass through both parts, and of the weights."""
     made = peak(lambda: read_images(model.decode(mean_of(model.encode(torch.rand(1, channels, side, side))))))
-    return made + sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    return made + bytes_of(model)
+
+
+def bytes_of(model):
+    return sum(weight.numel() * weight.element_size() for weight in model.parameters())
 
 
 def models(situations):
@@ -70,6 +77,18 @@ def test_an_autoencoder_of_diffusers():
     blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
     model = diffusers.AutoencoderKL(block_out_channels=(8, 16), norm_num_groups=4, **blocks).eval()
     assert peak(lambda: from_diffusers(model, size=(32, 32))) <= 3 * of_a_pass(model, 3, 32)
+
+
+def test_a_network_of_tokens_beside_its_autoencoder(tmp_path):
+    """Opened from a folder as Flux saves it; its weights and those of the autoencoder are there beside a pass."""
+    pytest.importorskip("diffusers")
+    folder, opened = saved_flux(tmp_path / "flux"), []
+    most = peak(lambda: opened.append(opened_denoiser(str(folder / "transformer"), "sample", device="cpu")))
+    (model,) = opened
+    text = {"encoder_hidden_states": torch.zeros(1, 3, 6), "pooled_projections": torch.zeros(1, 5)}
+    tokens = torch.zeros(1, 64, 4)
+    a_pass = peak(lambda: denoiser_map(model, 1.0, condition=text)(tokens))
+    assert most <= 3 * (a_pass + bytes_of(model.net))
 
 
 def test_a_generator():
