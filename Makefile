@@ -49,7 +49,7 @@ docs: $(VENV)/.installed-dev
 # downloads both, so that CI does not run it; before a release do, or when pyproject.toml changes its least versions.
 oldest:
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/pip install $(PIP_ARGS) -e . "torch==2.8.*" "diffusers==0.35.*" "huggingface-hub<1" "pytest>=8" "pytest-xdist>=3.6" hypothesis plotly jinja2
+	$(OLDEST)/bin/pip install $(PIP_ARGS) -e . "torch==2.8.*" "diffusers==0.35.*" "huggingface-hub<1" "pytest>=8" "pytest-xdist>=3.6" hypothesis plotly jinja2 scipy
 	$(OLDEST)/bin/python -m pytest -n auto -m "not slow" tests/maps tests/derivatives
 
 # The page of `theodolite explore` from its sources; needs Node 20 and npm.

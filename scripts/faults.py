@@ -359,5 +359,90 @@ MUTANTS = (
         'escape(" ".join(text.split()), quote=False)', '" ".join(text.split())',
         "loggers/test_loggers.py::test_a_table_for_tensorboard_is_escaped",
     ),
+    Mutant(
+        "explorer: an answer without the token", "explorer/server.py",
+        "or not hmac.compare_digest(first, self.token) or not slash", "or not slash",
+        "explorer/test_server.py::test_nothing_is_told_without_the_token",
+    ),
+    Mutant(
+        "explorer: an answer under another host's name", "explorer/server.py",
+        "if host not in self.hosts or not", "if not",
+        "explorer/test_server.py::test_a_page_that_another_name_leads_to_is_refused",
+    ),
+    Mutant(
+        "explorer: a range without its last byte", "explorer/server.py",
+        "body[first : last + 1]", "body[first:last]",
+        "explorer/test_server.py::test_a_table_is_read_by_ranges",
+    ),
+    Mutant(
+        "explorer: last bytes from one too early", "explorer/server.py",
+        "max(0, len(body) - int(match[2]))", "max(0, len(body) - int(match[2]) - 1)",
+        "explorer/test_server.py::test_a_table_is_read_by_ranges",
+    ),
+    Mutant(
+        "explorer: sliders reach twice as far", "explorer/turning.py",
+        "reach = _REACH * z.norm()", "reach = 2 * _REACH * z.norm()",
+        "explorer/test_turning.py::test_points_are_where_sliders_and_samples_lead",
+    ),
+    Mutant(
+        "explorer: a skewed plane of three", "explorer/turning.py",
+        "_number(plane.get(\"t\")) * (second - z)", "_number(plane.get(\"t\")) * (second - first)",
+        "explorer/test_turning.py::test_points_are_where_sliders_and_samples_lead",
+    ),
+    Mutant(
+        "explorer: a polygon followed past its end", "explorer/turning.py",
+        "index = min(max(t, 0.0), 1.0) * (len(curve) - 1)", "index = min(max(t, 0.0), 1.0) * len(curve)",
+        "explorer/test_turning.py::test_a_polygon_is_followed_at_even_steps",
+    ),
+    Mutant(
+        "explorer: twice the error of the gain", "explorer/turning.py",
+        "errors = located.gain.stderr[0] / (2 * gain)", "errors = located.gain.stderr[0] / gain",
+        "explorer/test_turning.py::test_the_gain_where_one_stops_has_the_error_of_its_root",
+    ),
+    Mutant(
+        "explorer: the change as a sum", "explorer/turning.py",
+        "rms = float(change.double().square().mean().sqrt())", "rms = float(change.double().square().sum().sqrt())",
+        "explorer/test_turning.py::test_the_gain_where_one_stops_has_the_error_of_its_root",
+    ),
+    Mutant(
+        "explorer: what was not measured is ok", "explorer/frames.py",
+        "states = np.full(count, -1, dtype=np.int8)", "states = np.full(count, 0, dtype=np.int8)",
+        "explorer/test_frames.py::test_what_was_not_measured_has_no_status_and_what_is_no_number_keeps_its_own",
+    ),
+    Mutant(
+        "explorer: ends of intervals are left out", "explorer/frames.py",
+        "return bool(np.all(close[0] & close[1]))", "return bool(np.any(close[0] & close[1]))",
+        "explorer/test_frames.py::test_intervals_are_sent_where_they_are_not_value_and_error",
+    ),
+    Mutant(
+        "explorer: a scale of maps to the extremes", "explorer/maps.py",
+        "_ENDS = (0.01, 0.99)", "_ENDS = (0.0, 1.0)",
+        "explorer/test_maps.py::test_the_maps_of_hotspots_have_one_scale_over_all_samples",
+    ),
+    Mutant(
+        "explorer: pairs with the least sure first", "explorer/views.py",
+        "key=lambda pair: -_sureness(pair[\"difference\"])", "key=lambda pair: _sureness(pair[\"difference\"])",
+        "explorer/test_views.py::test_pairs_come_with_the_surest_difference_first",
+    ),
+    Mutant(
+        "explorer: a projection of uncentred latents", "explorer/views.py",
+        "X = np.nan_to_num(X - X.mean(0, dtype=np.float64).astype(np.float32))", "X = np.nan_to_num(X)",
+        "explorer/test_views.py::test_the_projection_keeps_the_distances_that_its_axes_span",
+    ),
+    Mutant(
+        "memorisation: a diagonal of one round where it is noisy", "detection/memorisation/probe.py",
+        "return 1 if self.colours == self.dimension else self.draws", "return 1",
+        "detection/memorisation/test_scores.py::test_an_exact_diagonal_is_made_once_and_a_noisy_one_in_every_draw",
+    ),
+    Mutant(
+        "memorisation: no condition is the condition", "detection/memorisation/probe.py",
+        "if not bare or self.condition is None:", "if bare or not bare:",
+        "detection/memorisation/test_scores.py::test_an_exact_diagonal_is_made_once_and_a_noisy_one_in_every_draw",
+    ),
+    Mutant(
+        "estimates: a bounded interval without its upper bound", "estimates/bootstrap.py",
+        "min(max(high, value), limits[1])", "max(high, value)",
+        "estimates/test_bootstrap.py::test_no_interval_leaves_the_range_of_its_statistic",
+    ),
 )  # fmt: skip
 """All faults, by room."""

@@ -61,6 +61,8 @@ def test_a_ranking_is_rows_and_shows_gaps_and_shifts(four):
     assert {row["quantity"] for row in four.headline_rows()} == {"gap", "shift"}
     assert four.to_arrow().num_rows == len(rows) > 100
     assert "isometric" in four._repr_html_()
+    assert repr(four).startswith("Ranking(")
+    assert len(repr(four)) < 200
 
 
 def test_networks_only_where_all_spaces_can_have_them():

@@ -5,12 +5,16 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from theodolite import read_run
+from theodolite.descriptors import location_map
 from theodolite.errors import InputError
+from theodolite.estimates.streams import seed_of
 from theodolite.explorer.live import Live
 from theodolite.explorer.turning import Turning, _along
 
@@ -87,6 +91,26 @@ def test_numbers_where_one_stops_are_those_of_the_run(turning, chosen, units, ma
         assert abs(numbers[label]["value"] - row["value"]) <= reach
     assert told["gain"]["low"] < told["gain"]["high"]
     assert told["gain"]["status"] == "ok"
+
+
+def test_the_gain_where_one_stops_has_the_error_of_its_root(turning, chosen, units, monkeypatch):
+    """Of a location's squared gain `g² ± e` the gain is `g ± e / 2 g`; what changed is the root of a mean square."""
+
+    def noisy(*of, **options):
+        located = location_map(*of, **options)
+        return SimpleNamespace(gain=replace(located.gain, stderr=0.1 * located.gain.value), statuses=located.statuses)
+
+    monkeypatch.setattr("theodolite.explorer.turning.location_map", noisy)
+    told = turning.answer({"do": "measure", **at(units[0], moves={"leading": [0.5]})})
+    base = turning._base(at(units[0]))
+    point = turning._point(base, at(units[0], moves={"leading": [0.5]}))
+    gain = noisy(turning.subject.map, point, generator=seed_of(0, units[0])).gain
+    assert told["gain"]["stderr"] > 0
+    root = gain.value[0].sqrt()
+    assert told["gain"]["low"] == pytest.approx(float(root.min()))
+    assert told["gain"]["stderr"] == pytest.approx(float((gain.stderr[0] / (2 * root)).square().mean().sqrt()))
+    change = turning.subject.outputs(point) - base.output
+    assert told["changed"] == pytest.approx(float(change.square().mean().sqrt()), rel=1e-5)
 
 
 def test_a_geodesic_is_no_longer_than_the_straight_line_and_has_its_ends(turning, chosen, units):

@@ -52,7 +52,7 @@ class Ranked:
     description: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ranking(Shown):
     """Autoencoders by their diffusability, the best (the smallest gap to the images) first.
 
@@ -65,6 +65,10 @@ class Ranking(Shown):
     images: Space
     models: tuple[Ranked, ...]
     resamples: Resamples
+
+    def __repr__(self) -> str:
+        """The order alone: the spaces are all latents and images."""
+        return f"Ranking({', '.join(model.name for model in self.models)})"
 
     @classmethod
     def of(cls, images: Space, models: list[Ranked], resamples: Resamples) -> Ranking:

@@ -58,6 +58,25 @@ def test_flipd_of_a_gaussian_is_its_closed_form():
     assert value("flipd", own).tolist() == pytest.approx(wanted.tolist())
 
 
+def test_an_exact_diagonal_is_made_once_and_a_noisy_one_in_every_draw():
+    """A mixing Jacobian: with a tangent an entry the diagonal is exact, with few it differs from draw to draw."""
+    mixing = torch.randn(16, 16, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+    def mixed(x, sigma, condition=None):
+        scale = 1.0 if condition is None else condition
+        return scale * (x.flatten(1) @ mixing.T).reshape(x.shape)
+
+    exact, noisy = (probe(mixed, condition=3.0, colours=colours) for colours in (16, 2))
+    trace = 3 * float(mixing.trace())
+    assert exact.rounds_clean == 1
+    assert exact.diagonal_clean.shape == noisy.diagonal_clean.shape == (4, 3, *SHAPE)
+    torch.testing.assert_close(exact.diagonal_clean.flatten(2).sum(-1), torch.full((4, 3), trace, dtype=torch.float64))
+    assert memorisation_scores()["flipd"].function(exact).passes == 17
+    assert noisy.rounds_clean == 4
+    assert noisy.diagonal_clean.flatten(2).sum(-1).std(0).min() > 0.1
+    torch.testing.assert_close(exact.denoised, 3 * exact.denoised_bare)
+
+
 def test_flipd_tells_the_dimension_of_a_plane_at_little_noise():
     flat = torch.zeros(SHAPE, dtype=torch.float64)
     flat[0, :2] = 1
