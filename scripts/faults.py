@@ -430,12 +430,12 @@ MUTANTS = (
         "explorer/test_views.py::test_the_projection_keeps_the_distances_that_its_axes_span",
     ),
     Mutant(
-        "memorisation: a diagonal of one round where it is noisy", "detection/memorisation/probe.py",
+        "detection: a diagonal of one round where it is noisy", "detection/memorisation/probe.py",
         "return 1 if self.colours == self.dimension else self.draws", "return 1",
         "detection/memorisation/test_scores.py::test_an_exact_diagonal_is_made_once_and_a_noisy_one_in_every_draw",
     ),
     Mutant(
-        "memorisation: no condition is the condition", "detection/memorisation/probe.py",
+        "detection: no condition is the condition", "detection/memorisation/probe.py",
         "if not bare or self.condition is None:", "if bare or not bare:",
         "detection/memorisation/test_scores.py::test_an_exact_diagonal_is_made_once_and_a_noisy_one_in_every_draw",
     ),
