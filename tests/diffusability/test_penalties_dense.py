@@ -15,6 +15,7 @@ from theodolite.diffusability import penalties, penalty_table
 from theodolite.diffusability.penalty_table import filled_dimension
 from theodolite.diffusability.second_order import Bilinear
 from theodolite.estimates import mean_over_latents
+from theodolite.maps import Autoencoder
 
 
 def reference(encoder, decoder, z, rank):
@@ -192,3 +193,60 @@ def test_two_probes_give_half_of_their_sample_variance():
     form = Bilinear(torch.tensor([1.0, 3.0], dtype=D)[:, None, None])
     assert form.square().item() == pytest.approx(1)
     assert form.trace_square().item() == pytest.approx(3)
+
+
+def faint(spoilt):
+    """Latents `(a, b)`: the image is `(a, e b, 3 b², 0)` with a small `e`, read back exactly but for `spoilt`."""
+    small = 0.02
+
+    def decoder(z):
+        return torch.stack([z[:, 0], small * z[:, 1], 0.01 * z[:, 1].square(), 0 * z[:, 0]], 1)
+
+    def encoder(x):
+        return torch.stack([x[:, 0], x[:, 1] / small], 1)
+
+    z = drawn(12, 2, seed=4)
+    points = decoder(z)
+    points[:, 3] = spoilt
+    return toy(encoder, decoder, 2, 4), images(points)
+
+
+def test_what_moves_the_image_less_than_it_is_missed_by_is_no_direction_of_the_data():
+    """With an exact reconstruction both directions count and the faint one rules the curvature; with errors of 0.2 in
+    the last pixel, 0.1 a pixel, the manifold is the line along the first, which is straight."""
+    exact, spoilt = faint(0.0), faint(0.2)
+    for pair, x in (exact, spoilt):
+        whole = penalties(pair, x)
+        assert whole.compression["tangent_dimension"].item() == 2
+        assert whole.data_curvature.item() > 100
+    same = penalties(*exact, dimension="visible")
+    assert same.data_curvature.item() == pytest.approx(penalties(*exact).data_curvature.item())
+    seen = penalties(*spoilt, dimension="visible")
+    assert seen.compression["tangent_dimension"].item() == 1
+    assert seen.data_curvature.item() == pytest.approx(0, abs=1e-9)
+    assert seen.distortion.item() == pytest.approx(0, abs=1e-9)
+
+
+def test_a_direction_is_left_at_every_image():
+    pair, x = faint(0.99)
+    assert penalties(pair, x, dimension="visible").compression["tangent_dimension"].item() == 1
+
+
+def test_latents_of_a_thousand_dimensions_have_penalties_at_defaults():
+    """16 x 8 x 8 latents of an isometry: no distortion, no curvature, and numbers."""
+    turn = torch.linalg.qr(drawn(1024, 1024, seed=6))[0].float()
+    pair = Autoencoder(
+        lambda x: (x.flatten(1) @ turn).unflatten(1, (16, 8, 8)),
+        lambda z: (z.flatten(1) @ turn.T).unflatten(1, (1, 32, 32)),
+        name="turned",
+        latent_shape=(16, 8, 8),
+        image_channels=1,
+        downsampling=4,
+    )
+    x = 0.5 * drawn(3, 1024, seed=7).float().clamp(-2, 2).reshape(3, 1, 32, 32)
+    found = penalties(pair, x)
+    assert found.distortion.method == "dense"
+    assert found.distortion.status != "undetermined" != found.data_curvature.status
+    assert found.distortion.item() == pytest.approx(0, abs=1e-5)
+    assert found.distortion["stretch"].item() == pytest.approx(1, abs=1e-5)
+    assert found.data_curvature.item() < 1e-2

@@ -128,7 +128,6 @@ REFUSALS = {
     ),
     "traverse plane": (
         "zoo:digits --anchor seed:1",
-        f"zoo:coloured-latent {_ANCHORS}",
         f"zoo:digits {_ANCHORS} --grid 1",
         f"zoo:digits {_ANCHORS} --budget huge",
         f"zoo:digits {_ANCHORS} --out {{survey}}",

@@ -22,7 +22,7 @@ from theodolite import verify
 # fourth. An error that is itself rounding (1e-8 beside a value of 1) may be anything as small.
 RTOL = 2e-3
 ATOL = 1e-6
-STDERR_OF_VALUE = 1e-5
+STDERR_OF_VALUE = 5e-5
 # Wider where rounding is magnified, by what was seen with vector instructions switched off (ATEN_CPU_CAPABILITY=default
 # ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2), doubled.
 LOOSE = (
@@ -30,6 +30,8 @@ LOOSE = (
     (re.compile(r"quantity=(lc|lc_over_\w+)(\.\w+)?$"), 0.01),
     # Ranks of cells of such maps, and shares of cells above a threshold in them: one cell more or less of 64.
     (re.compile(r"quantity=map_correlation(\.\w+)?$|claim=C5\||part=\w+\|"), 0.2),
+    # The spread of four probes of second differences in float32.
+    (re.compile(r"quantity=curvature$"), 0.02),
     # The spread of steps that are equal up to the tolerance of the geodesic.
     (re.compile(r"route=geodesic\|quantity=jump_variation$"), 0.02),
     # A change of 0.01 between local scalings of four hundred nats, each a float32 determinant.
@@ -74,7 +76,7 @@ def _numeric(value: Any) -> bool:
 
 def same_words(new: list[str], old: list[str]) -> bool:
     """Whether words agree, and nearly all printed numbers, to one in their last digit; lines may break elsewhere."""
-    now, then = " ".join(new), " ".join(old)
+    now, then = (" ".join(words).replace("± <", "± ") for words in (new, old))  # an error below its last digit
     if _TOKEN.sub("#", now) != _TOKEN.sub("#", then):
         return False
     same = [*map(_same_print, _TOKEN.findall(now), _TOKEN.findall(then))]

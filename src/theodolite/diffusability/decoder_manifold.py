@@ -90,14 +90,21 @@ class Sheet(ABC):
 class DenseSheet(Sheet):
     """An orthonormal frame from the singular vectors of explicit Jacobians: `min(m, D)` products with each map.
 
+    Directions whose singular value lies below `least: (n,)` at a point do not belong to the manifold there.
+
     Attributes:
         frame: orthonormal tangent vectors, `(n, D, r)`, along the leading left singular vectors of the decoder.
-        live: which of its columns are there, `(n, r)`: singular values above rounding.
+        live: which of its columns are there, `(n, r)`: singular values above rounding, and not below `least`.
         images: `J_E` of the frame, `(n, m, r)`; the metric is `G = imagesᵀ images`.
     """
 
     def __init__(
-        self, decoder: JacobianOperator, encoder: JacobianOperator, sigma: float | None, dimension: int | None
+        self,
+        decoder: JacobianOperator,
+        encoder: JacobianOperator,
+        sigma: float | None,
+        dimension: int | None,
+        least: Tensor | None = None,
     ) -> None:
         super().__init__(decoder, encoder, sigma)
         J = decoder.dense()
@@ -106,6 +113,8 @@ class DenseSheet(Sheet):
         r = min(dimension or s.shape[1], s.shape[1])
         left, s, right = left[..., :r], s[:, :r], right[:, :r].mT
         self.live = s > NULL_SHARE[J.dtype] * s[:, :1]
+        if least is not None:  # the leading direction stays, so that a manifold is left at every point
+            self.live &= (s >= least[:, None]) | (s == s[:, :1])
         inverse = torch.where(self.live, 1 / torch.where(self.live, s, 1), 0)
         self.frame = Frame(Q @ left * self.live.unsqueeze(-2), right * inverse.unsqueeze(-2))
         self.images = self.push(self.frame.image.permute(2, 0, 1)).permute(1, 2, 0)

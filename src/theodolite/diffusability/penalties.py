@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -15,10 +17,14 @@ from theodolite.estimates import Seeding, Seeds
 from theodolite.maps.autoencoders import Autoencoder
 from theodolite.scores.clouds import checked_cloud
 
-__all__ = ["penalties"]
+__all__ = ["VISIBLE", "penalties"]
 
-_DENSE = 256
-"""Latent dimensions up to which Jacobians are formed."""
+_DENSE = 1024
+"""Latent dimensions up to which Jacobians are formed. Least squares in the default number of steps reach too few of the
+tangent directions beyond some hundred dimensions, so that nothing would be known of a latent of 16 x 8 x 8."""
+
+VISIBLE: Literal["visible"] = "visible"
+"""The rule for the dimension of the data manifold by which a ranking counts."""
 
 _DECODED = 16
 """Images decoded at once."""
@@ -32,7 +38,7 @@ def penalties(
     images: Tensor,
     *,
     generator: Seeding = None,
-    dimension: int | None = None,
+    dimension: int | Literal["visible"] | None = None,
     sigma: float | None = None,
     probes: int = 4,
     depth: int = 32,
@@ -45,19 +51,24 @@ def penalties(
     `x = D(E(image))`, so that both maps are differentiated at one point of it; `II_X(u, u) = P_N D²D(a, a)` where
     `u = J_D a`. Its tangent space is the range of `J_D`: of dimension `m` unless singular values are at rounding
     level, or the `dimension` leading ones (the sheet that the decoder makes of the plane through `z` along its leading
-    right singular vectors). `G` comes from `J_E` and is not taken to be the inverse of `J_Dᵀ J_D`.
+    right singular vectors), or those that are ``visible``: along which a standard deviation of the latents moves the
+    image by at least the reconstruction's error a pixel, `s_i std(z) >= |x - image| / sqrt(D)`, at each image its own
+    number. What moves the image less is below the noise of the model itself, and as `u = J_D a` of unit length is a
+    large step in the latent there, it would rule all curvatures. With an exact reconstruction all are visible. `G`
+    comes from `J_E` and is not taken to be the inverse of `J_Dᵀ J_D`.
 
-    Up to 256 latent dimensions, or where `dimension` is given, Jacobians are formed (tangent frames and `G` are exact);
-    with at most 11 tangent dimensions all pairs of second derivatives are taken, and the only error is that over
-    images. Otherwise `||B||²` of a bilinear map comes from `B(p, p)` at normal tangent probes `p`, whose covariance is
-    `2 ||B||²`. Above 256 dimensions tangent parts come from least squares; `coverage` below 0.98 makes every estimate
-    ``undetermined``. Errors are over images, probes included.
+    Up to 1,024 latent dimensions, or where `dimension` is a number, Jacobians are formed (tangent frames and `G` are
+    exact); with at most 11 tangent dimensions all pairs of second derivatives are taken, and the only error is that
+    over images. Otherwise `||B||²` of a bilinear map comes from `B(p, p)` at normal tangent probes `p`, whose
+    covariance is `2 ||B||²`. Above 1,024 dimensions tangent parts come from least squares; `coverage` below 0.98 makes
+    every estimate ``undetermined``. Errors are over images, probes included.
 
     Args:
         autoencoder: in eval mode, float32 or float64.
         images: `(n, channels, height, width)` in [-1, 1], at least two that differ.
         generator: a `torch.Generator`, a seed, or one seed an image.
-        dimension: dimension of the data manifold; by default the rank of the decoder's Jacobian.
+        dimension: dimension of the data manifold; by default the rank of the decoder's Jacobian. ``visible`` takes the
+            directions that show, see above; where Jacobians are not formed, all.
         sigma: standard deviation of the noise at which bending is seen, in units of the images: second derivatives are
             differences over `sigma p`, as details finer than that are smoothed away by noise. None for the limit. Over
             a finite step the values are no longer quadratic in `p`, so compare only with the same probes or pairs.
@@ -90,13 +101,16 @@ def penalties(
         latents = autoencoder.encode(images)
         checked_cloud(latents, "latents")
         points = torch.cat([autoencoder.decode(part) for part in latents.split(_DECODED)]).flatten(1)
-    is_dense = _is_dense(latents[0].numel(), dimension, dense)
+    count = dimension if isinstance(dimension, int) else None
+    is_dense = _is_dense(latents[0].numel(), count, dense)
+    least = _least_visible(images, points, latents) if dimension == VISIBLE else None
     seeds = Seeds(generator, len(latents)).base
     size = _group_size(latents[0].numel(), points, is_dense, probes, depth)
     parts, passes, approximate = [], 0, False
     for start in range(0, len(latents), size):
         rows = slice(start, start + size)
-        sheet = _sheet(autoencoder, latents[rows], sigma, dimension, None if is_dense else depth)
+        own_least = None if least is None else least[rows]
+        sheet = _sheet(autoencoder, latents[rows], sigma, count, own_least, None if is_dense else depth)
         own = Seeds(seeds[rows], len(latents[rows]))
         parts.append(contributions(sheet, own, points, probes=probes, ascent=ascent))
         passes = max(passes, sheet.decoder.passes + sheet.encoder.passes + 2)
@@ -115,13 +129,24 @@ def _is_dense(m: int, dimension: int | None, dense: bool | None) -> bool:
     return dense if dense is not None else dimension is not None or m <= _DENSE
 
 
+def _least_visible(images: Tensor, points: Tensor, latents: Tensor) -> Tensor:
+    """The least singular value of the decoder that shows at an image, `(n,)`: error a pixel over spread of latents."""
+    error = (images.to(points).flatten(1) - points).square().mean(1).sqrt()
+    return error / (latents - latents.mean(0)).square().mean().sqrt()
+
+
 def _sheet(
-    autoencoder: Autoencoder, latents: Tensor, sigma: float | None, dimension: int | None, depth: int | None
+    autoencoder: Autoencoder,
+    latents: Tensor,
+    sigma: float | None,
+    dimension: int | None,
+    least: Tensor | None,
+    depth: int | None,
 ) -> Sheet:
     decoder = jacobian(autoencoder.decoder, latents)
     encoder = jacobian(autoencoder.encoder, decoder.outputs)
     if depth is None:
-        return DenseSheet(decoder, encoder, sigma, dimension)
+        return DenseSheet(decoder, encoder, sigma, dimension, least)
     return SolvedSheet(decoder, encoder, sigma, depth)
 
 
@@ -139,7 +164,7 @@ def _check(
     depth: int,
     ascent: int,
     sigma: float | None,
-    dimension: int | None,
+    dimension: int | str | None,
 ) -> None:
     if not isinstance(autoencoder, Autoencoder):
         raise InputError(
@@ -153,8 +178,8 @@ def _check(
     for name, value, least in (("probes", probes, 2), ("depth", depth, 1), ("ascent", ascent, 0)):
         if not isinstance(value, int) or value < least:
             raise InputError(f"`{name}` expected a whole number of at least {least}, got {value!r}")
-    if dimension is not None and (not isinstance(dimension, int) or dimension < 1):
-        raise InputError(f"`dimension` expected a positive whole number, got {dimension!r}")
+    if dimension not in (None, VISIBLE) and (not isinstance(dimension, int) or dimension < 1):
+        raise InputError(f"`dimension` expected a positive whole number or {VISIBLE!r}, got {dimension!r}")
     if sigma is not None and not 0 < sigma < float("inf"):
         raise InputError(f"`sigma` expected positive and finite, in units of the images, got {sigma!r}")
 

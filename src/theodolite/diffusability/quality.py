@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from theodolite.diffusability.penalties import penalties
+from theodolite.diffusability.penalties import VISIBLE, penalties
 from theodolite.errors import InputError
 from theodolite.estimates import Estimate, mean_over_latents
 from theodolite.estimates.means import FEW_SAMPLES
@@ -140,7 +140,7 @@ def penalties_of(autoencoder: Autoencoder, images: Tensor, seed: int) -> tuple[d
     """`PENALTIES` on some images; none, and the reason, where they are refused."""
     images = images.to(autoencoder.device, autoencoder.dtype)
     try:
-        measured = penalties(autoencoder, images, generator=seed, sigma=_STEP)
+        measured = penalties(autoencoder, images, generator=seed, sigma=_STEP, dimension=VISIBLE)
     except InputError as error:
         return {}, f"no penalties: {error}"
     known = {

@@ -164,7 +164,8 @@ PARAGRAPHS: Mapping[str, tuple[str, ...]] = {
     ),
     "penalties": (
         "What stands between the Fisher information of images and of latents, from derivatives of encoder and decoder "
-        "on small crops, one a source. They describe; lower ones are not known to train better.",
+        "on small crops, one a source, over the directions that move the image by more than its reconstruction is "
+        "wrong. They describe; lower ones are not known to train better.",
         "Bars: 95 %. What is undetermined has no bar.",
     ),
     "normalisation": (

@@ -36,6 +36,9 @@ _COVARIANCE = 512
 _SHOWN = 8
 """Images that are shown beside their reconstructions."""
 
+_WHOLE = 256
+"""Latent dimensions up to which a probe forms Jacobians: a training does not wait for thousands of passes an image."""
+
 _DEPTH = 6
 """Least-squares steps where Jacobians are too large to be formed."""
 
@@ -133,7 +136,10 @@ def _encoded(autoencoder: Autoencoder, images: Tensor) -> Tensor:
 
 
 def _penalties(autoencoder: Autoencoder, images: Tensor, seed: int) -> dict[str, Estimate]:
-    measured = penalties(autoencoder, images, generator=seed, ascent=0, probes=2, depth=_DEPTH)
+    with torch.no_grad():
+        small = autoencoder.encode(images[:1]).numel() <= _WHOLE
+    dense = None if small else False
+    measured = penalties(autoencoder, images, generator=seed, ascent=0, probes=2, depth=_DEPTH, dense=dense)
     lost, whole = measured.compression, measured.compression["image_dimension"].value
     return {
         "compression": replace(lost, value=lost.value / whole, parts={}),
