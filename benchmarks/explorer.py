@@ -16,7 +16,6 @@ Playwright and Chromium.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -67,12 +66,11 @@ def main() -> None:
             browser = tools.chromium.launch(executable_path=executable, args=ARGUMENTS)
             found = [_looked_at(browser, page_address) for _ in range(options.loads)]
             browser.close()
-    told: dict[str, Any] = {"samples": options.samples, "loads": options.loads, "cores": os.cpu_count()}
-    told["load before"] = round(os.getloadavg()[0], 1)
+    print(f"{options.samples} samples, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
+    print("| | median | least | most |\n|---|---|---|---|")
     for name in found[0]:
         values = [each[name] for each in found]
-        told[name] = {"median": statistics.median(values), "least": min(values), "most": max(values)}
-    print(json.dumps(told, indent=1))
+        print(f"| {name} | {statistics.median(values):.2f} | {min(values):.2f} | {max(values):.2f} |")
 
 
 def _playwright() -> Any:
