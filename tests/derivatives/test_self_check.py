@@ -277,3 +277,10 @@ def test_a_map_that_refuses_a_piece_is_checked_on_the_whole_latent():
         return z.sin()
 
     assert self_check(LatentMap(whole_only, (1, None, None)), torch.randn(1, 1, 6, 6)).shape == (1, 6, 6)
+
+
+def test_a_kink_at_the_very_point_is_no_wrong_derivative(unrecorded):
+    """At 0 a ReLU has no slope that a difference could show: the check is made beside it. A wrong rule fails there."""
+    kinked = LatentMap(lambda z: torch.relu(z) + z, (3,), name="kinked")
+    assert self_check(kinked, torch.zeros(1, 3, dtype=torch.float64)).passed
+    assert not self_check(LatentMap(WrongForward.apply, (5,)), 0 * Z + 1).first_order_holds
