@@ -190,8 +190,14 @@ class Memorised(ImageExperiment):
     def content(self) -> dict[str, Any]:
         """The model's fingerprint, the images by hash, their classes, and what is measured."""
         known = {unit: self._identity(self.classes.get(unit)) for unit in self.units}
-        known["unconditional"] = self._identity(self.given["unconditional"])
-        told = {"classes": known, "scores": self.scores, "sigmas": self.levels, "side": self.side()}
+        start = self._identity(self.given["unconditional"])
+        told = {
+            "classes": known,
+            "unconditional": start,
+            "scores": self.scores,
+            "sigmas": self.levels,
+            "side": self.side(),
+        }
         return {"model": self.subject.fingerprint(), "images": self.identities(), **told}
 
     @staticmethod
